@@ -1,0 +1,122 @@
+"""
+The border between JSON and values: msgspec reads and writes the text, cattrs structures the classes.
+
+Strategy: this is the only module that says `Any` freely and the only one that knows cattrs. It knows none of
+our classes, so the values themselves can use it to accept plain dicts. cattrs is loaded on first use, because
+importing it costs a third of what importing requests costs and many programs never hand us a dict.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import attrs
+import msgspec
+
+from anyllm._checks import unknown_keyword
+
+T = TypeVar("T")
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+def loads(text: str | bytes) -> Any:
+    """
+    JSON to plain Python values.
+
+    Lone surrogates, which some hosts send when they cut an emoji in two, are kept as they are: msgspec
+    refuses them, the standard library does not.
+
+    Raises:
+        ValueError: *text* is not JSON.
+    """
+    try:
+        return _decode(text)
+    except msgspec.DecodeError:
+        return json.loads(text)
+    except RecursionError as exc:
+        raise ValueError("JSON nested too deeply") from exc
+
+
+def dumps(value: Any) -> bytes:
+    """
+    Plain Python values and our own classes to compact JSON.
+
+    Raises:
+        TypeError: *value* holds something that JSON cannot.
+    """
+    return _encode(unstructure(value))
+
+
+def is_json(text: str | bytes) -> bool:
+    """Whether *text* is one JSON document."""
+    try:
+        loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def structure(cls: type[T], value: Any) -> T:
+    """
+    A plain dict to an instance of the attrs class *cls*; an instance is given back as it is.
+
+    Raises:
+        TypeError: *value* is no mapping, has a key that *cls* lacks (the nearest is named), or a field has the
+            wrong type (the path is named).
+    """
+    if isinstance(value, cls):
+        return value
+    if not isinstance(value, Mapping):
+        raise TypeError(f"expected {cls.__name__} or a dict, not {type(value).__name__}")
+    known = {field.name for field in attrs.fields(cls)}  # type: ignore[arg-type]  # attrs classes only
+    if not known.issuperset(value):
+        raise unknown_keyword(cls.__name__, value, known)
+    return _structured(cls, value)
+
+
+def _structured(cls: type[T], value: Mapping[str, Any]) -> T:
+    from cattrs import transform_error
+    from cattrs.errors import BaseValidationError
+
+    try:
+        instance: T = _converter().structure(value, cls)
+    except BaseValidationError as exc:
+        raise TypeError(f"{cls.__name__}: " + "; ".join(transform_error(exc))) from exc
+    return instance
+
+
+def unstructure(value: Any, *, raw: bool = True) -> Any:
+    """Our classes to plain dicts and lists; fields that are None are left out, and ``raw`` too on request."""
+    if isinstance(value, (str, int, float)) or value is None:
+        return value
+    plain = _converter().unstructure(value)
+    return plain if raw else _without_raw(plain)
+
+
+def _without_raw(plain: Any) -> Any:
+    if isinstance(plain, dict):
+        return {key: _without_raw(item) for key, item in plain.items() if key != "raw"}
+    if isinstance(plain, (list, tuple)):
+        return [_without_raw(item) for item in plain]
+    return plain
+
+
+@functools.lru_cache(maxsize=1)
+def _converter() -> Any:
+    from cattrs.gen import make_dict_unstructure_fn, override
+    from cattrs.preconf.msgspec import make_converter
+
+    # Fields with a converter of their own (messages, content) structure themselves, dicts included.
+    converter = make_converter(prefer_attrib_converters=True)
+
+    def leaving_out_none(cls: Any) -> Any:
+        optional: Any = {f.name: override(omit_if_default=True) for f in attrs.fields(cls) if f.default is None}
+        return make_dict_unstructure_fn(cls, converter, **optional)
+
+    converter.register_unstructure_hook_factory(attrs.has, leaving_out_none)
+    return converter
