@@ -1,0 +1,75 @@
+"""
+One thread waiting for another: a plain lock for each waiter, and a line of waiters.
+
+Strategy: whoever ends something may be a signal handler, or a finalizer that the collector runs in the middle of
+any other line of this package, in the same thread. It must never wait for a lock which the code it interrupted
+holds. So waking takes no lock at all: each waiter brings its own lock, already taken, stands in a deque, and is
+woken by releasing it. Deque operations are atomic, so a waiter is taken out of the line exactly once.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import deque
+from typing import Optional
+
+__all__ = ["deadline_after", "leave", "new_waiter", "release", "wait", "wake"]
+
+#: Windows cannot interrupt a blocked acquire, so there Ctrl-C is looked for this often (seconds).
+_SLICE = 0.1 if sys.platform == "win32" else None
+
+
+def new_waiter() -> threading.Lock:
+    """A lock to wait on: taken, until `wake` releases it."""
+    waiter = threading.Lock()
+    waiter.acquire()
+    return waiter
+
+
+def deadline_after(timeout: Optional[float]) -> Optional[float]:
+    """The monotonic instant *timeout* seconds from now; None for never."""
+    return None if timeout is None else time.monotonic() + timeout
+
+
+def wait(waiter: threading.Lock, deadline: Optional[float]) -> bool:
+    """Block until *waiter* is woken (True) or the monotonic *deadline* has passed (False); Ctrl-C gets through."""
+    while True:
+        seconds = _SLICE
+        if deadline is not None:
+            left = max(0.0, deadline - time.monotonic())
+            seconds = min(left, _SLICE if _SLICE is not None else threading.TIMEOUT_MAX)
+        if waiter.acquire(timeout=-1 if seconds is None else seconds):
+            return True
+        if deadline is not None and time.monotonic() >= deadline:
+            return False
+
+
+def wake(waiters: deque[threading.Lock]) -> bool:
+    """Wake the first in line; False when nobody waits. Takes no lock; safe in signal handlers and finalizers."""
+    while True:
+        try:
+            waiter = waiters.popleft()
+        except IndexError:
+            return False
+        if release(waiter):
+            return True
+
+
+def release(waiter: threading.Lock) -> bool:
+    """Wake one waiter; False when it had been woken before (it may stand in several lines)."""
+    try:
+        waiter.release()
+    except RuntimeError:
+        return False
+    return True
+
+
+def leave(waiters: deque[threading.Lock], waiter: threading.Lock) -> bool:
+    """Step out of the line; False when *waiter* was taken out already, because somebody is waking it."""
+    try:
+        waiters.remove(waiter)
+    except (ValueError, IndexError):  # IndexError: another thread changed the line while it was searched
+        return waiter not in tuple(waiters) or leave(waiters, waiter)
+    return True

@@ -1,0 +1,326 @@
+"""
+Go's context for threads: one object that says when to stop, from any thread, to everything below it.
+
+Strategy: `cancel` may be called in a signal handler or a finalizer, so nothing it touches takes a lock (see
+`_waiting`). The end is one `dict.setdefault`, which is atomic: the first to end a context wins. Callbacks are popped
+from a dict, so each runs exactly once, whoever finds it first.
+
+A context that nobody waits for costs nothing: it neither starts the timer nor registers with its parent. It does both
+with its first callback and undoes both with its last; until then its state is computed when asked for.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import math
+import time
+from collections.abc import Callable, Hashable, Mapping
+from types import MappingProxyType, TracebackType
+from typing import Any, Optional, Union
+
+from anyllm import _timer, _waiting
+from anyllm.channel import Channel, open_channel
+from anyllm.errors import AnyLLMError, Cancelled, DeadlineExceeded
+
+__all__ = [
+    "Cancel",
+    "Context",
+    "after_func",
+    "background",
+    "cause",
+    "with_cancel",
+    "with_deadline",
+    "with_timeout",
+    "with_value",
+    "without_cancel",
+]
+
+_log = logging.getLogger("anyllm")
+_NO_VALUES: Mapping[Hashable, Any] = MappingProxyType({})
+
+Cancel = Callable[..., None]  # `cancel(cause=None)`
+
+
+class Context:
+    """
+    Says when to stop: on `cancel`, when its time is over, or when its parent stops.
+
+    Shared freely between threads. As a context manager it is cancelled on exit.
+
+    Args:
+        timeout: Seconds from now on the monotonic clock; 0 ends it at once, None never by itself.
+        parent: When it ends, this one ends with the same error.
+
+    Raises:
+        TypeError: *timeout* is no number, or *parent* no Context.
+        ValueError: *timeout* is negative or NaN.
+
+    Source: Go's context package.
+    """
+
+    __slots__ = ("__weakref__", "_callbacks", "_deadline", "_end", "_links", "_parent", "_values")
+
+    def __init__(self, timeout: Optional[float] = None, *, parent: Optional[Context] = None) -> None:
+        if parent is not None and not isinstance(parent, Context):
+            raise TypeError(f"parent must be a Context, not {type(parent).__name__}")
+        self._parent = parent
+        self._values: Mapping[Hashable, Any] = parent._values if parent else _NO_VALUES
+        self._deadline: Optional[float] = _earlier(_deadline(timeout), parent._deadline if parent else None)
+        self._end: dict[str, AnyLLMError] = {}  # empty, or {"error": why it ended}
+        self._callbacks: dict[object, Callable[[], object]] = {}
+        self._links: dict[str, Callable[[], object]] = {}  # how to let go of the parent and of the timer
+
+    # -- ending ------------------------------------------------------------------------------------------------
+
+    def cancel(self, cause: object = None) -> None:
+        """
+        End this context and everything below it; a second call does nothing.
+
+        Safe in a signal handler, in a finalizer, and in any thread. When it returns, whoever waits has been
+        freed, but need not have run yet.
+
+        Args:
+            cause: Why: an exception or any object; `Cancelled.cause` hands it on.
+        """
+        self._finish(Cancelled(cause=cause))
+
+    def _finish(self, error: AnyLLMError) -> None:
+        if self._end.setdefault("error", error) is not error:
+            return
+        self._settle()
+
+    def _settle(self) -> None:
+        """Run and forget the callbacks of an ended context; harmless when somebody else is doing it too."""
+        while self._callbacks:
+            try:
+                _, callback = self._callbacks.popitem()
+            except KeyError:
+                break
+            _run(callback)
+        self._rest()
+
+    @property
+    def error(self) -> Optional[AnyLLMError]:
+        """Why it ended: a `Cancelled` or a `DeadlineExceeded`; None while it has not."""
+        ended = self._end.get("error")
+        if ended is not None:
+            return ended
+        inherited = self._parent.error if self._parent else None
+        if inherited is not None:
+            self._finish(inherited)
+        elif self._deadline is not None and self._deadline <= time.monotonic():
+            self._finish(DeadlineExceeded())
+        return self._end.get("error")
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it has ended, in whatever way."""
+        return self.error is not None
+
+    @property
+    def cause(self) -> object:
+        """What `cancel(cause)` was given; the error itself when that was nothing; None while it has not ended."""
+        error = self.error
+        given = getattr(error, "cause", None)
+        return error if given is None else given
+
+    # -- waiting -----------------------------------------------------------------------------------------------
+
+    def remaining(self) -> Optional[float]:
+        """Seconds until its deadline, or a parent's, not below 0; None when there is no deadline."""
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+    def wait(self, timeout: Optional[float] = None) -> bool:
+        """Block until it ends (True), or for *timeout* seconds (False)."""
+        waiter = _waiting.new_waiter()
+        take_back = self.on_done(lambda: _waiting.release(waiter))
+        try:
+            return _waiting.wait(waiter, _waiting.deadline_after(timeout))
+        finally:
+            take_back()
+
+    def done(self) -> Channel[Any]:
+        """A channel that is closed when the context ends, to `select` on."""
+        pair = open_channel(1)
+        sender = pair[0]
+        take_back = self.on_done(sender.close)
+        pair[1]._on_drop = take_back
+        return pair[1]
+
+    def on_done(self, fn: Callable[[], object]) -> Callable[[], bool]:
+        """
+        Call *fn* once, when the context ends; at once if it has.
+
+        It runs on the thread that ends the context, which may be in a signal handler or a finalizer: it must not
+        block, nor take a lock that the interrupted code may hold. What it raises is logged.
+
+        Returns:
+            A function that takes it back: True if *fn* will now never run, False if it has or is about to.
+        """
+        key = object()
+        self._callbacks[key] = fn
+        if not self._end:
+            self._watch()
+        if self.error is not None:
+            self._settle()
+        return lambda: self._take_back(key)
+
+    def _take_back(self, key: object) -> bool:
+        taken = self._callbacks.pop(key, None) is not None
+        if not self._callbacks:
+            self._rest()
+            if self._callbacks and not self._end:  # somebody came while we were leaving
+                self._watch()
+        return taken
+
+    def _watch(self) -> None:
+        """Have the parent and the timer tell us, now that somebody wants to know."""
+        parent = self._parent
+        if parent is not None and "parent" not in self._links:
+            self._link("parent", parent.on_done(lambda: self._finish(parent.error or Cancelled())))
+        own = parent is None or self._deadline != parent._deadline
+        if own and self._deadline is not None and "timer" not in self._links:
+            entry = _timer.shared.call_at(self._deadline, lambda: self._finish(DeadlineExceeded()))
+            self._link("timer", entry.cancel)
+
+    def _link(self, name: str, let_go: Callable[[], object]) -> None:
+        if self._links.setdefault(name, let_go) is not let_go:
+            let_go()  # another thread was faster
+
+    def _rest(self) -> None:
+        """Nobody wants to know any more: let go of the parent and the timer."""
+        for name in ("parent", "timer"):
+            let_go = self._links.pop(name, None)
+            if let_go is not None:
+                let_go()
+
+    # -- deriving ----------------------------------------------------------------------------------------------
+
+    def child(self, timeout: Optional[float] = None) -> Context:
+        """A context that ends with this one, or earlier by itself."""
+        return Context(timeout, parent=self)
+
+    def value(self, key: Hashable) -> Any:
+        """What `with_value` stored under *key*, here or above; None if nothing."""
+        return self._values.get(key)
+
+    def __enter__(self) -> Context:
+        return self
+
+    def __exit__(
+        self, kind: Optional[type[BaseException]], exc: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self.cancel()
+
+    def __repr__(self) -> str:
+        ended = self._end.get("error")
+        state = "open" if ended is None else str(ended)
+        left = self.remaining()
+        return f"<Context {state}{'' if left is None else f', {left:.3g} s left'}>"
+
+
+def background() -> Context:
+    """A context that never ends by itself. Source: Go's context.Background."""
+    return Context()
+
+
+def with_cancel(parent: Context) -> tuple[Context, Cancel]:
+    """A child and the function that ends it: ``cancel(cause=None)``. Source: Go's context.WithCancelCause."""
+    child = Context(parent=_context(parent))
+    return child, child.cancel
+
+
+def with_timeout(parent: Context, timeout: float) -> tuple[Context, Cancel]:
+    """
+    Derive a context that ends by itself.
+
+    Args:
+        parent: When it ends, the child ends with the same error.
+        timeout: Seconds on the monotonic clock; 0 ends the child at once.
+
+    Returns:
+        The child, and a function that ends it early; calling it twice is harmless.
+
+    Raises:
+        ValueError: *timeout* is negative or NaN.
+
+    Source: Go's context.WithTimeout.
+    """
+    child = Context(timeout, parent=_context(parent))
+    return child, child.cancel
+
+
+def with_deadline(parent: Context, deadline: Union[datetime.datetime, float]) -> tuple[Context, Cancel]:
+    """
+    Derive a context that ends at an instant of the wall clock, converted to the monotonic clock now.
+
+    Args:
+        parent: When it ends, the child ends with the same error.
+        deadline: A datetime (naive is local time), or Unix seconds as `time.time` gives them.
+
+    Returns:
+        The child, and a function that ends it early.
+
+    Source: Go's context.WithDeadline.
+    """
+    instant = deadline.timestamp() if isinstance(deadline, datetime.datetime) else deadline
+    return with_timeout(parent, max(0.0, instant - time.time()))
+
+
+def with_value(parent: Context, key: Hashable, value: Any) -> Context:
+    """A child that carries *value* under *key*. Source: Go's context.WithValue."""
+    child = Context(parent=_context(parent))
+    child._values = MappingProxyType({**parent._values, key: value})
+    return child
+
+
+def without_cancel(parent: Context) -> Context:
+    """A context with the parent's values that does not end with it. Source: Go's context.WithoutCancel."""
+    free = Context()
+    free._values = _context(parent)._values
+    return free
+
+
+def after_func(ctx: Context, fn: Callable[[], object]) -> Callable[[], bool]:
+    """
+    `Context.on_done` under Go's name; the function returned is Go's ``stop``.
+
+    Unlike in Go, *fn* runs on the thread that ends the context, not on one of its own.
+
+    Source: Go's context.AfterFunc.
+    """
+    return _context(ctx).on_done(fn)
+
+
+def cause(ctx: Context) -> object:
+    """`Context.cause` under Go's name. Source: Go's context.Cause."""
+    return _context(ctx).cause
+
+
+def _context(value: Any) -> Context:
+    if not isinstance(value, Context):
+        raise TypeError(f"expected a Context, not {type(value).__name__}")
+    return value
+
+
+def _deadline(timeout: Optional[float]) -> Optional[float]:
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise TypeError(f"timeout must be seconds (a number) or None, not {type(timeout).__name__}")
+    if math.isnan(timeout) or timeout < 0:
+        raise ValueError(f"timeout must not be negative or NaN: {timeout!r}")
+    return None if math.isinf(timeout) else time.monotonic() + timeout
+
+
+def _earlier(one: Optional[float], other: Optional[float]) -> Optional[float]:
+    given = [deadline for deadline in (one, other) if deadline is not None]
+    return min(given, default=None)
+
+
+def _run(callback: Callable[[], object]) -> None:
+    try:
+        callback()
+    except Exception:
+        _log.exception("a function registered with Context.on_done failed")
