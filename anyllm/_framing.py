@@ -1,7 +1,286 @@
+"""
+Bytes to events: SSE through sseclient-py, NDJSON and JSON arrays beside it.
+
+Strategy: sseclient-py is the SSE parser, but on raw input it loses the first event after a byte order mark, hands out
+half an event at the end of the bytes, does not see that a mixed line ending ends an event, dies of one bad byte, and
+takes quadratic time over an event that comes in many pieces or many lines. So `_Blocks` gives it only what it does
+well: whole events, one kind of line ending, valid UTF-8, few lines. Each byte is looked at a constant number of times,
+however the input is cut, and an event is bounded.
+
+What the body is, its first non-space byte says: ``{`` is NDJSON (or one whole JSON answer), ``[`` an array, else SSE.
+The content type is wrong too often to ask.
+
+Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
+"""
+
 from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Protocol, cast
+
 import attrs
 
+from anyllm import _convert
+from anyllm.errors import MalformedStreamError
+
+__all__ = ["Event", "JSONEvent", "events"]
+
+#: More lines than this in one event, and its data lines are joined before the parser sees them.
+_MANY_LINES = 64
+#: Stands for the line feed between two joined data lines; raw control characters cannot occur in JSON.
+_JOINT = "\x1e"
+_BOM = b"\xef\xbb\xbf"
+
+
+class Event(Protocol):
+    """One event from the wire: its name ("message" if it has none) and its data."""
+
+    event: str
+    data: str
+
+
 @attrs.define
-class Event:
+class JSONEvent:
+    """An event of a body that is JSON documents one after the other; they have no names."""
+
     data: str
     event: str = "message"
+
+
+def events(reads: Iterable[bytes], *, max_event_bytes: int) -> Iterator[Event]:
+    """
+    The events of a body, each as soon as its last byte is there.
+
+    Args:
+        reads: The body, cut anywhere.
+        max_event_bytes: The largest event, in bytes.
+
+    Raises:
+        MalformedStreamError: an event is larger, or the body is a web page.
+    """
+    source = iter(reads)
+    head = _head(source)
+    if head[:1] in (b"{", b"["):
+        return _json_events(_chain(head, source), max_event_bytes)
+    if head[:1] == b"<":
+        return iter(_refuse_markup(head))
+    return _sse_events(_chain(head, source), max_event_bytes)
+
+
+def _head(source: Iterator[bytes]) -> bytes:
+    """The first bytes that are neither white space nor a byte order mark; b"" when there are none."""
+    head = b""
+    for data in source:
+        head += data
+        if _BOM.startswith(head):
+            continue  # perhaps a byte order mark cut in two
+        head = head[len(_BOM) :] if head.startswith(_BOM) else head
+        head = head.lstrip()
+        if head:
+            return head
+    return head
+
+
+def _chain(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    if head:
+        yield head
+    yield from rest
+
+
+def _refuse_markup(head: bytes) -> list[Event]:
+    snippet = " ".join(head[:200].decode("utf-8", "replace").split())
+    raise MalformedStreamError(f"the host answered with a web page instead of a stream: {snippet}")
+
+
+def _too_large(limit: int) -> MalformedStreamError:
+    return MalformedStreamError(f"one event is larger than max_event_bytes ({limit} bytes)")
+
+
+# -- SSE -------------------------------------------------------------------------------------------------------------
+
+
+def _sse_events(reads: Iterator[bytes], max_event_bytes: int) -> Iterator[Event]:
+    import sseclient  # on first use: it is not needed to import anyllm
+
+    blocks = _Blocks(reads, max_event_bytes)
+    for event in sseclient.SSEClient(iter(blocks)).events():
+        data = event.data
+        if "\n" not in data and _JOINT not in data:
+            yield cast(Event, event)
+        else:
+            yield from _split(event)
+
+
+def _split(event: Event) -> Iterator[Event]:
+    """
+    Several data lines: one document over several lines, or, from hosts that forget the blank line, several documents.
+    """
+    event.data = event.data.replace(_JOINT, "\n")
+    lines = event.data.split("\n")
+    if all(not line.strip() or _is_document(line) for line in lines):
+        for line in lines:
+            if line.strip():
+                yield JSONEvent(line, event.event)
+    else:
+        yield event
+
+
+def _is_document(line: str) -> bool:
+    return line.strip() == "[DONE]" or _convert.is_json(line)
+
+
+class _Blocks:
+    """
+    What sseclient-py iterates: whole events, clean, one or more at a time.
+
+    At the end of the bytes an event that lacks its blank line is handed on only if its data is whole: some hosts
+    forget the blank line, but half an event is none.
+    """
+
+    def __init__(self, reads: Iterator[bytes], max_event_bytes: int) -> None:
+        self._reads = reads
+        self._limit = max_event_bytes
+        self._buffer = bytearray()
+        self._after_return = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        buffer = self._buffer
+        for data in self._reads:
+            if b"\r" in data or self._after_return:
+                data = self._one_line_ending(data)
+            if not buffer and data.endswith(b"\n\n"):
+                yield self._clean(data)  # the common case: whole events in one read
+                continue
+            seen = max(0, len(buffer) - 1)
+            buffer += data
+            end = buffer.rfind(b"\n\n", seen)
+            if end >= 0:
+                block = bytes(buffer[: end + 2])
+                del buffer[: end + 2]
+                yield self._clean(block)
+            if len(buffer) > self._limit:
+                raise _too_large(self._limit)
+        rest = self._whole_rest()
+        if rest:
+            yield self._clean(rest)
+
+    def _one_line_ending(self, data: bytes) -> bytes:
+        """LF for CR LF and for CR, also where the two were cut apart."""
+        if self._after_return and data.startswith(b"\n"):
+            data = data[1:]
+        elif not data:
+            return data
+        self._after_return = data.endswith(b"\r")
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    def _clean(self, block: bytes) -> bytes:
+        if len(block) > self._limit and any(len(part) > self._limit for part in block.split(b"\n\n")):
+            raise _too_large(self._limit)
+        if not block.isascii():
+            block = _valid_utf8(block)
+        if b"error:" in block and _ERROR_FIELD.search(block):
+            block = _ERROR_FIELD.sub(rb"\1event: error\ndata: \2", block)
+        if block.count(b"\n") > _MANY_LINES:
+            block = b"".join(_few_lines(part) for part in block.split(b"\n\n"))
+        return block
+
+    def _whole_rest(self) -> bytes:
+        lines = bytes(self._buffer).split(b"\n")
+        data = b"\n".join(line[5:].strip() for line in lines if line.startswith(b"data:"))
+        text = data.decode("utf-8", "replace")
+        named_error = any(line.startswith(b"error:") for line in lines)
+        whole = named_error or (text and all(_is_document(line) for line in text.split("\n"))) or _is_document(text)
+        return b"\n".join(lines) + b"\n\n" if whole else b""
+
+
+#: gpustack sends an error as a field of its own, which no SSE parser knows.
+_ERROR_FIELD = re.compile(rb"(?m)(^)error:[ ]?(.*)$")
+
+
+def _valid_utf8(block: bytes) -> bytes:
+    try:
+        block.decode("utf-8")
+    except UnicodeDecodeError:
+        return block.decode("utf-8", "replace").encode("utf-8")
+    return block
+
+
+def _few_lines(event: bytes) -> bytes:
+    """One event of many lines with its comments left out and its data lines joined into one."""
+    if event.count(b"\n") <= _MANY_LINES:
+        return event + b"\n\n"
+    data, others = [], []
+    for line in event.split(b"\n"):
+        if line.startswith(b"data:"):
+            data.append(line[6:] if line.startswith(b"data: ") else line[5:])
+        elif line and not line.startswith(b":"):
+            others.append(line)
+    joined = [b"data: " + _JOINT.encode().join(data)] if data else []
+    return b"\n".join([*others[-_MANY_LINES:], *joined]) + b"\n\n"
+
+
+# -- JSON documents ----------------------------------------------------------------------------------------------------
+
+
+def _json_events(reads: Iterator[bytes], max_event_bytes: int) -> Iterator[Event]:
+    documents = _Documents(max_event_bytes)
+    for data in reads:
+        for document in documents.feed(data):
+            yield JSONEvent(document.decode("utf-8", "replace"))
+
+
+class _Documents:
+    """
+    Cuts JSON documents out of bytes: one a line, one after the other, pretty-printed, or the elements of an array.
+
+    It only counts braces outside of strings, and jumps from one that matters to the next, so each byte is passed once.
+    """
+
+    _OUTSIDE = re.compile(rb'[{}"]')
+    _INSIDE = re.compile(rb'["\\]')
+
+    def __init__(self, max_event_bytes: int) -> None:
+        self._limit = max_event_bytes
+        self._buffer = bytearray()
+        self._position = 0
+        self._depth = 0
+        self._in_string = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The documents that *data* completes."""
+        self._buffer += data
+        while True:
+            pattern = self._INSIDE if self._in_string else self._OUTSIDE
+            match = pattern.search(self._buffer, self._position)
+            if match is None:
+                self._position = len(self._buffer)
+                break
+            byte = match.group()
+            self._position = match.end()
+            if byte == b"\\":
+                if self._position >= len(self._buffer):
+                    self._position = match.start()  # what it escapes is still to come
+                    break
+                self._position += 1
+            elif byte == b'"':
+                self._in_string = not self._in_string
+            elif byte == b"{":
+                if self._depth == 0:
+                    self._drop(match.start())
+                    self._position = 1
+                self._depth += 1
+            elif self._depth:
+                self._depth -= 1
+                if self._depth == 0:
+                    yield self._drop(self._position)
+        if self._depth == 0 and not self._in_string:
+            self._drop(self._position)  # commas, brackets, white space
+        if len(self._buffer) > self._limit:
+            raise _too_large(self._limit)
+
+    def _drop(self, end: int) -> bytes:
+        taken = bytes(self._buffer[:end])
+        del self._buffer[:end]
+        self._position = 0
+        return taken

@@ -1,0 +1,85 @@
+"""The clocks of a call: limits on waiting for the provider, kept by the shared timer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Optional
+
+from anyllm import _timer
+
+__all__ = ["Clock"]
+
+
+class Clock:
+    """
+    Fires when nothing has set it back for so many seconds.
+
+    Strategy: setting it back is on the path of every chunk, so that only notes the time. The timer looks at the note
+    when the limit may have passed, and comes back later if it has not. Started, stopped and set back by one thread.
+
+    Args:
+        fire: Called on the timer's thread with the clock's name and its limit in seconds.
+    """
+
+    __slots__ = ("_entries", "_fire", "_name", "_paused", "_run", "_seconds", "_since")
+
+    def __init__(self, fire: Callable[[str, float], object]) -> None:
+        self._fire = fire
+        self._run: Optional[object] = None  # which start this is; None when stopped
+        self._entries: dict[object, _timer.Entry] = {}  # by run; more than one only while starts race a look
+        self._name = ""
+        self._seconds = 0.0
+        self._since = 0.0
+        self._paused = False
+
+    def start(self, name: str, seconds: Optional[float], *, since: Optional[float] = None) -> None:
+        """Run as *name*, from now or from the monotonic instant *since*; None seconds is off."""
+        self.stop()
+        self._name = name
+        self._since = time.monotonic() if since is None else since
+        self._paused = False
+        if seconds is not None:
+            self._seconds = seconds
+            self._run = run = object()
+            self._look_at(self._since + seconds, run)
+
+    def set_back(self) -> None:
+        """There was progress."""
+        self._since = time.monotonic()
+
+    def pause(self) -> None:
+        """We are not waiting for the provider now."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """We are again; what passed meanwhile does not count."""
+        self._since = time.monotonic()
+        self._paused = False
+
+    def stop(self) -> None:
+        """Forget the limit. Takes no lock."""
+        self._run = None
+        while self._entries:
+            try:
+                self._entries.popitem()[1].cancel()
+            except KeyError:
+                break
+
+    def _look_at(self, when: float, run: object) -> None:
+        self._entries[run] = _timer.shared.call_at(when, lambda: self._look(run))
+        if self._run is not run:  # stopped, or started anew, meanwhile
+            stale = self._entries.pop(run, None)
+            if stale is not None:
+                stale.cancel()
+
+    def _look(self, run: object) -> None:
+        if self._run is not run:
+            return
+        now = time.monotonic()
+        due = (now if self._paused else self._since) + self._seconds
+        if due <= now and not self._paused:
+            self._entries.pop(run, None)
+            self._fire(self._name, self._seconds)
+        else:
+            self._look_at(due, run)

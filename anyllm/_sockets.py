@@ -1,0 +1,281 @@
+"""
+Connections whose socket can be shut down from another thread, whatever they are doing.
+
+Strategy: a thread that is connecting, shaking hands, waiting for headers or reading can be woken by one thing only:
+`shutdown` on its socket (closing does nothing, or waits too). So each `Call` holds the socket of the request in flight,
+from before it connects, and `Call.abort` shuts it.
+
+The socket changes hands on the way: wrapping it in TLS detaches it, a response that is delimited by the connection's
+end takes it, and the pool gives it to the next request. Before each of these the owner takes the socket away from the
+call; if an abort was faster, it waits for it to be over and does not use the connection again. That way an abort can
+never shut a neighbour's socket, nor a file descriptor that has been closed and given to somebody else.
+
+`abort` may run in a signal handler or a finalizer, so it takes no lock: popping from a list is atomic.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Optional
+
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NameResolutionError, NewConnectionError
+from urllib3.util.connection import allowed_gai_family
+
+from anyllm import _waiting
+
+__all__ = ["Aborted", "Call", "POOLS", "serving"]
+
+#: Seconds an owner waits for an abort that was faster. It takes microseconds, unless its thread was killed.
+_ABORT_PATIENCE = 1.0
+
+
+class Aborted(OSError):
+    """The call was aborted before it had a socket, or while the socket changed hands."""
+
+
+class Call:
+    """One request in flight. `abort` is for any thread; the rest is for the thread that sends it."""
+
+    __slots__ = ("_held", "_holding", "_on_connected", "_over", "aborted")
+
+    def __init__(self, on_connected: Callable[[], object] = lambda: None) -> None:
+        #: At most one socket, and whether it is a duplicate of ours. Who pops it, owns it.
+        self._held: list[tuple[Any, bool]] = []
+        self._holding = False  # the sender's own note of whether it put one there
+        self._over = _waiting.new_waiter()  # released when an abort that had the socket is over
+        self._on_connected = on_connected
+        self.aborted = False
+
+    def abort(self) -> bool:
+        """End the request now: its thread fails or reads an end. Takes no lock. False when there was no socket."""
+        self.aborted = True
+        try:
+            sock, ours = self._held.pop()
+        except IndexError:
+            return False
+        _shut(sock)
+        if ours:
+            sock.close()
+        _waiting.release(self._over)
+        return True
+
+    def hold(self, sock: Any, *, ours: bool = False) -> None:
+        """From now on *sock* is the one to shut; raises `Aborted` when the call was aborted before."""
+        self._holding = True
+        self._held.append((sock, ours))
+        if self.aborted:
+            self.abort()
+            self.let_go()
+            raise Aborted("aborted")
+
+    def let_go(self) -> bool:
+        """Take the socket away; False when an abort had it first, in which case that abort is over now."""
+        if not self._holding:
+            return True
+        self._holding = False
+        try:
+            sock, ours = self._held.pop()
+        except IndexError:
+            _waiting.wait(self._over, time.monotonic() + _ABORT_PATIENCE)
+            return False
+        if ours:
+            sock.close()
+        return True
+
+    def swap(self, sock: Any, *, ours: bool = False) -> None:
+        """Hold *sock* instead of what is held now."""
+        if not self.let_go():
+            if ours:
+                sock.close()
+            raise Aborted("aborted")
+        self.hold(sock, ours=ours)
+
+    def connected(self) -> None:
+        """The connection stands: the request can be sent."""
+        self._on_connected()
+
+    def forget(self) -> None:
+        """In a child after a fork: the connection is the parent's, which an abort here must not touch."""
+        self._held.clear()
+        self._holding = False
+
+
+def _shut(sock: Any) -> None:
+    # Not sock.shutdown(): on a TLS socket that would drop the TLS state under the thread that is using it.
+    plain = getattr(sock, "socket", sock)  # TLS inside TLS is no socket, but has one
+    try:
+        socket.socket.shutdown(plain, socket.SHUT_RDWR)
+    except (OSError, TypeError):
+        pass  # not connected any more, or closed
+
+
+def _duplicate(sock: Any) -> socket.socket:
+    """A second handle on the same connection, to shut it by while the first is detached or handed on."""
+    plain = getattr(sock, "socket", sock)
+    return socket.socket(plain.family, plain.type, plain.proto, fileno=os.dup(plain.fileno()))
+
+
+_current = threading.local()
+
+
+@contextlib.contextmanager
+def serving(call: Call) -> Iterator[None]:
+    """What this thread sends inside the block belongs to *call*."""
+    _current.call = call
+    try:
+        yield
+    finally:
+        _current.call = None
+
+
+class _CallConnection:
+    """Mixed into both kinds of connection: tells the call which socket is in use."""
+
+    call: Optional[Call] = None
+    _wraps = False
+    _handing_over = False
+
+    def _new_conn(self: Any) -> socket.socket:
+        call = self.call
+        sock = _connect(self, call)
+        if call is not None and (self._wraps or self._tunnel_host):
+            call.swap(_duplicate(sock), ours=True)
+        sys.audit("http.client.connect", self, self.host, self.port)
+        return sock
+
+    def connect(self: Any) -> None:
+        call = self.call
+        try:
+            super().connect()  # type: ignore[misc]
+            if call is not None:
+                call.swap(self.sock)
+                call.connected()
+        except BaseException:
+            if call is not None:
+                call.let_go()
+            raise
+
+    def getresponse(self: Any) -> Any:
+        self._handing_over = True
+        try:
+            return super().getresponse()  # type: ignore[misc]
+        finally:
+            self._handing_over = False
+
+    def close(self: Any) -> None:
+        call = self.call
+        if call is not None and self.sock is not None:
+            self._let_go(call)
+        super().close()  # type: ignore[misc]
+
+    def _let_go(self: Any, call: Call) -> None:
+        if not self._handing_over:
+            call.let_go()
+            return
+        # The response keeps the socket and will close it when it likes: hold a handle of our own.
+        with contextlib.suppress(Aborted):
+            call.swap(_duplicate(self.sock), ours=True)
+
+
+class _PlainConnection(_CallConnection, HTTPConnection):
+    pass
+
+
+class _TLSConnection(_CallConnection, HTTPSConnection):
+    _wraps = True
+
+
+class _CallPool:
+    """Mixed into both kinds of pool: a connection belongs to one call, from when it is taken to when it is back."""
+
+    def _get_conn(self: Any, timeout: Optional[float] = None) -> Any:
+        conn = super()._get_conn(timeout)  # type: ignore[misc]
+        call = conn.call = getattr(_current, "call", None)
+        if call is not None and conn.sock is not None:
+            call.hold(conn.sock)
+            call.connected()
+        return conn
+
+    def _put_conn(self: Any, conn: Any) -> None:
+        if conn is not None:
+            call, conn.call = conn.call, None
+            if call is not None and not call.let_go():
+                conn.close()
+        super()._put_conn(conn)  # type: ignore[misc]
+
+
+class _PlainPool(_CallPool, HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
+
+
+class _TLSPool(_CallPool, HTTPSConnectionPool):
+    ConnectionCls = _TLSConnection
+
+
+#: For a pool manager's ``pool_classes_by_scheme``.
+POOLS = {"http": _PlainPool, "https": _TLSPool}
+
+
+def _connect(conn: Any, call: Optional[Call]) -> socket.socket:
+    """What urllib3's `_new_conn` does, except that the call knows each socket before it connects."""
+    try:
+        return _first_reachable(conn, call)
+    except Aborted:
+        raise
+    except socket.gaierror as exc:
+        raise NameResolutionError(conn.host, conn, exc) from exc
+    except TimeoutError as exc:
+        raise ConnectTimeoutError(conn, f"Connection to {conn.host} timed out") from exc
+    except OSError as exc:
+        raise NewConnectionError(conn, f"Failed to establish a new connection: {exc}") from exc
+
+
+def _first_reachable(conn: Any, call: Optional[Call]) -> socket.socket:
+    host = conn._dns_host.strip("[]")
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise LocationParseError(f"{host!r}, label empty or too long") from None
+    failure: Optional[OSError] = None
+    for family, kind, protocol, _, address in socket.getaddrinfo(
+        host, conn.port, allowed_gai_family(), socket.SOCK_STREAM
+    ):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            _reach(sock, address, conn, call)
+        except OSError as exc:
+            sock.close()
+            if call is not None and call.aborted:
+                raise Aborted("aborted") from exc
+            failure = exc
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise failure or OSError(f"no address found for {host}")
+
+
+def _reach(sock: socket.socket, address: Any, conn: Any, call: Optional[Call]) -> None:
+    for option in conn.socket_options or ():
+        sock.setsockopt(*option)
+    if conn.timeout is None or isinstance(conn.timeout, (int, float)):
+        sock.settimeout(conn.timeout)
+    if conn.source_address:
+        sock.bind(conn.source_address)
+    if call is not None:
+        call.swap(sock)
+    try:
+        sock.connect(address)
+    except BaseException:
+        if call is not None:
+            call.let_go()
+        raise
