@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Protocol, cast
+from typing import Protocol
 
 import attrs
 
@@ -104,10 +104,11 @@ def _sse_events(reads: Iterator[bytes], max_event_bytes: int) -> Iterator[Event]
     import sseclient  # on first use: it is not needed to import anyllm
 
     blocks = _Blocks(reads, max_event_bytes)
-    for event in sseclient.SSEClient(iter(blocks)).events():
+    parsed: Iterator[Event] = sseclient.SSEClient(iter(blocks)).events()
+    for event in parsed:
         data = event.data
         if "\n" not in data and _JOINT not in data:
-            yield cast(Event, event)
+            yield event
         else:
             yield from _split(event)
 

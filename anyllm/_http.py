@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
+from io import BufferedReader
 from typing import Any, Optional, Union
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from anyllm import _sockets
+from anyllm._chunked import Dechunker
 from anyllm._sockets import Call
 from anyllm._version import __version__
 from anyllm.errors import AnyLLMError, IncompleteStreamError, InvalidRequestError, MalformedStreamError, NetworkError
@@ -129,24 +131,53 @@ class Response:
 
     def __init__(self, call: Call, answer: requests.Response) -> None:
         self._call = call
-        self._raw = answer.raw
+        self._raw: Any = answer.raw
         self.status: int = answer.status_code
         self.headers: Mapping[str, str] = answer.headers
         self.broken: Optional[BaseException] = None
+        self._body = self._reads()
 
     def reads(self) -> Iterator[bytes]:
-        """The body as it comes, never empty. An early end is not raised but noted in `broken`."""
-        raw = self._raw
-        decode = bool(self.headers.get("content-encoding"))
+        """
+        The body as it comes, never empty; called again, it goes on. An early end is not raised but noted in `broken`.
+        """
+        return self._body
+
+    def _reads(self) -> Iterator[bytes]:
         try:
-            while True:
-                data = raw.read1(_READ_SIZE, decode_content=decode)
-                if not data:
-                    return
-                yield data
+            stream = self._chunked_stream()
+            yield from self._reads_decoded() if stream is None else self._reads_dechunked(stream)
         except (urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError) as exc:
-            # ValueError: the file was closed under the read, which an abort may do on some systems.
+            # ValueError: broken framing, or a file closed under the read, which an abort may do on some systems.
             self.broken = exc
+
+    def _chunked_stream(self) -> Optional[BufferedReader]:
+        """The bytes below the chunked framing, where nothing else is to be taken off; None otherwise."""
+        if not getattr(self._raw, "chunked", False) or self.headers.get("content-encoding"):
+            return None
+        stream = getattr(getattr(self._raw, "_fp", None), "fp", None)
+        return stream if isinstance(stream, BufferedReader) else None
+
+    def _reads_dechunked(self, stream: BufferedReader) -> Iterator[bytes]:
+        framing = Dechunker()
+        while not framing.done:
+            data = stream.read1(_READ_SIZE)
+            if not data:
+                raise urllib3.exceptions.ProtocolError("the connection ended inside the body")
+            payload = framing.feed(data)
+            if payload:
+                yield payload
+        # As urllib3 does at the end of a body that it read itself: the connection can serve again.
+        self._raw._fp.close()
+        self._raw.release_conn()
+
+    def _reads_decoded(self) -> Iterator[bytes]:
+        decode = bool(self.headers.get("content-encoding"))
+        while True:
+            data = self._raw.read1(_READ_SIZE, decode_content=decode)
+            if not data:
+                return
+            yield data
 
     def read(self, limit: int) -> bytes:
         """
@@ -183,9 +214,8 @@ class Response:
             if sock is not None:
                 sock.settimeout(seconds)
                 for _ in range(_DRAIN_READS):
-                    if not self._raw.read1(_READ_SIZE, decode_content=False):
-                        return
-        except (urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError):
+                    next(self._body)
+        except (StopIteration, OSError):
             pass
 
     def close(self) -> None:

@@ -29,8 +29,12 @@ def new_waiter() -> threading.Lock:
 
 
 def deadline_after(timeout: Optional[float]) -> Optional[float]:
-    """The monotonic instant *timeout* seconds from now; None for never."""
-    return None if timeout is None else time.monotonic() + timeout
+    """The monotonic instant *timeout* seconds from now, None for never; ValueError when negative or NaN."""
+    if timeout is None:
+        return None
+    if not timeout >= 0:
+        raise ValueError(f"timeout must not be negative or NaN: {timeout!r}")
+    return time.monotonic() + timeout
 
 
 def wait(waiter: threading.Lock, deadline: Optional[float]) -> bool:
@@ -68,8 +72,11 @@ def release(waiter: threading.Lock) -> bool:
 
 def leave(waiters: deque[threading.Lock], waiter: threading.Lock) -> bool:
     """Step out of the line; False when *waiter* was taken out already, because somebody is waking it."""
-    try:
-        waiters.remove(waiter)
-    except (ValueError, IndexError):  # IndexError: another thread changed the line while it was searched
-        return waiter not in tuple(waiters) or leave(waiters, waiter)
-    return True
+    while True:
+        try:
+            waiters.remove(waiter)
+            return True
+        except ValueError:
+            return False
+        except IndexError:  # another thread changed the line while it was searched
+            pass

@@ -1,0 +1,284 @@
+"""
+Chunks put together: what `collect`, ``partial`` and whole responses are made of.
+
+Strategy: adding a chunk appends to lists and never joins, so its cost does not grow with the answer; a snapshot
+joins copies of them. ``copy()`` of a list or a dict is one step that no other thread can get into (iterating is
+not: it may start the collector), so a snapshot may be taken by any thread, or by a signal handler in the middle of
+`Assembler.add`, without a lock.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anyllm.types import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    Choice,
+    ChunkChoice,
+    ChunkDelta,
+    FunctionCall,
+    Message,
+    Reasoning,
+    ToolCall,
+    Usage,
+)
+
+#: The keys of a reasoning detail whose pieces are joined; all other keys are said once.
+_PIECES = ("text", "summary")
+
+
+class _Call:
+    __slots__ = ("arguments", "extra", "id", "name", "type")
+
+    def __init__(self) -> None:
+        self.id: str | None = None
+        self.name: str | None = None
+        self.type = "function"
+        self.arguments: list[str] = []
+        self.extra: dict[str, Any] | None = None
+
+
+class _Parts:
+    """The pieces of one choice."""
+
+    __slots__ = (
+        *("calls", "details", "end", "field", "has_empty", "index", "logprobs", "refusals"),
+        *("signature", "texts", "thoughts"),
+    )
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.texts: list[str] = []
+        self.has_empty = False
+        self.refusals: list[str] = []
+        self.thoughts: list[str] = []
+        self.signature: str | None = None
+        self.field: str | None = None
+        self.details: list[dict[str, Any]] = []
+        self.calls: dict[int, _Call] = {}
+        self.end: tuple[str | None, str | None] = (None, None)
+        self.logprobs: list[dict[str, Any]] = []
+
+
+class Assembler:
+    """
+    Folds chunks into one `ChatCompletion`, whatever dialect they come from.
+
+    One thread adds; any thread, and any signal handler, takes snapshots.
+
+    Attributes:
+        has_content: Whether anything a consumer may have used has come: text, a refusal, reasoning, a call.
+    """
+
+    __slots__ = ("_choices", "_fingerprint", "_first", "_named", "_tier", "_usage", "has_content")
+
+    def __init__(self) -> None:
+        self.has_content = False
+        self._choices: dict[int, _Parts] = {}
+        self._first = ("", 0, "", "")
+        self._named = False
+        self._fingerprint: str | None = None
+        self._tier: str | None = None
+        self._usage: Usage | None = None
+
+    def add(self, chunk: ChatCompletionChunk) -> None:
+        """Take *chunk* in; the work does not depend on what came before."""
+        for choice in chunk.choices:
+            parts = self._choices.get(choice.index)
+            if parts is None:
+                parts = self._choices[choice.index] = _Parts(choice.index)
+            delta = choice.delta
+            content = delta.content
+            if content:
+                parts.texts.append(content)
+                self.has_content = True
+            elif content is not None:
+                parts.has_empty = True
+            if delta.reasoning is not None or delta.tool_calls is not None or delta.refusal is not None:
+                self._add_rare(parts, delta)
+            if choice.finish_reason is not None or choice.logprobs is not None:
+                _add_end(parts, choice)
+        if not self._named:
+            self._name(chunk)
+        if chunk.usage is not None:
+            self._usage = chunk.usage  # the last: some hosts send running totals, which must not be summed
+        if chunk.system_fingerprint is not None:
+            self._fingerprint = chunk.system_fingerprint
+        if chunk.service_tier is not None:
+            self._tier = chunk.service_tier
+
+    def snapshot(self) -> ChatCompletion:
+        """What has come so far, as a whole answer of its own that later chunks do not change."""
+        answer_id, created, model, provider = self._first
+        parts = sorted(self._choices.copy().values(), key=_by_index)
+        return ChatCompletion(
+            answer_id,
+            tuple(_whole(part) for part in parts),
+            created,
+            model,
+            "chat.completion",
+            self._usage,
+            self._fingerprint,
+            self._tier,
+            provider,
+        )
+
+    def _name(self, chunk: ChatCompletionChunk) -> None:
+        """
+        Take id, time and model from the first chunk that has each.
+
+        Azure's first chunk has none of them, and gateways change the id with the last one (Avian) or with
+        every one (Groq's compound models). OpenAI's own client keeps the first chunk's, empty or not.
+        """
+        answer_id, created, model, provider = self._first
+        self._first = (
+            answer_id or chunk.id,
+            created or chunk.created,
+            model or chunk.model,
+            provider or chunk.provider,
+        )
+        self._named = all(self._first)
+
+    def _add_rare(self, parts: _Parts, delta: ChunkDelta) -> None:
+        if delta.refusal:
+            parts.refusals.append(delta.refusal)
+            self.has_content = True
+        if delta.reasoning is not None:
+            _add_reasoning(parts, delta.reasoning)
+            self.has_content = True
+        for fragment in delta.tool_calls or ():
+            _add_call(parts, fragment)
+            self.has_content = True
+
+
+def _by_index(parts: _Parts) -> int:
+    return parts.index
+
+
+def _add_end(parts: _Parts, choice: ChunkChoice) -> None:
+    if choice.finish_reason is not None:
+        parts.end = (choice.finish_reason, choice.raw_finish_reason)
+    if choice.logprobs is not None:
+        parts.logprobs.append(choice.logprobs)
+
+
+def _add_reasoning(parts: _Parts, reasoning: Reasoning) -> None:
+    if reasoning.content:
+        parts.thoughts.append(reasoning.content)
+    if reasoning.signature:
+        parts.signature = reasoning.signature
+    if reasoning.field and not parts.field:
+        parts.field = reasoning.field
+    if reasoning.details:
+        parts.details.extend(reasoning.details)
+
+
+def _add_call(parts: _Parts, fragment: ToolCall) -> None:
+    call = parts.calls.get(fragment.index)
+    if call is None:
+        call = parts.calls[fragment.index] = _Call()
+    if fragment.id and not call.id:
+        call.id = fragment.id
+    if fragment.function.name and not call.name:
+        call.name = fragment.function.name
+    if fragment.type != "function":
+        call.type = fragment.type
+    if fragment.function.arguments:
+        call.arguments.append(fragment.function.arguments)
+    if fragment.extra_content:
+        call.extra = {**(call.extra or {}), **fragment.extra_content}
+
+
+def _whole(parts: _Parts) -> Choice:
+    by_index = parts.calls.copy()
+    calls = tuple(
+        ToolCall(call.id, FunctionCall(call.name, "".join(call.arguments.copy())), call.type, place, call.extra)
+        for place, call in enumerate(by_index[index] for index in sorted(by_index))
+    )
+    refusal = "".join(parts.refusals.copy()) or None
+    message = Message(
+        "assistant",
+        _content(parts, has_other=bool(calls or refusal)),
+        tool_calls=calls,
+        reasoning=_reasoning(parts),
+        refusal=refusal,
+    )
+    finish, raw_finish = parts.end
+    if finish == "stop" and calls:
+        finish = "tool_calls"  # the calls came after the end was said
+    return Choice(parts.index, message, finish, raw_finish, _logprobs(parts.logprobs.copy()))
+
+
+def _content(parts: _Parts, *, has_other: bool) -> str | None:
+    """
+    The text, as a whole answer has it: null beside calls or a refusal, even where the stream said "".
+
+    Hosts send "" with the role, or with every chunk, and null in the same answer sent whole.
+    """
+    text = "".join(parts.texts.copy())
+    return text if text or (parts.has_empty and not has_other) else None
+
+
+def _reasoning(parts: _Parts) -> Reasoning | None:
+    text = "".join(parts.thoughts.copy()) or None
+    details = _merged(parts.details.copy()) or None
+    if text is None and details is None and parts.signature is None:
+        return None
+    return Reasoning(text, parts.signature, parts.field, details)
+
+
+def _merged(fragments: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """
+    The pieces of ``reasoning_details`` as the blocks they are pieces of, to be sent back.
+
+    A piece continues the block of its type and index, unless it brings another id. Encrypted blocks come
+    whole, each its own.
+
+    Source: https://openrouter.ai/docs/use-cases/reasoning-tokens
+    """
+    blocks: list[dict[str, Any]] = []
+    pieces: list[dict[str, list[str]]] = []
+    for fragment in fragments:
+        at = _block_of(fragment, blocks)
+        if at is None:
+            at = len(blocks)
+            blocks.append({})
+            pieces.append({name: [] for name in _PIECES})
+        for key, value in fragment.items():
+            if key in _PIECES and isinstance(value, str):
+                pieces[at][key].append(value)
+                blocks[at].setdefault(key, "")
+            elif value not in (None, "") or key not in blocks[at]:
+                blocks[at][key] = value
+    for block, texts in zip(blocks, pieces):
+        block.update({name: "".join(texts[name]) for name in _PIECES if texts[name]})
+    return blocks
+
+
+def _block_of(fragment: dict[str, Any], blocks: list[dict[str, Any]]) -> int | None:
+    if not any(name in fragment for name in _PIECES) and "signature" not in fragment:
+        return None
+    for at in range(len(blocks) - 1, -1, -1):
+        block = blocks[at]
+        if block.get("type") != fragment.get("type") or block.get("index") != fragment.get("index"):
+            continue
+        ids = {block.get("id"), fragment.get("id")} - {None}
+        return at if len(ids) < 2 else None
+    return None
+
+
+def _logprobs(pieces: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """All pieces together: their lists joined, of everything else the last."""
+    if not pieces:
+        return None
+    whole: dict[str, Any] = {}
+    for piece in pieces:
+        for key, value in piece.items():
+            if isinstance(value, list):
+                if not isinstance(whole.get(key), list):
+                    whole[key] = []  # ours, not the chunk's own
+                whole[key].extend(value)
+            elif value is not None or key not in whole:
+                whole[key] = value
+    return whole

@@ -1,0 +1,79 @@
+"""
+HTTP's chunked framing, taken off many chunks at a time.
+
+Strategy: urllib3 and http.client read a chunk with three calls each, which costs more than parsing the event in it, and
+either waits for a whole chunk (`read_chunked`) or costs twice as much again (`read1`). Here one read takes whatever has
+arrived, and this takes the framing off; what has come of an unfinished chunk is handed on at once.
+
+Source: RFC 9112, section 7.1.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Dechunker"]
+
+#: Longer size lines and trailers than this are an attack, not a chunk extension.
+_MAX_LINE = 16 * 1024
+
+
+class Dechunker:
+    """
+    Takes bytes in, gives the payload out.
+
+    Attributes:
+        done: Whether the last chunk and its trailers have come.
+    """
+
+    __slots__ = ("_left", "_line", "_trailers", "done")
+
+    def __init__(self) -> None:
+        self.done = False
+        self._left = 0  # payload bytes of the current chunk still to come, and then its line end
+        self._line = b""  # the beginning of a line whose end has not come
+        self._trailers = False
+
+    def feed(self, data: bytes) -> bytes:
+        """
+        The payload in *data*; what follows the end is dropped.
+
+        Raises:
+            ValueError: this is not chunked framing.
+        """
+        if self._line:
+            data, self._line = self._line + data, b""
+        parts = []
+        at, end, left = 0, len(data), self._left
+        while at < end and not self.done:
+            if left > 2:
+                parts.append(data[at : min(end, at + left - 2)])
+            if left:
+                taken = min(left, end - at)
+                at += taken
+                left -= taken
+                continue
+            stop = data.find(b"\n", at)
+            if stop < 0:
+                self._keep(data[at:])
+                break
+            left = self._size(data[at:stop])
+            at = stop + 1
+        self._left = left
+        return b"".join(parts)
+
+    def _size(self, line: bytes) -> int:
+        """What a size line announces, its line end included; 0 at the end, where trailers follow."""
+        if self._trailers:
+            self.done = not line.strip()
+            return 0
+        size = int(line.partition(b";")[0], 16)
+        if size < 0:
+            raise ValueError("negative chunk size")
+        if size == 0:
+            self._trailers = True
+            return 0
+        return size + 2
+
+    def _keep(self, line: bytes) -> None:
+        if len(line) > _MAX_LINE:
+            raise ValueError("endless chunk size")
+        self._line = line

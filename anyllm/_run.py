@@ -1,0 +1,462 @@
+"""
+The pump: one thread a call, which opens the connection, decodes, puts and ends. No other thread serves a call.
+
+Strategy: a call ends exactly once, in `_Run._end`, whoever gets there first: the worker with its result or error, or
+whoever cancels, on their own thread, without waiting for the worker. That is what frees the caller at once in every
+phase; the worker finds its socket shut, sees that the call is over, and goes. `_end` may run in a signal handler or a
+finalizer, so it takes no lock (see `_waiting`).
+
+The worker never holds the receive ends of the channels, so that letting go of ``chunks`` is seen: that cancels.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Optional, Protocol, Union
+
+import attrs
+
+from anyllm import _framing
+from anyllm._assemble import Assembler
+from anyllm._clock import Clock
+from anyllm._http import Call, Response, Transport
+from anyllm._retry import pause_before_retry
+from anyllm.channel import Channel, Sender, open_channel
+from anyllm.context import Context
+from anyllm.dialects import Dialect, Request
+from anyllm.errors import (
+    AnyLLMError,
+    APIError,
+    Cancelled,
+    DeadlineExceeded,
+    IncompleteStreamError,
+    InvalidRequestError,
+    StreamTimeoutError,
+    scrub,
+)
+from anyllm.options import StreamingOptions
+from anyllm.types import ChatCompletion, ChatCompletionChunk
+
+__all__ = ["Job", "Run", "Target", "active_streams", "start"]
+
+_log = logging.getLogger("anyllm")
+
+#: Seconds without data after which an answer that is whole, but not said to be over, is over.
+_TAIL = 5.0
+#: Seconds to wait for the end of the body once the answer is over, so that the connection can serve again.
+_DRAIN = 0.05
+#: Seconds after which a receive from ``errors`` looks whether everybody is waiting for everybody.
+_STALL = 5.0
+#: Seconds that interpreter exit waits for workers to close their sockets.
+_FAREWELL = 1.0
+
+
+@attrs.define(frozen=True)
+class Target:
+    """
+    Where a request goes, found out on the worker's thread because that may take time.
+
+    Attributes:
+        base_url: Without a slash at its end; the request's path is appended.
+        headers: The provider's own, the key among them; the request's win over them.
+        secret: The key, to be kept out of everything that is said.
+    """
+
+    base_url: str
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    secret: Optional[str] = attrs.field(default=None, repr=False)
+
+
+@attrs.define(frozen=True)
+class Job:
+    """
+    What one call has to do.
+
+    Attributes:
+        provider: The provider's name, for errors.
+        dialect: How to read the answer.
+        request: What to send; or the error that making it met, which then ends the call.
+        target: Finds out where to send it.
+        transport: Sends it.
+        options: Clocks, retries, bounds.
+        parse: Reads a whole answer; None for a stream.
+    """
+
+    provider: str
+    dialect: Dialect
+    request: Union[Request, AnyLLMError]
+    target: Callable[[], Target]
+    transport: Transport
+    options: StreamingOptions
+    parse: Optional[Callable[[bytes], Any]] = None
+
+
+class _Reader(Protocol):
+    def __call__(self, response: Response) -> None: ...
+
+
+class Run:
+    """One call on its way. The caller's side uses `error`, `partial` and `cancel`."""
+
+    def __init__(self, ctx: Context, job: Job) -> None:
+        self.ctx = ctx.child()
+        self.job = job
+        self.error: Optional[AnyLLMError] = None
+        self.streaming = job.parse is None
+        self._secret: Optional[str] = None
+        self._assembler = Assembler()
+        self._call = Call()
+        self._ended: dict[str, object] = {}
+        self._thread: Optional[threading.Thread] = None
+        self._timed_out: Optional[StreamTimeoutError] = None
+        self._connect_clock = Clock(self._time_out)
+        self._content_clock = Clock(self._time_out)
+        self._unwatch: Callable[[], object] = lambda: None
+        self._held: list[ChatCompletionChunk] = []  # what came before the first content
+        self._committed = False  # the caller has seen something: no other try may follow
+        self._heard = False  # something has come of the answer
+        self._answered = False  # the answer is whole, though perhaps not said to be over
+
+    # -- the caller's side -----------------------------------------------------------------------------------------
+
+    def start(self) -> tuple[Channel[Any], Channel[AnyLLMError]]:
+        """Begin, and give the receive ends of chunks and errors. Raises nothing and opens nothing on this thread."""
+        self._chunks: Sender[Any]
+        self._errors: Sender[AnyLLMError]
+        self._chunks, chunks = open_channel(self.job.options.buffer, on_drop=self._abandon)
+        self._errors, errors = open_channel(1, on_stall=(_STALL, self._complain))
+        errors._on_drop = _Unread(errors._pipes[0].items, self.job.provider)
+        self._full = chunks._pipes[0]
+        if isinstance(self.job.request, AnyLLMError):
+            self._end(self.job.request)
+        elif self.ctx.cancelled:
+            self._stop()
+        else:
+            self._launch()
+        return chunks, errors
+
+    def _launch(self) -> None:
+        _active[id(self)] = self
+        self._thread = threading.Thread(target=self._work, name="anyllm-call", daemon=True)
+        self._unwatch = self.ctx.on_done(self._stop)
+        try:
+            self._thread.start()
+        except RuntimeError as exc:
+            self._fail(AnyLLMError(f"cannot start a thread: {exc}"), exc)
+
+    def cancel(self, cause: object = None) -> None:
+        """End this call only."""
+        self.ctx.cancel(cause)
+
+    def _abandon(self) -> None:
+        self._chunks.close()
+        self.ctx.cancel("abandoned")
+
+    @property
+    def partial(self) -> ChatCompletion:
+        """The response so far."""
+        return self._assembler.snapshot()
+
+    def _complain(self) -> None:
+        pipe = self._full
+        if not self._ended and len(pipe.items) >= pipe.maxsize and not pipe.receivers:
+            _log.warning(
+                "errors.get() waits for the end of a stream whose chunks nobody reads: "
+                "read chunks to the end, or cancel"
+            )
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def _stop(self) -> None:
+        """The context has ended: free the caller, then the worker. On any thread."""
+        self._end(self._why_stopped())
+        self._call.abort()
+
+    def _why_stopped(self) -> AnyLLMError:
+        """An error of this call's own, because each carries its own partial response."""
+        error = self.ctx.error
+        if isinstance(error, DeadlineExceeded):
+            return DeadlineExceeded()
+        return Cancelled(cause=getattr(error, "cause", None))
+
+    def _time_out(self, clock: str, seconds: float) -> None:
+        """A clock ran out. On the timer's thread."""
+        if clock == "tail":
+            self._call.abort()
+            return
+        waiting_for = {"connect": "a connection", "first_content": "the first content", "idle": "more content"}
+        self._timed_out = StreamTimeoutError(
+            f"waited {seconds:g} s for {waiting_for[clock]}",
+            clock=clock,
+            seconds=seconds,
+            is_retryable=clock == "connect",
+        )
+        if not self._call.abort():
+            # No socket to wake the worker by: it is resolving a name, which nothing interrupts.
+            self._end(self._timed_out)
+
+    def _end(self, error: Optional[AnyLLMError]) -> bool:
+        """End the call, once: error, then sentinel. Takes no lock; False when it had ended before."""
+        claim = object()
+        if self._ended.setdefault("by", claim) is not claim:
+            return False
+        if error is not None:
+            error.provider = error.provider or self.job.provider
+            if self.streaming and error.partial is None and self._heard:
+                error.partial = self._assembler.snapshot()
+            self.error = scrub(error, self._secret)
+        _active.pop(id(self), None)
+        self._errors.close(last=self.error)
+        self._chunks.close()
+        return True
+
+    def _fail(self, error: AnyLLMError, cause: BaseException) -> None:
+        error.__cause__ = cause
+        self._end(error)
+
+    # -- the worker's side -----------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        try:
+            self._try_until_it_works()
+        except AnyLLMError as exc:
+            self._end(exc)
+        except BaseException as exc:
+            _log.exception("a bug in anyllm ended a call")
+            self._fail(AnyLLMError(f"a bug in anyllm: {type(exc).__name__}: {exc}"), exc)
+        finally:
+            self._connect_clock.stop()
+            self._content_clock.stop()
+            self._unwatch()
+
+    def _try_until_it_works(self) -> None:
+        request = self.job.request
+        assert isinstance(request, Request)
+        tries = 0
+        while True:
+            try:
+                self._try(request)
+                return
+            except AnyLLMError as exc:
+                # An end or a clock of ours comes first: the failure it provoked says nothing.
+                error = self._own_verdict() or exc
+                if self._committed or self._ended:
+                    raise error from exc
+                simpler = _simpler(request, error)
+                if simpler is not None:
+                    request = simpler
+                    continue
+                tries += 1
+                pause = pause_before_retry(error, tries, self.job.options.retry, self.ctx.remaining())
+                if pause is None:
+                    raise error from (exc if error is not exc else exc.__cause__)
+            self._forget_try()
+            if self.ctx.wait(pause):
+                return  # `_stop` has said why
+
+    def _own_verdict(self) -> Optional[AnyLLMError]:
+        return self._why_stopped() if self.ctx.cancelled else self._timed_out
+
+    def _forget_try(self) -> None:
+        self._held.clear()
+        self._assembler = Assembler()
+        self._timed_out = None
+
+    def _try(self, request: Request) -> None:
+        timeouts = self.job.options.timeouts
+        target = self.job.target()
+        self._secret = target.secret
+        self._call = call = Call(on_connected=self._connect_clock.stop)
+        if self.ctx.cancelled:  # after the call is known to `_stop`, which may have come just before
+            raise self._why_stopped()
+        self._connect_clock.start("connect", timeouts.connect)
+        self._content_clock.start("first_content", timeouts.first_content)
+        try:
+            response = self.job.transport.send(
+                call,
+                request.method,
+                target.base_url + request.path,
+                {**target.headers, **request.headers},
+                request.body,
+                connect_timeout=timeouts.connect,
+            )
+            try:
+                self._read(response)
+            finally:
+                response.close()
+        finally:
+            self._connect_clock.stop()
+            self._content_clock.stop()
+
+    def _read(self, response: Response) -> None:
+        limit = self.job.options.max_event_bytes
+        if not 200 <= response.status < 300:
+            body = response.text_so_far(limit)
+            self._raise_if_stopped()
+            raise self.job.dialect.error(response.status, response.headers, body)
+        if self.job.parse is None:
+            self._read_stream(response)
+        else:
+            body = response.read(limit)
+            self._chunks.put(self.job.parse(body))
+        self._end(None)
+        response.drain(_DRAIN)
+
+    def _raise_if_stopped(self) -> None:
+        verdict = self._own_verdict()
+        if verdict is not None:
+            raise verdict
+
+    def _read_stream(self, response: Response) -> None:
+        decoder = self.job.dialect.decoder()
+        feed, deliver = decoder.feed, self._deliver
+        try:
+            for event in _framing.events(self._watched(response), max_event_bytes=self.job.options.max_event_bytes):
+                for chunk in feed(event):
+                    if not deliver(chunk):
+                        return
+                if decoder.complete and not self._answered:
+                    self._answered = True
+                    self._content_clock.start("tail", _TAIL)
+                if decoder.done:
+                    break
+            for chunk in decoder.finish():
+                deliver(chunk)
+        except IncompleteStreamError as exc:
+            raise exc from response.broken
+        except APIError as exc:
+            exc.request_id = exc.request_id or _request_id(response.headers)
+            raise
+        self._flush()
+
+    def _watched(self, response: Response) -> Iterator[bytes]:
+        """The reads, for the clock of an answer that is whole: any data shows that the host is not done."""
+        for data in response.reads():
+            if self._answered:
+                self._content_clock.set_back()
+            yield data
+
+    def _deliver(self, chunk: ChatCompletionChunk) -> bool:
+        """Hand a chunk to the caller; False when nobody wants it any more."""
+        self._heard = True
+        self._assembler.add(chunk)
+        if not self._committed:
+            return self._deliver_first(chunk)
+        if not self._answered and _has_content(chunk):
+            self._content_clock.set_back()
+        return self._chunks.try_put(chunk) or self._wait_to_put(chunk)
+
+    def _deliver_first(self, chunk: ChatCompletionChunk) -> bool:
+        """
+        Keep what comes before the first content: should this try fail, the next begins with the same.
+
+        A host that sends much and says nothing is not kept for ever: past a buffer's worth, the caller gets it and
+        this try is the one.
+        """
+        self._held.append(chunk)
+        has_content = _has_content(chunk)
+        if has_content:
+            self._content_clock.start("idle", self.job.options.timeouts.idle)
+        elif len(self._held) < self.job.options.buffer:
+            return True
+        delivered = self._flush()
+        # A firehose behind the first chunk would keep the interpreter for milliseconds: let the caller have it.
+        time.sleep(0)
+        return delivered
+
+    def _flush(self) -> bool:
+        self._committed = True
+        held, self._held = self._held, []
+        return all(self._chunks.try_put(chunk) or self._wait_to_put(chunk) for chunk in held)
+
+    def _wait_to_put(self, chunk: ChatCompletionChunk) -> bool:
+        self._content_clock.pause()
+        try:
+            return self._chunks.put(chunk)
+        finally:
+            self._content_clock.resume()
+
+
+def start(ctx: Context, job: Job) -> tuple[Run, Channel[Any], Channel[AnyLLMError]]:
+    """Begin a call: its control, and the receive ends of its chunks (or of its one whole answer) and its errors."""
+    run = Run(ctx, job)
+    return (run, *run.start())
+
+
+def _has_content(chunk: ChatCompletionChunk) -> bool:
+    """Whether a chunk brings the answer further, which a role, usage or an empty delta do not."""
+    for choice in chunk.choices:
+        delta = choice.delta
+        if delta.content or delta.reasoning is not None or delta.tool_calls or delta.refusal:
+            return True
+    return False
+
+
+def _simpler(request: Request, error: AnyLLMError) -> Optional[Request]:
+    """The request without the parameter that the host refuses, if it was we who added that."""
+    if not isinstance(error, InvalidRequestError) or error.status_code not in (400, 422):
+        return None
+    said = f"{error.param} {error.message} {error.body}"
+    for parameter, body in request.fallbacks.items():
+        if parameter in said:
+            return attrs.evolve(request, body=body, fallbacks={})
+    return None
+
+
+def _request_id(headers: Mapping[str, str]) -> Optional[str]:
+    return headers.get("x-request-id") or headers.get("request-id")
+
+
+class _Unread:
+    """Runs when ``errors`` is let go of: an error that nobody received is at least logged."""
+
+    def __init__(self, items: Any, provider: str) -> None:
+        self._items = items
+        self._provider = provider
+
+    def __call__(self) -> None:
+        for error in tuple(self._items):
+            if not isinstance(error, Cancelled):  # whoever cancelled knows
+                _log.warning("a stream ended with an error that nobody received: %s", error)
+
+
+# -- the process -------------------------------------------------------------------------------------------------------
+
+#: Calls that have not ended, by identity. Single operations on a dict are atomic.
+_active: dict[int, Run] = {}
+
+
+def active_streams() -> int:
+    """How many streams run now: started, and neither complete, failed nor cancelled."""
+    return sum(run.streaming for run in tuple(_active.values()))
+
+
+def _at_exit() -> None:
+    """Daemon threads are frozen at exit wherever they are: end their calls before that."""
+    runs = tuple(_active.values())
+    for run in runs:
+        run.cancel("interpreter exit")
+    until = time.monotonic() + _FAREWELL
+    for run in runs:
+        if run._thread is not None and run._thread is not threading.current_thread():
+            run._thread.join(max(0.0, until - time.monotonic()))
+
+
+def _after_fork() -> None:
+    """In a child: the workers are gone and their connections are the parent's, so their calls are over here."""
+    for run in tuple(_active.values()):
+        run._call.forget()
+        run._connect_clock.stop()
+        run._content_clock.stop()
+        run.cancel("forked: the stream goes on in the parent process")
+    _active.clear()
+
+
+atexit.register(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
