@@ -239,33 +239,30 @@ def _merged(fragments: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     blocks: list[dict[str, Any]] = []
     pieces: list[dict[str, list[str]]] = []
+    latest: dict[str, int] = {}
     for fragment in fragments:
-        at = _block_of(fragment, blocks)
-        if at is None:
-            at = len(blocks)
+        kind = f"{fragment.get('type')!r} {fragment.get('index')!r}"
+        at = latest.get(kind)
+        if at is None or not _continues(fragment, blocks[at]):
+            at = latest[kind] = len(blocks)
             blocks.append({})
-            pieces.append({name: [] for name in _PIECES})
+            pieces.append({})
         for key, value in fragment.items():
             if key in _PIECES and isinstance(value, str):
-                pieces[at][key].append(value)
-                blocks[at].setdefault(key, "")
+                pieces[at].setdefault(key, []).append(value)
+                blocks[at].setdefault(key, "")  # keeps the order of the keys
             elif value not in (None, "") or key not in blocks[at]:
                 blocks[at][key] = value
     for block, texts in zip(blocks, pieces):
-        block.update({name: "".join(texts[name]) for name in _PIECES if texts[name]})
+        block.update({name: "".join(parts) for name, parts in texts.items()})
     return blocks
 
 
-def _block_of(fragment: dict[str, Any], blocks: list[dict[str, Any]]) -> int | None:
-    if not any(name in fragment for name in _PIECES) and "signature" not in fragment:
-        return None
-    for at in range(len(blocks) - 1, -1, -1):
-        block = blocks[at]
-        if block.get("type") != fragment.get("type") or block.get("index") != fragment.get("index"):
-            continue
-        ids = {block.get("id"), fragment.get("id")} - {None}
-        return at if len(ids) < 2 else None
-    return None
+def _continues(fragment: dict[str, Any], block: dict[str, Any]) -> bool:
+    if "signature" not in fragment and not any(name in fragment for name in _PIECES):
+        return False
+    known, new = block.get("id"), fragment.get("id")
+    return known is None or new is None or bool(known == new)
 
 
 def _logprobs(pieces: list[dict[str, Any]]) -> dict[str, Any] | None:

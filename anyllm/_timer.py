@@ -65,21 +65,22 @@ class Timer:
         """Call *call* at the instant *when* of `time.monotonic`, or soon after."""
         entry = Entry(self, when, next(self._order), call)
         with self._lock:
+            self._ensure_thread()  # first: should it fail, nothing is left behind
             if len(self._heap) > 2 * len(self._live) + _SLACK:
                 self._heap = [old for old in self._heap if old.call is not None]
                 heapq.heapify(self._heap)
             heapq.heappush(self._heap, entry)
             self._live[entry] = None
             earliest = self._heap[0] is entry
-            self._ensure_thread()
         if earliest:
             _waiting.release(self._waiter)
         return entry
 
     def _ensure_thread(self) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="anyllm-timer", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="anyllm-timer", daemon=True)
+            thread.start()
+            self._thread = thread
 
     def _forget(self, entry: Entry) -> None:
         self._live.pop(entry, None)
@@ -118,7 +119,7 @@ class Timer:
             return
         try:
             call()
-        except Exception:
+        except BaseException:  # SystemExit too: the thread belongs to every deadline of the process
             _log.exception("a function called at a deadline failed")
 
     def _retire(self) -> bool:
@@ -131,6 +132,7 @@ class Timer:
     def _after_fork(self) -> None:
         """In a child: threads do not survive a fork, and a lock may have been held by one that did not."""
         self._lock = threading.Lock()
+        self._heap = sorted(self._live)  # the old one may have been caught in the middle of a change
         self._thread = None
         if self._live:
             self._ensure_thread()

@@ -1,5 +1,6 @@
 """
-A loopback HTTP server that replays scripted replies over real sockets, with the faults LLM streams meet.
+For tests: a loopback server that replays scripted replies over real sockets, with the faults LLM streams meet, and a
+provider without any socket.
 
 ```python
 from anyllm.testing import Reply, chat_events, serve
@@ -9,12 +10,16 @@ with serve(Reply.sse(chat_events("Hello world"))) as server:
 assert server.requests[0].json()["stream"] is True
 ```
 
-Everything listens on 127.0.0.1 only, on a port of the system's choice, and leaves no thread or socket behind.
+`fake("Hello world")` is a provider that answers from a script.
+
+The servers need nothing else of anyllm, so they serve the tests of any HTTP client. They listen on 127.0.0.1 only, on a
+port of the system's choice, and leave no thread or socket behind.
 """
 
 from __future__ import annotations
 
-from ._replies import (
+from anyllm.testing._fake import FakeProvider, fake
+from anyllm.testing._replies import (
     Cut,
     Pause,
     Reply,
@@ -26,11 +31,12 @@ from ._replies import (
     chat_events,
     keep_alive_comments,
 )
-from ._server import Headers, RecordedRequest, Script, Server, Silent, blackhole, serve, silent
+from anyllm.testing._server import Headers, RecordedRequest, Script, Server, Silent, blackhole, serve, silent
 
 __all__ = [
     "serve", "Server", "RecordedRequest", "Headers", "Script",
     "Reply", "Step", "SSEData", "SSEEvent", "Pause", "Stall", "Cut", "Signal",
     "chat_events", "keep_alive_comments",
     "silent", "Silent", "blackhole",
+    "fake", "FakeProvider",
 ]  # fmt: skip

@@ -1,0 +1,27 @@
+"""Ask two models at once and keep the one that speaks first."""
+
+import os
+
+import anyllm
+
+MODELS = os.environ.get("ANYLLM_MODELS", "local/smollm2,local/smollm2").split(",")
+
+
+def first_to_speak(prompt: str) -> anyllm.Stream:
+    """The stream whose first chunk came first; the others are cancelled."""
+    streams = [
+        anyllm.completion_stream(
+            anyllm.Context(timeout=120),
+            anyllm.CompletionParams(model=model, messages=[anyllm.Message.user(prompt)], temperature=0.2),
+        )
+        for model in MODELS
+    ]
+    ready, _ = anyllm.select(*(stream.chunks for stream in streams))
+    for stream in streams:
+        if stream.chunks is not ready:
+            stream.cancel("another was faster")
+    return next(stream for stream in streams if stream.chunks is ready)
+
+
+answer = first_to_speak("What is the capital of France? Answer in one sentence.").collect()
+print(f"{answer.provider}/{answer.model}: {answer.content}")
