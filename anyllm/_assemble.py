@@ -66,15 +66,11 @@ class Assembler:
     Folds chunks into one `ChatCompletion`, whatever dialect they come from.
 
     One thread adds; any thread, and any signal handler, takes snapshots.
-
-    Attributes:
-        has_content: Whether anything a consumer may have used has come: text, a refusal, reasoning, a call.
     """
 
-    __slots__ = ("_choices", "_fingerprint", "_first", "_named", "_tier", "_usage", "has_content")
+    __slots__ = ("_choices", "_fingerprint", "_first", "_named", "_tier", "_usage")
 
     def __init__(self) -> None:
-        self.has_content = False
         self._choices: dict[int, _Parts] = {}
         self._first = ("", 0, "", "")
         self._named = False
@@ -82,8 +78,14 @@ class Assembler:
         self._tier: str | None = None
         self._usage: Usage | None = None
 
-    def add(self, chunk: ChatCompletionChunk) -> None:
-        """Take *chunk* in; the work does not depend on what came before."""
+    def add(self, chunk: ChatCompletionChunk) -> bool:
+        """
+        Take *chunk* in; the work does not depend on what came before.
+
+        Returns:
+            Whether it brings the answer further, which a role, usage or an empty delta do not.
+        """
+        progress = False
         for choice in chunk.choices:
             parts = self._choices.get(choice.index)
             if parts is None:
@@ -92,11 +94,11 @@ class Assembler:
             content = delta.content
             if content:
                 parts.texts.append(content)
-                self.has_content = True
+                progress = True
             elif content is not None:
                 parts.has_empty = True
             if delta.reasoning is not None or delta.tool_calls is not None or delta.refusal is not None:
-                self._add_rare(parts, delta)
+                progress = self._add_rare(parts, delta) or progress
             if choice.finish_reason is not None or choice.logprobs is not None:
                 _add_end(parts, choice)
         if not self._named:
@@ -107,6 +109,12 @@ class Assembler:
             self._fingerprint = chunk.system_fingerprint
         if chunk.service_tier is not None:
             self._tier = chunk.service_tier
+        return progress
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything of the answer has come: a choice, its id, its model."""
+        return bool(self._choices) or any(self._first)
 
     def snapshot(self) -> ChatCompletion:
         """What has come so far, as a whole answer of its own that later chunks do not change."""
@@ -140,16 +148,14 @@ class Assembler:
         )
         self._named = all(self._first)
 
-    def _add_rare(self, parts: _Parts, delta: ChunkDelta) -> None:
+    def _add_rare(self, parts: _Parts, delta: ChunkDelta) -> bool:
         if delta.refusal:
             parts.refusals.append(delta.refusal)
-            self.has_content = True
         if delta.reasoning is not None:
             _add_reasoning(parts, delta.reasoning)
-            self.has_content = True
         for fragment in delta.tool_calls or ():
             _add_call(parts, fragment)
-            self.has_content = True
+        return bool(delta.refusal or delta.reasoning is not None or delta.tool_calls)
 
 
 def _by_index(parts: _Parts) -> int:
