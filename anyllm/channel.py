@@ -7,6 +7,10 @@ more locks is: *stand in line first, then look again*. A waiter that registers a
 out and does it; one that finds nothing is sure to be seen by whoever changes something next. Who is woken but does
 not take what it was woken for wakes the next in line.
 
+Closing is one `dict.setdefault`: the first to close decides what comes last. A put may be under way just then, so the
+sender looks again after it has put, and takes the item back if the channel was closed meanwhile; and the receiver
+that finds nothing left turns away from that deque for good, so that after the end nothing comes.
+
 A blocked sender is woken only when the channel is half empty, so that a fast producer and a fast consumer change
 places once every half buffer rather than once an item.
 """
@@ -16,7 +20,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, Optional, TypeVar
 
 from anyllm import _waiting
@@ -30,13 +34,14 @@ _EMPTY: Any = object()  # "nothing there now", where None means "closed and drai
 class _Pipe(Generic[T]):
     """What both ends share."""
 
-    __slots__ = ("closed", "items", "low_water", "maxsize", "receivers", "senders", "sending")
+    __slots__ = ("end", "items", "low_water", "maxsize", "receivers", "senders", "sending")
 
     def __init__(self, maxsize: int) -> None:
         self.items: deque[T] = deque()
         self.maxsize = maxsize
         self.low_water = maxsize // 2
-        self.closed = False
+        #: Empty while open; then {"last": what `close` added}, a deque that takes the place of `items` once drained.
+        self.end: dict[str, deque[T]] = {}
         self.receivers: deque[threading.Lock] = deque()
         self.senders: deque[threading.Lock] = deque()
         #: Held while looking at the size and appending; never while waiting, and never by a receiver or by close.
@@ -44,21 +49,30 @@ class _Pipe(Generic[T]):
 
     def take(self) -> Any:
         """The next item; None when closed and drained; `_EMPTY` when there is nothing now."""
+        items = self.items
         try:
-            item = self.items.popleft()
+            item = items.popleft()
         except IndexError:
-            if not self.closed:
+            if not self.end:
                 return _EMPTY
-            # Something may have been put between the look and the close: look again, now that nothing can.
-            if not self.items:
+            last = self.end["last"]
+            if items is last:
                 return None
+            # Something may have been put between the look and the close: look again.
+            if not items:
+                self.items = last
             return self.take()
-        if self.senders and len(self.items) <= self.low_water:
+        if self.senders and len(items) <= self.low_water:
             _waiting.wake(self.senders)
         return item
 
-    def close(self) -> None:
-        self.closed = True
+    def qsize(self) -> int:
+        items = self.items
+        last = self.end.get("last", items)
+        return len(items) if items is last else len(items) + len(last)
+
+    def close(self, last: Optional[T] = None) -> None:
+        self.end.setdefault("last", deque(() if last is None else (last,)))
         while _waiting.wake(self.receivers):
             pass
         while _waiting.wake(self.senders):
@@ -80,7 +94,11 @@ class Sender(Generic[T]):
     @property
     def closed(self) -> bool:
         """Whether the channel was closed, by this end or because nobody can receive any more."""
-        return self._pipe.closed
+        return bool(self._pipe.end)
+
+    def room(self) -> int:
+        """How many items could be put now without waiting, if nobody else puts any."""
+        return self._pipe.maxsize - len(self._pipe.items)
 
     def try_put(self, item: T) -> bool:
         """Put *item* if there is room, without waiting; False when the channel is full or closed."""
@@ -88,9 +106,12 @@ class Sender(Generic[T]):
             raise TypeError("None cannot be sent: it is what a closed channel gives")
         pipe = self._pipe
         with pipe.sending:
-            if pipe.closed or len(pipe.items) >= pipe.maxsize:
+            items = pipe.items
+            if pipe.end or len(items) >= pipe.maxsize:
                 return False
-            pipe.items.append(item)
+            items.append(item)
+            if pipe.end and not self._received(items):
+                return False
         if pipe.receivers:
             _waiting.wake(pipe.receivers)
         return True
@@ -112,39 +133,57 @@ class Sender(Generic[T]):
         if self.try_put(item):
             return True
         deadline = _waiting.deadline_after(timeout)
-        while not self._pipe.closed:
+        while not self.closed:
             room = self._wait_for_room(deadline)
             if self.try_put(item):
                 return True
-            if not room:
+            if not room and not self.closed:
                 raise queue.Full
         return False
 
-    def put_many(self, items: Iterable[T]) -> bool:
+    def put_many(self, items: Sequence[T]) -> bool:
         """Put all of *items* in order, a batch under one lock, waiting for room where needed; False once closed."""
-        waiting = deque(items)
-        if None in waiting:
-            raise TypeError("None cannot be sent: it is what a closed channel gives")
+        for item in items:
+            if item is None:
+                raise TypeError("None cannot be sent: it is what a closed channel gives")
         pipe = self._pipe
-        while waiting:
+        start = 0
+        while True:
             with pipe.sending:
-                if pipe.closed:
+                waiting = pipe.items
+                if pipe.end:
                     return False
-                moved = min(len(waiting), pipe.maxsize - len(pipe.items))
-                pipe.items.extend(waiting.popleft() for _ in range(moved))
+                moved = min(len(items) - start, pipe.maxsize - len(waiting))
+                waiting.extend(items[start : start + moved] if moved < len(items) else items)
+                if pipe.end and moved and not self._received(waiting):
+                    return False
+            start += moved
             for _ in range(moved):
                 if not _waiting.wake(pipe.receivers):
                     break
-            if waiting:
-                self._wait_for_room(None)
-        return True
+            if start == len(items):
+                return True
+            self._wait_for_room(None)
+
+    @staticmethod
+    def _received(items: deque[T]) -> bool:
+        """
+        Whether a receiver has the item just put, which a close overtook; if none has, it is taken back.
+
+        Only the holder of `sending` adds to *items*, so the item is the rightmost, or it and all before it are gone.
+        """
+        try:
+            items.pop()
+        except IndexError:
+            return True
+        return False
 
     def _wait_for_room(self, deadline: Optional[float]) -> bool:
         pipe = self._pipe
         waiter = _waiting.new_waiter()
-        pipe.senders.append(waiter)
         try:
-            if pipe.closed or len(pipe.items) <= pipe.low_water:
+            pipe.senders.append(waiter)
+            if pipe.end or len(pipe.items) <= pipe.low_water:
                 return True
             return _waiting.wait(waiter, deadline)
         finally:
@@ -159,9 +198,7 @@ class Sender(Generic[T]):
         Args:
             last: One more item, put whatever the size, before the end.
         """
-        if last is not None and not self._pipe.closed:
-            self._pipe.items.append(last)
-        self._pipe.close()
+        self._pipe.close(last)
 
 
 class Channel(Generic[T]):
@@ -215,13 +252,12 @@ class Channel(Generic[T]):
 
         Raises:
             queue.Empty: nothing came in time.
-            ValueError: *timeout* is negative.
+            ValueError: *timeout* is negative or NaN.
         """
-        if timeout is not None and timeout < 0:
-            raise ValueError(f"timeout must not be negative: {timeout!r}")
+        deadline = _waiting.deadline_after(timeout) if block and timeout is not None else None
         item = self._take()
-        if item is _EMPTY:
-            item = self._wait(_waiting.deadline_after(timeout)) if block else _EMPTY
+        if item is _EMPTY and block:
+            item = self._wait(deadline)
         if item is _EMPTY:
             raise queue.Empty
         return item  # type: ignore[no-any-return]
@@ -269,7 +305,7 @@ class Channel(Generic[T]):
     @property
     def closed(self) -> bool:
         """Whether the sender closed the channel, even with items still waiting."""
-        return all(pipe.closed for pipe in self._pipes)
+        return all(pipe.end for pipe in self._pipes)
 
     @property
     def maxsize(self) -> int:
@@ -278,7 +314,7 @@ class Channel(Generic[T]):
 
     def qsize(self) -> int:
         """How many items wait now."""
-        return sum(len(pipe.items) for pipe in self._pipes)
+        return sum(pipe.qsize() for pipe in self._pipes)
 
     def empty(self) -> bool:
         """Whether no item waits now."""
@@ -296,6 +332,9 @@ class Channel(Generic[T]):
 
     def __bool__(self) -> bool:
         raise TypeError("a Channel has no truth value: ask .empty(), .closed or .get_nowait()")
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a Channel cannot be copied or pickled: a copy that is let go of would close it")
 
     def __getattr__(self, name: str) -> Any:
         hint = ""
@@ -347,11 +386,13 @@ def select(*channels: Channel[Any], timeout: Optional[float] = None) -> tuple[Ch
     Raises:
         queue.Empty: none was ready in time.
         TypeError: there is no channel, or something else among them.
+        ValueError: *timeout* is negative or NaN.
 
     Source: Go's select.
     """
-    if not channels or not all(isinstance(channel, Channel) for channel in channels):
+    if not channels:
         raise TypeError("select needs channels: select(chunks, ctx.done())")
+    _check_channels(channels)
     channel, item = _first_ready(channels, _waiting.deadline_after(timeout))
     if item is _EMPTY:
         raise queue.Empty
@@ -364,8 +405,18 @@ def merge(*channels: Channel[T]) -> Channel[T]:
 
     The items of each stay in order; channels take turns. The merged channel keeps the others: letting go of it lets
     go of them.
+
+    Raises:
+        TypeError: there is something else among them.
     """
+    _check_channels(channels)
     return Channel(*(pipe for channel in channels for pipe in channel._pipes), keep=channels)
+
+
+def _check_channels(channels: tuple[Channel[Any], ...]) -> None:
+    for channel in channels:
+        if not isinstance(channel, Channel):
+            raise TypeError(f"expected a Channel, not {type(channel).__name__}: select(chunks, ctx.done())")
 
 
 def _first_ready(channels: tuple[Channel[Any], ...], deadline: Optional[float]) -> tuple[Channel[Any], Any]:
@@ -373,10 +424,10 @@ def _first_ready(channels: tuple[Channel[Any], ...], deadline: Optional[float]) 
     while True:
         waiter = _waiting.new_waiter()
         pipes = [pipe for channel in channels for pipe in channel._pipes]
-        for pipe in pipes:
-            pipe.receivers.append(waiter)
         try:
             # In line first, then look again: see "Strategy".
+            for pipe in pipes:
+                pipe.receivers.append(waiter)
             found = _look(channels)
             if found is not None:
                 return found

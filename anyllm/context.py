@@ -6,7 +6,8 @@ Strategy: `cancel` may be called in a signal handler or a finalizer, so nothing 
 from a dict, so each runs exactly once, whoever finds it first.
 
 A context that nobody waits for costs nothing: it neither starts the timer nor registers with its parent. It does both
-with its first callback and undoes both with its last; until then its state is computed when asked for.
+with its first callback and undoes both with its last; until then its state is computed when asked for. Taking a
+callback back may happen in a finalizer too, so it never starts anything: it puts back what it should have kept.
 """
 
 from __future__ import annotations
@@ -86,19 +87,22 @@ class Context:
         self._finish(Cancelled(cause=cause))
 
     def _finish(self, error: AnyLLMError) -> None:
-        if self._end.setdefault("error", error) is not error:
-            return
-        self._settle()
+        self._end.setdefault("error", error)
+        self._settle()  # also when it had ended before: Ctrl-C may have stopped whoever was telling the others
 
     def _settle(self) -> None:
         """Run and forget the callbacks of an ended context; harmless when somebody else is doing it too."""
-        while self._callbacks:
-            try:
-                _, callback = self._callbacks.popitem()
-            except KeyError:
-                break
-            _run(callback)
-        self._rest()
+        try:
+            while self._callbacks:
+                try:
+                    _, callback = self._callbacks.popitem()
+                except KeyError:
+                    break
+                _run(callback)
+        finally:
+            if self._callbacks:  # one raised KeyboardInterrupt or SystemExit: the others run before that goes on
+                self._settle()
+            self._rest()
 
     @property
     def error(self) -> Optional[AnyLLMError]:
@@ -158,6 +162,8 @@ class Context:
         Returns:
             A function that takes it back: True if *fn* will now never run, False if it has or is about to.
         """
+        if not callable(fn):
+            raise TypeError(f"expected a function, not {type(fn).__name__}")
         key = object()
         self._callbacks[key] = fn
         if not self._end:
@@ -168,11 +174,11 @@ class Context:
 
     def _take_back(self, key: object) -> bool:
         taken = self._callbacks.pop(key, None) is not None
-        if not self._callbacks:
-            self._rest()
-            if self._callbacks and not self._end:  # somebody came while we were leaving
-                self._watch()
+        self._rest()
         return taken
+
+    def _is_watched(self) -> bool:
+        return bool(self._callbacks) and not self._end
 
     def _watch(self) -> None:
         """Have the parent and the timer tell us, now that somebody wants to know."""
@@ -189,11 +195,16 @@ class Context:
             let_go()  # another thread was faster
 
     def _rest(self) -> None:
-        """Nobody wants to know any more: let go of the parent and the timer."""
+        """Let go of the parent and the timer, unless somebody wants to know."""
         for name in ("parent", "timer"):
-            let_go = self._links.pop(name, None)
-            if let_go is not None:
-                let_go()
+            while not self._is_watched():
+                let_go = self._links.pop(name, None)
+                if let_go is None:
+                    break
+                if self._is_watched():  # somebody came while we were leaving, and may have seen the link in place
+                    self._link(name, let_go)
+                else:
+                    let_go()
 
     # -- deriving ----------------------------------------------------------------------------------------------
 
@@ -262,10 +273,13 @@ def with_deadline(parent: Context, deadline: Union[datetime.datetime, float]) ->
     Returns:
         The child, and a function that ends it early.
 
+    Raises:
+        ValueError: *deadline* is NaN.
+
     Source: Go's context.WithDeadline.
     """
     instant = deadline.timestamp() if isinstance(deadline, datetime.datetime) else deadline
-    return with_timeout(parent, max(0.0, instant - time.time()))
+    return with_timeout(parent, max(instant - time.time(), 0.0))
 
 
 def with_value(parent: Context, key: Hashable, value: Any) -> Context:
