@@ -245,9 +245,9 @@ def _merged(fragments: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     blocks: list[dict[str, Any]] = []
     pieces: list[dict[str, list[str]]] = []
-    latest: dict[str, int] = {}
+    latest: dict[tuple[Any, ...], int] = {}
     for fragment in fragments:
-        kind = f"{fragment.get('type')!r} {fragment.get('index')!r}"
+        kind = tuple(_plain(fragment.get(name)) for name in ("type", "index"))
         at = latest.get(kind)
         if at is None or not _continues(fragment, blocks[at]):
             at = latest[kind] = len(blocks)
@@ -267,8 +267,13 @@ def _merged(fragments: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _continues(fragment: dict[str, Any], block: dict[str, Any]) -> bool:
     if "signature" not in fragment and not any(name in fragment for name in _PIECES):
         return False
-    known, new = block.get("id"), fragment.get("id")
-    return known is None or new is None or bool(known == new)
+    known, new = _plain(block.get("id")), _plain(fragment.get("id"))
+    return known is None or new is None or known == new
+
+
+def _plain(value: Any) -> str | int | None:
+    """A name or a number; whatever else a host puts in its place is none."""
+    return value if isinstance(value, (str, int)) else None
 
 
 def _logprobs(pieces: list[dict[str, Any]]) -> dict[str, Any] | None:

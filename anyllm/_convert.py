@@ -20,7 +20,10 @@ from anyllm._checks import unknown_keyword
 
 T = TypeVar("T")
 
-_decode = msgspec.json.Decoder().decode
+#: JSON to plain Python values; one of `NOT_JSON` for anything that is not text, lone surrogates included. See `loads`.
+loads_strictly = msgspec.json.Decoder().decode
+#: What `loads_strictly` raises for that: msgspec's own error is not a ValueError in all its versions.
+NOT_JSON = (ValueError, RecursionError, msgspec.DecodeError)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -35,9 +38,10 @@ def loads(text: str | bytes) -> Any:
         ValueError: *text* is not JSON.
     """
     try:
-        return _decode(text)
-    except msgspec.DecodeError:
-        return json.loads(text)
+        try:
+            return loads_strictly(text)
+        except msgspec.DecodeError:
+            return json.loads(text)
     except RecursionError as exc:
         raise ValueError("JSON nested too deeply") from exc
 
@@ -56,7 +60,7 @@ def is_json(text: str | bytes) -> bool:
     """Whether *text* is one JSON document."""
     try:
         loads(text)
-    except (ValueError, RecursionError):
+    except ValueError:
         return False
     return True
 
@@ -86,37 +90,46 @@ def _structured(cls: type[T], value: Mapping[str, Any]) -> T:
     try:
         instance: T = _converter().structure(value, cls)
     except BaseValidationError as exc:
-        raise TypeError(f"{cls.__name__}: " + "; ".join(transform_error(exc))) from exc
+        raise TypeError(f"{cls.__name__}: " + "; ".join(transform_error(exc, format_exception=_wording))) from exc
     return instance
+
+
+def _wording(exc: BaseException, kind: Any) -> str:
+    from cattrs.v import format_exception
+
+    return str(exc) if type(exc) is TypeError else format_exception(exc, kind)
 
 
 def unstructure(value: Any, *, raw: bool = True) -> Any:
     """Our classes to plain dicts and lists; fields that are None are left out, and ``raw`` too on request."""
     if isinstance(value, (str, int, float)) or value is None:
         return value
-    plain = _converter().unstructure(value)
-    return plain if raw else _without_raw(plain)
+    return _converter(raw).unstructure(value)
 
 
-def _without_raw(plain: Any) -> Any:
-    if isinstance(plain, dict):
-        return {key: _without_raw(item) for key, item in plain.items() if key != "raw"}
-    if isinstance(plain, (list, tuple)):
-        return [_without_raw(item) for item in plain]
-    return plain
-
-
-@functools.lru_cache(maxsize=1)
-def _converter() -> Any:
+@functools.lru_cache(maxsize=2)
+def _converter(raw: bool = True) -> Any:
     from cattrs.gen import make_dict_unstructure_fn, override
     from cattrs.preconf.msgspec import make_converter
 
     # Fields with a converter of their own (messages, content) structure themselves, dicts included.
     converter = make_converter(prefer_attrib_converters=True)
 
-    def leaving_out_none(cls: Any) -> Any:
-        optional: Any = {f.name: override(omit_if_default=True) for f in attrs.fields(cls) if f.default is None}
-        return make_dict_unstructure_fn(cls, converter, **optional)
+    def leaving_out(cls: Any) -> Any:
+        how: Any = {f.name: override(omit_if_default=True) for f in attrs.fields(cls) if f.default is None}
+        if not raw and "raw" in how:
+            how["raw"] = override(omit=True)
+        return make_dict_unstructure_fn(cls, converter, **how)
 
-    converter.register_unstructure_hook_factory(attrs.has, leaving_out_none)
+    converter.register_unstructure_hook_factory(attrs.has, leaving_out)
+    for kind in (str, int, float, bool):
+        converter.register_structure_hook(kind, _only)
     return converter
+
+
+def _only(value: Any, kind: type) -> Any:
+    """No "0.5" for 0.5, and no "no" for True: what is wrong in a dict is wrong as it is in a constructor."""
+    good = (int, float) if kind is float else kind
+    if not isinstance(value, good) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError(f"must be {kind.__name__}, not {type(value).__name__}")
+    return value

@@ -16,11 +16,12 @@ import attrs
 
 from anyllm import _convert
 from anyllm.dialects._common import whole_number
-from anyllm.dialects._surrogates import mend
+from anyllm.dialects._surrogates import mend_all
 
 #: A message is for a person; what is longer is a page or a stack trace.
 _LONGEST_MESSAGE = 2000
 _LONGEST_PAGE_TEXT = 300
+_LONGEST_NAME = 200
 
 _MESSAGES = (
     *("message", "msg", "Message", "detail", "error_msg", "error_message", "errorMessage", "error_description"),
@@ -58,7 +59,7 @@ class Said:
 def read(body: Any) -> Said:
     """What *body* says: decoded JSON of any shape, or text."""
     try:
-        return _read(body)
+        return _read(mend_all(body))
     except RecursionError:  # nothing a person wrote is nested so deeply
         return Said()
 
@@ -174,7 +175,7 @@ def _json_in(text: str) -> Any:
     if not text.lstrip().startswith(("{", "[")):
         return text
     try:
-        return _convert.loads(text)
+        return mend_all(_convert.loads(text))
     except (ValueError, RecursionError):
         return text
 
@@ -188,14 +189,14 @@ def _first_text(layers: tuple[Mapping[str, Any], ...], keys: tuple[str, ...]) ->
                 # Text that JSON writes as a number is a code; a status is no type.
                 value = str(value) if key != "status" else None
             if isinstance(value, str) and value:
-                return mend(value)
+                return value[:_LONGEST_NAME]
     return None
 
 
 def _param(layer: Mapping[str, Any]) -> str | None:
     param = layer.get("param")
     if isinstance(param, str) and param:
-        return mend(param)
+        return param[:_LONGEST_NAME]
     for key in ("detail", "details", "message"):
         complaints = layer.get(key)
         if isinstance(complaints, dict):
@@ -237,7 +238,7 @@ def _retry_delay(inner: Mapping[str, Any]) -> float | None:
 
 def _text_message(text: str) -> str:
     """The message in a text that is no JSON: of a page its title, never the page."""
-    text = mend(text).strip()
+    text = text.strip()
     if not text.startswith("<"):
         return text[:_LONGEST_MESSAGE]
     for tag in ("title", "h1", "Message"):

@@ -4,9 +4,9 @@ Emoji that were cut in two.
 Hosts that cut text by UTF-16 units send the halves of a surrogate pair in two events. JSON can write such a
 half (``"\\ud83d"``), but it is no text: nothing that encodes to UTF-8 accepts it.
 
-Strategy: repair the decoded JSON before anything reads it, and only when its text shows an escaped surrogate at
-all, so that the path of every other event is not touched. A high half that ends a string waits for the string
-at the same place of the next event. What finds no partner becomes U+FFFD.
+Strategy: repair the decoded JSON before anything reads it, and only when a strict reader has refused it (msgspec takes
+no lone surrogate), so that the path of every other event is not touched. A high half that ends a string waits for the
+string at the same place of the next event. What finds no partner becomes U+FFFD.
 """
 
 from __future__ import annotations
@@ -17,11 +17,6 @@ from typing import Any
 REPLACEMENT = "\ufffd"
 
 Path = tuple[Any, ...]
-
-
-def may_hold_half(text: str) -> bool:
-    """Whether JSON *text* may hold half a pair: a quick test, right when it says no."""
-    return "\\u" in text and ("\\ud" in text or "\\uD" in text)
 
 
 def mend(text: str) -> str:
@@ -73,10 +68,8 @@ class Halves:
             yield self.waiting.popitem()[0]
 
     def _join(self, text: str, path: Path) -> str:
-        if not text:
-            return text  # hosts put "" between the halves
         whole = self.waiting.pop(path, "") + text
-        if "\ud800" <= whole[-1] <= "\udbff":
+        if whole and "\ud800" <= whole[-1] <= "\udbff":
             self.waiting[path] = whole[-1]
             whole = whole[:-1]
         return mend(whole)

@@ -17,16 +17,17 @@ from anyllm import _convert
 from anyllm._framing import Event
 from anyllm.dialects import _errors, _said
 from anyllm.dialects._common import finish_reason, json_type, whole_number
-from anyllm.dialects._surrogates import may_hold_half, mend
+from anyllm.dialects._surrogates import mend
 from anyllm.dialects.openai_chat import _reasoning
 from anyllm.dialects.openai_chat._halves import EventHalves
 from anyllm.dialects.openai_chat._reasoning import read_parts, read_reasoning
 from anyllm.dialects.openai_chat._tools import ToolCalls
-from anyllm.dialects.openai_chat._usage import read_usage
+from anyllm.dialects.openai_chat._usage import object_in, read_usage
 from anyllm.errors import AnyLLMError, APIError, IncompleteStreamError, MalformedStreamError
 from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, Reasoning, ToolCall, Usage
 
 DONE = "[DONE]"
+_loads_strictly = _convert.loads_strictly
 _SNIPPET = 80
 
 #: What a delta may hold beside role and content that is read at all.
@@ -100,16 +101,20 @@ class ChatDecoder:
         """
         if self._done:
             return ()
-        data = event.data
+        holds_half = False
         try:
-            body = _convert.loads(data)
-        except (ValueError, RecursionError) as exc:
-            return self._not_json(event, exc)
+            body = _loads_strictly(event.data)
+        except _convert.NOT_JSON:
+            try:
+                body = _convert.loads(event.data)
+            except ValueError as exc:
+                return self._not_json(event, exc)
+            holds_half = True  # perhaps: that is what the strict reading refuses and the other takes
         if type(body) is not dict:
             raise self._no_object(body, event)
         if "error" in body or event.event == "error":
             self._look_for_error(body, event.event)
-        if self._waiting or may_hold_half(data):
+        if self._waiting or holds_half:
             body = self._mended(body)
         self._events += 1
         return (self._chunk(body),)
@@ -150,7 +155,7 @@ class ChatDecoder:
         else:
             choices = self._many(raw_choices, body)
         if not usage and "x_groq" in body:
-            usage = _object(body["x_groq"]).get("usage")
+            usage = object_in(body, "x_groq").get("usage")
         chunk_id, created, model = body.get("id"), body.get("created"), body.get("model")
         fingerprint, tier = body.get("system_fingerprint"), body.get("service_tier")
         return ChatCompletionChunk(
@@ -258,6 +263,8 @@ class ChatDecoder:
             return choice.tools.read(calls)
         except ValueError as exc:
             raise self._malformed(str(exc)) from exc
+        except RecursionError as exc:
+            raise self._malformed("the arguments of a tool call are nested too deeply") from exc
 
     def _odd_content(self, content: Any) -> tuple[str | None, Reasoning | None]:
         """Content that is no text: a list of parts (Mistral), one part, or a number that was meant as text."""
@@ -272,9 +279,7 @@ class ChatDecoder:
         except ValueError as exc:
             raise self._malformed(str(exc)) from exc
 
-    def _without_delta(
-        self, raw: Mapping[str, Any], choice: _Choice, body: Mapping[str, Any]
-    ) -> Mapping[str, Any]:
+    def _without_delta(self, raw: Mapping[str, Any], choice: _Choice, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """
         What a choice without a delta adds.
 
@@ -370,7 +375,7 @@ class ChatDecoder:
             return position
         number = whole_number(index)
         if number is None:
-            raise self._malformed(f"the index of a choice is {json_type(index)}: {str(index)[:_SNIPPET]!r}")
+            raise self._malformed(f"the index of a choice is {json_type(index)}")
         return number
 
     def _text(self, value: Any, name: str) -> str:
@@ -392,7 +397,3 @@ class ChatDecoder:
     def _left_over(self) -> Sequence[ChatCompletionChunk]:
         """Chunks for the halves of characters that nothing came to join."""
         return tuple(self._chunk(event) for event in self._halves.left_over())
-
-
-def _object(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}

@@ -29,8 +29,8 @@ def read_usage(raw: Mapping[str, Any]) -> Usage | None:
     total = _first(raw, "total_tokens")
     if prompt is None and completion is None and total is None:
         return None
-    prompt_details = _object(raw, "prompt_tokens_details", "input_tokens_details")
-    completion_details = _object(raw, "completion_tokens_details", "output_tokens_details")
+    prompt_details = object_in(raw, "prompt_tokens_details", "input_tokens_details")
+    completion_details = object_in(raw, "completion_tokens_details", "output_tokens_details")
     reasoning = _or(_first(completion_details, "reasoning_tokens"), _first(raw, "reasoning_tokens"))
     prompt, completion, total = prompt or 0, completion or 0, total or 0
     if reasoning and _leaves_out(reasoning, prompt, completion, total):
@@ -65,7 +65,8 @@ def _or(first: int | None, second: int | None) -> int | None:
     return second if first is None else first
 
 
-def _object(raw: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+def object_in(raw: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    """The first of *names* that holds an object; an empty one when none does."""
     for name in names:
         if isinstance(value := raw.get(name), dict):
             return value

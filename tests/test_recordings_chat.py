@@ -1,0 +1,463 @@
+"""
+Recorded responses of real hosts, each read three ways: by us, plainly by this file, and by the official client.
+
+The recordings lie outside the repository, in ``../shared/recordings`` beside it or where ANYLLM_RECORDINGS says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from anyllm import errors
+from anyllm._assemble import Assembler
+from anyllm._framing import events
+from anyllm.dialects.openai_chat import OpenAIChat
+from anyllm.errors import AnyLLMError, APIError, IncompleteStreamError
+from anyllm.types import FINISH_REASONS, ChatCompletion, ChatCompletionChunk, ToolCall
+
+RECORDINGS = Path(os.environ.get("ANYLLM_RECORDINGS") or Path(__file__).resolve().parents[2] / "shared" / "recordings")
+#: Hosts whose rows carry the switch for streams that never say a finish reason.
+DONE_IS_COMPLETE = {"snowflake"}
+
+
+class Recording:
+    """One recorded response and what its recorder wrote about it."""
+
+    def __init__(self, path: Path) -> None:
+        about = json.loads(path.read_text("utf-8"))
+        self.id: str = about["id"]
+        self.provider: str = about["provider"]
+        self.api: str = about["api"]
+        self.status: int = about["status"]
+        self.sizes: list[int] | None = about.get("chunk_sizes")
+        self.cut_short = bool(about.get("truncated_by_recorder"))
+        self.body = path.with_suffix(".body").read_bytes()
+        self.dialect = OpenAIChat(provider=self.provider, done_is_complete=self.provider in DONE_IS_COMPLETE)
+
+
+def _chat_recordings() -> list[Recording]:
+    if not RECORDINGS.is_dir():
+        return []
+    every = (Recording(path) for path in sorted(RECORDINGS.glob("*/*.json")))
+    return [recording for recording in every if recording.api == "chat"]
+
+
+ALL = _chat_recordings()
+STREAMS = [recording for recording in ALL if recording.status == 200]
+WITH_SIZES = [recording for recording in STREAMS if recording.sizes]
+REFUSALS = [recording for recording in ALL if recording.status != 200]
+
+pytestmark = [
+    pytest.mark.recordings,
+    pytest.mark.skipif(not ALL, reason=f"no recordings in {RECORDINGS}; set ANYLLM_RECORDINGS"),
+]
+each_stream = pytest.mark.parametrize("recording", STREAMS, ids=lambda recording: recording.id)
+
+
+# -- ours --------------------------------------------------------------------------------------------------------------
+
+
+class Ours:
+    """A recording as we read it."""
+
+    def __init__(self, recording: Recording, reads: list[bytes] | None = None) -> None:
+        decoder, assembler = recording.dialect.decoder(), Assembler()
+        self.chunks: list[ChatCompletionChunk] = []
+        self.error: AnyLLMError | None = None
+        try:
+            for event in events(reads or [recording.body], max_event_bytes=1 << 24):
+                for chunk in decoder.feed(event):
+                    self.chunks.append(chunk)
+                    assembler.add(chunk)
+            for chunk in decoder.finish():
+                self.chunks.append(chunk)
+                assembler.add(chunk)
+        except AnyLLMError as exc:
+            self.error = exc
+        self.answer = assembler.snapshot()
+
+
+# -- a plain reading ---------------------------------------------------------------------------------------------------
+
+
+class Plain:
+    """A recording as a person would read it: JSON on each data line, pieces joined."""
+
+    def __init__(self, bodies: list[dict[str, Any]]) -> None:
+        self.text: dict[int, str] = {}
+        self.reasoning: dict[int, str] = {}
+        self.finish: dict[int, str] = {}
+        self.calls: dict[int, list[dict[str, Any]]] = {}
+        self.usage: dict[str, Any] | None = None
+        self.audio_over: set[int] = set()
+        self.error: Any = None
+        for body in bodies:
+            if body.get("error"):
+                self.error = body["error"]
+                break
+            self._read(body)
+
+    @property
+    def unfinished(self) -> set[int]:
+        return set(self.text) - set(self.finish) - self.audio_over
+
+    def _read(self, body: dict[str, Any]) -> None:
+        found = [body.get("usage"), (body.get("x_groq") or {}).get("usage")]
+        for choice in body.get("choices") or []:
+            index, delta = choice["index"], choice.get("delta") or {}
+            content = delta.get("content")
+            parts = content if isinstance(content, list) else []
+            said = content if isinstance(content, str) else "".join(part.get("text", "") for part in parts)
+            self.text[index] = self.text.get(index, "") + said
+            self.reasoning[index] = self.reasoning.get(index, "") + _reasoning(delta, parts)
+            if choice.get("finish_reason"):
+                self.finish[index] = choice["finish_reason"]
+            if (delta.get("audio") or {}).get("expires_at"):
+                self.audio_over.add(index)
+            for fragment in delta.get("tool_calls") or []:
+                self._call(self.calls.setdefault(index, []), fragment)
+            found.append(choice.get("usage"))
+        self.usage = next((usage for usage in found if usage), self.usage)
+
+    def _call(self, calls: list[dict[str, Any]], fragment: dict[str, Any]) -> None:
+        function, at = fragment.get("function") or {}, fragment.get("index")
+        here = [call for call in calls if call["at"] == at]
+        if not here or (fragment.get("id") and fragment["id"] not in [call["id"] for call in here]):
+            here = [{"at": at, "id": fragment.get("id"), "name": function.get("name"), "arguments": ""}]
+            calls += here
+        here[-1]["arguments"] += function.get("arguments") or ""
+
+
+def _reasoning(delta: dict[str, Any], parts: list[dict[str, Any]]) -> str:
+    thoughts = "".join(piece["text"] for part in parts for piece in part.get("thinking") or [])
+    details = "".join(
+        detail.get("text") or detail.get("summary") or "" for detail in delta.get("reasoning_details") or []
+    )
+    return delta.get("reasoning_content") or delta.get("reasoning") or thoughts or details or ""
+
+
+def bodies_in(body: bytes) -> list[dict[str, Any]]:
+    """The JSON of each data line up to [DONE]."""
+    bodies = []
+    for line in body.decode().replace("\r\n", "\n").split("\n"):
+        if line.startswith("data:"):
+            data = line[5:].strip()
+            if data == "[DONE]":
+                break
+            bodies.append(json.loads(data))
+    return bodies
+
+
+def calls_of(calls: tuple[ToolCall, ...]) -> list[tuple[Any, ...]]:
+    return [(call.id, call.name, call.parse()) for call in calls]
+
+
+def assert_same(answer: ChatCompletion, plain: Plain) -> None:
+    assert {choice.index for choice in answer.choices} == set(plain.text)
+    for choice in answer.choices:
+        message, at = choice.message, choice.index
+        assert (message.content or "") == plain.text[at]
+        assert ((message.reasoning and message.reasoning.content) or "") == plain.reasoning[at]
+        assert choice.raw_finish_reason == plain.finish.get(at)
+        wanted = [(call["id"], call["name"], call["arguments"]) for call in plain.calls.get(at, [])]
+        assert [(call.id, call.name, call.arguments) for call in message.tool_calls] == wanted
+    assert (answer.usage.raw if answer.usage else None) == plain.usage
+
+
+@each_stream
+def test_stream_is_what_a_plain_reading_gives(recording: Recording) -> None:
+    ours, plain = Ours(recording), Plain(bodies_in(recording.body))
+    if plain.error:
+        assert isinstance(ours.error, APIError), ours.error
+        said = plain.error if isinstance(plain.error, str) else plain.error["message"]
+        assert said.split("\n")[0].strip() in str(ours.error)
+    else:
+        done = b"data: [DONE]" in recording.body and recording.provider in DONE_IS_COMPLETE
+        incomplete = bool(plain.unfinished or not plain.text) and not done
+        assert isinstance(ours.error, IncompleteStreamError) == incomplete, ours.error
+        assert incomplete or ours.error is None
+    assert_same(ours.answer, plain)
+
+
+@each_stream
+def test_chunks_have_one_form_whoever_sent_them(recording: Recording) -> None:
+    seen: set[int] = set()
+    opened: dict[int, int] = {}
+    for chunk in Ours(recording).chunks:
+        assert chunk.provider == recording.provider
+        assert chunk.raw is not None
+        for choice in chunk.choices:
+            assert choice.delta.role == (None if choice.index in seen else "assistant")
+            seen.add(choice.index)
+            assert choice.finish_reason in (None, *FINISH_REASONS)
+            for fragment in choice.delta.tool_calls or ():
+                count = opened.setdefault(choice.index, 0)
+                begins = fragment.index == count
+                opened[choice.index] += begins
+                assert begins == bool(fragment.id) == bool(fragment.name)
+                assert fragment.index < opened[choice.index]
+
+
+@each_stream
+def test_answers_are_worth_having(recording: Recording) -> None:
+    """Calls parse, totals add up, and no end is of an unknown kind."""
+    ours = Ours(recording)
+    for choice in ours.answer.choices:
+        assert choice.finish_reason != "unknown"
+        if choice.message.tool_calls and choice.finish_reason != "length":
+            assert all(call.is_complete for call in choice.message.tool_calls)
+        if choice.message.tool_calls and choice.finish_reason:
+            assert choice.finish_reason in ("tool_calls", "length")
+    usage = ours.answer.usage
+    if usage is not None:
+        assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
+        assert (usage.cache_read_tokens or 0) <= usage.prompt_tokens
+        # Some hosts count reasoning with another tokenizer, a few tokens off.
+        assert (usage.reasoning_tokens or 0) <= usage.completion_tokens * 1.1
+
+
+@each_stream
+def test_cut_at_every_event_is_never_silently_short(recording: Recording) -> None:
+    """And what has come is in the partial answer."""
+    bodies = bodies_in(recording.body)
+    decoder, assembler = recording.dialect.decoder(), Assembler()
+    for fed, event in enumerate(events([recording.body], max_event_bytes=1 << 24)):
+        plain = Plain(bodies[:fed])
+        whole = bool(plain.text) and not plain.unfinished
+        assert decoder.complete == whole
+        with contextlib.nullcontext() if whole else pytest.raises(IncompleteStreamError):
+            decoder.finish()
+        assert_same(assembler.snapshot(), plain)
+        try:
+            for chunk in decoder.feed(event):
+                assembler.add(chunk)
+        except APIError:
+            return
+        if decoder.done:
+            return
+
+
+@pytest.mark.parametrize("recording", WITH_SIZES, ids=lambda recording: recording.id)
+def test_read_sizes_do_not_matter(recording: Recording) -> None:
+    reads, at = [], 0
+    for size in recording.sizes or ():
+        reads.append(recording.body[at : at + size])
+        at += size
+    reads.append(recording.body[at:])
+    assert Ours(recording, reads).chunks == Ours(recording).chunks
+
+
+# -- errors ------------------------------------------------------------------------------------------------------------
+
+BY_STATUS = {
+    400: "InvalidRequestError",
+    401: "AuthenticationError",
+    403: "PermissionDeniedError",
+    404: "InvalidRequestError",
+    408: "ServerError",
+    422: "InvalidRequestError",
+    429: "RateLimitError",
+    500: "ServerError",
+}
+#: What a body says that is more than its status says.
+BY_WORDS = {
+    "maximum context length is": "ContextLengthExceededError",
+    "maximum prompt length is": "ContextLengthExceededError",
+    "Content violates usage guidelines": "ContentFilterError",
+    '"model_not_found"': "ModelNotFoundError",
+    "DeploymentNotFound": "ModelNotFoundError",
+    "Invalid model:": "ModelNotFoundError",
+    "is not a valid model ID": "ModelNotFoundError",
+    "This is not a chat model": "ModelNotFoundError",
+    "Incorrect API key provided": "AuthenticationError",
+    "not supported with this model": "UnsupportedParameterError",
+    "unsupported_value": "UnsupportedParameterError",
+    "does not support parameter": "UnsupportedParameterError",
+}
+
+
+@pytest.mark.parametrize("recording", REFUSALS, ids=lambda recording: recording.id)
+def test_refusal_is_the_right_error_and_says_why(recording: Recording) -> None:
+    error = recording.dialect.error(recording.status, {}, recording.body)
+    text = recording.body.decode()
+    kind = next((kind for words, kind in BY_WORDS.items() if words in text), BY_STATUS[recording.status])
+    assert type(error) is getattr(errors, kind)
+    assert error.status_code == recording.status
+    assert error.provider == recording.provider
+    try:
+        body = json.loads(text)
+    except ValueError:
+        said = "401 Authorization Required" if text.startswith("<html>") else text.split("\n")[0]
+    else:
+        inner = body.get("error", body)
+        said = inner if isinstance(inner, str) else inner["message"]
+    assert said in str(error)
+    assert "<" not in str(error)
+
+
+# -- the official client -----------------------------------------------------------------------------------------------
+
+
+class _Replay(http.server.BaseHTTPRequestHandler):
+    wbufsize = -1  # head and body in one write
+    bodies: ClassVar[dict[str, bytes]] = {}
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.bodies[self.path.split("/")[1]]
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    """The official client, and behind it a loopback server that replays any recording under its id."""
+    openai = pytest.importorskip("openai")
+    server = http.server.HTTPServer(("127.0.0.1", 0), _Replay)
+    _Replay.bodies = {recording.id: recording.body for recording in STREAMS}
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NO_PROXY", "*")
+        base = f"http://127.0.0.1:{server.server_port}"
+        with openai.OpenAI(base_url=base, api_key="none", max_retries=0) as official:
+            yield official
+    server.shutdown()
+    server.server_close()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+class Official:
+    """A recording as the official client gives it, its pieces joined as its documentation joins them."""
+
+    def __init__(self, client: Any, recording: Recording) -> None:
+        self.text: dict[int, str] = {}
+        self.finish: dict[int, str] = {}
+        self.reasoning: dict[int, str] = {}
+        self.calls: dict[int, dict[Any, dict[str, str]]] = {}
+        self.usage: Any = None
+        self.error: Any = None
+        here = client.with_options(base_url=f"{str(client.base_url).rstrip('/')}/{recording.id}/v1")
+        openai = pytest.importorskip("openai")
+        try:
+            with here.chat.completions.create(
+                model="m", messages=[{"role": "user", "content": "Hi"}], stream=True
+            ) as stream:
+                for chunk in stream:
+                    self._add(chunk)
+        except openai.APIError as exc:
+            self.error = exc
+
+    def _add(self, chunk: Any) -> None:
+        if chunk.usage:
+            self.usage = chunk.usage.model_dump(exclude_unset=True)
+        for choice in chunk.choices or ():
+            delta = choice.delta
+            if delta is None:
+                continue
+            self.text[choice.index] = self.text.get(choice.index, "") + (delta.content or "")
+            extra = delta.model_extra or {}
+            thought = extra.get("reasoning_content") or extra.get("reasoning") or ""
+            self.reasoning[choice.index] = self.reasoning.get(choice.index, "") + thought
+            if choice.finish_reason:
+                self.finish[choice.index] = choice.finish_reason
+            for fragment in delta.tool_calls or ():
+                call = self.calls.setdefault(choice.index, {}).setdefault(
+                    fragment.index, {"id": "", "name": "", "arguments": ""}
+                )
+                call["id"] += fragment.id or ""
+                if fragment.function:
+                    call["name"] += fragment.function.name or ""
+                    call["arguments"] += fragment.function.arguments or ""
+
+
+def has_content_parts(bodies: list[dict[str, Any]]) -> bool:
+    return any(isinstance(delta.get("content"), list) for delta in _deltas(bodies))
+
+
+def has_reasoning_elsewhere(bodies: list[dict[str, Any]]) -> bool:
+    return has_content_parts(bodies) or any(
+        delta.get("reasoning_details") and not (delta.get("reasoning") or delta.get("reasoning_content"))
+        for delta in _deltas(bodies)
+    )
+
+
+def has_calls_the_index_does_not_tell_apart(bodies: list[dict[str, Any]]) -> bool:
+    """An id that comes again, or for the first time at an index that another has, or calls without an index."""
+    ids: dict[Any, str] = {}
+    for delta in _deltas(bodies):
+        for fragment in delta.get("tool_calls") or []:
+            at = fragment.get("index")
+            if at is None or (fragment.get("id") and at in ids):
+                return True
+            ids.setdefault(at, fragment.get("id"))
+    return False
+
+
+def has_usage_elsewhere(bodies: list[dict[str, Any]]) -> bool:
+    return not any(body.get("usage") for body in bodies) and any(body.get("x_groq") for body in bodies)
+
+
+def _deltas(bodies: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for body in bodies:
+        for choice in body.get("choices") or []:
+            yield choice.get("delta") or {}
+
+
+#: Where we differ from the official client, when, and why we are right. What differs for any other cause fails.
+DIFFERENCES = {
+    "text": (has_content_parts, "it hands out a list where text is promised; we give the text of its parts"),
+    "reasoning": (has_reasoning_elsewhere, "it knows no structured reasoning; we read its text from where it is"),
+    "calls": (
+        has_calls_the_index_does_not_tell_apart,
+        "joined by index alone, ids and arguments of several calls run together, or an id is doubled",
+    ),
+    "usage": (has_usage_elsewhere, "it looks for usage at the top only; Groq has put it into x_groq"),
+}
+
+
+@each_stream
+def test_stream_is_what_the_official_client_gives(recording: Recording, client: Any) -> None:
+    ours = Ours(recording)
+    bodies = bodies_in(recording.body)
+    allowed = {what for what, (cause, _) in DIFFERENCES.items() if cause(bodies)}
+    if "text" in allowed:
+        return  # the client itself fails when these pieces are joined as text
+    theirs = Official(client, recording)
+    if theirs.error is not None:
+        assert isinstance(ours.error, APIError)
+        assert str(theirs.error).split("\n")[0] in str(ours.error)
+    for choice in ours.answer.choices:
+        at = choice.index
+        assert (choice.message.content or "") == theirs.text.get(at, "")
+        # A finish reason on the event that carries the error is the error's, and we raise before it counts.
+        if not isinstance(ours.error, APIError):
+            assert choice.raw_finish_reason == theirs.finish.get(at)
+        if "reasoning" not in allowed:
+            reasoning = choice.message.reasoning
+            assert ((reasoning and reasoning.content) or "") == theirs.reasoning.get(at, "")
+        if "calls" not in allowed:
+            calls = theirs.calls.get(at, {})
+            assert [(call.id, call.name, call.arguments) for call in choice.message.tool_calls] == [
+                (calls[key]["id"], calls[key]["name"], calls[key]["arguments"]) for key in sorted(calls)
+            ]
+    if "usage" not in allowed:
+        usage = ours.answer.usage
+        raw = usage.raw if usage else None
+        assert raw == theirs.usage
