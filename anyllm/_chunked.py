@@ -22,12 +22,14 @@ class Dechunker:
 
     Attributes:
         done: Whether the last chunk and its trailers have come.
+        excess: Whether something came after that, which no host has reason to send.
     """
 
-    __slots__ = ("_left", "_line", "_trailers", "done")
+    __slots__ = ("_left", "_line", "_trailers", "done", "excess")
 
     def __init__(self) -> None:
         self.done = False
+        self.excess = False
         self._left = 0  # payload bytes of the current chunk still to come, and then its line end
         self._line = b""  # the beginning of a line whose end has not come
         self._trailers = False
@@ -44,20 +46,21 @@ class Dechunker:
         parts = []
         at, end, left = 0, len(data), self._left
         while at < end and not self.done:
-            if left > 2:
-                parts.append(data[at : min(end, at + left - 2)])
-            if left:
-                taken = min(left, end - at)
-                at += taken
-                left -= taken
-                continue
-            stop = data.find(b"\n", at)
-            if stop < 0:
-                self._keep(data[at:])
-                break
-            left = self._size(data[at:stop])
-            at = stop + 1
+            if left == 0:
+                stop = data.find(b"\n", at)
+                if stop < 0:
+                    self._keep(data[at:])
+                    at = end
+                    break
+                left = self._size(data[at:stop])
+                at = stop + 1
+            if left > 2:  # the payload, without the line end behind it
+                parts.append(data[at : at + left - 2])
+            taken = min(left, end - at)
+            at += taken
+            left -= taken
         self._left = left
+        self.excess = self.done and at < end
         return b"".join(parts)
 
     def _size(self, line: bytes) -> int:
@@ -65,7 +68,7 @@ class Dechunker:
         if self._trailers:
             self.done = not line.strip()
             return 0
-        size = int(line.partition(b";")[0], 16)
+        size = int(line if b";" not in line else line.partition(b";")[0], 16)
         if size < 0:
             raise ValueError("negative chunk size")
         if size == 0:

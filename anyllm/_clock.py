@@ -11,6 +11,10 @@ from anyllm import _timer
 __all__ = ["Clock"]
 
 
+#: Seconds between two looks at a paused clock whose limit has nearly passed.
+_LEAST = 0.1
+
+
 class Clock:
     """
     Fires when nothing has set it back for so many seconds.
@@ -27,18 +31,18 @@ class Clock:
     def __init__(self, fire: Callable[[str, float], object]) -> None:
         self._fire = fire
         self._run: Optional[object] = None  # which start this is; None when stopped
-        self._entries: dict[object, _timer.Entry] = {}  # by run; more than one only while starts race a look
+        self._entries: dict[_timer.Entry, None] = {}  # more than one only while a start races a look
         self._name = ""
         self._seconds = 0.0
         self._since = 0.0
-        self._paused = False
+        self._paused: Optional[float] = None  # since when
 
     def start(self, name: str, seconds: Optional[float], *, since: Optional[float] = None) -> None:
         """Run as *name*, from now or from the monotonic instant *since*; None seconds is off."""
         self.stop()
         self._name = name
         self._since = time.monotonic() if since is None else since
-        self._paused = False
+        self._paused = None
         if seconds is not None:
             self._seconds = seconds
             self._run = run = object()
@@ -46,40 +50,48 @@ class Clock:
 
     def set_back(self) -> None:
         """There was progress."""
-        self._since = time.monotonic()
+        self._since = now = time.monotonic()
+        if self._paused is not None:
+            self._paused = now  # what was paused before it does not count for what comes after it
 
     def pause(self) -> None:
         """We are not waiting for the provider now."""
-        self._paused = True
+        self._paused = time.monotonic()
 
     def resume(self) -> None:
         """We are again; what passed meanwhile does not count."""
-        self._since = time.monotonic()
-        self._paused = False
+        paused = self._paused
+        if paused is not None:
+            self._since += time.monotonic() - paused
+            self._paused = None  # last: a look in between must not count the pause
 
     def stop(self) -> None:
         """Forget the limit. Takes no lock."""
         self._run = None
         while self._entries:
             try:
-                self._entries.popitem()[1].cancel()
+                self._entries.popitem()[0].cancel()
             except KeyError:
                 break
 
     def _look_at(self, when: float, run: object) -> None:
-        self._entries[run] = _timer.shared.call_at(when, lambda: self._look(run))
+        entry = _timer.shared.call_at(when, lambda: self._look(run))
+        self._entries[entry] = None
+        for other in tuple(self._entries):
+            if other.call is None:  # it has been called, perhaps before it was noted here
+                self._entries.pop(other, None)
         if self._run is not run:  # stopped, or started anew, meanwhile
-            stale = self._entries.pop(run, None)
-            if stale is not None:
-                stale.cancel()
+            self._entries.pop(entry, None)
+            entry.cancel()
 
     def _look(self, run: object) -> None:
         if self._run is not run:
             return
         now = time.monotonic()
-        due = (now if self._paused else self._since) + self._seconds
-        if due <= now and not self._paused:
-            self._entries.pop(run, None)
+        paused = self._paused  # before `_since`, which `resume` changes first
+        waited = (now if paused is None else paused) - self._since
+        due = now + self._seconds - waited
+        if due <= now and paused is None:
             self._fire(self._name, self._seconds)
         else:
-            self._look_at(due, run)
+            self._look_at(max(due, now + _LEAST), run)

@@ -8,9 +8,10 @@ travel with each request. Foreign exceptions are translated here, once.
 from __future__ import annotations
 
 import os
-import platform
 import ssl
+import sys
 import threading
+import weakref
 from collections.abc import Iterator, Mapping
 from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
@@ -26,17 +27,30 @@ from anyllm import _sockets
 from anyllm._chunked import Dechunker
 from anyllm._sockets import Call
 from anyllm._version import __version__
-from anyllm.errors import AnyLLMError, IncompleteStreamError, InvalidRequestError, MalformedStreamError, NetworkError
+from anyllm.errors import (
+    AnyLLMError,
+    IncompleteStreamError,
+    InvalidRequestError,
+    MalformedStreamError,
+    NetworkError,
+    StreamTimeoutError,
+)
 
-__all__ = ["Call", "Response", "Transport"]
+__all__ = ["Call", "Response", "Transport", "without_secrets"]
 
 #: Idle connections kept for one host. Each costs a descriptor, and only when that many streams ran at once.
 _POOL_SIZE = 1000
 #: The most bytes one read gives.
-_READ_SIZE = 64 * 1024
+_READ_SIZE = 16 * 1024
+#: A time-out beyond this many seconds is none.
+_LONGEST = 1e6
 #: After the end of a stream, hosts send at most an end mark or a last line of accounting.
 _DRAIN_READS = 4
 _FOREIGN = (requests.RequestException, urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError)
+#: We have no time-out but the one for connecting; in the TLS handshake it comes as that of a read.
+_TIMED_OUT = (urllib3.exceptions.ConnectTimeoutError, urllib3.exceptions.ReadTimeoutError)
+#: Every transport of this process.
+_transports: weakref.WeakSet[Transport] = weakref.WeakSet()
 
 
 class Transport:
@@ -44,6 +58,7 @@ class Transport:
     Sends requests to one provider. Shared between threads; after a fork it starts with fresh connections.
 
     Args:
+        direct: For a host inside this process, which no proxy of the environment can reach.
         verify: Whether the host's certificate is checked: None as the environment says, False not at all, or the
             path of a CA bundle.
         session: A `requests.Session` of the caller's, whose headers, proxies, adapters and so on are then used as
@@ -51,25 +66,31 @@ class Transport:
             freed at once all the same, the worker thread when the host answers.
     """
 
-    def __init__(self, *, verify: Union[bool, str, None] = None, session: Optional[requests.Session] = None) -> None:
+    def __init__(
+        self,
+        *,
+        verify: Union[bool, str, None] = None,
+        session: Optional[requests.Session] = None,
+        direct: bool = False,
+    ) -> None:
         self._verify = verify
         self._given = session
-        self._lock = threading.Lock()  # guards the making of the session, for one process
+        self._direct = direct
+        self._start_anew()
+        _transports.add(self)
+
+    def _start_anew(self) -> None:
+        self._lock = threading.Lock()  # guards the making of the session
         self._session: Optional[requests.Session] = None
-        self._pid = 0
 
     def session(self) -> requests.Session:
         """The session of this process."""
         if self._given is not None:
             return self._given
-        if self._pid != os.getpid():
-            # A lock held in the parent by a thread that does not exist here must not stop us.
-            self._lock = threading.Lock()
-            self._session = None
-            self._pid = os.getpid()
         with self._lock:
             if self._session is None:
                 self._session = _new_session()
+                self._session.trust_env = not self._direct
             return self._session
 
     def send(
@@ -91,8 +112,10 @@ class Transport:
 
         Raises:
             NetworkError: there was no answer.
+            StreamTimeoutError: there was no connection in time.
             InvalidRequestError: the URL or a header cannot be sent.
         """
+        _check_url(url)
         _check_headers(headers)
         try:
             session = self.session()
@@ -101,15 +124,19 @@ class Transport:
             prepared = session.prepare_request(request)
             settings: dict[str, Any] = {
                 **session.merge_environment_settings(prepared.url, {}, True, self._verify, None),
-                "timeout": (connect_timeout, None),
+                "timeout": (_socket_timeout(connect_timeout), None),
             }
             adapter = session.get_adapter(prepared.url or url)
+            if not _says_when_connected(adapter, prepared.url or url, settings["proxies"]):
+                call.connected()  # so nobody else does; the time-out of `requests` is the connect clock there
             with _sockets.serving(call):
                 # Not session.send(): it would follow redirects, or read a body only to prepare to.
                 answer = adapter.send(prepared, **settings)
         except _FOREIGN as exc:
             call.let_go()
-            raise _translate(exc, url) from exc
+            if isinstance(exc, requests.RequestException):
+                exc.request = None  # which holds the key, and this exception stays behind ours as its cause
+            raise _translate(exc, url, connect_timeout) from exc
         return Response(call, answer)
 
     def close(self) -> None:
@@ -167,6 +194,8 @@ class Response:
             payload = framing.feed(data)
             if payload:
                 yield payload
+        if framing.excess and self._raw.connection is not None:
+            self._raw.connection.close()  # host and we disagree on where the answer ends: it must not serve again
         # As urllib3 does at the end of a body that it read itself: the connection can serve again.
         self._raw._fp.close()
         self._raw.release_conn()
@@ -240,6 +269,21 @@ class _Adapter(HTTPAdapter):
             manager.pool_classes_by_scheme = _sockets.POOLS
         return manager
 
+    def close(self) -> None:
+        # urllib3 only forgets its pools; one that something else refers to, an error's traceback, stays open.
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            for key in manager.pools.keys():  # noqa: SIM118  # a container of urllib3's, which refuses to be iterated
+                pool = manager.pools.get(key)
+                if pool is not None:
+                    pool.close()
+        super().close()
+
+
+def _says_when_connected(adapter: Any, url: str, proxies: Mapping[str, str]) -> bool:
+    """Whether the connection will be of our classes, which tell the call."""
+    proxy = requests.utils.select_proxy(url, proxies) or ""
+    return isinstance(adapter, _Adapter) and not proxy.lower().startswith("socks")
+
 
 def _new_session() -> requests.Session:
     session = requests.Session()
@@ -250,7 +294,7 @@ def _new_session() -> requests.Session:
     session.headers.clear()
     session.headers.update(
         {
-            "User-Agent": f"anyllm-channels/{__version__} Python/{platform.python_version()}",
+            "User-Agent": f"anyllm-channels/{__version__} Python/{sys.version_info[0]}.{sys.version_info[1]}",
             # Compressing a stream of small events delays them and saves little; what is compressed anyway is decoded.
             "Accept-Encoding": "identity",
             "Connection": "keep-alive",
@@ -259,10 +303,29 @@ def _new_session() -> requests.Session:
     return session
 
 
+def _socket_timeout(seconds: Optional[float]) -> Optional[float]:
+    """What a socket takes: neither 0, which means something else there, nor more than its clock can count."""
+    return None if seconds is None or seconds > _LONGEST else max(seconds, 0.001)
+
+
+def _check_url(url: str) -> None:
+    """What is wrong with a URL is said without what stands before its host; requests would print it all."""
+    try:
+        parts = urllib3.util.parse_url(url)
+    except urllib3.exceptions.LocationValueError:
+        parts = urllib3.util.Url()
+    if parts.scheme not in ("http", "https") or not parts.host or not url.isprintable() or " " in url:
+        raise _no_url(url)
+
+
+def _no_url(url: str) -> InvalidRequestError:
+    return InvalidRequestError(f"cannot send to {without_secrets(url)!r}: it is no http or https URL; check base_url")
+
+
 def _check_headers(headers: Mapping[str, str]) -> None:
     """What is wrong with a header is said without its value, which may be a key; requests would print it."""
     for name, value in headers.items():
-        if not isinstance(value, str) or not value.isprintable() or not value.isascii():
+        if not isinstance(value, str) or not value.isprintable() or not value.isascii() or value[:1] == " ":
             raise InvalidRequestError(f"the header {name!r} has characters that cannot be sent; is the key whole?")
 
 
@@ -270,22 +333,58 @@ def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
+def _after_fork() -> None:
+    """In a child: locks may be held by threads that are not here, and connections are the parent's."""
+    for transport in tuple(_transports):
+        transport._start_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 # -- foreign errors ----------------------------------------------------------------------------------------------------
 
+_NO_URL = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.MissingSchema,
+    requests.exceptions.InvalidSchema,
+    urllib3.exceptions.LocationValueError,
+)
 
-def _translate(exc: BaseException, url: str) -> AnyLLMError:
-    parts = urlsplit(url)
-    host = parts.hostname or url
-    if isinstance(exc, (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema)) or not parts.scheme:
-        return InvalidRequestError(f"cannot send to {url!r}: it is no URL; check base_url")
-    if isinstance(exc, (requests.exceptions.InvalidSchema, requests.exceptions.InvalidHeader, ValueError)):
+
+def without_secrets(url: str) -> str:
+    """*url* as far as it may be shown: a user's password may stand before the host, and anything in the query."""
+    where = url.partition("?")[0].partition("#")[0]
+    scheme, separator, rest = where.rpartition("//")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
+def _translate(exc: BaseException, url: str, connect_timeout: Optional[float]) -> AnyLLMError:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        host, port = "", None
+    if isinstance(exc, _NO_URL) or not host:
+        return _no_url(url)
+    if isinstance(exc, (requests.exceptions.InvalidHeader, ValueError)):
         kind = "header" if isinstance(exc, requests.exceptions.InvalidHeader) else "request"
         return InvalidRequestError(f"the {kind} cannot be sent to {host}: {_kind_of(exc)}")
+    if connect_timeout is not None and any(_is_timeout(cause) for cause in _causes(exc)):
+        # The same as the pump's own clock says, which may be a moment later.
+        message = f"waited {connect_timeout:g} s for a connection"
+        return StreamTimeoutError(message, clock="connect", seconds=connect_timeout)
     for cause in _causes(exc):
-        known = _known(cause, host, parts.port)
+        known = _known(cause, host, port)
         if known is not None:
             return known
     return NetworkError(f"no answer from {host}: {_reason(exc)}")
+
+
+def _is_timeout(cause: BaseException) -> bool:
+    # A refused connection and an unknown name are, to urllib3, kinds of time-out.
+    return isinstance(cause, _TIMED_OUT) and not isinstance(cause, urllib3.exceptions.NewConnectionError)
 
 
 def _known(cause: BaseException, host: str, port: Optional[int]) -> Optional[NetworkError]:

@@ -17,18 +17,19 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Optional, Protocol, Union
+from typing import Any, Optional, Union
 
 import attrs
 
-from anyllm import _framing
+from anyllm import _framing, _leaving, _timer
 from anyllm._assemble import Assembler
 from anyllm._clock import Clock
-from anyllm._http import Call, Response, Transport
+from anyllm._http import Call, Response, Transport, without_secrets
 from anyllm._retry import pause_before_retry
+from anyllm._turns import Turns
 from anyllm.channel import Channel, Sender, open_channel
 from anyllm.context import Context
-from anyllm.dialects import Dialect, Request
+from anyllm.dialects import Decoder, Dialect, Request
 from anyllm.errors import (
     AnyLLMError,
     APIError,
@@ -42,12 +43,14 @@ from anyllm.errors import (
 from anyllm.options import StreamingOptions
 from anyllm.types import ChatCompletion, ChatCompletionChunk
 
-__all__ = ["Job", "Run", "Target", "active_streams", "start"]
+__all__ = ["Job", "Run", "Target", "active_streams", "end_all", "start"]
 
 _log = logging.getLogger("anyllm")
 
 #: Seconds without data after which an answer that is whole, but not said to be over, is over.
 _TAIL = 5.0
+#: Chunks handed over at once while more is there to be read: a lock and a wake-up for each would double their cost.
+_BATCH = 32
 #: Seconds to wait for the end of the body once the answer is over, so that the connection can serve again.
 _DRAIN = 0.05
 #: Seconds after which a receive from ``errors`` looks whether everybody is waiting for everybody.
@@ -67,7 +70,7 @@ class Target:
         secret: The key, to be kept out of everything that is said.
     """
 
-    base_url: str
+    base_url: str = attrs.field(repr=without_secrets)
     headers: Mapping[str, str] = attrs.field(repr=False)
     secret: Optional[str] = attrs.field(default=None, repr=False)
 
@@ -78,7 +81,7 @@ class Job:
     What one call has to do.
 
     Attributes:
-        provider: The provider's name, for errors.
+        provider: The provider's name, for errors; "" when none was found.
         dialect: How to read the answer.
         request: What to send; or the error that making it met, which then ends the call.
         target: Finds out where to send it.
@@ -96,10 +99,6 @@ class Job:
     parse: Optional[Callable[[bytes], Any]] = None
 
 
-class _Reader(Protocol):
-    def __call__(self, response: Response) -> None: ...
-
-
 class Run:
     """One call on its way. The caller's side uses `error`, `partial` and `cancel`."""
 
@@ -111,16 +110,18 @@ class Run:
         self._secret: Optional[str] = None
         self._assembler = Assembler()
         self._call = Call()
-        self._ended: dict[str, object] = {}
+        self._ended: dict[str, tuple[Optional[AnyLLMError]]] = {}
         self._thread: Optional[threading.Thread] = None
         self._timed_out: Optional[StreamTimeoutError] = None
         self._connect_clock = Clock(self._time_out)
         self._content_clock = Clock(self._time_out)
         self._unwatch: Callable[[], object] = lambda: None
-        self._held: list[ChatCompletionChunk] = []  # what came before the first content
+        self._batch: list[ChatCompletionChunk] = []  # decoded, and not handed over yet
+        self._enough = job.options.buffer  # how many of them are handed over without waiting for more
+        self._progress = False  # there is content among them
+        self._speaking = False  # there has been content
+        self._has_turn = False  # to decode; see `_turns`
         self._committed = False  # the caller has seen something: no other try may follow
-        self._heard = False  # something has come of the answer
-        self._answered = False  # the answer is whole, though perhaps not said to be over
 
     # -- the caller's side -----------------------------------------------------------------------------------------
 
@@ -130,7 +131,7 @@ class Run:
         self._errors: Sender[AnyLLMError]
         self._chunks, chunks = open_channel(self.job.options.buffer, on_drop=self._abandon)
         self._errors, errors = open_channel(1, on_stall=(_STALL, self._complain))
-        errors._on_drop = _Unread(errors._pipes[0].items, self.job.provider)
+        errors._on_drop = self._unread = _Unread(errors._pipes[0])
         self._full = chunks._pipes[0]
         if isinstance(self.job.request, AnyLLMError):
             self._end(self.job.request)
@@ -143,10 +144,11 @@ class Run:
     def _launch(self) -> None:
         _active[id(self)] = self
         self._thread = threading.Thread(target=self._work, name="anyllm-call", daemon=True)
-        self._unwatch = self.ctx.on_done(self._stop)
         try:
+            self._unwatch = self.ctx.on_done(self._stop)  # may start the timer
             self._thread.start()
         except RuntimeError as exc:
+            self._unwatch()
             self._fail(AnyLLMError(f"cannot start a thread: {exc}"), exc)
 
     def cancel(self, cause: object = None) -> None:
@@ -154,8 +156,7 @@ class Run:
         self.ctx.cancel(cause)
 
     def _abandon(self) -> None:
-        self._chunks.close()
-        self.ctx.cancel("abandoned")
+        self.ctx.cancel("abandoned")  # which closes `chunks`, but only after the error has its place
 
     @property
     def partial(self) -> ChatCompletion:
@@ -175,7 +176,8 @@ class Run:
     def _stop(self) -> None:
         """The context has ended: free the caller, then the worker. On any thread."""
         self._end(self._why_stopped())
-        self._call.abort()
+        if self.error is not None:  # else it is complete: the worker only gives the connection back
+            self._call.abort()
 
     def _why_stopped(self) -> AnyLLMError:
         """An error of this call's own, because each carries its own partial response."""
@@ -187,7 +189,8 @@ class Run:
     def _time_out(self, clock: str, seconds: float) -> None:
         """A clock ran out. On the timer's thread."""
         if clock == "tail":
-            self._call.abort()
+            if not self._call.abort():
+                self._end(None)
             return
         waiting_for = {"connect": "a connection", "first_content": "the first content", "idle": "more content"}
         self._timed_out = StreamTimeoutError(
@@ -197,23 +200,30 @@ class Run:
             is_retryable=clock == "connect",
         )
         if not self._call.abort():
-            # No socket to wake the worker by: it is resolving a name, which nothing interrupts.
+            # No socket to wake the worker by: it is resolving a name, which nothing interrupts, or the session is the
+            # caller's own.
             self._end(self._timed_out)
 
     def _end(self, error: Optional[AnyLLMError]) -> bool:
-        """End the call, once: error, then sentinel. Takes no lock; False when it had ended before."""
-        claim = object()
-        if self._ended.setdefault("by", claim) is not claim:
-            return False
-        if error is not None:
-            error.provider = error.provider or self.job.provider
-            if self.streaming and error.partial is None and self._heard:
-                error.partial = self._assembler.snapshot()
-            self.error = scrub(error, self._secret)
+        """
+        End the call, once: error, then sentinel. Takes no lock; False when it had ended before.
+
+        Whoever comes later does the rest again, which changes nothing, unless Ctrl-C stopped the first in between.
+        """
+        if error is not None and not self._ended:
+            error.provider = error.provider or self.job.provider or None
+            if self.streaming and error.partial is None:
+                error.partial = self._assembler.snapshot() if self._assembler.has_begun else None
+            error = scrub(error, self._secret)
+        claim = (error,)
+        first = self._ended.setdefault("with", claim)
+        (self.error,) = first
         _active.pop(id(self), None)
         self._errors.close(last=self.error)
         self._chunks.close()
-        return True
+        if self._unread.dropped:
+            self._unread()
+        return first is claim
 
     def _fail(self, error: AnyLLMError, cause: BaseException) -> None:
         error.__cause__ = cause
@@ -222,6 +232,7 @@ class Run:
     # -- the worker's side -----------------------------------------------------------------------------------------
 
     def _work(self) -> None:
+        _leaving.begins(lambda: bool(self._ended))
         try:
             self._try_until_it_works()
         except AnyLLMError as exc:
@@ -233,6 +244,7 @@ class Run:
             self._connect_clock.stop()
             self._content_clock.stop()
             self._unwatch()
+            _leaving.ends()
 
     def _try_until_it_works(self) -> None:
         request = self.job.request
@@ -245,16 +257,18 @@ class Run:
             except AnyLLMError as exc:
                 # An end or a clock of ours comes first: the failure it provoked says nothing.
                 error = self._own_verdict() or exc
+                cause = exc if error is not exc else exc.__cause__
                 if self._committed or self._ended:
-                    raise error from exc
+                    raise error from cause
                 simpler = _simpler(request, error)
                 if simpler is not None:
                     request = simpler
+                    self._forget_try()
                     continue
                 tries += 1
                 pause = pause_before_retry(error, tries, self.job.options.retry, self.ctx.remaining())
                 if pause is None:
-                    raise error from (exc if error is not exc else exc.__cause__)
+                    raise error from cause
             self._forget_try()
             if self.ctx.wait(pause):
                 return  # `_stop` has said why
@@ -263,7 +277,7 @@ class Run:
         return self._why_stopped() if self.ctx.cancelled else self._timed_out
 
     def _forget_try(self) -> None:
-        self._held.clear()
+        self._batch.clear()
         self._assembler = Assembler()
         self._timed_out = None
 
@@ -314,87 +328,110 @@ class Run:
 
     def _read_stream(self, response: Response) -> None:
         decoder = self.job.dialect.decoder()
-        feed, deliver = decoder.feed, self._deliver
         try:
-            for event in _framing.events(self._watched(response), max_event_bytes=self.job.options.max_event_bytes):
-                for chunk in feed(event):
-                    if not deliver(chunk):
-                        return
-                if decoder.complete and not self._answered:
-                    self._answered = True
-                    self._content_clock.start("tail", _TAIL)
-                if decoder.done:
-                    break
+            self._decode(response, decoder)
+        except AnyLLMError as exc:
+            if isinstance(exc, APIError):
+                exc.request_id = exc.request_id or _request_id(response.headers)
+            if self._committed:
+                self._hand_over()  # what came before the error is the caller's
+            raise
+        finally:
+            self._give_turn()
+        self._hand_over()
+
+    def _decode(self, response: Response, decoder: Decoder) -> None:
+        feed, add, batch = decoder.feed, self._assembler.add, self._batch
+        reads = self._between_reads(response, decoder)
+        for event in _framing.events(reads, max_event_bytes=self.job.options.max_event_bytes):
+            chunks = feed(event)
+            for chunk in chunks:
+                batch.append(chunk)
+                if add(chunk):
+                    self._progress = True
+            if len(batch) >= self._enough or (self._progress and not self._committed):
+                self._hand_over()
+            elif not chunks and decoder.done:
+                break
+        try:
             for chunk in decoder.finish():
-                deliver(chunk)
+                add(chunk)
+                batch.append(chunk)
         except IncompleteStreamError as exc:
             raise exc from response.broken
-        except APIError as exc:
-            exc.request_id = exc.request_id or _request_id(response.headers)
-            raise
-        self._flush()
 
-    def _watched(self, response: Response) -> Iterator[bytes]:
-        """The reads, for the clock of an answer that is whole: any data shows that the host is not done."""
+    def _between_reads(self, response: Response, decoder: Decoder) -> Iterator[bytes]:
+        """
+        The reads, each with a turn to decode it; what it brought is handed over before we wait for the next.
+
+        The content clock runs only here, while we wait for the provider.
+        """
+        clock = self._content_clock
         for data in response.reads():
-            if self._answered:
-                self._content_clock.set_back()
+            clock.pause()
+            self._take_turn()
             yield data
+            self._give_turn()
+            if decoder.done:
+                return
+            if self._committed:
+                self._hand_over()
+            if decoder.complete:
+                # Whole, though not said to be over. Any data shows that the host is not done.
+                clock.start("tail", _TAIL)
+            clock.resume()
 
-    def _deliver(self, chunk: ChatCompletionChunk) -> bool:
-        """Hand a chunk to the caller; False when nobody wants it any more."""
-        self._heard = True
-        self._assembler.add(chunk)
+    def _take_turn(self) -> None:
+        _turns.take()
+        self._has_turn = True
+
+    def _give_turn(self) -> None:
+        if self._has_turn:
+            self._has_turn = False
+            _turns.give()
+
+    def _hand_over(self) -> None:
+        """
+        Give the caller the batch, and the clock the news of progress.
+
+        What comes before the first content is kept: should this try fail, the next begins with the same. A host that
+        sends much and says nothing is not kept for ever: past a buffer's worth, this try is the one.
+        """
+        if self._progress:
+            self._note_progress()
+        if self._batch:
+            self._put(self._batch)
         if not self._committed:
-            return self._deliver_first(chunk)
-        if not self._answered and _has_content(chunk):
+            self._committed = True
+            self._enough = _BATCH
+            # A firehose behind the first chunk would keep the interpreter for milliseconds: let the caller have it.
+            time.sleep(0)
+
+    def _note_progress(self) -> None:
+        self._progress = False
+        if self._speaking:
             self._content_clock.set_back()
-        return self._chunks.try_put(chunk) or self._wait_to_put(chunk)
-
-    def _deliver_first(self, chunk: ChatCompletionChunk) -> bool:
-        """
-        Keep what comes before the first content: should this try fail, the next begins with the same.
-
-        A host that sends much and says nothing is not kept for ever: past a buffer's worth, the caller gets it and
-        this try is the one.
-        """
-        self._held.append(chunk)
-        has_content = _has_content(chunk)
-        if has_content:
+        else:
+            self._speaking = True
             self._content_clock.start("idle", self.job.options.timeouts.idle)
-        elif len(self._held) < self.job.options.buffer:
-            return True
-        delivered = self._flush()
-        # A firehose behind the first chunk would keep the interpreter for milliseconds: let the caller have it.
-        time.sleep(0)
-        return delivered
+            self._content_clock.pause()  # until we wait for the provider again
 
-    def _flush(self) -> bool:
-        self._committed = True
-        held, self._held = self._held, []
-        return all(self._chunks.try_put(chunk) or self._wait_to_put(chunk) for chunk in held)
-
-    def _wait_to_put(self, chunk: ChatCompletionChunk) -> bool:
-        self._content_clock.pause()
-        try:
-            return self._chunks.put(chunk)
-        finally:
-            self._content_clock.resume()
+    def _put(self, batch: list[ChatCompletionChunk]) -> None:
+        had_turn = self._has_turn
+        if len(batch) > self._chunks.room():
+            self._give_turn()  # the caller may let us wait
+        wanted = self._chunks.put_many(batch)
+        batch.clear()
+        if not wanted:
+            raise self._why_stopped()
+        if had_turn and not self._has_turn:
+            self._take_turn()
 
 
 def start(ctx: Context, job: Job) -> tuple[Run, Channel[Any], Channel[AnyLLMError]]:
     """Begin a call: its control, and the receive ends of its chunks (or of its one whole answer) and its errors."""
     run = Run(ctx, job)
     return (run, *run.start())
-
-
-def _has_content(chunk: ChatCompletionChunk) -> bool:
-    """Whether a chunk brings the answer further, which a role, usage or an empty delta do not."""
-    for choice in chunk.choices:
-        delta = choice.delta
-        if delta.content or delta.reasoning is not None or delta.tool_calls or delta.refusal:
-            return True
-    return False
 
 
 def _simpler(request: Request, error: AnyLLMError) -> Optional[Request]:
@@ -413,22 +450,28 @@ def _request_id(headers: Mapping[str, str]) -> Optional[str]:
 
 
 class _Unread:
-    """Runs when ``errors`` is let go of: an error that nobody received is at least logged."""
+    """
+    Runs when ``errors`` is let go of, and again when the call ends after that: an error that nobody received is at
+    least logged.
+    """
 
-    def __init__(self, items: Any, provider: str) -> None:
-        self._items = items
-        self._provider = provider
+    def __init__(self, pipe: Any) -> None:
+        self._pipe = pipe
+        self.dropped = False
 
     def __call__(self) -> None:
-        for error in tuple(self._items):
-            if not isinstance(error, Cancelled):  # whoever cancelled knows
-                _log.warning("a stream ended with an error that nobody received: %s", error)
+        self.dropped = True  # first: who ends the call puts the error first, and looks at this then
+        error = self._pipe.take()
+        if isinstance(error, AnyLLMError) and not isinstance(error, Cancelled):  # whoever cancelled knows
+            _log.warning("a stream ended with an error that nobody received: %s", error)
 
 
 # -- the process -------------------------------------------------------------------------------------------------------
 
 #: Calls that have not ended, by identity. Single operations on a dict are atomic.
 _active: dict[int, Run] = {}
+#: Who may decode now, of all calls of the process.
+_turns = Turns()
 
 
 def active_streams() -> int:
@@ -436,14 +479,19 @@ def active_streams() -> int:
     return sum(run.streaming for run in tuple(_active.values()))
 
 
-def _at_exit() -> None:
-    """Daemon threads are frozen at exit wherever they are: end their calls before that."""
+def end_all() -> None:
+    """
+    End every call, and give the workers a moment to close their sockets.
+
+    At exit, because daemon threads are frozen then wherever they are. Whoever stops a server of its own at exit calls
+    this before.
+    """
     runs = tuple(_active.values())
     for run in runs:
         run.cancel("interpreter exit")
     until = time.monotonic() + _FAREWELL
     for run in runs:
-        if run._thread is not None and run._thread is not threading.current_thread():
+        if run._thread is not None and run._thread.is_alive() and run._thread is not threading.current_thread():
             run._thread.join(max(0.0, until - time.monotonic()))
 
 
@@ -455,8 +503,13 @@ def _after_fork() -> None:
         run._content_clock.stop()
         run.cancel("forked: the stream goes on in the parent process")
     _active.clear()
+    global _turns
+    _turns = Turns()  # some may have been taken by workers that do not exist here
+    # Last: starting a thread lets gevent's greenlets run, which survive a fork, and they must have lost the parent's
+    # connections by then.
+    _timer.shared._after_fork()
 
 
-atexit.register(_at_exit)
+atexit.register(end_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

@@ -17,10 +17,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import socket
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Optional
 
@@ -103,8 +105,15 @@ class Call:
         self._on_connected()
 
     def forget(self) -> None:
-        """In a child after a fork: the connection is the parent's, which an abort here must not touch."""
-        self._held.clear()
+        """
+        In a child after a fork: the connection is the parent's, which an abort here must not touch.
+
+        A copy of it that stays open here would keep the host from seeing that the parent closed it, and gevent's
+        greenlets, which survive a fork, would read what is meant for the parent's: put an ended one in its place.
+        """
+        while self._held:
+            sock, _ = self._held.pop()
+            _blind(sock)
         self._holding = False
 
 
@@ -120,7 +129,16 @@ def _shut(sock: Any) -> None:
 def _duplicate(sock: Any) -> socket.socket:
     """A second handle on the same connection, to shut it by while the first is detached or handed on."""
     plain = getattr(sock, "socket", sock)
-    return socket.socket(plain.family, plain.type, plain.proto, fileno=os.dup(plain.fileno()))
+    return socket.socket(plain.family, plain.type, plain.proto, fileno=socket.dup(plain.fileno()))
+
+
+def _blind(sock: Any) -> None:
+    """Let *sock*, and whatever else uses its descriptor in this process, see the end of the connection."""
+    plain = getattr(sock, "socket", sock)
+    ended, other = socket.socketpair()
+    with ended, contextlib.suppress(OSError):
+        other.close()
+        os.dup2(ended.fileno(), plain.fileno(), inheritable=False)
 
 
 _current = threading.local()
@@ -147,7 +165,11 @@ class _CallConnection:
         call = self.call
         sock = _connect(self, call)
         if call is not None and (self._wraps or self._tunnel_host):
-            call.swap(_duplicate(sock), ours=True)
+            try:
+                call.swap(_duplicate(sock), ours=True)
+            except BaseException:
+                sock.close()
+                raise
         sys.audit("http.client.connect", self, self.host, self.port)
         return sock
 
@@ -158,10 +180,16 @@ class _CallConnection:
             if call is not None:
                 call.swap(self.sock)
                 call.connected()
+                _wait_for_ever(self)
         except BaseException:
             if call is not None:
                 call.let_go()
             raise
+
+    def request(self: Any, *args: Any, **kwargs: Any) -> None:
+        if self.call is not None and self.sock is not None:
+            _wait_for_ever(self)
+        super().request(*args, **kwargs)  # type: ignore[misc]
 
     def getresponse(self: Any) -> Any:
         self._handing_over = True
@@ -185,6 +213,12 @@ class _CallConnection:
             call.swap(_duplicate(self.sock), ours=True)
 
 
+def _wait_for_ever(conn: Any) -> None:
+    """The time-out was for connecting; sending a long request may take longer, and the call has clocks of its own."""
+    conn.timeout = None
+    conn.sock.settimeout(None)
+
+
 class _PlainConnection(_CallConnection, HTTPConnection):
     pass
 
@@ -193,14 +227,26 @@ class _TLSConnection(_CallConnection, HTTPSConnection):
     _wraps = True
 
 
+#: Every pool of this process, for a child to empty.
+_pools: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
 class _CallPool:
     """Mixed into both kinds of pool: a connection belongs to one call, from when it is taken to when it is back."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _pools.add(self)
 
     def _get_conn(self: Any, timeout: Optional[float] = None) -> Any:
         conn = super()._get_conn(timeout)  # type: ignore[misc]
         call = conn.call = getattr(_current, "call", None)
         if call is not None and conn.sock is not None:
-            call.hold(conn.sock)
+            try:
+                call.hold(conn.sock)
+            except Aborted:
+                conn.close()
+                raise
             call.connected()
         return conn
 
@@ -220,6 +266,20 @@ class _TLSPool(_CallPool, HTTPSConnectionPool):
     ConnectionCls = _TLSConnection
 
 
+def _after_fork() -> None:
+    """In a child: idle connections are the parent's, and their queues' locks may be held by threads not here."""
+    for pool in tuple(_pools):
+        idle: Optional[queue.LifoQueue[Any]] = pool.pool
+        if idle is not None:
+            for conn in idle.queue:
+                if conn is not None:
+                    conn.close()  # our handle; nothing is said to the host
+            idle.__init__(idle.maxsize)  # type: ignore[misc]  # new locks
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
 #: For a pool manager's ``pool_classes_by_scheme``.
 POOLS = {"http": _PlainPool, "https": _TLSPool}
 
@@ -232,7 +292,7 @@ def _connect(conn: Any, call: Optional[Call]) -> socket.socket:
         raise
     except socket.gaierror as exc:
         raise NameResolutionError(conn.host, conn, exc) from exc
-    except TimeoutError as exc:
+    except socket.timeout as exc:  # only since Python 3.10 the same as TimeoutError
         raise ConnectTimeoutError(conn, f"Connection to {conn.host} timed out") from exc
     except OSError as exc:
         raise NewConnectionError(conn, f"Failed to establish a new connection: {exc}") from exc

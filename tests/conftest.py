@@ -14,6 +14,8 @@ from typing import Any, Callable, Iterator, List, Optional
 import pytest
 from marks_report import MarksReport
 
+from anyllm import _timer
+
 ROOT = pathlib.Path(__file__).parents[1]
 #: Seconds for what should happen at once, so that a bug fails a test and does not hang it.
 TIMEOUT = 15
@@ -81,6 +83,10 @@ def _no_thread_is_left_behind() -> Iterator[None]:
     for thread in left:
         threading.Thread.join(thread, max(0.0, until - time.monotonic()))
     assert [thread.name for thread in _left_behind(before)] == []
+    while _timer.shared._live and time.monotonic() < until:
+        gc.collect()
+        time.sleep(0.01)
+    assert [_described(entry) for entry in _timer.shared._live] == [], "a deadline is left behind"
 
 
 def _left_behind(before: Any) -> List[threading.Thread]:
@@ -141,3 +147,8 @@ def run_script(script: Callable[..., subprocess.Popen[str]]) -> Callable[..., st
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(MarksReport(), "marks-report")
+
+
+def _described(entry: Any) -> str:
+    held = [cell.cell_contents for cell in getattr(entry.call, "__closure__", None) or ()]
+    return f"{entry.call} over {held} in {entry.when - time.monotonic():.1f} s"

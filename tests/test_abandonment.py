@@ -1,0 +1,277 @@
+"""Letting go of a stream, in every way there is, and the backpressure of one that is read slowly."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import random
+import sys
+import threading
+from typing import Any, List
+
+import pytest
+import wire
+from conftest import TIMEOUT, join
+from wire import PARAMS, silent_after, until
+
+import anyllm
+from anyllm.testing import Cut, Reply, Signal, Stall, chat_events, serve
+
+
+@pytest.fixture
+def said() -> threading.Event:
+    return threading.Event()
+
+
+@pytest.fixture
+def silent_server(said):
+    """It says "one two" and then nothing."""
+    with serve(silent_after(said)) as server:
+        yield server
+        wire.join_workers()
+
+
+def ended(server: Any) -> bool:
+    """Whether the worker, the socket and the count of streams are gone."""
+    gc.collect()
+    wire.join_workers()
+    return server.wait_closed(TIMEOUT) and anyllm.active_streams() == 0
+
+
+# How one lets go.
+
+
+def test_break_and_del(silent_server):
+    chunks, errors = wire.provider(silent_server.url).completion_stream(anyllm.Context(), PARAMS)
+    for _ in chunks:
+        break
+    assert anyllm.active_streams() == 1
+    del chunks
+    error = errors.get(timeout=TIMEOUT)
+    assert type(error) is anyllm.Cancelled
+    assert error.cause == "abandoned"
+    assert errors.get(timeout=TIMEOUT) is None
+    assert ended(silent_server)
+
+
+def test_an_exception_in_the_loop(silent_server):
+    """The traceback holds the channel for as long as somebody holds the traceback."""
+
+    def reads() -> None:
+        for _ in wire.provider(silent_server.url).completion_stream(anyllm.Context(), PARAMS).chunks:
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        reads()
+    assert ended(silent_server)
+
+
+def test_a_text_stream_that_is_dropped(silent_server):
+    texts = wire.provider(silent_server.url).completion_stream(anyllm.Context(), PARAMS).text_stream
+    assert next(texts) == "one"
+    del texts
+    assert ended(silent_server)
+
+
+def test_a_cycle_that_the_collector_finds(silent_server, said):
+    class Page:
+        pass
+
+    page = Page()
+    page.stream = wire.provider(silent_server.url).completion_stream(anyllm.Context(), PARAMS)
+    page.itself = page
+    wire.set_soon(said)
+    del page
+    assert ended(silent_server)
+
+
+def test_before_anything_came():
+    """In the header wait: the worker is woken by its socket."""
+    here = threading.Event()
+    with serve(Reply(before_headers=[Signal(here), Stall()])) as server:
+        chunks, errors = wire.provider(server.url).completion_stream(anyllm.Context(), PARAMS)
+        wire.set_soon(here)
+        del chunks
+        assert errors.get(timeout=TIMEOUT).cause == "abandoned"
+        assert ended(server)
+
+
+def test_with_a_full_queue():
+    with serve(Reply.sse(chat_events(["word "] * 1000))) as server:
+        options = wire.PLAIN.evolve(buffer=2)
+        stream = wire.provider(server.url, options=options).completion_stream(anyllm.Context(), PARAMS)
+        until(stream.chunks.full)
+        del stream
+        assert ended(server)
+
+
+def test_all_at_once_at_random_points(fast_switches, spawn):
+    """300 streams, from 4 threads; what is left is what there was before."""
+    chance = random.Random(4)
+    descriptors = wire.descriptors() if sys.platform == "linux" else 0
+    with serve(
+        Reply.sse([*chat_events("a b c d e f", finish_reason=None, usage=False), Stall()], done=False)
+    ) as server:
+        provider = wire.provider(server.url)
+
+        def abandon(points: List[int]) -> None:
+            for point in points:
+                chunks, _ = provider.completion_stream(anyllm.Context(), PARAMS)
+                for _ in range(point):
+                    assert chunks.get(timeout=TIMEOUT) is not None
+                del chunks
+
+        join([spawn(abandon, [chance.randrange(7) for _ in range(75)]) for _ in range(4)])
+        assert ended(server)
+    if sys.platform == "linux":
+        until(lambda: wire.descriptors() <= descriptors)
+
+
+# What does not let go.
+
+
+def test_dropping_only_errors_changes_nothing():
+    go_on = threading.Event()
+    first, *rest = chat_events("one two")
+    with serve(Reply.sse([first, Stall(go_on), *rest])) as server:
+        stream = wire.provider(server.url).completion_stream(anyllm.Context(), PARAMS)
+        chunks, errors = stream
+        del stream, errors
+        gc.collect()
+        go_on.set()
+        assert "".join(chunk.content for chunk in chunks) == "one two"
+        wire.join_workers()
+
+
+def test_dropping_after_the_end_keeps_the_connection():
+    """The usual loop drops its channel the moment it has ended, while the worker reads the end mark."""
+    with serve(Reply.sse(chat_events("one two"), framing="length")) as server:
+        provider = wire.provider(server.url)
+        for _ in range(20):
+            for _ in provider.completion_stream(anyllm.Context(), PARAMS).chunks:
+                pass
+            wire.join_workers()
+        assert server.connections == 1
+
+
+# Errors that nobody received.
+
+CUT = Reply.sse([*chat_events("one", finish_reason=None, usage=False), Cut("eof")], done=False)
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> List[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_an_unread_error_is_logged_once(caplog):
+    with serve(CUT) as server:
+        chunks, errors = wire.provider(server.url).completion_stream(anyllm.Context(), PARAMS)
+        assert [chunk.content for chunk in chunks if chunk.content] == ["one"]
+        wire.join_workers()
+        assert warnings(caplog) == []
+        del errors
+        gc.collect()
+        assert len(warnings(caplog)) == 1
+        assert "nobody received" in warnings(caplog)[0]
+
+
+def test_an_error_after_errors_was_dropped_is_logged_once(caplog):
+    """`for chunk in completion_stream(...).chunks` lets go of errors before there is one."""
+    with serve(CUT) as server:
+        provider = wire.provider(server.url)
+        assert [c.content for c in provider.completion_stream(anyllm.Context(), PARAMS).chunks if c.content] == ["one"]
+        wire.join_workers()
+        gc.collect()
+        assert len(warnings(caplog)) == 1
+        assert "nobody received" in warnings(caplog)[0]
+
+
+def test_a_received_error_is_not_logged(caplog):
+    with serve(CUT) as server:
+        provider = wire.provider(server.url)
+        chunks, errors = provider.completion_stream(anyllm.Context(), PARAMS)
+        assert isinstance(errors.get(timeout=TIMEOUT), anyllm.IncompleteStreamError)
+        with pytest.raises(anyllm.IncompleteStreamError):
+            provider.completion_stream(anyllm.Context(), PARAMS).collect()
+        with pytest.raises(anyllm.IncompleteStreamError):
+            list(provider.completion_stream(anyllm.Context(), PARAMS).text_stream)
+        wire.join_workers()
+        del chunks, errors
+        gc.collect()
+        assert warnings(caplog) == []
+
+
+def test_a_cancelled_stream_is_not_logged(caplog, silent_server):
+    stream = wire.provider(silent_server.url).completion_stream(anyllm.Context(), PARAMS)
+    stream.cancel()
+    del stream
+    assert ended(silent_server)
+    assert warnings(caplog) == []
+
+
+# Backpressure.
+
+
+@pytest.mark.parametrize("framing", ["chunked", "length", "close"])
+def test_a_slow_consumer_stops_the_provider(framing):
+    """What is decoded ahead is bounded; then everything arrives."""
+    all_sent = threading.Event()
+    piece = "x" * 65536
+    reply = Reply.sse([*chat_events([piece] * 400, usage=False), Signal(all_sent)], framing=framing)
+    with serve(reply) as server:
+        options = wire.PLAIN.evolve(buffer=4)
+        stream = wire.provider(server.url, options=options).completion_stream(anyllm.Context(), PARAMS)
+        until(lambda: stream._run._full.senders)  # the worker waits for room
+        assert stream.chunks.qsize() <= 4
+        ahead = len(stream.partial.content or "") // len(piece)
+        assert ahead <= 4 + 33  # the queue, and one batch in the worker's hand
+        assert not all_sent.is_set()
+        assert len("".join(stream.text_stream)) == 400 * len(piece)
+        wire.join_workers()
+
+
+def test_a_slow_consumer_is_not_a_silent_provider():
+    """The clocks stand still while the worker waits for room."""
+    options = wire.PLAIN.evolve(buffer=1, timeouts=anyllm.Timeouts(connect=None, first_content=0.2, idle=0.2))
+    with serve(Reply.sse(chat_events(["x"] * 50), event_per_write=False)) as server:
+        stream = wire.provider(server.url, options=options).completion_stream(anyllm.Context(), PARAMS)
+        until(stream.chunks.full)
+        assert not anyllm.Context().wait(0.5)
+        assert stream.collect().content == "x" * 50
+
+
+# Growth.
+
+
+def test_many_calls_on_one_provider_leave_nothing_behind():
+    """Keys differ by call; connections, threads, descriptors and objects do not grow."""
+    answer = {"id": "1", "choices": [{"index": 0, "message": {"role": "assistant", "content": "x"}}]}
+    answer["choices"][0]["finish_reason"] = "stop"  # type: ignore[index]
+
+    def reply(request: Any) -> Reply:
+        del server.requests[:]  # else the server grows
+        return whole if b'"stream":true' not in request.body.replace(b" ", b"") else streamed
+
+    whole, streamed = Reply.json(answer), Reply.sse(chat_events("x"), framing="length")
+    with serve(reply) as server:
+        provider = wire.provider(server.url)
+
+        def calls(count: int) -> None:
+            for number in range(count):
+                key = f"key-{number}"
+                assert provider.completion(anyllm.Context(), PARAMS, api_key=key).content == "x"
+                assert provider.completion_stream(anyllm.Context(), PARAMS, api_key=key).collect().content == "x"
+
+        def objects() -> int:
+            gc.collect()
+            return len(gc.get_objects())
+
+        calls(100)
+        before, threads = objects(), threading.active_count()
+        descriptors = wire.descriptors() if sys.platform == "linux" else 0
+        calls(500)
+        wire.join_workers()
+        assert objects() - before < 500
+        assert threading.active_count() <= threads
+        assert sys.platform != "linux" or wire.descriptors() <= descriptors
+        assert server.connections <= 2  # a call may begin while the worker of the one before gives its connection back

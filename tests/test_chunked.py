@@ -1,0 +1,77 @@
+"""The chunked framing: the same payload however it is cut, an end that is seen, and nonsense that is refused."""
+
+from __future__ import annotations
+
+from typing import Iterable, List, Tuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anyllm._chunked import Dechunker
+
+BODY = b"5\r\nhello\r\n1;name=value\r\n \r\n00A\r\n0123456789\r\n0\r\nTrailer: yes\r\n\r\n"
+PAYLOAD = b"hello 0123456789"
+
+
+def fed(pieces: Iterable[bytes]) -> Tuple[Dechunker, bytes]:
+    framing = Dechunker()
+    return framing, b"".join([framing.feed(piece) for piece in pieces])
+
+
+@pytest.mark.parametrize("size", range(1, len(BODY) + 1))
+def test_the_same_however_it_is_cut(size):
+    framing, payload = fed(BODY[at : at + size] for at in range(0, len(BODY), size))
+    assert payload == PAYLOAD
+    assert framing.done
+    assert not framing.excess
+
+
+@given(st.lists(st.binary(min_size=1, max_size=300), max_size=20), st.lists(st.integers(1, 50)))
+def test_whatever_is_in_it(chunks: List[bytes], sizes: List[int]):
+    body = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"
+    pieces, at = [], 0
+    for size in sizes:
+        pieces.append(body[at : at + size])
+        at += size
+    framing, payload = fed([*pieces, body[at:]])
+    assert payload == b"".join(chunks)
+    assert framing.done
+
+
+@pytest.mark.parametrize("cut", range(len(BODY)))
+def test_a_cut_body_is_not_done(cut):
+    """And what came of an unfinished chunk is handed on at once."""
+    framing, payload = fed([BODY[:cut]])
+    assert not framing.done
+    assert PAYLOAD.startswith(payload)
+
+
+def test_an_unfinished_chunk_is_handed_on():
+    framing = Dechunker()
+    assert framing.feed(b"ff\r\nabc") == b"abc"
+    assert framing.feed(b"d") == b"d"
+
+
+def test_what_follows_the_end_is_dropped_and_told():
+    """The host and we disagree about the end, so the connection must not serve again."""
+    framing, payload = fed([BODY + b"HTTP/1.1 200 OK\r\n"])
+    assert payload == PAYLOAD
+    assert framing.excess
+    assert framing.feed(b"more") == b""
+
+
+def test_the_rest_of_the_end_is_no_excess():
+    assert not fed([BODY[:-1], BODY[-1:]])[0].excess
+
+
+@pytest.mark.parametrize("body", [b"hello\r\n", b"\r\n\r\n", b"-5\r\nhello\r\n", b"5 5\r\n", b";x\r\n", b"\xff\r\n"])
+def test_nonsense_is_refused(body):
+    with pytest.raises(ValueError):  # noqa: PT011  # whose text is int()'s
+        fed([body])
+
+
+@pytest.mark.parametrize("size", [1000, 100_000])
+def test_an_endless_size_line_is_refused(size):
+    with pytest.raises(ValueError, match="endless"):
+        fed([b"1" * size] * 100)

@@ -1,0 +1,116 @@
+"""The interpreter's exit with live streams: at once, clean and quiet, whatever the workers are doing."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from typing import Any, Callable
+
+import pytest
+import wire
+from conftest import TIMEOUT
+from wire import silent_after
+
+from anyllm.testing import Reply, Stall, chat_events, serve
+
+HEAD = """
+import sys, threading
+import anyllm
+
+PARAMS = {{"model": "m", "messages": [{{"role": "user", "content": "Say something."}}]}}
+host = anyllm.provider("compatible", base_url={url!r})
+ctx = anyllm.Context()
+streams = [host.completion_stream(ctx, PARAMS) for _ in range(3)]
+"""
+
+
+def _exits(process: subprocess.Popen[str], code: int = 0) -> str:
+    try:
+        said, _ = process.communicate(timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        said, _ = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == code, said
+    return said
+
+
+@pytest.mark.parametrize("end", ["", "sys.exit(0)", "del streams", "ctx.cancel()", "host.close()"])
+def test_exit_in_the_body_is_clean(end, script: Callable[..., Any]):
+    said = threading.Event()
+    with serve(silent_after(said)) as server:
+        first = "for stream in streams: stream.chunks.get()\n"
+        assert _exits(script(HEAD.format(url=server.url) + first + end)) == ""
+        assert server.wait_closed(TIMEOUT)
+
+
+def test_exit_right_after_the_start_is_clean(script):
+    with serve(Reply(before_headers=[Stall()])) as server:
+        assert _exits(script(HEAD.format(url=server.url))) == ""
+        assert server.wait_closed(TIMEOUT)
+
+
+def test_exit_while_a_name_is_resolved_is_clean(script):
+    """Nothing wakes that worker, so exit waits for it a moment, not for ever."""
+    patch = "import socket, threading\nsocket.getaddrinfo = lambda *args: threading.Event().wait()\n"
+    assert _exits(script(patch + HEAD.format(url="http://name.invalid"))) == ""
+
+
+def test_exit_with_full_queues_is_clean(script):
+    with serve(Reply.sse(chat_events(["word "] * 2000))) as server:
+        assert _exits(script(HEAD.format(url=server.url) + "for stream in streams: stream.chunks.get()")) == ""
+        assert server.wait_closed(TIMEOUT)
+
+
+def test_exit_before_a_retry_is_clean(script):
+    patch = """
+import threading
+from anyllm import _run
+decide, waiting = _run.pause_before_retry, threading.Semaphore(0)
+def deciding(*args):
+    waiting.release()
+    return decide(*args)
+_run.pause_before_retry = deciding
+"""
+    with serve(Reply.error(503, "busy", headers={"Retry-After": "30"})) as server:
+        wait = "for _ in streams: assert waiting.acquire(timeout=10)"
+        assert _exits(script(patch + HEAD.format(url=server.url) + wait)) == ""
+        assert server.wait_closed(TIMEOUT)
+
+
+def test_exit_with_consumers_in_daemon_threads_is_clean(script):
+    source = """
+started = threading.Barrier(4)
+def consume(stream):
+    started.wait(10)
+    for chunk in stream.chunks:
+        pass
+for stream in streams:
+    threading.Thread(target=consume, args=[stream], daemon=True).start()
+started.wait(10)
+"""
+    with serve(silent_after(threading.Event())) as server:
+        assert _exits(script(HEAD.format(url=server.url) + source)) == ""
+        assert server.wait_closed(TIMEOUT)
+
+
+def test_streams_started_at_exit_end_too(script):
+    source = """
+import atexit
+def late():
+    stream = host.completion_stream(ctx, PARAMS)
+    stream.cancel()
+    print(type(stream.errors.get()).__name__)
+atexit.register(late)
+"""
+    with serve(silent_after(threading.Event())) as server:
+        assert _exits(script(HEAD.format(url=server.url) + source)).strip() == "Cancelled"
+        assert server.wait_closed(TIMEOUT)
+
+
+def test_an_uncaught_error_is_the_only_thing_said(script):
+    with serve(silent_after(threading.Event())) as server:
+        said = _exits(script(HEAD.format(url=server.url) + "raise LookupError('mine')"), code=1)
+        assert said.count("Traceback") == 1
+        assert said.strip().endswith("LookupError: mine")
+        assert server.wait_closed(TIMEOUT)
+    wire.join_workers()

@@ -1,0 +1,51 @@
+"""The same test files, unmodified, with threads that are greenlets."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, under_gevent
+
+pytestmark = [
+    pytest.mark.gevent,
+    pytest.mark.skipif(importlib.util.find_spec("gevent") is None, reason="gevent is not installed"),
+    pytest.mark.skipif(under_gevent(), reason="this is the run under gevent"),
+]
+
+#: Where threads, sockets and waiting are. The races that need two threads inside one C function are none here.
+FILES = [
+    "test_waiting.py",
+    "test_channel.py",
+    "test_context.py",
+    "test_timer.py",
+    "test_testing.py",
+    "test_sockets.py",
+    "test_http.py",
+    "test_run.py",
+    "test_cancellation.py",
+    "test_abandonment.py",
+    "test_exit.py",
+    "test_fork.py",
+]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_same_under_gevent(file):
+    path = ROOT / "tests" / file
+    if not path.exists():
+        pytest.skip("there is no such file")
+    run = subprocess.run(
+        [sys.executable, "-m", "gevent.monkey", "--module", "pytest", "-q", "-p", "no:cacheprovider", str(path)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "ANYLLM_NO_SKIPS": ""},  # what is meaningless there, is skipped
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=240,
+    )
+    assert run.returncode == 0, run.stdout[-6000:]
+    assert " passed" in run.stdout

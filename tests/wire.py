@@ -1,0 +1,203 @@
+"""What the tests of the wire share: providers for loopback servers, certificates, a tunnelling proxy, and waiting."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import os
+import pathlib
+import shutil
+import socket
+import ssl
+import tempfile
+import threading
+import time
+from typing import Any, Callable, Iterator, List, Tuple
+
+import pytest
+from conftest import TIMEOUT
+
+import anyllm
+from anyllm.testing import Reply, Signal, Stall, chat_events
+
+PARAMS = {"model": "m", "messages": [{"role": "user", "content": "Say something."}]}
+OFF = anyllm.Timeouts(connect=None, first_content=None, idle=None)
+#: No second try, so that harm shows, and no clock that could be what ended a call.
+PLAIN = anyllm.StreamingOptions(retry=anyllm.Retry(attempts=1), timeouts=OFF)
+needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors in /proc")
+
+
+def provider(url: str, **kwargs: Any) -> anyllm.Provider:
+    """A provider at *url* that tries once and has no clocks, unless told otherwise."""
+    kwargs.setdefault("options", PLAIN)
+    return anyllm.provider("compatible", base_url=f"{url}/v1", api_key="key-of-the-tests", **kwargs)
+
+
+def silent_after(event: threading.Event, text: str = "one two", **fields: Any) -> Reply:
+    """A stream that says *text* and then nothing; *event* is set when it has been said."""
+    events = chat_events(text, finish_reason=None, usage=False)
+    return Reply.sse([*events, Signal(event), Stall(), "never sent"], done=False, **fields)
+
+
+def set_soon(event: threading.Event) -> None:
+    assert event.wait(TIMEOUT), "what the test waits for did not happen"
+
+
+def until(condition: Callable[[], Any], seconds: float = TIMEOUT) -> None:
+    """Wait for what only the system knows, such as a thread's or a socket's end; AssertionError when it stays away."""
+    end = time.monotonic() + seconds
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < end, "what the test waits for did not happen"
+        pause.wait(0.002)
+
+
+def workers() -> List[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "anyllm-call"]
+
+
+def join_workers() -> None:
+    """Every worker thread is over, soon."""
+    for worker in workers():
+        worker.join(TIMEOUT)
+        assert not worker.is_alive()
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+# Certificates.
+
+
+class _TLS:
+    def __init__(self) -> None:
+        import trustme  # not at the top: it is slow to import, and few tests need it
+
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="anyllm-tests-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        authority = trustme.CA()
+        self.bundle = str(folder / "ca.pem")
+        authority.cert_pem.write_to_path(self.bundle)
+        self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1", "localhost").configure_cert(self.server)
+
+
+@functools.cache
+def tls() -> _TLS:
+    """A server's certificate for loopback, and the bundle that makes clients trust it."""
+    return _TLS()
+
+
+# A proxy.
+
+
+class Tunnel:
+    """An HTTP proxy that knows CONNECT. Its threads end with its connections."""
+
+    def __init__(self, answer: bytes = b"HTTP/1.1 200 Connection established\r\n\r\n") -> None:
+        self.asked = threading.Event()
+        self._answer = answer
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._open: List[socket.socket] = []
+        self._threads: List[threading.Thread] = []
+        self._run(self._accept)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                self._open.append(client)
+                self._run(self._serve, client)
+
+    def _run(self, target: Callable[..., Any], *args: Any) -> None:
+        thread = threading.Thread(target=target, args=args, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            head = b""
+            while b"\r\n\r\n" not in head:
+                data = client.recv(4096)
+                if not data:
+                    return
+                head += data
+            self.asked.set()
+            if not self._answer:
+                client.recv(1)  # silent until the client leaves
+                return
+            host, _, port = head.split(b" ")[1].rpartition(b":")
+            origin = socket.create_connection((host.decode(), int(port)), timeout=TIMEOUT)
+            origin.settimeout(None)
+            self._open.append(origin)
+            client.sendall(self._answer)
+            self._run(_pass_on, origin, client)
+            _pass_on(client, origin)
+
+    def wait_closed(self) -> None:
+        """Wait until the clients have left."""
+        for thread in self._threads[1:]:
+            thread.join(TIMEOUT)
+            assert not thread.is_alive()
+
+    def close(self) -> None:
+        for sock in [self._listener, *self._open]:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
+        for thread in self._threads:
+            thread.join(TIMEOUT)
+
+
+def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            data = source.recv(65536)
+            if not data:
+                break
+            target.sendall(data)
+    for sock in (source, target):
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def tunnel(**kwargs: Any) -> Iterator[Tunnel]:
+    proxy = Tunnel(**kwargs)
+    try:
+        yield proxy
+    finally:
+        proxy.close()
+
+
+def use_proxy(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    for name in ("no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY", "http_proxy", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", url)
+    monkeypatch.setenv("HTTPS_PROXY", url)
+
+
+# A resolver that hangs.
+
+
+def hanging_resolver(monkeypatch: pytest.MonkeyPatch) -> Tuple[threading.Event, threading.Event]:
+    """Names are not resolved until the second event is set; the first says that somebody asked."""
+    asked, answer = threading.Event(), threading.Event()
+
+    def resolve(*args: Any, **kwargs: Any) -> Any:
+        asked.set()
+        assert answer.wait(4 * TIMEOUT)
+        raise socket.gaierror(socket.EAI_NONAME, "no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    return asked, answer
+
+
+def unanswered(port: int) -> int:
+    """How many connections from this machine to *port* wait for an answer."""
+    wanted = f":{port:04X} 02 "  # SYN_SENT
+    with open("/proc/net/tcp") as table:
+        return sum(wanted in line for line in table)
