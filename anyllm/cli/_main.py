@@ -1,0 +1,178 @@
+"""
+The command ``anyllm``: which of its commands is meant, and how the process starts and ends.
+
+Strategy: click's own `main` is left aside. It expands wildcards on Windows, where a prompt may hold a "*" or end in a
+"?"; it turns a closed pipe into an error; and it says what is wrong with a command line in four lines.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Sequence
+
+import click
+
+from anyllm.cli._doctor import doctor
+from anyllm.cli._errors import INTERRUPTED, OK, exit_code, message
+from anyllm.cli._local import local
+from anyllm.cli._output import say
+from anyllm.cli._prompt import prompt
+
+__all__ = ["commands", "main"]
+
+_DEFAULT = "prompt"
+
+
+class _DefaultingGroup(click.Group):
+    """A group whose command line is a prompt when its first word is no command."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
+            args = [_DEFAULT, *args]
+        return super().parse_args(ctx, args)
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_usage("anyllm", "[OPTIONS] [--] PROMPT...")
+        formatter.write_usage("anyllm", "COMMAND [ARGUMENTS]...", prefix="       ")
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # Nobody types the word "prompt", so nobody would look for these under `anyllm prompt --help`.
+        params = self.commands[_DEFAULT].get_params(ctx)
+        records = (param.get_help_record(ctx) for param in params if isinstance(param, click.Option))
+        with formatter.section("Options"):
+            formatter.write_dl([record for record in records if record is not None])
+        self.format_commands(ctx, formatter)
+
+
+_EPILOG = """
+API keys are read from the environment only (OPENAI_API_KEY, GROQ_API_KEY, ...), because others on a machine can see
+command lines; `anyllm doctor` lists the ones it finds.
+
+Exit status: 0 done, 1 error, 2 wrong command line, 3 the local model cannot run here, 124 out of time, 130 interrupted.
+"""
+
+
+@click.group(
+    "anyllm",
+    cls=_DefaultingGroup,
+    commands={"prompt": prompt, "doctor": doctor, "local": local},
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=_EPILOG,
+)
+def commands() -> None:
+    """
+    Ask a language model, and print its answer as it comes.
+
+    \b
+    anyllm "What is the capital of France?"
+    anyllm -m openai/gpt-4o-mini "Write a haiku about threads"
+    cat error.log | anyllm "What went wrong here?"
+
+    Text on standard input comes before the prompt, parted from it by an empty line. A prompt that begins with a dash or
+    with the name of a command goes after "--".
+    """
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Run the command line, and say what is wrong in one line.
+
+    Args:
+        argv: The arguments; None takes those of the process, which is then ours: its streams, warnings and signals are
+            set up for a command line.
+
+    Returns:
+        The exit status.
+    """
+    try:
+        if argv is None:
+            _prepare_process()
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        if argv is None:
+            _prepare_exit()
+    except KeyboardInterrupt:  # outside of the command
+        return INTERRUPTED
+    return code
+
+
+def _run(args: list[str]) -> int:
+    try:
+        with commands.make_context("anyllm", args) as ctx:
+            code = commands.invoke(ctx)
+        sys.stdout.flush()
+    except click.exceptions.Exit as exc:
+        return exc.exit_code
+    except click.UsageError as exc:
+        say(f"{exc.format_message().rstrip('.')}{_hint(exc, args)} (see `anyllm --help`)")
+        return exc.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except Exception as exc:
+        if _reader_left(exc):
+            # It has what it wanted (`| head -1`): nothing failed, also under the shell's pipefail.
+            return OK
+        say(message(exc))
+        return exit_code(exc)
+    return code if isinstance(code, int) else OK
+
+
+def _reader_left(exc: Exception) -> bool:
+    # Windows has no EPIPE; a write into a closed pipe is EINVAL there.
+    return isinstance(exc, BrokenPipeError) or (
+        sys.platform == "win32" and isinstance(exc, OSError) and exc.errno == errno.EINVAL
+    )
+
+
+def _hint(exc: click.UsageError, args: list[str]) -> str:
+    """What to write when a prompt was taken for something else."""
+    first = args[0] if args else ""
+    if first in commands.commands and first != _DEFAULT:
+        return f"; to ask a model about {first!r}, write `anyllm -- {first} ...`"
+    if isinstance(exc, click.NoSuchOption):
+        return "; a prompt that begins with a dash goes after `--`"
+    return ""
+
+
+# -- the process -------------------------------------------------------------------------------------------------------
+
+
+def _prepare_process() -> None:
+    # A stream that the shell closed is None, and the next file or socket opened would get its number.
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # for the rest of the process
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        # A console that cannot show a character shows a question mark. Handlers that somebody chose stay.
+        if getattr(stream, "errors", None) in ("strict", "surrogateescape") and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    # Without any handler, Python prints what libraries log, tracebacks included, to stderr.
+    logging.getLogger().addHandler(logging.NullHandler())
+
+
+def _prepare_exit() -> None:
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        _discard_stdout()
+    if threading.current_thread() is threading.main_thread():
+        # Python is about to shut down and would answer Ctrl-C with a traceback; this way it just ends.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _discard_stdout() -> None:
+    """Send what is left in the buffer nowhere: Python flushes at exit, and would complain about the same pipe again."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError):
+        pass

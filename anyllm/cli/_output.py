@@ -1,0 +1,138 @@
+"""Where the answer goes: stdout, in one of three formats. What is said beside it goes to stderr, a line each."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from anyllm.cli._errors import error_dict
+from anyllm.errors import AnyLLMError
+from anyllm.types import ChatCompletion, ChatCompletionChunk
+
+__all__ = ["PRINTERS", "Printer", "say"]
+
+
+def say(line: str) -> None:
+    """Print one line on stderr, whatever *line* holds: a host's error may be a page of HTML with colours."""
+    text = " ".join(line.split())
+    text = "".join(letter if letter.isprintable() else "?" for letter in text)
+    try:
+        print(f"anyllm: {text}", file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        pass  # nobody is there to be told
+
+
+class Printer:
+    """Prints one answer. Each method writes whole characters and flushes."""
+
+    def chunk(self, chunk: ChatCompletionChunk) -> None:
+        """A piece has come."""
+
+    def end(self, answer: ChatCompletion) -> None:
+        """The stream is complete; *answer* is all of it."""
+
+    def whole(self, answer: ChatCompletion) -> None:
+        """The answer has come in one piece."""
+
+    def failed(self, error: AnyLLMError) -> None:
+        """There is no answer, or no more of it."""
+
+    def interrupted(self) -> None:
+        """The user does not want more of it."""
+
+
+class _Text(Printer):
+    """The text alone, as it comes."""
+
+    def __init__(self) -> None:
+        self._in_line = False
+
+    def chunk(self, chunk: ChatCompletionChunk) -> None:
+        self._write(chunk.content)
+
+    def whole(self, answer: ChatCompletion) -> None:
+        self._write(answer.content)
+        self.end(answer)
+
+    def end(self, answer: ChatCompletion) -> None:
+        self._end_line()
+        for note in _notes(answer):
+            say(note)
+
+    def failed(self, error: AnyLLMError) -> None:
+        self._end_line()
+
+    def interrupted(self) -> None:
+        self._end_line()
+
+    def _write(self, text: str) -> None:
+        if text:
+            self._in_line = not text.endswith("\n")
+            _write(text)
+
+    def _end_line(self) -> None:
+        if self._in_line:
+            self._write("\n")
+
+
+def _notes(answer: ChatCompletion) -> list[str]:
+    """What the text alone does not show."""
+    notes = []
+    if answer.refusal:
+        notes.append(f"the model refused: {answer.refusal}")
+    if answer.tool_calls:
+        names = ", ".join(call.name or "?" for call in answer.tool_calls)
+        notes.append(f"the model calls {names}: --format json shows with what")
+    if answer.finish_reason in ("length", "content_filter"):
+        notes.append(f"the answer was cut off: {answer.finish_reason}")
+    return notes
+
+
+class _Json(Printer):
+    """One JSON object at the end: the whole answer, or the error with what came before it."""
+
+    def end(self, answer: ChatCompletion) -> None:
+        _write_json(answer.to_dict())
+
+    def whole(self, answer: ChatCompletion) -> None:
+        _write_json(answer.to_dict())
+
+    def failed(self, error: AnyLLMError) -> None:
+        partial = {} if error.partial is None else {"partial": error.partial.to_dict()}
+        _write_json({"error": error_dict(error), **partial})
+
+
+class _Ndjson(Printer):
+    """One JSON object a line: each chunk as it comes, then the error if there is one."""
+
+    def chunk(self, chunk: ChatCompletionChunk) -> None:
+        _write_json(chunk.to_dict())
+
+    def whole(self, answer: ChatCompletion) -> None:
+        _write_json(answer.to_dict())
+
+    def failed(self, error: AnyLLMError) -> None:
+        _write_json({"error": error_dict(error)})
+
+
+PRINTERS: dict[str, type[Printer]] = {"text": _Text, "json": _Json, "ndjson": _Ndjson}
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as exc:
+        exc.filename = "standard output"  # "no space left on device" alone would leave open on which
+        raise
+
+
+def _write_json(value: dict[str, Any]) -> None:
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        # Half an emoji, or a console of another century: JSON has a way to write it that loses nothing.
+        text = json.dumps(value)
+    _write(f"{text}\n")

@@ -1,0 +1,159 @@
+"""``anyllm PROMPT``: ask, and print the answer as it comes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import click
+
+import anyllm
+from anyllm.cli._errors import exit_code, message
+from anyllm.cli._model import choose
+from anyllm.cli._options import KEYS, parse_options
+from anyllm.cli._output import PRINTERS, Printer, say
+from anyllm.cli._stdin import on_terminal, piped_text
+
+__all__ = ["prompt"]
+
+#: For the model that answers when none is named: so small a model rambles when it is hot.
+_DEFAULT_TEMPERATURE = 0.2
+
+
+def _seconds(_ctx: click.Context, _param: click.Parameter, value: float | None) -> float | None:
+    if value is not None and (math.isnan(value) or value < 0):
+        raise click.BadParameter("must not be negative or NaN")
+    return value
+
+
+def _url(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not value.lower().startswith(("http://", "https://")):
+        raise click.BadParameter(f"{value!r} does not begin with http:// or https://")
+    return value
+
+
+@click.command()
+@click.argument("words", metavar="PROMPT", nargs=-1)
+@click.option(
+    *("-m", "--model"),
+    metavar="PROVIDER/MODEL",
+    envvar="ANYLLM_MODEL",
+    show_envvar=True,
+    help="Who answers; without one, a very small model on this machine.",
+)
+@click.option("-s", "--system", metavar="TEXT", help="What the model is told before the prompt.")
+@click.option(
+    *("-o", "--option", "options"),
+    metavar="KEY VALUE",
+    type=(str, str),
+    multiple=True,
+    help=f"A parameter, its value as JSON or text; may be repeated. Keys: {', '.join(KEYS)}.",
+)
+@click.option(
+    "--base-url",
+    metavar="URL",
+    callback=_url,
+    help="The server to ask. Without a model, any server that speaks OpenAI's format. "
+    "It receives a key only if the provider's own variables name that host.",
+)
+@click.option(
+    *("--format", "format_"),
+    type=click.Choice(list(PRINTERS)),
+    default="text",
+    show_default=True,
+    help="text as it comes; json, the whole answer at the end; ndjson, a line for each chunk as it comes.",
+)
+@click.option("--no-stream", is_flag=True, help="Ask for the answer in one piece.")
+@click.option("--timeout", metavar="SECONDS", type=float, callback=_seconds, help="The longest the answer may take.")
+@click.version_option(anyllm.__version__, prog_name="anyllm")
+@click.pass_context
+def prompt(
+    click_ctx: click.Context,
+    words: tuple[str, ...],
+    model: str | None,
+    system: str | None,
+    options: tuple[tuple[str, str], ...],
+    base_url: str | None,
+    format_: str,
+    no_stream: bool,
+    timeout: float | None,
+) -> int:
+    """Ask a language model, and print its answer as it comes. This is the default command."""
+    params = parse_options(options)
+    question = _question(click_ctx, words)
+    if question is None:
+        click.echo(click_ctx.find_root().get_help())
+        return 0
+    chosen = choose(model, base_url)
+    if chosen.notice is not None:
+        say(chosen.notice)
+        params.setdefault("temperature", _DEFAULT_TEMPERATURE)
+    messages = [anyllm.Message.system(system)] if system else []
+    messages.append(anyllm.Message.user(question))
+    return _ask(
+        anyllm.CompletionParams(chosen.model, messages, **params),
+        {"provider": chosen.provider, "base_url": base_url},
+        PRINTERS[format_](),
+        stream=not no_stream,
+        timeout=timeout,
+    )
+
+
+def _question(click_ctx: click.Context, words: tuple[str, ...]) -> str | None:
+    """What was piped in, then what was typed; None when the user said nothing at all and needs help."""
+    typed = " ".join(words)
+    piped = piped_text()
+    parts = [part for part in (piped.rstrip("\r\n"), typed) if part.strip()]
+    if parts:
+        return "\n\n".join(parts)
+    if on_terminal() and not words and _is_bare(click_ctx):
+        return None
+    raise click.UsageError("there is no prompt: write it on the command line, or pipe it in")
+
+
+def _is_bare(click_ctx: click.Context) -> bool:
+    """Whether no option was typed."""
+    typed = click.core.ParameterSource.COMMANDLINE
+    return all(click_ctx.get_parameter_source(name) is not typed for name in click_ctx.params if name != "words")
+
+
+def _ask(
+    params: anyllm.CompletionParams,
+    where: dict[str, Any],
+    printer: Printer,
+    *,
+    stream: bool,
+    timeout: float | None,
+) -> int:
+    answer = _stream if stream else _wait
+    # However this ends, Ctrl-C and a closed pipe included, leaving the block cancels what is still running.
+    with anyllm.Context(timeout) as ctx:
+        try:
+            answer(ctx, params, where, printer)
+        except anyllm.AnyLLMError as exc:
+            printer.failed(exc)
+            say(message(exc))
+            return exit_code(exc)
+        except KeyboardInterrupt:
+            ctx.cancel("interrupted")
+            _leave(printer)
+            raise
+    return 0
+
+
+def _stream(ctx: anyllm.Context, params: anyllm.CompletionParams, where: dict[str, Any], printer: Printer) -> None:
+    stream = anyllm.completion_stream(ctx, params, **where)
+    for chunk in stream.chunks:
+        printer.chunk(chunk)
+    printer.end(stream.collect())
+
+
+def _wait(ctx: anyllm.Context, params: anyllm.CompletionParams, where: dict[str, Any], printer: Printer) -> None:
+    printer.whole(anyllm.completion(ctx, params, **where))
+
+
+def _leave(printer: Printer) -> None:
+    try:
+        printer.interrupted()
+    except OSError:
+        pass  # Ctrl-C has ended the reader of our pipe too
