@@ -8,63 +8,71 @@ Stream from any LLM provider into ordinary synchronous Python: threads, bounded 
         print(chunk.content, end="", flush=True)
     if (error := errors.get()) is not None:
         raise error
+
+Strategy: importing anyllm loads nothing; each name loads its module when it is first asked for. Command lines and
+workers that may never make a call start at once, and `anyllm.Context` does not bring a transport with it.
 """
 
-from anyllm._registry import Provider, completion, completion_stream, provider
-from anyllm._run import active_streams
-from anyllm._stream import Stream
+import importlib
+import typing
+
 from anyllm._version import __version__
-from anyllm.channel import Channel, merge, select
-from anyllm.context import (
-    Context,
-    after_func,
-    background,
-    cause,
-    with_cancel,
-    with_deadline,
-    with_timeout,
-    with_value,
-    without_cancel,
-)
-from anyllm.errors import (
-    AnyLLMError,
-    APIError,
-    AuthenticationError,
-    Cancelled,
-    ContentFilterError,
-    ContextLengthExceededError,
-    DeadlineExceeded,
-    IncompleteStreamError,
-    InsufficientFundsError,
-    InvalidRequestError,
-    LocalUnavailableError,
-    MalformedStreamError,
-    MissingAPIKeyError,
-    ModelNotFoundError,
-    NetworkError,
-    OverloadedError,
-    PermissionDeniedError,
-    RateLimitError,
-    ServerError,
-    StreamTimeoutError,
-    UnsupportedParameterError,
-    UnsupportedProviderError,
-)
-from anyllm.options import Retry, StreamingOptions, Timeouts
-from anyllm.types import (
-    ChatCompletion,
-    ChatCompletionChunk,
-    Choice,
-    ChunkChoice,
-    ChunkDelta,
-    CompletionParams,
-    ContentPart,
-    FunctionCall,
-    Message,
-    Reasoning,
-    ToolCall,
-    Usage,
-)
+
+if typing.TYPE_CHECKING:
+    from anyllm._registry import Provider, completion, completion_stream, provider
+    from anyllm._run import active_streams
+    from anyllm._stream import Stream
+    from anyllm.channel import Channel, merge, select
+    from anyllm.context import (
+        Context,
+        after_func,
+        background,
+        cause,
+        with_cancel,
+        with_deadline,
+        with_timeout,
+        with_value,
+        without_cancel,
+    )
+    from anyllm.errors import (
+        AnyLLMError,
+        APIError,
+        AuthenticationError,
+        Cancelled,
+        ContentFilterError,
+        ContextLengthExceededError,
+        DeadlineExceeded,
+        IncompleteStreamError,
+        InsufficientFundsError,
+        InvalidRequestError,
+        LocalUnavailableError,
+        MalformedStreamError,
+        MissingAPIKeyError,
+        ModelNotFoundError,
+        NetworkError,
+        OverloadedError,
+        PermissionDeniedError,
+        RateLimitError,
+        ServerError,
+        StreamTimeoutError,
+        UnsupportedParameterError,
+        UnsupportedProviderError,
+    )
+    from anyllm.options import Retry, StreamingOptions, Timeouts
+    from anyllm.types import (
+        ChatCompletion,
+        ChatCompletionChunk,
+        Choice,
+        ChunkChoice,
+        ChunkDelta,
+        CompletionParams,
+        ContentPart,
+        FunctionCall,
+        Message,
+        Reasoning,
+        ToolCall,
+        Usage,
+    )
 
 __all__ = [
     "__version__",
@@ -129,3 +137,44 @@ __all__ = [
     "UnsupportedParameterError",
     "UnsupportedProviderError",
 ]
+
+#: Where each name lives; type checkers read the imports above instead.
+_HOMES = {
+    "anyllm._registry": "Provider completion completion_stream provider",
+    "anyllm._run": "active_streams",
+    "anyllm._stream": "Stream",
+    "anyllm.channel": "Channel merge select",
+    "anyllm.context": (
+        "Context after_func background cause "
+        "with_cancel with_deadline with_timeout with_value without_cancel"
+    ),
+    "anyllm.errors": (
+        "AnyLLMError APIError AuthenticationError Cancelled ContentFilterError ContextLengthExceededError "
+        "DeadlineExceeded IncompleteStreamError InsufficientFundsError InvalidRequestError "
+        "LocalUnavailableError MalformedStreamError MissingAPIKeyError ModelNotFoundError NetworkError "
+        "OverloadedError PermissionDeniedError RateLimitError ServerError StreamTimeoutError "
+        "UnsupportedParameterError UnsupportedProviderError"
+    ),
+    "anyllm.options": "Retry StreamingOptions Timeouts",
+    "anyllm.types": (
+        "ChatCompletion ChatCompletionChunk Choice ChunkChoice ChunkDelta CompletionParams ContentPart "
+        "FunctionCall Message Reasoning ToolCall Usage"
+    ),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
+_MODULES = ("channel", "context", "errors", "options", "testing", "types")
+
+
+def __getattr__(name: str) -> typing.Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(_HOME[name]), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"anyllm.{name}")
+    else:
+        raise AttributeError(f"module 'anyllm' has no attribute {name!r}")
+    globals()[name] = value  # so that it is asked for once
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

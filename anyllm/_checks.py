@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 from collections.abc import Iterable
 from typing import Any, TypeVar
@@ -31,10 +30,12 @@ def unknown_keyword(what: str, given: Iterable[str], known: Iterable[str]) -> Ty
     """The TypeError for the first name of *given* that *known* lacks."""
     names = sorted(known)
     stray = next(name for name in given if name not in names)
-    return TypeError(f"{what} has no {stray!r}" + did_you_mean(stray, names))
+    return TypeError(f"{what} has no {stray!r}" + did_you_mean(str(stray), names))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``"; did you mean 'x'?"`` for the nearest of *known*, or nothing when none is near."""
+    import difflib  # only here: it takes as long to import as this package's own values
+
     near = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -151,20 +151,29 @@ class _Blocks:
             if b"\r" in data or self._after_return:
                 data = self._one_line_ending(data)
             if not buffer and data.endswith(b"\n\n"):
-                yield self._clean(data)  # the common case: whole events in one read
+                yield from self._bounded(data)  # the common case: whole events in one read
                 continue
             seen = max(0, len(buffer) - 1)
-            buffer += data
+            buffer += data if buffer else data.lstrip(b"\n")
             end = buffer.rfind(b"\n\n", seen)
             if end >= 0:
                 block = bytes(buffer[: end + 2])
                 del buffer[: end + 2]
-                yield self._clean(block)
-            if len(buffer) > self._limit:
+                yield from self._bounded(block)
+            if len(buffer) - buffer.endswith(b"\n") > self._limit:
                 raise _too_large(self._limit)
         rest = self._whole_rest()
         if rest:
             yield self._clean(rest)
+
+    def _bounded(self, block: bytes) -> Iterator[bytes]:
+        if len(block) <= self._limit:
+            yield self._clean(block)
+            return
+        for part in block.split(b"\n\n"):  # so that what comes before an event that is too large is not lost with it
+            if len(part.strip(b"\n")) > self._limit:
+                raise _too_large(self._limit)
+            yield self._clean(part + b"\n\n")
 
     def _one_line_ending(self, data: bytes) -> bytes:
         """LF for CR LF and for CR, also where the two were cut apart."""
@@ -176,8 +185,6 @@ class _Blocks:
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _clean(self, block: bytes) -> bytes:
-        if len(block) > self._limit and any(len(part) > self._limit for part in block.split(b"\n\n")):
-            raise _too_large(self._limit)
         if not block.isascii():
             block = _valid_utf8(block)
         if b"error:" in block and _ERROR_FIELD.search(block):
@@ -188,11 +195,18 @@ class _Blocks:
 
     def _whole_rest(self) -> bytes:
         lines = bytes(self._buffer).split(b"\n")
-        data = b"\n".join(line[5:].strip() for line in lines if line.startswith(b"data:"))
-        text = data.decode("utf-8", "replace")
-        named_error = any(line.startswith(b"error:") for line in lines)
-        whole = named_error or (text and all(_is_document(line) for line in text.split("\n"))) or _is_document(text)
-        return b"\n".join(lines) + b"\n\n" if whole else b""
+        data = [line[5:].strip().decode("utf-8", "replace") for line in lines if line.startswith(b"data:")]
+        if any(line.startswith(b"error:") for line in lines) or _is_document("\n".join(data)):
+            return b"\n".join(lines) + b"\n\n"
+        if data and all(_is_document(line) for line in data[:-1]):
+            # Several events parted by a single newline, of which the last may be cut.
+            whole = lines if _is_document(data[-1]) else lines[: _last_data(lines)]
+            return b"\n".join(whole) + b"\n\n"
+        return b""
+
+
+def _last_data(lines: list[bytes]) -> int:
+    return max(at for at, line in enumerate(lines) if line.startswith(b"data:"))
 
 
 #: gpustack sends an error as a field of its own, which no SSE parser knows.
@@ -274,6 +288,8 @@ class _Documents:
             elif self._depth:
                 self._depth -= 1
                 if self._depth == 0:
+                    if self._position > self._limit:
+                        raise _too_large(self._limit)
                     yield self._drop(self._position)
         if self._depth == 0 and not self._in_string:
             self._drop(self._position)  # commas, brackets, white space

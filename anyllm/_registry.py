@@ -11,14 +11,15 @@ import functools
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, Optional, TypeVar, Union, cast
-from urllib.parse import urlsplit
 
 import attrs
 import requests
+from urllib3.exceptions import LocationValueError
+from urllib3.util import parse_url
 
 from anyllm import _convert, _stream
 from anyllm._checks import did_you_mean
-from anyllm._http import Transport
+from anyllm._http import Transport, without_secrets
 from anyllm._run import Job, Target
 from anyllm.context import Context
 from anyllm.errors import (
@@ -38,6 +39,7 @@ __all__ = ["Provider", "completion", "completion_stream", "provider"]
 
 ApiKey = Union[str, Callable[[], str], None]
 Params = Union[CompletionParams, Mapping[str, Any]]
+Options = Union[StreamingOptions, Mapping[str, Any], None]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -74,16 +76,17 @@ class Provider:
         *,
         api_key: ApiKey = None,
         base_url: Optional[str] = None,
-        options: Optional[StreamingOptions] = None,
+        options: Options = None,
         headers: Optional[Mapping[str, str]] = None,
         transport: Transport,
     ) -> None:
+        _check_types(api_key, base_url)
         self.name = row.name
         self.capabilities: Capabilities = row.capabilities
         self._row = row
         self._api_key = api_key
         self._base_url = base_url
-        self._options = options or StreamingOptions()
+        self._options = _options(options) or StreamingOptions()
         self._headers = dict(headers or {})
         self._transport = transport
 
@@ -95,7 +98,7 @@ class Provider:
         *,
         api_key: ApiKey = None,
         base_url: Optional[str] = None,
-        options: Optional[StreamingOptions] = None,
+        options: Options = None,
     ) -> _stream.Stream:
         """`anyllm.completion_stream` with this provider; the model in *params* is bare."""
         params = _convert.structure(CompletionParams, params)
@@ -109,7 +112,7 @@ class Provider:
         *,
         api_key: ApiKey = None,
         base_url: Optional[str] = None,
-        options: Optional[StreamingOptions] = None,
+        options: Options = None,
     ) -> ChatCompletion:
         """`anyllm.completion` with this provider; the model in *params* is bare."""
         params = _convert.structure(CompletionParams, params)
@@ -121,7 +124,7 @@ class Provider:
         self._transport.close()
 
     def __repr__(self) -> str:
-        where = "" if self._base_url is None else f" at {_without_userinfo(self._base_url)}"
+        where = "" if self._base_url is None else f" at {without_secrets(self._base_url)}"
         return f"<Provider {self.name}{where}>"
 
     # -- one call --------------------------------------------------------------------------------------------------
@@ -133,8 +136,9 @@ class Provider:
         stream: bool,
         api_key: ApiKey,
         base_url: Optional[str],
-        options: Optional[StreamingOptions],
+        options: Options,
     ) -> Job:
+        _check_types(api_key, base_url)
         dialect = self._row.dialect
         request: Any
         try:
@@ -149,7 +153,7 @@ class Provider:
             request=request,
             target=lambda: self._target(api_key, base_url),
             transport=self._transport,
-            options=options or self._options,
+            options=_options(options) or self._options,
             parse=None if stream else dialect.response,
         )
 
@@ -185,6 +189,18 @@ class Provider:
         return key
 
 
+def _check_types(api_key: object, base_url: object) -> None:
+    """What is wrong with a call is said where the call stands, not by the worker."""
+    if api_key is not None and not isinstance(api_key, str) and not callable(api_key):
+        raise TypeError(f"api_key must be a str, or a function that gives one, not {type(api_key).__name__}")
+    if base_url is not None and not isinstance(base_url, str):
+        raise TypeError(f"base_url must be a str, not {type(base_url).__name__}")
+
+
+def _options(options: Options) -> Optional[StreamingOptions]:
+    return None if options is None else _convert.structure(StreamingOptions, options)
+
+
 def _target(base: str, key: Optional[str], headers: Mapping[str, str]) -> Target:
     key = key.strip() if key else None
     authorization = {"Authorization": f"Bearer {key}"} if key else {}
@@ -213,18 +229,13 @@ def _from_environment(names: tuple[str, ...]) -> Optional[str]:
     return None
 
 
-def _origin(url: str) -> tuple[str, Optional[str], Optional[int]]:
+def _origin(url: str) -> tuple[Optional[str], Optional[str], Optional[int]]:
+    """Scheme, host and port, as the connection reads them: other parsers see other hosts in some URLs."""
     try:
-        parts = urlsplit(url)
-        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    except ValueError:
+        parts = parse_url(url)
+    except LocationValueError:
         return url, None, None
-    return parts.scheme, parts.hostname, port
-
-
-def _without_userinfo(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+    return parts.scheme, parts.host, parts.port or {"http": 80, "https": 443}.get(parts.scheme or "")
 
 
 # -- what users call ---------------------------------------------------------------------------------------------------
@@ -235,8 +246,8 @@ def provider(
     *,
     api_key: ApiKey = None,
     base_url: Optional[str] = None,
-    timeouts: Optional[Timeouts] = None,
-    options: Optional[StreamingOptions] = None,
+    timeouts: Union[Timeouts, Mapping[str, Any], None] = None,
+    options: Options = None,
     session: Optional[requests.Session] = None,
     verify: Union[bool, str, None] = None,
     headers: Optional[Mapping[str, str]] = None,
@@ -261,8 +272,8 @@ def provider(
     """
     row = _row(name, name)
     if timeouts is not None:
-        options = (options or StreamingOptions()).evolve(timeouts=timeouts)
-    transport = Transport(verify=verify, session=session)
+        options = (_options(options) or StreamingOptions()).evolve(timeouts=timeouts)
+    transport = Transport(verify=verify, session=session, direct=row.endpoint is not None and base_url is None)
     return Provider(row, api_key=api_key, base_url=base_url, options=options, headers=headers, transport=transport)
 
 
@@ -274,7 +285,7 @@ def completion_stream(
     provider: Union[str, Provider, None] = None,
     api_key: ApiKey = None,
     base_url: Optional[str] = None,
-    options: Optional[StreamingOptions] = None,
+    options: Options = None,
 ) -> _stream.Stream:
     """
     Stream an answer.
@@ -309,7 +320,7 @@ def completion(
     provider: Union[str, Provider, None] = None,
     api_key: ApiKey = None,
     base_url: Optional[str] = None,
-    options: Optional[StreamingOptions] = None,
+    options: Options = None,
 ) -> ChatCompletion:
     """
     Wait for a whole answer.
@@ -329,12 +340,13 @@ def _job(
     chosen: Union[str, Provider, None],
     api_key: ApiKey,
     base_url: Optional[str],
-    options: Optional[StreamingOptions],
+    options: Options,
 ) -> Job:
     try:
         host, model = _route(params.model, chosen)
     except AnyLLMError as exc:
-        return attrs.evolve(_shared("compatible")._job(params, "-", stream, None, None, options), request=exc)
+        nowhere = _shared("compatible")._job(params, "-", stream, None, None, options)
+        return attrs.evolve(nowhere, provider="", request=exc)
     return host._job(params, model, stream, api_key, base_url, options)
 
 
@@ -361,12 +373,11 @@ def _row(name: str, said: str) -> Row:
     if row is not None:
         return row
     hint = did_you_mean(name.lower(), _rows.names())
-    if said == name and not hint:
-        hint = f"; a model is written provider/model, as in openai/{name}" if name else ""
-    raise UnsupportedProviderError(
-        f"no provider is called {name!r}, which is what {said!r} says before its first '/' or ':'{hint}. "
-        f"There are: {', '.join(_rows.names())}"
-    )
+    if not hint and said == name and name:
+        hint = f"; a model is written provider/model, as in openai/{name}"
+    where = "" if said == name else f" (the text before the first '/' or ':' of {said!r})"
+    there_are = ", ".join(_rows.names())
+    raise UnsupportedProviderError(f"no provider is called {name!r}{where}{hint} [there are: {there_are}]")
 
 
 @functools.cache
@@ -374,4 +385,4 @@ def _shared(name: str) -> Provider:
     """The provider object of the module-level calls: one for each row, with one pool of connections."""
     row = _rows.find(name)
     assert row is not None
-    return Provider(row, transport=Transport())
+    return Provider(row, transport=Transport(direct=row.endpoint is not None))

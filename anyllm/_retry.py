@@ -10,6 +10,9 @@ from anyllm.options import Retry
 
 __all__ = ["pause_before_retry"]
 
+#: Enough to make any wait the longest; a float overflows after a thousand.
+_MOST_DOUBLINGS = 64
+
 
 def pause_before_retry(error: AnyLLMError, tries: int, retry: Retry, left: Optional[float]) -> Optional[float]:
     """
@@ -38,5 +41,5 @@ def _may_pass(error: AnyLLMError) -> bool:
 
 
 def _backoff(tries: int, retry: Retry) -> float:
-    pause: float = min(retry.max_backoff, retry.backoff * 2.0 ** (tries - 1))
+    pause: float = min(retry.max_backoff, retry.backoff * 2.0 ** min(tries - 1, _MOST_DOUBLINGS))
     return pause * (1 - retry.jitter * random.random())

@@ -11,7 +11,6 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -130,7 +129,11 @@ class Timer:
             return True
 
     def _after_fork(self) -> None:
-        """In a child: threads do not survive a fork, and a lock may have been held by one that did not."""
+        """
+        In a child: threads do not survive a fork, and a lock may have been held by one that did not.
+
+        Called by `_run`, after it has ended what the child inherited: this starts a thread.
+        """
         self._lock = threading.Lock()
         self._heap = sorted(self._live)  # the old one may have been caught in the middle of a change
         self._thread = None
@@ -139,5 +142,3 @@ class Timer:
 
 
 shared = Timer()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=shared._after_fork)

@@ -81,7 +81,7 @@ class AnyLLMError(Exception):
         parts = [part for part in (self.provider, self._label(), self.message) if part]
         facts = self._facts()
         line = ": ".join(parts) or type(self).__name__
-        return " ".join(line.split()) + (f" ({', '.join(facts)})" if facts else "")
+        return " ".join((line + (f" ({', '.join(facts)})" if facts else "")).split())
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Keyword-only arguments defeat Exception's own pickling, which replays `args`.
@@ -110,7 +110,7 @@ class Cancelled(AnyLLMError):
             self.__cause__ = cause
 
     def _facts(self) -> list[str]:
-        return [] if self.cause is None else [f"cause: {' '.join(str(self.cause).split())}"]
+        return [] if self.cause is None else [f"cause: {self.cause}"]
 
 
 class DeadlineExceeded(AnyLLMError, TimeoutError):
@@ -188,7 +188,8 @@ class APIError(AnyLLMError):
 
     def _label(self) -> str:
         status = "" if self.status_code is None else str(self.status_code)
-        return " ".join(part for part in (status, self.code or self.type) if part)
+        code = self.code or self.type
+        return " ".join(part for part in (status, code if code != status else None) if part)
 
     def _facts(self) -> list[str]:
         facts = []
@@ -269,21 +270,34 @@ class LocalUnavailableError(AnyLLMError):
 
 
 def scrub(error: AnyLLMError, secret: str | None) -> AnyLLMError:
-    """Replace *secret*, should the provider have echoed it, in everything *error* says; returns *error*."""
-    if not secret or len(secret) < _SHORTEST_SECRET:
-        return error
-    for name, value in vars(error).items():
-        if name != "partial":
-            setattr(error, name, _without(value, secret))
-    error.args = _without(error.args, secret)
+    """Replace *secret*, should the provider have echoed it, in all that *error* and its causes say; returns *error*."""
+    if secret and len(secret) >= _SHORTEST_SECRET:
+        _scrub(error, secret, set())
     return error
+
+
+def _scrub(error: BaseException, secret: str, seen: set[int]) -> None:
+    """The causes are foreign, and quote what they choked on."""
+    seen.add(id(error))
+    inner = [error.__cause__, error.__context__, *error.args]
+    error.args = _without(error.args, secret)
+    for name, value in tuple(vars(error).items()):
+        inner.append(value)
+        clean = value if name == "partial" else _without(value, secret)
+        if clean is not value:
+            setattr(error, name, clean)
+    for other in inner:
+        if isinstance(other, BaseException) and id(other) not in seen:
+            _scrub(other, secret, seen)
 
 
 def _without(value: Any, secret: str) -> Any:
     if isinstance(value, str):
         return value.replace(secret, "[key]")
-    if isinstance(value, dict):
+    if isinstance(value, bytes):
+        return value.replace(secret.encode(), b"[key]")
+    if type(value) is dict:
         return {_without(key, secret): _without(item, secret) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
+    if type(value) in (list, tuple):
         return type(value)(_without(item, secret) for item in value)
     return value

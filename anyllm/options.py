@@ -7,18 +7,32 @@ from typing import Any, Optional, TypeVar
 
 import attrs
 
+from anyllm import _convert
 from anyllm._checks import check_keywords
 
 T = TypeVar("T")
 
 
-def _duration(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if value is None:
-        return
+def _number(attribute: attrs.Attribute[Any], value: Any, what: str) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{attribute.name} must be seconds (a number) or None, not {type(value).__name__}")
+        raise TypeError(f"{attribute.name} must be {what}, not {type(value).__name__}")
     if math.isnan(value) or value < 0:
         raise ValueError(f"{attribute.name} must not be negative or NaN: {value!r}")
+
+
+def _limit(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None:
+        _number(attribute, value, "seconds (a number) or None")
+
+
+def _duration(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    _number(attribute, value, "seconds (a number)")
+
+
+def _share(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    _number(attribute, value, "a number")
+    if value > 1:
+        raise ValueError(f"{attribute.name} must be a share, from 0 to 1: {value!r}")
 
 
 def _at_least(least: int) -> Any:
@@ -47,9 +61,9 @@ class Timeouts:
         idle: Seconds between one content and the next; None for no limit.
     """
 
-    connect: Optional[float] = attrs.field(default=10.0, validator=_duration)
-    first_content: Optional[float] = attrs.field(default=600.0, validator=_duration)
-    idle: Optional[float] = attrs.field(default=300.0, validator=_duration)
+    connect: Optional[float] = attrs.field(default=10.0, validator=_limit)
+    first_content: Optional[float] = attrs.field(default=600.0, validator=_limit)
+    idle: Optional[float] = attrs.field(default=300.0, validator=_limit)
 
 
 @check_keywords
@@ -71,8 +85,16 @@ class Retry:
     attempts: int = attrs.field(default=3, validator=_at_least(1))
     backoff: float = attrs.field(default=0.5, validator=_duration)
     max_backoff: float = attrs.field(default=8.0, validator=_duration)
-    jitter: float = attrs.field(default=0.25, validator=_duration)
+    jitter: float = attrs.field(default=0.25, validator=_share)
     max_retry_after: float = attrs.field(default=60.0, validator=_duration)
+
+
+def _timeouts(value: Any) -> Timeouts:
+    return _convert.structure(Timeouts, value)
+
+
+def _retry(value: Any) -> Retry:
+    return _convert.structure(Retry, value)
 
 
 @check_keywords
@@ -88,8 +110,8 @@ class StreamingOptions:
         max_event_bytes: The largest event, whole answer or error body that is read, in bytes.
     """
 
-    timeouts: Timeouts = attrs.field(factory=Timeouts, validator=attrs.validators.instance_of(Timeouts))
-    retry: Retry = attrs.field(factory=Retry, validator=attrs.validators.instance_of(Retry))
+    timeouts: Timeouts = attrs.field(factory=Timeouts, converter=_timeouts)
+    retry: Retry = attrs.field(factory=Retry, converter=_retry)
     buffer: int = attrs.field(default=64, validator=_at_least(1))
     max_event_bytes: int = attrs.field(default=16 * 1024 * 1024, validator=_at_least(1))
 

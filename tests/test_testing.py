@@ -228,9 +228,7 @@ def test_mistakes_in_a_script_raise_where_they_are_made():
 
 def test_a_request_is_recorded_whole():
     with serve(Reply.json({})) as server:
-        response = requests.post(
-            f"{server.url}/v1/chat?x=1", json={"a": "é"}, headers={"X-Key": "k"}, timeout=TIMEOUT
-        )
+        response = requests.post(f"{server.url}/v1/chat?x=1", json={"a": "é"}, headers={"X-Key": "k"}, timeout=TIMEOUT)
         assert response.ok
         (request,) = server.wait_for_requests(1)
     assert (request.method, request.path, request.json()) == ("POST", "/v1/chat?x=1", {"a": "é"})
@@ -492,9 +490,7 @@ def test_a_head_can_be_anything():
     assert (response.status_code, response.reason, response.content) == (299, "Odd", b"ab")
 
 
-@pytest.mark.parametrize(
-    ("how", "error"), [("reset", ConnectionResetError), ("eof", http.client.RemoteDisconnected)]
-)
+@pytest.mark.parametrize(("how", "error"), [("reset", ConnectionResetError), ("eof", http.client.RemoteDisconnected)])
 def test_a_connection_can_end_before_the_headers(how: str, error: type):
     with serve(Reply(before_headers=[Cut(how)])) as server, pytest.raises(error), asking(server):
         pass

@@ -82,8 +82,8 @@ ROWS: tuple[Row, ...] = (
         base_url="https://api.openai.com/v1",
         key_vars=("OPENAI_API_KEY",),
         base_url_vars=("OPENAI_BASE_URL",),
-        # Reasoning models refuse max_tokens, and the others take both.
-        dialect=OpenAIChat(provider="openai", max_tokens_key="max_completion_tokens"),
+        # Reasoning models refuse max_tokens, and the others take both. Message keys it does not know are refused.
+        dialect=OpenAIChat(provider="openai", max_tokens_key="max_completion_tokens", reasoning_key=None),
     ),
     Row(
         name="local",
@@ -94,7 +94,13 @@ ROWS: tuple[Row, ...] = (
         capabilities=Capabilities(tools=False, reasoning=False),
     ),
     # Any server that speaks OpenAI's format: vLLM, llama.cpp, LM Studio, a proxy.
-    Row(name="compatible", dialect=OpenAIChat(provider="compatible"), key_required=False),
+    Row(
+        name="compatible",
+        key_vars=("COMPATIBLE_API_KEY",),
+        base_url_vars=("COMPATIBLE_BASE_URL",),
+        dialect=OpenAIChat(provider="compatible"),
+        key_required=False,
+    ),
     Row(
         name="groq",
         base_url="https://api.groq.com/openai/v1",

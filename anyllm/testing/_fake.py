@@ -72,6 +72,7 @@ class _Script(Transport):
 
     def send(self, call: Call, method: str, url: str, headers: Mapping[str, str], body: bytes, **_: Any) -> Any:
         request = _convert.loads(body)
+        call.connected()
         with self._lock:
             answer = self._answers[min(len(self.requests), len(self._answers) - 1)]
             self.requests.append(request)

@@ -1,0 +1,54 @@
+"""The benchmarks run. What they measure is nobody's business here: a busy machine must not fail a test."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RUN = Path(__file__).resolve().parent.parent / "benchmarks" / "run.py"
+
+
+def _run(tmp_path: Path, only: str) -> tuple[dict[str, Any], str]:
+    file = tmp_path / "figures.json"
+    command = [sys.executable, str(RUN), "--quick", "--only", only, "--json", str(file)]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert process.returncode == 0, process.stderr
+    return json.loads(file.read_text()), process.stdout
+
+
+def test_one_stream_is_measured_beside_the_loop_by_hand(tmp_path: Path) -> None:
+    """One command gives a table with its bars, and JSON."""
+    figures, table = _run(tmp_path, "stream")
+    assert list(figures["results"]) == ["stream"]
+    clients = figures["results"]["stream"]["clients"]
+    for name in ("baseline", "anyllm"):
+        assert clients[name]["complete"] is True
+        assert clients[name]["cpu_us"] > 0
+    assert [bar["what"] for bar in figures["bars"]] == ["CPU per chunk, one stream"]
+    assert "by hand" in table
+    assert "bar 1.5x" in table
+
+
+def test_streams_at_once_all_complete(tmp_path: Path) -> None:
+    """Held by the server until all are open, then let go; none is lost on the way."""
+    figures, _ = _run(tmp_path, "streams")
+    for clients in figures["results"]["streams"]["streams"].values():
+        assert all(client["complete"] and not client["failures"] for client in clients.values())
+
+
+def test_an_unknown_name_is_a_usage_error() -> None:
+    """It is said before anything is measured."""
+    command = [sys.executable, str(RUN), "--only", "nothing"]
+    process = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    assert process.returncode == 2
+
+
+@pytest.mark.parametrize("file", ["server.py", "client.py", "baseline.py"])
+def test_each_part_is_there(file: str) -> None:
+    """`run.py` starts them by name."""
+    assert (RUN.parent / file).is_file()

@@ -1,0 +1,178 @@
+"""One tree of errors, whose members survive every way to carry them about."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+from typing import Any, Dict, List, Type
+
+import pytest
+
+import anyllm
+from anyllm import errors
+from anyllm.errors import AnyLLMError, APIError, Cancelled, scrub
+
+CLASSES: List[Type[AnyLLMError]] = [
+    cls for cls in vars(errors).values() if inspect.isclass(cls) and issubclass(cls, AnyLLMError)
+]
+PARTIAL = anyllm.ChatCompletion(
+    id="x", choices=(anyllm.Choice(message=anyllm.Message.assistant("so far", reasoning="hm")),), provider="openai"
+)
+#: What the constructor of a class wants or takes beyond the common facts.
+MORE: Dict[str, Dict[str, Any]] = {
+    "Cancelled": {"cause": "abandoned"},
+    "StreamTimeoutError": {"clock": "idle", "seconds": 300.0},
+    "MissingAPIKeyError": {"env_var": "OPENAI_API_KEY"},
+}
+FACTS = {
+    "status_code": 429,
+    "type": "t",
+    "param": "p",
+    "request_id": "req_1",
+    "retry_after": 20.0,
+    "body": {"error": {"message": "m"}},
+}
+
+
+def make(cls: Type[AnyLLMError]) -> AnyLLMError:
+    more = FACTS if issubclass(cls, APIError) else MORE.get(cls.__name__, {})
+    return cls("it\nfailed", provider="openai", code="c", partial=PARTIAL, is_retryable=True, **more)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.parametrize(
+    "carry", [copy.copy, copy.deepcopy, *(lambda e, n=n: pickle.loads(pickle.dumps(e, n)) for n in range(2, 6))]
+)
+def test_every_error_survives(cls: Type[AnyLLMError], carry: Any):
+    error = make(cls)
+    error.extra = [1]  # type: ignore[attr-defined]
+    again = carry(error)
+    assert type(again) is cls
+    assert again is not error
+    assert vars(again) == vars(error)
+    assert again.args == error.args
+    assert str(again) == str(error)
+    assert repr(again) == repr(error)
+    assert again.partial.content == "so far"
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_every_error_has_the_common_attributes(cls: Type[AnyLLMError]):
+    error = make(cls)
+    assert (error.provider, error.code, error.partial, error.is_retryable) == ("openai", "c", PARTIAL, True)
+    bare = cls(**MORE.get(cls.__name__, {}))
+    assert (bare.provider, bare.code, bare.partial) == (None, None, None)
+    assert isinstance(bare.is_retryable, bool)
+    assert str(bare)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029", "\0\n"])
+def test_every_error_is_one_line(cls: Type[AnyLLMError], end: str):
+    """Whatever the provider sent, and wherever it stands."""
+    evil = f"a{end}b"
+    more = dict(MORE.get(cls.__name__, {}))
+    if "cause" in more:
+        more["cause"] = evil
+    if issubclass(cls, APIError):
+        more = {**FACTS, "request_id": evil, "type": evil}
+    line = str(cls(evil, provider=evil, code=evil, **more))
+    assert len(line.splitlines()) == 1
+    assert "a" in line
+
+
+def test_the_line_has_the_facts():
+    error = errors.RateLimitError(
+        "Slow down", provider="openai", status_code=429, code="rate_limit_exceeded", request_id="req_1", retry_after=20
+    )
+    assert str(error) == "openai: 429 rate_limit_exceeded: Slow down (request req_1, retry after 20 s)"
+    assert str(errors.APIError("x", type="t")) == "t: x"
+    assert str(errors.NetworkError("x", provider="openai")) == "openai: x"
+    assert str(errors.NetworkError()) == "NetworkError"
+    assert str(Cancelled(cause=ValueError("why"))) == "cancelled (cause: why)"
+
+
+def test_the_tree():
+    assert {cls.__name__: {base.__name__ for base in cls.__mro__[1:]} & NAMES for cls in CLASSES} == {
+        name: set(bases.split()) for name, bases in TREE.items()
+    }
+    for cls in (errors.DeadlineExceeded, errors.StreamTimeoutError):
+        assert issubclass(cls, TimeoutError)
+    for cls in CLASSES:
+        assert issubclass(cls, TimeoutError) == (cls.__name__ in ("DeadlineExceeded", "StreamTimeoutError"))
+
+
+TREE = {
+    "AnyLLMError": "",
+    "Cancelled": "AnyLLMError",
+    "DeadlineExceeded": "AnyLLMError",
+    "StreamTimeoutError": "AnyLLMError",
+    "NetworkError": "AnyLLMError",
+    "IncompleteStreamError": "AnyLLMError",
+    "MalformedStreamError": "AnyLLMError",
+    "APIError": "AnyLLMError",
+    "AuthenticationError": "APIError AnyLLMError",
+    "PermissionDeniedError": "APIError AnyLLMError",
+    "InsufficientFundsError": "APIError AnyLLMError",
+    "RateLimitError": "APIError AnyLLMError",
+    "InvalidRequestError": "APIError AnyLLMError",
+    "ContextLengthExceededError": "InvalidRequestError APIError AnyLLMError",
+    "ContentFilterError": "InvalidRequestError APIError AnyLLMError",
+    "UnsupportedParameterError": "InvalidRequestError APIError AnyLLMError",
+    "ModelNotFoundError": "APIError AnyLLMError",
+    "ServerError": "APIError AnyLLMError",
+    "OverloadedError": "ServerError APIError AnyLLMError",
+    "MissingAPIKeyError": "AnyLLMError",
+    "UnsupportedProviderError": "AnyLLMError",
+    "LocalUnavailableError": "AnyLLMError",
+}
+NAMES = set(TREE)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_every_error_can_be_imported_from_anyllm(cls: Type[AnyLLMError]):
+    assert getattr(anyllm, cls.__name__) is cls
+    assert cls.__name__ in anyllm.__all__
+    assert cls.__doc__
+
+
+def test_a_cancelled_error_is_caused_by_its_cause():
+    cause = ValueError("why")
+    assert Cancelled(cause=cause).__cause__ is cause
+    assert Cancelled(cause="why").__cause__ is None
+
+
+SECRET = "sk-Secret0123456789"
+
+
+def test_a_secret_is_taken_out_of_everything_that_is_said():
+    deep = {SECRET: [f"a {SECRET} b", (SECRET, 1, None)], "bytes": SECRET.encode()}
+    error = APIError(f"bad {SECRET}", code=SECRET, type=SECRET, param=SECRET, request_id=SECRET, body=deep)
+    try:
+        try:
+            raise KeyError(SECRET)
+        except KeyError as inner:
+            raise ValueError(f"no {SECRET}", [SECRET]) from inner
+    except ValueError as cause:
+        cause.doc = SECRET  # type: ignore[attr-defined]
+        error.__cause__ = cause
+    assert scrub(error, SECRET) is error
+    assert SECRET not in f"{error!s} {error!r} {vars(error)} {error.args}"
+    assert error.message == "bad [key]"
+    assert error.body == {"[key]": ["a [key] b", ("[key]", 1, None)], "bytes": b"[key]"}
+    cause = error.__cause__
+    assert SECRET not in f"{cause!r} {vars(cause)} {cause.__cause__!r}"
+
+
+def test_a_short_secret_is_no_secret():
+    """Replacing "a" would spoil every message, and "local" names a provider."""
+    for secret in ("", "a", "local", None):
+        assert scrub(APIError("a local error"), secret).message == "a local error"
+
+
+def test_a_circle_of_causes_is_walked_once():
+    one, two = APIError(SECRET), ValueError(SECRET)
+    one.__cause__, two.__cause__ = two, one
+    scrub(one, SECRET)
+    assert SECRET not in f"{one!r}{two!r}"

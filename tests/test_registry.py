@@ -1,0 +1,423 @@
+"""From a model string to a running call: names, keys, addresses, and what is answered to a mistake."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, List, Optional
+
+import pytest
+import requests
+
+import anyllm
+from anyllm import _registry, _run
+from anyllm.errors import (
+    AuthenticationError,
+    InvalidRequestError,
+    MissingAPIKeyError,
+    ModelNotFoundError,
+    UnsupportedProviderError,
+)
+from anyllm.providers import _rows
+from anyllm.testing import Reply, chat_events, serve
+
+KEY = "sk-Secret0123456789abcdef"
+HELLO = [{"role": "user", "content": "hello"}]
+PARAMS = {"model": "m", "messages": HELLO}
+ONCE = anyllm.StreamingOptions(retry=anyllm.Retry(attempts=1))
+GOOD = Reply.sse(chat_events("hi"))
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for row in _rows.ROWS:
+        for name in (*row.key_vars, *row.base_url_vars):
+            monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def ctx() -> anyllm.Context:
+    return anyllm.Context(timeout=60)
+
+
+def error_of(stream: anyllm.Stream) -> Any:
+    chunks, errors = stream
+    list(chunks)
+    return errors.get_nowait()
+
+
+# -- model strings -----------------------------------------------------------------------------------------------------
+
+MODELS = [
+    ("openai/gpt-4o-mini", "openai", "gpt-4o-mini"),
+    ("openai:gpt-4o-mini", "openai", "gpt-4o-mini"),
+    ("OpenAI/gpt-4o-mini", "openai", "gpt-4o-mini"),
+    ("openrouter/meta-llama/llama-3.1-8b:free", "openrouter", "meta-llama/llama-3.1-8b:free"),
+    ("openrouter:meta-llama/llama-3.1-8b:free", "openrouter", "meta-llama/llama-3.1-8b:free"),
+    ("local:smollm2", "local", "smollm2"),
+    ("local/smollm2", "local", "smollm2"),
+    ("compatible/llama3.2:1b", "compatible", "llama3.2:1b"),
+    ("compatible:llama3.2:1b", "compatible", "llama3.2:1b"),
+    ("compatible:a/b", "compatible", "a/b"),
+    ("compatible//a", "compatible", "/a"),
+    ("compatible/ Mixed Case ", "compatible", " Mixed Case "),
+]
+
+
+@pytest.mark.parametrize(("string", "name", "model"), MODELS)
+def test_the_provider_stands_before_the_first_slash_or_colon(string: str, name: str, model: str):
+    """And the rest is the model, untouched."""
+    host, bare = _registry._route(string, None)
+    assert (host.name, bare) == (name, model)
+
+
+@pytest.mark.parametrize("row", _rows.ROWS, ids=lambda row: row.name)
+def test_every_name_and_alias_is_found_in_any_case(row: _rows.Row):
+    for name in (row.name, *row.aliases):
+        for spelt in (name, name.upper(), name.title(), f" {name} "):
+            assert _rows.find(spelt) is row
+            assert anyllm.provider(spelt).name == row.name
+            assert _registry._route(f"{spelt}/x/y:z", None)[0].name == row.name
+
+
+def test_the_bare_model_is_what_is_sent():
+    with serve(GOOD) as server:
+        for model in ("compatible/a/b:c", "compatible:a/b:c"):
+            assert anyllm.completion_stream(ctx(), {**PARAMS, "model": model}, base_url=server.url).collect()
+        for named in ("compatible", "COMPATIBLE", anyllm.provider("compatible", base_url=server.url)):
+            stream = anyllm.completion_stream(ctx(), {**PARAMS, "model": "a/b:c"}, provider=named, base_url=server.url)
+            assert stream.collect().provider == "compatible"
+        assert {request.json()["model"] for request in server.requests} == {"a/b:c"}
+        assert {request.path for request in server.requests} == {"/chat/completions"}
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "claude-3", "meta-llama/llama-3", "opnai/gpt-4o", "", "/x", ":x"])
+def test_nothing_is_guessed(model: str):
+    error = error_of(anyllm.completion_stream(ctx(), {**PARAMS, "model": model}))
+    assert type(error) is UnsupportedProviderError
+    assert error.provider is None
+    said = model.partition("/")[0].partition(":")[0]
+    assert f"no provider is called {said!r}" in str(error)
+    assert "openai" in str(error)
+    with pytest.raises(UnsupportedProviderError):
+        anyllm.completion(ctx(), {**PARAMS, "model": model})
+
+
+def test_the_hint_is_the_full_form_or_the_nearest_name():
+    def said(model: str) -> str:
+        return str(error_of(anyllm.completion_stream(ctx(), {**PARAMS, "model": model})))
+
+    assert "a model is written provider/model, as in openai/gpt-4o" in said("gpt-4o")
+    assert "did you mean 'openai'?" in said("opnai/gpt-4o")
+    with pytest.raises(UnsupportedProviderError, match="did you mean 'groq'"):
+        anyllm.provider("grok")
+
+
+def test_a_row_with_few_models_names_them():
+    error = error_of(anyllm.completion_stream(ctx(), {**PARAMS, "model": "local/gpt-4o"}))
+    assert type(error) is ModelNotFoundError
+    assert "only smollm2" in str(error)
+    assert error.param == "model"
+
+
+# -- keys --------------------------------------------------------------------------------------------------------------
+
+
+def keys_sent(server: Any) -> List[Optional[str]]:
+    return [request.headers.get("authorization") for request in server.requests]
+
+
+def test_an_unset_key_names_its_variable():
+    for name, env_var in (("openai", "OPENAI_API_KEY"), ("openrouter", "OPENROUTER_API_KEY")):
+        error = error_of(anyllm.completion_stream(ctx(), {**PARAMS, "model": f"{name}/m"}))
+        assert type(error) is MissingAPIKeyError
+        assert error.env_var == env_var
+        assert env_var in str(error)
+        assert error.provider == name
+
+
+def test_an_explicit_key_wins_over_the_environment_and_a_calls_over_its_provider(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GROQ_API_KEY", "from-the-environment")
+    with serve(GOOD) as server:
+        monkeypatch.setenv("GROQ_BASE_URL", server.url)
+        provider = anyllm.provider("groq", api_key="of-the-provider")
+        anyllm.provider("groq").completion_stream(ctx(), PARAMS).collect()
+        provider.completion_stream(ctx(), PARAMS).collect()
+        provider.completion_stream(ctx(), PARAMS, api_key="of-the-call").collect()
+        anyllm.completion_stream(ctx(), PARAMS, provider=provider, api_key="of-the-call").collect()
+        assert keys_sent(server) == [
+            *("Bearer from-the-environment", "Bearer of-the-provider", "Bearer of-the-call", "Bearer of-the-call")
+        ]
+        provider.close()
+
+
+def test_the_second_name_of_a_variable_is_read_too(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OPENROUTER_API_KEY", "  ")
+    monkeypatch.setenv("OPEN_ROUTER_API_KEY", " old-name-key\n")
+    assert anyllm.provider("openrouter")._target(None, None).headers["Authorization"] == "Bearer old-name-key"
+
+
+def test_a_callable_key_is_asked_once_for_each_try_on_the_workers_thread():
+    """A token that expires while a retry waits is then a new one."""
+    threads: List[str] = []
+
+    def fresh() -> str:
+        threads.append(threading.current_thread().name)
+        return f"key-number-{len(threads)}"
+
+    retry = anyllm.StreamingOptions(retry=anyllm.Retry(backoff=0))
+    with serve(Reply.error(503), Reply.error(500), GOOD) as server:
+        provider = anyllm.provider("compatible", base_url=server.url, api_key=fresh, options=retry)
+        assert threads == []
+        provider.completion_stream(ctx(), PARAMS).collect()
+        provider.completion_stream(ctx(), PARAMS).collect()
+        assert keys_sent(server) == [f"Bearer key-number-{n}" for n in (1, 2, 3, 4)]
+        provider.close()
+    assert threading.current_thread().name not in threads
+
+
+def test_a_callable_key_that_fails_is_an_error_on_errors():
+    def broken() -> str:
+        raise OSError(f"vault says {KEY}")
+
+    for key, words in ((broken, "api_key() failed: OSError"), (lambda: 5, "must give a str, not int")):
+        error = error_of(
+            anyllm.completion_stream(ctx(), PARAMS, provider="compatible", base_url="http://h", api_key=key)
+        )
+        assert type(error) is AuthenticationError
+        assert words in str(error)
+        assert KEY not in str(error)
+
+
+def test_a_callable_key_may_raise_one_of_our_errors():
+    def missing() -> str:
+        raise MissingAPIKeyError("ask the vault", env_var="VAULT")
+
+    error = error_of(
+        anyllm.completion_stream(ctx(), PARAMS, provider="compatible", base_url="http://h", api_key=missing)
+    )
+    assert type(error) is MissingAPIKeyError
+    assert error.env_var == "VAULT"
+
+
+def test_a_cancel_frees_the_caller_while_the_key_is_being_fetched():
+    asked, go = threading.Event(), threading.Event()
+
+    def slow() -> str:
+        asked.set()
+        go.wait(30)
+        return KEY
+
+    with serve(GOOD) as server:
+        stream = anyllm.completion_stream(ctx(), PARAMS, provider="compatible", base_url=server.url, api_key=slow)
+        assert asked.wait(15)
+        stream.cancel()
+        assert isinstance(error_of(stream), anyllm.Cancelled)
+        go.set()
+    assert server.requests == []
+
+
+def test_no_repr_shows_a_key():
+    def key() -> str:
+        return KEY
+
+    url = f"https://me:{KEY}@example.invalid/v1?key={KEY}"
+    provider = anyllm.provider("openai", api_key=KEY, base_url=url, headers={"api-key": KEY})
+    target = provider._target(None, None)
+    assert target.secret == KEY
+    params = anyllm.CompletionParams(model="m", messages=HELLO, extra_headers={"Authorization": KEY})
+    job = provider._job(params, "m", True, KEY, None, None)
+    for thing in (provider, anyllm.provider("openai", api_key=key), target, params, job.options, job.transport):
+        assert KEY not in repr(thing)
+        assert KEY not in str(thing)
+    assert "example.invalid" in repr(provider)
+    assert KEY not in repr(anyllm.provider("openai", base_url=f"me:{KEY}@example.invalid"))
+
+
+# -- addresses and headers ---------------------------------------------------------------------------------------------
+
+
+def test_compatible_needs_a_base_url_and_no_key():
+    error = error_of(anyllm.completion_stream(ctx(), {**PARAMS, "model": "compatible/m"}))
+    assert type(error) is InvalidRequestError
+    assert "pass base_url=" in str(error)
+    with serve(GOOD) as server:
+        anyllm.completion_stream(ctx(), {**PARAMS, "model": "compatible/m"}, base_url=f"{server.url}/v1/").collect()
+        assert keys_sent(server) == [None]
+        assert server.requests[0].path == "/v1/chat/completions"
+
+
+def test_a_base_url_from_a_call_wins_over_its_provider_over_the_environment(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MISTRAL_API_BASE", "http://of-the-environment.invalid/v1/")
+    provider = anyllm.provider("mistral", api_key=KEY, base_url="http://of-the-provider.invalid")
+    assert (
+        anyllm.provider("mistral", api_key=KEY)._target(None, None).base_url == "http://of-the-environment.invalid/v1"
+    )
+    assert provider._target(None, None).base_url == "http://of-the-provider.invalid"
+    assert provider._target(None, "http://of-the-call.invalid/x/").base_url == "http://of-the-call.invalid/x"
+    monkeypatch.delenv("MISTRAL_API_BASE")
+    assert anyllm.provider("mistral", api_key=KEY)._target(None, None).base_url == "https://api.mistral.ai/v1"
+
+
+def test_headers_of_the_provider_and_of_a_call_are_sent_and_the_calls_win():
+    with serve(GOOD) as server:
+        provider = anyllm.provider("compatible", base_url=server.url, headers={"X-A": "provider", "X-B": "provider"})
+        params = {**PARAMS, "extra_headers": {"x-b": "call", "authorization": "Bearer own"}}
+        provider.completion_stream(ctx(), params, api_key=KEY).collect()
+        headers = server.requests[0].headers
+        assert (headers["x-a"], headers["x-b"], headers["authorization"]) == ("provider", "call", "Bearer own")
+        provider.close()
+
+
+def test_a_session_of_the_callers_is_used_and_never_changed():
+    with requests.Session() as session, serve(Reply.sse(chat_events("hi"), headers={"Set-Cookie": "a=1"})) as server:
+        session.headers["X-Mine"] = "yes"
+        before = dict(session.headers), dict(session.adapters), session.auth, session.verify, dict(session.proxies)
+        provider = anyllm.provider(
+            "compatible", base_url=server.url, session=session, api_key=KEY, headers={"X-Y": "z"}
+        )
+        for _ in range(2):
+            assert provider.completion_stream(ctx(), PARAMS).collect().content == "hi"
+        after = dict(session.headers), dict(session.adapters), session.auth, session.verify, dict(session.proxies)
+        assert after == before
+        assert len(session.cookies) == 0
+        assert [request.headers["x-mine"] for request in server.requests] == ["yes", "yes"]
+        assert keys_sent(server) == [f"Bearer {KEY}"] * 2
+
+
+def test_calls_with_many_keys_share_one_pool():
+    with serve(GOOD) as server:
+        provider = anyllm.provider("compatible", base_url=server.url)
+        for number in range(300):
+            provider.completion_stream(ctx(), PARAMS, api_key=f"key-number-{number}").collect()
+        session = provider._transport.session()
+        assert server.connections < 30  # the next call may begin before the last one has given its connection back
+        assert len(session.adapters) == 2
+        assert len(session.get_adapter(server.url).poolmanager.pools) == 1
+        assert len({*keys_sent(server)}) == 300
+        provider.close()
+
+
+def test_a_closed_provider_can_be_used_again():
+    with serve(GOOD) as server:
+        provider = anyllm.provider("compatible", base_url=server.url)
+        for _ in range(2):
+            assert provider.completion_stream(ctx(), PARAMS).collect().content == "hi"
+            provider.close()
+        assert server.connections == 2
+
+
+# -- options -----------------------------------------------------------------------------------------------------------
+
+
+def test_options_of_a_call_win_over_those_of_its_provider(monkeypatch: pytest.MonkeyPatch):
+    seen: List[Any] = []
+    monkeypatch.setattr(_registry._stream, "stream", lambda ctx, job: seen.append(job.options))
+    provider = anyllm.provider("openai", options=ONCE.evolve(buffer=3), timeouts=anyllm.Timeouts(idle=7))
+    provider.completion_stream(ctx(), PARAMS)
+    provider.completion_stream(ctx(), PARAMS, options=ONCE)
+    anyllm.completion_stream(ctx(), PARAMS, provider=provider)
+    anyllm.completion_stream(ctx(), {**PARAMS, "model": "openai/m"})
+    assert seen[0] == seen[2] == anyllm.StreamingOptions(retry=ONCE.retry, buffer=3, timeouts=anyllm.Timeouts(idle=7))
+    assert seen[1] is ONCE
+    assert seen[3] == anyllm.StreamingOptions()
+
+
+def test_options_may_be_plain_dicts(monkeypatch: pytest.MonkeyPatch):
+    seen: List[Any] = []
+    monkeypatch.setattr(_registry._stream, "stream", lambda ctx, job: seen.append(job.options))
+    provider = anyllm.provider("openai", options={"buffer": 3}, timeouts={"idle": 7})
+    provider.completion_stream(ctx(), PARAMS)
+    provider.completion_stream(ctx(), PARAMS, options={"retry": {"attempts": 1}})
+    assert seen == [anyllm.StreamingOptions(buffer=3, timeouts=anyllm.Timeouts(idle=7)), ONCE]
+
+
+def test_capabilities_are_data():
+    for row in _rows.ROWS:
+        provider = anyllm.provider(row.name)
+        assert provider.name == row.name
+        assert provider.capabilities.completion is True
+    assert anyllm.provider("local").capabilities.tools is False
+
+
+# -- mistakes ----------------------------------------------------------------------------------------------------------
+
+CTX = anyllm.Context()
+WRONG_CALLS: List[Any] = [
+    lambda call: call(),
+    lambda call: call(PARAMS),
+    lambda call: call(CTX),
+    lambda call: call(PARAMS, CTX),
+    lambda call: call(None, PARAMS),
+    lambda call: call(30, PARAMS),
+    lambda call: call(params=PARAMS),
+    lambda call: call(ctx=CTX),
+    lambda call: call(ctx=PARAMS, params=CTX),
+    lambda call: call(model="openai/m", messages=HELLO),
+    lambda call: call(CTX, model="openai/m", messages=HELLO),
+]
+
+
+@pytest.mark.parametrize("name", ["completion_stream", "completion"])
+@pytest.mark.parametrize("wrong", range(len(WRONG_CALLS)))
+def test_a_missing_or_swapped_context_is_answered_with_the_right_call(name: str, wrong: int):
+    for call in (getattr(anyllm, name), getattr(anyllm.provider("openai"), name)):
+        with pytest.raises(
+            TypeError, match=rf"anyllm\.{name}\(anyllm\.Context\(timeout=60\), anyllm\.CompletionParams"
+        ):
+            WRONG_CALLS[wrong](call)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"params": {**PARAMS, "temprature": 1}}, "has no 'temprature'; did you mean 'temperature'?"),
+        ({"params": {**PARAMS, "temperature": "hot"}}, "temperature"),
+        ({"params": {"model": "openai/m"}}, "messages"),
+        ({"params": "hello"}, "CompletionParams or a dict"),
+        ({"provider": 5}, "provider must be a name or a Provider, not int"),
+        ({"api_key": 5}, "api_key"),
+        ({"api_key": b"bytes"}, "api_key"),
+        ({"base_url": 5}, "base_url"),
+        ({"options": 5}, "expected StreamingOptions or a dict, not int"),
+        ({"options": {"bufer": 3}}, "did you mean 'buffer'"),
+        ({"nonsense": 5}, "nonsense"),
+    ],
+)
+def test_wrong_types_raise_where_the_call_stands(given: Any, words: str):
+    arguments = {"ctx": CTX, "params": {**PARAMS, "model": "openai/m"}, **given}
+    for call in (anyllm.completion_stream, anyllm.completion):
+        with pytest.raises(TypeError, match=words):
+            call(**arguments)
+    assert anyllm.active_streams() == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"name": 5}, "provider must be a name"),
+        ({"api_key": 5}, "api_key"),
+        ({"base_url": 5}, "base_url"),
+        ({"timeouts": 5}, "Timeouts"),
+        ({"options": 5}, "expected StreamingOptions or a dict, not int"),
+        ({"options": {"bufer": 3}}, "did you mean 'buffer'"),
+        ({"nonsense": 5}, "nonsense"),
+    ],
+)
+def test_wrong_types_raise_where_a_provider_is_made(given: Any, words: str):
+    with pytest.raises(TypeError, match=words):
+        anyllm.provider(**{"name": "openai", **given})
+
+
+def test_params_of_a_call_may_be_a_dict_or_the_class():
+    with serve(GOOD) as server:
+        for params in (PARAMS, anyllm.CompletionParams(**PARAMS)):  # type: ignore[arg-type]
+            anyllm.completion_stream(ctx(), params, provider="compatible", base_url=server.url).collect()
+        first, second = (request.body for request in server.requests)
+    assert first == second
+
+
+def test_a_job_for_nowhere_has_no_provider():
+    job = _registry._job(anyllm.CompletionParams(model="x", messages=HELLO), True, None, None, None, None)
+    assert isinstance(job, _run.Job)
+    assert job.provider == ""

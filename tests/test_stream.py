@@ -1,0 +1,166 @@
+"""The pair of channels, and what one would write around it as methods."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import threading
+import time
+from typing import Any, List
+
+import pytest
+
+import anyllm
+from anyllm.errors import Cancelled, IncompleteStreamError, InvalidRequestError
+from anyllm.testing import Reply, Stall, chat_events, serve
+
+PARAMS = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
+TIMEOUT = 15
+
+
+def ask(url: str, ctx: Any = None) -> anyllm.Stream:
+    return anyllm.completion_stream(ctx or anyllm.Context(timeout=60), PARAMS, provider="compatible", base_url=url)
+
+
+def test_it_unpacks_and_has_attributes():
+    with serve(Reply.sse(chat_events("hi"))) as server:
+        stream = ask(server.url)
+        chunks, errors = stream
+        assert chunks is stream.chunks is stream[0]
+        assert errors is stream.errors is stream[1]
+        assert "".join(chunk.content for chunk in chunks) == "hi"
+        assert errors.get() is None
+
+
+@pytest.mark.parametrize("name", ["content", "choices"])
+def test_a_channel_taken_for_a_chunk_says_what_to_do(name: str):
+    with serve(Reply.sse(chat_events("hi"))) as server:
+        for channel in ask(server.url):
+            with pytest.raises(AttributeError, match=r"unpack first: chunks, errors = "):
+                getattr(channel, name)
+
+
+@pytest.mark.parametrize("read_before", [0, 1, 3, 99])
+def test_collect_gives_the_whole_whatever_was_read_before(read_before: int):
+    with serve(Reply.sse(chat_events("one two three"))) as server:
+        stream = ask(server.url)
+        for _ in range(read_before):
+            stream.chunks.get()
+        answer = stream.collect()
+    assert answer.content == "one two three"
+    assert answer.finish_reason == answer.raw_finish_reason == "stop"
+    assert answer.usage.total_tokens == 4
+    assert answer == stream.collect() == stream.partial
+
+
+def test_collect_raises_what_ended_the_stream():
+    with serve(Reply.sse(chat_events("so far", finish_reason=None, usage=False), done=False)) as server:
+        stream = ask(server.url)
+        for _ in range(2):
+            with pytest.raises(IncompleteStreamError) as caught:
+                stream.collect()
+            assert caught.value.partial.content == "so far"
+        assert stream.errors.get() is None  # received, by collect
+
+
+def test_collect_raises_an_error_that_was_received_before():
+    with serve(Reply.error(400, "no")) as server:
+        stream = ask(server.url)
+        error = stream.errors.get()
+        with pytest.raises(InvalidRequestError) as caught:
+            stream.collect()
+    assert caught.value is error
+
+
+def test_text_stream_gives_strings_and_raises_at_the_end():
+    with serve(Reply.sse(chat_events("one two")), Reply.sse(chat_events("one two", finish_reason=None))) as server:
+        assert list(ask(server.url).text_stream) == ["one", " two"]
+        received: List[str] = []
+        with pytest.raises(IncompleteStreamError):
+            received.extend(ask(server.url).text_stream)
+    assert received == ["one", " two"]
+
+
+def test_partial_grows_with_what_came():
+    go = threading.Event()
+    with serve(
+        Reply.sse([*chat_events("one", finish_reason=None, usage=False), Stall(go), *chat_events(" two", role=False)])
+    ) as server:
+        stream = ask(server.url)
+        assert stream.partial.content == "" or stream.partial.content == "one"
+        assert [stream.chunks.get().content for _ in range(2)] == ["", "one"]
+        before = stream.partial
+        assert (before.content, before.finish_reason) == ("one", None)
+        go.set()
+        assert stream.collect().content == "one two"
+        assert before.content == "one"  # a snapshot
+
+
+def test_with_cancels_on_exit():
+    with serve(Reply.sse([*chat_events("one", finish_reason=None), Stall()])) as server:
+        with ask(server.url) as stream:
+            assert stream.chunks.get().content == ""
+        error = stream.errors.get(timeout=TIMEOUT)
+        assert isinstance(error, Cancelled)
+        assert error.partial.content == "one"
+        assert server.wait_closed()
+
+
+def test_with_does_nothing_to_a_stream_that_is_over():
+    with serve(Reply.sse(chat_events("one"))) as server:
+        with ask(server.url) as stream:
+            assert stream.collect().content == "one"
+        assert stream.errors.get() is None
+        stream.cancel()
+        assert stream.collect().content == "one"
+
+
+def test_cancel_ends_one_stream_and_not_its_neighbour():
+    go = threading.Event()
+    ctx = anyllm.Context(timeout=60)
+    with serve(Reply.sse([Stall(go), *chat_events("one")])) as server:
+        first, second = ask(server.url, ctx), ask(server.url, ctx)
+        server.wait_for_requests(2)
+        first.cancel("because")
+        error = first.errors.get(timeout=TIMEOUT)
+        assert isinstance(error, Cancelled)
+        assert error.cause == "because"
+        assert not ctx.cancelled
+        go.set()
+        assert second.collect().content == "one"
+
+
+def test_chunks_that_wait_survive_a_cancel():
+    with serve(Reply.sse([*chat_events("one two", finish_reason=None, usage=False), Stall()])) as server:
+        stream = ask(server.url)
+        first = stream.chunks.get()
+        until = time.monotonic() + TIMEOUT
+        while stream.chunks.qsize() < 2:
+            assert time.monotonic() < until
+            threading.Event().wait(0.001)
+        stream.cancel()
+        rest = list(stream.chunks)
+    assert first.content == ""
+    assert [chunk.content for chunk in rest] == ["one", " two"]
+
+
+@pytest.mark.parametrize("copying", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_stream_cannot_be_copied(copying: Any):
+    """Two owners of one pair of channels would each see half."""
+    with serve(Reply.sse(chat_events("hi"))) as server:
+        stream = ask(server.url)
+        with pytest.raises(TypeError, match="collect"):
+            copying(stream)
+        stream.collect()
+
+
+def test_completion_gives_the_answer_or_raises():
+    whole = {"choices": [{"message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}]}
+    with serve(Reply.json(whole), Reply.error(400, "no")) as server:
+        provider = anyllm.provider("compatible", base_url=server.url)
+        assert provider.completion(anyllm.Context(timeout=60), PARAMS).content == "hi"
+        with pytest.raises(InvalidRequestError):
+            provider.completion(anyllm.Context(timeout=60), PARAMS)
+        provider.close()
+        assert "stream" not in server.requests[0].json()
+    assert anyllm.active_streams() == 0
