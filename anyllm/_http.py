@@ -41,7 +41,7 @@ __all__ = ["Call", "Response", "Transport", "without_secrets"]
 #: Idle connections kept for one host. Each costs a descriptor, and only when that many streams ran at once.
 _POOL_SIZE = 1000
 #: The most bytes one read gives.
-_READ_SIZE = 16 * 1024
+_READ_SIZE = 64 * 1024
 #: A time-out beyond this many seconds is none.
 _LONGEST = 1e6
 #: After the end of a stream, hosts send at most an end mark or a last line of accounting.
@@ -153,6 +153,7 @@ class Response:
     Attributes:
         status: The HTTP status.
         headers: The headers, names in any case.
+        read_size: The most bytes one read gives.
         broken: Why the body ended early; None when it ended well, or has not ended.
     """
 
@@ -161,6 +162,7 @@ class Response:
         self._raw: Any = answer.raw
         self.status: int = answer.status_code
         self.headers: Mapping[str, str] = answer.headers
+        self.read_size = _READ_SIZE
         self.broken: Optional[BaseException] = None
         self._body = self._reads()
 
@@ -188,7 +190,7 @@ class Response:
     def _reads_dechunked(self, stream: BufferedReader) -> Iterator[bytes]:
         framing = Dechunker()
         while not framing.done:
-            data = stream.read1(_READ_SIZE)
+            data = stream.read1(self.read_size)
             if not data:
                 raise urllib3.exceptions.ProtocolError("the connection ended inside the body")
             payload = framing.feed(data)
@@ -203,7 +205,7 @@ class Response:
     def _reads_decoded(self) -> Iterator[bytes]:
         decode = bool(self.headers.get("content-encoding"))
         while True:
-            data = self._raw.read1(_READ_SIZE, decode_content=decode)
+            data = self._raw.read1(self.read_size, decode_content=decode)
             if not data:
                 return
             yield data

@@ -21,7 +21,7 @@ from typing import Any, Optional, Union
 
 import attrs
 
-from anyllm import _framing, _leaving, _timer
+from anyllm import _framing, _leaving
 from anyllm._assemble import Assembler
 from anyllm._clock import Clock
 from anyllm._http import Call, Response, Transport, without_secrets
@@ -49,8 +49,10 @@ _log = logging.getLogger("anyllm")
 
 #: Seconds without data after which an answer that is whole, but not said to be over, is over.
 _TAIL = 5.0
-#: Chunks handed over at once while more is there to be read: a lock and a wake-up for each would double their cost.
-_BATCH = 32
+#: Bytes read, and chunks handed over, at once: by few streams, and by each of many, which together take more memory.
+#: Each time worker and caller change places costs as much as tens of chunks: the other core has to fetch everything.
+_FEW, _FEW_READ, _FEW_BATCH = 16, 64 * 1024, 256
+_MANY_READ, _MANY_BATCH = 16 * 1024, 32
 #: Seconds to wait for the end of the body once the answer is over, so that the connection can serve again.
 _DRAIN = 0.05
 #: Seconds after which a receive from ``errors`` looks whether everybody is waiting for everybody.
@@ -376,6 +378,9 @@ class Run:
                 return
             if self._committed:
                 self._hand_over()
+            few = len(_active) <= _FEW
+            response.read_size = _FEW_READ if few else _MANY_READ
+            self._enough = (_FEW_BATCH if few else _MANY_BATCH) if self._committed else self._enough
             if decoder.complete:
                 # Whole, though not said to be over. Any data shows that the host is not done.
                 clock.start("tail", _TAIL)
@@ -403,7 +408,7 @@ class Run:
             self._put(self._batch)
         if not self._committed:
             self._committed = True
-            self._enough = _BATCH
+            self._enough = _FEW_BATCH
             # A firehose behind the first chunk would keep the interpreter for milliseconds: let the caller have it.
             time.sleep(0)
 
@@ -505,9 +510,6 @@ def _after_fork() -> None:
     _active.clear()
     global _turns
     _turns = Turns()  # some may have been taken by workers that do not exist here
-    # Last: starting a thread lets gevent's greenlets run, which survive a fork, and they must have lost the parent's
-    # connections by then.
-    _timer.shared._after_fork()
 
 
 atexit.register(end_all)

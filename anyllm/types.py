@@ -470,6 +470,20 @@ class ChatCompletionChunk(Serializable):
         return choice.delta if choice else None
 
 
+def _decode_on_demand(chunk: ChatCompletionChunk) -> Any:
+    raw = _raw_of_chunk.__get__(chunk)
+    if isinstance(raw, str):
+        raw = _convert.loads(raw)
+        _raw_of_chunk.__set__(chunk, raw)
+    return raw
+
+
+# A dialect gives the event's text, which is decoded when somebody looks: few do, and the objects of a decoded event are
+# most of what would otherwise wait in the channel and be handed from one core to another.
+_raw_of_chunk: Any = vars(ChatCompletionChunk)["raw"]
+ChatCompletionChunk.raw = property(_decode_on_demand, _raw_of_chunk.__set__)  # type: ignore[assignment, misc]
+
+
 @attrs.define
 class Choice(Serializable):
     """

@@ -64,7 +64,8 @@ class ChatDecoder:
     """
 
     __slots__ = (
-        *("_choices", "_counted", "_done", "_done_is_complete", "_events", "_halves", "_provider", "_running"),
+        *("_choices", "_counted", "_done", "_done_is_complete", "_events", "_halves", "_names"),
+        *("_provider", "_running"),
         "_waiting",
     )
 
@@ -77,6 +78,7 @@ class ChatDecoder:
         self._done = False
         self._counted = False
         self._halves = EventHalves()
+        self._names: tuple[str | None, str | None, str | None, str | None] = (None, None, None, None)
         self._waiting = self._halves.waiting
 
     @property
@@ -116,8 +118,12 @@ class ChatDecoder:
             self._look_for_error(body, event.event)
         if self._waiting or holds_half:
             body = self._mended(body)
+            return self._taken(body, body)
+        return self._taken(body, event.data)
+
+    def _taken(self, body: dict[str, Any], raw: Any) -> Sequence[ChatCompletionChunk]:
         self._events += 1
-        return (self._chunk(body),)
+        return (self._chunk(body, raw),)
 
     def feed_whole(self, body: dict[str, Any]) -> Sequence[ChatCompletionChunk]:
         """
@@ -128,8 +134,8 @@ class ChatDecoder:
         """
         if "error" in body:
             self._look_for_error(body)
-        self._events += 1
-        return (self._chunk(self._mended(body)), *self._left_over())
+        body = self._mended(body)
+        return (*self._taken(body, body), *self._left_over())
 
     def finish(self) -> Sequence[ChatCompletionChunk]:
         """
@@ -144,7 +150,7 @@ class ChatDecoder:
 
     # -- one event ---------------------------------------------------------------------------------------
 
-    def _chunk(self, body: dict[str, Any]) -> ChatCompletionChunk:
+    def _chunk(self, body: dict[str, Any], raw: Any) -> ChatCompletionChunk:
         raw_choices = body.get("choices")
         usage = body.get("usage")
         if type(raw_choices) is list and len(raw_choices) == 1 and type(raw_choices[0]) is dict:
@@ -156,19 +162,33 @@ class ChatDecoder:
             choices = self._many(raw_choices, body)
         if not usage and "x_groq" in body:
             usage = object_in(body, "x_groq").get("usage")
-        chunk_id, created, model = body.get("id"), body.get("created"), body.get("model")
-        fingerprint, tier = body.get("system_fingerprint"), body.get("service_tier")
+        created, names = body.get("created"), self._names
+        # Mostly the same in every event. One object for all keeps the chunks small, and cheap to hand to another core.
+        if (body.get("id"), body.get("model"), body.get("system_fingerprint"), body.get("service_tier")) != names:
+            names = self._names = self._named(body)
+        chunk_id, model, fingerprint, tier = names
         return ChatCompletionChunk(
-            chunk_id if type(chunk_id) is str else self._text(chunk_id, "id"),
+            chunk_id or "",
             choices,
             created if type(created) is int else (whole_number(created) or 0),
-            model if type(model) is str else self._text(model, "model"),
+            model or "",
             "chat.completion.chunk",
             self._usage(usage) if usage else None,
-            fingerprint if type(fingerprint) is str else None,
-            tier if type(tier) is str else None,
+            fingerprint,
+            tier,
             self._provider,
-            body,
+            raw,
+        )
+
+    def _named(self, body: Mapping[str, Any]) -> tuple[str | None, str | None, str | None, str | None]:
+        """The id, the model, and what is said of where it ran."""
+        chunk_id, model = body.get("id"), body.get("model")
+        fingerprint, tier = body.get("system_fingerprint"), body.get("service_tier")
+        return (
+            None if chunk_id is None else self._text(chunk_id, "id"),
+            None if model is None else self._text(model, "model"),
+            fingerprint if isinstance(fingerprint, str) else None,
+            tier if isinstance(tier, str) else None,
         )
 
     def _choice(self, raw: dict[str, Any], position: int, body: Mapping[str, Any]) -> ChunkChoice:
@@ -396,4 +416,4 @@ class ChatDecoder:
 
     def _left_over(self) -> Sequence[ChatCompletionChunk]:
         """Chunks for the halves of characters that nothing came to join."""
-        return tuple(self._chunk(event) for event in self._halves.left_over())
+        return tuple(self._chunk(event, event) for event in self._halves.left_over())
