@@ -145,8 +145,7 @@ _HOMES = {
     "anyllm._stream": "Stream",
     "anyllm.channel": "Channel merge select",
     "anyllm.context": (
-        "Context after_func background cause "
-        "with_cancel with_deadline with_timeout with_value without_cancel"
+        "Context after_func background cause with_cancel with_deadline with_timeout with_value without_cancel"
     ),
     "anyllm.errors": (
         "AnyLLMError APIError AuthenticationError Cancelled ContentFilterError ContextLengthExceededError "

@@ -8,9 +8,11 @@ lock: the thread, and whoever adds.
 
 from __future__ import annotations
 
+import _thread
 import heapq
 import itertools
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -129,16 +131,21 @@ class Timer:
             return True
 
     def _after_fork(self) -> None:
-        """
-        In a child: threads do not survive a fork, and a lock may have been held by one that did not.
-
-        Called by `_run`, after it has ended what the child inherited: this starts a thread.
-        """
+        """In a child: threads do not survive a fork, and a lock may have been held by one that did not."""
         self._lock = threading.Lock()
         self._heap = sorted(self._live)  # the old one may have been caught in the middle of a change
         self._thread = None
         if self._live:
-            self._ensure_thread()
+            # Not a Thread, whose start() waits and so lets gevent's greenlets run. They survive a fork, and whoever is
+            # called after us must have taken the parent's connections from them by then.
+            _thread.start_new_thread(self._restart, ())
+
+    def _restart(self) -> None:
+        with self._lock:
+            if self._live:
+                self._ensure_thread()
 
 
 shared = Timer()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=shared._after_fork)

@@ -286,9 +286,7 @@ class Message(Serializable):
 
 def _messages(value: Any) -> tuple[Message, ...]:
     if isinstance(value, (str, bytes, Mapping, Message)) or not isinstance(value, Iterable):
-        raise TypeError(
-            f"messages must be a list, as in [Message.user('Hello')], not {type(value).__name__}"
-        )
+        raise TypeError(f"messages must be a list, as in [Message.user('Hello')], not {type(value).__name__}")
     return tuple(_convert.structure(Message, item) for item in value)
 
 
@@ -481,7 +479,7 @@ def _decode_on_demand(chunk: ChatCompletionChunk) -> Any:
 # A dialect gives the event's text, which is decoded when somebody looks: few do, and the objects of a decoded event are
 # most of what would otherwise wait in the channel and be handed from one core to another.
 _raw_of_chunk: Any = vars(ChatCompletionChunk)["raw"]
-ChatCompletionChunk.raw = property(_decode_on_demand, _raw_of_chunk.__set__)  # type: ignore[assignment, misc]
+ChatCompletionChunk.raw = property(_decode_on_demand, _raw_of_chunk.__set__)  # type: ignore[misc]
 
 
 @attrs.define

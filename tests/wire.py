@@ -114,8 +114,8 @@ class Tunnel:
 
     def _run(self, target: Callable[..., Any], *args: Any) -> None:
         thread = threading.Thread(target=target, args=args, daemon=True)
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)  # now that it can be joined
 
     def _serve(self, client: socket.socket) -> None:
         with contextlib.suppress(OSError):

@@ -38,9 +38,7 @@ def local_model() -> Iterator[Finding]:
 
 def keys() -> Iterator[Finding]:
     """For which hosts is there a key?"""
-    found = [
-        f"{name} ({row.name})" for row in _rows.ROWS for name in row.key_vars if os.environ.get(name, "").strip()
-    ]
+    found = [f"{name} ({row.name})" for row in _rows.ROWS for name in row.key_vars if os.environ.get(name, "").strip()]
     yield ok("keys", ", ".join(found) or "none in the environment; the local model needs none")
 
 

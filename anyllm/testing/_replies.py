@@ -118,9 +118,7 @@ class Reply:
     headers: Mapping[str, Optional[str]] = attrs.field(factory=dict)
     content_type: str = "text/event-stream"
     body: Tuple[Step, ...] = attrs.field(default=(), converter=_as_steps)
-    framing: str = attrs.field(
-        default="chunked", validator=attrs.validators.in_(("chunked", "length", "close"))
-    )
+    framing: str = attrs.field(default="chunked", validator=attrs.validators.in_(("chunked", "length", "close")))
     before_headers: Tuple[Step, ...] = attrs.field(default=(), converter=_as_steps)
     raw_headers: Optional[bytes] = None
 
