@@ -9,7 +9,6 @@ woken by releasing it. Deque operations are atomic, so a waiter is taken out of 
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections import deque
@@ -17,8 +16,9 @@ from typing import Optional
 
 __all__ = ["deadline_after", "leave", "new_waiter", "release", "wait", "wake"]
 
-#: Windows cannot interrupt a blocked acquire, so there Ctrl-C is looked for this often (seconds).
-_SLICE = 0.1 if sys.platform == "win32" else None
+#: Seconds after which the main thread, waiting, looks whether a signal has come. On Windows none interrupts a blocked
+#: acquire; elsewhere one does, but not if it comes just before that blocks, or is given to another thread.
+_SLICE = 0.1
 
 
 def new_waiter() -> threading.Lock:
@@ -39,12 +39,11 @@ def deadline_after(timeout: Optional[float]) -> Optional[float]:
 
 def wait(waiter: threading.Lock, deadline: Optional[float]) -> bool:
     """Block until *waiter* is woken (True) or the monotonic *deadline* has passed (False); Ctrl-C gets through."""
+    in_main = threading.get_ident() == threading.main_thread().ident  # where signals are handled
+    longest = _SLICE if in_main else threading.TIMEOUT_MAX
     while True:
-        seconds = _SLICE
-        if deadline is not None:
-            left = max(0.0, deadline - time.monotonic())
-            seconds = min(left, _SLICE if _SLICE is not None else threading.TIMEOUT_MAX)
-        if waiter.acquire(timeout=-1 if seconds is None else seconds):
+        seconds = longest if deadline is None else min(longest, max(0.0, deadline - time.monotonic()))
+        if waiter.acquire(timeout=seconds):
             return True
         if deadline is not None and time.monotonic() >= deadline:
             return False

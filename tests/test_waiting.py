@@ -386,7 +386,8 @@ for receive in (lambda chan: chan.get(timeout=SOON), lambda chan: select(chan, t
 print(points)
 """
     )
-    assert int(said) > 15, said
+    # The last line: an interruption may also fall into a finalizer, of which Python only says that it ignored it.
+    assert int(said.splitlines()[-1]) > 15, said
 
 
 def test_cancel_in_a_signal_handler_never_deadlocks(run_script):

@@ -130,12 +130,12 @@ class Tunnel:
                 client.recv(1)  # silent until the client leaves
                 return
             host, _, port = head.split(b" ")[1].rpartition(b":")
-            origin = socket.create_connection((host.decode(), int(port)), timeout=TIMEOUT)
-            origin.settimeout(None)
-            self._open.append(origin)
-            client.sendall(self._answer)
-            self._run(_pass_on, origin, client)
-            _pass_on(client, origin)
+            with socket.create_connection((host.decode(), int(port)), timeout=TIMEOUT) as origin:
+                origin.settimeout(None)
+                self._open.append(origin)
+                client.sendall(self._answer)
+                self._run(_pass_on, origin, client)
+                _pass_on(client, origin)
 
     def wait_closed(self) -> None:
         """Wait until the clients have left."""
