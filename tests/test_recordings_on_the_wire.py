@@ -18,7 +18,7 @@ from anyllm.testing import Reply, serve
 
 ONE_TRY = anyllm.StreamingOptions(retry=anyllm.Retry(attempts=1))
 ASK = {"model": "any", "messages": [{"role": "user", "content": "Hi"}]}
-#: How the HTTP ends: chunked and properly, chunked and reset, and with the connection, which nobody can tell from a cut.
+#: How the HTTP ends: chunked and properly, chunked and reset, and with the connection, which looks like a cut.
 ENDINGS = [("chunked", "clean"), ("chunked", "reset"), ("close", "clean")]
 MOST = 8
 
