@@ -19,7 +19,8 @@ import typing
 from anyllm._version import __version__
 
 if typing.TYPE_CHECKING:
-    from anyllm._registry import Provider, completion, completion_stream, provider
+    from anyllm._provider import Provider
+    from anyllm._registry import completion, completion_stream, embedding, list_models, provider
     from anyllm._run import active_streams
     from anyllm._stream import Stream
     from anyllm.channel import Channel, merge, select
@@ -67,8 +68,11 @@ if typing.TYPE_CHECKING:
         ChunkDelta,
         CompletionParams,
         ContentPart,
+        EmbeddingParams,
+        Embeddings,
         FunctionCall,
         Message,
+        Model,
         Reasoning,
         ToolCall,
         Usage,
@@ -79,6 +83,8 @@ __all__ = [
     # calls
     "completion",
     "completion_stream",
+    "embedding",
+    "list_models",
     "provider",
     "Provider",
     "Stream",
@@ -104,8 +110,11 @@ __all__ = [
     "ChunkDelta",
     "CompletionParams",
     "ContentPart",
+    "EmbeddingParams",
+    "Embeddings",
     "FunctionCall",
     "Message",
+    "Model",
     "Reasoning",
     "ToolCall",
     "Usage",
@@ -140,7 +149,8 @@ __all__ = [
 
 #: Where each name lives; type checkers read the imports above instead.
 _HOMES = {
-    "anyllm._registry": "Provider completion completion_stream provider",
+    "anyllm._provider": "Provider",
+    "anyllm._registry": "completion completion_stream embedding list_models provider",
     "anyllm._run": "active_streams",
     "anyllm._stream": "Stream",
     "anyllm.channel": "Channel merge select",
@@ -157,7 +167,7 @@ _HOMES = {
     "anyllm.options": "Retry StreamingOptions Timeouts",
     "anyllm.types": (
         "ChatCompletion ChatCompletionChunk Choice ChunkChoice ChunkDelta CompletionParams ContentPart "
-        "FunctionCall Message Reasoning ToolCall Usage"
+        "EmbeddingParams Embeddings FunctionCall Message Model Reasoning ToolCall Usage"
     ),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import copy
+import gc
 import json
+import pathlib
 import pickle
 from typing import Any, List
 
@@ -25,6 +28,7 @@ from anyllm import (
     ToolCall,
     Usage,
 )
+from anyllm.types import text_alone, text_chunk
 
 SCHEMA = {"type": "json_schema", "json_schema": {"properties": {"raw": {"type": "string"}}}}
 CALL = ToolCall(id="call_1", function=FunctionCall("f", '{"raw": 1}'), index=1, extra_content={"raw": "signature"})
@@ -121,6 +125,62 @@ def test_what_a_user_builds_is_frozen(value: Any):
 
 def chunk(*choices: ChunkChoice) -> ChatCompletionChunk:
     return ChatCompletionChunk(choices=choices)
+
+
+def _text_chunk(text: str = "Hi", raw: Any = '{"a": 1}') -> ChatCompletionChunk:
+    return text_chunk("c1", text, 7, "m", "fp", "default", "openai", raw)
+
+
+def _same_in_full(text: str = "Hi") -> ChatCompletionChunk:
+    choices = (ChunkChoice(0, ChunkDelta(None, text)),)
+    return ChatCompletionChunk(
+        "c1", choices, 7, "m", "chat.completion.chunk", None, "fp", "default", "openai", {"a": 1}
+    )
+
+
+@pytest.mark.parametrize(
+    "see",
+    [
+        repr,
+        lambda chunk: chunk,
+        lambda chunk: chunk.choices,
+        lambda chunk: chunk.to_dict(raw=True),
+        lambda chunk: (chunk.content, chunk.reasoning, chunk.tool_calls, chunk.finish_reason, chunk.raw_finish_reason),
+        lambda chunk: (chunk.raw, chunk.id, chunk.created, chunk.model, chunk.object, chunk.usage, chunk.provider),
+        lambda chunk: pickle.loads(pickle.dumps(chunk)),
+        lambda chunk: (copy.copy(chunk), copy.deepcopy(chunk).raw),
+        lambda chunk: attrs.evolve(chunk, id="other"),
+        attrs.asdict,
+    ],
+)
+def test_a_text_chunk_is_a_chunk_whatever_is_looked_at(see: Any):
+    """What it saves is made when it is looked at; nobody can tell."""
+    assert see(_text_chunk()) == see(_same_in_full())
+    seen = _text_chunk()
+    assert seen.choices[0].delta.content == "Hi"
+    assert see(seen) == see(_same_in_full())
+
+
+def test_a_text_chunks_choices_are_the_same_each_time_and_can_be_changed():
+    chunk = _text_chunk()
+    assert chunk.choices is chunk.choices
+    chunk.choices[0].delta.content = "Ho"
+    assert chunk.content == "Ho"
+    chunk.choices = ()
+    assert chunk.content == ""
+    chunk.raw = None
+    assert chunk.raw is None
+
+
+def test_a_text_chunk_is_small():
+    """One object beside its two texts: what makes a full channel cheap to keep and to hand on."""
+    gc.collect()
+    before = len(gc.get_objects())
+    chunks = [_text_chunk() for _ in range(100)]
+    assert len(gc.get_objects()) - before <= len(chunks) + 5
+    assert [text_alone(chunk) for chunk in chunks] == ["Hi"] * 100
+    assert chunks[0].choices
+    assert text_alone(chunks[0]) is None
 
 
 def test_a_chunk_without_choices_has_shortcuts_all_the_same():
@@ -261,3 +321,48 @@ def test_headers_are_not_shown():
     params = CompletionParams(model="m", messages=[], extra_headers={"Authorization": "Bearer sk-1"})
     assert "sk-1" not in repr(params)
     assert anyllm.CompletionParams.from_dict(params.to_dict()).extra_headers == {"Authorization": "Bearer sk-1"}
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"\x89PNG\r\n\x1a\n..", "image/png"),
+        (b"\xff\xd8\xff\xe0", "image/jpeg"),
+        (b"GIF89a", "image/gif"),
+        (b"RIFF\0\0\0\0WEBP", "image/webp"),
+        (b"%PDF-1.7", "application/pdf"),
+    ],
+)
+def test_an_image_comes_from_a_url_a_file_or_bytes(data: bytes, kind: str, tmp_path: pathlib.Path):
+    url = f"data:{kind};base64,{base64.b64encode(data).decode()}"
+    path = tmp_path / "picture"
+    path.write_bytes(data)
+    for source in (url, data, path, str(path)):
+        assert ContentPart.from_image(source).image_url == {"url": url}
+    assert ContentPart.from_image("https://host/cat.png", detail="low").image_url == {
+        "url": "https://host/cat.png",
+        "detail": "low",
+    }
+    assert ContentPart.from_file(path).file == {"filename": "picture", "file_data": url}
+    assert ContentPart.from_file(data).file == {"file_data": url}
+
+
+def test_a_media_type_nobody_knows_is_asked_for(tmp_path: pathlib.Path):
+    with pytest.raises(ValueError, match="pass media_type="):
+        ContentPart.from_image(b"?")
+    assert ContentPart.from_image(b"?", media_type="image/avif").image_url == {"url": "data:image/avif;base64,Pw=="}
+    (tmp_path / "notes.txt").write_bytes(b"?")
+    assert ContentPart.from_file(tmp_path / "notes.txt").file == {
+        "filename": "notes.txt",
+        "file_data": "data:text/plain;base64,Pw==",
+    }
+    with pytest.raises(FileNotFoundError):
+        ContentPart.from_image(tmp_path / "absent.png")
+
+
+def test_a_sound_says_its_format():
+    assert ContentPart.from_audio(b"RIFF\0\0\0\0WAVE").input_audio == {"data": "UklGRgAAAABXQVZF", "format": "wav"}
+    assert ContentPart.from_audio(b"ID3").input_audio == {"data": "SUQz", "format": "mp3"}
+    assert ContentPart.from_audio(b"ID3", format="mpga").input_audio == {"data": "SUQz", "format": "mpga"}
+    with pytest.raises(ValueError, match="pass format="):
+        ContentPart.from_audio(b"\x89PNG\r\n\x1a\n")

@@ -1,0 +1,24 @@
+"""What comes off the wire, whatever its framing."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import attrs
+
+__all__ = ["Event", "JSONEvent"]
+
+
+class Event(Protocol):
+    """One event from the wire: its name ("message" if it has none) and its data."""
+
+    event: str
+    data: str
+
+
+@attrs.define
+class JSONEvent:
+    """An event of a body that is JSON documents one after the other; they have no names."""
+
+    data: str
+    event: str = "message"

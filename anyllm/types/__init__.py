@@ -1,0 +1,44 @@
+"""
+What goes in and what comes out: parameters, messages, chunks, whole answers.
+
+The shapes are those of OpenAI's chat completions, extended where other providers say more; every dialect gives
+these. Plain dicts are accepted wherever a class is.
+
+Strategy: what a user builds is frozen, so that sharing it between threads is safe. What comes out in each chunk
+is not: freezing costs a second on a million chunks, and nobody else holds it.
+
+Source: https://platform.openai.com/docs/api-reference/chat and .../chat/streaming
+"""
+
+from __future__ import annotations
+
+from anyllm.types._base import Serializable
+from anyllm.types._chunks import FINISH_REASONS, ChatCompletionChunk, ChunkChoice, ChunkDelta, text_alone, text_chunk
+from anyllm.types._completions import ChatCompletion, Choice
+from anyllm.types._embeddings import EmbeddingParams, Embeddings, Model
+from anyllm.types._messages import ContentPart, Message
+from anyllm.types._params import REASONING_EFFORTS, CompletionParams
+from anyllm.types._parts import FunctionCall, Reasoning, ToolCall, Usage
+
+__all__ = [
+    "FINISH_REASONS",
+    "REASONING_EFFORTS",
+    "ChatCompletion",
+    "ChatCompletionChunk",
+    "Choice",
+    "ChunkChoice",
+    "ChunkDelta",
+    "CompletionParams",
+    "ContentPart",
+    "EmbeddingParams",
+    "Embeddings",
+    "FunctionCall",
+    "Message",
+    "Model",
+    "Reasoning",
+    "Serializable",
+    "ToolCall",
+    "Usage",
+    "text_alone",
+    "text_chunk",
+]

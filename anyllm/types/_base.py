@@ -1,0 +1,51 @@
+"""What all values share: dicts out, dicts in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional, Protocol, TypeVar
+
+from anyllm import _convert
+
+S = TypeVar("S", bound="Serializable")
+
+
+class Serializable:
+    """Gives a value class `to_dict` and `from_dict`."""
+
+    __slots__ = ()
+
+    def to_dict(self, *, raw: bool = False) -> dict[str, Any]:
+        """
+        A plain dict that JSON can hold.
+
+        Args:
+            raw: Keep the provider's own event beside what was made of it.
+        """
+        plain: dict[str, Any] = _convert.unstructure(self, raw=raw)
+        return plain
+
+    @classmethod
+    def from_dict(cls: type[S], value: Mapping[str, Any]) -> S:
+        """
+        The instance that `to_dict` was called on.
+
+        Raises:
+            TypeError: a key or a type does not fit; the message names it.
+        """
+        return _convert.structure(cls, value)
+
+
+class _Numbered(Protocol):
+    index: int
+
+
+C = TypeVar("C", bound=_Numbered)
+
+
+def first_choice(choices: Sequence[C]) -> Optional[C]:
+    """The choice whose *index* is 0: hosts send choices in any order, and chunks for some of them."""
+    for choice in choices:
+        if choice.index == 0:
+            return choice
+    return None

@@ -1,0 +1,94 @@
+"""Whole answers."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import attrs
+
+from anyllm.types._base import Serializable, first_choice
+from anyllm.types._messages import Message
+from anyllm.types._parts import ToolCall, Usage
+
+
+@attrs.define
+class Choice(Serializable):
+    """
+    One whole answer.
+
+    Attributes:
+        index: Which of the ``n`` answers.
+        message: What was said, ready to be appended to the conversation.
+        finish_reason: One of `FINISH_REASONS`; None when the provider gave none.
+        raw_finish_reason: The provider's own word for it.
+        logprobs: As the provider sent them; of a stream, all its pieces together.
+    """
+
+    index: int = 0
+    message: Message = attrs.field(factory=lambda: Message("assistant"))
+    finish_reason: Optional[str] = None
+    raw_finish_reason: Optional[str] = None
+    logprobs: Optional[dict[str, Any]] = None
+
+
+@attrs.define
+class ChatCompletion(Serializable):
+    """
+    A whole response: from `completion`, from `Stream.collect`, or, unfinished, as an error's ``partial``.
+
+    Attributes:
+        id, created, model, system_fingerprint, service_tier, provider: As on `ChatCompletionChunk`.
+        choices: The answers, by index.
+        object: "chat.completion".
+        usage: Tokens; None when the provider sent none.
+        raw: The provider's own answer, decoded; None for a stream.
+    """
+
+    id: str = ""
+    choices: tuple[Choice, ...] = ()
+    created: int = 0
+    model: str = ""
+    object: str = "chat.completion"
+    usage: Optional[Usage] = None
+    system_fingerprint: Optional[str] = None
+    service_tier: Optional[str] = None
+    provider: str = ""
+    raw: Optional[Any] = attrs.field(default=None, eq=False, repr=False)
+
+    @property
+    def content(self) -> str:
+        """The text of choice 0; "" when there is none."""
+        return self.to_message().text
+
+    @property
+    def reasoning(self) -> str:
+        """The reasoning of choice 0; "" when there is none."""
+        reasoning = self.to_message().reasoning
+        return (reasoning.content or "") if reasoning else ""
+
+    @property
+    def refusal(self) -> str:
+        """What choice 0 said instead of answering; "" when it did not refuse."""
+        return self.to_message().refusal or ""
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The tool calls of choice 0."""
+        return self.to_message().tool_calls
+
+    @property
+    def finish_reason(self) -> Optional[str]:
+        """Why choice 0 ended."""
+        choice = first_choice(self.choices)
+        return choice.finish_reason if choice else None
+
+    @property
+    def raw_finish_reason(self) -> Optional[str]:
+        """The provider's own word for why choice 0 ended."""
+        choice = first_choice(self.choices)
+        return choice.raw_finish_reason if choice else None
+
+    def to_message(self) -> Message:
+        """The answer as a turn to append to the conversation: reasoning, signatures and tool calls included."""
+        choice = first_choice(self.choices)
+        return choice.message if choice else Message("assistant")

@@ -1,0 +1,133 @@
+"""What is part of an answer, and of the next question: tool calls, reasoning; and what it cost."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import attrs
+
+from anyllm import _convert
+from anyllm.types._base import Serializable
+
+
+@attrs.define(frozen=True)
+class FunctionCall(Serializable):
+    """
+    The function a tool call names.
+
+    Attributes:
+        name: Its name; None on the later fragments of a streamed call.
+        arguments: JSON text; on a streamed call a fragment of it.
+    """
+
+    name: Optional[str] = None
+    arguments: str = ""
+
+
+def _function(value: Any) -> FunctionCall:
+    return _convert.structure(FunctionCall, value)
+
+
+@attrs.define(frozen=True)
+class ToolCall(Serializable):
+    """
+    A call the model wants made; in a chunk, a fragment of one.
+
+    Fragments with the same index belong together: the first has id and name, the rest only arguments.
+
+    Attributes:
+        id: What the result must quote (`Message.tool`); None on later fragments.
+        function: Name and arguments.
+        type: "function".
+        index: The call's place in the answer.
+        extra_content: What some hosts want back unchanged in the next turn (Gemini's thought signature).
+    """
+
+    id: Optional[str] = None
+    function: FunctionCall = attrs.field(factory=FunctionCall, converter=_function)
+    type: str = "function"
+    index: int = 0
+    extra_content: Optional[dict[str, Any]] = None
+
+    @property
+    def name(self) -> Optional[str]:
+        """The function's name."""
+        return self.function.name
+
+    @property
+    def arguments(self) -> str:
+        """The function's arguments, as JSON text."""
+        return self.function.arguments
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the call has a name and its arguments are a whole JSON object (or none at all)."""
+        if not self.function.name:
+            return False
+        try:
+            self.parse()
+        except ValueError:
+            return False
+        return True
+
+    def parse(self) -> dict[str, Any]:
+        """
+        The arguments as a dict; no arguments are an empty one.
+
+        Raises:
+            ValueError: They are not a JSON object (a fragment, or the model's mistake).
+        """
+        text = self.function.arguments.strip()
+        if not text:
+            return {}
+        arguments = _convert.loads(text)
+        if not isinstance(arguments, dict):
+            raise ValueError(f"the arguments of {self.name} are no JSON object: {text[:80]}")
+        return arguments
+
+
+@attrs.define(frozen=True)
+class Reasoning(Serializable):
+    """
+    What the model thought, and what its provider wants back with the next turn.
+
+    Attributes:
+        content: The text; in a chunk, a fragment of it.
+        signature: The provider's signature over it (Anthropic, Gemini).
+        field: The JSON key it came under ("reasoning_content", "reasoning"), which is the one it must be
+            sent back under.
+        details: The provider's structured form (OpenRouter's ``reasoning_details``), to be sent back.
+    """
+
+    content: Optional[str] = None
+    signature: Optional[str] = None
+    field: Optional[str] = None
+    details: Optional[list[dict[str, Any]]] = None
+
+
+@attrs.define(frozen=True)
+class Usage(Serializable):
+    """
+    Tokens, counted the same way for every provider.
+
+    Attributes:
+        prompt_tokens: All of the prompt, what was read from a cache included.
+        completion_tokens: All of the answer, reasoning included.
+        total_tokens: Both.
+        reasoning_tokens: The part of the answer that was reasoning; None if not said.
+        cache_read_tokens: The part of the prompt that came from a cache; None if not said.
+        cache_write_tokens: The part of the prompt that was written to a cache; None if not said.
+        source: "provider", or "estimated".
+        confidence: 1.0 for the provider's own figures, less for an estimate.
+        raw: What the provider sent.
+    """
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+    reasoning_tokens: Optional[int] = None
+    cache_read_tokens: Optional[int] = None
+    cache_write_tokens: Optional[int] = None
+    source: str = "provider"
+    confidence: float = 1.0
+    raw: Optional[dict[str, Any]] = attrs.field(default=None, eq=False, repr=False)
