@@ -22,6 +22,7 @@ from anyllm.types import (
     Reasoning,
     ToolCall,
     Usage,
+    text_alone,
 )
 
 #: The keys of a reasoning detail whose pieces are joined; all other keys are said once.
@@ -85,22 +86,14 @@ class Assembler:
         Returns:
             Whether it brings the answer further, which a role, usage or an empty delta do not.
         """
-        progress = False
-        for choice in chunk.choices:
-            parts = self._choices.get(choice.index)
-            if parts is None:
-                parts = self._choices[choice.index] = _Parts(choice.index)
-            delta = choice.delta
-            content = delta.content
-            if content:
-                parts.texts.append(content)
-                progress = True
-            elif content is not None:
-                parts.has_empty = True
-            if delta.reasoning is not None or delta.tool_calls is not None or delta.refusal is not None:
-                progress = self._add_rare(parts, delta) or progress
-            if choice.finish_reason is not None or choice.logprobs is not None:
-                _add_end(parts, choice)
+        text, first = text_alone(chunk), self._choices.get(0)
+        if text and first is not None:
+            first.texts.append(text)
+            progress = True
+        else:
+            progress = False
+            for choice in chunk.choices:
+                progress = self._add_choice(choice) or progress
         if not self._named:
             self._name(chunk)
         if chunk.usage is not None:
@@ -132,6 +125,22 @@ class Assembler:
             provider,
         )
 
+    def _add_choice(self, choice: ChunkChoice) -> bool:
+        parts = self._choices.get(choice.index)
+        if parts is None:
+            parts = self._choices[choice.index] = _Parts(choice.index)
+        delta, progress = choice.delta, False
+        if delta.content:
+            parts.texts.append(delta.content)
+            progress = True
+        elif delta.content is not None:
+            parts.has_empty = True
+        if delta.reasoning is not None or delta.tool_calls is not None or delta.refusal is not None:
+            progress = _add_rare(parts, delta) or progress
+        if choice.finish_reason is not None or choice.logprobs is not None:
+            _add_end(parts, choice)
+        return progress
+
     def _name(self, chunk: ChatCompletionChunk) -> None:
         """
         Take id, time and model from the first chunk that has each.
@@ -148,18 +157,19 @@ class Assembler:
         )
         self._named = all(self._first)
 
-    def _add_rare(self, parts: _Parts, delta: ChunkDelta) -> bool:
-        if delta.refusal:
-            parts.refusals.append(delta.refusal)
-        if delta.reasoning is not None:
-            _add_reasoning(parts, delta.reasoning)
-        for fragment in delta.tool_calls or ():
-            _add_call(parts, fragment)
-        return bool(delta.refusal or delta.reasoning is not None or delta.tool_calls)
-
 
 def _by_index(parts: _Parts) -> int:
     return parts.index
+
+
+def _add_rare(parts: _Parts, delta: ChunkDelta) -> bool:
+    if delta.refusal:
+        parts.refusals.append(delta.refusal)
+    if delta.reasoning is not None:
+        _add_reasoning(parts, delta.reasoning)
+    for fragment in delta.tool_calls or ():
+        _add_call(parts, fragment)
+    return bool(delta.refusal or delta.reasoning is not None or delta.tool_calls)
 
 
 def _add_end(parts: _Parts, choice: ChunkChoice) -> None:
@@ -265,8 +275,10 @@ def _merged(fragments: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _continues(fragment: dict[str, Any], block: dict[str, Any]) -> bool:
-    if "signature" not in fragment and not any(name in fragment for name in _PIECES):
+    if "signature" not in fragment and not any(isinstance(fragment.get(name), str) for name in _PIECES):
         return False
+    if fragment.get("signature") and block.get("signature") and fragment["signature"] != block["signature"]:
+        return False  # two signed blocks are two
     known, new = _plain(block.get("id")), _plain(fragment.get("id"))
     return known is None or new is None or known == new
 

@@ -7,8 +7,8 @@ takes quadratic time over an event that comes in many pieces or many lines. So `
 well: whole events, one kind of line ending, valid UTF-8, few lines. Each byte is looked at a constant number of times,
 however the input is cut, and an event is bounded.
 
-What the body is, its first non-space byte says: ``{`` is NDJSON (or one whole JSON answer), ``[`` an array, else SSE.
-The content type is wrong too often to ask.
+What the body is, its first non-space byte says: ``{`` is NDJSON (or one whole JSON answer), ``[`` an array, a zero the
+frames of Amazon's event streams, else SSE. The content type is wrong too often to ask.
 
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 """
@@ -17,35 +17,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Protocol
-
-import attrs
+from typing import Optional
 
 from anyllm import _convert
+from anyllm._event import Event, JSONEvent
 from anyllm.errors import MalformedStreamError
 
 __all__ = ["Event", "JSONEvent", "events"]
 
 #: More lines than this in one event, and its data lines are joined before the parser sees them.
 _MANY_LINES = 64
+#: Up to this size, lines of this length on average are too few to cost much, whatever events they make.
+_SHORT_BLOCK, _LONG_LINE = 128 * 1024, 64
+#: The beginning of a line of JSON that is longer than this is not looked at again with each read.
+_LONG_REST = 16 * 1024
 #: Stands for the line feed between two joined data lines; raw control characters cannot occur in JSON.
 _JOINT = "\x1e"
 _BOM = b"\xef\xbb\xbf"
-
-
-class Event(Protocol):
-    """One event from the wire: its name ("message" if it has none) and its data."""
-
-    event: str
-    data: str
-
-
-@attrs.define
-class JSONEvent:
-    """An event of a body that is JSON documents one after the other; they have no names."""
-
-    data: str
-    event: str = "message"
 
 
 def events(reads: Iterable[bytes], *, max_event_bytes: int) -> Iterator[Event]:
@@ -63,6 +51,10 @@ def events(reads: Iterable[bytes], *, max_event_bytes: int) -> Iterator[Event]:
     head = _head(source)
     if head[:1] in (b"{", b"["):
         return _json_events(_chain(head, source), max_event_bytes)
+    if head[:1] == b"\0":
+        from anyllm._event_stream import frames  # on first use: it needs what only Bedrock's users have
+
+        return frames(_chain(head, source), max_event_bytes)
     if head[:1] == b"<":
         return iter(_refuse_markup(head))
     return _sse_events(_chain(head, source), max_event_bytes)
@@ -189,7 +181,7 @@ class _Blocks:
             block = _valid_utf8(block)
         if b"error:" in block and _ERROR_FIELD.search(block):
             block = _ERROR_FIELD.sub(rb"\1event: error\ndata: \2", block)
-        if block.count(b"\n") > _MANY_LINES:
+        if _may_hold_many_lines(block):
             block = b"".join(_few_lines(part) for part in block.split(b"\n\n"))
         return block
 
@@ -221,6 +213,14 @@ def _valid_utf8(block: bytes) -> bytes:
     return block
 
 
+def _may_hold_many_lines(block: bytes) -> bool:
+    """Whether an event in *block* may be of many lines. Counting blank lines is slow: only where lines are short."""
+    lines = block.count(b"\n")
+    if lines <= _MANY_LINES or (len(block) < _SHORT_BLOCK and len(block) > lines * _LONG_LINE):
+        return False
+    return lines - 2 * block.count(b"\n\n") > _MANY_LINES
+
+
 def _few_lines(event: bytes) -> bytes:
     """One event of many lines with its comments left out and its data lines joined into one."""
     if event.count(b"\n") <= _MANY_LINES:
@@ -239,10 +239,57 @@ def _few_lines(event: bytes) -> bytes:
 
 
 def _json_events(reads: Iterator[bytes], max_event_bytes: int) -> Iterator[Event]:
-    documents = _Documents(max_event_bytes)
-    for data in reads:
-        for document in documents.feed(data):
+    documents, lines = _Documents(max_event_bytes), _Lines()
+    for data in _chain_end(reads):
+        found: Optional[Iterable[bytes]] = None if documents.is_inside or not data else lines.feed(data)
+        if found is None:
+            found = documents.feed(lines.give_back() or data)
+        for document in found:
+            if len(document) > max_event_bytes:
+                raise _too_large(max_event_bytes)
             yield JSONEvent(document.decode("utf-8", "replace"))
+
+
+def _chain_end(reads: Iterator[bytes]) -> Iterator[bytes]:
+    yield from reads
+    yield b""  # the end, where what was kept is looked at once more
+
+
+class _Lines:
+    """
+    The common case of JSON documents: one on each line, and no other line.
+
+    Asking whether a line is a document is ten times cheaper than looking for its braces. Of what is unlike that, or
+    long, it says so, and gives it back.
+    """
+
+    #: Between two documents on one line, or inside of one, which does not matter.
+    _PARTED = re.compile(rb"\}\s*,?\s*\{")
+
+    def __init__(self) -> None:
+        self._rest = b""  # the beginning of a line
+
+    def feed(self, data: bytes) -> Optional[list[bytes]]:
+        """The documents that *data* completes; None where something is no document on a line of its own."""
+        self._rest += data
+        *lines, rest = self._rest.split(b"\n")
+        if rest.endswith(b"}") and _convert.is_json(rest):
+            lines.append(rest)  # its line end is still to come
+            rest = b""
+        lines = [line for line in map(bytes.strip, lines) if line]
+        if not self._could_begin_a_line(rest) or not all(line[:1] == b"{" and _convert.is_json(line) for line in lines):
+            return None
+        self._rest = rest
+        return lines
+
+    @classmethod
+    def _could_begin_a_line(cls, rest: bytes) -> bool:
+        return not rest.strip() or (rest[:1] == b"{" and len(rest) <= _LONG_REST and not cls._PARTED.search(rest))
+
+    def give_back(self) -> bytes:
+        """What was fed and is not given out."""
+        rest, self._rest = self._rest, b""
+        return rest
 
 
 class _Documents:
@@ -261,6 +308,11 @@ class _Documents:
         self._position = 0
         self._depth = 0
         self._in_string = False
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether a document has begun."""
+        return bool(self._buffer)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The documents that *data* completes."""

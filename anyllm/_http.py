@@ -22,6 +22,8 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+from requests.auth import HTTPBasicAuth
+from urllib3.util import wait_for_read
 
 from anyllm import _sockets
 from anyllm._chunked import Dechunker
@@ -119,8 +121,7 @@ class Transport:
         _check_headers(headers)
         try:
             session = self.session()
-            # Any `auth` keeps requests from looking into .netrc; this one adds nothing.
-            request = requests.Request(method, url, dict(headers), data=body or None, auth=_no_auth)
+            request = requests.Request(method, url, dict(headers), data=body or None, auth=_auth(url, headers))
             prepared = session.prepare_request(request)
             settings: dict[str, Any] = {
                 **session.merge_environment_settings(prepared.url, {}, True, self._verify, None),
@@ -171,6 +172,20 @@ class Response:
         The body as it comes, never empty; called again, it goes on. An early end is not raised but noted in `broken`.
         """
         return self._body
+
+    def has_more(self) -> bool:
+        """Whether the next read has something to read, or the end, without waiting. False also where nobody knows."""
+        sock = self._socket()
+        if sock is None:
+            return False
+        try:
+            pending = getattr(sock, "pending", None)  # TLS: read from the network, and decrypted
+            return bool(pending and pending()) or wait_for_read(sock, 0)
+        except (OSError, ValueError):  # closed, by an abort
+            return True
+
+    def _socket(self) -> Any:
+        return getattr(getattr(self._raw, "connection", None), "sock", None)
 
     def _reads(self) -> Iterator[bytes]:
         try:
@@ -240,7 +255,7 @@ class Response:
 
     def drain(self, seconds: float) -> None:
         """Read what is left for *seconds* at most, so that the connection can serve again; else it is closed."""
-        sock = getattr(getattr(self._raw, "connection", None), "sock", None)
+        sock = self._socket()
         try:
             if sock is not None:
                 sock.settimeout(seconds)
@@ -329,6 +344,14 @@ def _check_headers(headers: Mapping[str, str]) -> None:
     for name, value in headers.items():
         if not isinstance(value, str) or not value.isprintable() or not value.isascii() or value[:1] == " ":
             raise InvalidRequestError(f"the header {name!r} has characters that cannot be sent; is the key whole?")
+
+
+def _auth(url: str, headers: Mapping[str, str]) -> Any:
+    """What requests would make of a user in the URL, unless a key is given. Any `auth` keeps it from .netrc."""
+    user = requests.utils.get_auth_from_url(url)
+    if any(user) and not any(name.lower() == "authorization" for name in headers):
+        return HTTPBasicAuth(*user)
+    return _no_auth
 
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:

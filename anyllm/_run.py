@@ -16,43 +16,36 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Optional, Union
 
 import attrs
 
-from anyllm import _framing, _leaving
+from anyllm import _leaving
 from anyllm._assemble import Assembler
 from anyllm._clock import Clock
 from anyllm._http import Call, Response, Transport, without_secrets
+from anyllm._reader import Answer, Reader
 from anyllm._retry import pause_before_retry
-from anyllm._turns import Turns
 from anyllm.channel import Channel, Sender, open_channel
 from anyllm.context import Context
-from anyllm.dialects import Decoder, Dialect, Request
+from anyllm.dialects import Dialect, Request
 from anyllm.errors import (
     AnyLLMError,
-    APIError,
     Cancelled,
     DeadlineExceeded,
-    IncompleteStreamError,
     InvalidRequestError,
     StreamTimeoutError,
     scrub,
 )
 from anyllm.options import StreamingOptions
-from anyllm.types import ChatCompletion, ChatCompletionChunk
 
 __all__ = ["Job", "Run", "Target", "active_streams", "end_all", "start"]
 
 _log = logging.getLogger("anyllm")
 
-#: Seconds without data after which an answer that is whole, but not said to be over, is over.
-_TAIL = 5.0
-#: Bytes read, and chunks handed over, at once: by few streams, and by each of many, which together take more memory.
-#: Each time worker and caller change places costs as much as tens of chunks: the other core has to fetch everything.
-_FEW, _FEW_READ, _FEW_BATCH = 16, 64 * 1024, 256
-_MANY_READ, _MANY_BATCH = 16 * 1024, 32
+#: More streams than this at once are a crowd.
+_FEW = 16
 #: Seconds to wait for the end of the body once the answer is over, so that the connection can serve again.
 _DRAIN = 0.05
 #: Seconds after which a receive from ``errors`` looks whether everybody is waiting for everybody.
@@ -67,14 +60,16 @@ class Target:
     Where a request goes, found out on the worker's thread because that may take time.
 
     Attributes:
-        base_url: Without a slash at its end; the request's path is appended.
+        base_url: Without a slash at its end; the request's path is appended, before the query if there is one.
         headers: The provider's own, the key among them; the request's win over them.
         secret: The key, to be kept out of everything that is said.
+        sign: Gives the headers that sign a request: of its method, URL, headers and body.
     """
 
     base_url: str = attrs.field(repr=without_secrets)
     headers: Mapping[str, str] = attrs.field(repr=False)
     secret: Optional[str] = attrs.field(default=None, repr=False)
+    sign: Optional[Callable[[str, str, Mapping[str, str], bytes], Mapping[str, str]]] = None
 
 
 @attrs.define(frozen=True)
@@ -90,6 +85,7 @@ class Job:
         transport: Sends it.
         options: Clocks, retries, bounds.
         parse: Reads a whole answer; None for a stream.
+        answer: Puts a stream together.
     """
 
     provider: str
@@ -99,6 +95,7 @@ class Job:
     transport: Transport
     options: StreamingOptions
     parse: Optional[Callable[[bytes], Any]] = None
+    answer: Callable[[], Answer] = Assembler
 
 
 class Run:
@@ -110,7 +107,6 @@ class Run:
         self.error: Optional[AnyLLMError] = None
         self.streaming = job.parse is None
         self._secret: Optional[str] = None
-        self._assembler = Assembler()
         self._call = Call()
         self._ended: dict[str, tuple[Optional[AnyLLMError]]] = {}
         self._thread: Optional[threading.Thread] = None
@@ -118,12 +114,6 @@ class Run:
         self._connect_clock = Clock(self._time_out)
         self._content_clock = Clock(self._time_out)
         self._unwatch: Callable[[], object] = lambda: None
-        self._batch: list[ChatCompletionChunk] = []  # decoded, and not handed over yet
-        self._enough = job.options.buffer  # how many of them are handed over without waiting for more
-        self._progress = False  # there is content among them
-        self._speaking = False  # there has been content
-        self._has_turn = False  # to decode; see `_turns`
-        self._committed = False  # the caller has seen something: no other try may follow
 
     # -- the caller's side -----------------------------------------------------------------------------------------
 
@@ -135,6 +125,7 @@ class Run:
         self._errors, errors = open_channel(1, on_stall=(_STALL, self._complain))
         errors._on_drop = self._unread = _Unread(errors._pipes[0])
         self._full = chunks._pipes[0]
+        self._reader = self._new_reader()
         if isinstance(self.job.request, AnyLLMError):
             self._end(self.job.request)
         elif self.ctx.cancelled:
@@ -161,9 +152,9 @@ class Run:
         self.ctx.cancel("abandoned")  # which closes `chunks`, but only after the error has its place
 
     @property
-    def partial(self) -> ChatCompletion:
+    def partial(self) -> Any:
         """The response so far."""
-        return self._assembler.snapshot()
+        return self._reader.answer.snapshot()
 
     def _complain(self) -> None:
         pipe = self._full
@@ -215,7 +206,7 @@ class Run:
         if error is not None and not self._ended:
             error.provider = error.provider or self.job.provider or None
             if self.streaming and error.partial is None:
-                error.partial = self._assembler.snapshot() if self._assembler.has_begun else None
+                error.partial = self.partial if self._reader.answer.has_begun else None
             error = scrub(error, self._secret)
         claim = (error,)
         first = self._ended.setdefault("with", claim)
@@ -260,7 +251,7 @@ class Run:
                 # An end or a clock of ours comes first: the failure it provoked says nothing.
                 error = self._own_verdict() or exc
                 cause = exc if error is not exc else exc.__cause__
-                if self._committed or self._ended:
+                if self._reader.committed or self._ended:
                     raise error from cause
                 simpler = _simpler(request, error)
                 if simpler is not None:
@@ -273,15 +264,18 @@ class Run:
                     raise error from cause
             self._forget_try()
             if self.ctx.wait(pause):
-                return  # `_stop` has said why
+                # `_stop` says so too, but whoever woke us may not have come to that, and we are about to take it back.
+                raise self._why_stopped()
 
     def _own_verdict(self) -> Optional[AnyLLMError]:
         return self._why_stopped() if self.ctx.cancelled else self._timed_out
 
     def _forget_try(self) -> None:
-        self._batch.clear()
-        self._assembler = Assembler()
+        self._reader = self._new_reader()
         self._timed_out = None
+
+    def _new_reader(self) -> Reader:
+        return Reader(self.job.answer(), self._chunks, self.job.options, self._content_clock, _is_crowded)
 
     def _try(self, request: Request) -> None:
         timeouts = self.job.options.timeouts
@@ -292,14 +286,13 @@ class Run:
             raise self._why_stopped()
         self._connect_clock.start("connect", timeouts.connect)
         self._content_clock.start("first_content", timeouts.first_content)
+        url = _joined(target.base_url, request.path)
+        headers = {**target.headers, **request.headers}
         try:
+            if target.sign is not None:
+                headers = {**headers, **target.sign(request.method, url, headers, request.body)}
             response = self.job.transport.send(
-                call,
-                request.method,
-                target.base_url + request.path,
-                {**target.headers, **request.headers},
-                request.body,
-                connect_timeout=timeouts.connect,
+                call, request.method, url, headers, request.body, connect_timeout=timeouts.connect
             )
             try:
                 self._read(response)
@@ -316,7 +309,7 @@ class Run:
             self._raise_if_stopped()
             raise self.job.dialect.error(response.status, response.headers, body)
         if self.job.parse is None:
-            self._read_stream(response)
+            self._reader.read(response, self.job.dialect.decoder())
         else:
             body = response.read(limit)
             self._chunks.put(self.job.parse(body))
@@ -328,115 +321,19 @@ class Run:
         if verdict is not None:
             raise verdict
 
-    def _read_stream(self, response: Response) -> None:
-        decoder = self.job.dialect.decoder()
-        try:
-            self._decode(response, decoder)
-        except AnyLLMError as exc:
-            if isinstance(exc, APIError):
-                exc.request_id = exc.request_id or _request_id(response.headers)
-            if self._committed:
-                self._hand_over()  # what came before the error is the caller's
-            raise
-        finally:
-            self._give_turn()
-        self._hand_over()
-
-    def _decode(self, response: Response, decoder: Decoder) -> None:
-        feed, add, batch = decoder.feed, self._assembler.add, self._batch
-        reads = self._between_reads(response, decoder)
-        for event in _framing.events(reads, max_event_bytes=self.job.options.max_event_bytes):
-            chunks = feed(event)
-            for chunk in chunks:
-                batch.append(chunk)
-                if add(chunk):
-                    self._progress = True
-            if len(batch) >= self._enough or (self._progress and not self._committed):
-                self._hand_over()
-            elif not chunks and decoder.done:
-                break
-        try:
-            for chunk in decoder.finish():
-                add(chunk)
-                batch.append(chunk)
-        except IncompleteStreamError as exc:
-            raise exc from response.broken
-
-    def _between_reads(self, response: Response, decoder: Decoder) -> Iterator[bytes]:
-        """
-        The reads, each with a turn to decode it; what it brought is handed over before we wait for the next.
-
-        The content clock runs only here, while we wait for the provider.
-        """
-        clock = self._content_clock
-        for data in response.reads():
-            clock.pause()
-            self._take_turn()
-            yield data
-            self._give_turn()
-            if decoder.done:
-                return
-            if self._committed:
-                self._hand_over()
-            few = len(_active) <= _FEW
-            response.read_size = _FEW_READ if few else _MANY_READ
-            self._enough = (_FEW_BATCH if few else _MANY_BATCH) if self._committed else self._enough
-            if decoder.complete:
-                # Whole, though not said to be over. Any data shows that the host is not done.
-                clock.start("tail", _TAIL)
-            clock.resume()
-
-    def _take_turn(self) -> None:
-        _turns.take()
-        self._has_turn = True
-
-    def _give_turn(self) -> None:
-        if self._has_turn:
-            self._has_turn = False
-            _turns.give()
-
-    def _hand_over(self) -> None:
-        """
-        Give the caller the batch, and the clock the news of progress.
-
-        What comes before the first content is kept: should this try fail, the next begins with the same. A host that
-        sends much and says nothing is not kept for ever: past a buffer's worth, this try is the one.
-        """
-        if self._progress:
-            self._note_progress()
-        if self._batch:
-            self._put(self._batch)
-        if not self._committed:
-            self._committed = True
-            self._enough = _FEW_BATCH
-            # A firehose behind the first chunk would keep the interpreter for milliseconds: let the caller have it.
-            time.sleep(0)
-
-    def _note_progress(self) -> None:
-        self._progress = False
-        if self._speaking:
-            self._content_clock.set_back()
-        else:
-            self._speaking = True
-            self._content_clock.start("idle", self.job.options.timeouts.idle)
-            self._content_clock.pause()  # until we wait for the provider again
-
-    def _put(self, batch: list[ChatCompletionChunk]) -> None:
-        had_turn = self._has_turn
-        if len(batch) > self._chunks.room():
-            self._give_turn()  # the caller may let us wait
-        wanted = self._chunks.put_many(batch)
-        batch.clear()
-        if not wanted:
-            raise self._why_stopped()
-        if had_turn and not self._has_turn:
-            self._take_turn()
-
 
 def start(ctx: Context, job: Job) -> tuple[Run, Channel[Any], Channel[AnyLLMError]]:
     """Begin a call: its control, and the receive ends of its chunks (or of its one whole answer) and its errors."""
     run = Run(ctx, job)
     return (run, *run.start())
+
+
+def _joined(base_url: str, path: str) -> str:
+    """The request's path behind the base URL's; a query of the base URL (a version, a token) stays the last."""
+    base, mark, query = base_url.partition("?")
+    if not mark:
+        return base + path
+    return f"{base.rstrip('/')}{path}{'&' if '?' in path else '?'}{query}"
 
 
 def _simpler(request: Request, error: AnyLLMError) -> Optional[Request]:
@@ -448,10 +345,6 @@ def _simpler(request: Request, error: AnyLLMError) -> Optional[Request]:
         if parameter in said:
             return attrs.evolve(request, body=body, fallbacks={})
     return None
-
-
-def _request_id(headers: Mapping[str, str]) -> Optional[str]:
-    return headers.get("x-request-id") or headers.get("request-id")
 
 
 class _Unread:
@@ -475,13 +368,15 @@ class _Unread:
 
 #: Calls that have not ended, by identity. Single operations on a dict are atomic.
 _active: dict[int, Run] = {}
-#: Who may decode now, of all calls of the process.
-_turns = Turns()
 
 
 def active_streams() -> int:
     """How many streams run now: started, and neither complete, failed nor cancelled."""
     return sum(run.streaming for run in tuple(_active.values()))
+
+
+def _is_crowded() -> bool:
+    return len(_active) > _FEW
 
 
 def end_all() -> None:
@@ -508,8 +403,6 @@ def _after_fork() -> None:
         run._content_clock.stop()
         run.cancel("forked: the stream goes on in the parent process")
     _active.clear()
-    global _turns
-    _turns = Turns()  # some may have been taken by workers that do not exist here
 
 
 atexit.register(end_all)

@@ -19,9 +19,11 @@ import contextlib
 import os
 import queue
 import socket
+import ssl
 import sys
 import threading
 import time
+import traceback
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Optional
@@ -181,9 +183,10 @@ class _CallConnection:
                 call.swap(self.sock)
                 call.connected()
                 _wait_for_ever(self)
-        except BaseException:
+        except BaseException as exc:
             if call is not None:
                 call.let_go()
+            _close_half_wrapped(exc)
             raise
 
     def request(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -217,6 +220,18 @@ def _wait_for_ever(conn: Any) -> None:
     """The time-out was for connecting; sending a long request may take longer, and the call has clocks of its own."""
     conn.timeout = None
     conn.sock.settimeout(None)
+
+
+def _close_half_wrapped(failure: BaseException) -> None:
+    """
+    Close the socket that Python forgets when the host resets between connecting and the TLS handshake.
+
+    `ssl.SSLContext.wrap_socket` has taken it over then, and raises without closing it: only the failed frame knows it.
+    """
+    for frame, _ in traceback.walk_tb(failure.__traceback__):
+        made = frame.f_locals.get("self")
+        if isinstance(made, ssl.SSLSocket):
+            made.close()
 
 
 class _PlainConnection(_CallConnection, HTTPConnection):

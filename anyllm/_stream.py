@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, cast
 
 from anyllm._run import Job, Run, start
 from anyllm.channel import Channel
@@ -49,7 +49,7 @@ class Stream(_Pair):
         for _ in self.chunks:
             pass
         self._raise_error()
-        return self._run.partial
+        return cast(ChatCompletion, self._run.partial)
 
     @property
     def text_stream(self) -> Iterator[str]:
@@ -71,7 +71,7 @@ class Stream(_Pair):
     @property
     def partial(self) -> ChatCompletion:
         """The response so far: all that came, received or still waiting."""
-        return self._run.partial
+        return cast(ChatCompletion, self._run.partial)
 
     def cancel(self, cause: object = None) -> None:
         """End this stream, and nothing else under its Context. Safe in any thread and in a signal handler."""

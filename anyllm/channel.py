@@ -12,11 +12,13 @@ sender looks again after it has put, and takes the item back if the channel was 
 that finds nothing left turns away from that deque for good, so that after the end nothing comes.
 
 A blocked sender is woken only when the channel is half empty, so that a fast producer and a fast consumer change
-places once every half buffer rather than once an item.
+places once every half buffer rather than once an item; and what does not fit of a batch is in the deque all the same,
+while its sender waits: it counts as in the sender's hand, but receivers find it there without waking the sender.
 """
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections import deque
@@ -34,12 +36,14 @@ _EMPTY: Any = object()  # "nothing there now", where None means "closed and drai
 class _Pipe(Generic[T]):
     """What both ends share."""
 
-    __slots__ = ("end", "items", "low_water", "maxsize", "receivers", "senders", "sending")
+    __slots__ = ("end", "items", "low_water", "maxsize", "put_count", "receivers", "senders", "sending")
 
     def __init__(self, maxsize: int) -> None:
         self.items: deque[T] = deque()
         self.maxsize = maxsize
         self.low_water = maxsize // 2
+        #: How many items were ever put: without those that wait, how many were taken. Changed and read with `sending`.
+        self.put_count = 0
         #: Empty while open; then {"last": what `close` added}, a deque that takes the place of `items` once drained.
         self.end: dict[str, deque[T]] = {}
         self.receivers: deque[threading.Lock] = deque()
@@ -69,7 +73,8 @@ class _Pipe(Generic[T]):
     def qsize(self) -> int:
         items = self.items
         last = self.end.get("last", items)
-        return len(items) if items is last else len(items) + len(last)
+        waiting = min(len(items), self.maxsize)  # what is beyond that is in a sender's hand
+        return waiting if items is last else waiting + len(last)
 
     def close(self, last: Optional[T] = None) -> None:
         self.end.setdefault("last", deque(() if last is None else (last,)))
@@ -110,6 +115,7 @@ class Sender(Generic[T]):
             if pipe.end or len(items) >= pipe.maxsize:
                 return False
             items.append(item)
+            pipe.put_count += 1
             if pipe.end and not self._received(items):
                 return False
         if pipe.receivers:
@@ -142,28 +148,60 @@ class Sender(Generic[T]):
         return False
 
     def put_many(self, items: Sequence[T]) -> bool:
-        """Put all of *items* in order, a batch under one lock, waiting for room where needed; False once closed."""
+        """
+        Put all of *items* in order, a batch under one lock, waiting for room where needed; False once closed.
+
+        What there is no room for is in this sender's hand, as in Go: receivers take it from there, and who waits here
+        is woken once, not each time that some of it fits.
+        """
         for item in items:
             if item is None:
                 raise TypeError("None cannot be sent: it is what a closed channel gives")
         pipe = self._pipe
-        start = 0
-        while True:
-            with pipe.sending:
-                waiting = pipe.items
-                if pipe.end:
-                    return False
-                moved = min(len(items) - start, pipe.maxsize - len(waiting))
-                waiting.extend(items[start : start + moved] if moved < len(items) else items)
-                if pipe.end and moved and not self._received(waiting):
-                    return False
-            start += moved
-            for _ in range(moved):
-                if not _waiting.wake(pipe.receivers):
-                    break
-            if start == len(items):
-                return True
+        while items and not (place := self._put_where_room(items)):
+            if pipe.end:
+                return False
             self._wait_for_room(None)
+        for _ in items:
+            if not _waiting.wake(pipe.receivers):
+                break
+        while items and not self._has_room_for(place) and not pipe.end:
+            self._wait_for_room(None)
+        return not pipe.end or not items or self._has_room_for(place) or self._hand_is_empty(items)
+
+    def _has_room_for(self, place: int) -> bool:
+        """Whether the item that was put as number *place* is among those there is room for, or gone."""
+        pipe = self._pipe
+        if len(pipe.items) <= pipe.maxsize:
+            return True
+        with pipe.sending:
+            return place - (pipe.put_count - len(pipe.items)) <= pipe.maxsize
+
+    def _hand_is_empty(self, items: Sequence[T]) -> bool:
+        """After a close: whether receivers have taken all of *items* that had no room; the rest is dropped."""
+        pipe = self._pipe
+        dropped = False
+        with pipe.sending, contextlib.suppress(IndexError):  # emptied under our hands
+            waiting = pipe.items
+            for item in reversed(items):
+                if len(waiting) <= pipe.maxsize or waiting[-1] is not item:
+                    break
+                waiting.pop()
+                dropped = True
+        return not dropped
+
+    def _put_where_room(self, items: Sequence[T]) -> int:
+        """Put *items* if there is room for one of them; the number of the last, 0 if nothing was put."""
+        pipe = self._pipe
+        with pipe.sending:
+            waiting = pipe.items
+            if pipe.end or len(waiting) >= pipe.maxsize:
+                return 0
+            waiting.extend(items)
+            pipe.put_count += len(items)
+            if pipe.end and not self._received(waiting):
+                return 0
+            return pipe.put_count
 
     @staticmethod
     def _received(items: deque[T]) -> bool:

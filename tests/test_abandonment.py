@@ -233,11 +233,15 @@ def test_a_slow_consumer_stops_the_provider(framing):
 def test_a_slow_consumer_is_not_a_silent_provider():
     """The clocks stand still while the worker waits for room."""
     options = wire.PLAIN.evolve(buffer=1, timeouts=anyllm.Timeouts(connect=None, first_content=0.2, idle=0.2))
-    with serve(Reply.sse(chat_events(["x"] * 50), event_per_write=False)) as server:
+    go_on = threading.Event()
+    first = chat_events(["x"] * 50, finish_reason=None, usage=False)
+    events = [*first, Stall(go_on), *chat_events("y", role=False)]
+    with serve(Reply.sse(events, event_per_write=False)) as server:
         stream = wire.provider(server.url, options=options).completion_stream(anyllm.Context(), PARAMS)
-        until(stream.chunks.full)
+        until(lambda: stream._run._full.senders)  # the worker waits for room
         assert not anyllm.Context().wait(0.5)
-        assert stream.collect().content == "x" * 50
+        go_on.set()
+        assert stream.collect().content == "x" * 50 + "y"
 
 
 # Growth.

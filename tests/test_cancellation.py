@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import random
+import select
+import socket
+import struct
 import threading
 from typing import Any, Callable, Iterator, NamedTuple
 
@@ -18,8 +21,8 @@ from conftest import TIMEOUT, join
 from wire import PARAMS, set_soon, silent_after, until
 
 import anyllm
-from anyllm import _run
-from anyllm.testing import Reply, Signal, Stall, blackhole, chat_events, serve, silent
+from anyllm import _run, _sockets
+from anyllm.testing import Reply, Signal, Stall, blackhole, chat_events, serve
 
 
 class Phase(NamedTuple):
@@ -55,8 +58,8 @@ def connecting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Phase]:
 
 @contextlib.contextmanager
 def shaking_hands(monkeypatch: pytest.MonkeyPatch) -> Iterator[Phase]:
-    with silent(scheme="https") as server:
-        yield Phase(wire.provider(server.url), lambda _: server.wait_for_connections(1, TIMEOUT), _closed(server))
+    with contextlib.closing(wire.Mute()) as server:
+        yield Phase(wire.provider(server.url), lambda _: server.wait_until_heard(), server.wait_closed)
 
 
 @contextlib.contextmanager
@@ -139,9 +142,9 @@ def asking_for_a_tunnel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Phase]:
 
 @contextlib.contextmanager
 def shaking_hands_in_a_tunnel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Phase]:
-    with silent(scheme="https") as server, wire.tunnel() as proxy:
+    with contextlib.closing(wire.Mute()) as server, wire.tunnel() as proxy:
         wire.use_proxy(monkeypatch, proxy.url)
-        yield Phase(wire.provider(server.url), lambda _: server.wait_for_connections(1, TIMEOUT), _closed(server))
+        yield Phase(wire.provider(server.url), lambda _: server.wait_until_heard(), server.wait_closed)
 
 
 @contextlib.contextmanager
@@ -188,7 +191,7 @@ def in_each(*but: str) -> Any:
 def _read(stream: anyllm.Stream) -> anyllm.AnyLLMError | None:
     """What `errors` says at the end of *stream*, which is then over in every respect."""
     if not stream.chunks.full():
-        for _ in stream.chunks:
+        while stream.chunks.get(timeout=TIMEOUT) is not None:
             pass
     error = stream.errors.get(timeout=TIMEOUT)
     assert stream.errors.get(timeout=TIMEOUT) is None
@@ -280,6 +283,34 @@ def test_no_descriptor_is_left(enter, monkeypatch):
         phase.provider.close()
         phase.closed()
     until(lambda: wire.descriptors() <= before)
+
+
+@wire.needs_proc
+def test_a_reset_before_the_handshake_leaves_no_descriptor(monkeypatch):
+    """Python forgets the socket then: the failed frame has it, and who keeps the error keeps the frame."""
+    wire.tls()
+    connect = _sockets._TLSConnection._new_conn
+    made = []
+
+    def connect_and_wait(self: Any) -> socket.socket:
+        sock = connect(self)
+        peer, _ = listener.accept()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()  # which resets
+        select.select([sock], [], [], TIMEOUT)
+        made.append(sock)
+        return sock
+
+    monkeypatch.setattr(_sockets._TLSConnection, "_new_conn", connect_and_wait)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        before = wire.descriptors()
+        provider = wire.provider(f"https://127.0.0.1:{listener.getsockname()[1]}")
+        stream = provider.completion_stream(anyllm.Context(), PARAMS)
+        error = stream.errors.get(timeout=TIMEOUT)
+        assert isinstance(error, anyllm.NetworkError)
+        wire.join_workers()
+        assert made
+        assert wire.descriptors() == before
 
 
 # Before and after.

@@ -329,6 +329,64 @@ def test_nothing_can_be_put_after_the_close():
     assert channel.get() is None
 
 
+def test_what_has_no_room_is_in_the_senders_hand(spawn):
+    """The bound holds for whoever looks; receivers take from the hand, and the sender sleeps until half is free."""
+    sender, channel = open_channel(4)
+    sent = spawn(sender.put_many, list(range(10)))
+    until_sending(sender, 1)
+    assert (channel.qsize(), channel.full(), sender.room() <= 0) == (4, True, True)
+    assert not sender.try_put("not now")
+    assert [channel.get_nowait() for _ in range(7)] == list(range(7))
+    assert channel._pipes[0].senders, "woken before half was free"
+    assert [channel.get_nowait() for _ in range(3)] == [7, 8, 9]
+    assert sent.join() is True
+    assert channel.empty()
+
+
+def test_what_is_in_the_hand_at_the_close_was_not_put(spawn):
+    sender, channel = open_channel(4)
+    sender.put("a")
+    sent = spawn(sender.put_many, list("bcdefg"))
+    until_sending(sender, 1)
+    sender.close()
+    assert sent.join() is False
+    assert list(channel) == list("abcd")
+
+
+def test_a_hand_emptied_before_its_sender_saw_the_close_was_put(monkeypatch, spawn):
+    """Who was quick has received them, so `put_many` says so."""
+    sender, channel = open_channel(2)
+    waits = sender._wait_for_room
+
+    def wait(deadline: Any) -> bool:
+        room = waits(deadline)
+        received.extend(iter(channel.get_nowait, None))
+        return room
+
+    received: List[Any] = []
+    monkeypatch.setattr(Sender, "_wait_for_room", lambda self, deadline: wait(deadline))
+    sent = spawn(sender.put_many, list("abcde"))
+    until_sending(sender, 1)
+    sender.close()
+    assert sent.join() is True
+    assert received == list("abcde")
+
+
+def test_the_hand_of_another_sender_is_left_alone(spawn):
+    sender, channel = open_channel(2)
+    first = spawn(sender.put_many, list("abcd"))
+    until_sending(sender, 1)
+    second = spawn(sender.put_many, list("efgh"))
+    until_sending(sender, 2)
+    assert [channel.get() for _ in range(4)] == list("abcd")
+    assert first.join() is True
+    until_sending(sender, 1)
+    assert channel.get() == "e"
+    sender.close()
+    assert second.join() is False
+    assert list(channel) == list("fg")
+
+
 def test_closing_loses_nothing_of_a_failed_attempt_to_put():
     sender, channel = open_channel(2)
     sender.put_many("ab")

@@ -93,6 +93,21 @@ started.wait(10)
         assert server.wait_closed(TIMEOUT)
 
 
+def test_exit_tells_whoever_still_reads(script):
+    """Another exit handler for one: what was registered before anyllm was imported runs after ours."""
+    before = """
+import atexit
+def late():
+    errors = [stream.errors.get(timeout=10) for stream in streams]
+    workers = [thread for thread in threading.enumerate() if thread.name == "anyllm-call"]
+    print(*sorted(error.cause for error in errors), anyllm.active_streams(), len(workers), sep=", ")
+atexit.register(late)
+"""
+    with serve(silent_after(threading.Event())) as server:
+        said = _exits(script(before + HEAD.format(url=server.url) + "for stream in streams: stream.chunks.get()"))
+        assert said.strip() == ", ".join(["interpreter exit"] * 3 + ["0", "0"])
+
+
 def test_streams_started_at_exit_end_too(script):
     source = """
 import atexit

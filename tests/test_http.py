@@ -202,6 +202,40 @@ def test_an_aborted_connection_is_not_used_again(transport):
         assert len(server.requests) == 2
 
 
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize("framing", ["chunked", "length"])
+def test_has_more_says_whether_the_next_read_would_wait(framing, secure):
+    tls = wire.tls() if secure else None
+    go_on, leave = threading.Event(), threading.Event()
+    reply = Reply(body=[b"abc", Stall(go_on), b"x" * 100, Stall(leave)], framing=framing)
+    with serve(reply, tls=tls and tls.server) as server:
+        transport = Transport(verify=tls and tls.bundle)
+        response = send(transport, server.url)
+        reads = response.reads()
+        assert next(reads) == b"abc"
+        assert not response.has_more()
+        go_on.set()
+        wire.until(response.has_more)
+        response.read_size = 10
+        assert len(next(reads)) <= 10
+        assert response.has_more()
+        response.read_size = 1000
+        while response.has_more():
+            next(reads)
+        leave.set()
+        assert list(reads) == []
+        response.close()
+        assert not response.has_more()
+        transport.close()
+
+
+def test_nobody_knows_of_a_body_that_the_end_of_the_connection_ends(transport):
+    with serve(Reply(body=[b"abc"], framing="close")) as server:
+        response = send(transport, server.url)
+        assert not response.has_more()
+        assert list(response.reads()) == [b"abc"]
+
+
 @FRAMINGS
 def test_abort_ends_a_read(transport, framing, spawn):
     said = threading.Event()
@@ -215,6 +249,22 @@ def test_abort_ends_a_read(transport, framing, spawn):
         assert reader.join() == []
         response.close()
         assert server.wait_closed(TIMEOUT)
+
+
+def test_abort_after_the_body_touches_no_neighbour(transport, spawn):
+    """The connection is back in the pool, and serves somebody else, before the call that had it knows."""
+    here, go_on = threading.Event(), threading.Event()
+    with serve(Reply(body=[b"first"]), Reply(before_headers=[Signal(here), Stall(go_on)], body=[b"second"])) as server:
+        call = Call()
+        response = send(transport, server.url, call=call)
+        assert b"".join(response.reads()) == b"first"
+        neighbour = spawn(read, transport, server.url)
+        wire.set_soon(here)
+        assert not call.abort()
+        go_on.set()
+        assert neighbour.join() == b"second"
+        assert server.connections == 1
+        response.close()
 
 
 def test_close_closes_idle_connections(transport):

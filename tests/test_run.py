@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import logging
@@ -16,7 +17,9 @@ from typing import Any, Callable, Iterator, List, Optional, Set, Tuple
 import pytest
 
 import anyllm
-from anyllm import _clock, _run
+from anyllm import _clock, _reader, _run
+from anyllm.channel import open_channel
+from anyllm.dialects.openai_chat import OpenAIChat
 from anyllm.errors import (
     AnyLLMError,
     APIError,
@@ -391,7 +394,7 @@ def test_every_choice_needs_its_finish_reason():
 
 def test_a_silent_host_after_the_finish_reason_is_done(monkeypatch: pytest.MonkeyPatch):
     """Some hosts neither say [DONE] nor hang up."""
-    monkeypatch.setattr(_run, "_TAIL", 0.05)
+    monkeypatch.setattr(_reader, "_TAIL", 0.05)
     with serve(Reply.sse([*ANSWER, Stall()])) as server:
         received, error = read(ask(server.url))
         assert (text(received), error) == ("one two three", None)
@@ -399,7 +402,7 @@ def test_a_silent_host_after_the_finish_reason_is_done(monkeypatch: pytest.Monke
 
 
 def test_a_silent_host_before_the_finish_reason_is_not_done(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(_run, "_TAIL", 0.01)
+    monkeypatch.setattr(_reader, "_TAIL", 0.01)
     with serve(Reply.sse([*ANSWER[:-1], Stall()])) as server:
         error = read(ask(server.url, timeouts=anyllm.Timeouts(idle=0.2)))[1]
     assert isinstance(error, StreamTimeoutError)
@@ -787,6 +790,55 @@ def test_the_wait_before_a_retry_can_be_cancelled(end: str, monkeypatch: pytest.
         assert len(server.requests) == 1
 
 
+def test_a_flood_that_says_nothing_keeps_no_chunk_back():
+    """As long as the socket has more, chunks wait for more of their kind; comments are none."""
+    sender, channel = open_channel(64)
+    seen = []
+
+    class Flood:
+        headers: Any = None
+        broken = None
+        read_size = 0
+
+        def has_more(self) -> bool:
+            return True
+
+        def reads(self) -> Any:
+            first, second, *_, last = chat_events(["one", "two"], role=False)
+            yield from (f"data: {json.dumps(event)}\n\n".encode() for event in (first, second))
+            for _ in range(3):
+                yield b": ping\n\n"
+                seen.append(channel.qsize())
+            yield f"data: {json.dumps(last)}\n\n".encode()
+
+    clock = _clock.Clock(lambda *_: None)
+    reader = _reader.Reader(_run.Assembler(), sender, anyllm.StreamingOptions(), clock, lambda: False)
+    with contextlib.suppress(IncompleteStreamError):
+        reader.read(Flood(), OpenAIChat().decoder())  # type: ignore[arg-type]
+    clock.stop()
+    assert seen == [2, 2, 2]
+
+
+def test_a_worker_woken_from_that_wait_first_ends_the_call_itself(monkeypatch: pytest.MonkeyPatch):
+    """Whoever ends the context wakes it and ends the call, one after the other; it may be gone in between."""
+    known, ctx = threading.Event(), anyllm.Context()
+
+    def pause(*_: Any) -> float:
+        known.wait(TIMEOUT)
+        stream._run._unwatch()
+        ctx.cancel("enough")
+        return 1000.0
+
+    monkeypatch.setattr(_run, "pause_before_retry", pause)
+    with serve(Reply.error(429, "later")) as server:
+        stream = ask(server.url, ctx=ctx)
+        known.set()
+        error = stream.errors.get(timeout=TIMEOUT)
+        assert isinstance(error, Cancelled)
+        assert error.cause == "enough"
+        assert stream.chunks.get(timeout=TIMEOUT) is None
+
+
 @pytest.mark.parametrize("status", [400, 422])
 def test_a_host_that_refuses_stream_options_is_asked_without_them(status: int):
     """We sent the parameter unasked, so its refusal is not the caller's problem; it is no retry either."""
@@ -860,7 +912,7 @@ def test_own_errors_keep_what_provoked_them():
 
 
 def test_a_bug_of_ours_ends_the_stream_too(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
-    monkeypatch.setattr(_run._framing, "events", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(_reader._framing, "events", lambda *_, **__: 1 / 0)
     with serve(Reply.sse(ANSWER)) as server:
         error = read(ask(server.url))[1]
     assert "bug in anyllm: ZeroDivisionError" in str(error)

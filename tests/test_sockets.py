@@ -241,6 +241,8 @@ def test_abort_leaves_the_state_of_tls_alone():
 def test_forgetting_leaves_the_connection_alone_and_reads_its_end():
     """What a child does; the parent's handle is played by a duplicate."""
     sock, peer = socket.socketpair()
+    sock.settimeout(TIMEOUT)
+    peer.settimeout(TIMEOUT)
     with sock, peer, sock.dup() as parents:
         call = Call()
         call.hold(sock)

@@ -153,7 +153,9 @@ def put_after_end_was_seen(ctx):
     ctx.on_done(lambda: (sender.close(), seen.append(chan.get())))
     done = []
     yield lambda: done.append(sender.put("item"))
-    assert seen + drained(chan) in (["item"], [None], [None, None]) , (seen, done)
+    # The other order is this thread's own: it drained while another was between the close and its get.
+    found = seen, drained(chan)
+    assert sum(found, []) in (["item"], [None], [None, None], [None, "item"]), (found, done)
     assert ("item" in seen or chan.get() == "item") <= (done == [True])
 
 def put_full(ctx):

@@ -90,6 +90,55 @@ def tls() -> _TLS:
     return _TLS()
 
 
+# A server that hears and says nothing.
+
+
+class Mute:
+    """It reads what clients send, and answers nothing: one that sent its part of a handshake waits for ours."""
+
+    def __init__(self) -> None:
+        self._heard = threading.Semaphore(0)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"https://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._threads: List[threading.Thread] = []
+        self._run(self._accept)
+
+    def _run(self, target: Callable[..., Any], *args: Any) -> None:
+        thread = threading.Thread(target=target, args=args, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                self._run(self._listen, client)
+
+    def _listen(self, client: socket.socket) -> None:
+        with client, contextlib.suppress(OSError):
+            if client.recv(65536):
+                self._heard.release()
+            while client.recv(65536):
+                pass
+
+    def wait_until_heard(self) -> None:
+        """Wait for the next client that has said something."""
+        assert self._heard.acquire(timeout=TIMEOUT)
+
+    def wait_closed(self) -> None:
+        """Wait until the clients have left."""
+        for thread in self._threads[1:]:
+            thread.join(TIMEOUT)
+            assert not thread.is_alive()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join(TIMEOUT)
+
+
 # A proxy.
 
 
@@ -144,7 +193,11 @@ class Tunnel:
             assert not thread.is_alive()
 
     def close(self) -> None:
-        for sock in [self._listener, *self._open]:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._threads[0].join(TIMEOUT)  # now nobody is added any more
+        for sock in self._open:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
             sock.close()

@@ -1,0 +1,213 @@
+"""
+One try's answer on its way to the caller: read, decoded, put together, handed over in batches.
+
+Strategy: a chunk costs microseconds to decode and tens of them to hand to another thread, so what one read brings is
+handed over at once, and while the socket has more, several reads are. Of many streams one decodes at a time, the
+others wait where it costs nothing (see `_turns`). What comes before the first content is kept: should this try fail,
+the next begins with the same.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Optional, Protocol
+
+from anyllm import _framing
+from anyllm._clock import Clock
+from anyllm._http import Response
+from anyllm._turns import Turns
+from anyllm.channel import Sender
+from anyllm.dialects import Decoder
+from anyllm.errors import AnyLLMError, APIError, Cancelled, IncompleteStreamError
+from anyllm.options import StreamingOptions
+from anyllm.types import ChatCompletionChunk
+
+__all__ = ["Answer", "Reader"]
+
+#: Seconds without data after which an answer that is whole, but not said to be over, is over.
+_TAIL = 5.0
+#: Bytes read, and chunks handed over, at once: by few streams, and by each of many, which together take more memory.
+#: Each time worker and caller change places costs as much as ten chunks: the other core wakes, and fetches everything.
+_FEW_READ, _FEW_BATCH = 64 * 1024, 256
+_MANY_READ, _MANY_BATCH = 16 * 1024, 32
+#: Buffers' worth of chunks that one batch may be: what has no room waits in the worker's hand.
+_BUFFERS = 4
+
+#: Who may decode now, of all calls of the process.
+_turns = Turns()
+
+
+class Answer(Protocol):
+    """What a stream adds up to. One thread adds, any thread takes snapshots."""
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything has come."""
+
+    def add(self, chunk: Any) -> bool:
+        """Take *chunk* in; whether it brings the answer further."""
+
+    def snapshot(self) -> Any:
+        """What has come so far, which later chunks do not change."""
+
+
+class Reader:
+    """
+    Used by one worker, for one try.
+
+    Args:
+        answer: Puts together what comes.
+        chunks: Where chunks go.
+        options: Bounds and clocks.
+        clock: Runs only while we wait for the provider.
+        is_crowded: Whether many streams run.
+
+    Attributes:
+        answer: What has come so far.
+        committed: Whether the caller has seen something: no other try may follow.
+    """
+
+    def __init__(
+        self,
+        answer: Answer,
+        chunks: Sender[Any],
+        options: StreamingOptions,
+        clock: Clock,
+        is_crowded: Callable[[], bool],
+    ) -> None:
+        self.answer = answer
+        self.committed = False
+        self._chunks = chunks
+        self._options = options
+        self._clock = clock
+        self._is_crowded = is_crowded
+        self._batch: list[ChatCompletionChunk] = []  # decoded, and not handed over yet
+        self._enough = options.buffer  # how many of them are handed over without waiting for more
+        self._progress = False  # there is content among them
+        self._speaking = False  # there has been content
+        self._has_turn = False  # to decode
+
+    def read(self, response: Response, decoder: Decoder) -> None:
+        """
+        Read to the end.
+
+        Raises:
+            AnyLLMError: the answer is an error, or not whole; what came before is handed over, if anything was.
+            Cancelled: nobody receives any more.
+        """
+        try:
+            self._decode(response, decoder)
+        except AnyLLMError as exc:
+            if isinstance(exc, APIError):
+                exc.request_id = exc.request_id or _request_id(response.headers)
+            if self.committed:
+                self._hand_over()  # what came before the error is the caller's
+            raise
+        finally:
+            self._give_turn()
+        self._hand_over()
+
+    def _decode(self, response: Response, decoder: Decoder) -> None:
+        feed, add, batch = decoder.feed, self.answer.add, self._batch
+        reads = self._between_reads(response, decoder)
+        for event in _framing.events(reads, max_event_bytes=self._options.max_event_bytes):
+            chunks = feed(event)
+            for chunk in chunks:
+                batch.append(chunk)
+                if add(chunk):
+                    self._progress = True
+            if len(batch) >= self._enough or (self._progress and not self.committed):
+                self._hand_over()
+            elif not chunks and decoder.done:
+                break
+        try:
+            for chunk in decoder.finish():
+                add(chunk)
+                batch.append(chunk)
+        except IncompleteStreamError as exc:
+            raise exc from response.broken
+
+    def _between_reads(self, response: Response, decoder: Decoder) -> Iterator[bytes]:
+        """The reads, each with a turn to decode it; what they brought is handed over before we wait for the next."""
+        clock = self._clock
+        for data in response.reads():
+            clock.pause()
+            self._take_turn()
+            waiting = len(self._batch)
+            yield data
+            self._give_turn()
+            if decoder.done:
+                return
+            if self.committed:
+                # A flood of comments, or of one large event, has more and more, and nothing to wait for.
+                if len(self._batch) <= waiting or not response.has_more():
+                    self._hand_over()
+                self._suit_the_crowd(response)
+            if decoder.complete:
+                # Whole, though not said to be over. Any data shows that the host is not done.
+                clock.start("tail", _TAIL)
+            clock.resume()
+
+    def _suit_the_crowd(self, response: Response) -> None:
+        crowded = self._is_crowded()
+        response.read_size = _MANY_READ if crowded else _FEW_READ
+        self._enough = min(_MANY_BATCH if crowded else _FEW_BATCH, _BUFFERS * self._options.buffer)
+
+    def _take_turn(self) -> None:
+        _turns.take()
+        self._has_turn = True
+
+    def _give_turn(self) -> None:
+        if self._has_turn:
+            self._has_turn = False
+            _turns.give()
+
+    def _hand_over(self) -> None:
+        """
+        Give the caller the batch, and the clock the news of progress.
+
+        A host that sends much and says nothing is not kept for ever: past a buffer's worth, this try is the one.
+        """
+        if self._progress:
+            self._note_progress()
+        if self._batch:
+            self._put(self._batch)
+        if not self.committed:
+            self.committed = True
+            # A firehose behind the first chunk would keep the interpreter for milliseconds: let the caller have it.
+            time.sleep(0)
+
+    def _note_progress(self) -> None:
+        self._progress = False
+        if self._speaking:
+            self._clock.set_back()
+        else:
+            self._speaking = True
+            self._clock.start("idle", self._options.timeouts.idle)
+            self._clock.pause()  # until we wait for the provider again
+
+    def _put(self, batch: list[ChatCompletionChunk]) -> None:
+        had_turn = self._has_turn
+        if len(batch) > self._chunks.room():
+            self._give_turn()  # the caller may let us wait
+        wanted = self._chunks.put_many(batch)
+        batch.clear()
+        if not wanted:
+            raise Cancelled
+        if had_turn and not self._has_turn:
+            self._take_turn()
+
+
+def _request_id(headers: Mapping[str, str]) -> Optional[str]:
+    return headers.get("x-request-id") or headers.get("request-id")
+
+
+def _after_fork() -> None:
+    global _turns
+    _turns = Turns()  # some may have been taken by workers that do not exist here
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
