@@ -753,6 +753,9 @@ def test_tool_calls_are_sent_back_without_index() -> None:
     assert without_id == {"role": "assistant", "function_call": function}
 
 
+DETAIL = {"type": "reasoning.encrypted", "data": "x"}
+
+
 @pytest.mark.parametrize(
     ("reasoning", "key", "expected"),
     [
@@ -760,12 +763,18 @@ def test_tool_calls_are_sent_back_without_index() -> None:
         ({"content": "Hm"}, "reasoning_content", {"reasoning_content": "Hm"}),
         ({"content": "Hm"}, "reasoning", {"reasoning": "Hm"}),
         ({"content": "Hm"}, None, {}),
-        ({"content": "Hm", "field": "reasoning", "details": [{"a": 1}]}, None, {}),
-        ({"content": "Hm", "field": "reasoning_details", "details": [{}]}, "r", {"reasoning_details": [{}]}),
+        ({"content": "Hm", "field": "reasoning", "details": [DETAIL]}, None, {}),
+        ({"content": "Hm", "field": "reasoning_details", "details": [DETAIL]}, "r", {"reasoning_details": [DETAIL]}),
         (
-            {"content": "Hm", "field": "reasoning", "details": [{"a": 1}]},
+            {"content": "Hm", "field": "reasoning", "details": [DETAIL]},
             "r",
-            {"reasoning": "Hm", "reasoning_details": [{"a": 1}]},
+            {"reasoning": "Hm", "reasoning_details": [DETAIL]},
+        ),
+        # What another format's host signed means nothing to this one.
+        (
+            {"content": "Hm", "details": [{"type": "thinking", "signature": "s"}, {"type": "gemini.signed"}, {"a": 1}]},
+            "reasoning",
+            {"reasoning": "Hm"},
         ),
         ({"signature": "s"}, "reasoning", {}),
     ],

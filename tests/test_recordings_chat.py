@@ -1,7 +1,5 @@
 """
 Recorded responses of real hosts, each read three ways: by us, plainly by this file, and by the official client.
-
-The recordings lie outside the repository, in ``../shared/recordings`` beside it or where ANYLLM_RECORDINGS says.
 """
 
 from __future__ import annotations
@@ -9,81 +7,38 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
-import os
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from recordings import Ours, Recording, each, marks, recordings_of
 
 from anyllm import errors
 from anyllm._assemble import Assembler
 from anyllm._framing import events
 from anyllm.dialects.openai_chat import OpenAIChat
-from anyllm.errors import AnyLLMError, APIError, IncompleteStreamError
-from anyllm.types import FINISH_REASONS, ChatCompletion, ChatCompletionChunk, ToolCall
+from anyllm.errors import APIError, IncompleteStreamError
+from anyllm.types import FINISH_REASONS, ChatCompletion
 
-RECORDINGS = Path(os.environ.get("ANYLLM_RECORDINGS") or Path(__file__).resolve().parents[2] / "shared" / "recordings")
 #: Hosts whose rows carry the switch for streams that never say a finish reason.
 DONE_IS_COMPLETE = {"snowflake"}
 
-
-class Recording:
-    """One recorded response and what its recorder wrote about it."""
-
-    def __init__(self, path: Path) -> None:
-        about = json.loads(path.read_text("utf-8"))
-        self.id: str = about["id"]
-        self.provider: str = about["provider"]
-        self.api: str = about["api"]
-        self.status: int = about["status"]
-        self.sizes: list[int] | None = about.get("chunk_sizes")
-        self.cut_short = bool(about.get("truncated_by_recorder"))
-        self.body = path.with_suffix(".body").read_bytes()
-        self.dialect = OpenAIChat(provider=self.provider, done_is_complete=self.provider in DONE_IS_COMPLETE)
-
-
-def _chat_recordings() -> list[Recording]:
-    if not RECORDINGS.is_dir():
-        return []
-    every = (Recording(path) for path in sorted(RECORDINGS.glob("*/*.json")))
-    return [recording for recording in every if recording.api == "chat"]
-
-
-ALL = _chat_recordings()
+ALL = recordings_of("chat")
 STREAMS = [recording for recording in ALL if recording.status == 200]
 WITH_SIZES = [recording for recording in STREAMS if recording.sizes]
 REFUSALS = [recording for recording in ALL if recording.status != 200]
 
-pytestmark = [
-    pytest.mark.recordings,
-    pytest.mark.skipif(not ALL, reason=f"no recordings in {RECORDINGS}; set ANYLLM_RECORDINGS"),
-]
-each_stream = pytest.mark.parametrize("recording", STREAMS, ids=lambda recording: recording.id)
+pytestmark = marks(ALL)
+each_stream = each(STREAMS)
 
 
-# -- ours --------------------------------------------------------------------------------------------------------------
+def dialect_of(recording: Recording) -> OpenAIChat:
+    return OpenAIChat(provider=recording.provider, done_is_complete=recording.provider in DONE_IS_COMPLETE)
 
 
-class Ours:
-    """A recording as we read it."""
-
-    def __init__(self, recording: Recording, reads: list[bytes] | None = None) -> None:
-        decoder, assembler = recording.dialect.decoder(), Assembler()
-        self.chunks: list[ChatCompletionChunk] = []
-        self.error: AnyLLMError | None = None
-        try:
-            for event in events(reads or [recording.body], max_event_bytes=1 << 24):
-                for chunk in decoder.feed(event):
-                    self.chunks.append(chunk)
-                    assembler.add(chunk)
-            for chunk in decoder.finish():
-                self.chunks.append(chunk)
-                assembler.add(chunk)
-        except AnyLLMError as exc:
-            self.error = exc
-        self.answer = assembler.snapshot()
+def read(recording: Recording, reads: list[bytes] | None = None) -> Ours:
+    return Ours(dialect_of(recording), reads or [recording.body])
 
 
 # -- a plain reading ---------------------------------------------------------------------------------------------------
@@ -157,10 +112,6 @@ def bodies_in(body: bytes) -> list[dict[str, Any]]:
     return bodies
 
 
-def calls_of(calls: tuple[ToolCall, ...]) -> list[tuple[Any, ...]]:
-    return [(call.id, call.name, call.parse()) for call in calls]
-
-
 def assert_same(answer: ChatCompletion, plain: Plain) -> None:
     assert {choice.index for choice in answer.choices} == set(plain.text)
     for choice in answer.choices:
@@ -175,7 +126,7 @@ def assert_same(answer: ChatCompletion, plain: Plain) -> None:
 
 @each_stream
 def test_stream_is_what_a_plain_reading_gives(recording: Recording) -> None:
-    ours, plain = Ours(recording), Plain(bodies_in(recording.body))
+    ours, plain = read(recording), Plain(bodies_in(recording.body))
     if plain.error:
         assert isinstance(ours.error, APIError), ours.error
         said = plain.error if isinstance(plain.error, str) else plain.error["message"]
@@ -192,7 +143,7 @@ def test_stream_is_what_a_plain_reading_gives(recording: Recording) -> None:
 def test_chunks_have_one_form_whoever_sent_them(recording: Recording) -> None:
     seen: set[int] = set()
     opened: dict[int, int] = {}
-    for chunk in Ours(recording).chunks:
+    for chunk in read(recording).chunks:
         assert chunk.provider == recording.provider
         assert chunk.raw is not None
         for choice in chunk.choices:
@@ -210,7 +161,7 @@ def test_chunks_have_one_form_whoever_sent_them(recording: Recording) -> None:
 @each_stream
 def test_answers_are_worth_having(recording: Recording) -> None:
     """Calls parse, totals add up, and no end is of an unknown kind."""
-    ours = Ours(recording)
+    ours = read(recording)
     for choice in ours.answer.choices:
         assert choice.finish_reason != "unknown"
         if choice.message.tool_calls and choice.finish_reason != "length":
@@ -229,7 +180,7 @@ def test_answers_are_worth_having(recording: Recording) -> None:
 def test_cut_at_every_event_is_never_silently_short(recording: Recording) -> None:
     """And what has come is in the partial answer."""
     bodies = bodies_in(recording.body)
-    decoder, assembler = recording.dialect.decoder(), Assembler()
+    decoder, assembler = dialect_of(recording).decoder(), Assembler()
     for fed, event in enumerate(events([recording.body], max_event_bytes=1 << 24)):
         plain = Plain(bodies[:fed])
         whole = bool(plain.text) and not plain.unfinished
@@ -248,12 +199,7 @@ def test_cut_at_every_event_is_never_silently_short(recording: Recording) -> Non
 
 @pytest.mark.parametrize("recording", WITH_SIZES, ids=lambda recording: recording.id)
 def test_read_sizes_do_not_matter(recording: Recording) -> None:
-    reads, at = [], 0
-    for size in recording.sizes or ():
-        reads.append(recording.body[at : at + size])
-        at += size
-    reads.append(recording.body[at:])
-    assert Ours(recording, reads).chunks == Ours(recording).chunks
+    assert read(recording, recording.reads).chunks == read(recording).chunks
 
 
 # -- errors ------------------------------------------------------------------------------------------------------------
@@ -287,7 +233,7 @@ BY_WORDS = {
 
 @pytest.mark.parametrize("recording", REFUSALS, ids=lambda recording: recording.id)
 def test_refusal_is_the_right_error_and_says_why(recording: Recording) -> None:
-    error = recording.dialect.error(recording.status, {}, recording.body)
+    error = dialect_of(recording).error(recording.status, {}, recording.body)
     text = recording.body.decode()
     kind = next((kind for words, kind in BY_WORDS.items() if words in text), BY_STATUS[recording.status])
     assert type(error) is getattr(errors, kind)
@@ -434,7 +380,7 @@ DIFFERENCES = {
 
 @each_stream
 def test_stream_is_what_the_official_client_gives(recording: Recording, client: Any) -> None:
-    ours = Ours(recording)
+    ours = read(recording)
     bodies = bodies_in(recording.body)
     allowed = {what for what, (cause, _) in DIFFERENCES.items() if cause(bodies)}
     if "text" in allowed:

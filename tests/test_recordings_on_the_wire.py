@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from test_recordings_chat import DONE_IS_COMPLETE, STREAMS, Ours, Recording, pytestmark  # noqa: F401
+from recordings import Recording
+from test_recordings_chat import DONE_IS_COMPLETE, STREAMS, pytestmark, read  # noqa: F401
 
 import anyllm
 from anyllm.testing import Reply, serve
@@ -45,7 +46,7 @@ def test_a_cut_is_never_taken_for_the_end(recording: Recording) -> None:
     with serve(reply) as server:
         host = anyllm.provider(name, api_key="none", options=ONE_TRY)
         for number, (at, framing, how) in enumerate(cuts):
-            expected = Ours(recording, [recording.body[:at]])
+            expected = read(recording, [recording.body[:at]])
             stream = host.completion_stream(anyllm.Context(timeout=60), ASK, base_url=f"{server.url}/{number}")
             came = [chunk.content for chunk in stream.chunks]
             error = stream.errors.get(timeout=10)

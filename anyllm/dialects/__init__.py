@@ -8,15 +8,15 @@ stream, the whole response, and the error. This module says what the pump expect
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import attrs
 
 from anyllm._framing import Event
 from anyllm.errors import APIError
-from anyllm.types import ChatCompletion, ChatCompletionChunk, CompletionParams
+from anyllm.types import ChatCompletion, ChatCompletionChunk, CompletionParams, EmbeddingParams, Embeddings, Model
 
-__all__ = ["Decoder", "Dialect", "Request"]
+__all__ = ["Decoder", "Dialect", "Embedder", "Lister", "Request"]
 
 
 @attrs.define(frozen=True)
@@ -95,3 +95,25 @@ class Dialect(Protocol):
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
         """The error that an HTTP status, its headers and its body say."""
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """A dialect whose hosts make vectors."""
+
+    def embedding_request(self, params: EmbeddingParams, *, model: str) -> Request:
+        """The request for *params*; errors as `Dialect.request` has them."""
+
+    def embeddings(self, body: bytes) -> Embeddings:
+        """The vectors of a whole response; errors as `Dialect.response` has them."""
+
+
+@runtime_checkable
+class Lister(Protocol):
+    """A dialect whose hosts say which models they have."""
+
+    def models_request(self) -> Request:
+        """The request for the list."""
+
+    def models(self, body: bytes) -> list[Model]:
+        """The models of a whole response; errors as `Dialect.response` has them."""

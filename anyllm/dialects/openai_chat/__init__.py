@@ -12,18 +12,19 @@ from typing import Any
 
 import attrs
 
-from anyllm import _convert
 from anyllm._assemble import Assembler
-from anyllm.dialects import Request, _errors, _said
-from anyllm.dialects._common import json_type
+from anyllm.dialects import Request, _errors
+from anyllm.dialects._receiving import no_answer, whole_json
+from anyllm.dialects._sending import headers_in, in_bytes, put
 from anyllm.dialects.openai_chat import _request
 from anyllm.dialects.openai_chat._decoder import ChatDecoder
-from anyllm.errors import APIError, MalformedStreamError, UnsupportedParameterError
-from anyllm.types import ChatCompletion, CompletionParams
+from anyllm.dialects.openai_chat._embeddings import read_embeddings, read_models
+from anyllm.errors import APIError, UnsupportedParameterError
+from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Model
 
 __all__ = ["OpenAIChat"]
 
-_SNIPPET = 80
+_JSON_HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 
 
 @attrs.define(frozen=True, kw_only=True)
@@ -40,6 +41,10 @@ class OpenAIChat:
         max_tokens_key: The key for ``max_tokens``; OpenAI's newer models want "max_completion_tokens".
         thinking_budget_key: The key for ``thinking_budget``, dotted where it lies deeper
             ("reasoning.max_tokens"); None: the host takes none.
+        no_thinking: What to add to the body for the effort "none" and the budget 0, instead of these; None: the
+            effort "none" is sent as it is.
+        think_tags: "split" where models write their reasoning into the text, between ``<think>`` and
+            ``</think>``; "keep" leaves it there.
         reasoning_key: The key under which an assistant's earlier reasoning is sent back when the message does
             not know where it came from; None: the host refuses reasoning, so none is sent.
     """
@@ -49,6 +54,8 @@ class OpenAIChat:
     done_is_complete: bool = False
     max_tokens_key: str = "max_tokens"
     thinking_budget_key: str | None = None
+    no_thinking: Mapping[str, Any] | None = None
+    think_tags: str = "keep"
     reasoning_key: str | None = "reasoning_content"
 
     def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
@@ -66,8 +73,11 @@ class OpenAIChat:
         }
         if params.max_tokens is not None:
             body[self.max_tokens_key] = params.max_tokens
-        if params.thinking_budget is not None:
-            _request.put(body, self._budget_key(), params.thinking_budget)
+        if self.no_thinking is not None and (params.reasoning_effort == "none" or params.thinking_budget == 0):
+            body.pop("reasoning_effort", None)
+            body.update(self.no_thinking)
+        elif params.thinking_budget is not None:
+            put(body, self._budget_key(), params.thinking_budget)
         extra_body = dict(params.extra_body or {})
         without: dict[str, Any] | None = None
         if stream:
@@ -78,19 +88,22 @@ class OpenAIChat:
             if options:
                 body["stream_options"] = options
         body.update(extra_body)
-        accept = "text/event-stream" if stream else "application/json"
-        headers = {"Content-Type": "application/json", "Accept": accept}
+        headers = {**_JSON_HEADERS, "Accept": "text/event-stream"} if stream else _JSON_HEADERS
         return Request(
             "POST",
             "/chat/completions",
-            _request.headers_in(params.extra_headers, headers, self.provider),
-            _request.in_bytes(body, self.provider),
-            {"stream_options": _request.in_bytes(without, self.provider)} if without is not None else {},
+            headers_in(params.extra_headers, headers, self.provider),
+            in_bytes(body, self.provider),
+            {"stream_options": in_bytes(without, self.provider)} if without is not None else {},
         )
 
     def decoder(self) -> ChatDecoder:
         """A fresh decoder for one streamed response."""
-        return ChatDecoder(provider=self.provider, done_is_complete=self.done_is_complete)
+        return ChatDecoder(
+            provider=self.provider,
+            done_is_complete=self.done_is_complete,
+            splits_think_tags=self.think_tags == "split",
+        )
 
     def response(self, body: bytes) -> ChatCompletion:
         """
@@ -112,6 +125,31 @@ class OpenAIChat:
         """The error that an HTTP status, its headers and its body say."""
         return _errors.from_response(self.provider, status, headers, body)
 
+    # -- beside chat -----------------------------------------------------------------------------------------
+
+    def embedding_request(self, params: EmbeddingParams, *, model: str) -> Request:
+        """The request for *params*; *model* is the name without its provider."""
+        body: dict[str, Any] = {"model": model, "input": params.input}
+        if params.dimensions is not None:
+            body["dimensions"] = params.dimensions
+        body.update(params.extra_body or {})
+        headers = headers_in(params.extra_headers, _JSON_HEADERS, self.provider)
+        return Request("POST", "/embeddings", headers, in_bytes(body, self.provider))
+
+    def embeddings(self, body: bytes) -> Embeddings:
+        """The vectors of a whole response; errors as `response` has them."""
+        return read_embeddings(whole_json(body, self.provider), self.provider)
+
+    def models_request(self) -> Request:
+        """The request for the list of models."""
+        return Request("GET", "/models", {"Accept": "application/json"})
+
+    def models(self, body: bytes) -> list[Model]:
+        """The models of a whole response; errors as `response` has them."""
+        return read_models(whole_json(body, self.provider), self.provider)
+
+    # -- the parts of a request ------------------------------------------------------------------------------
+
     def _budget_key(self) -> str:
         if self.thinking_budget_key is None:
             raise UnsupportedParameterError(
@@ -132,23 +170,11 @@ class OpenAIChat:
         return options, unasked
 
     def _whole(self, body: bytes) -> dict[str, Any]:
-        try:
-            answer = _convert.loads(body)
-        except (ValueError, RecursionError) as exc:
-            text = body.decode("utf-8", "replace").strip()
-            what = _said.read(text).message if text.startswith("<") else text[:_SNIPPET]
-            raise MalformedStreamError(
-                f"the answer is no JSON: {what!r}" if text else "the answer is empty", provider=self.provider
-            ) from exc
+        answer = whole_json(body, self.provider)
         if isinstance(answer, dict) and answer.get("choices"):
             return answer
         # A list, a text, or an object without choices: an error, or nothing that can be read.
-        if isinstance(answer, dict) and ("error" in answer or _said.looks_like_error(answer)):
-            raise _errors.from_body(self.provider, answer)
-        if isinstance(answer, list) and answer and isinstance(answer[0], dict) and answer[0].get("error"):
-            raise _errors.from_body(self.provider, answer)
-        what = "has no choices" if isinstance(answer, dict) else f"is {json_type(answer)}, not an object"
-        raise MalformedStreamError(f"the answer {what}", provider=self.provider)
+        raise no_answer(answer, "choices", self.provider)
 
 
 def _given(options: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -11,24 +11,25 @@ Source: https://platform.openai.com/docs/api-reference/chat-streaming
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Optional, Tuple
 
 from anyllm import _convert
 from anyllm._framing import Event
 from anyllm.dialects import _errors, _said
 from anyllm.dialects._common import finish_reason, json_type, whole_number
+from anyllm.dialects._receiving import no_json, no_object
 from anyllm.dialects._surrogates import mend
+from anyllm.dialects._think_tags import ThinkTags
 from anyllm.dialects.openai_chat import _reasoning
 from anyllm.dialects.openai_chat._halves import EventHalves
 from anyllm.dialects.openai_chat._reasoning import read_parts, read_reasoning
 from anyllm.dialects.openai_chat._tools import ToolCalls
 from anyllm.dialects.openai_chat._usage import object_in, read_usage
-from anyllm.errors import AnyLLMError, APIError, IncompleteStreamError, MalformedStreamError
-from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, Reasoning, ToolCall, Usage
+from anyllm.errors import APIError, IncompleteStreamError, MalformedStreamError
+from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, Reasoning, ToolCall, Usage, text_chunk
 
 DONE = "[DONE]"
 _loads_strictly = _convert.loads_strictly
-_SNIPPET = 80
 
 #: What a delta may hold beside role and content that is read at all.
 _SPECIAL = frozenset(("refusal", "tool_calls", "function_call", "audio", *_reasoning.KEYS))
@@ -41,17 +42,51 @@ _FAILURES = (
 )
 
 
+#: Id, time, model, fingerprint, tier.
+_About = Tuple[str, int, str, Optional[str], Optional[str]]
+
+
 class _Choice:
     """What is known of one choice."""
 
-    __slots__ = ("ended", "finish", "has_delta", "has_reasoning", "tools")
+    __slots__ = ("ended", "finish", "has_delta", "has_reasoning", "think", "tools")
 
-    def __init__(self) -> None:
+    def __init__(self, *, splits_think_tags: bool) -> None:
+        #: Takes the reasoning out of the text; None where none can come any more.
+        self.think = ThinkTags() if splits_think_tags else None
         self.ended = False
         self.finish: str | None = None
         self.has_delta = False
         self.has_reasoning = False
         self.tools = ToolCalls()
+
+
+def _text_alone(choice: dict[str, Any]) -> str | None:
+    """The text that choice 0 is given, if the event says nothing else of it, as most do not; None of any other."""
+    delta, index = choice.get("delta"), choice.get("index")
+    if type(delta) is not dict or type(index) is not int or index:
+        return None
+    content = delta.get("content")
+    if type(content) is not str or not _SPECIAL.isdisjoint(delta):
+        return None
+    if choice.get("finish_reason") is not None or choice.get("logprobs") is not None or "usage" in choice:
+        return None
+    return content
+
+
+def _without_tags(
+    choice: _Choice, think: ThinkTags, content: str | None, reasoning: Reasoning | None
+) -> tuple[str | None, Reasoning | None]:
+    """The content without the reasoning that stands in it, and the reasoning; all of both once the choice has ended."""
+    thought, text = think.feed(content or "")
+    if choice.ended:
+        last_thought, last_text = think.finish()
+        thought, text = thought + last_thought, text + last_text
+    if choice.ended or think.is_over:
+        choice.think = None
+    if thought:
+        reasoning = Reasoning((reasoning.content or "" if reasoning else "") + thought, None, _reasoning.TAGS)
+    return (text if text or content is not None else None), reasoning
 
 
 class ChatDecoder:
@@ -61,16 +96,18 @@ class ChatDecoder:
     Args:
         provider: Stands in every chunk and error.
         done_is_complete: Whether ``[DONE]`` is a good end although no finish reason came.
+        splits_think_tags: Whether reasoning stands in the text, between tags.
     """
 
     __slots__ = (
-        *("_choices", "_counted", "_done", "_done_is_complete", "_events", "_halves", "_names"),
-        *("_provider", "_running"),
+        *("_choices", "_counted", "_done", "_done_is_complete", "_events", "_halves", "_meant"),
+        *("_provider", "_running", "_said", "_splits_think_tags"),
         "_waiting",
     )
 
-    def __init__(self, *, provider: str, done_is_complete: bool = False) -> None:
+    def __init__(self, *, provider: str, done_is_complete: bool = False, splits_think_tags: bool = False) -> None:
         self._provider = provider
+        self._splits_think_tags = splits_think_tags
         self._done_is_complete = done_is_complete
         self._choices: dict[int, _Choice] = {}
         self._running = 0
@@ -78,7 +115,8 @@ class ChatDecoder:
         self._done = False
         self._counted = False
         self._halves = EventHalves()
-        self._names: tuple[str | None, str | None, str | None, str | None] = (None, None, None, None)
+        self._said: tuple[Any, ...] = ()
+        self._meant: _About = ("", 0, "", None, None)
         self._waiting = self._halves.waiting
 
     @property
@@ -113,17 +151,13 @@ class ChatDecoder:
                 return self._not_json(event, exc)
             holds_half = True  # perhaps: that is what the strict reading refuses and the other takes
         if type(body) is not dict:
-            raise self._no_object(body, event)
+            raise no_object(body, event, self._provider)
         if "error" in body or event.event == "error":
             self._look_for_error(body, event.event)
         if self._waiting or holds_half:
             body = self._mended(body)
-            return self._taken(body, body)
-        return self._taken(body, event.data)
-
-    def _taken(self, body: dict[str, Any], raw: Any) -> Sequence[ChatCompletionChunk]:
-        self._events += 1
-        return (self._chunk(body, raw),)
+            return (self._chunk(body, body),)
+        return (self._chunk(body, event.data),)
 
     def feed_whole(self, body: dict[str, Any]) -> Sequence[ChatCompletionChunk]:
         """
@@ -135,7 +169,7 @@ class ChatDecoder:
         if "error" in body:
             self._look_for_error(body)
         body = self._mended(body)
-        return (*self._taken(body, body), *self._left_over())
+        return (self._chunk(body, body), *self._left_over())
 
     def finish(self) -> Sequence[ChatCompletionChunk]:
         """
@@ -151,27 +185,31 @@ class ChatDecoder:
     # -- one event ---------------------------------------------------------------------------------------
 
     def _chunk(self, body: dict[str, Any], raw: Any) -> ChatCompletionChunk:
+        self._events += 1
         raw_choices = body.get("choices")
         usage = body.get("usage")
+        choices: tuple[ChunkChoice, ...]
         if type(raw_choices) is list and len(raw_choices) == 1 and type(raw_choices[0]) is dict:
             raw_choice = raw_choices[0]
-            choices: tuple[ChunkChoice, ...] = (self._choice(raw_choice, 0, body),)
+            first = self._choices.get(0)
+            ordinary = first is not None and first.has_delta and first.think is None and not usage
+            text = _text_alone(raw_choice) if ordinary else None
+            if text and "x_groq" not in body:
+                chunk_id, created, model, fingerprint, tier = self._about(body)
+                return text_chunk(chunk_id, text, created, model, fingerprint, tier, self._provider, raw)
+            choices = (self._choice(raw_choice, 0, body),)
             if not usage and "usage" in raw_choice:
                 usage = raw_choice["usage"]  # Moonshot
         else:
             choices = self._many(raw_choices, body)
         if not usage and "x_groq" in body:
             usage = object_in(body, "x_groq").get("usage")
-        created, names = body.get("created"), self._names
-        # Mostly the same in every event. One object for all keeps the chunks small, and cheap to hand to another core.
-        if (body.get("id"), body.get("model"), body.get("system_fingerprint"), body.get("service_tier")) != names:
-            names = self._names = self._named(body)
-        chunk_id, model, fingerprint, tier = names
+        chunk_id, created, model, fingerprint, tier = self._about(body)
         return ChatCompletionChunk(
-            chunk_id or "",
+            chunk_id,
             choices,
-            created if type(created) is int else (whole_number(created) or 0),
-            model or "",
+            created,
+            model,
             "chat.completion.chunk",
             self._usage(usage) if usage else None,
             fingerprint,
@@ -180,13 +218,29 @@ class ChatDecoder:
             raw,
         )
 
-    def _named(self, body: Mapping[str, Any]) -> tuple[str | None, str | None, str | None, str | None]:
-        """The id, the model, and what is said of where it ran."""
-        chunk_id, model = body.get("id"), body.get("model")
-        fingerprint, tier = body.get("system_fingerprint"), body.get("service_tier")
+    def _about(self, body: Mapping[str, Any]) -> _About:
+        """
+        The id, the time, the model, and what is said of where it ran.
+
+        They are mostly the same in every event. One object for all keeps the chunks small, and cheap to hand to
+        another core.
+        """
+        said = (
+            body.get("id"),
+            body.get("created"),
+            body.get("model"),
+            body.get("system_fingerprint"),
+            body.get("service_tier"),
+        )
+        if said != self._said:
+            self._said, self._meant = said, self._understood(*said)
+        return self._meant
+
+    def _understood(self, chunk_id: Any, created: Any, model: Any, fingerprint: Any, tier: Any) -> _About:
         return (
-            None if chunk_id is None else self._text(chunk_id, "id"),
-            None if model is None else self._text(model, "model"),
+            self._text(chunk_id, "id"),
+            created if type(created) is int else (whole_number(created) or 0),
+            self._text(model, "model"),
             fingerprint if isinstance(fingerprint, str) else None,
             tier if isinstance(tier, str) else None,
         )
@@ -200,7 +254,7 @@ class ChatDecoder:
         if choice is None:
             # Once for each choice, whether the host says it never, once or always.
             role = "assistant"
-            choice = self._choices[index] = _Choice()
+            choice = self._choices[index] = _Choice(splits_think_tags=self._splits_think_tags)
             self._running += 1
         delta = raw.get("delta")
         if type(delta) is dict:
@@ -218,6 +272,8 @@ class ChatDecoder:
         finish, raw_finish = raw.get("finish_reason"), None
         if finish is not None:
             finish, raw_finish = self._finish(finish, choice)
+        if choice.think is not None:
+            content, reasoning = _without_tags(choice, choice.think, content, reasoning)
         logprobs = raw.get("logprobs")
         return ChunkChoice(
             index,
@@ -363,18 +419,7 @@ class ChatDecoder:
         if text.upper() == DONE:
             self._done = True
             return self._left_over()
-        if event.event == "error":
-            raise _errors.from_body(self._provider, text)
-        if text.startswith("<"):
-            title = _said.read(text).message or "no title"
-            raise self._malformed(f"the host sent a web page ({title}), not a stream") from exc
-        raise self._malformed(f"an event is no JSON: {text[:_SNIPPET]!r}") from exc
-
-    def _no_object(self, body: Any, event: Event) -> AnyLLMError:
-        in_list = body[0] if isinstance(body, list) and body else None
-        if event.event == "error" or (isinstance(in_list, dict) and in_list.get("error")):
-            return _errors.from_body(self._provider, body)
-        return self._malformed(f"an event is {json_type(body)}, not an object: {event.data[:_SNIPPET]!r}")
+        raise no_json(event, self._provider) from exc
 
     def _malformed(self, what: str) -> MalformedStreamError:
         return MalformedStreamError(mend(what), provider=self._provider)

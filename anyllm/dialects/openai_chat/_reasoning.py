@@ -20,6 +20,8 @@ DETAILS = "reasoning_details"
 KEYS = frozenset((DETAILS, *FIELDS))
 #: Stands in `Reasoning.field` for reasoning that came as parts of the content.
 CONTENT = "content"
+#: The same for reasoning that stood in the text, between tags; it goes back there.
+TAGS = "<think>"
 
 
 def read_reasoning(delta: Mapping[str, Any], *, texts_from_details: bool) -> Reasoning | None:

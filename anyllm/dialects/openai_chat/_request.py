@@ -6,21 +6,21 @@ Source: https://platform.openai.com/docs/api-reference/chat/create
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from typing import Any
 
-from anyllm import _convert
-from anyllm.dialects._surrogates import mend_all
-from anyllm.dialects.openai_chat._reasoning import CONTENT, DETAILS
-from anyllm.errors import InvalidRequestError, UnsupportedParameterError
-from anyllm.types import REASONING_EFFORTS, CompletionParams, ContentPart, Message, ToolCall
+from anyllm.dialects._sending import effort_in
+from anyllm.dialects.openai_chat._reasoning import CONTENT, DETAILS, FIELDS, TAGS
+from anyllm.types import CompletionParams, ContentPart, Message, ToolCall
 
 #: Sent under their own names, when they are given.
 _PLAIN = (
     *("temperature", "top_p", "stop", "n", "seed", "user", "tools", "tool_choice", "parallel_tool_calls"),
     *("response_format", "logprobs", "top_logprobs", "functions", "function_call"),
 )
+
+
+#: The keys that reasoning goes back under if it came under them; those of other formats mean nothing here.
+_OWN_KEYS = frozenset((CONTENT, DETAILS, TAGS, *FIELDS))
 
 
 def messages_in_json(messages: tuple[Message, ...], *, reasoning_key: str | None) -> list[dict[str, Any]]:
@@ -42,69 +42,10 @@ def plain_params(params: CompletionParams, provider: str) -> dict[str, Any]:
         UnsupportedParameterError: the reasoning effort is none that we know.
     """
     body = {name: value for name in _PLAIN if (value := getattr(params, name)) is not None}
-    effort = params.reasoning_effort
-    if effort is not None and effort not in REASONING_EFFORTS:
-        raise UnsupportedParameterError(
-            f"reasoning_effort must be one of {', '.join(REASONING_EFFORTS)}, not {effort!r}",
-            provider=provider,
-            param="reasoning_effort",
-        )
-    if effort not in (None, "auto"):  # "auto" leaves it to the host
+    effort = effort_in(params, provider)
+    if effort is not None:
         body["reasoning_effort"] = effort
     return body
-
-
-def put(body: dict[str, Any], path: str, value: Any) -> None:
-    """Set *value* at a dotted *path* ("reasoning.max_tokens"), making the objects on the way."""
-    *way, name = path.split(".")
-    for step in way:
-        body = body.setdefault(step, {})
-    body[name] = value
-
-
-def in_bytes(body: Mapping[str, Any], provider: str) -> bytes:
-    """
-    The exact bytes to send.
-
-    Lone halves of surrogate pairs, which no UTF-8 can carry, are joined or become U+FFFD: text cut in the
-    middle of an emoji is common, and a model reads over the mark.
-
-    Raises:
-        InvalidRequestError: the body holds what JSON cannot, or NaN or an infinity, which would become null.
-    """
-    try:
-        where = _not_finite(body)
-        if where:
-            raise InvalidRequestError(f"{where} is not a finite number", provider=provider, param=where)
-        try:
-            return _convert.dumps(body)
-        except UnicodeEncodeError:
-            return _convert.dumps(mend_all(body))
-    except RecursionError as exc:
-        raise InvalidRequestError("the request is nested too deeply, or in itself", provider=provider) from exc
-    except (TypeError, ValueError) as exc:
-        where = next((key for key, value in body.items() if not _can_be_json(value)), None)
-        what = f"{where} cannot be written as JSON" if where else "the request cannot be written as JSON"
-        raise InvalidRequestError(f"{what}: {exc}", provider=provider, param=where) from exc
-
-
-def headers_in(extra: Mapping[str, str] | None, headers: Mapping[str, str], provider: str) -> dict[str, str]:
-    """
-    *headers* with the caller's own, which win over them in any case of letters.
-
-    Raises:
-        InvalidRequestError: a header is not text, or would end the line it stands on.
-    """
-    extra = extra or {}
-    for name, value in extra.items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise InvalidRequestError(
-                f"the header {name!r} must be a str, not {type(value).__name__}", provider=provider, param=str(name)
-            )
-        if any(letter in name + value for letter in "\r\n\0"):
-            raise InvalidRequestError(f"the header {name!r} holds a line break", provider=provider, param=name)
-    own = {name.lower() for name in extra}
-    return {**{name: value for name, value in headers.items() if name.lower() not in own}, **extra}
 
 
 def _message(message: Message, reasoning_key: str | None) -> dict[str, Any]:
@@ -151,33 +92,15 @@ def _add_reasoning(body: dict[str, Any], message: Message, reasoning_key: str) -
     """Put reasoning back where it came from: a key of its own, the details, or the content's parts."""
     reasoning = message.reasoning
     assert reasoning is not None  # the caller asked
-    key = reasoning.field or reasoning_key
+    key = reasoning.field if reasoning.field in _OWN_KEYS else reasoning_key
     if key == CONTENT and reasoning.content:
         content = body.get("content") or []
         parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
         body["content"] = [{"type": "thinking", "thinking": [{"type": "text", "text": reasoning.content}]}, *parts]
-    elif key not in (CONTENT, DETAILS) and reasoning.content is not None:
+    elif key == TAGS and reasoning.content and not isinstance(body.get("content"), list):
+        body["content"] = f"<think>\n{reasoning.content}\n</think>\n\n{body.get('content') or ''}"
+    elif key not in (CONTENT, DETAILS, TAGS) and reasoning.content is not None:
         body[key] = reasoning.content
-    if reasoning.details:
-        body[DETAILS] = reasoning.details
-
-
-def _not_finite(value: Any, path: str = "") -> str | None:
-    """Where *value* holds NaN or an infinity, as in "temperature"; None when nowhere."""
-    if isinstance(value, float):
-        return None if math.isfinite(value) else path
-    if isinstance(value, Mapping):
-        items = ((f"{path}.{key}" if path else str(key), item) for key, item in value.items())
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        items = ((f"{path}[{at}]", item) for at, item in enumerate(value))
-    else:
-        return None
-    return next((found for where, item in items if (found := _not_finite(item, where))), None)
-
-
-def _can_be_json(value: Any) -> bool:
-    try:
-        _convert.dumps(mend_all(value))
-    except (TypeError, ValueError, RecursionError):
-        return False
-    return True
+    details = [detail for detail in reasoning.details or () if str(detail.get("type")).startswith("reasoning.")]
+    if details:
+        body[DETAILS] = details

@@ -1,0 +1,244 @@
+"""
+What requests of all dialects read out of a conversation: who tells the model what, what it called, what it was shown.
+
+The values are in OpenAI's shape; a dialect whose host wants another one starts from these.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import attrs
+
+from anyllm.errors import InvalidRequestError, UnsupportedParameterError
+from anyllm.types import CompletionParams, ContentPart, Message, ToolCall
+
+__all__ = [
+    "Function",
+    "Media",
+    "arguments_of",
+    "functions_in",
+    "lift_system",
+    "media_in",
+    "names_of_calls",
+    "schema_in",
+    "tool_choice_in",
+]
+
+_SYSTEM = ("system", "developer")
+
+
+def lift_system(messages: Iterable[Message]) -> tuple[list[Message], list[Message]]:
+    """What the model is told before the conversation, wherever it stands, and the conversation."""
+    system: list[Message] = []
+    rest: list[Message] = []
+    for message in messages:
+        (system if message.role in _SYSTEM else rest).append(message)
+    return system, rest
+
+
+def names_of_calls(messages: Iterable[Message]) -> dict[str, str]:
+    """The function that each tool call named, by the call's id: some hosts want it with the result."""
+    return {call.id: call.name or "" for message in messages for call in message.tool_calls if call.id}
+
+
+def arguments_of(call: ToolCall, provider: str) -> dict[str, Any]:
+    """
+    The arguments of an earlier call, for hosts that take an object.
+
+    Raises:
+        InvalidRequestError: they are none.
+    """
+    try:
+        return call.parse()
+    except ValueError as exc:
+        raise InvalidRequestError(
+            f"{exc}; this host takes earlier calls only with an object", provider=provider, param="messages"
+        ) from exc
+
+
+# -- what is shown -----------------------------------------------------------------------------------------------------
+
+
+@attrs.define(frozen=True)
+class Media:
+    """
+    An image, a document or a sound.
+
+    Attributes:
+        kind: "image", "file" or "audio".
+        url: Where it lies; None when it is here.
+        media_type: "image/png"; None when nobody says.
+        base64: The bytes, encoded; None when they lie elsewhere.
+        name: A file's name.
+        file_id: A file that the host has already.
+        detail: How closely to look.
+    """
+
+    kind: str
+    url: str | None = None
+    media_type: str | None = None
+    base64: str | None = attrs.field(default=None, repr=False)
+    name: str | None = None
+    file_id: str | None = None
+    detail: str | None = None
+
+
+def media_in(part: ContentPart, provider: str) -> Media | None:
+    """
+    What *part* shows; None when it is text, or of a type that this host's own API knows.
+
+    Raises:
+        InvalidRequestError: it is not in OpenAI's shape.
+    """
+    if part.type == "image_url":
+        image = _shape(part.image_url, "image_url", provider)
+        url = _text(image.get("url"), "image_url.url", provider)
+        return _located("image", url, provider, detail=image.get("detail"))
+    if part.type == "input_audio":
+        sound = _shape(part.input_audio, "input_audio", provider)
+        form = _text(sound.get("format") or "wav", "input_audio.format", provider)
+        media_type = {"mp3": "audio/mpeg"}.get(form, f"audio/{form}")
+        return Media("audio", media_type=media_type, base64=_text(sound.get("data"), "input_audio.data", provider))
+    if part.type == "file":
+        file = _shape(part.file, "file", provider)
+        name, file_id = file.get("filename"), file.get("file_id")
+        if file_id:
+            return Media("file", name=name, file_id=_text(file_id, "file.file_id", provider))
+        return _located("file", _text(file.get("file_data"), "file.file_data", provider), provider, name=name)
+    return None
+
+
+def _located(kind: str, url: str, provider: str, **fields: Any) -> Media:
+    if not url.startswith("data:"):
+        return Media(kind, url=url, **fields)
+    head, comma, data = url[5:].partition(",")
+    media_type, *options = head.split(";")
+    if not comma:
+        raise _wrong("a data URL", "has no comma", provider)
+    if "base64" not in [option.strip().lower() for option in options]:
+        data = base64.b64encode(unquote_to_bytes(data)).decode()
+    else:
+        try:
+            base64.b64decode(data, validate=True)
+        except (binascii.Error, ValueError) as exc:
+            raise _wrong("a data URL", f"is no base64: {exc}", provider) from exc
+    return Media(kind, media_type=media_type.strip() or "text/plain", base64=data, **fields)
+
+
+def _shape(value: Any, name: str, provider: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _wrong(name, f"must be an object, not {type(value).__name__}", provider)
+    return value
+
+
+def _text(value: Any, name: str, provider: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise _wrong(name, f"must be a text, not {value!r:.40}", provider)
+    return value
+
+
+def _wrong(name: str, what: str, provider: str) -> InvalidRequestError:
+    return InvalidRequestError(f"{name} {what}", provider=provider, param="messages")
+
+
+# -- tools and formats -------------------------------------------------------------------------------------------------
+
+
+@attrs.define(frozen=True)
+class Function:
+    """
+    A function that the model may call.
+
+    Attributes:
+        name: Its name.
+        description: What it does; None when nobody says.
+        parameters: The JSON schema of its arguments; None for none.
+        strict: Whether the schema is to be kept to the letter; None when nobody says.
+        cache_control: For hosts that cache on request.
+    """
+
+    name: str
+    description: str | None = None
+    parameters: Mapping[str, Any] | None = None
+    strict: bool | None = None
+    cache_control: Mapping[str, Any] | None = None
+
+
+def functions_in(params: CompletionParams, provider: str) -> list[Function | Mapping[str, Any]]:
+    """
+    The tools; one that is no function in OpenAI's shape is given as it is, for hosts that have tools of their own.
+
+    Raises:
+        InvalidRequestError: a tool has no name, or is no object.
+    """
+    tools: list[Any] = [*(params.tools or ())]
+    tools += [{"type": "function", "function": function} for function in params.functions or ()]
+    return [_function(tool, provider) for tool in tools]
+
+
+def _function(tool: Any, provider: str) -> Function | Mapping[str, Any]:
+    if not isinstance(tool, Mapping):
+        raise InvalidRequestError(f"a tool must be an object: {tool!r:.40}", provider=provider, param="tools")
+    inner = tool.get("function")
+    if tool.get("type", "function") != "function" or not isinstance(inner, Mapping):
+        return tool
+    name = inner.get("name")
+    if not isinstance(name, str) or not name:
+        raise InvalidRequestError("a tool has no function.name", provider=provider, param="tools")
+    cache_control = tool.get("cache_control") or inner.get("cache_control")
+    return Function(name, inner.get("description"), inner.get("parameters"), inner.get("strict"), cache_control)
+
+
+def tool_choice_in(params: CompletionParams, provider: str) -> tuple[str | None, str | None]:
+    """
+    Which tools the model must call: "auto", "none", "required", "named" and the name, or None when nobody says.
+
+    Raises:
+        UnsupportedParameterError: it is none of OpenAI's forms.
+    """
+    choice = params.tool_choice if params.tool_choice is not None else params.function_call
+    if choice is None or choice in ("auto", "none", "required"):
+        return choice, None
+    if isinstance(choice, Mapping):
+        inner = choice.get("function", choice)
+        name = inner.get("name") if isinstance(inner, Mapping) else None
+        if isinstance(name, str) and name:
+            return "named", name
+    raise UnsupportedParameterError(
+        f"tool_choice must be auto, none, required, or name a function, not {choice!r:.80}",
+        provider=provider,
+        param="tool_choice",
+    )
+
+
+def schema_in(params: CompletionParams, provider: str) -> tuple[str | None, Mapping[str, Any] | None, str]:
+    """
+    How the answer is to be written: "json_object", "json_schema" with its schema and name, or None for text.
+
+    Raises:
+        InvalidRequestError: a json_schema has no schema.
+        UnsupportedParameterError: it is none of OpenAI's forms.
+    """
+    wanted = params.response_format
+    if wanted is None or wanted.get("type") == "text":
+        return None, None, ""
+    if wanted.get("type") == "json_object":
+        return "json_object", None, ""
+    if wanted.get("type") != "json_schema":
+        raise UnsupportedParameterError(
+            f"response_format must be text, json_object or json_schema, not {wanted.get('type')!r}",
+            provider=provider,
+            param="response_format",
+        )
+    inner = wanted.get("json_schema")
+    schema = inner.get("schema") if isinstance(inner, Mapping) else None
+    if not isinstance(inner, Mapping) or not isinstance(schema, Mapping):
+        raise InvalidRequestError(
+            "response_format needs json_schema.schema", provider=provider, param="response_format"
+        )
+    return "json_schema", schema, str(inner.get("name") or "answer")

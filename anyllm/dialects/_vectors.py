@@ -1,0 +1,37 @@
+"""
+Vectors as hosts send them: numbers, or their bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import struct
+from typing import Any
+
+from anyllm.errors import MalformedStreamError
+
+
+def vector(value: Any, provider: str) -> list[float]:
+    """
+    One vector: a list of numbers, or base64 of little-endian floats of four bytes.
+
+    Raises:
+        MalformedStreamError: *value* is neither.
+    """
+    if isinstance(value, str):
+        return _unpacked(value, provider)
+    if not isinstance(value, list) or not all(type(number) in (float, int) for number in value):
+        raise MalformedStreamError("an embedding is no list of numbers", provider=provider)
+    try:
+        return [float(number) for number in value]
+    except OverflowError as exc:
+        raise MalformedStreamError("an embedding holds a number that is too large", provider=provider) from exc
+
+
+def _unpacked(text: str, provider: str) -> list[float]:
+    try:
+        data = base64.b64decode(text, validate=True)
+        return [number for (number,) in struct.iter_unpack("<f", data)]
+    except (binascii.Error, struct.error, ValueError) as exc:
+        raise MalformedStreamError(f"an embedding is no base64 of floats: {exc}", provider=provider) from exc
