@@ -1,0 +1,343 @@
+"""
+The stream: events to chunks.
+
+Strategy: nearly every event adds text, and is told from all others by a few look-ups. Of the rest, each type has a
+method. A whole answer is read as the same message started, with all that it holds, and ended.
+
+Citations have no place in a chunk: theirs say nothing but their ``raw``.
+
+Sources: https://docs.cohere.com/v2/docs/streaming, https://docs.cohere.com/docs/tool-use-streaming
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from anyllm import _convert
+from anyllm._framing import Event
+from anyllm.dialects import _errors, _said
+from anyllm.dialects._common import finish_reason, json_type, whole_number
+from anyllm.dialects._receiving import no_json, no_object
+from anyllm.dialects._surrogates import Halves, mend, mend_all
+from anyllm.dialects.cohere_v2._calls import Calls
+from anyllm.dialects.cohere_v2._failures import failure, is_error, refined
+from anyllm.dialects.cohere_v2._left_over import events_for
+from anyllm.dialects.cohere_v2._reasoning import THINKING, TOOL_PLAN, Thoughts
+from anyllm.dialects.cohere_v2._usage import read_usage
+from anyllm.errors import IncompleteStreamError, MalformedStreamError
+from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, ToolCall, Usage, text_chunk
+
+_loads_strictly = _convert.loads_strictly
+
+_Chunks = Sequence[ChatCompletionChunk]
+
+_DONE = "[DONE]"
+_DELTA = "content-delta"
+_CITATIONS = "citation-"
+
+
+class CohereDecoder:
+    """
+    Turns one response's events into chunks. Used by one thread, for one response.
+
+    Args:
+        provider: Stands in every chunk and error.
+    """
+
+    __slots__ = (
+        *("_began", "_calls", "_done", "_ended", "_events", "_halves", "_id", "_place", "_provider", "_thoughts"),
+        "_waiting",
+    )
+
+    def __init__(self, *, provider: str) -> None:
+        self._provider = provider
+        self._id = ""
+        self._events = 0
+        self._began = self._ended = self._done = False
+        self._calls = Calls()
+        self._thoughts = Thoughts()
+        self._halves = Halves()
+        self._waiting = self._halves.waiting
+        #: The event and the index that the waiting halves belong to.
+        self._place: tuple[Any, ...] = ()
+
+    @property
+    def done(self) -> bool:
+        """Whether ``[DONE]`` was seen: nothing after it is read."""
+        return self._done
+
+    @property
+    def complete(self) -> bool:
+        """Whether ``message-end`` was seen, after a message."""
+        return self._ended
+
+    def feed(self, event: Event) -> Sequence[ChatCompletionChunk]:
+        """
+        The chunks that *event* brings.
+
+        Raises:
+            APIError: the event is the provider's error, or the end of an answer that failed.
+            MalformedStreamError: the event cannot be read.
+        """
+        if self._done:
+            return ()
+        raw: Any = event.data
+        try:
+            body = _loads_strictly(raw)
+        except _convert.NOT_JSON as exc:
+            text = raw.strip()
+            if not text or text == _DONE:
+                self._done = bool(text)
+                return ()
+            try:
+                body = raw = _convert.loads(raw)
+            except ValueError:
+                raise no_json(event, self._provider) from exc
+        if type(body) is not dict:
+            raise no_object(body, event, self._provider)
+        self._events += 1
+        if self._waiting or raw is body:
+            return self._with_halves(body, event.event)
+        if self._began and not self._ended and event.event != "error":
+            text = _text_alone(body)
+            if text:
+                return (text_chunk(self._id, text, 0, "", None, None, self._provider, raw),)
+        return self._read(body, raw, event.event)
+
+    def feed_whole(self, body: dict[str, Any]) -> Sequence[ChatCompletionChunk]:
+        """
+        The chunks of a whole, decoded answer.
+
+        Raises:
+            APIError, MalformedStreamError: as `feed`.
+        """
+        try:
+            body = mend_all(body)
+        except RecursionError as exc:
+            raise self._malformed("the answer is nested too deeply") from exc
+        return self._whole(body, body)
+
+    def finish(self) -> Sequence[ChatCompletionChunk]:
+        """
+        What was held back, at the end of the bytes: nothing, if that is a good end.
+
+        Raises:
+            IncompleteStreamError: ``message-end`` never came.
+        """
+        if not self._ended:
+            raise IncompleteStreamError(self._what_is_missing(), provider=self._provider)
+        return ()
+
+    # -- one event ---------------------------------------------------------------------------------------
+
+    def _read(self, body: dict[str, Any], raw: Any, name: str) -> _Chunks:
+        kind = body.get("type")
+        if name == "error" or kind == "error" or is_error(body):
+            raise refined(_errors.from_body(self._provider, body))
+        if self._ended:
+            return ()
+        if kind is None and not self._began and isinstance(body.get("message"), dict):
+            return self._whole(body, raw)  # from a host, or a proxy before it, that knows no streams
+        kind = kind if isinstance(kind, str) else name
+        reader = _READERS.get(kind)
+        if reader is not None:
+            return reader(self, body, raw)
+        if _said.looks_like_error(body):
+            raise refined(_errors.from_body(self._provider, body))
+        return (self._chunk(raw),) if kind.startswith(_CITATIONS) else ()
+
+    def _whole(self, body: dict[str, Any], raw: Any) -> _Chunks:
+        start = {"id": body.get("id"), "logprobs": body.get("logprobs"), "delta": {"message": body["message"]}}
+        return (*self._message_start(start, raw), *self._message_end({"delta": body}, raw))
+
+    def _message_start(self, body: dict[str, Any], raw: Any) -> _Chunks:
+        self._id = self._text(body, "id") or self._id
+        message = self._message(body)
+        chunks = [self._chunk(raw, ChunkDelta(), logprobs=_logprobs(body))]
+        chunks += self._content(message.get("content"), raw)
+        chunks += self._thought(self._text(message, TOOL_PLAN), TOOL_PLAN, raw)
+        for place, call in enumerate(_listed(message.get("tool_calls"))):
+            chunks += self._called(place, call, raw)
+        return chunks
+
+    def _content_event(self, body: dict[str, Any], raw: Any) -> _Chunks:
+        return self._content(self._message(body).get("content"), raw, _logprobs(body))
+
+    def _plan_event(self, body: dict[str, Any], raw: Any) -> _Chunks:
+        return self._thought(self._text(self._message(body), TOOL_PLAN), TOOL_PLAN, raw)
+
+    def _call_start(self, body: dict[str, Any], raw: Any) -> _Chunks:
+        chunks: list[ChatCompletionChunk] = []
+        for call in _listed(self._message(body).get("tool_calls")):
+            chunks += self._called(body.get("index"), call, raw)
+        return chunks
+
+    def _call_delta(self, body: dict[str, Any], raw: Any) -> _Chunks:
+        chunks: list[ChatCompletionChunk] = []
+        for call in _listed(self._message(body).get("tool_calls")):
+            try:
+                chunks += self._fragment(self._calls.go_on(body.get("index"), call), raw)
+            except ValueError as exc:
+                raise self._malformed(str(exc)) from exc
+        return chunks
+
+    def _call_end(self, body: dict[str, Any], raw: Any) -> _Chunks:
+        try:
+            return self._fragment(self._calls.end(body.get("index")), raw)
+        except ValueError as exc:
+            raise self._malformed(str(exc)) from exc
+
+    def _message_end(self, body: dict[str, Any], raw: Any) -> _Chunks:
+        delta = self._object(body, "delta")
+        failed = failure(delta, self._provider)
+        if failed is not None:
+            raise failed
+        reason = self._text(delta, "finish_reason")
+        meaning = finish_reason(reason, has_tool_calls=bool(self._calls)) if reason else None
+        chunks: list[ChatCompletionChunk] = []
+        if meaning != "length":  # else the arguments of the last call may be what did not fit
+            chunks += [chunk for fragment in self._calls.end_all() for chunk in self._fragment(fragment, raw)]
+        self._ended = self._began  # an end before any beginning is the end of another answer
+        last = self._chunk(raw, ChunkDelta(), usage=read_usage(delta.get("usage")))
+        last.choices[0].finish_reason, last.choices[0].raw_finish_reason = meaning, reason or None
+        return [*chunks, last]
+
+    # -- what a message holds ----------------------------------------------------------------------------
+
+    def _content(self, content: Any, raw: Any, logprobs: dict[str, Any] | None = None) -> _Chunks:
+        """The text and the thoughts of one block, or of a list of them."""
+        chunks: list[ChatCompletionChunk] = []
+        for block in _listed(content):
+            if isinstance(block, str):
+                block = {"text": block}
+            if not isinstance(block, dict):
+                raise self._malformed(f"content is {json_type(block)}")
+            chunks += self._thought(self._text(block, THINKING), THINKING, raw)
+            if block.get("text") is not None:
+                chunks.append(self._chunk(raw, ChunkDelta(None, self._text(block, "text"))))
+        if logprobs:
+            if not chunks:
+                chunks.append(self._chunk(raw, ChunkDelta()))
+            chunks[0].choices[0].logprobs = logprobs
+        return chunks
+
+    def _thought(self, text: str, field: str, raw: Any) -> _Chunks:
+        return (self._chunk(raw, ChunkDelta(reasoning=self._thoughts.add(text, field))),) if text else ()
+
+    def _called(self, place: Any, call: Any, raw: Any) -> _Chunks:
+        try:
+            return self._fragment(self._calls.begin(place, call), raw)
+        except ValueError as exc:
+            raise self._malformed(str(exc)) from exc
+
+    def _fragment(self, fragment: ToolCall | None, raw: Any) -> _Chunks:
+        return () if fragment is None else (self._chunk(raw, ChunkDelta(tool_calls=(fragment,))),)
+
+    def _chunk(
+        self,
+        raw: Any,
+        delta: ChunkDelta | None = None,
+        *,
+        usage: Usage | None = None,
+        logprobs: dict[str, Any] | None = None,
+    ) -> ChatCompletionChunk:
+        choices: tuple[ChunkChoice, ...] = ()
+        if delta is not None:
+            if not self._began:
+                self._began = True
+                delta.role = "assistant"
+            choices = (ChunkChoice(0, delta, None, None, logprobs),)
+        return ChatCompletionChunk(
+            self._id, choices, 0, "", "chat.completion.chunk", usage, None, None, self._provider, raw
+        )
+
+    # -- types -------------------------------------------------------------------------------------------
+
+    def _message(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        return self._object(self._object(body, "delta"), "message")
+
+    def _object(self, body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+        value = body.get(name)
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise self._malformed(f"{name} is {json_type(value)}")
+        return value
+
+    def _text(self, body: Mapping[str, Any], name: str) -> str:
+        value = body.get(name)
+        if value is None or isinstance(value, str):
+            return value or ""
+        raise self._malformed(f"{name} is {json_type(value)}")
+
+    def _malformed(self, what: str) -> MalformedStreamError:
+        return MalformedStreamError(mend(what), provider=self._provider)
+
+    def _what_is_missing(self) -> str:
+        if not self._began:
+            return f"the stream ended before any answer came ({self._events} events)"
+        came = f"{_DONE} came" if self._done else "the stream ended"
+        return f"{came} before message-end ({self._events} events)"
+
+    # -- halves of characters ----------------------------------------------------------------------------
+
+    def _with_halves(self, body: dict[str, Any], name: str) -> _Chunks:
+        """The chunks of an event that continues, or may hold, half a character."""
+        kind = body.get("type")
+        place = (kind if isinstance(kind, str) else name, whole_number(body.get("index")))
+        before = [] if place == self._place else [*self._left_over()]
+        self._place = place
+        try:
+            mended: dict[str, Any] = mend_all(body)
+            if isinstance(body.get("delta"), dict):
+                mended["delta"] = self._halves.mend(body["delta"], place)
+        except RecursionError as exc:
+            raise self._malformed("an event is nested too deeply") from exc
+        return (*before, *self._read(mended, mended, name))
+
+    def _left_over(self) -> Iterator[ChatCompletionChunk]:
+        """Chunks for the halves that nothing came to join."""
+        for body in events_for(self._halves):
+            yield from self._read(body, body, "")
+
+
+def _text_alone(body: dict[str, Any]) -> str | None:
+    """The text that an event adds, if it says nothing else, as most do not; None of any other."""
+    if body.get("type") != _DELTA or "logprobs" in body or "error" in body:
+        return None
+    try:
+        content = body["delta"]["message"]["content"]
+        text = content["text"]
+    except (KeyError, TypeError):
+        return None
+    return text if type(text) is str and len(content) == 1 else None
+
+
+def _listed(value: Any) -> list[Any]:
+    """A list, or the one thing that stands in its place."""
+    if isinstance(value, list):
+        return value
+    return [] if value is None else [value]
+
+
+def _logprobs(body: Mapping[str, Any]) -> dict[str, Any] | None:
+    """
+    The log probabilities of an event, or of a whole answer, in the same form.
+
+    Source: https://docs.cohere.com/reference/chat-stream (logprobs)
+    """
+    pieces = [piece for piece in _listed(body.get("logprobs")) if isinstance(piece, dict)]
+    return {"content": pieces} if pieces else None
+
+
+_READERS: dict[str, Callable[[CohereDecoder, dict[str, Any], Any], _Chunks]] = {
+    "message-start": CohereDecoder._message_start,
+    "content-start": CohereDecoder._content_event,
+    _DELTA: CohereDecoder._content_event,
+    "tool-plan-delta": CohereDecoder._plan_event,
+    "tool-call-start": CohereDecoder._call_start,
+    "tool-call-delta": CohereDecoder._call_delta,
+    "tool-call-end": CohereDecoder._call_end,
+    "message-end": CohereDecoder._message_end,
+}

@@ -1,0 +1,126 @@
+"""
+The request: parameters as Cohere takes them.
+
+Sources: https://docs.cohere.com/reference/chat, https://docs.cohere.com/docs/structured-outputs,
+https://docs.cohere.com/docs/reasoning
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from anyllm.dialects._conversation import Function, functions_in, schema_in, tool_choice_in
+from anyllm.dialects._sending import effort_in, refuse
+from anyllm.dialects.cohere_v2._messages import messages_in_json
+from anyllm.errors import InvalidRequestError, UnsupportedParameterError
+from anyllm.types import CompletionParams
+
+#: Our names and Cohere's.
+_PLAIN = {
+    "temperature": "temperature",
+    "top_p": "p",
+    "max_tokens": "max_tokens",
+    "seed": "seed",
+    "logprobs": "logprobs",
+}
+_REFUSED = ("user", "parallel_tool_calls", "top_logprobs")
+_NO_SCHEMA = {"type": "object", "properties": {}}
+
+#: Tokens to think with. There are no levels; without a budget, which is what Cohere recommends, a model thinks as long
+#: as it needs, and that is what "high" and above mean.
+_BUDGETS = {"minimal": 512, "low": 1024, "medium": 8192}
+
+
+def body_of(params: CompletionParams, *, model: str, stream: bool, provider: str) -> dict[str, Any]:
+    """
+    The body of the request; ``extra_body`` wins.
+
+    Raises:
+        UnsupportedParameterError: the host cannot do what a parameter asks for.
+        InvalidRequestError: the messages or tools cannot be sent at all.
+    """
+    _refuse_what_it_cannot(params, provider)
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": messages_in_json(params.messages, provider),
+        "stream": stream,
+    }
+    body.update({theirs: value for ours, theirs in _PLAIN.items() if (value := getattr(params, ours)) is not None})
+    if params.stop is not None:
+        body["stop_sequences"] = [params.stop] if isinstance(params.stop, str) else params.stop
+    body.update(_tools(params, provider))
+    body.update(_format(params, provider))
+    body.update(_thinking(params, provider))
+    return {**body, **(params.extra_body or {})}
+
+
+def _refuse_what_it_cannot(params: CompletionParams, provider: str) -> None:
+    refuse(params, _REFUSED, provider)
+    if params.n is not None and params.n != 1:
+        raise _unsupported("n", "this host gives one answer to a request", provider)
+    # Usage comes with the last event, asked for or not.
+    unknown = next((name for name in params.stream_options or {} if name != "include_usage"), None)
+    if unknown is not None:
+        raise _unsupported("stream_options", f"stream_options.{unknown} is not something this host takes", provider)
+
+
+def _tools(params: CompletionParams, provider: str) -> dict[str, Any]:
+    """
+    The tools, and whether one must be called.
+
+    No single tool can be named; but a model that must call one, and has only one, calls that.
+    """
+    tools = functions_in(params, provider)
+    choice, name = tool_choice_in(params, provider)
+    if name is not None:
+        tools = [tool for tool in tools if isinstance(tool, Function) and tool.name == name]
+        if not tools:
+            raise InvalidRequestError(
+                f"tool_choice names {name!r}, which is none of the tools", provider=provider, param="tool_choice"
+            )
+    body: dict[str, Any] = {}
+    if tools:
+        body["tools"] = [_tool(tool) for tool in tools]
+    if any(isinstance(tool, Function) and tool.strict for tool in tools):
+        body["strict_tools"] = True
+    if choice in ("required", "named"):
+        body["tool_choice"] = "REQUIRED"
+    elif choice == "none":
+        body["tool_choice"] = "NONE"
+    return body
+
+
+def _tool(tool: Function | Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(tool, Function):
+        return tool
+    function: dict[str, Any] = {"name": tool.name}
+    if tool.description is not None:
+        function["description"] = tool.description
+    function["parameters"] = _NO_SCHEMA if tool.parameters is None else tool.parameters
+    return {"type": "function", "function": function}
+
+
+def _format(params: CompletionParams, provider: str) -> dict[str, Any]:
+    kind, schema, _ = schema_in(params, provider)
+    if kind is None:
+        return {}
+    if schema is not None:
+        return {"response_format": {"type": "json_object", "json_schema": schema}}
+    return {"response_format": params.response_format}  # the host's own form, which may hold a schema
+
+
+def _thinking(params: CompletionParams, provider: str) -> dict[str, Any]:
+    """How much to think; a budget that is given goes before an effort."""
+    effort, budget = effort_in(params, provider), params.thinking_budget
+    if budget is None and effort is None:
+        return {}
+    if budget == 0 or (budget is None and effort == "none"):
+        return {"thinking": {"type": "disabled"}}
+    if budget is None:
+        budget = _BUDGETS.get(str(effort))
+    return {"thinking": {"type": "enabled"} if budget is None else {"type": "enabled", "token_budget": budget}}
+
+
+def _unsupported(name: str, what: str, provider: str) -> UnsupportedParameterError:
+    return UnsupportedParameterError(what, provider=provider, param=name)

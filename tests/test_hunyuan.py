@@ -1,0 +1,677 @@
+"""Hunyuan's native dialect: transcripts, requests, errors, hostile input, and the official client beside it."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from typing import Any, Iterator
+
+import pytest
+from choice_streams import answering, assembled, cases_of, check_forms, check_transcript, decode, sse, transcript
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anyllm import errors
+from anyllm._framing import JSONEvent
+from anyllm.dialects.hunyuan import Hunyuan
+from anyllm.errors import AnyLLMError, IncompleteStreamError, MalformedStreamError
+from anyllm.types import ChatCompletion, CompletionParams, ContentPart, Message
+from anyllm.types._chunks import text_alone
+
+#: The official client's own, which its tests would take for an error of the host.
+pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcfromtimestamp:DeprecationWarning")
+
+CASES = cases_of("hunyuan")
+USER = {"role": "user", "content": "Hi"}
+PIXEL = "data:image/png;base64,iVBORw0KGgo="
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "The weather.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+    },
+}
+OURS_OF_WEATHER = {
+    "Type": "function",
+    "Function": {
+        "Name": "weather",
+        "Description": "The weather.",
+        "Parameters": '{"type":"object","properties":{"city":{"type":"string"}}}',
+    },
+}
+
+
+def body_of(stream: bool = False, **fields: Any) -> dict[str, Any]:
+    params = CompletionParams(**{"model": "x", "messages": [USER], **fields})
+    body: dict[str, Any] = json.loads(Hunyuan().request(params, model="hunyuan-turbos", stream=stream).body)
+    return body
+
+
+def messages_of(*messages: Any) -> Any:
+    return body_of(messages=list(messages))["Messages"]
+
+
+def event(delta: Any, finish: Any = "", **more: Any) -> dict[str, Any]:
+    return {"Id": "7fa2", "Created": 5, "Choices": [{"Index": 0, "Delta": delta, "FinishReason": finish}], **more}
+
+
+END = event({"Role": "assistant", "Content": ""}, "stop")
+
+
+# -- transcripts -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_transcript_gives_the_expected_answer(case: str) -> None:
+    check_transcript(Hunyuan(), "hunyuan", case)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if not case.startswith(("error", "cut", "nothing", "done_w"))])
+def test_cut_between_any_two_events_is_never_silently_short(case: str) -> None:
+    events = transcript("hunyuan", case).split(b"\n\n")
+    _, whole, _ = decode(Hunyuan(), [b"\n\n".join(events)])
+    for at in range(len(events) - 1):
+        _, answer, error = decode(Hunyuan(), [b"\n\n".join(events[:at]) + b"\n\n"])
+        assert isinstance(error, IncompleteStreamError) or answer.to_message() == whole.to_message()
+
+
+# -- requests ----------------------------------------------------------------------------------------------------------
+
+
+def test_simplest_request() -> None:
+    request = Hunyuan().request(CompletionParams("x", [USER]), model="hunyuan-turbos", stream=False)
+    assert (request.method, request.path) == ("POST", "/")
+    assert request.headers == {
+        "Content-Type": "application/json",
+        "Accept": "application/json",
+        "X-TC-Action": "ChatCompletions",
+        "X-TC-Version": "2023-09-01",
+    }
+    assert json.loads(request.body) == {"Model": "hunyuan-turbos", "Messages": [{"Role": "user", "Content": "Hi"}]}
+    assert body_of(stream=True)["Stream"] is True
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ({"temperature": 0.5}, {"Temperature": 0.5}),
+        ({"top_p": 1}, {"TopP": 1}),
+        ({"seed": 7}, {"Seed": 7}),
+        ({"stop": "END"}, {"Stop": ["END"]}),
+        ({"stop": ("a", "b")}, {"Stop": ["a", "b"]}),
+        ({"n": 1}, {}),
+        ({"response_format": {"type": "text"}}, {}),
+        ({"stream_options": {"include_usage": False}}, {}),
+        ({"reasoning_effort": "none"}, {"EnableThinking": False}),
+        ({"reasoning_effort": "auto"}, {}),
+        ({"thinking_budget": 0}, {"EnableThinking": False}),
+        ({"tools": [WEATHER]}, {"Tools": [OURS_OF_WEATHER]}),
+        ({"functions": [WEATHER["function"]]}, {"Tools": [OURS_OF_WEATHER]}),
+        ({"tools": [OURS_OF_WEATHER]}, {"Tools": [OURS_OF_WEATHER]}),
+        ({"tools": [WEATHER], "tool_choice": "auto"}, {"Tools": [OURS_OF_WEATHER], "ToolChoice": "auto"}),
+        ({"tools": [WEATHER], "tool_choice": "none"}, {"Tools": [OURS_OF_WEATHER], "ToolChoice": "none"}),
+        (
+            {"tools": [WEATHER], "tool_choice": {"type": "function", "function": {"name": "weather"}}},
+            {"Tools": [OURS_OF_WEATHER], "ToolChoice": "custom", "CustomTool": OURS_OF_WEATHER},
+        ),
+        ({"extra_body": {"EnableEnhancement": True, "Model": "other"}}, {"EnableEnhancement": True, "Model": "other"}),
+    ],
+)
+def test_parameter_is_sent(given: dict[str, Any], sent: dict[str, Any]) -> None:
+    assert body_of(**given) == {**body_of(), **sent}
+
+
+def test_tool_without_parameters_has_the_empty_schema() -> None:
+    tool = {"type": "function", "function": {"name": "now"}}
+    function = {"Name": "now", "Parameters": '{"type":"object","properties":{}}'}
+    assert body_of(tools=[tool])["Tools"] == [{"Type": "function", "Function": function}]
+
+
+@pytest.mark.parametrize(
+    ("given", "param"),
+    [
+        ({"max_tokens": 5}, "max_tokens"),
+        ({"user": "u"}, "user"),
+        ({"parallel_tool_calls": False}, "parallel_tool_calls"),
+        ({"logprobs": True}, "logprobs"),
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"n": 2}, "n"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"reasoning_effort": "high"}, "reasoning_effort"),
+        ({"reasoning_effort": "immense"}, "reasoning_effort"),
+        ({"thinking_budget": 100}, "thinking_budget"),
+        ({"stream_options": {"chunks": 1}}, "stream_options"),
+        ({"tools": [WEATHER], "tool_choice": "required"}, "tool_choice"),
+        ({"functions": [WEATHER["function"]], "function_call": "required"}, "function_call"),
+        ({"tools": [{"type": "web_search"}]}, "tools"),
+        ({"tools": [{"type": "function", "function": {"name": "f", "strict": True}}]}, "tools"),
+        ({"messages": [{**USER, "name": "Ann"}]}, "name"),
+        ({"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "QQ=="}}]}]}, None),
+        ({"messages": [{"role": "user", "content": [{"type": "hologram"}]}]}, "hologram"),
+        (
+            {
+                "messages": [
+                    {"role": "user", "content": [{"type": "image_url", "image_url": {"url": PIXEL, "detail": "low"}}]}
+                ]
+            },
+            "detail",
+        ),
+        ({"messages": [Message.system([ContentPart.from_image(PIXEL)])]}, "messages"),
+        ({"messages": [Message.system([ContentPart("file", file={"file_id": "f"})])]}, "messages"),
+    ],
+)
+def test_what_the_host_cannot_do_is_refused(given: dict[str, Any], param: str | None) -> None:
+    with pytest.raises(errors.UnsupportedParameterError) as caught:
+        body_of(**given)
+    assert caught.value.provider == "hunyuan"
+    assert param is None or caught.value.param == param
+
+
+def test_tool_choice_must_name_a_tool() -> None:
+    with pytest.raises(errors.InvalidRequestError, match="none of the tools"):
+        body_of(tools=[WEATHER], tool_choice={"type": "function", "function": {"name": "other"}})
+
+
+def test_text_cut_in_an_emoji_is_mended_in_schemas_too() -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"description": "\ud83d"}}}
+    assert body_of(tools=[tool])["Tools"][0]["Function"]["Parameters"] == '{"description":"\ufffd"}'
+
+
+def test_extra_headers_win() -> None:
+    params = CompletionParams("x", [USER], extra_headers={"x-tc-action": "Other", "X-TC-Region": "ap-beijing"})
+    headers = Hunyuan().request(params, model="m", stream=True).headers
+    assert headers == {
+        "Content-Type": "application/json",
+        "Accept": "text/event-stream",
+        "X-TC-Version": "2023-09-01",
+        "x-tc-action": "Other",
+        "X-TC-Region": "ap-beijing",
+    }
+
+
+def test_what_is_told_comes_first_in_one_message() -> None:
+    sent = messages_of(USER, {"role": "developer", "content": "Be brief."}, {"role": "system", "content": "Be kind."})
+    assert sent == [{"Role": "system", "Content": "Be brief.\n\nBe kind."}, {"Role": "user", "Content": "Hi"}]
+
+
+def test_parts_of_text_are_one_text() -> None:
+    parts = [{"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}, {"type": "text", "text": "b"}]
+    assert messages_of({"role": "user", "content": parts}) == [{"Role": "user", "Content": "ab"}]
+
+
+def test_images_videos_and_files() -> None:
+    parts = [
+        ContentPart(text="Look:"),
+        ContentPart.from_image("https://example.com/1.png"),
+        ContentPart.from_image(PIXEL, detail="auto"),
+        {"type": "video_url", "VideoUrl": {"Url": "https://example.com/1.mp4"}},
+        ContentPart("file", file={"file_id": "f1"}),
+    ]
+    assert messages_of(Message.user(parts)) == [
+        {
+            "Role": "user",
+            "Contents": [
+                {"Type": "text", "Text": "Look:"},
+                {"Type": "image_url", "ImageUrl": {"Url": "https://example.com/1.png"}},
+                {"Type": "image_url", "ImageUrl": {"Url": PIXEL}},
+                {"Type": "video_url", "VideoUrl": {"Url": "https://example.com/1.mp4"}},
+            ],
+            "FileIDs": ["f1"],
+        }
+    ]
+
+
+def test_an_answer_goes_back_without_its_reasoning() -> None:
+    """The host refuses messages that hold any."""
+    _, first, _ = decode(Hunyuan(), [transcript("hunyuan", "reasoning")])
+    assert messages_of(USER, first.to_message(), USER)[1] == {"Role": "assistant", "Content": "Hello!"}
+
+
+def test_calls_and_their_results_go_back() -> None:
+    _, first, _ = decode(Hunyuan(), [transcript("hunyuan", "tools_repeated")])
+    results = [Message.tool("rain", call.id or "", name=call.name) for call in first.tool_calls]
+    assert messages_of(USER, first.to_message(), *results)[1:] == [
+        {
+            "Role": "assistant",
+            "Content": "Using tools.\n",
+            "ToolCalls": [
+                {
+                    "Id": "call_a",
+                    "Type": "function",
+                    "Index": 0,
+                    "Function": {"Name": "get_weather", "Arguments": '{"city": "Oslo"}'},
+                },
+                {
+                    "Id": "call_b",
+                    "Type": "function",
+                    "Index": 1,
+                    "Function": {"Name": "get_time", "Arguments": "{}"},
+                },
+            ],
+        },
+        {"Role": "tool", "Content": "rain", "ToolCallId": "call_a"},
+        {"Role": "tool", "Content": "rain", "ToolCallId": "call_b"},
+    ]
+
+
+def test_a_refusal_is_an_answer() -> None:
+    assert messages_of(USER, Message.assistant(refusal="No."))[1] == {"Role": "assistant", "Content": "No."}
+
+
+# -- the stream --------------------------------------------------------------------------------------------------------
+
+
+def test_ordinary_events_are_cheap_and_keep_what_the_host_said() -> None:
+    first, second, _ = decode(Hunyuan(), sse(event({"Content": "a"}), event({"Content": "b"}, x=[1]), END))[0]
+    assert text_alone(first) is None
+    assert text_alone(second) == "b"
+    assert second.raw["x"] == [1]
+    assert (second.id, second.created) == ("7fa2", 5)
+
+
+def test_usage_comes_once_with_the_end() -> None:
+    chunks, answer, _ = decode(Hunyuan(), [transcript("hunyuan", "text")])
+    assert [chunk.usage is not None for chunk in chunks] == [False, False, False, True]
+    assert answer.usage is not None
+    assert answer.usage.raw == {"PromptTokens": 8, "CompletionTokens": 4, "TotalTokens": 12}
+
+
+def test_complete_is_said_with_the_finish_reason_and_done_with_the_marker() -> None:
+    decoder = Hunyuan().decoder()
+    states = [
+        (len(decoder.feed(JSONEvent(data))), decoder.complete, decoder.done)
+        for data in (json.dumps(event({"Content": "a"})), json.dumps(END), "[DONE]", json.dumps(END))
+    ]
+    assert states == [(1, False, False), (1, True, False), (0, True, True), (0, True, True)]
+
+
+def test_a_repeated_finish_reason_says_nothing_new() -> None:
+    chunks, answer, _ = decode(Hunyuan(), sse(event({"Content": "a"}), END, END))
+    assert [chunk.finish_reason for chunk in chunks] == [None, "stop", None]
+    assert answer.finish_reason == "stop"
+
+
+def choice_event(index: int, content: str, finish: str = "") -> dict[str, Any]:
+    return {"Choices": [{"Index": index, "Delta": {"Content": content}, "FinishReason": finish}]}
+
+
+def test_one_choice_that_ends_twice_does_not_end_another() -> None:
+    begun = [choice_event(0, "a"), choice_event(1, "b"), choice_event(0, "", "stop"), choice_event(0, "", "sensitive")]
+    _, _, error = decode(Hunyuan(), sse(*begun))
+    assert isinstance(error, IncompleteStreamError)
+    _, answer, error = decode(Hunyuan(), sse(*begun, choice_event(1, "!", "stop")))
+    assert error is None
+    assert [choice.message.content for choice in answer.choices] == ["a", "b!"]
+
+
+def test_text_beside_something_else_is_not_cut_short() -> None:
+    call = {"Index": 0, "Id": "c", "Function": {"Name": "f", "Arguments": "{}"}}
+    deltas = [{"Content": "a"}, {"Content": "b", "ReasoningContent": "Hm."}, {"Content": "c", "ToolCalls": [call]}]
+    _, answer, _ = decode(Hunyuan(), sse(*map(event, deltas), END))
+    assert (answer.content, answer.reasoning, len(answer.tool_calls)) == ("abc", "Hm.", 1)
+
+
+def test_events_of_another_kind_are_passed_over() -> None:
+    chunks, _, _ = decode(
+        Hunyuan(), sse({"Processes": {}}, event({"Content": "a"}), {"Usage": {"PromptTokens": 1}}, END)
+    )
+    assert len(chunks) == 2
+
+
+def calls_in(*pieces: dict[str, Any]) -> list[tuple[Any, ...]]:
+    chunks, answer, error = decode(
+        Hunyuan(), sse(*(event({"Content": "", "ToolCalls": [piece]}) for piece in pieces), END)
+    )
+    assert error is None
+    check_forms(chunks, "hunyuan")
+    return [(call.id, call.name, call.arguments) for call in answer.tool_calls]
+
+
+def test_pieces_of_two_calls_may_alternate() -> None:
+    """Told apart by their indexes, or by their ids where those are all the same."""
+    by_index = [
+        {"Index": 0, "Id": "a", "Function": {"Name": "f", "Arguments": "[1"}},
+        {"Index": 1, "Id": "b", "Function": {"Name": "g", "Arguments": "[2"}},
+        {"Index": 0, "Id": "", "Function": {"Arguments": "]"}},
+        {"Index": 1, "Function": {"Arguments": "]"}},
+    ]
+    assert calls_in(*by_index) == [("a", "f", "[1]"), ("b", "g", "[2]")]
+    by_id = [{**piece, "Index": 0, "Id": "ab"[at % 2]} for at, piece in enumerate(by_index)]
+    assert calls_in(*by_id) == [("a", "f", "[1]"), ("b", "g", "[2]")]
+
+
+def test_an_id_may_come_late() -> None:
+    pieces = [
+        {"Index": 0, "Function": {"Name": "f", "Arguments": "["}},
+        {"Index": 0, "Id": "a", "Function": {"Name": "f", "Arguments": "]"}},
+    ]
+    assert calls_in(*pieces) == [("call_0", "f", "[]")]
+
+
+def test_pieces_without_ids_and_indexes_begin_with_a_name() -> None:
+    pieces = [
+        {"Function": {"Name": "f", "Arguments": "["}},
+        {"Function": {"Arguments": "]"}},
+        {"Function": {"Name": "f"}},
+    ]
+    assert calls_in(*pieces) == [("call_0", "f", "[]"), ("call_1", "f", "")]
+
+
+def test_a_piece_that_says_nothing_is_none() -> None:
+    pieces = [
+        {"Index": 0, "Id": "a", "Function": {"Name": "f", "Arguments": "{}"}},
+        {"Index": 0, "Id": "a"},
+        {},
+        {"Index": 3},
+    ]
+    assert calls_in(*pieces) == [("a", "f", "{}")]
+
+
+def test_a_later_finish_reason_has_the_last_word() -> None:
+    _, answer, _ = decode(Hunyuan(), sse(event({"Content": "a"}), END, END, event({}, "sensitive")))
+    assert (answer.finish_reason, answer.raw_finish_reason) == ("content_filter", "sensitive")
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("AuthFailure.SecretIdNotFound", errors.AuthenticationError),
+        ("UnauthorizedOperation", errors.PermissionDeniedError),
+        ("RequestLimitExceeded", errors.RateLimitError),
+        ("FailedOperation.EngineServerLimitExceeded", errors.RateLimitError),
+        ("ResourceInsufficient.ChargeResourceExhaust", errors.InsufficientFundsError),
+        ("ResourceUnavailable.InArrears", errors.InsufficientFundsError),
+        ("OperationDenied.TextIllegalDetected", errors.ContentFilterError),
+        ("InvalidParameterValue.Model", errors.ModelNotFoundError),
+        ("InvalidParameter", errors.InvalidRequestError),
+        ("FailedOperation.EngineServerError", errors.ServerError),
+        ("InternalError", errors.ServerError),
+        ("Unheard.Of", errors.APIError),
+    ],
+)
+@pytest.mark.parametrize("status", [200, 400])
+def test_code_says_what_kind_of_error_it_is(code: str, kind: type[AnyLLMError], status: int) -> None:
+    body = {"Response": {"Error": {"Code": code, "Message": "what happened"}, "RequestId": "r1"}}
+    if status == 200:
+        with pytest.raises(errors.APIError) as caught:
+            Hunyuan().response(json.dumps(body).encode())
+        error = caught.value
+        assert error.body == body
+    else:
+        error = Hunyuan().error(status, {}, json.dumps(body).encode())
+        kind = errors.InvalidRequestError if kind in (errors.APIError, errors.ServerError) else kind
+    assert type(error) is kind
+    assert (error.message, error.code, error.request_id) == ("what happened", code, "r1")
+    assert error.provider == "hunyuan"
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"Response": 5}', b'{"Response": {"Error": 7}}', b"\xff"])
+def test_error_of_any_body_is_an_error(body: bytes) -> None:
+    error = Hunyuan().error(503, {"X-TC-RequestId": "r2"}, body)
+    assert type(error) is errors.OverloadedError
+    assert error.request_id == "r2"
+
+
+# -- whole answers -----------------------------------------------------------------------------------------------------
+
+
+def whole(message: Any, finish: str, **more: Any) -> bytes:
+    choice = {"Index": 0, "Message": message, "FinishReason": finish}
+    return json.dumps({"Response": {"RequestId": "r", "Id": "7fa2", "Choices": [choice], **more}}).encode()
+
+
+def test_whole_answer_equals_the_same_answer_streamed() -> None:
+    call = {"Id": "c", "Type": "function", "Index": 0, "Function": {"Name": "f", "Arguments": '{"a":1}'}}
+    count = {"PromptTokens": 1, "CompletionTokens": 2, "TotalTokens": 3}
+    _, streamed, _ = decode(
+        Hunyuan(),
+        sse(
+            event({"Content": "", "ReasoningContent": "Hm."}),
+            event({"Content": "Lo"}),
+            event({"Content": "ok."}),
+            event({"Content": "", "ToolCalls": [call]}),
+            event({"Content": ""}, "tool_calls", Usage=count),
+        ),
+    )
+    message = {"Role": "assistant", "Content": "Look.", "ReasoningContent": "Hm.", "ToolCalls": [call]}
+    body = whole(message, "tool_calls", Created=5, Usage=count)
+    answer = Hunyuan().response(body)
+    assert answer.raw == json.loads(body)
+    assert comparable(answer) == comparable(streamed)
+
+
+def comparable(answer: ChatCompletion) -> Any:
+    return answer.to_message(), answer.raw_finish_reason, answer.finish_reason, answer.usage, answer.id, answer.created
+
+
+@pytest.mark.parametrize("body", [b"[]", b"5", b"{}", b"", b"no", b'{"Response": []}', b'{"Response": {"Choices": 5}}'])
+def test_whole_answer_that_is_none_is_malformed(body: bytes) -> None:
+    with pytest.raises(MalformedStreamError):
+        Hunyuan().response(body)
+
+
+def test_whole_answer_without_an_end_is_incomplete() -> None:
+    with pytest.raises(IncompleteStreamError):
+        Hunyuan().response(whole({"Content": "a"}, ""))
+
+
+# -- hostile input -----------------------------------------------------------------------------------------------------
+
+KEYS = (
+    *("Choices", "Delta", "Message", "Content", "ReasoningContent", "ToolCalls", "Function", "Name", "Arguments", "Id"),
+    *("Index", "FinishReason", "Usage", "PromptTokens", "PromptTokensDetails", "CachedTokens", "Response", "Error"),
+    *("ErrorMsg", "Code", "Msg", "Created", "x"),
+)
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["stop", "", "\ud83d"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=5),
+    max_leaves=15,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(JSON, max_size=4))
+def test_arbitrary_events_raise_only_our_errors(bodies: list[Any]) -> None:
+    check_hostile(bodies)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield from places(item, (*path, key))
+
+
+def replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
+    if not path:
+        return new
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[path[0]] = replaced(copy[path[0]], path[1:], new)
+    return copy
+
+
+RICH = event(
+    {
+        "Role": "assistant",
+        "Content": "a",
+        "ReasoningContent": "b",
+        "ToolCalls": [{"Index": 0, "Id": "c", "Type": "function", "Function": {"Name": "f", "Arguments": "{}"}}],
+    },
+    Usage={"PromptTokens": 1, "CompletionTokens": 2, "TotalTokens": 3, "PromptTokensDetails": {"CachedTokens": 1}},
+    ErrorMsg=None,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_a_changed_event_raises_only_our_errors(data: st.DataObject) -> None:
+    where = data.draw(st.sampled_from(list(places(RICH))))
+    check_hostile([event({"Content": "x"}), replaced(RICH, where, data.draw(JSON)), END])
+
+
+def check_hostile(bodies: list[Any]) -> None:
+    decoder, chunks = Hunyuan().decoder(), []
+    try:
+        for body in bodies:
+            chunks += decoder.feed(JSONEvent(json.dumps(body)))
+        chunks += decoder.finish()
+    except AnyLLMError as exc:
+        str(exc).encode()
+    for chunk in chunks:
+        json.dumps(chunk.to_dict()).encode()
+    assembled(chunks)
+    for body in bodies:
+        try:
+            Hunyuan().response(json.dumps(body).encode())
+        except AnyLLMError:
+            pass
+        assert isinstance(Hunyuan().error(400, {}, json.dumps(body).encode()), errors.APIError)
+
+
+def test_deep_nesting_is_an_error_of_ours() -> None:
+    deep = "[" * 100_000 + "]" * 100_000
+    for data in (deep, f'{{"Choices": {deep}}}', f'{{"Response": {deep}}}', f'{{"ErrorMsg": {deep}}}'):
+        with pytest.raises(AnyLLMError):
+            Hunyuan().decoder().feed(JSONEvent(data))
+        with pytest.raises(AnyLLMError):
+            Hunyuan().response(data.encode())
+
+
+@pytest.mark.parametrize("depth", range(200, 1200, 50))
+def test_nesting_that_only_some_readers_bear_is_an_error_of_ours(depth: int) -> None:
+    body = b'{"Choices": [{"Message": {"Content": ' + b"[" * depth + b"]" * depth + b"}}]}"
+    with pytest.raises(AnyLLMError):
+        Hunyuan().response(body)
+    with pytest.raises(AnyLLMError):
+        Hunyuan().decoder().feed(JSONEvent(body.decode()))
+    Hunyuan().error(400, {}, b'{"Response": {"Error": ' + b"[" * depth + b"]" * depth + b"}}")
+
+
+# -- the official client -----------------------------------------------------------------------------------------------
+
+CALLS: tuple[dict[str, Any], ...] = (
+    {},
+    {"stream": True},
+    {"temperature": 0.25, "top_p": 0.5},
+    {"seed": 3, "stop": ["a", "b"]},
+    {"stop": "a", "stream": True},
+    {"reasoning_effort": "none"},
+    {"tools": [WEATHER]},
+    {"tools": [WEATHER], "tool_choice": "auto", "stream": True},
+    {"tools": [WEATHER], "tool_choice": "none"},
+    {"tools": [WEATHER], "tool_choice": {"type": "function", "function": {"name": "weather"}}},
+    {"messages": [{"role": "system", "content": "Be brief."}, USER]},
+    {"messages": [Message.user([ContentPart(text="?"), ContentPart.from_image(PIXEL)])]},
+    {"messages": [Message.user([ContentPart(text="?"), ContentPart("file", file={"file_id": "f"})])]},
+    {
+        "messages": [
+            Message.user("?"),
+            Message.assistant(None, tool_calls=[{"id": "c", "function": {"name": "f", "arguments": "{}"}}]),
+            Message.tool("rain", "c"),
+        ]
+    },
+    {"extra_body": {"EnableEnhancement": False, "Citation": True, "TopicChoice": "t"}},
+)
+
+
+@pytest.fixture
+def client() -> Any:
+    """Makes the official client for a URL."""
+    pytest.importorskip("tencentcloud.hunyuan")
+    from tencentcloud.common import credential
+    from tencentcloud.common.profile.client_profile import ClientProfile
+    from tencentcloud.common.profile.http_profile import HttpProfile
+    from tencentcloud.hunyuan.v20230901.hunyuan_client import HunyuanClient
+
+    def make(url: str) -> Any:
+        http = HttpProfile(protocol="http", endpoint=url.partition("//")[2], keepAlive=False)
+        return HunyuanClient(credential.Credential("id", "secret"), "", ClientProfile(httpProfile=http))
+
+    return make
+
+
+@pytest.mark.parametrize("call", CALLS, ids=range(len(CALLS)))
+def test_official_client_sends_the_same(call: dict[str, Any], client: Any) -> None:
+    """It is given our body, warns of every key that it does not know, and writes its own."""
+    from tencentcloud.hunyuan.v20230901 import models
+
+    fields = dict(call)
+    ours = body_of(stream=bool(fields.pop("stream", False)), **fields)
+    request = models.ChatCompletionsRequest()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        request._deserialize(ours)
+    with answering(whole({"Content": "Hi"}, "stop"), "application/json") as (url, captured):
+        client(url).ChatCompletions(request)
+    assert captured.body == ours
+    assert captured.path == "/"
+    assert captured.headers["x-tc-action"] == "ChatCompletions"
+    assert captured.headers["x-tc-version"] == "2023-09-01"
+    assert captured.headers["content-type"] == "application/json"
+
+
+#: Where the official client gives less than stands in the transcript, and why.
+DIFFERENCES = {
+    "done": "it does not know [DONE], which the host does not send",
+    "done_without_finish": "the same",
+}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [case for case in CASES if case not in DIFFERENCES and not case.startswith(("error_at", "error_l", "whole"))],
+)
+def test_official_client_reads_the_same(case: str, client: Any) -> None:
+    from tencentcloud.hunyuan.v20230901 import models
+
+    _, answer, error = decode(Hunyuan(), [transcript("hunyuan", case)])
+    texts, thoughts, finish, usage, arguments, said = "", "", None, None, {}, None
+    request = models.ChatCompletionsRequest()
+    request._deserialize(body_of(stream=True))
+    with answering(transcript("hunyuan", case), "text/event-stream") as (url, _):
+        for item in client(url).ChatCompletions(request):
+            response = models.ChatCompletionsResponse()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                response._deserialize(json.loads(item["data"]))
+            if response.ErrorMsg is not None and response.ErrorMsg.Code:
+                said = response.ErrorMsg.Msg
+                break
+            for choice in response.Choices or ():
+                texts += choice.Delta.Content or ""
+                thoughts += choice.Delta.ReasoningContent or ""
+                finish = choice.FinishReason or finish
+                for piece in choice.Delta.ToolCalls or ():
+                    key = piece.Id or piece.Index
+                    arguments[key] = arguments.get(key, "") + piece.Function.Arguments
+            usage = response.Usage or usage
+    assert (answer.content, answer.reasoning) == (texts, thoughts)
+    assert [call.arguments for call in answer.tool_calls] == list(arguments.values())
+    if error is None:
+        assert answer.raw_finish_reason == finish
+        assert answer.usage is not None
+        assert usage is not None
+        figures = (answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens)
+        assert figures == (usage.PromptTokens, usage.CompletionTokens, usage.TotalTokens)
+    elif said:
+        assert said in str(error)
+
+
+def test_official_client_reads_the_same_errors(client: Any) -> None:
+    from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
+    from tencentcloud.hunyuan.v20230901 import models
+
+    body = transcript("hunyuan", "error_at_once")
+    with answering(body, "application/json") as (url, _), pytest.raises(TencentCloudSDKException) as theirs:
+        client(url).ChatCompletions(models.ChatCompletionsRequest())
+    with pytest.raises(errors.AuthenticationError) as ours:
+        Hunyuan().response(body)
+    assert ours.value.message == theirs.value.get_message()
+    assert ours.value.code == theirs.value.get_code()
+    assert ours.value.request_id == theirs.value.get_request_id()
