@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import requests
 
+import anyllm
 from anyllm.errors import LocalUnavailableError
 from anyllm.providers.local import MODEL, Endpoint, _llama, ensure_weights
 from anyllm.providers.local import server as server_module
@@ -387,3 +388,22 @@ def test_the_probe_passes_here_and_fails_for_a_broken_model(
         _llama.probe(tmp_path / "bad.gguf")
     _llama.probe(model)
     assert list(tmp_path.glob("works-*")) != []
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(("provider", "path"), [("compatible", "/v1"), ("anthropic", ""), ("openai-responses", "/v1")])
+def test_a_real_model_answers_in_each_format_that_its_server_speaks(
+    endpoint: Endpoint, provider: str, path: str
+) -> None:
+    host = anyllm.provider(provider, api_key=endpoint.api_key, base_url=endpoint.base_url[: -len("/v1")] + path)
+    params = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}], "temperature": 0.2}
+    streamed = host.completion_stream(anyllm.Context(timeout=TIMEOUT), params).collect()
+    whole = host.completion(anyllm.Context(timeout=TIMEOUT), params)
+    for answer in (streamed, whole):
+        assert "Paris" in answer.content
+        assert answer.finish_reason == "stop"
+        assert answer.usage is not None
+        assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens > 0
+    if host.capabilities.list_models:
+        assert [model.id for model in host.list_models(anyllm.Context(timeout=TIMEOUT))] == [MODEL]
+    host.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from typing import Any, List, Optional
 
@@ -136,6 +138,26 @@ def test_an_unset_key_names_its_variable():
         assert error.provider == name
 
 
+@pytest.mark.parametrize("empty", ["", "  ", lambda: ""])
+def test_an_empty_key_is_a_missing_one(empty: Any, monkeypatch: pytest.MonkeyPatch):
+    """`os.environ.get("KEY", "")` is how it comes about: no other key must step in, and no host needs to say 401."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    error = error_of(anyllm.completion_stream(ctx(), {**PARAMS, "model": "openai/m"}, api_key=empty))
+    assert type(error) is MissingAPIKeyError
+    assert "api_key is empty: set OPENAI_API_KEY or pass api_key=" in str(error)
+    with serve(GOOD) as server:
+        anyllm.completion_stream(ctx(), PARAMS, provider="openai", base_url=server.url, api_key=empty).collect()
+        assert keys_sent(server) == [None]
+
+
+def test_a_user_in_the_url_is_sent_unless_there_is_a_key():
+    with serve(GOOD) as server:
+        url = server.url.replace("//", "//me:pass%20word@")
+        for key in (None, "key"):
+            anyllm.completion_stream(ctx(), PARAMS, provider="compatible", base_url=url, api_key=key).collect()
+        assert keys_sent(server) == ["Basic bWU6cGFzcyB3b3Jk", "Bearer key"]
+
+
 def test_an_explicit_key_wins_over_the_environment_and_a_calls_over_its_provider(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("GROQ_API_KEY", "from-the-environment")
     with serve(GOOD) as server:
@@ -226,7 +248,7 @@ def test_no_repr_shows_a_key():
     target = provider._target(None, None)
     assert target.secret == KEY
     params = anyllm.CompletionParams(model="m", messages=HELLO, extra_headers={"Authorization": KEY})
-    job = provider._job(params, "m", True, KEY, None, None)
+    job = provider.answering(params, "m", True, KEY, None, None)
     for thing in (provider, anyllm.provider("openai", api_key=key), target, params, job.options, job.transport):
         assert KEY not in repr(thing)
         assert KEY not in str(thing)
@@ -418,6 +440,76 @@ def test_params_of_a_call_may_be_a_dict_or_the_class():
 
 
 def test_a_job_for_nowhere_has_no_provider():
-    job = _registry._job(anyllm.CompletionParams(model="x", messages=HELLO), True, None, None, None, None)
+    params = anyllm.CompletionParams(model="x", messages=HELLO)
+    job = _registry._routed("x", None, lambda host, model: host.answering(params, model, True, None, None, None))
     assert isinstance(job, _run.Job)
     assert job.provider == ""
+
+
+@pytest.mark.parametrize("form", ["{host}:{port}", "http://{host}:{port}", "http://{host}:{port}/"])
+def test_ollama_is_where_its_own_variable_says(form: str, monkeypatch: pytest.MonkeyPatch):
+    done = {"model": "m", "message": {"role": "assistant", "content": "Hi"}, "done": True, "done_reason": "stop"}
+    with serve(Reply.ndjson([done])) as server:
+        monkeypatch.setenv("OLLAMA_HOST", form.format(host="127.0.0.1", port=server.url.rpartition(":")[2]))
+        answer = anyllm.completion_stream(ctx(), {**PARAMS, "model": "ollama:llama3.2:1b"}).collect()
+        assert (answer.content, answer.finish_reason) == ("Hi", "stop")
+        assert server.requests[0].path == "/api/chat"
+        assert server.requests[0].json()["model"] == "llama3.2:1b"
+
+
+def test_an_address_of_ollama_that_is_none_is_an_error(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OLLAMA_HOST", "host:port")
+    error = error_of(anyllm.completion_stream(ctx(), {**PARAMS, "model": "ollama/m"}))
+    assert isinstance(error, InvalidRequestError)
+    assert error.param == "base_url"
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [
+        ("", "/v1beta/models/m:streamGenerateContent?alt=sse"),
+        ("/", "/v1beta/models/m:streamGenerateContent?alt=sse"),
+        ("/v1", "/v1/models/m:streamGenerateContent?alt=sse"),
+        ("/gateway/v1beta1/", "/gateway/v1beta1/models/m:streamGenerateContent?alt=sse"),
+        ("?key=1", "/v1beta/models/m:streamGenerateContent?alt=sse&key=1"),
+    ],
+)
+def test_gemini_is_asked_under_a_version(given: str, path: str):
+    event = {"candidates": [{"content": {"parts": [{"text": "Hi"}]}, "finishReason": "STOP"}]}
+    with serve(Reply.sse([event], done=False)) as server:
+        stream = anyllm.completion_stream(
+            ctx(), {**PARAMS, "model": "gemini/m"}, base_url=server.url + given, api_key="key"
+        )
+        assert stream.collect().content == "Hi"
+        (request,) = server.requests
+        assert (request.path, request.headers["x-goog-api-key"]) == (path, "key")
+        assert "authorization" not in request.headers
+
+
+@pytest.mark.parametrize("row", _rows.ROWS, ids=lambda row: row.name)
+def test_a_row_speaks_its_dialect_under_its_own_name(row: _rows.Row):
+    assert row.dialect is row.dialect
+    assert row.dialect.provider == row.name  # type: ignore[attr-defined]
+    error = row.dialect.error(429, {}, b"{}")
+    assert (error.provider, error.status_code) == (row.name, 429)
+
+
+def test_only_the_dialect_that_is_spoken_is_loaded():
+    code = (
+        "import sys, anyllm; anyllm.provider('openai'); before = 'anyllm.dialects.gemini' in sys.modules; "
+        "anyllm.provider('gemini'); print(before, 'anyllm.dialects.gemini' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["False", "True"]
+
+
+def test_a_new_host_of_openais_format_is_one_row(monkeypatch: pytest.MonkeyPatch):
+    """Base URL, key and switches are all there is to say; streams, whole answers, vectors and models follow."""
+    with serve(GOOD) as server:
+        row = _rows._chat("new-host", server.url, ("NEW_HOST_API_KEY",), think_tags="split")
+        monkeypatch.setitem(_rows._BY_NAME, "new_host", row)
+        monkeypatch.setenv("NEW_HOST_API_KEY", "its-own-key")
+        answer = anyllm.completion_stream(ctx(), {**PARAMS, "model": "new-host/m"}).collect()
+        assert answer.provider == "new-host"
+        assert answer.content
+        assert keys_sent(server) == ["Bearer its-own-key"]

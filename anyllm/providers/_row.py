@@ -1,0 +1,116 @@
+"""
+What is known of a host of models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Optional, Union
+
+import attrs
+
+from anyllm.dialects import Dialect
+
+__all__ = ["Capabilities", "Row", "Signable", "bearer", "key_header"]
+
+
+@attrs.define(frozen=True, kw_only=True)
+class Capabilities:
+    """
+    What can be asked of a provider through anyllm.
+
+    Attributes:
+        completion: Whole answers and streams.
+        tools: Tool calls; for a host of many models, whether some of them make any.
+        reasoning: The same for reasoning.
+        embedding: `embedding`.
+        list_models: `list_models`.
+    """
+
+    completion: bool = True
+    tools: bool = True
+    reasoning: bool = True
+    embedding: bool = False
+    list_models: bool = False
+
+
+def bearer(key: str) -> Mapping[str, str]:
+    """The key as most hosts want it."""
+    return {"Authorization": f"Bearer {key}"}
+
+
+def key_header(name: str) -> Callable[[str], Mapping[str, str]]:
+    """The key in a header of its own."""
+    return lambda key: {name: key}
+
+
+def _as_given(base_url: str, model: str) -> str:
+    return base_url
+
+
+@attrs.define(frozen=True, kw_only=True)
+class Signable:
+    """
+    A request that is about to be sent.
+
+    Attributes:
+        method: "POST" or "GET".
+        url: The whole of it.
+        headers: Those that will be sent, but for the signature's.
+        body: The exact bytes.
+        key: What the row's variables or the caller gave; None for nothing.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    body: bytes = attrs.field(repr=False)
+    key: Optional[str] = attrs.field(repr=False)
+
+
+@attrs.define(frozen=True, kw_only=True)
+class Row:
+    """
+    One host.
+
+    Attributes:
+        name: As in the model string.
+        dialect: The format it speaks, with its switches; or a function that gives it, for formats that not every
+            program needs.
+        base_url: What the dialect's official client calls base_url; None where each user has their own.
+        key_vars: Environment variables that may hold the key, first one first; empty for a host without keys.
+        key_pair_vars: Two variables, an id and its secret, which make the key "ID:SECRET".
+        base_url_vars: Environment variables that may hold another base URL.
+        aliases: Other names for the same row.
+        key_required: Whether the host refuses every request without a key.
+        headers: Sent with each request.
+        auth: The headers that carry the key.
+        sign: For hosts that want each request signed: gives the headers that do it. Raises an `AnyLLMError` where that
+            cannot be done.
+        locate: Makes of the base URL, as users and their environment give it, and the model, where requests go; for
+            hosts whose official client does that.
+        endpoint: For a host that has to be started first: gives its base URL and key.
+        models: The only models there are, where they are few and fixed.
+        capabilities: What can be asked of it.
+    """
+
+    name: str
+    _dialect: Union[Dialect, Callable[[], Dialect]]
+    base_url: Optional[str] = None
+    key_vars: tuple[str, ...] = ()
+    key_pair_vars: tuple[str, ...] = ()
+    base_url_vars: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    key_required: bool = True
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    auth: Callable[[str], Mapping[str, str]] = bearer
+    sign: Optional[Callable[[Signable], Mapping[str, str]]] = None
+    locate: Callable[[str, str], str] = _as_given
+    endpoint: Optional[Callable[[], tuple[str, str]]] = None
+    models: tuple[str, ...] = ()
+    capabilities: Capabilities = attrs.field(factory=Capabilities)
+
+    @property
+    def dialect(self) -> Dialect:
+        """The format it speaks."""
+        return self._dialect() if callable(self._dialect) else self._dialect

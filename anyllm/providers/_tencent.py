@@ -1,0 +1,103 @@
+"""
+How Tencent Cloud wants its requests signed: TC3-HMAC-SHA256.
+
+Source: https://cloud.tencent.com/document/api/1729/101843
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import time
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Optional
+from urllib.parse import SplitResult, urlsplit
+
+from anyllm.errors import AuthenticationError, MissingAPIKeyError
+from anyllm.providers._row import Signable
+
+__all__ = ["sign", "sign_at"]
+
+_ALGORITHM = "TC3-HMAC-SHA256"
+_SIGNED = "content-type;host"
+_TERMINATOR = "tc3_request"
+_PORTS = {"http": 80, "https": 443}
+
+
+def sign(request: Signable) -> Mapping[str, str]:
+    """
+    The headers that sign *request* now.
+
+    Its key is "SECRET_ID:SECRET_KEY", or with a third part, the token of a temporary pair. Where TENCENT_REGION is set,
+    it is the region, which Hunyuan does not need.
+
+    Raises:
+        MissingAPIKeyError: there is no key.
+        AuthenticationError: the key is no pair.
+    """
+    headers = dict(sign_at(request, int(time.time())))
+    region = os.environ.get("TENCENT_REGION", "").strip()
+    if region and "x-tc-region" not in {name.lower() for name in request.headers}:
+        headers["X-TC-Region"] = region
+    return headers
+
+
+def sign_at(request: Signable, timestamp: int, *, service: str = "hunyuan") -> Mapping[str, str]:
+    """
+    The headers that sign *request* at *timestamp*, in Unix seconds; errors as `sign` has them.
+
+    The service stands in what is signed: a key for one is none for another.
+    """
+    identity, secret, token = _pair(request.key)
+    date = datetime.fromtimestamp(timestamp, timezone.utc).strftime("%Y-%m-%d")
+    scope = f"{date}/{service}/{_TERMINATOR}"
+    to_sign = "\n".join((_ALGORITHM, str(timestamp), scope, _digest(_canonical(request).encode())))
+    key = f"TC3{secret}".encode()
+    for part in (date, service, _TERMINATOR):
+        key = _hmac(key, part)
+    signature = _hmac(key, to_sign).hex()
+    authorization = f"{_ALGORITHM} Credential={identity}/{scope}, SignedHeaders={_SIGNED}, Signature={signature}"
+    headers = {"Authorization": authorization, "X-TC-Timestamp": str(timestamp)}
+    return {**headers, "X-TC-Token": token} if token else headers
+
+
+def _canonical(request: Signable) -> str:
+    """What is signed of the request. The query of a POST is always empty here, even where there is one."""
+    fields = {name.lower(): value for name, value in request.headers.items()}
+    url = urlsplit(request.url)
+    kind, host = (value.strip().lower() for value in (fields.get("content-type", ""), fields.get("host") or _host(url)))
+    query = url.query if request.method == "GET" else ""
+    headers = f"content-type:{kind}\nhost:{host}\n"
+    return "\n".join((request.method, url.path or "/", query, headers, _SIGNED, _digest(request.body)))
+
+
+def _host(url: SplitResult) -> str:
+    """The host as the Host header has it: with its port, unless that goes without saying."""
+    name = url.netloc.rpartition("@")[2]
+    port = url.port
+    return name[: -len(f":{port}")] if port is not None and port == _PORTS.get(url.scheme) else name
+
+
+def _pair(key: Optional[str]) -> tuple[str, str, str]:
+    if not key:
+        raise MissingAPIKeyError(
+            "no API key: set TENCENT_SECRET_ID and TENCENT_SECRET_KEY, or pass api_key='SECRET_ID:SECRET_KEY'",
+            env_var="TENCENT_SECRET_ID and TENCENT_SECRET_KEY",
+        )
+    parts = [part.strip() for part in key.split(":", 2)]
+    if len(parts) < 2 or not all(re.fullmatch(r"[!-~]+", part) for part in parts):
+        raise AuthenticationError(
+            "the API key must be a pair, 'SECRET_ID:SECRET_KEY', as the console of Tencent Cloud gives it"
+        )
+    return parts[0], parts[1], parts[2] if len(parts) > 2 else ""
+
+
+def _hmac(key: bytes, text: str) -> bytes:
+    return hmac.new(key, text.encode(), hashlib.sha256).digest()
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

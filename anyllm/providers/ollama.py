@@ -1,0 +1,146 @@
+"""
+The models on an Ollama server: fetch one, look at one, remove one.
+
+``anyllm.list_models(ctx, "ollama")`` says which there are.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Optional, Union, cast
+
+import attrs
+
+from anyllm import _stream
+from anyllm._provider import ApiKey, Options, Provider
+from anyllm._registry import host_of
+from anyllm.context import Context
+from anyllm.dialects import Request
+from anyllm.dialects.ollama_chat import OllamaChat
+from anyllm.dialects.ollama_models import (
+    ModelDetails,
+    Progress,
+    PullDecoder,
+    delete_request,
+    model_details,
+    pull_request,
+    show_request,
+)
+from anyllm.errors import UnsupportedProviderError
+
+__all__ = ["ModelDetails", "Progress", "delete", "pull", "show"]
+
+Host = Union[str, Provider]
+
+
+class _Latest:
+    """What a pull adds up to: how far it has come."""
+
+    def __init__(self) -> None:
+        self._latest = Progress()
+
+    @property
+    def has_begun(self) -> bool:
+        return bool(self._latest.status)
+
+    def add(self, progress: Progress) -> bool:
+        self._latest = progress
+        return True
+
+    def snapshot(self) -> Progress:
+        return self._latest
+
+
+@attrs.define(frozen=True, kw_only=True)
+class _Pulls(OllamaChat):
+    """The dialect of a pull's answer."""
+
+    def decoder(self) -> Any:
+        return PullDecoder(provider=self.provider)
+
+
+def pull(
+    ctx: Context,
+    model: str,
+    *,
+    provider: Host = "ollama",
+    insecure: bool = False,
+    api_key: ApiKey = None,
+    base_url: Optional[str] = None,
+    options: Options = None,
+) -> _stream.Stream:
+    """
+    Fetch *model* from its library, and say how far that is.
+
+    Args:
+        ctx: Ends the pull when it ends; the host keeps what is there, and the next pull goes on from it.
+        model: "llama3.2", "hf.co/user/repository".
+        provider: The server: "ollama", or an object that `anyllm.provider` made.
+        insecure: Allow a library of one's own whose certificate cannot be checked.
+
+    Returns:
+        A stream like any other, cancellable and with one error at most, whose chunks are `Progress`; its ``collect()``
+        waits for the end, and gives the last.
+    """
+    host = _host(provider)
+
+    def prepare() -> Request:
+        return pull_request(model, insecure=insecure, provider=host.name)
+
+    job = host.job(prepare, None, model, api_key, base_url, options)
+    return _stream.stream(ctx, attrs.evolve(job, dialect=_Pulls(provider=host.name), answer=_Latest))
+
+
+def show(
+    ctx: Context,
+    model: str,
+    *,
+    provider: Host = "ollama",
+    api_key: ApiKey = None,
+    base_url: Optional[str] = None,
+    options: Options = None,
+) -> ModelDetails:
+    """
+    What the server knows of *model*: what it can do, how long its context is.
+
+    Raises:
+        ModelNotFoundError: the server does not have it.
+        AnyLLMError: why there is no answer.
+    """
+    host = _host(provider)
+
+    def parse(body: bytes) -> ModelDetails:
+        return model_details(body, provider=host.name)
+
+    job = host.job(lambda: show_request(model, provider=host.name), parse, model, api_key, base_url, options)
+    return cast(ModelDetails, _stream.call(ctx, job))
+
+
+def delete(
+    ctx: Context,
+    model: str,
+    *,
+    provider: Host = "ollama",
+    api_key: ApiKey = None,
+    base_url: Optional[str] = None,
+    options: Options = None,
+) -> None:
+    """
+    Remove *model* from the server.
+
+    Raises:
+        ModelNotFoundError: the server does not have it.
+        AnyLLMError: why it is not removed.
+    """
+    host = _host(provider)
+
+    def prepare() -> Request:
+        return delete_request(model, provider=host.name)
+
+    _stream.call(ctx, host.job(prepare, lambda body: True, model, api_key, base_url, options))  # its answer is empty
+
+
+def _host(provider: Host) -> Provider:
+    host = host_of(provider)
+    if not isinstance(host.dialect, OllamaChat):
+        raise UnsupportedProviderError("is no Ollama server", provider=host.name)
+    return host
