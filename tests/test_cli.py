@@ -46,7 +46,11 @@ def environment(**extra: str) -> dict[str, str]:
     ours = {
         name: value
         for name, value in os.environ.items()
-        if not re.search(r"_API_KEY$|_PAT$|_BASE_URL$|_API_BASE$|_PROXY$|^ANYLLM_(MODEL|OFFLINE)$|^PYTHON", name, re.I)
+        if not re.search(
+            r"_API_KEY$|_PAT$|_TOKEN$|_SECRET_KEY$|_BASE_URL$|_API_BASE$|_PROXY$|^ANYLLM_(MODEL|OFFLINE)$|^PYTHON",
+            name,
+            re.I,
+        )
     }
     return {**ours, "PYTHONPATH": str(ROOT), **extra}
 
@@ -706,7 +710,8 @@ def test_without_a_model_a_real_one_answers_with_one_line_of_notice(weights: Pat
 @pytest.mark.model
 @posix_only
 def test_ctrl_c_stops_the_real_model_too(weights: Path) -> None:
-    with start(INTERRUPTIBLE, "-m", DEFAULT_MODEL, "Count from 1 to 500, one number a line.") as process:
+    endless = ["-o", "extra_body", '{"ignore_eos": true}']  # or it may have come to its end before
+    with start(INTERRUPTIBLE, "-m", DEFAULT_MODEL, *endless, "Count from 1 to 500, one number a line.") as process:
         assert process.stdout is not None
         out = process.stdout.read(5)
         process.send_signal(signal.SIGINT)
@@ -720,3 +725,56 @@ def test_the_real_weights_are_imported_and_their_path_printed(weights: Path, tmp
     done = run("local", "import", str(weights), ANYLLM_CACHE=str(tmp_path))
     assert (done.stdout.strip(), done.stderr) == (str(tmp_path / weights.name), "")
     assert (tmp_path / weights.name).stat().st_size == weights.stat().st_size
+
+
+# -- lists -------------------------------------------------------------------------------------------------------------
+
+MODELS = {"data": [{"id": "a/b"}, {"id": "c"}]}
+
+
+def test_providers_say_which_keys_are_set():
+    ran = run("providers", OPENAI_API_KEY=SECRET)
+    lines = dict(line.split(None, 1) for line in ran.stdout.splitlines())
+    assert lines.keys() == {row.name for row in _rows.ROWS}
+    assert lines["openai"] == "OPENAI_API_KEY is set"
+    assert lines["openrouter"] == "OPENROUTER_API_KEY or OPEN_ROUTER_API_KEY"
+    assert lines["vllm"] == "VLLM_API_KEY (needs none)"
+    assert lines["local"] == "needs no key"
+    told = {about["name"]: about for about in json.loads(run("providers", "--format", "json", GROQ_API_KEY="x").stdout)}
+    assert [name for name, about in told.items() if about["key_is_set"]] == ["groq"]
+    assert told["openai"]["capabilities"]["embedding"] is True
+    assert SECRET not in ran.stdout
+
+
+def test_models_can_follow_m():
+    with serve(Reply.json(MODELS)) as server:
+        ran = run("models", "groq", "--base-url", server.url)
+        assert (ran.stdout, ran.stderr, ran.returncode) == ("groq/a/b\ngroq/c\n", "", 0)
+        listed = json.loads(run("models", "groq", "--base-url", server.url, "--format", "json").stdout)
+        assert [model["raw"] for model in listed] == MODELS["data"]
+
+
+def test_models_of_every_provider_whose_key_is_set():
+    with serve(Reply.json(MODELS)) as good, serve(Reply.error(401, {"error": {"message": "wrong key"}})) as bad:
+        keys = {
+            "GROQ_API_KEY": SECRET,
+            "GROQ_BASE_URL": good.url,
+            "MISTRAL_API_KEY": SECRET,
+            "MISTRAL_API_BASE": bad.url,
+        }
+        ran = run("models", **keys)
+    assert ran.stdout == "groq/a/b\ngroq/c\n"
+    assert "mistral: 401" in ran.stderr
+    assert "wrong key" in ran.stderr
+    assert SECRET not in ran.stderr
+    assert ran.returncode == 1
+
+
+def test_models_without_keys_say_what_to_do():
+    ran = run("models")
+    assert (ran.stdout, ran.returncode) == ("", 0)
+    assert "anyllm providers" in ran.stderr
+    ran = run("models", "opnai")
+    assert ran.returncode == 2
+    assert "did you mean 'openai'?" in ran.stderr
+    assert run("models", "snowflake", "--base-url", "http://127.0.0.1:9").stderr.startswith("anyllm: snowflake: ")

@@ -179,7 +179,7 @@ def test_keys_and_proxy_passwords_are_named_and_never_shown() -> None:
         HTTPS_PROXY=f"http://user:{SECRET}@proxy.example:3128",
         NO_PROXY="localhost",
     )
-    assert lines(done, "keys") == ["ok    keys          OPENAI_API_KEY (openai)"]
+    assert lines(done, "keys") == ["ok    keys          OPENAI_API_KEY (openai, openai-responses)"]
     assert "https through http://proxy.example:3128, but not to localhost" in lines(done, "proxies")[0]
     assert SECRET not in done.stdout
     assert "user" not in lines(done, "proxies")[0]

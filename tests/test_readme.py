@@ -32,7 +32,11 @@ def _run(program: str, server_url: str) -> subprocess.CompletedProcess[str]:
 
 
 def _reply(request):
+    if request.path.endswith("/models"):
+        return Reply.json({"data": [{"id": "Hello"}]})
     body = request.json()
+    if "input" in body:
+        return Reply.json({"data": [{"index": at, "embedding": [0.5]} for at, _ in enumerate(body["input"])]})
     if not body.get("stream"):
         message = {"role": "assistant", "content": "Hello there"}
         return Reply.json({"id": "1", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})

@@ -683,3 +683,10 @@ assert threading.active_count() == 1, threading.enumerate()
         [sys.executable, "-c", script], cwd=ROOT, timeout=60, check=False, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_json_lines_come_one_a_write():
+    with serve(Reply.ndjson([{"a": 1}, Cut("eof")])) as server:
+        response = requests.post(server.url, stream=True, timeout=TIMEOUT)
+        assert response.headers["content-type"] == "application/x-ndjson"
+        assert next(response.raw.stream(10)) == b'{"a":1}\n'

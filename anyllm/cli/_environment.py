@@ -38,7 +38,12 @@ def local_model() -> Iterator[Finding]:
 
 def keys() -> Iterator[Finding]:
     """For which hosts is there a key?"""
-    found = [f"{name} ({row.name})" for row in _rows.ROWS for name in row.key_vars if os.environ.get(name, "").strip()]
+    hosts: dict[str, list[str]] = {}
+    for row in _rows.ROWS:
+        for name in (*row.key_vars, *row.key_pair_vars):
+            if os.environ.get(name, "").strip():
+                hosts.setdefault(name, []).append(row.name)
+    found = [f"{name} ({', '.join(rows)})" for name, rows in hosts.items()]
     yield ok("keys", ", ".join(found) or "none in the environment; the local model needs none")
 
 

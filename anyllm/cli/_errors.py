@@ -46,7 +46,7 @@ def message(error: BaseException) -> str:
     """What to say about *error* on a command line, which has no ``api_key=`` and no ``base_url=``."""
     if isinstance(error, MissingAPIKeyError):
         return f"{error.provider}: no API key: set the environment variable {error.env_var}"
-    if isinstance(error, UnsupportedProviderError):
+    if isinstance(error, UnsupportedProviderError) and error.provider is None:
         return error.message  # no provider has said it
     if isinstance(error, InvalidRequestError) and error.param == "base_url":
         return str(error).replace("pass base_url=", "give --base-url")

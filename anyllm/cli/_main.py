@@ -20,6 +20,7 @@ import click
 
 from anyllm.cli._doctor import doctor
 from anyllm.cli._errors import INTERRUPTED, OK, exit_code, message
+from anyllm.cli._lists import models, providers
 from anyllm.cli._local import local
 from anyllm.cli._output import say
 from anyllm.cli._prompt import prompt
@@ -61,7 +62,7 @@ Exit status: 0 done, 1 error, 2 wrong command line, 3 the local model cannot run
 @click.group(
     "anyllm",
     cls=_DefaultingGroup,
-    commands={"prompt": prompt, "doctor": doctor, "local": local},
+    commands={"prompt": prompt, "doctor": doctor, "local": local, "models": models, "providers": providers},
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=_EPILOG,
 )

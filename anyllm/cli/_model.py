@@ -21,6 +21,9 @@ EXAMPLES = {
     "openrouter": "meta-llama/llama-3.1-8b-instruct",
     "mistral": "mistral-small-latest",
     "deepseek": "deepseek-chat",
+    "anthropic": "claude-haiku-4-5",
+    "gemini": "gemini-2.5-flash",
+    "cohere": "command-r7b-12-2024",
 }
 
 
@@ -62,11 +65,12 @@ def _notice() -> str:
 
 
 def _allowed_by_keys() -> list[str]:
-    return [
-        f"{row.name}/{EXAMPLES.get(row.name, 'MODEL')}"
-        for row in _rows.ROWS
-        if _is_set(row.key_vars) and (row.base_url is not None or _is_set(row.base_url_vars))
-    ]
+    """One for each key: the first of the providers that take it."""
+    allowed: dict[tuple[str, ...], str] = {}
+    for row in _rows.ROWS:
+        if _is_set(row.key_vars) and (row.base_url is not None or _is_set(row.base_url_vars)):
+            allowed.setdefault(row.key_vars, f"{row.name}/{EXAMPLES.get(row.name, 'MODEL')}")
+    return list(allowed.values())
 
 
 def _is_set(names: tuple[str, ...]) -> bool:

@@ -10,7 +10,7 @@ from anyllm import _convert, _waiting
 from anyllm._assemble import Assembler
 from anyllm._framing import events
 from anyllm._http import Call, Transport
-from anyllm._registry import Provider
+from anyllm._provider import Provider
 from anyllm.dialects import Dialect
 from anyllm.errors import AnyLLMError
 from anyllm.providers import _rows
@@ -127,6 +127,9 @@ class _FakeResponse:
                 whole.add(chunk)
         decoder.finish()
         return _body(whole.snapshot())
+
+    def has_more(self) -> bool:
+        return False  # so that each piece is handed on before the next
 
     def drain(self, seconds: float) -> None:
         pass

@@ -144,6 +144,13 @@ class Reply:
         return cls(body=steps if event_per_write else _joined(steps), **fields)
 
     @classmethod
+    def ndjson(cls, lines: Iterable[Union[Mapping[str, Any], Step]], **fields: Any) -> Reply:
+        """A stream of JSON objects, one a line and a write, as Ollama has it; faults may stand between them."""
+        fields.setdefault("content_type", "application/x-ndjson")
+        steps = [f"{_compact(line)}\n".encode() if isinstance(line, Mapping) else line for line in lines]
+        return cls(body=steps, **fields)
+
+    @classmethod
     def recorded(
         cls,
         body: bytes,

@@ -1,0 +1,101 @@
+"""``anyllm providers`` and ``anyllm models``: what there is to write after ``-m``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+import click
+
+import anyllm
+from anyllm.cli._errors import OK, exit_code, message
+from anyllm.cli._output import say
+from anyllm.errors import AnyLLMError
+from anyllm.providers import _rows
+from anyllm.providers._row import Row
+
+__all__ = ["models", "providers"]
+
+_FORMAT = click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+
+
+@click.command()
+@_FORMAT
+def providers(form: str) -> None:
+    """List the providers, with the variables that hold their keys, and which of these are set."""
+    if form == "json":
+        click.echo(json.dumps([_about(row) for row in _rows.ROWS], indent=2))
+        return
+    width = max(len(row.name) for row in _rows.ROWS)
+    for row in _rows.ROWS:
+        click.echo(f"{row.name:<{width}}  {_key(row)}")
+
+
+@click.command()
+@click.argument("provider", required=False)
+@click.option("--base-url", help="The server to ask, instead of the provider's own.")
+@click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds to wait for each provider.")
+@_FORMAT
+def models(provider: str | None, base_url: str | None, timeout: float, form: str) -> int:
+    """
+    List the models of PROVIDER, or of every provider whose key is set.
+
+    Each line can follow -m.
+    """
+    found: list[anyllm.Model] = []
+    code = OK
+    for name in [provider] if provider else _with_keys():
+        try:
+            found += anyllm.list_models(anyllm.Context(timeout=timeout), name, base_url=base_url)
+        except AnyLLMError as exc:
+            say(message(exc))
+            code = exit_code(exc)
+    if form == "json":
+        click.echo(json.dumps([model.to_dict(raw=True) for model in found], indent=2))
+    else:
+        click.echo("".join(f"{model.provider}/{model.id}\n" for model in found), nl=False)
+    if not provider and not found and code == OK:
+        say("no key of a provider that lists its models is set; `anyllm providers` says which variables hold them")
+    return code
+
+
+def _with_keys() -> Iterable[str]:
+    return [row.name for row in _rows.ROWS if row.capabilities.list_models and _set_variable(row)]
+
+
+def _set_variable(row: Row) -> str | None:
+    pair = " and ".join(row.key_pair_vars)
+    if pair and all(map(_is_set, row.key_pair_vars)):
+        return pair
+    return next(filter(_is_set, row.key_vars), None)
+
+
+def _is_set(name: str) -> bool:
+    return bool(os.environ.get(name, "").strip())
+
+
+def _key(row: Row) -> str:
+    found = _set_variable(row)
+    if found is not None:
+        return f"{found} is set"
+    names = [*filter(None, [" and ".join(row.key_pair_vars)]), *row.key_vars]
+    if not names:
+        return "needs no key"
+    return f"{' or '.join(names)}{'' if row.key_required else ' (needs none)'}"
+
+
+def _about(row: Row) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "aliases": row.aliases,
+        "base_url": row.base_url,
+        "key_vars": row.key_vars,
+        "key_pair_vars": row.key_pair_vars,
+        "key_required": row.key_required and row.endpoint is None,
+        "key_is_set": _set_variable(row) is not None,
+        "base_url_vars": row.base_url_vars,
+        "capabilities": attrs.asdict(row.capabilities),
+    }
