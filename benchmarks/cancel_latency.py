@@ -28,7 +28,7 @@ from typing import Any, Callable
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import anyllm
-from anyllm.testing import Reply, Stall, blackhole, chat_events, serve, silent
+from anyllm.testing import Reply, Stall, blackhole, chat_events, serve
 
 #: Milliseconds at the 99th percentile.
 FREED_BAR, GONE_BAR = 20.0, 50.0
@@ -89,13 +89,27 @@ def _unanswered(port: int) -> int:
 
 @contextlib.contextmanager
 def _shaking_hands() -> Iterator[Phase]:
-    with silent(scheme="https") as server:
-        trials = iter(range(1, 1_000_000))
+    """With a server that reads what the client says first, and says nothing."""
+    heard, left = threading.Semaphore(0), threading.Semaphore(0)
+
+    def listen() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                with client, contextlib.suppress(ConnectionError):
+                    client.recv(65536)
+                    heard.release()
+                    client.recv(1)
+                left.release()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=listen, daemon=True).start()
         yield (
-            _provider(server.url),
-            lambda _: server.wait_for_connections(next(trials), PATIENCE),
-            lambda: server.wait_closed(PATIENCE),
+            _provider(f"https://127.0.0.1:{listener.getsockname()[1]}"),
+            lambda _: heard.acquire(timeout=PATIENCE),
+            lambda: left.acquire(timeout=PATIENCE),
         )
+        listener.shutdown(socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager

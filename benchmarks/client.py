@@ -63,6 +63,24 @@ def _anyllm() -> Open:
     return open_stream
 
 
+def _speaking(provider: str, base: str) -> Callable[[], Open]:
+    """anyllm with another dialect; *base* is what its base URL has behind the server's."""
+
+    def make() -> Open:
+        import anyllm
+
+        host = anyllm.provider(provider, api_key="none")
+
+        def open_stream(url: str) -> Iterator[str]:
+            params = anyllm.CompletionParams(model=_MODEL, messages=_MESSAGES)
+            stream = host.completion_stream(anyllm.Context(), params, base_url=f"{url}{base}")
+            return stream.text_stream
+
+        return open_stream
+
+    return make
+
+
 def _openai() -> Open:
     import openai
 
@@ -92,6 +110,36 @@ def _anthropic() -> Open:
         for event in events:
             if event.type == "content_block_delta" and event.delta.type == "text_delta":
                 yield event.delta.text
+
+    return open_stream
+
+
+def _google_genai() -> Open:
+    from google import genai
+
+    clients: dict[str, Any] = {}
+
+    def open_stream(url: str) -> Iterator[str]:
+        if url not in clients:
+            clients[url] = genai.Client(api_key="none", http_options={"base_url": url, "api_version": "v1beta"})
+        for chunk in clients[url].models.generate_content_stream(model="gemini-2.5-flash", contents="Hello"):
+            if chunk.text:
+                yield chunk.text
+
+    return open_stream
+
+
+def _ollama() -> Open:
+    import ollama
+
+    clients: dict[str, Any] = {}
+
+    def open_stream(url: str) -> Iterator[str]:
+        if url not in clients:
+            clients[url] = ollama.Client(host=url)
+        for chunk in clients[url].chat(model="llama3.2", messages=_MESSAGES, stream=True):
+            if chunk.message.content:
+                yield chunk.message.content
 
     return open_stream
 
@@ -127,7 +175,7 @@ def _any_llm() -> Open:
     return open_stream
 
 
-#: By name: how to make the client ready. Those after the first two are peers, measured where installed.
+#: By name: how to make the client ready.
 CLIENTS: dict[str, Callable[[], Open]] = {
     "baseline": _baseline,
     "anyllm": _anyllm,
@@ -135,6 +183,25 @@ CLIENTS: dict[str, Callable[[], Open]] = {
     "anthropic": _anthropic,
     "any-llm-sdk": _any_llm,
     "litellm": _litellm,
+    "google-genai": _google_genai,
+    "ollama": _ollama,
+    "anyllm, anthropic": _speaking("anthropic", ""),
+    "anyllm, gemini": _speaking("gemini", "/v1beta"),
+    "anyllm, ollama": _speaking("ollama", ""),
+    "anyllm, openai-responses": _speaking("openai-responses", "/v1"),
+    "anyllm, cohere": _speaking("cohere", ""),
+}
+
+#: Measured beside us where they are installed.
+PEERS = ("openai", "anthropic", "any-llm-sdk", "litellm")
+
+#: Each dialect of ours, and the official client of its host if it has one of its own.
+DIALECTS = {
+    "anyllm, anthropic": "anthropic",
+    "anyllm, gemini": "google-genai",
+    "anyllm, ollama": "ollama",
+    "anyllm, openai-responses": None,
+    "anyllm, cohere": None,
 }
 
 #: The module that shows whether a peer is installed, and what importing it costs.
@@ -145,6 +212,8 @@ MODULES = {
     "anthropic": "anthropic",
     "any-llm-sdk": "any_llm",
     "litellm": "litellm",
+    "google-genai": "google.genai",
+    "ollama": "ollama",
 }
 
 

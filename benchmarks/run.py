@@ -39,7 +39,7 @@ class Session:
     def __init__(self, url: str, *, quick: bool) -> None:
         self.url = url
         self.quick = quick
-        self.peers = [name for name in list(client.CLIENTS)[2:] if _installed(client.MODULES[name])]
+        self.peers = [name for name in client.PEERS if _installed(client.MODULES[name])]
 
     def rounds(self, full: int) -> int:
         return 1 if self.quick else full
@@ -79,6 +79,14 @@ def one_stream(session: Session) -> dict[str, Any]:
     # The peers are slower by ten to a hundred times: fewer chunks are enough.
     peers = session.compare_peers("stream", session.rounds(3), chunks=chunks // 10)
     return {"clients": {**ours, **peers}}
+
+
+def dialects(session: Session) -> dict[str, Any]:
+    """The same for each dialect, beside the OpenAI dialect and its host's own client."""
+    chunks = 2_000 if session.quick else 20_000
+    figures = session.compare(["anyllm", *client.DIALECTS], "stream", session.rounds(5), chunks=chunks)
+    official = [name for name in client.DIALECTS.values() if name and _installed(client.MODULES[name])]
+    return {"clients": {**figures, **session.compare(official, "stream", session.rounds(3), chunks=chunks // 10)}}
 
 
 def first_chunk(session: Session) -> dict[str, Any]:
@@ -128,6 +136,7 @@ def cancelling(session: Session) -> dict[str, Any]:
 
 MEASUREMENTS: dict[str, Callable[[Session], dict[str, Any]]] = {
     "stream": one_stream,
+    "dialects": dialects,
     "first": first_chunk,
     "import": importing,
     "streams": many_streams,
@@ -148,6 +157,8 @@ def bars(results: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     if "stream" in results:
         ratio("CPU per chunk, one stream", results["stream"]["clients"], "cpu_us", 1.5)
+    if "dialects" in results:
+        found += _bars_of_dialects(results["dialects"]["clients"])
     if "import" in results:
         ratio("import, against requests", results["import"]["clients"], "ms", 1.5)
     for size, clients in results.get("streams", {}).get("streams", {}).items():
@@ -164,6 +175,7 @@ def bars(results: Mapping[str, Any]) -> list[dict[str, Any]]:
 # -- the report --------------------------------------------------------------------------------------------------------
 
 _TITLES = {
+    "dialects": "one stream in each dialect, and its host's own client",
     "stream": "one stream, as fast as it goes",
     "first": "from the call to the first text",
     "import": "importing, in a fresh interpreter",
@@ -178,6 +190,17 @@ _COLUMNS = {
     "kb": "KB a stream",
     "peak_kb": "KB at the peak",
 }
+
+
+def _bars_of_dialects(clients: Figures) -> Iterator[dict[str, Any]]:
+    """Twice our OpenAI dialect at most; and for the two whose clients are measured for it, a fifth of these."""
+    for name, official in client.DIALECTS.items():
+        value = clients[name]["cpu_us"] / clients["anyllm"]["cpu_us"]
+        yield {"what": f"{name} to anyllm", "value": round(value, 2), "bar": 2.0, "unit": "x", "ok": value <= 2.0}
+        if official in clients:
+            value = clients[name]["cpu_us"] / clients[official]["cpu_us"]
+            bar = {"bar": 0.2, "ok": value <= 0.2} if official in ("anthropic", "google-genai") else {"ok": True}
+            yield {"what": f"{name} to {official}'s own client", "value": round(value, 3), "unit": "x", **bar}
 
 
 def report(results: Mapping[str, Any], checks: Sequence[Mapping[str, Any]]) -> str:
@@ -252,7 +275,10 @@ def _environment() -> dict[str, str]:
 
 
 def _installed(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # nor is the package that would hold it
+        return False
 
 
 def _medians(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

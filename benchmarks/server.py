@@ -7,8 +7,9 @@ serves all measurements:
 
     /e20000/p0.05/g1/v1/chat/completions
 
-means 20,000 events, 0.05 seconds apart (0: as fast as the client reads), and a gate: after the first one the stream
-waits until somebody posts to ``/release``, which is the moment when all streams are open and none has ended.
+means 20,000 events of OpenAI's kind (see `formats.py` for the others), 0.05 seconds apart (0: as fast as the client
+reads), and a gate: after the first one the stream waits until somebody posts to ``/release``, which is the moment when
+all streams are open and none has ended.
 
 It prints its port, and ends when its standard input does.
 """
@@ -17,68 +18,20 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import json
 import os
 import selectors
 import socket
 import sys
 import threading
 import time
-from typing import Any
+
+from formats import format_of
 
 #: Events written to a stream before the next one's turn: more than one only when it is alone.
 _BURST = 64
 
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 _OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
-
-_ANSWER = "chatcmpl-B9MHDbslfkBeAs8l4bebGdFOJ6PeG"
-_MODEL = "gpt-4o-mini-2024-07-18"
-
-
-def _chat(delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
-    """An event as OpenAI sends it today, with all the keys that a client has to carry."""
-    body = {
-        "id": _ANSWER,
-        "object": "chat.completion.chunk",
-        "created": 1771434740,
-        "model": _MODEL,
-        "service_tier": "default",
-        "system_fingerprint": "fp_e8236260a9",
-        "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}],
-        "usage": None,
-    }
-    return b"data: " + json.dumps(body, separators=(",", ":")).encode() + b"\n\n"
-
-
-def _named(name: str, **body: Any) -> bytes:
-    """An event as Anthropic sends it."""
-    return f"event: {name}\ndata: {json.dumps({'type': name, **body}, separators=(',', ':'))}\n\n".encode()
-
-
-def _chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-#: What each API says: before the events, the events in turn (litellm gives up when one word is repeated for ever),
-#: and after them.
-_OPENAI = (
-    _chunk(_chat({"role": "assistant", "content": ""})),
-    (_chunk(_chat({"content": " word"})), _chunk(_chat({"content": " more"}))),
-    _chunk(_chat({}, "stop")) + _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n",
-)
-_MESSAGE = {"id": "msg_1", "type": "message", "role": "assistant", "content": [], "model": "claude-sonnet-4-5"}
-_USAGE = {"input_tokens": 1, "output_tokens": 1}
-_END = {"stop_reason": "end_turn", "stop_sequence": None}
-_ANTHROPIC = (
-    _chunk(_named("message_start", message={**_MESSAGE, "stop_reason": None, "stop_sequence": None, "usage": _USAGE}))
-    + _chunk(_named("content_block_start", index=0, content_block={"type": "text", "text": ""})),
-    (_chunk(_named("content_block_delta", index=0, delta={"type": "text_delta", "text": " word"})),),
-    _chunk(_named("content_block_stop", index=0))
-    + _chunk(_named("message_delta", delta=_END, usage={"output_tokens": 1}))
-    + _chunk(_named("message_stop"))
-    + b"0\r\n\r\n",
-)
 
 
 class _Connection:
@@ -175,7 +128,7 @@ class Server:
             return
         words = [word for word in path.split("/") if word[:1] in ("e", "p", "g") and word[1:2].isdigit()]
         settings = {word[0]: word[1:] for word in words}
-        begin, connection.events, connection.end = _ANTHROPIC if path.endswith("/messages") else _OPENAI
+        begin, connection.events, connection.end = format_of(path)
         connection.unsent = _HEAD + begin
         connection.left = int(settings.get("e", 100))
         connection.pace = float(settings.get("p", 0))

@@ -48,7 +48,7 @@ def test_an_unknown_name_is_a_usage_error() -> None:
     assert process.returncode == 2
 
 
-@pytest.mark.parametrize("file", ["server.py", "client.py", "baseline.py"])
+@pytest.mark.parametrize("file", ["server.py", "formats.py", "client.py", "baseline.py"])
 def test_each_part_is_there(file: str) -> None:
     """`run.py` starts them by name."""
     assert (RUN.parent / file).is_file()
