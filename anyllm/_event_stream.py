@@ -39,10 +39,13 @@ def frames(reads: Iterable[bytes], max_event_bytes: int) -> Iterator[Event]:
         max_event_bytes: The largest frame, in bytes.
 
     Raises:
-        MalformedStreamError: a frame is larger, or damaged.
-        InvalidRequestError: botocore is not installed.
+        MalformedStreamError: a frame is larger, or damaged; or botocore, which reads frames, is not installed.
     """
-    frame = _Frame(max_event_bytes)
+    try:
+        frame = _Frame(max_event_bytes)
+    except InvalidRequestError as exc:
+        # Nobody has to install anything to talk to a host whose answers are not of AWS; this one's answer just was.
+        raise MalformedStreamError(f"the answer is an event stream of AWS, or no text at all; {exc.message}") from exc
     for data in reads:
         yield from frame.feed(data)
 
@@ -58,7 +61,7 @@ def event_stream_parser() -> Any:
         from botocore.eventstream import EventStreamBuffer  # on first use: it is an extra
     except ImportError as exc:
         raise InvalidRequestError(
-            'streams of AWS are read with botocore: pip install "anyllm-channels[bedrock]"'
+            'event streams of AWS are read with botocore: pip install "anyllm-channels[bedrock]"'
         ) from exc
     return EventStreamBuffer()
 

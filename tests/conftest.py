@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import pathlib
+import signal
 import subprocess
 import sys
 import textwrap
@@ -146,6 +147,9 @@ def run_script(script: Callable[..., subprocess.Popen[str]]) -> Callable[..., st
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts background jobs so, and every process that a test starts would inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.pluginmanager.register(MarksReport(), "marks-report")
 
 

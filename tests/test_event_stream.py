@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import binascii
-import builtins
 import json
 import struct
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 pytest.importorskip("botocore")
 
 from anyllm._event_stream import frames
-from anyllm.errors import AnyLLMError, InvalidRequestError, MalformedStreamError
+from anyllm.errors import AnyLLMError, MalformedStreamError
 
 LIMIT = 1 << 20
 
@@ -197,16 +196,3 @@ def test_bytes_are_copied_a_constant_number_of_times(monkeypatch: pytest.MonkeyP
     body = ONE * 1000
     assert len(read(body)) == 1000
     assert sum(added) <= len(body) + 12 * 1000
-
-
-def test_without_botocore_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = builtins.__import__
-
-    def without(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name.startswith("botocore"):
-            raise ImportError(name)
-        return original(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(InvalidRequestError, match=r'pip install "anyllm-channels\[bedrock\]"'):
-        read(ONE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import sys
 import tracemalloc
 from typing import Any, Iterable, Iterator, List, Tuple
 
@@ -170,7 +171,9 @@ def test_every_json_document_comes_out_whole(values: List[Any], style: str, size
 
 
 @settings(max_examples=200, deadline=None)
-@given(body=st.binary(max_size=80), start=st.sampled_from([b"", b"{", b"[", b"data: ", BOM]), size=st.integers(1, 5))
+@given(
+    body=st.binary(max_size=80), start=st.sampled_from([b"", b"{", b"[", b"data: ", b"\0", BOM]), size=st.integers(1, 5)
+)
 def test_no_bytes_at_all_break_it(body: bytes, start: bytes, size: int):
     expected = read_until_error([start + body], 64)
     assert read_until_error(in_sizes(start + body, [size]), 64)[0] == expected[0]
@@ -195,6 +198,13 @@ def test_an_event_comes_with_its_last_byte(ending: bytes):
 def test_a_web_page_is_refused_with_its_beginning():
     with pytest.raises(MalformedStreamError, match=r"web page.*<title>Bad Gateway"):
         read([b"\n <html>\n<head><title>Bad Gateway</title>"])
+
+
+def test_without_botocore_frames_of_aws_say_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    """From a host that is not AWS, too, should its answer begin with a zero."""
+    monkeypatch.setitem(sys.modules, "botocore.eventstream", None)
+    with pytest.raises(MalformedStreamError, match=r'pip install "anyllm-channels\[bedrock\]"'):
+        read([b"\0\0\0\x10"])
 
 
 # -- the parser --------------------------------------------------------------------------------------------------------
