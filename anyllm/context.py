@@ -3,7 +3,7 @@ Go's context for threads: one object that says when to stop, from any thread, to
 
 Strategy: `cancel` may be called in a signal handler or a finalizer, so nothing it touches takes a lock (see
 `_waiting`). The end is one `dict.setdefault`, which is atomic: the first to end a context wins. Callbacks are popped
-from a dict, so each runs exactly once, whoever finds it first.
+from a dict, so each runs exactly once, whoever finds it first; and so are the children, which are told in a loop.
 
 A context that nobody waits for costs nothing: it neither starts the timer nor registers with its parent. It does both
 with its first callback and undoes both with its last; until then its state is computed when asked for. Taking a
@@ -13,6 +13,7 @@ callback back may happen in a finalizer too, so it never starts anything: it put
 from __future__ import annotations
 
 import datetime
+import functools
 import logging
 import math
 import time
@@ -60,7 +61,7 @@ class Context:
     Source: Go's context package.
     """
 
-    __slots__ = ("__weakref__", "_callbacks", "_deadline", "_end", "_links", "_parent", "_values")
+    __slots__ = ("__weakref__", "_callbacks", "_children", "_deadline", "_end", "_links", "_parent", "_values")
 
     def __init__(self, timeout: Optional[float] = None, *, parent: Optional[Context] = None) -> None:
         if parent is not None and not isinstance(parent, Context):
@@ -70,6 +71,7 @@ class Context:
         self._deadline: Optional[float] = _earlier(_deadline(timeout), parent._deadline if parent else None)
         self._end: dict[str, AnyLLMError] = {}  # empty, or {"error": why it ended}
         self._callbacks: dict[object, Callable[[], object]] = {}
+        self._children: dict[object, Context] = {}  # those that somebody waits for
         self._links: dict[str, Callable[[], object]] = {}  # how to let go of the parent and of the timer
 
     # -- ending ------------------------------------------------------------------------------------------------
@@ -88,34 +90,24 @@ class Context:
 
     def _finish(self, error: AnyLLMError) -> None:
         self._end.setdefault("error", error)
-        self._settle()  # also when it had ended before: Ctrl-C may have stopped whoever was telling the others
-
-    def _settle(self) -> None:
-        """Run and forget the callbacks of an ended context; harmless when somebody else is doing it too."""
-        try:
-            while self._callbacks:
-                try:
-                    _, callback = self._callbacks.popitem()
-                except KeyError:
-                    break
-                _run(callback)
-        finally:
-            if self._callbacks:  # one raised KeyboardInterrupt or SystemExit: the others run before that goes on
-                self._settle()
-            self._rest()
+        _tell([self])  # also when it had ended before: Ctrl-C may have stopped whoever was telling the others
 
     @property
     def error(self) -> Optional[AnyLLMError]:
         """Why it ended: a `Cancelled` or a `DeadlineExceeded`; None while it has not."""
-        ended = self._end.get("error")
-        if ended is not None:
-            return ended
-        inherited = self._parent.error if self._parent else None
-        if inherited is not None:
-            self._finish(inherited)
-        elif self._deadline is not None and self._deadline <= time.monotonic():
-            self._finish(DeadlineExceeded())
+        line = [self]  # up to the first that has ended, or the root
+        while not line[-1]._end and line[-1]._parent is not None:
+            line.append(line[-1]._parent)
+        inherited = None
+        for context in reversed(line):
+            inherited = context._end.get("error") or inherited or context._overdue()
+            if inherited is not None and not context._end:
+                context._finish(inherited)
         return self._end.get("error")
+
+    def _overdue(self) -> Optional[AnyLLMError]:
+        is_over = self._deadline is not None and self._deadline <= time.monotonic()
+        return DeadlineExceeded() if is_over else None
 
     @property
     def cancelled(self) -> bool:
@@ -169,7 +161,7 @@ class Context:
         if not self._end:
             self._watch()
         if self.error is not None:
-            self._settle()
+            _tell([self])
         return lambda: self._take_back(key)
 
     def _take_back(self, key: object) -> bool:
@@ -178,33 +170,58 @@ class Context:
         return taken
 
     def _is_watched(self) -> bool:
-        return bool(self._callbacks) and not self._end
+        return bool(self._callbacks or self._children) and not self._end
 
     def _watch(self) -> None:
-        """Have the parent and the timer tell us, now that somebody wants to know."""
-        parent = self._parent
-        if parent is not None and "parent" not in self._links:
-            self._link("parent", parent.on_done(lambda: self._finish(parent.error or Cancelled())))
-        own = parent is None or self._deadline != parent._deadline
+        """Have the parents and the timer tell us, now that somebody wants to know."""
+        context = self
+        while True:
+            context._watch_deadline()
+            parent = context._parent
+            if parent is None or "parent" in context._links:
+                return
+            key = object()
+            parent._children[key] = context
+            if not context._link("parent", functools.partial(parent._children.pop, key, None)):
+                parent._rest()
+                return
+            context = parent
+
+    def _watch_deadline(self) -> None:
+        own = self._parent is None or self._deadline != self._parent._deadline
         if own and self._deadline is not None and "timer" not in self._links:
             entry = _timer.shared.call_at(self._deadline, lambda: self._finish(DeadlineExceeded()))
             self._link("timer", entry.cancel)
 
-    def _link(self, name: str, let_go: Callable[[], object]) -> None:
+    def _link(self, name: str, let_go: Callable[[], object]) -> bool:
+        """Keep *let_go* for later; False, and let go, when another thread was faster."""
         if self._links.setdefault(name, let_go) is not let_go:
-            let_go()  # another thread was faster
+            let_go()
+            return False
+        if not self._is_watched():
+            self._rest()  # whoever wanted to know has gone, or been told, meanwhile
+        return True
 
     def _rest(self) -> None:
-        """Let go of the parent and the timer, unless somebody wants to know."""
-        for name in ("parent", "timer"):
-            while not self._is_watched():
-                let_go = self._links.pop(name, None)
-                if let_go is None:
-                    break
-                if self._is_watched():  # somebody came while we were leaving, and may have seen the link in place
-                    self._link(name, let_go)
-                else:
-                    let_go()
+        """Let go of the timer and of the parents, as far up as nobody wants to know."""
+        context: Optional[Context] = self
+        while context is not None:
+            context._unlink("timer")
+            context = context._parent if context._unlink("parent") else None
+
+    def _unlink(self, name: str) -> bool:
+        """Let go of a link, unless somebody wants to know; whether there was one."""
+        found = False
+        while not self._is_watched():
+            let_go = self._links.pop(name, None)
+            if let_go is None:
+                break
+            if self._is_watched():  # somebody came while we were leaving, and may have seen the link in place
+                self._link(name, let_go)
+            else:
+                let_go()
+                found = True
+        return found
 
     # -- deriving ----------------------------------------------------------------------------------------------
 
@@ -331,6 +348,32 @@ def _deadline(timeout: Optional[float]) -> Optional[float]:
 def _earlier(one: Optional[float], other: Optional[float]) -> Optional[float]:
     given = [deadline for deadline in (one, other) if deadline is not None]
     return min(given, default=None)
+
+
+def _tell(pending: list[Context]) -> None:
+    """
+    Run and forget the callbacks of ended contexts, and of all below them; harmless when somebody else does it too.
+
+    A loop, because a program that derives each turn's context from the last one's has thousands, one below the other.
+    """
+    try:
+        while pending:
+            context = pending[-1]
+            try:
+                if context._callbacks:
+                    _run(context._callbacks.popitem()[1])
+                elif context._children:
+                    child = context._children.popitem()[1]
+                    child._end.setdefault("error", context._end["error"])
+                    pending.append(child)
+                else:
+                    pending.pop()
+                    context._rest()
+            except KeyError:  # another thread took the last one
+                pass
+    finally:
+        if pending:  # a callback raised KeyboardInterrupt or SystemExit: the others run before that goes on
+            _tell(pending)
 
 
 def _run(callback: Callable[[], object]) -> None:

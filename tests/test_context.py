@@ -212,6 +212,54 @@ def test_a_parents_deadline_ends_a_waiting_grandchild():
     assert isinstance(parent.error, DeadlineExceeded)
 
 
+def line_of(count, timeout=None):
+    """*count* contexts, each the child of the one before."""
+    line = [Context(timeout)]
+    while len(line) < count:
+        line.append(line[-1].child())
+    return line
+
+
+@pytest.mark.parametrize("is_watched", [False, True])
+def test_the_end_reaches_any_depth(is_watched):
+    """An agent that derives each turn's context from the last one's goes far below Python's recursion limit."""
+    line, calls = line_of(5000), []
+    if is_watched:
+        line[-1].on_done(lambda: calls.append(line[-1].error))
+    line[0].cancel("enough")
+    assert line[-1].cause == "enough"
+    assert calls == [line[0].error] * is_watched
+    assert not line[-1]._links
+
+
+def test_a_deadline_reaches_any_depth():
+    line = line_of(5000, timeout=0.01)
+    assert line[-1].wait(TIMEOUT)
+    assert isinstance(line[-1].error, DeadlineExceeded)
+
+
+def test_any_depth_lets_go_of_the_top():
+    line = line_of(5000, timeout=LATER)
+    assert line[-1].on_done(int)()
+    assert not any(ctx._links or ctx._children or ctx._callbacks for ctx in line)
+
+
+def test_what_one_callback_raises_keeps_the_end_from_nobody_below():
+    """KeyboardInterrupt goes on to whoever cancelled, but only when all have been told."""
+    line, calls = line_of(6), []
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    for ctx in line:
+        ctx.on_done(interrupt)
+        ctx.on_done(lambda: calls.append(True))
+    with pytest.raises(KeyboardInterrupt):
+        line[0].cancel()
+    assert len(calls) == len(line)
+    assert not any(ctx._links or ctx._children or ctx._callbacks for ctx in line)
+
+
 def test_a_child_of_an_ended_context_is_ended():
     parent = Context()
     parent.cancel()
@@ -376,7 +424,7 @@ def test_races_of_on_done_take_back_and_cancel_lose_and_double_nothing(spawn, ki
         assert set(runs.values()) <= {1}
         assert not ctx._callbacks
         assert not ctx._links
-        assert not top._callbacks
+        assert not top._children
 
 
 @pytest.mark.usefixtures("fast_switches")
@@ -404,7 +452,7 @@ def test_a_link_is_never_lost_between_coming_and_going(spawn):
     join(tasks)
     assert not child._links
     assert not parent._links
-    assert not parent._callbacks
+    assert not parent._children
 
 
 def test_taking_back_in_a_finalizer_starts_nothing(monkeypatch):
@@ -468,7 +516,7 @@ def test_done_that_was_dropped_is_forgotten():
         ctx.done()
     gc.collect()
     assert not ctx._callbacks
-    assert not parent._callbacks
+    assert not parent._children
 
 
 def test_done_keeps_its_context_alive():
@@ -489,14 +537,14 @@ def test_a_child_that_nobody_waits_for_is_not_registered():
     """A long-lived parent must not grow with each request, dropped or cancelled, nor may the timer."""
     parent, before = Context(LATER), timer_entries()
     children = [parent.child(LATER / 2) for _ in range(10_000)]
-    assert not parent._callbacks
+    assert not parent._children
     assert timer_entries() == before
     refs = [weakref.ref(child) for child in children[:100]]
     for child in children[::2]:
         child.cancel()
     del child, children
     gc.collect()
-    assert not parent._callbacks
+    assert not parent._children
     assert all(ref() is None for ref in refs)
 
 
@@ -515,7 +563,7 @@ def test_children_that_were_waited_for_leave_nothing():
             stop()
             del done
     gc.collect()
-    assert not parent._callbacks
+    assert not parent._children
     assert timer_entries() == before
     assert len(_timer.shared._heap) < 1000
 
