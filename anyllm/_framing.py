@@ -149,16 +149,43 @@ class _Blocks:
             buffer += data if buffer else data.lstrip(b"\n")
             end = buffer.rfind(b"\n\n", seen)
             if end >= 0:
-                block = bytes(buffer[: end + 2])
-                del buffer[: end + 2]
-                yield from self._bounded(block)
-            if len(buffer) - buffer.endswith(b"\n") > self._limit:
+                yield from self._bounded(self._cut(end + 2))
+                seen = 0
+            end = self._end_of_unparted(seen)
+            if end:
+                yield from self._bounded(self._cut(end) + b"\n")
+            if len(buffer) > self._limit and self._size_of_rest() > self._limit:
                 raise _too_large(self._limit)
         rest = self._whole_rest()
         if rest:
             yield self._clean(rest)
 
+    def _cut(self, end: int) -> bytes:
+        block = bytes(self._buffer[:end])
+        del self._buffer[:end]
+        return block
+
+    def _end_of_unparted(self, seen: int) -> int:
+        """The end of the last object that another data line follows at once; 0 where there is none."""
+        start = max(0, seen - len(_UNPARTED))
+        at = self._buffer.rfind(_UNPARTED, start)
+        while at >= 0:
+            line = bytes(self._buffer[self._buffer.rfind(b"\n", 0, at) + 1 : at + 1])
+            if line.startswith(b"data:") and _is_object(line[5:]):
+                return at + 2
+            at = self._buffer.rfind(_UNPARTED, start, at)
+        return 0
+
+    def _size_of_rest(self) -> int:
+        """How much of one event waits: without a last line that may turn out to begin the next."""
+        at = self._buffer.rfind(b"}\n", -len(_UNPARTED))
+        if at >= 0 and _UNPARTED.startswith(self._buffer[at:]):
+            return at + 1
+        return len(self._buffer) - self._buffer.endswith(b"\n")
+
     def _bounded(self, block: bytes) -> Iterator[bytes]:
+        if _UNPARTED in block:
+            block = _OBJECT_BEFORE_DATA.sub(_parted, block)
         if len(block) <= self._limit:
             yield self._clean(block)
             return
@@ -195,6 +222,21 @@ class _Blocks:
             whole = lines if _is_document(data[-1]) else lines[: _last_data(lines)]
             return b"\n".join(whole) + b"\n\n"
         return b""
+
+
+#: An object at the end of a line, and a data line at once behind it. No document goes on behind an object, so these
+#: are two events, and their host forgot the blank line.
+_UNPARTED = b"}\ndata:"
+_OBJECT_BEFORE_DATA = re.compile(rb"(?m)^data:(.*\}\n)(?=data:)")
+
+
+def _parted(match: re.Match[bytes]) -> bytes:
+    return match[0] + b"\n" if _is_object(match[1]) else match[0]
+
+
+def _is_object(text: bytes) -> bool:
+    text = text.strip()
+    return text.startswith(b"{") and _convert.is_json(text.decode("utf-8", "replace"))
 
 
 def _last_data(lines: list[bytes]) -> int:

@@ -121,6 +121,7 @@ def test_each_cut_in_two_gives_the_same_events(name: str):
 LINES = st.sampled_from(
     [
         *(b'data: {"a":1}', b"data:{}", b"data: [DONE]", b"data: {", b'data: "x"}', b": c", b":", b"event: error"),
+        *(b"data: }", b"}", b"event: x", b"da"),
         *(b"id: 1", b"retry: 3", b"data", b"data:", b"", b"junk", b'error: {"m":1}', b"data: \xff", b"data: \xc3\xa9"),
     ]
 )
@@ -193,6 +194,39 @@ def test_an_event_comes_with_its_last_byte(ending: bytes):
     for number in range(3):
         assert next(iter(events)).data == f'{{"n":{number}}}'
         assert asked[-1] == number
+
+
+def as_they_come(pieces: List[bytes]) -> List[Tuple[int, str, str]]:
+    """Events, each with how many of the pieces had been read when it came."""
+    count = [0]
+
+    def reads() -> Iterator[bytes]:
+        for piece in pieces:
+            count[0] += 1
+            yield piece
+
+    return [(count[0], event.event, event.data) for event in _framing.events(reads(), max_event_bytes=LIMIT)]
+
+
+def test_events_of_a_host_that_forgets_blank_lines_come_with_the_next():
+    """Not with the last: nobody sees a stream then that is read at its end."""
+    pieces = [b'data: {"n":%d}\n' % number for number in range(4)]
+    wanted = [(min(n + 2, 4), "message", f'{{"n":{n}}}') for n in range(4)]
+    assert as_they_come(pieces) == wanted
+    assert [data for _, data in read([b"".join(pieces)])] == [data for *_, data in wanted]
+
+
+def test_without_blank_lines_each_event_is_as_large_as_it_may_be():
+    body = b'data: {"n":1}\n' * 4
+    assert len(read([body], 13)) == len(read(bytewise(body), 13)) == 4
+    with pytest.raises(MalformedStreamError):
+        read(bytewise(body), 12)
+
+
+def test_one_document_over_several_data_lines_is_waited_for():
+    """Its first line is no object by itself."""
+    pieces = [b'data: {"a":\n', b"data: 1\n", b"data: }\n", b"\n", b'data: {"b":2}\n\n']
+    assert as_they_come(pieces) == [(4, "message", '{"a":\n1\n}'), (5, "message", '{"b":2}')]
 
 
 def test_a_web_page_is_refused_with_its_beginning():
