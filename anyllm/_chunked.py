@@ -14,6 +14,8 @@ __all__ = ["Dechunker"]
 
 #: Longer size lines and trailers than this are an attack, not a chunk extension.
 _MAX_LINE = 16 * 1024
+#: So many size lines are known by heart: the events of a stream are of few sizes.
+_KNOWN = 512
 
 
 class Dechunker:
@@ -25,7 +27,7 @@ class Dechunker:
         excess: Whether something came after that, which no host has reason to send.
     """
 
-    __slots__ = ("_left", "_line", "_trailers", "done", "excess")
+    __slots__ = ("_known", "_left", "_line", "_trailers", "done", "excess")
 
     def __init__(self) -> None:
         self.done = False
@@ -33,6 +35,7 @@ class Dechunker:
         self._left = 0  # payload bytes of the current chunk still to come, and then its line end
         self._line = b""  # the beginning of a line whose end has not come
         self._trailers = False
+        self._known: dict[bytes, int] = {}  # what size lines announced
 
     def feed(self, data: bytes) -> bytes:
         """
@@ -44,7 +47,7 @@ class Dechunker:
         if self._line:
             data, self._line = self._line + data, b""
         parts = []
-        at, end, left = 0, len(data), self._left
+        at, end, left, known = 0, len(data), self._left, self._known
         while at < end and not self.done:
             if left == 0:
                 stop = data.find(b"\n", at)
@@ -52,7 +55,8 @@ class Dechunker:
                     self._keep(data[at:])
                     at = end
                     break
-                left = self._size(data[at:stop])
+                line = data[at:stop]
+                left = known.get(line, 0) or self._size(line)
                 at = stop + 1
             if left > 2:  # the payload, without the line end behind it
                 parts.append(data[at : at + left - 2])
@@ -73,7 +77,10 @@ class Dechunker:
             raise ValueError("negative chunk size")
         if size == 0:
             self._trailers = True
+            self._known.clear()  # a trailer may look like one of them
             return 0
+        if len(self._known) < _KNOWN:
+            self._known[line] = size + 2
         return size + 2
 
     def _keep(self, line: bytes) -> None:

@@ -27,8 +27,9 @@ __all__ = ["Event", "JSONEvent", "events"]
 
 #: More lines than this in one event, and its data lines are joined before the parser sees them.
 _MANY_LINES = 64
-#: Up to this size, lines of this length on average are too few to cost much, whatever events they make.
-_SHORT_BLOCK, _LONG_LINE = 128 * 1024, 64
+#: Up to this size, lines of this length on average are too few to cost much, whatever events they make; and up to that
+#: size, an event may have any lines.
+_SHORT_BLOCK, _LONG_LINE, _SMALL_EVENT = 128 * 1024, 64, 2048
 #: The beginning of a line of JSON that is longer than this is not looked at again with each read.
 _LONG_REST = 16 * 1024
 #: Stands for the line feed between two joined data lines; raw control characters cannot occur in JSON.
@@ -256,16 +257,16 @@ def _valid_utf8(block: bytes) -> bytes:
 
 
 def _may_hold_many_lines(block: bytes) -> bool:
-    """Whether an event in *block* may be of many lines. Counting blank lines is slow: only where lines are short."""
+    """Whether an event in *block* is so large, and of so many lines, that the parser would take long over it."""
     lines = block.count(b"\n")
     if lines <= _MANY_LINES or (len(block) < _SHORT_BLOCK and len(block) > lines * _LONG_LINE):
         return False
-    return lines - 2 * block.count(b"\n\n") > _MANY_LINES
+    return max(map(len, block.split(b"\n\n"))) > _SMALL_EVENT
 
 
 def _few_lines(event: bytes) -> bytes:
     """One event of many lines with its comments left out and its data lines joined into one."""
-    if event.count(b"\n") <= _MANY_LINES:
+    if len(event) <= _SMALL_EVENT or event.count(b"\n") <= _MANY_LINES:
         return event + b"\n\n"
     data, others = [], []
     for line in event.split(b"\n"):
