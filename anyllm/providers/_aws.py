@@ -15,11 +15,12 @@ import functools
 import os
 import re
 from collections.abc import Mapping
-from typing import Any, Optional
-from urllib.parse import SplitResult, urlsplit
+from typing import Any
+from urllib.parse import SplitResult
 
 from anyllm._event_stream import event_stream_parser
 from anyllm.errors import AnyLLMError, AuthenticationError, InvalidRequestError
+from anyllm.providers._places import is_own, parts_of, variable
 from anyllm.providers._row import Signable, bearer
 
 __all__ = ["BASE_URL", "ENDPOINT_VARS", "KEY_VAR", "locate", "sign"]
@@ -70,16 +71,16 @@ def sign(request: Signable) -> Mapping[str, str]:
     """
     if any(name.lower() == "authorization" for name in request.headers):
         return {}
-    place = _parts(request.url)
+    place = parts_of(request.url)
     if place is None:
         raise InvalidRequestError("the base URL cannot be read; check base_url", param="base_url")
     if place.path.endswith("-stream"):
         event_stream_parser()  # no answer is paid for that cannot be read
     key = request.key
     if not key:
-        if not _is_own(place):
+        if not is_own(place, _HOST, ENDPOINT_VARS):
             return {}
-        key = _variable(KEY_VAR)
+        key = variable(KEY_VAR)
     if key and ":" not in key:
         return bearer(key)
     return _signature(request, _pair(key) if key else _found(), _region_of(place))
@@ -158,33 +159,11 @@ def _missing() -> InvalidRequestError:
 # -- places ------------------------------------------------------------------------------------------------------------
 
 
-def _is_own(place: SplitResult) -> bool:
-    """Whether what the environment holds may be shown to that host."""
-    if place.scheme == "https" and _HOST.fullmatch(place.hostname or ""):
-        return True
-    endpoints = filter(None, (_parts(_variable(name) or "") for name in ENDPOINT_VARS))
-    return any(own.netloc and (own.scheme, own.netloc) == (place.scheme, place.netloc) for own in endpoints)
-
-
 def _region_of(place: SplitResult) -> str:
     """The region that the host names; else the environment's."""
     host = _HOST.fullmatch(place.hostname or "")
     return host["region"] if host else _region()
 
 
-def _parts(url: str) -> Optional[SplitResult]:
-    """The parts of a URL; None of one that cannot be read."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # is read by then
-    except ValueError:
-        return None
-    return parts
-
-
 def _region() -> str:
-    return next(filter(None, map(_variable, _REGION_VARS)), _DEFAULT_REGION)
-
-
-def _variable(name: str) -> Optional[str]:
-    return os.environ.get(name, "").strip() or None
+    return variable(*_REGION_VARS) or _DEFAULT_REGION

@@ -16,7 +16,7 @@ from typing import Any, Optional
 from anyllm.dialects import Dialect
 from anyllm.dialects.openai_chat import OpenAIChat
 from anyllm.errors import InvalidRequestError
-from anyllm.providers import _aws, _azure, _tencent
+from anyllm.providers import _aws, _azure, _google, _tencent
 from anyllm.providers._row import Capabilities, Row, key_header
 
 __all__ = ["ROWS", "find", "names"]
@@ -408,13 +408,34 @@ ROWS: tuple[Row, ...] = (
         capabilities=_VECTORS,
         dialect=_later("gemini.Gemini", provider="gemini"),
     ),
-    # Each project has its own base URL, up to .../locations/LOCATION; the key is an access token.
+    # Without a key, google-auth may find credentials.
     Row(
         name="vertex",
-        key_vars=("VERTEX_ACCESS_TOKEN",),
-        base_url_vars=("VERTEX_BASE_URL",),
+        base_url=_google.BASE_URL,
+        key_vars=(_google.KEY_VAR,),
+        base_url_vars=_google.ENDPOINT_VARS,
+        aliases=("vertex_ai",),
+        key_required=False,
+        sign=_google.authorize,
+        locate=_google.locate,
         dialect=_later(
             "gemini.Gemini", provider="vertex", models_path="/publishers/google/models", vertex_numbers=True
+        ),
+    ),  # unverified but for recorded streams
+    Row(
+        name="vertex_anthropic",
+        base_url=_google.BASE_URL,
+        key_vars=(_google.KEY_VAR,),
+        base_url_vars=_google.ENDPOINT_VARS,
+        key_required=False,
+        sign=_google.authorize,
+        locate=_google.locate,
+        dialect=_later(
+            "anthropic_messages.AnthropicMessages",
+            provider="vertex_anthropic",
+            path="/publishers/anthropic/models/{model}:rawPredict",
+            stream_path="/publishers/anthropic/models/{model}:streamRawPredict",
+            version_in_body="vertex-2023-10-16",
         ),
     ),  # unverified but for recorded streams
     Row(
