@@ -41,7 +41,8 @@ def test_the_same_under_gevent(file):
     run = subprocess.run(
         [sys.executable, "-m", "gevent.monkey", "--module", "pytest", "-q", "-p", "no:cacheprovider", str(path)],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "ANYLLM_NO_SKIPS": ""},  # what is meaningless there, is skipped
+        # What is meaningless there, is skipped; and it is one process.
+        env={**os.environ, "PYTHONPATH": str(ROOT), "ANYLLM_NO_SKIPS": "", "PYTEST_ADDOPTS": ""},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
