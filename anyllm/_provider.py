@@ -86,8 +86,8 @@ class Provider:
     ) -> None:
         _check_types(api_key, base_url)
         self.name = row.name
-        self.capabilities: Capabilities = row.capabilities
         self.dialect: Dialect = row.dialect
+        self.capabilities: Capabilities = row.capabilities.of(self.dialect.takes)
         self._row = row
         self._api_key = api_key
         self._base_url = base_url

@@ -553,7 +553,7 @@ def test_every_parameter_has_its_name_here() -> None:
         ("n", 2),
         ("seed", 0),
         ("logprobs", True),
-        ("top_logprobs", 0),
+        ("top_logprobs", 2),
         ("stream_options", {"include_obfuscation": False}),
         ("response_format", {"type": "json_object"}),
         ("response_format", {"type": "grammar"}),

@@ -409,7 +409,6 @@ def test_parameters_have_their_names_here() -> None:
         ("user", "u"),
         ("logprobs", True),
         ("top_logprobs", 2),
-        ("parallel_tool_calls", True),
         ("parallel_tool_calls", False),
         ("stream_options", {"chunk_size": 1}),
         ("response_format", {"type": "json_object"}),

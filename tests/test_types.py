@@ -311,8 +311,8 @@ def test_params_are_never_changed():
 
 def test_every_parameter_of_the_contract_is_there():
     names = """model messages temperature top_p max_tokens stop n seed user tools tool_choice parallel_tool_calls
-        response_format reasoning_effort thinking_budget logprobs top_logprobs stream stream_options functions
-        function_call extra_body extra_headers"""
+        response_format structured reasoning_effort thinking_budget logprobs top_logprobs stream stream_options
+        functions function_call extra_body extra_headers"""
     assert {field.name for field in attrs.fields(CompletionParams)} == set(names.split())
 
 

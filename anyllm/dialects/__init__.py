@@ -13,10 +13,11 @@ from typing import Protocol, runtime_checkable
 import attrs
 
 from anyllm._framing import Event
+from anyllm.dialects._takes import Takes
 from anyllm.errors import APIError
 from anyllm.types import ChatCompletion, ChatCompletionChunk, CompletionParams, EmbeddingParams, Embeddings, Model
 
-__all__ = ["Decoder", "Dialect", "Embedder", "Lister", "Request"]
+__all__ = ["Decoder", "Dialect", "Embedder", "Lister", "Request", "Takes"]
 
 
 @attrs.define(frozen=True)
@@ -71,6 +72,10 @@ class Decoder(Protocol):
 
 class Dialect(Protocol):
     """One wire format, with the switches of the provider that speaks it."""
+
+    @property
+    def takes(self) -> Takes:
+        """What it has words for."""
 
     def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
         """

@@ -26,6 +26,11 @@ def refuse(params: CompletionParams, names: Iterable[str], provider: str) -> Non
             raise UnsupportedParameterError(f"{name} is not something this host takes", provider=provider, param=name)
 
 
+def unsupported(name: str, why: str, provider: str) -> UnsupportedParameterError:
+    """The error of a parameter, or a part of a message, that asks for what the host cannot do."""
+    return UnsupportedParameterError(why, provider=provider, param=name)
+
+
 def effort_in(params: CompletionParams, provider: str) -> str | None:
     """
     The reasoning effort that is asked for; None where that is left to the host ("auto", or nothing).

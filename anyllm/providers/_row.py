@@ -9,7 +9,7 @@ from typing import Optional, Union
 
 import attrs
 
-from anyllm.dialects import Dialect
+from anyllm.dialects import Dialect, Takes
 
 __all__ = ["Capabilities", "Row", "Signable", "bearer", "key_header"]
 
@@ -25,6 +25,10 @@ class Capabilities:
         reasoning: The same for reasoning.
         embedding: `embedding`.
         list_models: `list_models`.
+        formats: The types of ``response_format`` that it keeps to, of "json_object" and "json_schema"; a host of many
+            models does so for some of them. With ``structured="emulate"`` the others are asked for in words.
+        media: What a message may show, of "image", "file" and "audio", where a model looks at such things.
+        refused: Parameters that raise `UnsupportedParameterError` whatever they ask for.
     """
 
     completion: bool = True
@@ -32,6 +36,13 @@ class Capabilities:
     reasoning: bool = True
     embedding: bool = False
     list_models: bool = False
+    formats: tuple[str, ...] = ()
+    media: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+
+    def of(self, takes: Takes) -> Capabilities:
+        """The same, with what the host's format has words for."""
+        return attrs.evolve(self, formats=takes.formats, media=takes.media, refused=takes.refused)
 
 
 def bearer(key: str) -> Mapping[str, str]:

@@ -199,6 +199,7 @@ ROWS: tuple[Row, ...] = (
         ("DEEPSEEK_API_KEY",),
         ("DEEPSEEK_API_BASE", "DEEPSEEK_BASE_URL"),
         no_thinking=_THINKING_TYPE,
+        formats=("json_object",),
     ),
     # Cortex; each account has its own host. Its streams end with [DONE] and never say a finish reason.
     _chat(
@@ -325,6 +326,7 @@ ROWS: tuple[Row, ...] = (
         aliases=("z.ai",),
         capabilities=_VECTORS,
         no_thinking=_THINKING_TYPE,
+        formats=("json_object",),
     ),
     _chat(
         "zhipu",
@@ -334,6 +336,7 @@ ROWS: tuple[Row, ...] = (
         aliases=("zhipuai", "bigmodel"),
         capabilities=_VECTORS,
         no_thinking=_THINKING_TYPE,
+        formats=("json_object",),
     ),
     _chat(
         "qwen",

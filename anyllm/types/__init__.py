@@ -17,12 +17,13 @@ from anyllm.types._chunks import FINISH_REASONS, ChatCompletionChunk, ChunkChoic
 from anyllm.types._completions import ChatCompletion, Choice
 from anyllm.types._embeddings import EmbeddingParams, Embeddings, Model
 from anyllm.types._messages import ContentPart, Message
-from anyllm.types._params import REASONING_EFFORTS, CompletionParams
+from anyllm.types._params import REASONING_EFFORTS, STRUCTURED, CompletionParams
 from anyllm.types._parts import FunctionCall, Reasoning, ToolCall, Usage
 
 __all__ = [
     "FINISH_REASONS",
     "REASONING_EFFORTS",
+    "STRUCTURED",
     "ChatCompletion",
     "ChatCompletionChunk",
     "Choice",

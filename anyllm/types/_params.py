@@ -13,6 +13,8 @@ from anyllm.types._base import Serializable
 from anyllm.types._messages import Message
 
 REASONING_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max", "auto")
+#: How a response_format is asked for.
+STRUCTURED = ("native", "emulate")
 
 
 def _messages(value: Any) -> tuple[Message, ...]:
@@ -51,6 +53,8 @@ class CompletionParams(Serializable):
         tool_choice: "auto", "none", "required", or one tool in OpenAI's shape.
         parallel_tool_calls: Whether several calls may come in one answer.
         response_format: ``{"type": "json_object"}``, or ``{"type": "json_schema", ...}``.
+        structured: Where a host keeps to no such format: "native" (the default) refuses the call, "emulate" has the
+            model told in words, which it may or may not follow.
         reasoning_effort: "none", "minimal", "low", "medium", "high", "xhigh", "max" or "auto".
         thinking_budget: The longest reasoning, in tokens; 0 turns it off.
         logprobs: Whether to send log probabilities.
@@ -76,6 +80,7 @@ class CompletionParams(Serializable):
     tool_choice: Union[str, Mapping[str, Any], None] = _optional(str, Mapping)
     parallel_tool_calls: Optional[bool] = _optional(bool)
     response_format: Optional[Mapping[str, Any]] = _optional(Mapping)
+    structured: Optional[str] = _optional(str)
     reasoning_effort: Optional[str] = _optional(str)
     thinking_budget: Optional[int] = _optional(int)
     logprobs: Optional[bool] = _optional(bool)

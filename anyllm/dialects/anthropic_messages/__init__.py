@@ -7,7 +7,7 @@ Source: https://platform.claude.com/docs/en/api/messages
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 import attrs
@@ -16,6 +16,7 @@ from anyllm._assemble import Assembler
 from anyllm.dialects import Request, _errors
 from anyllm.dialects._receiving import no_answer, whole_json
 from anyllm.dialects._sending import headers_in, in_bytes
+from anyllm.dialects._takes import Takes, checked
 from anyllm.dialects.anthropic_messages import _models, _request, _thinking
 from anyllm.dialects.anthropic_messages._decoder import MessagesDecoder
 from anyllm.dialects.anthropic_messages._turns import system_in, turns_in
@@ -46,6 +47,11 @@ class AnthropicMessages:
     stream_path: str | None = None
     version_in_body: str | None = None
 
+    #: Usage always comes, and one answer.
+    takes: ClassVar[Takes] = Takes(
+        formats=("json_schema",), refused=("n", "seed", "logprobs", "top_logprobs", "stream_options")
+    )
+
     def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
         """
         The request for *params*; *model* is the name without its provider.
@@ -57,6 +63,7 @@ class AnthropicMessages:
             UnsupportedParameterError: the host cannot do what a parameter asks for.
             InvalidRequestError: the parameters cannot be sent at all.
         """
+        params = checked(params, self.takes, self.provider)
         body = {
             **self._address(model),
             **system_in(params.messages, self.provider),

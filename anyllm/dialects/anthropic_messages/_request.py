@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from anyllm.dialects._conversation import Function, functions_in, schema_in, tool_choice_in
-from anyllm.dialects._sending import refuse
-from anyllm.errors import UnsupportedParameterError
 from anyllm.types import CompletionParams
 
 _CHOICES = {"auto": "auto", "none": "none", "required": "any", "named": "tool"}
@@ -22,10 +20,9 @@ def plain_params(params: CompletionParams, provider: str) -> dict[str, Any]:
     The parameters that are given, under Anthropic's names.
 
     Raises:
-        UnsupportedParameterError: Anthropic has nothing of the kind.
         InvalidRequestError: a tool or a format is none.
+        UnsupportedParameterError: tool_choice is none of OpenAI's forms.
     """
-    _refuse(params, provider)
     body: dict[str, Any] = {}
     for name in ("temperature", "top_p"):
         if (value := getattr(params, name)) is not None:
@@ -39,23 +36,10 @@ def plain_params(params: CompletionParams, provider: str) -> dict[str, Any]:
     choice = _tool_choice(params, provider)
     if choice is not None:
         body["tool_choice"] = choice
-    schema = _schema(params, provider)
+    _, schema, _ = schema_in(params, provider)
     if schema is not None:
         body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
     return body
-
-
-def _refuse(params: CompletionParams, provider: str) -> None:
-    """Refuse what Anthropic cannot do; what asks for nothing (one answer, no log probabilities) is no matter."""
-    names = ["seed", "top_logprobs"]
-    if params.n != 1:
-        names.append("n")
-    if params.logprobs:
-        names.append("logprobs")
-    # Usage always comes. It is all that stream_options can ask for here.
-    if set(params.stream_options or ()) - {"include_usage"}:
-        names.append("stream_options")
-    refuse(params, names, provider)
 
 
 def _tool(tool: Function | Mapping[str, Any]) -> Mapping[str, Any]:
@@ -81,14 +65,3 @@ def _tool_choice(params: CompletionParams, provider: str) -> dict[str, Any] | No
     if one_at_a_time and kind != "none":
         choice["disable_parallel_tool_use"] = True
     return choice
-
-
-def _schema(params: CompletionParams, provider: str) -> Mapping[str, Any] | None:
-    kind, schema, _ = schema_in(params, provider)
-    if kind == "json_object":
-        raise UnsupportedParameterError(
-            "response_format json_object is not something this host takes; json_schema is",
-            provider=provider,
-            param="response_format",
-        )
-    return schema

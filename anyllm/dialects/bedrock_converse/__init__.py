@@ -7,16 +7,17 @@ Source: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Conv
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 import attrs
 
 from anyllm._assemble import Assembler
-from anyllm.dialects import Request
+from anyllm.dialects import Request, _bedrock_failures
 from anyllm.dialects._receiving import no_answer, whole_json
 from anyllm.dialects._sending import headers_in, in_bytes
-from anyllm.dialects.bedrock_converse import _failures, _reasoning, _request
+from anyllm.dialects._takes import Takes, checked
+from anyllm.dialects.bedrock_converse import _reasoning, _request
 from anyllm.dialects.bedrock_converse._decoder import ConverseDecoder
 from anyllm.dialects.bedrock_converse._turns import system_in, turns_in
 from anyllm.errors import APIError
@@ -38,6 +39,12 @@ class BedrockConverse:
 
     provider: str = "bedrock"
 
+    #: Some models keep to a schema, by ``extra_body={"outputConfig": ...}``; not all.
+    takes: ClassVar[Takes] = Takes(
+        formats=(),
+        refused=("n", "seed", "user", "logprobs", "top_logprobs", "parallel_tool_calls", "stream_options"),
+    )
+
     def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
         """
         The request for *params*; *model* is an id, an inference profile, or the ARN of either.
@@ -49,6 +56,7 @@ class BedrockConverse:
             UnsupportedParameterError: the host cannot do what a parameter asks for.
             InvalidRequestError: the parameters cannot be sent at all.
         """
+        params = checked(params, self.takes, self.provider)
         body: dict[str, Any] = {
             "messages": turns_in(params.messages, self.provider),
             **system_in(params.messages, self.provider),
@@ -90,4 +98,4 @@ class BedrockConverse:
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
         """The error that an HTTP status, its headers and its body say."""
-        return _failures.from_response(self.provider, status, headers, body)
+        return _bedrock_failures.from_response(self.provider, status, headers, body)

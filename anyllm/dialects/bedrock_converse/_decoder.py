@@ -17,11 +17,10 @@ from typing import Any
 
 from anyllm import _convert
 from anyllm._framing import Event
-from anyllm.dialects import _said
+from anyllm.dialects import _bedrock_failures
 from anyllm.dialects._common import finish_reason, json_type, whole_number
 from anyllm.dialects._receiving import event_object
 from anyllm.dialects._surrogates import mend, mend_all
-from anyllm.dialects.bedrock_converse import _failures
 from anyllm.dialects.bedrock_converse._blocks import CALL, OTHER, THOUGHT, OpenBlock
 from anyllm.dialects.bedrock_converse._reasoning import REASONING, thought
 from anyllm.dialects.bedrock_converse._usage import read_usage
@@ -127,12 +126,9 @@ class ConverseDecoder:
 
     def _unknown(self, name: str, body: dict[str, Any], raw: Any) -> _Chunks:
         """An error, a whole answer (from a gateway that knows no streams), or what newer versions bring."""
-        if name == "error" or name.endswith("Exception"):
-            if name != "error" and "code" not in body and "error" not in body:
-                body = {**body, "code": name}
-            raise _failures.from_event(self._provider, body)
-        if body.get("error") or _said.looks_like_error(body):
-            raise _failures.from_event(self._provider, body)
+        error = _bedrock_failures.error_in(name, body, self._provider)
+        if error is not None:
+            raise error
         if isinstance(body.get("output"), dict):
             return self.feed_whole(body)
         return ()

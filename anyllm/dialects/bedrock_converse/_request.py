@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from anyllm.dialects._conversation import Function, functions_in, schema_in, tool_choice_in
-from anyllm.dialects._sending import refuse
+from anyllm.dialects._conversation import Function, functions_in, tool_choice_in
 from anyllm.dialects.bedrock_converse._parts import cache_point
 from anyllm.errors import InvalidRequestError, UnsupportedParameterError
 from anyllm.types import CompletionParams
@@ -23,36 +22,14 @@ def plain_params(params: CompletionParams, provider: str) -> dict[str, Any]:
     The parameters that are given, under Converse's names.
 
     Raises:
-        UnsupportedParameterError: Converse has nothing of the kind.
+        UnsupportedParameterError: Converse cannot be told to choose tools so.
         InvalidRequestError: a tool is none.
     """
-    _refuse(params, provider)
     config = {key: value for name, key in _NAMES.items() if (value := getattr(params, name)) is not None}
     if params.stop is not None:
         config["stopSequences"] = [params.stop] if isinstance(params.stop, str) else list(params.stop)
     tools = _tools(params, provider)
     return {**({"inferenceConfig": config} if config else {}), **({"toolConfig": tools} if tools else {})}
-
-
-def _refuse(params: CompletionParams, provider: str) -> None:
-    """Refuse what Converse cannot do; what asks for nothing (one answer, no log probabilities) is no matter."""
-    names = ["seed", "user", "top_logprobs", "parallel_tool_calls"]
-    if params.n != 1:
-        names.append("n")
-    if params.logprobs:
-        names.append("logprobs")
-    # Usage always comes. It is all that stream_options can ask for here.
-    if set(params.stream_options or ()) - {"include_usage"}:
-        names.append("stream_options")
-    refuse(params, names, provider)
-    kind, _, _ = schema_in(params, provider)
-    if kind is not None:
-        raise UnsupportedParameterError(
-            f"response_format {kind} is not something this host's models all take; for those that do, pass "
-            "extra_body={'outputConfig': ...}",
-            provider=provider,
-            param="response_format",
-        )
 
 
 def _tools(params: CompletionParams, provider: str) -> dict[str, Any]:

@@ -10,17 +10,19 @@ https://docs.cohere.com/v2/docs/streaming, https://docs.cohere.com/reference/err
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import attrs
 
 from anyllm._assemble import Assembler
 from anyllm.dialects import Request, _errors
+from anyllm.dialects._cohere_failures import no_content, refined
 from anyllm.dialects._receiving import whole_json
 from anyllm.dialects._sending import headers_in, in_bytes
+from anyllm.dialects._takes import Takes, checked
 from anyllm.dialects.cohere_v2 import _request
 from anyllm.dialects.cohere_v2._decoder import CohereDecoder
 from anyllm.dialects.cohere_v2._embeddings import embed_body, read_embeddings, read_models
-from anyllm.dialects.cohere_v2._failures import no_content, refined
 from anyllm.dialects.cohere_v2._host import host_url
 from anyllm.errors import APIError
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Model
@@ -43,6 +45,11 @@ class CohereV2:
 
     provider: str = "cohere"
 
+    #: Citations and documents have words of their own, in ``extra_body``.
+    takes: ClassVar[Takes] = Takes(
+        media=("image",), refused=("n", "user", "parallel_tool_calls", "top_logprobs", "stream_options")
+    )
+
     def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
         """
         The request for *params*; *model* is the name without its provider.
@@ -51,6 +58,7 @@ class CohereV2:
             UnsupportedParameterError: the host cannot do what a parameter asks for.
             InvalidRequestError: the parameters cannot be sent at all.
         """
+        params = checked(params, self.takes, self.provider)
         body = _request.body_of(params, model=model, stream=stream, provider=self.provider)
         headers = {**_JSON_HEADERS, "Accept": "text/event-stream"} if stream else _JSON_HEADERS
         return Request(

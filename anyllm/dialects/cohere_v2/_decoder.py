@@ -17,14 +17,14 @@ from typing import Any
 from anyllm import _convert
 from anyllm._framing import Event
 from anyllm.dialects import _errors, _said
+from anyllm.dialects._cohere_failures import failure, is_error, refined
+from anyllm.dialects._cohere_usage import read_usage
 from anyllm.dialects._common import finish_reason, json_type, whole_number
 from anyllm.dialects._receiving import no_json, no_object
 from anyllm.dialects._surrogates import Halves, mend, mend_all
 from anyllm.dialects.cohere_v2._calls import Calls
-from anyllm.dialects.cohere_v2._failures import failure, is_error, refined
 from anyllm.dialects.cohere_v2._left_over import events_for
 from anyllm.dialects.cohere_v2._reasoning import THINKING, TOOL_PLAN, Thoughts
-from anyllm.dialects.cohere_v2._usage import read_usage
 from anyllm.errors import IncompleteStreamError, MalformedStreamError
 from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, ToolCall, Usage, text_chunk
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from anyllm.dialects._cohere_failures import no_content
+from anyllm.dialects._cohere_usage import read_usage
 from anyllm.dialects._vectors import vector
-from anyllm.dialects.cohere_v2._failures import no_content
-from anyllm.dialects.cohere_v2._usage import read_usage
 from anyllm.errors import MalformedStreamError
 from anyllm.types import EmbeddingParams, Embeddings, Model
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from anyllm.dialects._conversation import Function, functions_in, schema_in, tool_choice_in
-from anyllm.dialects._sending import effort_in, refuse
+from anyllm.dialects._sending import effort_in
 from anyllm.dialects.cohere_v2._messages import messages_in_json
-from anyllm.errors import InvalidRequestError, UnsupportedParameterError
+from anyllm.errors import InvalidRequestError
 from anyllm.types import CompletionParams
 
 #: Our names and Cohere's.
@@ -24,7 +24,6 @@ _PLAIN = {
     "seed": "seed",
     "logprobs": "logprobs",
 }
-_REFUSED = ("user", "parallel_tool_calls", "top_logprobs")
 _NO_SCHEMA = {"type": "object", "properties": {}}
 
 #: Tokens to think with. There are no levels; without a budget, which is what Cohere recommends, a model thinks as long
@@ -40,7 +39,6 @@ def body_of(params: CompletionParams, *, model: str, stream: bool, provider: str
         UnsupportedParameterError: the host cannot do what a parameter asks for.
         InvalidRequestError: the messages or tools cannot be sent at all.
     """
-    _refuse_what_it_cannot(params, provider)
     body: dict[str, Any] = {
         "model": model,
         "messages": messages_in_json(params.messages, provider),
@@ -53,16 +51,6 @@ def body_of(params: CompletionParams, *, model: str, stream: bool, provider: str
     body.update(_format(params, provider))
     body.update(_thinking(params, provider))
     return {**body, **(params.extra_body or {})}
-
-
-def _refuse_what_it_cannot(params: CompletionParams, provider: str) -> None:
-    refuse(params, _REFUSED, provider)
-    if params.n is not None and params.n != 1:
-        raise _unsupported("n", "this host gives one answer to a request", provider)
-    # Usage comes with the last event, asked for or not.
-    unknown = next((name for name in params.stream_options or {} if name != "include_usage"), None)
-    if unknown is not None:
-        raise _unsupported("stream_options", f"stream_options.{unknown} is not something this host takes", provider)
 
 
 def _tools(params: CompletionParams, provider: str) -> dict[str, Any]:
@@ -120,7 +108,3 @@ def _thinking(params: CompletionParams, provider: str) -> dict[str, Any]:
     if budget is None:
         budget = _BUDGETS.get(str(effort))
     return {"thinking": {"type": "enabled"} if budget is None else {"type": "enabled", "token_budget": budget}}
-
-
-def _unsupported(name: str, what: str, provider: str) -> UnsupportedParameterError:
-    return UnsupportedParameterError(what, provider=provider, param=name)

@@ -10,6 +10,7 @@ Source: https://www.alibabacloud.com/help/en/model-studio/qwen-api-via-dashscope
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import attrs
 
@@ -18,6 +19,7 @@ from anyllm.dialects import Request, _errors
 from anyllm.dialects._cloud_codes import by_code
 from anyllm.dialects._receiving import no_answer, whole_json
 from anyllm.dialects._sending import headers_in, in_bytes
+from anyllm.dialects._takes import Takes, checked
 from anyllm.dialects.dashscope._decoder import DashScopeDecoder
 from anyllm.dialects.dashscope._request import body_of, path_of
 from anyllm.errors import APIError
@@ -40,6 +42,8 @@ class DashScope:
 
     provider: str = "dashscope"
 
+    takes: ClassVar[Takes] = Takes(media=("image", "audio"), refused=("user", "stream_options"))
+
     def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
         """
         The request for *params*; *model* is the name without its provider.
@@ -48,6 +52,7 @@ class DashScope:
             UnsupportedParameterError: the host cannot do what a parameter asks for.
             InvalidRequestError: the parameters cannot be sent at all.
         """
+        params = checked(params, self.takes, self.provider)
         body = body_of(params, model=model, stream=stream, provider=self.provider)
         headers = headers_in(params.extra_headers, _STREAM_HEADERS if stream else _JSON_HEADERS, self.provider)
         return Request("POST", path_of(params, model), headers, in_bytes(body, self.provider))

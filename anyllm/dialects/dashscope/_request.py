@@ -21,11 +21,9 @@ from anyllm.dialects._conversation import (
     functions_in,
     media_in,
     names_of_calls,
-    schema_in,
     tool_choice_in,
 )
-from anyllm.dialects._sending import effort_in, refuse
-from anyllm.errors import UnsupportedParameterError
+from anyllm.dialects._sending import effort_in, unsupported
 from anyllm.types import CompletionParams, ContentPart, Message, ToolCall
 
 TEXT_PATH = "/services/aigc/text-generation/generation"
@@ -55,7 +53,6 @@ def body_of(params: CompletionParams, *, model: str, stream: bool, provider: str
         UnsupportedParameterError: the host cannot do what a parameter asks for.
         InvalidRequestError: the parameters cannot be sent at all.
     """
-    _refuse_what_it_cannot(params, provider)
     in_parts = path_of(params, model) == MULTIMODAL_PATH
     ours: dict[str, Any] = {
         "model": model,
@@ -73,16 +70,7 @@ def body_of(params: CompletionParams, *, model: str, stream: bool, provider: str
 # -- parameters --------------------------------------------------------------------------------------------------------
 
 
-def _refuse_what_it_cannot(params: CompletionParams, provider: str) -> None:
-    refuse(params, ("user",), provider)
-    # Usage comes with every event, asked for or not.
-    unknown = next((name for name in params.stream_options or {} if name != "include_usage"), None)
-    if unknown is not None:
-        raise _unsupported("stream_options", f"stream_options.{unknown} is not something this host takes", provider)
-
-
 def _parameters(params: CompletionParams, stream: bool, provider: str) -> dict[str, Any]:
-    schema_in(params, provider)  # which must be in OpenAI's shape
     found: dict[str, Any] = {"result_format": "message"}
     if stream:
         found["incremental_output"] = True
@@ -99,14 +87,14 @@ def _check_form(parameters: Any, stream: bool, provider: str) -> None:
     """What the decoder reads is deltas; running totals would come out as text that repeats itself."""
     if stream and isinstance(parameters, Mapping) and not parameters.get("incremental_output"):
         what = "incremental_output cannot be turned off: what is streamed here is what each event adds"
-        raise _unsupported("incremental_output", what, provider)
+        raise unsupported("incremental_output", what, provider)
 
 
 def _tool_choice(params: CompletionParams, provider: str) -> dict[str, Any]:
     choice, name = tool_choice_in(params, provider)
     if choice == "required":
         key = "tool_choice" if params.tool_choice is not None else "function_call"
-        raise _unsupported(key, f"this host cannot be told to call any tool; {key} can name one", provider)
+        raise unsupported(key, f"this host cannot be told to call any tool; {key} can name one", provider)
     if choice == "named":
         return {"tool_choice": {"type": "function", "function": {"name": name}}}
     return {} if choice is None else {"tool_choice": choice}
@@ -117,7 +105,7 @@ def _thinking(params: CompletionParams, provider: str) -> dict[str, Any]:
     effort = effort_in(params, provider)
     if effort not in (None, "none"):
         what = "this host takes no reasoning_effort but none and auto; thinking_budget limits reasoning, in tokens"
-        raise _unsupported("reasoning_effort", what, provider)
+        raise unsupported("reasoning_effort", what, provider)
     if effort == "none" or params.thinking_budget == 0:
         return {"enable_thinking": False}
     if params.thinking_budget is None:
@@ -187,7 +175,7 @@ def _part(part: ContentPart, in_parts: bool, provider: str) -> dict[str, Any]:
     if media is not None:
         return {**_shown(part, media, provider), **cached}
     if part.type != "text" and not part.extra:
-        raise _unsupported(part.type, f"this host is shown no {part.type}", provider)
+        raise unsupported(part.type, f"this host is shown no {part.type}", provider)
     kind = {} if in_parts else {"type": "text"}
     text = {} if part.text is None else {"text": part.text}
     return {**kind, **text, **(part.extra or {}), **cached}
@@ -195,10 +183,10 @@ def _part(part: ContentPart, in_parts: bool, provider: str) -> dict[str, Any]:
 
 def _shown(part: ContentPart, media: Media, provider: str) -> dict[str, Any]:
     if media.kind == "file":
-        raise _unsupported("file", "this host is shown images and sounds, not files", provider)
+        raise unsupported("file", "this host is shown images and sounds, not files", provider)
     if media.detail not in (None, "auto"):
         what = "this host looks closely where extra_body has parameters.vl_high_resolution_images, not by detail"
-        raise _unsupported("detail", what, provider)
+        raise unsupported("detail", what, provider)
     return {media.kind: media.url or f"data:{media.media_type};base64,{media.base64}"}
 
 
@@ -208,7 +196,3 @@ def _parts_of(message: Message) -> tuple[ContentPart, ...]:
 
 def _is_text(part: ContentPart) -> bool:
     return part.type == "text" and not part.extra
-
-
-def _unsupported(name: str, what: str, provider: str) -> UnsupportedParameterError:
-    return UnsupportedParameterError(what, provider=provider, param=name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 import attrs
@@ -19,6 +19,7 @@ from anyllm.dialects import Request, _errors
 from anyllm.dialects._receiving import no_answer, whole_json
 from anyllm.dialects._sending import headers_in, in_bytes
 from anyllm.dialects._surrogates import mend_all
+from anyllm.dialects._takes import Takes, checked
 from anyllm.dialects.gemini import _ends
 from anyllm.dialects.gemini._decoder import GeminiDecoder
 from anyllm.dialects.gemini._embeddings import LIST, embed_body, read_embeddings, read_models
@@ -49,6 +50,10 @@ class Gemini:
     models_path: str = "/models"
     vertex_numbers: bool = False
 
+    takes: ClassVar[Takes] = Takes(
+        media=("image", "file", "audio"), refused=("user", "parallel_tool_calls", "stream_options")
+    )
+
     def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
         """
         The request for *params*; *model* is the name without its provider, with or without "models/".
@@ -59,6 +64,7 @@ class Gemini:
             UnsupportedParameterError: the host cannot do what a parameter asks for.
             InvalidRequestError: the parameters cannot be sent at all.
         """
+        params = checked(params, self.takes, self.provider)
         body = body_of(params, model=model, provider=self.provider)
         method = "streamGenerateContent?alt=sse" if stream else "generateContent"
         headers = {**_JSON_HEADERS, "Accept": "text/event-stream"} if stream else _JSON_HEADERS

@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from anyllm.dialects._conversation import Function, functions_in, schema_in, tool_choice_in
-from anyllm.dialects._sending import effort_in, refuse
+from anyllm.dialects._sending import effort_in
 from anyllm.dialects.gemini._contents import contents_in_json
-from anyllm.errors import UnsupportedParameterError
 from anyllm.types import CompletionParams
 
 #: Our names and Google's, in ``generationConfig``.
@@ -27,7 +26,6 @@ _PLAIN = {
     "logprobs": "responseLogprobs",
     "top_logprobs": "logprobs",
 }
-_REFUSED = ("user", "parallel_tool_calls")
 
 #: Tokens to think with; "high" is the most that all models take.
 #: Source: https://ai.google.dev/gemini-api/docs/openai#thinking
@@ -47,8 +45,6 @@ def body_of(params: CompletionParams, *, model: str, provider: str) -> dict[str,
         UnsupportedParameterError: the host cannot do what a parameter asks for.
         InvalidRequestError: the parameters cannot be sent at all.
     """
-    refuse(params, _REFUSED, provider)
-    _check_stream_options(params, provider)
     body = contents_in_json(params.messages, provider)
     config = {theirs: value for ours, theirs in _PLAIN.items() if (value := getattr(params, ours)) is not None}
     if params.stop is not None:
@@ -71,15 +67,6 @@ def merged(body: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(before, Mapping) and isinstance(value, Mapping)
         whole[key] = merged(before, value) if both else value  # type: ignore[arg-type]  # both are mappings
     return whole
-
-
-def _check_stream_options(params: CompletionParams, provider: str) -> None:
-    """Usage comes with every event, whether it is asked for or not."""
-    for name in params.stream_options or {}:
-        if name != "include_usage":
-            raise UnsupportedParameterError(
-                f"stream_options.{name} is not something this host takes", provider=provider, param="stream_options"
-            )
 
 
 def _format(params: CompletionParams, provider: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ Sources: https://cloud.tencent.com/document/api/1729/105701 (the call), https://
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 
@@ -19,6 +19,7 @@ from anyllm.dialects._cloud_codes import by_code
 from anyllm.dialects._receiving import no_answer, whole_json
 from anyllm.dialects._sending import headers_in, in_bytes
 from anyllm.dialects._surrogates import mend_all
+from anyllm.dialects._takes import Takes, checked
 from anyllm.dialects.hunyuan._decoder import HunyuanDecoder
 from anyllm.dialects.hunyuan._request import body_of
 from anyllm.errors import APIError
@@ -47,6 +48,12 @@ class Hunyuan:
 
     provider: str = "hunyuan"
 
+    takes: ClassVar[Takes] = Takes(
+        formats=(),
+        media=("image",),
+        refused=("max_tokens", "n", "user", "parallel_tool_calls", "logprobs", "top_logprobs", "stream_options"),
+    )
+
     def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
         """
         The request for *params*; *model* is the name without its provider.
@@ -55,6 +62,7 @@ class Hunyuan:
             UnsupportedParameterError: the host cannot do what a parameter asks for.
             InvalidRequestError: the parameters cannot be sent at all.
         """
+        params = checked(params, self.takes, self.provider)
         body = body_of(params, model=model, stream=stream, provider=self.provider)
         headers = {**_HEADERS, "Accept": "text/event-stream"} if stream else _HEADERS
         return Request(

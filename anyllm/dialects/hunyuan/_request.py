@@ -19,16 +19,14 @@ from anyllm.dialects._conversation import (
     functions_in,
     lift_system,
     media_in,
-    schema_in,
     tool_choice_in,
 )
-from anyllm.dialects._sending import effort_in, in_bytes, refuse
-from anyllm.errors import InvalidRequestError, UnsupportedParameterError
+from anyllm.dialects._sending import effort_in, in_bytes, unsupported
+from anyllm.errors import InvalidRequestError
 from anyllm.types import CompletionParams, ContentPart, Message, ToolCall
 
 #: Our names for what the host takes as it is, and its own.
 _PLAIN = {"temperature": "Temperature", "top_p": "TopP", "seed": "Seed"}
-_REFUSED = ("max_tokens", "user", "parallel_tool_calls", "logprobs", "top_logprobs")
 
 
 def body_of(params: CompletionParams, *, model: str, stream: bool, provider: str) -> dict[str, Any]:
@@ -39,7 +37,6 @@ def body_of(params: CompletionParams, *, model: str, stream: bool, provider: str
         UnsupportedParameterError: the host cannot do what a parameter asks for.
         InvalidRequestError: the parameters cannot be sent at all.
     """
-    _refuse_what_it_cannot(params, provider)
     body: dict[str, Any] = {"Model": model, "Messages": _messages(params.messages, provider)}
     body.update({theirs: value for ours, theirs in _PLAIN.items() if (value := getattr(params, ours)) is not None})
     if params.stop is not None:
@@ -55,27 +52,15 @@ def body_of(params: CompletionParams, *, model: str, stream: bool, provider: str
 # -- parameters --------------------------------------------------------------------------------------------------------
 
 
-def _refuse_what_it_cannot(params: CompletionParams, provider: str) -> None:
-    refuse(params, _REFUSED, provider)
-    if params.n is not None and params.n != 1:
-        raise _unsupported("n", "this host gives one answer to a request", provider)
-    if schema_in(params, provider)[0] is not None:
-        raise _unsupported("response_format", "this host writes text only", provider)
-    # Usage comes with every event, asked for or not.
-    unknown = next((name for name in params.stream_options or {} if name != "include_usage"), None)
-    if unknown is not None:
-        raise _unsupported("stream_options", f"stream_options.{unknown} is not something this host takes", provider)
-
-
 def _has_no_thinking(params: CompletionParams, provider: str) -> bool:
     """Whether reasoning is to be turned off: the host has a switch, and neither levels nor budgets."""
     effort = effort_in(params, provider)
     if effort not in (None, "none"):
         what = "this host takes no reasoning_effort but none, which turns reasoning off, and auto"
-        raise _unsupported("reasoning_effort", what, provider)
+        raise unsupported("reasoning_effort", what, provider)
     if params.thinking_budget not in (None, 0):
         what = "this host takes no thinking_budget but 0, which turns reasoning off"
-        raise _unsupported("thinking_budget", what, provider)
+        raise unsupported("thinking_budget", what, provider)
     return effort == "none" or params.thinking_budget == 0
 
 
@@ -89,7 +74,7 @@ def _tools(params: CompletionParams, provider: str) -> dict[str, Any]:
         body["CustomTool"] = _named(name, functions, tools, provider)
     elif choice == "required":
         key = "tool_choice" if params.tool_choice is not None else "function_call"
-        raise _unsupported(key, f"this host cannot be told to call any tool; {key} can name one", provider)
+        raise unsupported(key, f"this host cannot be told to call any tool; {key} can name one", provider)
     elif choice is not None:
         body["ToolChoice"] = choice
     return body
@@ -99,9 +84,9 @@ def _tool(tool: Function | Mapping[str, Any], provider: str) -> Mapping[str, Any
     if not isinstance(tool, Function):
         if "Function" in tool:
             return tool  # in the host's own shape
-        raise _unsupported("tools", f"this host has no tools but functions, and none like {tool!r:.80}", provider)
+        raise unsupported("tools", f"this host has no tools but functions, and none like {tool!r:.80}", provider)
     if tool.strict:
-        raise _unsupported("tools", f"this host cannot keep to the schema of {tool.name} strictly", provider)
+        raise unsupported("tools", f"this host cannot keep to the schema of {tool.name} strictly", provider)
     function: dict[str, Any] = {"Name": tool.name}
     if tool.description is not None:
         function["Description"] = tool.description
@@ -138,13 +123,13 @@ def _messages(messages: Iterable[Message], provider: str) -> list[dict[str, Any]
 def _told(message: Message, provider: str) -> str:
     sent = _message(message, provider)
     if sent.keys() != {"Role", "Content"}:
-        raise _unsupported("messages", "this host takes only text in a system message", provider)
+        raise unsupported("messages", "this host takes only text in a system message", provider)
     return str(sent["Content"])
 
 
 def _message(message: Message, provider: str) -> dict[str, Any]:
     if message.name is not None and message.role != "tool":  # there, the call's id says it
-        raise _unsupported("name", "this host does not tell speakers apart by name", provider)
+        raise unsupported("name", "this host does not tell speakers apart by name", provider)
     body: dict[str, Any] = {"Role": message.role, **_content(message, provider)}
     if message.tool_calls:
         body["ToolCalls"] = [_call(call) for call in message.tool_calls]
@@ -181,15 +166,11 @@ def _content(message: Message, provider: str) -> dict[str, Any]:
 def _part(part: ContentPart, media: Media | None, provider: str) -> dict[str, Any]:
     if media is None:
         if part.type != "text" and not part.extra:
-            raise _unsupported(part.type, f"this host is shown text, images and videos, not {part.type}", provider)
+            raise unsupported(part.type, f"this host is shown text, images and videos, not {part.type}", provider)
         texts = {} if part.text is None else {"Text": part.text}
         return {"Type": part.type, **texts, **(part.extra or {})}  # video_url and video_frames are in its own shape
     if media.kind != "image":
-        raise _unsupported(part.type, f"this host is shown text, images and videos, not {part.type}", provider)
+        raise unsupported(part.type, f"this host is shown text, images and videos, not {part.type}", provider)
     if media.detail not in (None, "auto"):
-        raise _unsupported("detail", "this host decides itself how closely it looks at an image", provider)
+        raise unsupported("detail", "this host decides itself how closely it looks at an image", provider)
     return {"Type": "image_url", "ImageUrl": {"Url": media.url or f"data:{media.media_type};base64,{media.base64}"}}
-
-
-def _unsupported(name: str, what: str, provider: str) -> UnsupportedParameterError:
-    return UnsupportedParameterError(what, provider=provider, param=name)

@@ -9,6 +9,7 @@ Sources: https://docs.ollama.com/api/chat, https://docs.ollama.com/api/generate,
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import attrs
 
@@ -16,6 +17,7 @@ from anyllm._assemble import Assembler
 from anyllm.dialects import Request, _errors
 from anyllm.dialects._receiving import no_answer, whole_json
 from anyllm.dialects._sending import headers_in, in_bytes
+from anyllm.dialects._takes import Takes, checked
 from anyllm.dialects.ollama_chat import _request
 from anyllm.dialects.ollama_chat._decoder import OllamaDecoder, has_answer
 from anyllm.dialects.ollama_chat._embeddings import embed_body, read_embeddings, read_models
@@ -39,6 +41,8 @@ class OllamaChat:
 
     provider: str = "ollama"
 
+    takes: ClassVar[Takes] = Takes(media=("image",), refused=("n", "user", "parallel_tool_calls", "stream_options"))
+
     def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
         """
         The request for *params*; *model* is the name without its provider.
@@ -47,6 +51,7 @@ class OllamaChat:
             UnsupportedParameterError: the host cannot do what a parameter asks for.
             InvalidRequestError: the parameters cannot be sent at all.
         """
+        params = checked(params, self.takes, self.provider)
         body = _request.body_of(params, model=model, stream=stream, provider=self.provider)
         headers = {**_JSON_HEADERS, "Accept": "application/x-ndjson"} if stream else _JSON_HEADERS
         return Request(

@@ -23,15 +23,13 @@ from anyllm.dialects._conversation import (
     schema_in,
     tool_choice_in,
 )
-from anyllm.dialects._sending import effort_in, refuse
-from anyllm.errors import UnsupportedParameterError
+from anyllm.dialects._sending import effort_in, unsupported
 from anyllm.types import CompletionParams, ContentPart, Message, ToolCall
 
 #: Our names for what goes into ``options``, and Ollama's.
 _OPTIONS = {"temperature": "temperature", "top_p": "top_p", "max_tokens": "num_predict", "seed": "seed"}
 #: Sent beside the messages, under their own names.
 _PLAIN = ("logprobs", "top_logprobs")
-_REFUSED = ("user", "parallel_tool_calls")
 #: Roles that go by another name here.
 _ROLES = {"developer": "system", "function": "tool"}
 #: The levels that ``think`` knows, for the efforts that we know. A model without levels takes any of them as true.
@@ -54,7 +52,7 @@ def body_of(params: CompletionParams, *, model: str, stream: bool, provider: str
         UnsupportedParameterError: the host cannot do what a parameter asks for.
         InvalidRequestError: the messages or tools cannot be sent at all.
     """
-    _refuse_what_it_cannot(params, provider)
+    _check_choice(params, provider)
     body: dict[str, Any] = {
         "model": model,
         "messages": _messages(params.messages, provider),
@@ -87,18 +85,11 @@ def _given(params: CompletionParams, names: Mapping[str, str]) -> dict[str, Any]
 # -- parameters --------------------------------------------------------------------------------------------------------
 
 
-def _refuse_what_it_cannot(params: CompletionParams, provider: str) -> None:
-    refuse(params, _REFUSED, provider)
-    if params.n is not None and params.n != 1:
-        raise _unsupported("n", "this host gives one answer to a request", provider)
+def _check_choice(params: CompletionParams, provider: str) -> None:
     choice, _ = tool_choice_in(params, provider)
     if choice not in (None, "auto"):
         name = "tool_choice" if params.tool_choice is not None else "function_call"
-        raise _unsupported(name, f"this host leaves the choice to the model; {name} can only be auto", provider)
-    # Usage comes with the last line, asked for or not.
-    unknown = next((name for name in params.stream_options or {} if name != "include_usage"), None)
-    if unknown is not None:
-        raise _unsupported("stream_options", f"stream_options.{unknown} is not something this host takes", provider)
+        raise unsupported(name, f"this host leaves the choice to the model; {name} can only be auto", provider)
 
 
 def _thinking(params: CompletionParams, provider: str) -> dict[str, Any]:
@@ -106,7 +97,7 @@ def _thinking(params: CompletionParams, provider: str) -> dict[str, Any]:
     if params.thinking_budget is not None:
         if params.thinking_budget != 0:
             what = "this host takes no thinking_budget but 0, which turns thinking off; reasoning_effort has levels"
-            raise _unsupported("thinking_budget", what, provider)
+            raise unsupported("thinking_budget", what, provider)
         effort = "none"
     return {} if effort is None else {"think": _THINK[effort]}
 
@@ -186,19 +177,15 @@ def _content(message: Message, provider: str) -> tuple[str, list[str]]:
 def _is_text(part: ContentPart, provider: str) -> bool:
     if part.extra:
         name = next(iter(part.extra))
-        raise _unsupported(name, f"{name} is not something this host takes in a message", provider)
+        raise unsupported(name, f"{name} is not something this host takes in a message", provider)
     return part.type == "text"
 
 
 def _image(part: ContentPart, provider: str) -> str:
     media = media_in(part, provider)
     if media is None or media.kind != "image":
-        raise _unsupported(part.type, f"this host is shown text and images, not {part.type}", provider)
+        raise unsupported(part.type, f"this host is shown text and images, not {part.type}", provider)
     if media.base64 is None:
         what = "image_url must hold the bytes, as ContentPart.from_image has them: this host fetches no images"
-        raise _unsupported("image_url", what, provider)
+        raise unsupported("image_url", what, provider)
     return media.base64
-
-
-def _unsupported(name: str, what: str, provider: str) -> UnsupportedParameterError:
-    return UnsupportedParameterError(what, provider=provider, param=name)

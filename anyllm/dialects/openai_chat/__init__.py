@@ -16,6 +16,7 @@ from anyllm._assemble import Assembler
 from anyllm.dialects import Request, _errors
 from anyllm.dialects._receiving import no_answer, whole_json
 from anyllm.dialects._sending import headers_in, in_bytes, put
+from anyllm.dialects._takes import Takes, checked
 from anyllm.dialects.openai_chat import _request
 from anyllm.dialects.openai_chat._decoder import ChatDecoder
 from anyllm.dialects.openai_chat._embeddings import read_embeddings, read_models
@@ -45,6 +46,7 @@ class OpenAIChat:
             effort "none" is sent as it is.
         think_tags: "split" where models write their reasoning into the text, between ``<think>`` and
             ``</think>``; "keep" leaves it there.
+        formats: The types of ``response_format`` that the host keeps to.
         reasoning_key: The key under which an assistant's earlier reasoning is sent back when the message does
             not know where it came from; None: the host refuses reasoning, so none is sent.
     """
@@ -56,7 +58,15 @@ class OpenAIChat:
     thinking_budget_key: str | None = None
     no_thinking: Mapping[str, Any] | None = None
     think_tags: str = "keep"
+    formats: tuple[str, ...] = ("json_object", "json_schema")
     reasoning_key: str | None = "reasoning_content"
+
+    @property
+    def takes(self) -> Takes:
+        """What the host has words for."""
+        has_budget = self.thinking_budget_key is not None or self.no_thinking is not None
+        refused = () if has_budget else ("thinking_budget",)
+        return Takes(formats=self.formats, media=("image", "file", "audio"), refused=refused)
 
     def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
         """
@@ -66,6 +76,7 @@ class OpenAIChat:
             UnsupportedParameterError: the host cannot do what a parameter asks for.
             InvalidRequestError: the parameters cannot be sent at all.
         """
+        params = checked(params, self.takes, self.provider)
         body: dict[str, Any] = {
             "model": model,
             "messages": _request.messages_in_json(params.messages, reasoning_key=self.reasoning_key),

@@ -8,7 +8,7 @@ that is read here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 
@@ -16,6 +16,7 @@ from anyllm._assemble import Assembler
 from anyllm.dialects import Request, _errors
 from anyllm.dialects._receiving import no_answer, whole_json
 from anyllm.dialects._sending import headers_in, in_bytes
+from anyllm.dialects._takes import Takes, checked
 from anyllm.dialects.openai_responses import _request
 from anyllm.dialects.openai_responses._decoder import ResponsesDecoder
 from anyllm.errors import APIError
@@ -35,6 +36,8 @@ class OpenAIResponses:
 
     provider: str = "openai-responses"
 
+    takes: ClassVar[Takes] = Takes(refused=("stop", "n", "seed", "thinking_budget"))
+
     def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
         """
         The request for *params*; *model* is the name without its provider.
@@ -43,6 +46,7 @@ class OpenAIResponses:
             UnsupportedParameterError: the host cannot do what a parameter asks for.
             InvalidRequestError: the parameters cannot be sent at all.
         """
+        params = checked(params, self.takes, self.provider)
         body = _request.body(params, model=model, stream=stream, provider=self.provider)
         headers = {"Content-Type": "application/json", "Accept": "text/event-stream" if stream else "application/json"}
         return Request(

@@ -10,15 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from anyllm.dialects._conversation import Function, functions_in, schema_in, tool_choice_in
-from anyllm.dialects._sending import effort_in, refuse
+from anyllm.dialects._sending import effort_in
 from anyllm.dialects.openai_responses._input import input_items
-from anyllm.errors import UnsupportedParameterError
 from anyllm.types import CompletionParams
 
 #: Sent under their own names, when they are given.
 _PLAIN = ("temperature", "top_p", "user", "parallel_tool_calls", "top_logprobs")
-#: What this API does not have.
-_ABSENT = ("stop", "seed", "thinking_budget")
 _LOGPROBS = "message.output_text.logprobs"
 
 
@@ -30,9 +27,6 @@ def body(params: CompletionParams, *, model: str, stream: bool, provider: str) -
         UnsupportedParameterError: the host cannot do what a parameter asks for.
         InvalidRequestError: the parameters cannot be sent at all.
     """
-    refuse(params, _ABSENT, provider)
-    if params.n not in (None, 1):
-        raise UnsupportedParameterError("this host gives one answer a request", provider=provider, param="n")
     request: dict[str, Any] = {"model": model, "input": input_items(params.messages, provider)}
     request.update((name, value) for name in _PLAIN if (value := getattr(params, name)) is not None)
     if params.max_tokens is not None:

@@ -1,5 +1,5 @@
 """
-What is an error here, and of which kind, beyond what all hosts have in common.
+What is an error at Cohere, in both versions of its chat API, and of which kind, beyond what all hosts have in common.
 
 Sources: https://docs.cohere.com/reference/errors, https://docs.cohere.com/reference/chat (finish_reason)
 """
@@ -13,6 +13,8 @@ from typing import Any
 from anyllm.dialects import _errors
 from anyllm.dialects._receiving import no_answer
 from anyllm.errors import AnyLLMError, APIError, ContentFilterError, ContextLengthExceededError, InvalidRequestError
+
+__all__ = ["failure", "is_error", "no_content", "refined"]
 
 #: Finish reasons that are no ends but failures, and the type of error that says in common words what each means. The
 #: first two are documented for version 2, the others for the version before it.

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from anyllm.dialects import _errors
+from anyllm.dialects import _errors, _said
 from anyllm.errors import (
     APIError,
     AuthenticationError,
@@ -22,6 +22,8 @@ from anyllm.errors import (
     RateLimitError,
     ServerError,
 )
+
+__all__ = ["error_in", "from_event", "from_response"]
 
 #: What exceptions mean, in lower case and without their last word.
 _KINDS: dict[str, type[APIError]] = {
@@ -44,6 +46,15 @@ _KINDS: dict[str, type[APIError]] = {
 _BROAD = (APIError, InvalidRequestError, PermissionDeniedError, ServerError, RateLimitError)
 
 _NO_MODEL = re.compile(r"model identifier is invalid", re.IGNORECASE)
+
+
+def error_in(name: str, body: Mapping[str, Any], provider: str) -> APIError | None:
+    """The error that an event called *name* is, or that says so in its body; None of any other."""
+    if name == "error" or name.endswith("Exception"):
+        if name != "error" and "code" not in body and "error" not in body:
+            body = {**body, "code": name}
+        return from_event(provider, body)
+    return from_event(provider, body) if body.get("error") or _said.looks_like_error(body) else None
 
 
 def from_event(provider: str, body: Any) -> APIError:

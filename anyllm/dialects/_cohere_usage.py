@@ -1,5 +1,5 @@
 """
-Token counts.
+Token counts, as both versions of Cohere's API write them.
 
 ``tokens`` are what the model read and wrote; ``billed_units`` are what is paid for, which leaves out what Cohere adds
 to the prompt by itself.
@@ -15,13 +15,15 @@ from typing import Any
 from anyllm.dialects._common import whole_number
 from anyllm.types import Usage
 
+__all__ = ["read_usage"]
+
 
 def read_usage(raw: Any) -> Usage | None:
     """
     What the host counted; None when it counted nothing.
 
     Args:
-        raw: The ``usage`` of an answer, or the ``meta`` of embeddings.
+        raw: The ``usage`` of an answer; in version 1, and of embeddings, the ``meta``.
     """
     if not isinstance(raw, dict):
         return None

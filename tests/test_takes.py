@@ -1,0 +1,172 @@
+"""What each provider says of itself is what its requests do; and structured output for hosts that have none."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Dict, List
+
+import attrs
+import pytest
+
+import anyllm
+from anyllm.dialects import Dialect
+from anyllm.errors import InvalidRequestError, UnsupportedParameterError
+from anyllm.providers import _rows
+from anyllm.providers._row import Row
+from anyllm.testing import Reply, chat_events, serve
+from anyllm.types import CompletionParams, ContentPart, Message
+
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+FORMATS: Dict[str, Any] = {
+    "json_object": {"type": "json_object"},
+    "json_schema": {"type": "json_schema", "json_schema": {"name": "place", "schema": SCHEMA}},
+}
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+#: A value for each parameter that hosts may have no words for, which does ask for something.
+ASKS: Dict[str, Any] = {
+    "temperature": 0.5,
+    "top_p": 0.5,
+    "max_tokens": 5000,
+    "stop": ["END"],
+    "n": 2,
+    "seed": 1,
+    "user": "u",
+    "tools": [TOOL],
+    "parallel_tool_calls": False,
+    "logprobs": True,
+    "top_logprobs": 2,
+    "thinking_budget": 2000,
+    "stream_options": {"of_its_own": True},
+}
+#: Values with which the same parameters ask for what is so anyway.
+ASKS_NOTHING: Dict[str, Any] = {"n": 1, "logprobs": False, "top_logprobs": 0, "parallel_tool_calls": True}
+MEDIA = {
+    "image": ContentPart.from_image(b"\x89PNG\r\n\x1a\n"),
+    "file": ContentPart.from_file(b"%PDF-1.4", filename="a.pdf"),
+    "audio": ContentPart.from_audio(b"RIFF\0\0\0\0WAVEfmt "),
+}
+#: Refused but for some values, which is said where it is refused: reasoning is turned off by some, and not limited.
+IN_PART = {("hunyuan", "thinking_budget"), ("ollama", "thinking_budget"), ("ollama_cloud", "thinking_budget")}
+EVERY_ROW = pytest.mark.parametrize("row", _rows.ROWS, ids=lambda row: row.name)
+
+
+def request(dialect: Dialect, content: Any = "Hi", **fields: Any) -> Any:
+    """The body's JSON; the model is one that its host has, if any must be."""
+    model = "us.anthropic.claude-haiku-4-5" if "bedrock" in type(dialect).__module__ else "m"
+    params = CompletionParams(model, [Message.user(content)], **fields)
+    return json.loads(dialect.request(params, model=model, stream=True).body)
+
+
+def switches_reasoning_only(row: Row) -> bool:
+    """Whether the host's words for reasoning turn it off, and do not limit it."""
+    dialect: Any = row.dialect
+    return getattr(dialect, "no_thinking", None) is not None and dialect.thinking_budget_key is None
+
+
+@EVERY_ROW
+def test_what_is_refused_raises_and_what_is_not_is_sent(row: Row) -> None:
+    takes = row.dialect.takes
+    assert set(takes.refused) <= set(ASKS)
+    for name, value in ASKS.items():
+        more = {"logprobs": True} if name == "top_logprobs" and "logprobs" not in takes.refused else {}
+        more.update({"tools": [TOOL]} if name == "parallel_tool_calls" else {})
+        if name in takes.refused:
+            with pytest.raises(UnsupportedParameterError) as caught:
+                request(row.dialect, **{**more, name: value})
+            assert caught.value.param == name
+        elif (row.name, name) not in IN_PART and not (name == "thinking_budget" and switches_reasoning_only(row)):
+            assert request(row.dialect, **more, **{name: value}) != request(row.dialect, **more), name
+
+
+@EVERY_ROW
+def test_what_asks_for_nothing_is_no_matter(row: Row) -> None:
+    for name, value in ASKS_NOTHING.items():
+        request(row.dialect, **{name: value})
+    request(row.dialect, stream_options={"include_usage": True})
+
+
+@EVERY_ROW
+def test_what_a_message_may_show_is_sent_and_the_rest_refused(row: Row) -> None:
+    for kind, part in MEDIA.items():
+        if kind in row.dialect.takes.media:
+            assert request(row.dialect, ["Look", part]) != request(row.dialect, ["Look"])
+        else:
+            with pytest.raises(UnsupportedParameterError):
+                request(row.dialect, ["Look", part])
+
+
+@EVERY_ROW
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_format_is_the_hosts_own_or_refused_or_asked_for_in_words(row: Row, kind: str) -> None:
+    plain = request(row.dialect)
+    if kind in row.dialect.takes.formats:
+        native = request(row.dialect, response_format=FORMATS[kind])
+        assert native != plain
+        assert request(row.dialect, response_format=FORMATS[kind], structured="native") == native
+        assert request(row.dialect, response_format=FORMATS[kind], structured="emulate") == native
+        return
+    with pytest.raises(UnsupportedParameterError, match=r"structured='emulate'") as caught:
+        request(row.dialect, response_format=FORMATS[kind])
+    assert caught.value.param == "response_format"
+    said = json.dumps(request(row.dialect, response_format=FORMATS[kind], structured="emulate"))
+    assert "one JSON object" in said
+    assert ("city" in said) == (kind == "json_schema")
+
+
+@pytest.mark.parametrize("structured", ["emulated", ""])
+def test_another_word_for_structured_is_refused(structured: str) -> None:
+    with pytest.raises(UnsupportedParameterError, match="native, emulate") as caught:
+        request(_rows.ROWS[0].dialect, structured=structured)
+    assert caught.value.param == "structured"
+
+
+def test_a_schema_is_asked_for_beside_a_format_that_the_host_keeps_to() -> None:
+    """DeepSeek writes JSON when told to, and knows no schemas."""
+    row = _rows.find("deepseek")
+    assert row is not None
+    sent = request(row.dialect, response_format=FORMATS["json_schema"], structured="emulate")
+    assert sent["response_format"] == {"type": "json_object"}
+    assert sent["messages"][0]["role"] == "system"
+    assert json.dumps(SCHEMA, separators=(",", ":")) in sent["messages"][0]["content"]
+
+
+def test_the_words_stand_behind_what_else_the_model_is_told_first() -> None:
+    row = _rows.find("deepseek")
+    assert row is not None
+    roles: List[str] = ["system", "developer", "user", "assistant", "system", "user"]
+    params = CompletionParams(
+        "m",
+        [Message(role, role) for role in roles],
+        response_format=FORMATS["json_schema"],
+        structured="emulate",
+    )
+    sent = json.loads(row.dialect.request(params, model="m", stream=False).body)["messages"]
+    assert [message["role"] for message in sent] == [*roles[:2], "system", *roles[2:]]
+    assert [message.role for message in params.messages] == roles  # the caller's own are not touched
+
+
+@pytest.mark.parametrize("wrong", [{"type": "json_schema"}, {"type": "json_schema", "json_schema": {}}])
+def test_a_format_in_nobodys_shape_is_an_error_everywhere(wrong: Any) -> None:
+    for row in _rows.ROWS:
+        with pytest.raises(InvalidRequestError):
+            request(row.dialect, response_format=wrong, structured="emulate")
+
+
+def test_a_provider_says_what_its_format_takes() -> None:
+    host = anyllm.provider("anthropic", api_key="key")
+    assert host.capabilities.formats == ("json_schema",)
+    assert host.capabilities.media == ("image", "file")
+    assert "seed" in host.capabilities.refused
+    assert host.capabilities.tools
+    assert attrs.asdict(host.capabilities)["list_models"] is True
+    host.close()
+
+
+def test_a_format_is_emulated_end_to_end() -> None:
+    with serve(Reply.sse(chat_events(['{"city": ', '"Paris"}']))) as server:
+        host = anyllm.provider("deepseek", api_key="key", base_url=server.url)
+        params = {"model": "m", "messages": [{"role": "user", "content": "Where is the Louvre?"}]}
+        asked = {**params, "response_format": FORMATS["json_schema"], "structured": "emulate"}
+        assert host.completion_stream(anyllm.Context(timeout=30), asked).collect().content == '{"city": "Paris"}'
+        assert b"valid under this JSON schema" in server.requests[0].body
+        host.close()
