@@ -6,7 +6,9 @@ from typing import Protocol
 
 import attrs
 
-__all__ = ["Event", "JSONEvent"]
+from anyllm.errors import MalformedStreamError
+
+__all__ = ["Event", "JSONEvent", "too_large"]
 
 
 class Event(Protocol):
@@ -22,3 +24,8 @@ class JSONEvent:
 
     data: str
     event: str = "message"
+
+
+def too_large(limit: int) -> MalformedStreamError:
+    """The error of an event of more than *limit* bytes."""
+    return MalformedStreamError(f"one event is larger than max_event_bytes ({limit} bytes)")

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from anyllm import _convert
-from anyllm._event import Event, JSONEvent
+from anyllm._event import Event, JSONEvent, too_large
 from anyllm.errors import InvalidRequestError, MalformedStreamError
 
 __all__ = ["event_stream_parser", "frames"]
@@ -107,7 +107,7 @@ class _Frame:
     def _length_in(self, prelude: bytes) -> int:
         length, headers_length, _ = _PRELUDE.unpack(prelude)
         if length > self._limit:
-            raise MalformedStreamError(f"one event is larger than max_event_bytes ({self._limit} bytes)")
+            raise too_large(self._limit)
         if length < _SMALLEST + headers_length:
             raise MalformedStreamError("a frame of the event stream is damaged: it is shorter than its headers")
         return int(length)

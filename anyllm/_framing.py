@@ -1,39 +1,21 @@
 """
-Bytes to events: SSE through sseclient-py, NDJSON and JSON arrays beside it.
+Bytes to events, whatever their framing.
 
-Strategy: sseclient-py is the SSE parser, but on raw input it loses the first event after a byte order mark, hands out
-half an event at the end of the bytes, does not see that a mixed line ending ends an event, dies of one bad byte, and
-takes quadratic time over an event that comes in many pieces or many lines. So `_Blocks` gives it only what it does
-well: whole events, one kind of line ending, valid UTF-8, few lines. Each byte is looked at a constant number of times,
-however the input is cut, and an event is bounded.
-
-What the body is, its first non-space byte says: ``{`` is NDJSON (or one whole JSON answer), ``[`` an array, a zero the
-frames of Amazon's event streams, else SSE. The content type is wrong too often to ask.
-
-Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
+Strategy: what the body is, its first non-space byte says: ``{`` is NDJSON (or one whole JSON answer), ``[`` an array, a
+zero the frames of Amazon's event streams, else SSE. The content type is wrong too often to ask.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
-from typing import Optional
 
-from anyllm import _convert
+from anyllm._documents import json_events
 from anyllm._event import Event, JSONEvent
+from anyllm._sse import sse_events
 from anyllm.errors import MalformedStreamError
 
 __all__ = ["Event", "JSONEvent", "events"]
 
-#: More lines than this in one event, and its data lines are joined before the parser sees them.
-_MANY_LINES = 64
-#: Up to this size, lines of this length on average are too few to cost much, whatever events they make; and up to that
-#: size, an event may have any lines.
-_SHORT_BLOCK, _LONG_LINE, _SMALL_EVENT = 128 * 1024, 64, 2048
-#: The beginning of a line of JSON that is longer than this is not looked at again with each read.
-_LONG_REST = 16 * 1024
-#: Stands for the line feed between two joined data lines; raw control characters cannot occur in JSON.
-_JOINT = "\x1e"
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -51,14 +33,14 @@ def events(reads: Iterable[bytes], *, max_event_bytes: int) -> Iterator[Event]:
     source = iter(reads)
     head = _head(source)
     if head[:1] in (b"{", b"["):
-        return _json_events(_chain(head, source), max_event_bytes)
+        return json_events(_chain(head, source), max_event_bytes)
     if head[:1] == b"\0":
         from anyllm._event_stream import frames  # on first use: it needs what only Bedrock's users have
 
         return frames(_chain(head, source), max_event_bytes)
     if head[:1] == b"<":
         return iter(_refuse_markup(head))
-    return _sse_events(_chain(head, source), max_event_bytes)
+    return sse_events(_chain(head, source), max_event_bytes)
 
 
 def _head(source: Iterator[bytes]) -> bytes:
@@ -84,315 +66,3 @@ def _chain(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
 def _refuse_markup(head: bytes) -> list[Event]:
     snippet = " ".join(head[:200].decode("utf-8", "replace").split())
     raise MalformedStreamError(f"the host answered with a web page instead of a stream: {snippet}")
-
-
-def _too_large(limit: int) -> MalformedStreamError:
-    return MalformedStreamError(f"one event is larger than max_event_bytes ({limit} bytes)")
-
-
-# -- SSE -------------------------------------------------------------------------------------------------------------
-
-
-def _sse_events(reads: Iterator[bytes], max_event_bytes: int) -> Iterator[Event]:
-    import sseclient  # on first use: it is not needed to import anyllm
-
-    blocks = _Blocks(reads, max_event_bytes)
-    parsed: Iterator[Event] = sseclient.SSEClient(iter(blocks)).events()
-    for event in parsed:
-        data = event.data
-        if "\n" not in data and _JOINT not in data:
-            yield event
-        else:
-            yield from _split(event)
-
-
-def _split(event: Event) -> Iterator[Event]:
-    """
-    Several data lines: one document over several lines, or, from hosts that forget the blank line, several documents.
-    """
-    event.data = event.data.replace(_JOINT, "\n")
-    lines = event.data.split("\n")
-    if all(not line.strip() or _is_document(line) for line in lines):
-        for line in lines:
-            if line.strip():
-                yield JSONEvent(line, event.event)
-    else:
-        yield event
-
-
-def _is_document(line: str) -> bool:
-    return line.strip() == "[DONE]" or _convert.is_json(line)
-
-
-class _Blocks:
-    """
-    What sseclient-py iterates: whole events, clean, one or more at a time.
-
-    At the end of the bytes an event that lacks its blank line is handed on only if its data is whole: some hosts
-    forget the blank line, but half an event is none.
-    """
-
-    def __init__(self, reads: Iterator[bytes], max_event_bytes: int) -> None:
-        self._reads = reads
-        self._limit = max_event_bytes
-        self._buffer = bytearray()
-        self._after_return = False
-
-    def __iter__(self) -> Iterator[bytes]:
-        buffer = self._buffer
-        for data in self._reads:
-            if b"\r" in data or self._after_return:
-                data = self._one_line_ending(data)
-            if not buffer and data.endswith(b"\n\n"):
-                yield from self._bounded(data)  # the common case: whole events in one read
-                continue
-            seen = max(0, len(buffer) - 1)
-            buffer += data if buffer else data.lstrip(b"\n")
-            end = buffer.rfind(b"\n\n", seen)
-            if end >= 0:
-                yield from self._bounded(self._cut(end + 2))
-                seen = 0
-            end = self._end_of_unparted(seen)
-            if end:
-                yield from self._bounded(self._cut(end) + b"\n")
-            if len(buffer) > self._limit and self._size_of_rest() > self._limit:
-                raise _too_large(self._limit)
-        rest = self._whole_rest()
-        if rest:
-            yield self._clean(rest)
-
-    def _cut(self, end: int) -> bytes:
-        block = bytes(self._buffer[:end])
-        del self._buffer[:end]
-        return block
-
-    def _end_of_unparted(self, seen: int) -> int:
-        """The end of the last object that another data line follows at once; 0 where there is none."""
-        start = max(0, seen - len(_UNPARTED))
-        at = self._buffer.rfind(_UNPARTED, start)
-        while at >= 0:
-            line = bytes(self._buffer[self._buffer.rfind(b"\n", 0, at) + 1 : at + 1])
-            if line.startswith(b"data:") and _is_object(line[5:]):
-                return at + 2
-            at = self._buffer.rfind(_UNPARTED, start, at)
-        return 0
-
-    def _size_of_rest(self) -> int:
-        """How much of one event waits: without a last line that may turn out to begin the next."""
-        at = self._buffer.rfind(b"}\n", -len(_UNPARTED))
-        if at >= 0 and _UNPARTED.startswith(self._buffer[at:]):
-            return at + 1
-        return len(self._buffer) - self._buffer.endswith(b"\n")
-
-    def _bounded(self, block: bytes) -> Iterator[bytes]:
-        if _UNPARTED in block:
-            block = _OBJECT_BEFORE_DATA.sub(_parted, block)
-        if len(block) <= self._limit:
-            yield self._clean(block)
-            return
-        for part in block.split(b"\n\n"):  # so that what comes before an event that is too large is not lost with it
-            if len(part.strip(b"\n")) > self._limit:
-                raise _too_large(self._limit)
-            yield self._clean(part + b"\n\n")
-
-    def _one_line_ending(self, data: bytes) -> bytes:
-        """LF for CR LF and for CR, also where the two were cut apart."""
-        if self._after_return and data.startswith(b"\n"):
-            data = data[1:]
-        elif not data:
-            return data
-        self._after_return = data.endswith(b"\r")
-        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-
-    def _clean(self, block: bytes) -> bytes:
-        if not block.isascii():
-            block = _valid_utf8(block)
-        if b"error:" in block and _ERROR_FIELD.search(block):
-            block = _ERROR_FIELD.sub(rb"\1event: error\ndata: \2", block)
-        if _may_hold_many_lines(block):
-            block = b"".join(_few_lines(part) for part in block.split(b"\n\n"))
-        return block
-
-    def _whole_rest(self) -> bytes:
-        lines = bytes(self._buffer).split(b"\n")
-        data = [line[5:].strip().decode("utf-8", "replace") for line in lines if line.startswith(b"data:")]
-        if any(line.startswith(b"error:") for line in lines) or _is_document("\n".join(data)):
-            return b"\n".join(lines) + b"\n\n"
-        if data and all(_is_document(line) for line in data[:-1]):
-            # Several events parted by a single newline, of which the last may be cut.
-            whole = lines if _is_document(data[-1]) else lines[: _last_data(lines)]
-            return b"\n".join(whole) + b"\n\n"
-        return b""
-
-
-#: An object at the end of a line, and a data line at once behind it. No document goes on behind an object, so these
-#: are two events, and their host forgot the blank line.
-_UNPARTED = b"}\ndata:"
-_OBJECT_BEFORE_DATA = re.compile(rb"(?m)^data:(.*\}\n)(?=data:)")
-
-
-def _parted(match: re.Match[bytes]) -> bytes:
-    return match[0] + b"\n" if _is_object(match[1]) else match[0]
-
-
-def _is_object(text: bytes) -> bool:
-    text = text.strip()
-    return text.startswith(b"{") and _convert.is_json(text.decode("utf-8", "replace"))
-
-
-def _last_data(lines: list[bytes]) -> int:
-    return max(at for at, line in enumerate(lines) if line.startswith(b"data:"))
-
-
-#: gpustack sends an error as a field of its own, which no SSE parser knows.
-_ERROR_FIELD = re.compile(rb"(?m)(^)error:[ ]?(.*)$")
-
-
-def _valid_utf8(block: bytes) -> bytes:
-    try:
-        block.decode("utf-8")
-    except UnicodeDecodeError:
-        return block.decode("utf-8", "replace").encode("utf-8")
-    return block
-
-
-def _may_hold_many_lines(block: bytes) -> bool:
-    """Whether an event in *block* is so large, and of so many lines, that the parser would take long over it."""
-    lines = block.count(b"\n")
-    if lines <= _MANY_LINES or (len(block) < _SHORT_BLOCK and len(block) > lines * _LONG_LINE):
-        return False
-    return max(map(len, block.split(b"\n\n"))) > _SMALL_EVENT
-
-
-def _few_lines(event: bytes) -> bytes:
-    """One event of many lines with its comments left out and its data lines joined into one."""
-    if len(event) <= _SMALL_EVENT or event.count(b"\n") <= _MANY_LINES:
-        return event + b"\n\n"
-    data, others = [], []
-    for line in event.split(b"\n"):
-        if line.startswith(b"data:"):
-            data.append(line[6:] if line.startswith(b"data: ") else line[5:])
-        elif line and not line.startswith(b":"):
-            others.append(line)
-    joined = [b"data: " + _JOINT.encode().join(data)] if data else []
-    return b"\n".join([*others[-_MANY_LINES:], *joined]) + b"\n\n"
-
-
-# -- JSON documents ----------------------------------------------------------------------------------------------------
-
-
-def _json_events(reads: Iterator[bytes], max_event_bytes: int) -> Iterator[Event]:
-    documents, lines = _Documents(max_event_bytes), _Lines()
-    for data in _chain_end(reads):
-        found: Optional[Iterable[bytes]] = None if documents.is_inside or not data else lines.feed(data)
-        if found is None:
-            found = documents.feed(lines.give_back() or data)
-        for document in found:
-            if len(document) > max_event_bytes:
-                raise _too_large(max_event_bytes)
-            yield JSONEvent(document.decode("utf-8", "replace"))
-
-
-def _chain_end(reads: Iterator[bytes]) -> Iterator[bytes]:
-    yield from reads
-    yield b""  # the end, where what was kept is looked at once more
-
-
-class _Lines:
-    """
-    The common case of JSON documents: one on each line, and no other line.
-
-    Asking whether a line is a document is ten times cheaper than looking for its braces. Of what is unlike that, or
-    long, it says so, and gives it back.
-    """
-
-    #: Between two documents on one line, or inside of one, which does not matter.
-    _PARTED = re.compile(rb"\}\s*,?\s*\{")
-
-    def __init__(self) -> None:
-        self._rest = b""  # the beginning of a line
-
-    def feed(self, data: bytes) -> Optional[list[bytes]]:
-        """The documents that *data* completes; None where something is no document on a line of its own."""
-        self._rest += data
-        *lines, rest = self._rest.split(b"\n")
-        if rest.endswith(b"}") and _convert.is_json(rest):
-            lines.append(rest)  # its line end is still to come
-            rest = b""
-        lines = [line for line in map(bytes.strip, lines) if line]
-        if not self._could_begin_a_line(rest) or not all(line[:1] == b"{" and _convert.is_json(line) for line in lines):
-            return None
-        self._rest = rest
-        return lines
-
-    @classmethod
-    def _could_begin_a_line(cls, rest: bytes) -> bool:
-        return not rest.strip() or (rest[:1] == b"{" and len(rest) <= _LONG_REST and not cls._PARTED.search(rest))
-
-    def give_back(self) -> bytes:
-        """What was fed and is not given out."""
-        rest, self._rest = self._rest, b""
-        return rest
-
-
-class _Documents:
-    """
-    Cuts JSON documents out of bytes: one a line, one after the other, pretty-printed, or the elements of an array.
-
-    It only counts braces outside of strings, and jumps from one that matters to the next, so each byte is passed once.
-    """
-
-    _OUTSIDE = re.compile(rb'[{}"]')
-    _INSIDE = re.compile(rb'["\\]')
-
-    def __init__(self, max_event_bytes: int) -> None:
-        self._limit = max_event_bytes
-        self._buffer = bytearray()
-        self._position = 0
-        self._depth = 0
-        self._in_string = False
-
-    @property
-    def is_inside(self) -> bool:
-        """Whether a document has begun."""
-        return bool(self._buffer)
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """The documents that *data* completes."""
-        self._buffer += data
-        while True:
-            pattern = self._INSIDE if self._in_string else self._OUTSIDE
-            match = pattern.search(self._buffer, self._position)
-            if match is None:
-                self._position = len(self._buffer)
-                break
-            byte = match.group()
-            self._position = match.end()
-            if byte == b"\\":
-                if self._position >= len(self._buffer):
-                    self._position = match.start()  # what it escapes is still to come
-                    break
-                self._position += 1
-            elif byte == b'"':
-                self._in_string = not self._in_string
-            elif byte == b"{":
-                if self._depth == 0:
-                    self._drop(match.start())
-                    self._position = 1
-                self._depth += 1
-            elif self._depth:
-                self._depth -= 1
-                if self._depth == 0:
-                    if self._position > self._limit:
-                        raise _too_large(self._limit)
-                    yield self._drop(self._position)
-        if self._depth == 0 and not self._in_string:
-            self._drop(self._position)  # commas, brackets, white space
-        if len(self._buffer) > self._limit:
-            raise _too_large(self._limit)
-
-    def _drop(self, end: int) -> bytes:
-        taken = bytes(self._buffer[:end])
-        del self._buffer[:end]
-        self._position = 0
-        return taken

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import anyllm
-from anyllm import _framing
+from anyllm import _documents, _framing, _sse
 from anyllm.errors import IncompleteStreamError, MalformedStreamError
 from anyllm.testing import Reply, chat_events, serve
 
@@ -282,7 +282,7 @@ def test_an_event_of_many_lines_reaches_the_parser_as_few(monkeypatch: pytest.Mo
     pretty = "\n".join(["{", *(f'"key{n}": {n},' for n in range(5000)), '"end": 0', "}"])
     body = "event: named\n" + "".join(f"data: {line}\n" for line in pretty.split("\n")) + ": c\n" * 5000 + "\n"
     assert read([body.encode()]) == [("named", pretty)]
-    assert max(lines) <= 2 * _framing._MANY_LINES
+    assert max(lines) <= 2 * _sse._MANY_LINES
 
 
 # -- bounds ------------------------------------------------------------------------------------------------------------
@@ -333,7 +333,8 @@ class Counted(bytearray):
 
 @pytest.fixture
 def counting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_framing, "bytearray", Counted, raising=False)
+    for module in (_sse, _documents):
+        monkeypatch.setattr(module, "bytearray", Counted, raising=False)
 
 
 def touched(pieces: Iterable[bytes], limit: int = LIMIT) -> int:
@@ -389,7 +390,7 @@ class CountingPattern:
 )
 def test_json_documents_are_passed_once(make: Any, monkeypatch: pytest.MonkeyPatch):
     for name in ("_OUTSIDE", "_INSIDE"):
-        monkeypatch.setattr(_framing._Documents, name, CountingPattern(getattr(_framing._Documents, name)))
+        monkeypatch.setattr(_documents._Documents, name, CountingPattern(getattr(_documents._Documents, name)))
     for n in (20_000, 40_000):
         CountingPattern.passed = 0
         read(in_sizes(make(n), [50]))

@@ -31,6 +31,8 @@ LAYERS = (
         "_http",
         "_event",
         "_event_stream",
+        "_sse",
+        "_documents",
         "_framing",
         "_assemble",
         "_turns",
