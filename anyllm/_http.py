@@ -2,13 +2,12 @@
 The transport: requests, made cancellable, and silent about the caller's secrets.
 
 One `Transport` a provider and process, with one Session and one pool of connections that calls never change: keys
-travel with each request. Foreign exceptions are translated here, once.
+travel with each request. Foreign exceptions are translated where they enter, once (see `_http_failures`).
 """
 
 from __future__ import annotations
 
 import os
-import ssl
 import sys
 import threading
 import weakref
@@ -17,7 +16,6 @@ from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
 from io import BufferedReader
 from typing import Any, Optional, Union
-from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -27,18 +25,12 @@ from urllib3.util import wait_for_read
 
 from anyllm import _sockets
 from anyllm._chunked import Dechunker
+from anyllm._http_failures import FOREIGN, no_url, reason, translate
 from anyllm._sockets import Call
 from anyllm._version import __version__
-from anyllm.errors import (
-    AnyLLMError,
-    IncompleteStreamError,
-    InvalidRequestError,
-    MalformedStreamError,
-    NetworkError,
-    StreamTimeoutError,
-)
+from anyllm.errors import IncompleteStreamError, InvalidRequestError, MalformedStreamError
 
-__all__ = ["Call", "Response", "Transport", "without_secrets"]
+__all__ = ["Call", "Response", "Transport"]
 
 #: Idle connections kept for one host. Each costs a descriptor, and only when that many streams ran at once.
 _POOL_SIZE = 1000
@@ -48,9 +40,6 @@ _READ_SIZE = 64 * 1024
 _LONGEST = 1e6
 #: After the end of a stream, hosts send at most an end mark or a last line of accounting.
 _DRAIN_READS = 4
-_FOREIGN = (requests.RequestException, urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError)
-#: We have no time-out but the one for connecting; in the TLS handshake it comes as that of a read.
-_TIMED_OUT = (urllib3.exceptions.ConnectTimeoutError, urllib3.exceptions.ReadTimeoutError)
 #: Every transport of this process.
 _transports: weakref.WeakSet[Transport] = weakref.WeakSet()
 
@@ -133,11 +122,11 @@ class Transport:
             with _sockets.serving(call):
                 # Not session.send(): it would follow redirects, or read a body only to prepare to.
                 answer = adapter.send(prepared, **settings)
-        except _FOREIGN as exc:
+        except FOREIGN as exc:
             call.let_go()
             if isinstance(exc, requests.RequestException):
                 exc.request = None  # which holds the key, and this exception stays behind ours as its cause
-            raise _translate(exc, url, connect_timeout) from exc
+            raise translate(exc, url, connect_timeout) from exc
         return Response(call, answer)
 
     def close(self) -> None:
@@ -240,7 +229,7 @@ class Response:
             if size > limit:
                 raise MalformedStreamError(f"the answer is larger than max_event_bytes ({limit} bytes)")
         if self.broken is not None:
-            raise IncompleteStreamError(f"the answer ended early: {_reason(self.broken)}") from self.broken
+            raise IncompleteStreamError(f"the answer ended early: {reason(self.broken)}") from self.broken
         return b"".join(parts)
 
     def text_so_far(self, limit: int) -> bytes:
@@ -332,11 +321,7 @@ def _check_url(url: str) -> None:
     except urllib3.exceptions.LocationValueError:
         parts = urllib3.util.Url()
     if parts.scheme not in ("http", "https") or not parts.host or not url.isprintable() or " " in url:
-        raise _no_url(url)
-
-
-def _no_url(url: str) -> InvalidRequestError:
-    return InvalidRequestError(f"cannot send to {without_secrets(url)!r}: it is no http or https URL; check base_url")
+        raise no_url(url)
 
 
 def _check_headers(headers: Mapping[str, str]) -> None:
@@ -366,86 +351,3 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-# -- foreign errors ----------------------------------------------------------------------------------------------------
-
-_NO_URL = (
-    requests.exceptions.InvalidURL,
-    requests.exceptions.MissingSchema,
-    requests.exceptions.InvalidSchema,
-    urllib3.exceptions.LocationValueError,
-)
-
-
-def without_secrets(url: str) -> str:
-    """*url* as far as it may be shown: a user's password may stand before the host, and anything in the query."""
-    where = url.partition("?")[0].partition("#")[0]
-    scheme, separator, rest = where.rpartition("//")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
-
-
-def _translate(exc: BaseException, url: str, connect_timeout: Optional[float]) -> AnyLLMError:
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        host, port = "", None
-    if isinstance(exc, _NO_URL) or not host:
-        return _no_url(url)
-    if isinstance(exc, (requests.exceptions.InvalidHeader, ValueError)):
-        kind = "header" if isinstance(exc, requests.exceptions.InvalidHeader) else "request"
-        return InvalidRequestError(f"the {kind} cannot be sent to {host}: {_kind_of(exc)}")
-    if connect_timeout is not None and any(_is_timeout(cause) for cause in _causes(exc)):
-        # The same as the pump's own clock says, which may be a moment later.
-        message = f"waited {connect_timeout:g} s for a connection"
-        return StreamTimeoutError(message, clock="connect", seconds=connect_timeout)
-    for cause in _causes(exc):
-        known = _known(cause, host, port)
-        if known is not None:
-            return known
-    return NetworkError(f"no answer from {host}: {_reason(exc)}")
-
-
-def _is_timeout(cause: BaseException) -> bool:
-    # A refused connection and an unknown name are, to urllib3, kinds of time-out.
-    return isinstance(cause, _TIMED_OUT) and not isinstance(cause, urllib3.exceptions.NewConnectionError)
-
-
-def _known(cause: BaseException, host: str, port: Optional[int]) -> Optional[NetworkError]:
-    if isinstance(cause, urllib3.exceptions.NameResolutionError):
-        return NetworkError(f"the name {host!r} cannot be resolved: check base_url and the network")
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return NetworkError(
-            f"the certificate of {host} is not trusted: {cause.verify_message}; name your CA bundle in "
-            "REQUESTS_CA_BUNDLE or with verify=",
-            is_retryable=False,
-        )
-    if isinstance(cause, ssl.SSLError):
-        return NetworkError(f"no TLS connection to {host}: {cause.reason or _reason(cause)}")
-    if isinstance(cause, ConnectionRefusedError):
-        where = f"{host}:{port}" if port else host
-        return NetworkError(f"{where} refused the connection: is a server running there?")
-    if isinstance(cause, urllib3.exceptions.ProxyError):
-        return NetworkError(f"no connection to {host} through the proxy: {_reason(cause)}")
-    return None
-
-
-def _causes(exc: Optional[BaseException]) -> Iterator[BaseException]:
-    """*exc* and what is behind it; requests and urllib3 keep causes in three different places."""
-    seen: set[int] = set()
-    while exc is not None and id(exc) not in seen:
-        seen.add(id(exc))
-        yield exc
-        inner = getattr(exc, "reason", None) or next((arg for arg in exc.args if isinstance(arg, BaseException)), None)
-        exc = inner if isinstance(inner, BaseException) else exc.__cause__ or exc.__context__
-
-
-def _reason(exc: BaseException) -> str:
-    """The innermost cause in words; the outer ones only repeat it with addresses of objects."""
-    innermost = list(_causes(exc))[-1]
-    return _kind_of(innermost) if not str(innermost) else " ".join(str(innermost).split())
-
-
-def _kind_of(exc: BaseException) -> str:
-    return type(exc).__name__

@@ -16,7 +16,8 @@ from urllib3.exceptions import LocationValueError
 from urllib3.util import parse_url
 
 from anyllm import _convert, _stream
-from anyllm._http import Transport, without_secrets
+from anyllm._http import Transport
+from anyllm._http_failures import without_secrets
 from anyllm._run import Job, Target
 from anyllm.context import Context
 from anyllm.dialects import Dialect, Embedder, Lister, Request

@@ -24,7 +24,8 @@ import attrs
 from anyllm import _leaving
 from anyllm._assemble import Assembler
 from anyllm._clock import Clock
-from anyllm._http import Call, Response, Transport, without_secrets
+from anyllm._http import Call, Response, Transport
+from anyllm._http_failures import without_secrets
 from anyllm._reader import Answer, Reader
 from anyllm._retry import pause_before_retry
 from anyllm.channel import Channel, Sender, open_channel

@@ -23,11 +23,13 @@ LAYERS = (
     (
         "_waiting",
         "_timer",
+        "_pipe",
         "channel",
         "context",
         "_chunked",
         "_leaving",
         "_sockets",
+        "_http_failures",
         "_http",
         "_event",
         "_event_stream",

@@ -107,11 +107,11 @@ def test_a_line_gives_each_waiter_to_one_waker(spawn):
 
 HARNESS = '''
 import gc, queue, signal, sys, threading
-from anyllm import _timer, _waiting, channel, context
+from anyllm import _pipe, _timer, _waiting, channel, context
 from anyllm.channel import merge, open_channel, select
 from anyllm.context import Context
 
-FILES = {module.__file__ for module in (_timer, _waiting, channel, context)}
+FILES = {module.__file__ for module in (_pipe, _timer, _waiting, channel, context)}
 
 def at_line(number, act, operate, spare=()):
     """Run *operate*, and *act* before its line *number* inside the package; whether there was such a line."""

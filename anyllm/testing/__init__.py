@@ -31,7 +31,8 @@ from anyllm.testing._replies import (
     chat_events,
     keep_alive_comments,
 )
-from anyllm.testing._server import Headers, RecordedRequest, Script, Server, Silent, blackhole, serve, silent
+from anyllm.testing._server import Headers, RecordedRequest, Script, Server, serve
+from anyllm.testing._silent import Silent, blackhole, silent
 
 __all__ = [
     "serve", "Server", "RecordedRequest", "Headers", "Script",

@@ -1,0 +1,108 @@
+"""
+What requests, urllib3 and ssl raise, in our words: once, where it enters, and without the caller's secrets.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from http.client import HTTPException
+from typing import Optional
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+
+from anyllm.errors import AnyLLMError, InvalidRequestError, NetworkError, StreamTimeoutError
+
+__all__ = ["FOREIGN", "no_url", "reason", "translate", "without_secrets"]
+
+#: All that sending may raise; ValueError is what headers and URLs become that cannot be sent.
+FOREIGN = (requests.RequestException, urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError)
+#: We have no time-out but the one for connecting; in the TLS handshake it comes as that of a read.
+_TIMED_OUT = (urllib3.exceptions.ConnectTimeoutError, urllib3.exceptions.ReadTimeoutError)
+_NO_URL = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.MissingSchema,
+    requests.exceptions.InvalidSchema,
+    urllib3.exceptions.LocationValueError,
+)
+
+
+def without_secrets(url: str) -> str:
+    """*url* as far as it may be shown: a user's password may stand before the host, and anything in the query."""
+    where = url.partition("?")[0].partition("#")[0]
+    scheme, separator, rest = where.rpartition("//")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
+def no_url(url: str) -> InvalidRequestError:
+    """The error of a URL that nothing can be sent to."""
+    return InvalidRequestError(f"cannot send to {without_secrets(url)!r}: it is no http or https URL; check base_url")
+
+
+def translate(exc: BaseException, url: str, connect_timeout: Optional[float]) -> AnyLLMError:
+    """Our error for what sending to *url* raised, with *connect_timeout* seconds to connect."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        host, port = "", None
+    if isinstance(exc, _NO_URL) or not host:
+        return no_url(url)
+    if isinstance(exc, (requests.exceptions.InvalidHeader, ValueError)):
+        kind = "header" if isinstance(exc, requests.exceptions.InvalidHeader) else "request"
+        return InvalidRequestError(f"the {kind} cannot be sent to {host}: {_kind_of(exc)}")
+    if connect_timeout is not None and any(_is_timeout(cause) for cause in _causes(exc)):
+        # The same as the pump's own clock says, which may be a moment later.
+        message = f"waited {connect_timeout:g} s for a connection"
+        return StreamTimeoutError(message, clock="connect", seconds=connect_timeout)
+    for cause in _causes(exc):
+        known = _known(cause, host, port)
+        if known is not None:
+            return known
+    return NetworkError(f"no answer from {host}: {reason(exc)}")
+
+
+def _is_timeout(cause: BaseException) -> bool:
+    # A refused connection and an unknown name are, to urllib3, kinds of time-out.
+    return isinstance(cause, _TIMED_OUT) and not isinstance(cause, urllib3.exceptions.NewConnectionError)
+
+
+def _known(cause: BaseException, host: str, port: Optional[int]) -> Optional[NetworkError]:
+    if isinstance(cause, urllib3.exceptions.NameResolutionError):
+        return NetworkError(f"the name {host!r} cannot be resolved: check base_url and the network")
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return NetworkError(
+            f"the certificate of {host} is not trusted: {cause.verify_message}; name your CA bundle in "
+            "REQUESTS_CA_BUNDLE or with verify=",
+            is_retryable=False,
+        )
+    if isinstance(cause, ssl.SSLError):
+        return NetworkError(f"no TLS connection to {host}: {cause.reason or reason(cause)}")
+    if isinstance(cause, ConnectionRefusedError):
+        where = f"{host}:{port}" if port else host
+        return NetworkError(f"{where} refused the connection: is a server running there?")
+    if isinstance(cause, urllib3.exceptions.ProxyError):
+        return NetworkError(f"no connection to {host} through the proxy: {reason(cause)}")
+    return None
+
+
+def _causes(exc: Optional[BaseException]) -> Iterator[BaseException]:
+    """*exc* and what is behind it; requests and urllib3 keep causes in three different places."""
+    seen: set[int] = set()
+    while exc is not None and id(exc) not in seen:
+        seen.add(id(exc))
+        yield exc
+        inner = getattr(exc, "reason", None) or next((arg for arg in exc.args if isinstance(arg, BaseException)), None)
+        exc = inner if isinstance(inner, BaseException) else exc.__cause__ or exc.__context__
+
+
+def reason(exc: BaseException) -> str:
+    """The innermost cause in words; the outer ones only repeat it with addresses of objects."""
+    innermost = list(_causes(exc))[-1]
+    return _kind_of(innermost) if not str(innermost) else " ".join(str(innermost).split())
+
+
+def _kind_of(exc: BaseException) -> str:
+    return type(exc).__name__
