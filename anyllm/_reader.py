@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Optional, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 from anyllm import _framing
 from anyllm._clock import Clock
@@ -20,7 +20,7 @@ from anyllm._http import Response
 from anyllm._turns import Turns
 from anyllm.channel import Sender
 from anyllm.dialects import Decoder
-from anyllm.errors import AnyLLMError, APIError, Cancelled, IncompleteStreamError
+from anyllm.errors import AnyLLMError, Cancelled, IncompleteStreamError
 from anyllm.options import StreamingOptions
 from anyllm.types import ChatCompletionChunk
 
@@ -99,9 +99,7 @@ class Reader:
         """
         try:
             self._decode(response, decoder)
-        except AnyLLMError as exc:
-            if isinstance(exc, APIError):
-                exc.request_id = exc.request_id or _request_id(response.headers)
+        except AnyLLMError:
             if self.committed:
                 self._hand_over()  # what came before the error is the caller's
             raise
@@ -198,10 +196,6 @@ class Reader:
             raise Cancelled
         if had_turn and not self._has_turn:
             self._take_turn()
-
-
-def _request_id(headers: Mapping[str, str]) -> Optional[str]:
-    return headers.get("x-request-id") or headers.get("request-id")
 
 
 def _after_fork() -> None:

@@ -33,6 +33,7 @@ from anyllm.context import Context
 from anyllm.dialects import Dialect, Request
 from anyllm.errors import (
     AnyLLMError,
+    APIError,
     Cancelled,
     DeadlineExceeded,
     InvalidRequestError,
@@ -49,6 +50,8 @@ _log = logging.getLogger("anyllm")
 _FEW = 16
 #: Seconds to wait for the end of the body once the answer is over, so that the connection can serve again.
 _DRAIN = 0.05
+#: What says which request an error within a good answer belongs to.
+_REQUEST_IDS = ("x-request-id", "request-id", "apim-request-id", "x-amzn-requestid")
 #: Seconds after which a receive from ``errors`` looks whether everybody is waiting for everybody.
 _STALL = 5.0
 #: Seconds that interpreter exit waits for workers to close their sockets.
@@ -309,11 +312,14 @@ class Run:
             body = response.text_so_far(limit)
             self._raise_if_stopped()
             raise self.job.dialect.error(response.status, response.headers, body)
-        if self.job.parse is None:
-            self._reader.read(response, self.job.dialect.decoder())
-        else:
-            body = response.read(limit)
-            self._chunks.put(self.job.parse(body))
+        try:
+            if self.job.parse is None:
+                self._reader.read(response, self.job.dialect.decoder())
+            else:
+                self._chunks.put(self.job.parse(response.read(limit)))
+        except APIError as exc:
+            exc.request_id = exc.request_id or next(filter(None, map(response.headers.get, _REQUEST_IDS)), None)
+            raise
         self._end(None)
         response.drain(_DRAIN)
 

@@ -17,7 +17,7 @@ from anyllm._framing import Event
 from anyllm.dialects._call_fragments import CallFragments, Fragment
 from anyllm.dialects._common import finish_reason, json_type, whole_number
 from anyllm.dialects._receiving import event_object
-from anyllm.dialects._surrogates import mend, mend_all
+from anyllm.dialects._surrogates import REPLACEMENT, Halves, mend, mend_all
 from anyllm.errors import IncompleteStreamError, MalformedStreamError
 from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, Reasoning, Usage, text_chunk
 
@@ -71,7 +71,10 @@ class ChoicesDecoder:
     #: The key that reasoning came under, for the way back.
     _reasoning_field = "reasoning_content"
 
-    __slots__ = ("_choices", "_created", "_done", "_events", "_id", "_model", "_provider", "_running")
+    __slots__ = (
+        *("_choices", "_created", "_done", "_events", "_halves", "_id", "_model", "_provider", "_running"),
+        "_waiting",
+    )
 
     def __init__(self, *, provider: str) -> None:
         self._provider = provider
@@ -80,6 +83,8 @@ class ChoicesDecoder:
         self._events = 0
         self._done = False
         self._id, self._created, self._model = "", 0, ""
+        self._halves = Halves()
+        self._waiting = self._halves.waiting
 
     @property
     def done(self) -> bool:
@@ -104,8 +109,10 @@ class ChoicesDecoder:
         if event.data.startswith(_DONE):
             self._done = True
             return ()
-        body, raw = event_object(event, self._provider)
+        body, raw = event_object(event, self._provider, lambda body: body)
         self._events += 1
+        if self._waiting or raw is body:
+            return self._read_halves(body, event.event)
         answer = self._answer(body, event.event)
         text = self._text_alone(answer) if 0 in self._choices else None
         if text:
@@ -161,8 +168,33 @@ class ChoicesDecoder:
 
     # -- one event ---------------------------------------------------------------------------------------------
 
-    def _read(self, answer: dict[str, Any], raw: Any) -> Sequence[ChatCompletionChunk]:
-        pieces = self._pieces(answer)
+    def _read_halves(self, body: dict[str, Any], event_name: str) -> Sequence[ChatCompletionChunk]:
+        """An event that continues, or may hold, half a character: a choice's texts go on from one to the next."""
+        try:
+            mended = mend_all(body)
+        except RecursionError as exc:
+            raise self._malformed("an event is nested too deeply") from exc
+        answer, rough = self._answer(mended, event_name), self._answer(body, event_name)
+        pairs = zip(self._pieces(answer), self._pieces(rough))
+        return self._read(answer, mended, [self._joined(*pair, place) for place, pair in enumerate(pairs)])
+
+    def _joined(self, piece: Piece, rough: Piece, place: int) -> Piece:
+        """*piece* with its texts as they go on; *rough* is the same with halves in it. The end of a choice ends both."""
+        index = place if piece.index is None else whole_number(piece.index)
+        texts: dict[str, Any] = {}
+        for name in ("content", "reasoning"):
+            text = getattr(rough, name)
+            if text is None or isinstance(text, str):
+                joined = self._halves.mend(text or "", (index, name))
+                if piece.finish and piece.finish != "null" and self._waiting.pop((index, name), None):
+                    joined += REPLACEMENT
+                texts[name] = joined or (None if text else text)
+        return attrs.evolve(piece, **texts)
+
+    def _read(
+        self, answer: dict[str, Any], raw: Any, pieces: Sequence[Piece] | None = None
+    ) -> Sequence[ChatCompletionChunk]:
+        pieces = self._pieces(answer) if pieces is None else pieces
         self._name(*self._about(answer))
         choices = tuple(self._choice(piece, position) for position, piece in enumerate(pieces))
         usage = self._usage(answer, choices)

@@ -4,6 +4,7 @@ What decoders of all dialects share: JSON out of events and bodies, and what to 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from anyllm import _convert
@@ -17,12 +18,15 @@ _SNIPPET = 80
 _loads_strictly = _convert.loads_strictly
 
 
-def event_object(event: Event, provider: str) -> tuple[dict[str, Any], Any]:
+def event_object(event: Event, provider: str, mended: Callable[[Any], Any] = mend_all) -> tuple[dict[str, Any], Any]:
     """
     The JSON object that an event is, and what stands for it as a chunk's ``raw``.
 
-    Halves of characters that no other half follows become U+FFFD; a dialect whose hosts send the two halves in two
-    events keeps them itself.
+    Args:
+        event: Its data is decoded.
+        provider: Stands in errors.
+        mended: Gives decoded JSON back without halves of characters. Those that no other half follows become U+FFFD,
+            unless a dialect keeps those of texts that grow from event to event.
 
     Raises:
         APIError: the event is the provider's error in some other form than an object.
@@ -33,7 +37,7 @@ def event_object(event: Event, provider: str) -> tuple[dict[str, Any], Any]:
         raw: Any = event.data
     except _convert.NOT_JSON:
         try:
-            body = raw = mend_all(_convert.loads(event.data))
+            body = raw = mended(_convert.loads(event.data))
         except (ValueError, RecursionError) as exc:
             raise no_json(event, provider) from exc
     if type(body) is not dict:

@@ -20,7 +20,8 @@ from anyllm._framing import Event
 from anyllm.dialects import _bedrock_failures
 from anyllm.dialects._common import finish_reason, json_type, whole_number
 from anyllm.dialects._receiving import event_object
-from anyllm.dialects._surrogates import mend, mend_all
+from anyllm.dialects._sending import put
+from anyllm.dialects._surrogates import REPLACEMENT, Halves, mend, mend_all
 from anyllm.dialects.bedrock_converse._blocks import CALL, OTHER, THOUGHT, OpenBlock
 from anyllm.dialects.bedrock_converse._reasoning import REASONING, thought
 from anyllm.dialects.bedrock_converse._usage import read_usage
@@ -38,6 +39,8 @@ from anyllm.types import (
 _Chunks = Sequence[ChatCompletionChunk]
 
 _DELTA = "contentBlockDelta"
+#: The texts that grow from event to event, by their place in ``delta``.
+_GROWING = {("text",), (REASONING, "text"), ("toolUse", "input")}
 #: The host runs it itself: nobody else is asked to.
 _OWN_TOOL = "server_tool_use"
 
@@ -51,8 +54,8 @@ class ConverseDecoder:
     """
 
     __slots__ = (
-        *("_began", "_calls", "_counted", "_events", "_latest", "_open", "_provider", "_stop_reason", "_stopped"),
-        "_tier",
+        *("_began", "_calls", "_counted", "_events", "_halves", "_latest", "_open", "_provider", "_stop_reason"),
+        *("_stopped", "_tier", "_waiting"),
     )
 
     def __init__(self, *, provider: str) -> None:
@@ -63,6 +66,8 @@ class ConverseDecoder:
         self._stop_reason: str | None = None
         self._tier: str | None = None
         self._began = self._stopped = self._counted = False
+        self._halves = Halves()
+        self._waiting = self._halves.waiting
 
     @property
     def done(self) -> bool:
@@ -85,17 +90,16 @@ class ConverseDecoder:
         name = event.event
         if self.done or not event.data.strip():
             return ()
-        body, raw = event_object(event, self._provider)
+        body, raw = event_object(event, self._provider, lambda body: body)
         self._events += 1
+        if self._waiting or raw is body:
+            return self._with_halves(name, body)
         if name == _DELTA and self._began:
             delta = body.get("delta")
             text = delta.get("text") if type(delta) is dict and len(delta) == 1 else None
             if type(text) is str and text:
                 return (text_chunk("", text, 0, "", None, None, self._provider, raw),)
-        reader = _READERS.get(name)
-        if reader is not None:
-            return reader(self, body, raw)
-        return self._unknown(name, body, raw)
+        return self._read(name, body, raw)
 
     def feed_whole(self, body: dict[str, Any]) -> _Chunks:
         """
@@ -122,7 +126,36 @@ class ConverseDecoder:
             raise IncompleteStreamError(self._what_is_missing(), provider=self._provider)
         return ()
 
+    # -- halves of characters ----------------------------------------------------------------------------
+
+    def _with_halves(self, name: str, body: dict[str, Any]) -> _Chunks:
+        """The chunks of an event that continues, or may hold, half a character: deltas of a block continue."""
+        before = [] if name == _DELTA else self._left_over()
+        try:
+            mended: dict[str, Any] = mend_all(body)
+            if name == _DELTA and isinstance(body.get("delta"), dict):
+                mended["delta"] = self._halves.mend(body["delta"], (whole_number(body.get("contentBlockIndex")),))
+        except RecursionError as exc:
+            raise self._malformed("an event is nested too deeply") from exc
+        return (*before, *self._read(name, mended, mended))
+
+    def _left_over(self) -> list[ChatCompletionChunk]:
+        """Chunks for the halves that nothing came to join."""
+        chunks: list[ChatCompletionChunk] = []
+        for place, *steps in self._halves.take():
+            if tuple(steps) in _GROWING:
+                event: dict[str, Any] = {"contentBlockIndex": place}
+                put(event, ".".join(("delta", *steps)), REPLACEMENT)
+                chunks += self._block_delta(event, event)
+        return chunks
+
     # -- events ------------------------------------------------------------------------------------------
+
+    def _read(self, name: str, body: dict[str, Any], raw: Any) -> _Chunks:
+        reader = _READERS.get(name)
+        if reader is not None:
+            return reader(self, body, raw)
+        return self._unknown(name, body, raw)
 
     def _unknown(self, name: str, body: dict[str, Any], raw: Any) -> _Chunks:
         """An error, a whole answer (from a gateway that knows no streams), or what newer versions bring."""

@@ -17,7 +17,7 @@ from anyllm._framing import Event
 from anyllm.dialects import _errors, _said
 from anyllm.dialects._common import json_type, whole_number
 from anyllm.dialects._receiving import event_object
-from anyllm.dialects._surrogates import mend
+from anyllm.dialects._surrogates import REPLACEMENT, Halves, mend, mend_all
 from anyllm.dialects.gemini import _ends
 from anyllm.dialects.gemini._candidate import Candidate, failure
 from anyllm.dialects.gemini._usage import read_usage
@@ -40,7 +40,7 @@ class GeminiDecoder:
         numbers: The names of finish reasons by number.
     """
 
-    __slots__ = ("_candidates", "_done", "_events", "_meant", "_numbers", "_provider", "_said")
+    __slots__ = ("_candidates", "_done", "_events", "_halves", "_meant", "_numbers", "_provider", "_said", "_waiting")
 
     def __init__(self, *, provider: str, numbers: tuple[str, ...] = _ends.NUMBERS) -> None:
         self._provider = provider
@@ -50,6 +50,8 @@ class GeminiDecoder:
         self._done = False
         self._said: tuple[Any, ...] = ()
         self._meant: _About = ("", 0, "", None)
+        self._halves = Halves()
+        self._waiting = self._halves.waiting
 
     @property
     def done(self) -> bool:
@@ -75,7 +77,9 @@ class GeminiDecoder:
         if text[0] == "[" and text.strip() == _DONE:
             self._done = True
             return ()
-        body, raw = event_object(event, self._provider)
+        body, raw = event_object(event, self._provider, self._mended)
+        if self._waiting and raw is not body:
+            body = raw = self._mended(body)
         return self.feed_object(body, raw, event.event)
 
     def feed_object(self, body: dict[str, Any], raw: Any, event_name: str = "") -> Sequence[ChatCompletionChunk]:
@@ -197,6 +201,33 @@ class GeminiDecoder:
         except TypeError as exc:
             raise self._malformed(f"finishReason is {json_type(raw['finishReason'])}") from exc
 
+    # -- halves of characters ------------------------------------------------------------------------------------------
+
+    def _mended(self, body: Any) -> Any:
+        """*body* without halves of surrogate pairs: those of texts and thoughts continue from one event to the next."""
+        try:
+            mended = mend_all(body)
+        except RecursionError as exc:
+            raise self._malformed("an event is nested too deeply") from exc
+        candidates = body.get("candidates") if isinstance(body, dict) else None
+        for at, raw in enumerate(candidates if isinstance(candidates, list) else ()):
+            if isinstance(raw, dict):
+                index = at if raw.get("index") is None else whole_number(raw["index"])
+                self._mend_candidate(raw, mended["candidates"][at], index)
+        return mended
+
+    def _mend_candidate(self, raw: dict[str, Any], mended: dict[str, Any], index: int | None) -> None:
+        content = raw.get("content")
+        parts = content.get("parts") if isinstance(content, dict) else None
+        for at, part in enumerate(parts if isinstance(parts, list) else ()):
+            if isinstance(part, dict) and isinstance(part.get("text"), str):
+                place = (index, part.get("thought") is True)
+                mended["content"]["parts"][at]["text"] = self._halves.mend(part["text"], place)
+        if raw.get("finishReason"):
+            for is_thought in (True, False):
+                if self._waiting.pop((index, is_thought), None):
+                    _append(mended, {"text": REPLACEMENT, "thought": is_thought})
+
     # -- errors --------------------------------------------------------------------------------------------------------
 
     def _look_for_refusal(self, body: dict[str, Any]) -> None:
@@ -227,6 +258,12 @@ class GeminiDecoder:
         running = self._running()
         which = "" if len(self._candidates) == 1 else f" of candidate {', '.join(map(str, running))}"
         return f"the stream ended before the finishReason{which} ({self._events} events)"
+
+
+def _append(candidate: dict[str, Any], part: dict[str, Any]) -> None:
+    content = candidate.get("content") or {}
+    if isinstance(content, dict) and isinstance(content.get("parts") or [], list):
+        candidate["content"] = {**content, "parts": [*(content.get("parts") or ()), part]}
 
 
 def _text(value: Any) -> str:

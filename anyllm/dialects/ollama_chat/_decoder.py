@@ -21,7 +21,7 @@ from anyllm._framing import Event
 from anyllm.dialects import _errors, _said
 from anyllm.dialects._common import finish_reason, json_type
 from anyllm.dialects._receiving import event_object
-from anyllm.dialects._surrogates import mend, mend_all
+from anyllm.dialects._surrogates import REPLACEMENT, Halves, mend, mend_all
 from anyllm.dialects.ollama_chat._fields import read_logprobs, read_usage, unix_time
 from anyllm.errors import IncompleteStreamError, MalformedStreamError
 from anyllm.types import (
@@ -37,6 +37,8 @@ from anyllm.types import (
 #: What an ordinary line, and its message, do not hold.
 _RARE = frozenset(("error", "logprobs"))
 _RARE_IN_MESSAGE = frozenset(("thinking", "tool_calls"))
+#: The texts that grow from line to line.
+_GROWING = ("content", "response", "thinking")
 
 
 def has_answer(body: Mapping[str, Any]) -> bool:
@@ -61,7 +63,7 @@ class OllamaDecoder:
         provider: Stands in every chunk and error.
     """
 
-    __slots__ = ("_began", "_calls", "_created", "_done", "_lines", "_model", "_provider")
+    __slots__ = ("_began", "_calls", "_created", "_done", "_halves", "_lines", "_model", "_provider", "_waiting")
 
     def __init__(self, *, provider: str) -> None:
         self._provider = provider
@@ -71,6 +73,8 @@ class OllamaDecoder:
         self._lines = 0
         self._created = 0
         self._model = ""
+        self._halves = Halves()
+        self._waiting = self._halves.waiting
 
     @property
     def done(self) -> bool:
@@ -92,7 +96,9 @@ class OllamaDecoder:
         """
         if self._done:
             return ()
-        body, raw = event_object(event, self._provider)
+        body, raw = event_object(event, self._provider, self._mended)
+        if self._waiting and raw is not body:
+            body = raw = self._mended(body)
         self._lines += 1
         text = _text_alone(body) if self._began else None
         if text:
@@ -229,6 +235,30 @@ class OllamaDecoder:
             return _convert.dumps(arguments or {}).decode()
         except (TypeError, ValueError, OverflowError, RecursionError) as exc:
             raise self._malformed("the arguments of a tool call cannot be written as JSON") from exc
+
+    # -- halves of characters --------------------------------------------------------------------------------
+
+    def _mended(self, body: Any) -> Any:
+        """*body* without halves of surrogate pairs: those of texts continue from one line to the next."""
+        try:
+            mended = mend_all(body)
+        except RecursionError as exc:
+            raise self._malformed("a line is nested too deeply") from exc
+        if not isinstance(body, dict):
+            return mended
+        said, kept = body, mended
+        if isinstance(body.get("message"), dict):
+            said, kept = body["message"], mended["message"]
+        for name in _GROWING:
+            if isinstance(said.get(name), str):
+                kept[name] = self._halves.mend(said[name], (name,))
+        if body.get("done") is True and self._waiting:
+            if kept is mended and "response" not in mended and mended.get("message") is None:
+                kept = mended["message"] = {}
+            for (name,) in self._halves.take():
+                if isinstance(kept.get(name) or "", str):
+                    kept[name] = (kept.get(name) or "") + REPLACEMENT
+        return mended
 
     def _malformed(self, what: str) -> MalformedStreamError:
         return MalformedStreamError(mend(what), provider=self._provider)

@@ -40,6 +40,7 @@ class OpenAIChat:
         done_is_complete: ``[DONE]`` without any finish reason is a good end. Only for hosts whose own streams
             never carry one (Snowflake): elsewhere it is how a failed answer looks.
         max_tokens_key: The key for ``max_tokens``; OpenAI's newer models want "max_completion_tokens".
+        seed_key: The same for ``seed``; Mistral's name for it is "random_seed".
         thinking_budget_key: The key for ``thinking_budget``, dotted where it lies deeper
             ("reasoning.max_tokens"); None: the host takes none.
         no_thinking: What to add to the body for the effort "none" and the budget 0, instead of these; None: the
@@ -55,6 +56,7 @@ class OpenAIChat:
     include_usage: bool = True
     done_is_complete: bool = False
     max_tokens_key: str = "max_tokens"
+    seed_key: str = "seed"
     thinking_budget_key: str | None = None
     no_thinking: Mapping[str, Any] | None = None
     think_tags: str = "keep"
@@ -84,6 +86,8 @@ class OpenAIChat:
         }
         if params.max_tokens is not None:
             body[self.max_tokens_key] = params.max_tokens
+        if params.seed is not None:
+            body[self.seed_key] = params.seed
         if self.no_thinking is not None and (params.reasoning_effort == "none" or params.thinking_budget == 0):
             body.pop("reasoning_effort", None)
             body.update(self.no_thinking)

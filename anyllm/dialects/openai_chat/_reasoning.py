@@ -56,6 +56,7 @@ def read_parts(parts: Sequence[Any]) -> tuple[str | None, Reasoning | None]:
     """
     texts: list[str] = []
     thoughts: list[str] = []
+    signature = None
     for part in parts:
         if isinstance(part, str):
             texts.append(part)
@@ -67,10 +68,13 @@ def read_parts(parts: Sequence[Any]) -> tuple[str | None, Reasoning | None]:
                 texts.append(text_in(part))
             else:
                 thoughts.append(text_in(thought))
+                if (signed := part.get("signature")) and isinstance(signed, str):
+                    signature = signed
         elif part is not None:
             raise ValueError("a part of the content is neither an object nor text")
     thought = "".join(thoughts)
-    return ("".join(texts) if texts else None, Reasoning(thought, None, CONTENT) if thought else None)
+    has_reasoning = thought or signature
+    return ("".join(texts) if texts else None, Reasoning(thought, signature, CONTENT) if has_reasoning else None)
 
 
 def text_in(value: Any) -> str:

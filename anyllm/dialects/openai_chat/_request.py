@@ -14,7 +14,7 @@ from anyllm.types import CompletionParams, ContentPart, Message, ToolCall
 
 #: Sent under their own names, when they are given.
 _PLAIN = (
-    *("temperature", "top_p", "stop", "n", "seed", "user", "tools", "tool_choice", "parallel_tool_calls"),
+    *("temperature", "top_p", "stop", "n", "user", "tools", "tool_choice", "parallel_tool_calls"),
     *("response_format", "logprobs", "top_logprobs", "functions", "function_call"),
 )
 
@@ -92,15 +92,18 @@ def _add_reasoning(body: dict[str, Any], message: Message, reasoning_key: str) -
     """Put reasoning back where it came from: a key of its own, the details, or the content's parts."""
     reasoning = message.reasoning
     assert reasoning is not None  # the caller asked
-    key = reasoning.field if reasoning.field in _OWN_KEYS else reasoning_key
+    key = reasoning.field if reasoning.field in _OWN_KEYS and reasoning_key != CONTENT else reasoning_key
     if key == CONTENT and reasoning.content:
         content = body.get("content") or []
         parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-        body["content"] = [{"type": "thinking", "thinking": [{"type": "text", "text": reasoning.content}]}, *parts]
+        thought: dict[str, Any] = {"type": "thinking", "thinking": [{"type": "text", "text": reasoning.content}]}
+        if reasoning.signature and reasoning.field == CONTENT:
+            thought["signature"] = reasoning.signature
+        body["content"] = [thought, *parts]
     elif key == TAGS and reasoning.content and not isinstance(body.get("content"), list):
         body["content"] = f"<think>\n{reasoning.content}\n</think>\n\n{body.get('content') or ''}"
     elif key not in (CONTENT, DETAILS, TAGS) and reasoning.content is not None:
         body[key] = reasoning.content
     details = [detail for detail in reasoning.details or () if str(detail.get("type")).startswith("reasoning.")]
-    if details:
+    if details and reasoning_key != CONTENT:
         body[DETAILS] = details

@@ -16,6 +16,9 @@ from anyllm import _convert
 from anyllm.dialects._common import whole_number
 from anyllm.types import FunctionCall, ToolCall
 
+#: Mistral's word for no id, which its hosts write in later fragments.
+_NO_ID = "null"
+
 
 class _Call:
     __slots__ = ("arguments", "id", "index", "name", "type")
@@ -73,7 +76,7 @@ class ToolCalls:
         function = _function_of(raw)
         at, call_id, name = _index(raw.get("index")), _text(raw.get("id")), _text(function.get("name"))
         arguments = _arguments(function.get("arguments"))
-        call = self._find(at, call_id, name, arguments, touched)
+        call = self._find(at, None if call_id == _NO_ID else call_id, name, arguments, touched)
         if call is None:
             if not (call_id or name or arguments):
                 return None
@@ -111,8 +114,11 @@ class ToolCalls:
             known = next((call for call in reversed(calls) if call.id == call_id), None)
             if known is not None:
                 return known
-            # A new id is a new call, unless the call has been waiting for its id.
-            begins = current.id is not None or _begins_another(current, name, arguments, touched)
+            # A new id is a new call, unless the call has been waiting for its id, or has a name and this has none:
+            # some models at Mistral change the id after the first fragment
+            # (https://github.com/mistralai/mistral-vibe/issues/1127).
+            is_new = current.id is not None and bool(name or current.name is None)
+            begins = is_new or _begins_another(current, name, arguments, touched)
         else:
             # Hosts that send neither index nor id send whole calls.
             begins = bool(name) and (at is None or _begins_another(current, name, arguments, touched))
