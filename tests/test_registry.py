@@ -20,6 +20,7 @@ from anyllm.errors import (
     UnsupportedProviderError,
 )
 from anyllm.providers import _rows
+from anyllm.providers._table._making import chat
 from anyllm.testing import Reply, chat_events, serve
 
 KEY = "sk-Secret0123456789abcdef"
@@ -506,7 +507,7 @@ def test_only_the_dialect_that_is_spoken_is_loaded():
 def test_a_new_host_of_openais_format_is_one_row(monkeypatch: pytest.MonkeyPatch):
     """Base URL, key and switches are all there is to say; streams, whole answers, vectors and models follow."""
     with serve(GOOD) as server:
-        row = _rows._chat("new-host", server.url, ("NEW_HOST_API_KEY",), think_tags="split")
+        row = chat("new-host", server.url, ("NEW_HOST_API_KEY",), think_tags="split")
         monkeypatch.setitem(_rows._BY_NAME, "new_host", row)
         monkeypatch.setenv("NEW_HOST_API_KEY", "its-own-key")
         answer = anyllm.completion_stream(ctx(), {**PARAMS, "model": "new-host/m"}).collect()

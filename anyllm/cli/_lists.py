@@ -97,5 +97,7 @@ def _about(row: Row) -> dict[str, Any]:
         "key_required": row.key_required and row.endpoint is None,
         "key_is_set": _set_variable(row) is not None,
         "base_url_vars": row.base_url_vars,
-        "capabilities": attrs.asdict(row.capabilities),
+        "capabilities": attrs.asdict(row.capabilities.of(row.dialect.takes)),
+        "note": row.note,
+        "unverified": row.unverified,
     }

@@ -103,6 +103,8 @@ class Row:
         endpoint: For a host that has to be started first: gives its base URL and key.
         models: The only models there are, where they are few and fixed.
         capabilities: What can be asked of it.
+        note: What is particular about it, in a line of Markdown.
+        unverified: It was written from documents, the host's or others': no answer of it was ever read here.
     """
 
     name: str
@@ -120,6 +122,8 @@ class Row:
     endpoint: Optional[Callable[[], tuple[str, str]]] = None
     models: tuple[str, ...] = ()
     capabilities: Capabilities = attrs.field(factory=Capabilities)
+    note: str = ""
+    unverified: bool = False
 
     @property
     def dialect(self) -> Dialect:

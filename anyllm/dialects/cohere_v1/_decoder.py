@@ -1,0 +1,303 @@
+"""
+The stream: events to chunks.
+
+Strategy: nearly every event adds text, and is told from all others by a few look-ups. Of the rest, each type has a
+method. The last event repeats the whole answer; of that, only what has not come before is read, which makes a whole
+answer the end of a stream that said nothing before.
+
+A plan that comes before tool calls is text like any other: the host calls it so, and takes it back as that. Searches,
+documents and citations have no place in a chunk: theirs say nothing but their ``raw``.
+
+Sources: https://docs.cohere.com/v1/docs/streaming, https://docs.cohere.com/v1/reference/chat-stream
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from anyllm import _convert
+from anyllm._framing import Event
+from anyllm.dialects import _errors, _said
+from anyllm.dialects._cohere_failures import failure, is_error, refined
+from anyllm.dialects._cohere_usage import read_usage
+from anyllm.dialects._common import finish_reason, json_type, whole_number
+from anyllm.dialects._receiving import no_json, no_object
+from anyllm.dialects._surrogates import REPLACEMENT, Halves, mend, mend_all
+from anyllm.dialects.cohere_v1._calls import Calls
+from anyllm.errors import IncompleteStreamError, MalformedStreamError
+from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, ToolCall, Usage, text_chunk
+
+_loads_strictly = _convert.loads_strictly
+
+_Chunks = Sequence[ChatCompletionChunk]
+
+_DONE = "[DONE]"
+_TEXT, _CALL, _END = "text-generation", "tool-calls-chunk", "stream-end"
+#: Of a model without chat, which Bedrock has: what went wrong is called "err".
+_ERROR = "stream-error"
+#: Events that have no place in a chunk.
+_OTHERS = ("search-queries-generation", "search-results", "citation-generation", "debug")
+
+
+class ChatDecoder:
+    """
+    Turns one response's events into chunks. Used by one thread, for one response.
+
+    Args:
+        provider: Stands in every chunk and error.
+    """
+
+    __slots__ = (
+        *("_began", "_calls", "_ended", "_events", "_halves", "_has_text", "_id", "_place", "_provider"),
+        "_waiting",
+    )
+
+    def __init__(self, *, provider: str) -> None:
+        self._provider = provider
+        self._id = ""
+        self._events = 0
+        self._began = self._ended = self._has_text = False
+        self._calls = Calls()
+        self._halves = Halves()
+        self._waiting = self._halves.waiting
+        #: The type of event and the index that the waiting halves belong to.
+        self._place: tuple[Any, ...] = ()
+
+    @property
+    def done(self) -> bool:
+        """Whether ``stream-end`` was seen: nothing after it is read."""
+        return self._ended
+
+    @property
+    def complete(self) -> bool:
+        """Whether ``stream-end`` was seen."""
+        return self._ended
+
+    def feed(self, event: Event) -> Sequence[ChatCompletionChunk]:
+        """
+        The chunks that *event* brings.
+
+        Raises:
+            APIError: the event is the provider's error, or the end of an answer that failed.
+            MalformedStreamError: the event cannot be read.
+        """
+        if self._ended:
+            return ()
+        raw: Any = event.data
+        try:
+            body = _loads_strictly(raw)
+        except _convert.NOT_JSON as exc:
+            if raw.strip() in ("", _DONE):
+                return ()  # alive, but no word of Cohere's
+            try:
+                body = raw = _convert.loads(raw)
+            except ValueError:
+                raise no_json(event, self._provider) from exc
+        if type(body) is not dict:
+            raise no_object(body, event, self._provider)
+        self._events += 1
+        if self._waiting or raw is body:
+            return self._with_halves(body, event.event)
+        if self._began and event.event != "error":
+            text = _text_alone(body)
+            if text:
+                self._has_text = True
+                return (text_chunk(self._id, text, 0, "", None, None, self._provider, raw),)
+        return self._read(body, raw, event.event)
+
+    def feed_whole(self, body: dict[str, Any]) -> Sequence[ChatCompletionChunk]:
+        """
+        The chunks of a whole, decoded answer.
+
+        Raises:
+            APIError, MalformedStreamError: as `feed`.
+        """
+        try:
+            body = mend_all(body)
+        except RecursionError as exc:
+            raise self._malformed("the answer is nested too deeply") from exc
+        return self._whole(body, body)
+
+    def finish(self) -> Sequence[ChatCompletionChunk]:
+        """
+        What was held back, at the end of the bytes: nothing, if that is a good end.
+
+        Raises:
+            IncompleteStreamError: ``stream-end`` never came.
+        """
+        if not self._ended:
+            raise IncompleteStreamError(self._what_is_missing(), provider=self._provider)
+        return ()
+
+    # -- one event ---------------------------------------------------------------------------------------
+
+    def _read(self, body: dict[str, Any], raw: Any, name: str) -> _Chunks:
+        kind = body.get("event_type")
+        if kind == _ERROR:
+            body = {**body, "error": body.get("err") or "the stream ended with an error"}
+            failed = failure(body, self._provider)
+            assert failed is not None  # it has a text
+            raise failed
+        if name == "error" or is_error(body):
+            raise refined(_errors.from_body(self._provider, body))
+        if kind is None and not self._began and isinstance(body.get("text"), str) and "is_finished" not in body:
+            return self._whole(body, raw)  # from a host, or a proxy before it, that knows no streams
+        kind = kind if isinstance(kind, str) else name
+        reader = _READERS.get(kind)
+        if reader is not None:
+            return reader(self, body, raw)
+        if _said.looks_like_error(body):
+            raise refined(_errors.from_body(self._provider, body))
+        return (self._chunk(raw),) if kind in _OTHERS else ()
+
+    def _whole(self, body: dict[str, Any], raw: Any) -> _Chunks:
+        return self._stream_end({"finish_reason": body.get("finish_reason"), "response": body}, raw)
+
+    def _stream_start(self, body: dict[str, Any], raw: Any) -> _Chunks:
+        self._id = self._text(body, "generation_id") or self._id
+        return () if self._began else (self._chunk(raw, ChunkDelta()),)
+
+    def _text_generation(self, body: dict[str, Any], raw: Any) -> _Chunks:
+        return self._said(body, raw)
+
+    def _calls_chunk(self, body: dict[str, Any], raw: Any) -> _Chunks:
+        """A piece of the plan, of a call, or of both."""
+        chunks = [*self._said(body, raw)]
+        piece = body.get("tool_call_delta")
+        if isinstance(piece, dict):
+            chunks += self._said(piece, raw)
+        if piece is not None:
+            try:
+                fragment = self._calls.piece(piece)
+            except ValueError as exc:
+                raise self._malformed(str(exc)) from exc
+            chunks += self._fragments(() if fragment is None else (fragment,), raw)
+        return chunks
+
+    def _calls_whole(self, body: dict[str, Any], raw: Any) -> _Chunks:
+        """All calls, and the plan before them: what of both has not come in pieces."""
+        chunks = [] if self._has_text else [*self._said(body, raw)]
+        calls = body.get("tool_calls")
+        if calls is not None:
+            chunks += self._fragments(self._calls.whole(calls), raw)
+        return chunks
+
+    def _stream_end(self, body: dict[str, Any], raw: Any) -> _Chunks:
+        answer = self._object(body, "response")
+        reason = self._text(body, "finish_reason") or self._text(answer, "finish_reason")
+        failed = failure({"finish_reason": reason, "error": answer.get("error")}, self._provider)
+        if failed is not None:
+            raise failed
+        self._id = self._id or self._text(answer, "generation_id") or self._text(answer, "response_id")
+        chunks: list[ChatCompletionChunk] = []
+        if not self._began:
+            chunks.append(self._chunk(raw, ChunkDelta()))
+        if not self._has_text and answer.get("text") is not None:
+            chunks.append(self._chunk(raw, ChunkDelta(None, self._text(answer, "text"))))
+        chunks += self._calls_whole({"tool_calls": answer.get("tool_calls")}, raw)
+        meaning = finish_reason(reason, has_tool_calls=bool(self._calls)) if reason else None
+        if meaning != "length":  # else the arguments of the last call may be what did not fit
+            chunks += self._fragments(self._calls.end(), raw)
+        self._ended = True
+        last = self._chunk(raw, ChunkDelta(), usage=read_usage(answer.get("meta")))
+        last.choices[0].finish_reason, last.choices[0].raw_finish_reason = meaning, reason or None
+        return [*chunks, last]
+
+    # -- chunks ------------------------------------------------------------------------------------------
+
+    def _said(self, body: Mapping[str, Any], raw: Any) -> _Chunks:
+        text = self._text(body, "text")
+        if not text:
+            return ()
+        self._has_text = True
+        return (self._chunk(raw, ChunkDelta(None, text)),)
+
+    def _fragments(self, fragments: Iterable[ToolCall], raw: Any) -> list[ChatCompletionChunk]:
+        try:
+            return [self._chunk(raw, ChunkDelta(tool_calls=(fragment,))) for fragment in fragments]
+        except ValueError as exc:
+            raise self._malformed(str(exc)) from exc
+
+    def _chunk(self, raw: Any, delta: ChunkDelta | None = None, *, usage: Usage | None = None) -> ChatCompletionChunk:
+        choices: tuple[ChunkChoice, ...] = ()
+        if delta is not None:
+            if not self._began:
+                self._began = True
+                delta.role = "assistant"
+            choices = (ChunkChoice(0, delta),)
+        return ChatCompletionChunk(
+            self._id, choices, 0, "", "chat.completion.chunk", usage, None, None, self._provider, raw
+        )
+
+    # -- types -------------------------------------------------------------------------------------------
+
+    def _object(self, body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+        value = body.get(name)
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise self._malformed(f"{name} is {json_type(value)}")
+        return value
+
+    def _text(self, body: Mapping[str, Any], name: str) -> str:
+        value = body.get(name)
+        if value is None or isinstance(value, str):
+            return value or ""
+        raise self._malformed(f"{name} is {json_type(value)}")
+
+    def _malformed(self, what: str) -> MalformedStreamError:
+        return MalformedStreamError(mend(what), provider=self._provider)
+
+    def _what_is_missing(self) -> str:
+        if not self._began:
+            return f"the stream ended before any answer came ({self._events} events)"
+        return f"the stream ended before {_END} ({self._events} events)"
+
+    # -- halves of characters ----------------------------------------------------------------------------
+
+    def _with_halves(self, body: dict[str, Any], name: str) -> _Chunks:
+        """The chunks of an event that continues, or may hold, half a character."""
+        kind, piece = body.get("event_type"), body.get("tool_call_delta")
+        place = (kind, whole_number(piece.get("index")) if isinstance(piece, dict) else None)
+        before = [] if place == self._place else [*self._left_over()]
+        self._place = place
+        try:
+            mended: dict[str, Any] = mend_all(body)
+            if kind == _TEXT:
+                self._join(body, mended, "text")
+            elif kind == _CALL and isinstance(piece, dict):
+                self._join(piece, mended["tool_call_delta"], "parameters")
+        except RecursionError as exc:
+            raise self._malformed("an event is nested too deeply") from exc
+        return (*before, *self._read(mended, mended, name))
+
+    def _join(self, body: Mapping[str, Any], mended: dict[str, Any], name: str) -> None:
+        """Let the text *name* of *mended* go on where the last one was cut off."""
+        if isinstance(body.get(name), str):
+            mended[name] = self._halves.mend(body[name], (name,))
+
+    def _left_over(self) -> Iterator[ChatCompletionChunk]:
+        """A chunk for the half that nothing came to join."""
+        for (name,) in self._halves.take():
+            body: dict[str, Any] = {"event_type": self._place[0], name: REPLACEMENT}
+            if name != "text":
+                body = {"event_type": _CALL, "tool_call_delta": {"index": self._place[1], name: REPLACEMENT}}
+            yield from self._read(body, body, "")
+
+
+def _text_alone(body: dict[str, Any]) -> str | None:
+    """The text that an event adds, if it says nothing else, as most do not; None of any other."""
+    if body.get("event_type") != _TEXT or "error" in body or "message" in body:
+        return None
+    text = body.get("text")
+    return text if type(text) is str else None
+
+
+_READERS: dict[str, Callable[[ChatDecoder, dict[str, Any], Any], _Chunks]] = {
+    "stream-start": ChatDecoder._stream_start,
+    _TEXT: ChatDecoder._text_generation,
+    _CALL: ChatDecoder._calls_chunk,
+    "tool-calls-generation": ChatDecoder._calls_whole,
+    _END: ChatDecoder._stream_end,
+}

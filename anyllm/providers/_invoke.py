@@ -1,0 +1,51 @@
+"""
+Who speaks what on AWS Bedrock's InvokeModel: its families of models, and the dialects that read and write theirs.
+
+The dialects do not know each other, so they are put together here.
+"""
+
+from __future__ import annotations
+
+from anyllm.dialects.anthropic_messages import AnthropicMessages
+from anyllm.dialects.bedrock_converse import BedrockConverse
+from anyllm.dialects.bedrock_invoke import (
+    BedrockInvoke,
+    Family,
+    PlainText,
+    TaggedReasoning,
+    is_chat,
+    is_cohere_chat,
+    is_messages,
+    is_plain,
+    nova,
+)
+from anyllm.dialects.cohere_v1 import CohereV1
+from anyllm.dialects.openai_chat import OpenAIChat
+
+__all__ = ["dialect"]
+
+#: The version of Anthropic's API, as this host calls it. Anthropic's own client asks for a newer one, which these models
+#: do not take. Source: https://platform.claude.com/docs/en/build-with-claude/claude-on-amazon-bedrock-legacy
+_VERSION = "bedrock-2023-05-31"
+
+
+def dialect(provider: str) -> BedrockInvoke:
+    """The dialect, with its families; *provider* stands in every chunk and error."""
+    # Usage comes with the host's own counts; asking for it is nothing that the host knows. Reasoning is not sent back.
+    chat = OpenAIChat(
+        provider=provider, include_usage=False, max_tokens_key="max_completion_tokens", reasoning_key=None
+    )
+    return BedrockInvoke(
+        provider=provider,
+        families=(
+            Family(
+                dialect=AnthropicMessages(provider=provider, version_in_body=_VERSION),
+                begins=is_messages,
+                makers=("anthropic.",),
+            ),
+            Family(dialect=TaggedReasoning(chat), begins=is_chat, makers=("openai.",)),
+            nova(BedrockConverse(provider=provider)),
+            Family(dialect=CohereV1(provider=provider), begins=is_cohere_chat, makers=("cohere.command-r",)),
+            Family(dialect=PlainText(provider=provider), begins=is_plain),
+        ),
+    )

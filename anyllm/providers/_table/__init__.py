@@ -1,0 +1,1 @@
+"""Who hosts models: one row a host."""

@@ -1,0 +1,74 @@
+"""What rows are made with."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable
+from typing import Any, Optional
+
+from anyllm.dialects import Dialect
+from anyllm.dialects.openai_chat import OpenAIChat
+from anyllm.providers._row import Capabilities, Row
+
+#: Hosts that make vectors beside answers.
+VECTORS = Capabilities(embedding=True, list_models=True)
+LISTS = Capabilities(list_models=True)
+
+#: How hosts turn reasoning off in models that reason unasked.
+ENABLE_THINKING: dict[str, Any] = {"enable_thinking": False}
+THINKING_TYPE: dict[str, Any] = {"thinking": {"type": "disabled"}}
+
+
+def later(name: str, **switches: Any) -> Callable[[], Dialect]:
+    """The dialect *name*, "gemini.Gemini", loaded when it is needed: importing all of them costs a program 50 ms."""
+    module, _, kind = name.partition(".")
+
+    @functools.cache
+    def dialect() -> Dialect:
+        made: Dialect = getattr(importlib.import_module(f"anyllm.dialects.{module}"), kind)(**switches)
+        return made
+
+    return dialect
+
+
+def chat(
+    name: str,
+    base_url: Optional[str],
+    key_vars: tuple[str, ...] = (),
+    base_url_vars: tuple[str, ...] = (),
+    *,
+    aliases: tuple[str, ...] = (),
+    key_required: bool = True,
+    capabilities: Capabilities = LISTS,
+    note: str = "",
+    unverified: bool = False,
+    **switches: Any,
+) -> Row:
+    """A host that speaks OpenAI's chat completions, with what it does differently."""
+    return Row(
+        name=name,
+        base_url=base_url,
+        key_vars=key_vars,
+        base_url_vars=base_url_vars,
+        aliases=aliases,
+        key_required=key_required,
+        capabilities=capabilities,
+        note=note,
+        unverified=unverified,
+        dialect=OpenAIChat(provider=name, **switches),
+    )
+
+
+def responses(
+    name: str, base_url: Optional[str], key_vars: tuple[str, ...], base_url_vars: tuple[str, ...], **fields: Any
+) -> Row:
+    """A host of OpenAI's Responses; all but OpenAI's own were only read in recordings."""
+    return Row(
+        name=name,
+        base_url=base_url,
+        key_vars=key_vars,
+        base_url_vars=base_url_vars,
+        dialect=later("openai_responses.OpenAIResponses", provider=name),
+        **fields,
+    )

@@ -1,0 +1,199 @@
+"""Hosts with formats of their own."""
+
+from __future__ import annotations
+
+import functools
+import re
+
+from anyllm.dialects import Dialect
+from anyllm.errors import InvalidRequestError
+from anyllm.providers import _aws, _google, _tencent
+from anyllm.providers._row import Capabilities, Row, key_header
+from anyllm.providers._table._making import LISTS, VECTORS, later
+
+__all__ = ["ROWS"]
+
+
+#: A version at the end of a base URL.
+_VERSION = re.compile(r"/v\d\w*$")
+
+
+def _gemini(base_url: str, model: str) -> str:
+    """Google's client takes a host, and adds the version; with one, it is taken as it is."""
+    base, mark, query = base_url.partition("?")
+    base = base.rstrip("/")
+    return f"{base if _VERSION.search(base) else base + '/v1beta'}{mark}{query}"
+
+
+def _cohere(base_url: str, model: str) -> str:
+    from anyllm.dialects.cohere_v2 import host_url
+
+    return host_url(base_url)
+
+
+def _ollama(base_url: str, model: str) -> str:
+    from anyllm.dialects.ollama_chat import host_url
+
+    try:
+        return host_url(base_url)
+    except ValueError as exc:
+        raise InvalidRequestError(f"OLLAMA_HOST or base_url is no address: {exc}", param="base_url") from exc
+
+
+@functools.cache
+def _invoke() -> Dialect:
+    from anyllm.providers import _invoke as families  # on first use: it needs five dialects
+
+    return families.dialect("bedrock_invoke")
+
+
+ROWS: tuple[Row, ...] = (
+    Row(
+        name="anthropic",
+        base_url="https://api.anthropic.com",
+        key_vars=("ANTHROPIC_API_KEY",),
+        base_url_vars=("ANTHROPIC_BASE_URL",),
+        aliases=("claude",),
+        auth=key_header("x-api-key"),
+        capabilities=LISTS,
+        dialect=later("anthropic_messages.AnthropicMessages", provider="anthropic"),
+        note="`max_tokens` is 4096 unless given; efforts become budgets, and efforts again where a model refuses those",
+    ),
+    # Each resource has its own base URL, https://RESOURCE.services.ai.azure.com/anthropic
+    Row(
+        name="azure_anthropic",
+        key_vars=("ANTHROPIC_FOUNDRY_API_KEY",),
+        base_url_vars=("ANTHROPIC_FOUNDRY_BASE_URL",),
+        auth=key_header("x-api-key"),
+        dialect=later("anthropic_messages.AnthropicMessages", provider="azure_anthropic"),
+        note="as `anthropic`; each resource has its own host, `https://RESOURCE.services.ai.azure.com/anthropic`",
+    ),
+    Row(
+        name="gemini",
+        base_url="https://generativelanguage.googleapis.com",
+        key_vars=("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GENERATIVE_AI_API_KEY"),
+        base_url_vars=("GOOGLE_GEMINI_BASE_URL",),
+        aliases=("google",),
+        auth=key_header("x-goog-api-key"),
+        locate=_gemini,
+        capabilities=VECTORS,
+        dialect=later("gemini.Gemini", provider="gemini"),
+        note="efforts become levels from Gemini 3 on, budgets before; signatures of thoughts and calls go back",
+    ),
+    # Without a key, google-auth may find credentials.
+    Row(
+        name="vertex",
+        base_url=_google.BASE_URL,
+        key_vars=(_google.KEY_VAR,),
+        base_url_vars=_google.ENDPOINT_VARS,
+        aliases=("vertex_ai",),
+        key_required=False,
+        sign=_google.authorize,
+        locate=_google.locate,
+        dialect=later("gemini.Gemini", provider="vertex", models_path="/publishers/google/models", vertex_numbers=True),
+        note="as `gemini`; default credentials through the extra `vertex`",
+    ),
+    Row(
+        name="vertex_anthropic",
+        base_url=_google.BASE_URL,
+        key_vars=(_google.KEY_VAR,),
+        base_url_vars=_google.ENDPOINT_VARS,
+        key_required=False,
+        sign=_google.authorize,
+        locate=_google.locate,
+        dialect=later(
+            "anthropic_messages.AnthropicMessages",
+            provider="vertex_anthropic",
+            path="/publishers/anthropic/models/{model}:rawPredict",
+            stream_path="/publishers/anthropic/models/{model}:streamRawPredict",
+            version_in_body="vertex-2023-10-16",
+        ),
+        note="as `anthropic`; default credentials through the extra `vertex`",
+    ),
+    Row(
+        name="cohere",
+        base_url="https://api.cohere.com",
+        key_vars=("COHERE_API_KEY", "CO_API_KEY"),
+        base_url_vars=("CO_API_URL", "COHERE_BASE_URL"),
+        locate=_cohere,
+        capabilities=VECTORS,
+        dialect=later("cohere_v2.CohereV2", provider="cohere"),
+        note="citations are in `raw`; no single tool can be named",
+    ),
+    # The same host's older API, for programs and models that need it.
+    Row(
+        name="cohere_v1",
+        base_url="https://api.cohere.com",
+        key_vars=("COHERE_API_KEY", "CO_API_KEY"),
+        base_url_vars=("CO_API_URL", "COHERE_BASE_URL"),
+        locate=_cohere,
+        capabilities=Capabilities(reasoning=False),
+        dialect=later("cohere_v1.CohereV1", provider="cohere_v1"),
+    ),
+    # The key is "SECRET_ID:SECRET_KEY", or that with a temporary token behind it.
+    Row(
+        name="hunyuan",
+        base_url="https://hunyuan.tencentcloudapi.com",
+        key_pair_vars=("TENCENT_SECRET_ID", "TENCENT_SECRET_KEY"),
+        base_url_vars=("HUNYUAN_BASE_URL",),
+        aliases=("tencent",),
+        sign=_tencent.sign,
+        dialect=later("hunyuan.Hunyuan", provider="hunyuan"),
+        note="requests are signed (TC3-HMAC-SHA256); no `max_tokens`, no effort but `none`",
+        unverified=True,
+    ),
+    # The host's own format; "qwen" is its OpenAI-compatible endpoint.
+    Row(
+        name="dashscope",
+        base_url="https://dashscope-intl.aliyuncs.com/api/v1",
+        key_vars=("DASHSCOPE_API_KEY", "ALIBABA_API_KEY"),
+        base_url_vars=("DASHSCOPE_HTTP_BASE_URL",),
+        dialect=later("dashscope.DashScope", provider="dashscope"),
+        note="the host's own format; `qwen` is its OpenAI-compatible one",
+        unverified=True,
+    ),
+    # Without a key, botocore's own chain may have one.
+    Row(
+        name="bedrock",
+        base_url=_aws.BASE_URL,
+        key_vars=(_aws.KEY_VAR,),
+        base_url_vars=_aws.ENDPOINT_VARS,
+        aliases=("aws_bedrock",),
+        key_required=False,
+        sign=_aws.sign,
+        locate=_aws.locate,
+        dialect=later("bedrock_converse.BedrockConverse", provider="bedrock"),
+        note="by Bedrock key, or signed with what botocore finds (the extra `bedrock`); streams need botocore",
+    ),
+    # The same host's other API, which speaks to each maker's models in the maker's own format.
+    Row(
+        name="bedrock_invoke",
+        base_url=_aws.BASE_URL,
+        key_vars=(_aws.KEY_VAR,),
+        base_url_vars=_aws.ENDPOINT_VARS,
+        key_required=False,
+        sign=_aws.sign,
+        locate=_aws.locate,
+        dialect=_invoke,
+    ),
+    Row(
+        name="ollama",
+        base_url="http://127.0.0.1:11434",
+        key_vars=("OLLAMA_API_KEY",),
+        base_url_vars=("OLLAMA_HOST",),
+        key_required=False,
+        locate=_ollama,
+        capabilities=VECTORS,
+        dialect=later("ollama_chat.OllamaChat", provider="ollama"),
+        note="`anyllm.providers.ollama` pulls, shows and deletes models; images only from files and bytes",
+    ),
+    Row(
+        name="ollama_cloud",
+        base_url="https://ollama.com",
+        key_vars=("OLLAMA_API_KEY",),
+        capabilities=LISTS,
+        dialect=later("ollama_chat.OllamaChat", provider="ollama_cloud"),
+        note="as `ollama`",
+        unverified=True,
+    ),
+)

@@ -1,0 +1,82 @@
+"""OpenAI's own hosts, those of its formats' other forms, and whoever is compatible."""
+
+from __future__ import annotations
+
+from anyllm.dialects.openai_chat import OpenAIChat
+from anyllm.providers import _azure
+from anyllm.providers._row import Capabilities, Row
+from anyllm.providers._table._making import VECTORS, chat, responses
+
+__all__ = ["ROWS"]
+
+
+def _local() -> tuple[str, str]:
+    from anyllm.providers import local  # on first use: it starts a server
+
+    endpoint = local.endpoint()
+    return endpoint.base_url, endpoint.api_key
+
+
+ROWS: tuple[Row, ...] = (
+    chat(
+        "openai",
+        "https://api.openai.com/v1",
+        ("OPENAI_API_KEY",),
+        ("OPENAI_BASE_URL",),
+        capabilities=VECTORS,
+        # Reasoning models refuse max_tokens, and the others take both. Message keys it does not know are refused.
+        max_tokens_key="max_completion_tokens",
+        reasoning_key=None,
+        note="`max_tokens` goes as `max_completion_tokens`; earlier reasoning is not sent back, the host refuses it",
+    ),
+    responses(
+        "openai-responses",
+        "https://api.openai.com/v1",
+        ("OPENAI_API_KEY",),
+        ("OPENAI_BASE_URL",),
+        note="what an answer consists of goes back item by item; no `stop`, `seed`, `n`",
+    ),
+    # The model is the name of the deployment.
+    Row(
+        name="azure",
+        key_vars=("AZURE_OPENAI_API_KEY", "AZURE_API_KEY"),
+        base_url_vars=("AZURE_OPENAI_ENDPOINT", "AZURE_API_BASE"),
+        aliases=("azure_openai",),
+        auth=_azure.authorize,
+        locate=_azure.locate,
+        capabilities=VECTORS,
+        dialect=OpenAIChat(provider="azure", max_tokens_key="max_completion_tokens", reasoning_key=None),
+        note=(
+            "the model is the deployment's name; a dated `OPENAI_API_VERSION` asks that deployment's own URL; a token "
+            "of Entra, or a function that gives one, can be the key"
+        ),
+    ),
+    responses(
+        "azure-responses",
+        None,
+        ("AZURE_OPENAI_API_KEY", "AZURE_API_KEY"),
+        ("AZURE_OPENAI_ENDPOINT", "AZURE_API_BASE"),
+        auth=_azure.authorize,
+        locate=_azure.locate,
+        note="the model is the deployment's name; `OPENAI_API_VERSION` as for `azure`",
+    ),
+    # Any server that speaks OpenAI's format: vLLM, llama.cpp, LM Studio, a proxy.
+    chat(
+        "compatible",
+        None,
+        ("COMPATIBLE_API_KEY",),
+        ("COMPATIBLE_BASE_URL",),
+        key_required=False,
+        capabilities=VECTORS,
+        note="any server that speaks OpenAI's format",
+    ),
+    Row(
+        name="local",
+        dialect=OpenAIChat(provider="local"),
+        key_required=False,
+        endpoint=_local,
+        models=("smollm2",),
+        capabilities=Capabilities(tools=False, reasoning=False, list_models=True),
+        note="SmolLM2-135M-Instruct inside the process; the only model is `local/smollm2`; no tools",
+    ),
+)
