@@ -179,7 +179,7 @@ class ChoicesDecoder:
         return self._read(answer, mended, [self._joined(*pair, place) for place, pair in enumerate(pairs)])
 
     def _joined(self, piece: Piece, rough: Piece, place: int) -> Piece:
-        """*piece* with its texts as they go on; *rough* is the same with halves in it. The end of a choice ends both."""
+        """*piece* with its texts as they go on; *rough* is the same with halves in it. A choice's end ends them."""
         index = place if piece.index is None else whole_number(piece.index)
         texts: dict[str, Any] = {}
         for name in ("content", "reasoning"):

@@ -24,8 +24,8 @@ from anyllm.dialects.openai_chat import OpenAIChat
 
 __all__ = ["dialect"]
 
-#: The version of Anthropic's API, as this host calls it. Anthropic's own client asks for a newer one, which these models
-#: do not take. Source: https://platform.claude.com/docs/en/build-with-claude/claude-on-amazon-bedrock-legacy
+#: The version of Anthropic's API, as this host calls it. Anthropic's own client asks for a newer one, which these
+#: models do not take. Source: https://platform.claude.com/docs/en/build-with-claude/claude-on-amazon-bedrock-legacy
 _VERSION = "bedrock-2023-05-31"
 
 
