@@ -90,3 +90,48 @@ class Ours:
 def calls_of(calls: tuple[ToolCall, ...]) -> list[tuple[Any, ...]]:
     """Ids, names and parsed arguments."""
     return [(call.id, call.name, call.parse()) for call in calls]
+
+
+class Exceptions:
+    """
+    Where we read recordings otherwise than the official client of their hosts, and are right: oracle_exceptions.toml.
+
+    An entry says the cause, by the name of a function of the test, and a file that shows it, with both values.
+    """
+
+    def __init__(self, client: str) -> None:
+        self._entries = {entry["field"]: entry for entry in exceptions_in_file() if entry["client"] == client}
+
+    def check(self, recording: Recording, field: str, ours: Any, theirs: Any, *, has_cause: bool) -> None:
+        """Both read the same; or the cause of an exception is there, which in its own file gives the values it says."""
+        entry = self._entries.get(field)
+        if entry is None or not has_cause:
+            assert ours == theirs
+        elif recording.id == entry["file"]:
+            assert difference(ours, theirs) == (entry["ours"], entry["theirs"])
+
+
+def exceptions_in_file() -> list[dict[str, str]]:
+    """The entries of oracle_exceptions.toml."""
+    try:
+        import tomllib
+    except ModuleNotFoundError:
+        import tomli as tomllib  # which pytest brings along
+    path = Path(__file__).with_name("oracle_exceptions.toml")
+    found: list[dict[str, str]] = tomllib.loads(path.read_text("utf-8"))["exception"]
+    return found
+
+
+def difference(ours: Any, theirs: Any) -> tuple[str, str]:
+    """The beginnings of both values, as an entry has them; of objects, what stands in one alone, or otherwise."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        other = [
+            key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key) or (key in ours) != (key in theirs)
+        ]
+        ours, theirs = ({key: value[key] for key in other if key in value} for value in (ours, theirs))
+    return _shown(ours), _shown(theirs)
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return text[:100]

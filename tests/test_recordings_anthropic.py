@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from recordings import Ours, Recording, calls_of, each, marks, recordings_of
+from recordings import Exceptions, Ours, Recording, calls_of, each, marks, recordings_of
 
 from anyllm import errors
 from anyllm._assemble import Assembler
@@ -326,19 +326,12 @@ def has_counts_the_client_does_not_merge(plain: Plain) -> bool:
     return "iterations" in plain.usage
 
 
-#: Where we differ from the official client, when, and why we are right. What differs for any other cause fails.
-DIFFERENCES = {
-    "usage": (
-        has_counts_the_client_does_not_merge,
-        "it takes from the last event only the counts that it knows; we keep all that were sent",
-    ),
-}
+EXCEPTIONS = Exceptions("anthropic")
 
 
 @each_stream
 def test_stream_is_what_the_official_client_gives(recording: Recording, client: Any) -> None:
     answer, plain = read(recording).answer, Plain(bodies_in(recording.body))
-    allowed = {what for what, (cause, _) in DIFFERENCES.items() if cause(plain)}
     theirs = official_answer(client, recording)
     assert answer.content == "".join(block.text for block in theirs.content if block.type == "text")
     thoughts = [block for block in theirs.content if block.type == "thinking"]
@@ -354,5 +347,6 @@ def test_stream_is_what_the_official_client_gives(recording: Recording, client: 
     assert answer.raw_finish_reason == theirs.stop_reason
     assert (answer.id, answer.model) == (theirs.id, theirs.model)
     assert answer.usage is not None
-    if "usage" not in allowed:
-        assert answer.usage.raw == theirs.usage.model_dump(mode="json", exclude_unset=True)
+    counted = theirs.usage.model_dump(mode="json", exclude_unset=True)
+    has_cause = has_counts_the_client_does_not_merge(plain)
+    EXCEPTIONS.check(recording, "usage", answer.usage.raw, counted, has_cause=has_cause)

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from recordings import Recording, calls_of, each, marks, recordings_of
+from recordings import Exceptions, Recording, calls_of, each, marks, recordings_of
 
 pytest.importorskip("botocore")
 
@@ -436,11 +436,15 @@ class Official:
                 thought[key] = thought.get(key, "") + said
 
 
-#: Where we differ from the official client, and why we are right. What differs for any other cause fails.
-DIFFERENCES = {
-    "server_tool_use": "it hands out calls that the host has run itself; we give those that are to be run",
-    "serverToolUsage": "it leaves out of the usage what its own model of the service does not know; we keep it all",
-}
+EXCEPTIONS = Exceptions("botocore")
+
+
+def has_calls_that_the_host_ran(theirs: Official) -> bool:
+    return any(call.get("type") == "server_tool_use" for call in theirs.calls.values())
+
+
+def has_counts_that_the_client_does_not_know(raw: Any) -> bool:
+    return "serverToolUsage" in (raw or {})
 
 
 @each_stream
@@ -458,9 +462,11 @@ def test_stream_is_what_the_official_client_gives(recording: Recording, client: 
     ]
     assert ours_kept == list(theirs.thoughts.values())
     assert ours.answer.raw_finish_reason == theirs.finish
-    to_run = [call for call in theirs.calls.values() if call.get("type") not in DIFFERENCES]
-    assert calls_of(ours.answer.tool_calls) == [
-        (call["toolUseId"], call["name"], json.loads(call["arguments"] or "{}")) for call in to_run
-    ]
+    made = [list(call) for call in calls_of(ours.answer.tool_calls)]
+    calls = [[call["toolUseId"], call["name"], json.loads(call["arguments"] or "{}")] for call in theirs.calls.values()]
+    EXCEPTIONS.check(recording, "calls", made, calls, has_cause=has_calls_that_the_host_ran(theirs))
+    assert [call for call in calls if call in made] == made
     raw = ours.answer.usage.raw if ours.answer.usage else None
-    assert (raw and {key: value for key, value in raw.items() if key not in DIFFERENCES}) == theirs.usage
+    has_cause = has_counts_that_the_client_does_not_know(raw)
+    EXCEPTIONS.check(recording, "usage", raw, theirs.usage, has_cause=has_cause)
+    assert {key: (raw or {}).get(key) for key in theirs.usage or {}} == (theirs.usage or {})
