@@ -10,6 +10,8 @@ Source: RFC 9112, section 7.1.
 
 from __future__ import annotations
 
+from typing import Optional
+
 __all__ = ["Dechunker"]
 
 #: Longer size lines and trailers than this are an attack, not a chunk extension.
@@ -23,15 +25,17 @@ class Dechunker:
     Takes bytes in, gives the payload out.
 
     Attributes:
-        done: Whether the last chunk and its trailers have come.
+        done: Whether the last chunk and its trailers have come, or nothing more can be made of what comes.
+        broken: Why not, in that case; what came before it has been given.
         excess: Whether something came after that, which no host has reason to send.
     """
 
-    __slots__ = ("_known", "_left", "_line", "_trailers", "done", "excess")
+    __slots__ = ("_known", "_left", "_line", "_trailers", "broken", "done", "excess")
 
     def __init__(self) -> None:
         self.done = False
         self.excess = False
+        self.broken: Optional[ValueError] = None
         self._left = 0  # payload bytes of the current chunk still to come, and then its line end
         self._line = b""  # the beginning of a line whose end has not come
         self._trailers = False
@@ -42,11 +46,11 @@ class Dechunker:
         The payload in *data*; what follows the end is dropped.
 
         Raises:
-            ValueError: this is not chunked framing.
+            ValueError: this is not chunked framing, from its first byte on.
         """
         if self._line:
             data, self._line = self._line + data, b""
-        parts = []
+        parts: list[bytes] = []
         at, end, left, known = 0, len(data), self._left, self._known
         while at < end and not self.done:
             if left == 0:
@@ -56,7 +60,13 @@ class Dechunker:
                     at = end
                     break
                 line = data[at:stop]
-                left = known.get(line, 0) or self._size(line)
+                try:
+                    left = known.get(line, 0) or self._size(line)
+                except ValueError as exc:
+                    if not parts:
+                        raise
+                    self.broken, self.done = exc, True  # after what came before it
+                    break
                 at = stop + 1
             if left > 2:  # the payload, without the line end behind it
                 parts.append(data[at : at + left - 2])

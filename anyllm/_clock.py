@@ -65,6 +65,11 @@ class Clock:
             self._since += time.monotonic() - paused
             self._paused = None  # last: a look in between must not count the pause
 
+    @property
+    def runs(self) -> bool:
+        """Whether we wait for the provider now."""
+        return self._run is not None and self._paused is None
+
     def stop(self) -> None:
         """Forget the limit. Takes no lock."""
         self._run = None

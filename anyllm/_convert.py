@@ -107,7 +107,7 @@ def unstructure(value: Any, *, raw: bool = True) -> Any:
     return _converter(raw).unstructure(value)
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=4)
 def _converter(raw: bool = True) -> Any:
     from cattrs.gen import make_dict_unstructure_fn, override
     from cattrs.preconf.msgspec import make_converter

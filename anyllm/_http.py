@@ -8,6 +8,7 @@ travel with each request. Foreign exceptions are translated where they enter, on
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import threading
 import weakref
@@ -169,7 +170,7 @@ class Response:
             return False
         try:
             pending = getattr(sock, "pending", None)  # TLS: read from the network, and decrypted
-            return bool(pending and pending()) or wait_for_read(sock, 0)
+            return bool(pending and pending()) or (wait_for_read(sock, 0) and (not pending or _has_whole_record(sock)))
         except (OSError, ValueError):  # closed, by an abort
             return True
 
@@ -198,8 +199,10 @@ class Response:
             if not data:
                 raise urllib3.exceptions.ProtocolError("the connection ended inside the body")
             payload = framing.feed(data)
-            if payload:
-                yield payload
+            if payload or not framing.done:
+                yield payload  # b"" where it was framing alone: nobody is to wait for more with chunks in hand
+        if framing.broken is not None:
+            raise framing.broken
         if framing.excess and self._raw.connection is not None:
             self._raw.connection.close()  # host and we disagree on where the answer ends: it must not serve again
         # As urllib3 does at the end of a body that it read itself: the connection can serve again.
@@ -260,6 +263,14 @@ class Response:
             self._raw.close()
         except (urllib3.exceptions.HTTPError, HTTPException, OSError):
             pass
+
+
+def _has_whole_record(sock: Any) -> bool:
+    """Whether a TLS record has come whole: of half of one a read gives nothing, and waits. True at the end."""
+    plain = getattr(sock, "socket", sock)
+    head = socket.socket.recv(plain, 5, socket.MSG_PEEK)
+    size = 5 + int.from_bytes(head[3:], "big")
+    return not head or (len(head) == 5 and len(socket.socket.recv(plain, size, socket.MSG_PEEK)) == size)
 
 
 class _Adapter(HTTPAdapter):

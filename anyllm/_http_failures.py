@@ -4,19 +4,25 @@ What requests, urllib3 and ssl raise, in our words: once, where it enters, and w
 
 from __future__ import annotations
 
+import contextlib
+import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.client import HTTPException
 from typing import Optional
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import requests
 import urllib3
 
 from anyllm.errors import AnyLLMError, InvalidRequestError, NetworkError, StreamTimeoutError
 
-__all__ = ["FOREIGN", "no_url", "reason", "translate", "without_secrets"]
+__all__ = ["FOREIGN", "no_url", "reason", "secrets_in", "translate", "without_secrets"]
 
+#: Characters of a foreign error's words that are kept: some quote the whole of what they choked on.
+_LONGEST_REASON = 300
+#: Names of headers and of parameters that hold what nobody may be shown.
+_SECRET = re.compile(r"auth|key|token|secret|\bsig\b|signature|password|cookie", re.IGNORECASE)
 #: All that sending may raise; ValueError is what headers and URLs become that cannot be sent.
 FOREIGN = (requests.RequestException, urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError)
 #: We have no time-out but the one for connecting; in the TLS handshake it comes as that of a read.
@@ -36,6 +42,19 @@ def without_secrets(url: str) -> str:
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
+def secrets_in(key: Optional[str], headers: Mapping[str, str], url: str) -> tuple[str, ...]:
+    """What of a request nobody may be shown, as it was sent and as it stands in URLs, should the host repeat it."""
+    found = [] if key is None else [key, *key.split(":")[1:]]  # a pair's first half is no secret
+    for name, value in headers.items():
+        if _SECRET.search(name):
+            found += [value, value.rpartition(" ")[2]]
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(url)
+        found += [value for name, value in parse_qsl(parts.query) if _SECRET.search(name)]
+        found += [unquote(parts.password)] if parts.password else []
+    return tuple(dict.fromkeys([*found, *(quote(secret, safe="") for secret in found)]))
+
+
 def no_url(url: str) -> InvalidRequestError:
     """The error of a URL that nothing can be sent to."""
     return InvalidRequestError(f"cannot send to {without_secrets(url)!r}: it is no http or https URL; check base_url")
@@ -50,6 +69,8 @@ def translate(exc: BaseException, url: str, connect_timeout: Optional[float]) ->
         host, port = "", None
     if isinstance(exc, _NO_URL) or not host:
         return no_url(url)
+    if any(isinstance(cause, urllib3.exceptions.InvalidHeader) for cause in _causes(exc)):
+        return NetworkError(f"the answer of {host} has headers that contradict each other: {reason(exc)}")
     if isinstance(exc, (requests.exceptions.InvalidHeader, ValueError)):
         kind = "header" if isinstance(exc, requests.exceptions.InvalidHeader) else "request"
         return InvalidRequestError(f"the {kind} cannot be sent to {host}: {_kind_of(exc)}")
@@ -101,7 +122,7 @@ def _causes(exc: Optional[BaseException]) -> Iterator[BaseException]:
 def reason(exc: BaseException) -> str:
     """The innermost cause in words; the outer ones only repeat it with addresses of objects."""
     innermost = list(_causes(exc))[-1]
-    return _kind_of(innermost) if not str(innermost) else " ".join(str(innermost).split())
+    return " ".join(str(innermost).split())[:_LONGEST_REASON] or _kind_of(innermost)
 
 
 def _kind_of(exc: BaseException) -> str:

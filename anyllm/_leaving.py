@@ -46,7 +46,7 @@ def _before_fork() -> None:
     for thread, is_over in tuple(_running.items()):
         if is_over() and thread is not threading.current_thread():
             thread.join(max(0.0, until - time.monotonic()))
-    while time.monotonic() < until and any(os.path.exists(f"/proc/self/task/{native}") for native in _ended):
+    while time.monotonic() < until and any(os.path.exists(f"/proc/self/task/{native}") for native in tuple(_ended)):
         time.sleep(0.0005)
     _ended.clear()
 

@@ -32,6 +32,8 @@ _TAIL = 5.0
 #: Each time worker and caller change places costs as much as ten chunks: the other core wakes, and fetches everything.
 _FEW_READ, _FEW_BATCH = 64 * 1024, 256
 _MANY_READ, _MANY_BATCH = 16 * 1024, 32
+#: Chunks without content that are kept whatever the buffer: a role, an empty text, counts.
+_FEW_WITHOUT_CONTENT = 8
 #: Buffers' worth of chunks that one batch may be: what has no room waits in the worker's hand.
 _BUFFERS = 4
 
@@ -84,9 +86,13 @@ class Reader:
         self._clock = clock
         self._is_crowded = is_crowded
         self._batch: list[ChatCompletionChunk] = []  # decoded, and not handed over yet
-        self._enough = options.buffer  # how many of them are handed over without waiting for more
+        # How many of them are handed over without waiting for more; a few that say nothing are no reason yet to rule
+        # out another try.
+        self._enough = max(options.buffer, _FEW_WITHOUT_CONTENT)
+        self._events = 0  # how many have come
         self._progress = False  # there is content among them
         self._speaking = False  # there has been content
+        self._in_tail = False  # the answer is whole
         self._has_turn = False  # to decode
 
     def read(self, response: Response, decoder: Decoder) -> None:
@@ -111,6 +117,7 @@ class Reader:
         feed, add, batch = decoder.feed, self.answer.add, self._batch
         reads = self._between_reads(response, decoder)
         for event in _framing.events(reads, max_event_bytes=self._options.max_event_bytes):
+            self._events += 1
             chunks = feed(event)
             for chunk in chunks:
                 batch.append(chunk)
@@ -129,24 +136,32 @@ class Reader:
 
     def _between_reads(self, response: Response, decoder: Decoder) -> Iterator[bytes]:
         """The reads, each with a turn to decode it; what they brought is handed over before we wait for the next."""
-        clock = self._clock
         for data in response.reads():
-            clock.pause()
-            self._take_turn()
-            waiting = len(self._batch)
-            yield data
-            self._give_turn()
+            self._clock.pause()
+            waiting, events = len(self._batch), self._events
+            if data:
+                self._take_turn()
+                yield data
+                self._give_turn()
             if decoder.done:
                 return
-            if self.committed:
+            is_whole = decoder.complete
+            if self.committed or is_whole:
                 # A flood of comments, or of one large event, has more and more, and nothing to wait for.
-                if len(self._batch) <= waiting or not response.has_more():
+                if len(self._batch) <= waiting or is_whole or not response.has_more():
                     self._hand_over()
                 self._suit_the_crowd(response)
-            if decoder.complete:
-                # Whole, though not said to be over. Any data shows that the host is not done.
-                clock.start("tail", _TAIL)
-            clock.resume()
+            self._choose_clock(is_whole, has_news=self._events != events)
+            self._clock.resume()
+        self._clock.pause()  # the bytes are over: from here on we wait for the caller alone
+
+    def _choose_clock(self, is_whole: bool, *, has_news: bool) -> None:
+        """An answer that is whole, though not said to be over, has little time left; any event gives it that anew."""
+        if is_whole and (has_news or not self._in_tail):
+            self._clock.start("tail", _TAIL)
+        elif self._in_tail and not is_whole:
+            self._clock.start("idle", self._options.timeouts.idle)  # another choice has begun
+        self._in_tail = is_whole
 
     def _suit_the_crowd(self, response: Response) -> None:
         crowded = self._is_crowded()

@@ -25,7 +25,7 @@ from anyllm import _leaving
 from anyllm._assemble import Assembler
 from anyllm._clock import Clock
 from anyllm._http import Call, Response, Transport
-from anyllm._http_failures import without_secrets
+from anyllm._http_failures import secrets_in, without_secrets
 from anyllm._reader import Answer, Reader
 from anyllm._retry import pause_before_retry
 from anyllm.channel import Channel, Sender, open_channel
@@ -110,7 +110,7 @@ class Run:
         self.job = job
         self.error: Optional[AnyLLMError] = None
         self.streaming = job.parse is None
-        self._secret: Optional[str] = None
+        self._secrets: tuple[str, ...] = ()
         self._call = Call()
         self._ended: dict[str, tuple[Optional[AnyLLMError]]] = {}
         self._thread: Optional[threading.Thread] = None
@@ -130,10 +130,10 @@ class Run:
         errors._on_drop = self._unread = _Unread(errors._pipes[0])
         self._full = chunks._pipes[0]
         self._reader = self._new_reader()
-        if isinstance(self.job.request, AnyLLMError):
-            self._end(self.job.request)
-        elif self.ctx.cancelled:
+        if self.ctx.cancelled:
             self._stop()
+        elif isinstance(self.job.request, AnyLLMError):
+            self._end(self.job.request)
         else:
             self._launch()
         return chunks, errors
@@ -160,21 +160,28 @@ class Run:
         """The response so far."""
         return self._reader.answer.snapshot()
 
-    def _complain(self) -> None:
+    def _complain(self) -> bool:
         pipe = self._full
-        if not self._ended and len(pipe.items) >= pipe.maxsize and not pipe.receivers:
+        is_stuck = not self._ended and len(pipe.items) >= pipe.maxsize and not pipe.receivers
+        if is_stuck:
             _log.warning(
                 "errors.get() waits for the end of a stream whose chunks nobody reads: "
                 "read chunks to the end, or cancel"
             )
+        return is_stuck
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def _stop(self) -> None:
         """The context has ended: free the caller, then the worker. On any thread."""
-        self._end(self._why_stopped())
-        if self.error is not None:  # else it is complete: the worker only gives the connection back
-            self._call.abort()
+        try:
+            self._end(self._why_stopped())
+        except BaseException:  # Ctrl-C, or a bug: nobody calls this again
+            self._end(self._why_stopped())
+            raise
+        finally:
+            if self.error is not None or not self._ended:  # else complete: the worker only gives the connection back
+                self._call.abort()
 
     def _why_stopped(self) -> AnyLLMError:
         """An error of this call's own, because each carries its own partial response."""
@@ -186,8 +193,8 @@ class Run:
     def _time_out(self, clock: str, seconds: float) -> None:
         """A clock ran out. On the timer's thread."""
         if clock == "tail":
-            if not self._call.abort():
-                self._end(None)
+            if not self._call.abort() and self._content_clock.runs:
+                self._end(None)  # it waits for the host all the same: the session is the caller's own
             return
         waiting_for = {"connect": "a connection", "first_content": "the first content", "idle": "more content"}
         self._timed_out = StreamTimeoutError(
@@ -208,10 +215,7 @@ class Run:
         Whoever comes later does the rest again, which changes nothing, unless Ctrl-C stopped the first in between.
         """
         if error is not None and not self._ended:
-            error.provider = error.provider or self.job.provider or None
-            if self.streaming and error.partial is None:
-                error.partial = self.partial if self._reader.answer.has_begun else None
-            error = scrub(error, self._secret)
+            error = self._told(error)
         claim = (error,)
         first = self._ended.setdefault("with", claim)
         (self.error,) = first
@@ -221,6 +225,16 @@ class Run:
         if self._unread.dropped:
             self._unread()
         return first is claim
+
+    def _told(self, error: AnyLLMError) -> AnyLLMError:
+        """*error* with what is known here, and without the key. Whatever happens to it, the call ends."""
+        try:
+            error.provider = error.provider or self.job.provider or None
+            if self.streaming and error.partial is None:
+                error.partial = self.partial if self._reader.answer.has_begun else None
+            return scrub(error, *self._secrets)
+        except Exception as exc:
+            return AnyLLMError(f"a bug in anyllm: {type(exc).__name__} while it ended with {type(error).__name__}")
 
     def _fail(self, error: AnyLLMError, cause: BaseException) -> None:
         error.__cause__ = cause
@@ -284,7 +298,6 @@ class Run:
     def _try(self, request: Request) -> None:
         timeouts = self.job.options.timeouts
         target = self.job.target()
-        self._secret = target.secret
         self._call = call = Call(on_connected=self._connect_clock.stop)
         if self.ctx.cancelled:  # after the call is known to `_stop`, which may have come just before
             raise self._why_stopped()
@@ -292,9 +305,11 @@ class Run:
         self._content_clock.start("first_content", timeouts.first_content)
         url = _joined(target.base_url, request.path)
         headers = {**target.headers, **request.headers}
+        self._secrets = secrets_in(target.secret, headers, url)
         try:
             if target.sign is not None:
                 headers = {**headers, **target.sign(request.method, url, headers, request.body)}
+                self._secrets = secrets_in(target.secret, headers, url)
             response = self.job.transport.send(
                 call, request.method, url, headers, request.body, connect_timeout=timeouts.connect
             )

@@ -16,6 +16,7 @@ never shut a neighbour's socket, nor a file descriptor that has been closed and 
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import queue
 import socket
@@ -156,9 +157,23 @@ def serving(call: Call) -> Iterator[None]:
         _current.call = None
 
 
+class _FinalResponse(http.client.HTTPResponse):
+    """Skips every interim answer: `http.client` takes 103 for the answer, and leaves that to the next request."""
+
+    def _read_status(self) -> Any:
+        said = super()._read_status()  # type: ignore[misc]
+        while 101 < said[1] < 200:
+            http.client.parse_headers(self.fp)
+            said = super()._read_status()  # type: ignore[misc]
+        if said[1] == 101:
+            raise http.client.HTTPException("the host switched protocols")
+        return said
+
+
 class _CallConnection:
     """Mixed into both kinds of connection: tells the call which socket is in use."""
 
+    response_class: Any = _FinalResponse
     call: Optional[Call] = None
     _wraps = False
     _handing_over = False

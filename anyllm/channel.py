@@ -40,7 +40,7 @@ class Channel(Generic[T]):
         self,
         *pipes: Pipe[T],
         on_drop: Optional[Callable[[], object]] = None,
-        on_stall: Optional[tuple[float, Callable[[], object]]] = None,
+        on_stall: Optional[tuple[float, Callable[[], bool]]] = None,
         keep: object = None,
     ) -> None:
         self._pipes = pipes
@@ -111,12 +111,15 @@ class Channel(Generic[T]):
         if self._on_stall is None:
             return _first_ready((self,), deadline)[1]
         patience, complain = self._on_stall
-        soon = _waiting.deadline_after(patience)
-        if deadline is None or (soon is not None and soon < deadline):
+        while True:
+            soon = _waiting.deadline_after(patience)
+            if deadline is not None and (soon is None or soon >= deadline):
+                break
             item = _first_ready((self,), soon)[1]
             if item is not EMPTY:
                 return item
-            complain()
+            if complain():
+                break  # once is enough
         return _first_ready((self,), deadline)[1]
 
     # -- looking -----------------------------------------------------------------------------------------------
@@ -177,7 +180,7 @@ def open_channel(maxsize: int = 1, **hooks: Any) -> tuple[Sender[Any], Channel[A
     Args:
         maxsize: How many items may wait; at least 1.
         hooks: ``on_drop``, called when the receive end is let go of (default: close), and ``on_stall``, a pair of
-            seconds and a function that is called when a receive has waited that long.
+            seconds and a function that is called each time a receive has waited that long, until it gives True.
 
     Returns:
         The send end and the receive end.

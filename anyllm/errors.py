@@ -30,6 +30,8 @@ the foreign exception behind it (``__cause__``) stays in the process it came fro
 
 from __future__ import annotations
 
+import contextlib
+import pickle
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 #: Shorter secrets are not replaced in messages: they would match ordinary words.
 _SHORTEST_SECRET = 6
+#: As much of a longer one as may be shown.
+_LONGEST_REST = 12
 
 
 class AnyLLMError(Exception):
@@ -87,6 +91,9 @@ class AnyLLMError(Exception):
         # Keyword-only arguments defeat Exception's own pickling, which replays `args`.
         return _rebuild, (type(self), self.args, self.__dict__.copy())
 
+    def __copy__(self) -> AnyLLMError:
+        return _rebuild(type(self), self.args, self.__dict__)
+
 
 def _rebuild(cls: type[AnyLLMError], args: tuple[Any, ...], state: dict[str, Any]) -> AnyLLMError:
     error = cls.__new__(cls, *args)
@@ -111,6 +118,14 @@ class Cancelled(AnyLLMError):
 
     def _facts(self) -> list[str]:
         return [] if self.cause is None else [f"cause: {self.cause}"]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        rebuild, (kind, args, state) = super().__reduce__()
+        try:
+            pickle.loads(pickle.dumps(self.cause))
+        except Exception:  # a lock, a Context, an exception that takes two arguments: it may be anything
+            state["cause"] = repr(self.cause)
+        return rebuild, (kind, args, state)
 
 
 class DeadlineExceeded(AnyLLMError, TimeoutError):
@@ -269,35 +284,60 @@ class LocalUnavailableError(AnyLLMError):
     """The local model cannot run here; the message says why and what to do."""
 
 
-def scrub(error: AnyLLMError, secret: str | None) -> AnyLLMError:
-    """Replace *secret*, should the provider have echoed it, in all that *error* and its causes say; returns *error*."""
-    if secret and len(secret) >= _SHORTEST_SECRET:
-        _scrub(error, secret, set())
+def scrub(error: AnyLLMError, *secrets: str | None) -> AnyLLMError:
+    """Replace *secrets*, should the provider have echoed one, in all that *error* and its causes say; returns it."""
+    for secret in secrets:
+        if secret and len(secret) >= _SHORTEST_SECRET:
+            _scrub(error, secret)
     return error
 
 
-def _scrub(error: BaseException, secret: str, seen: set[int]) -> None:
-    """The causes are foreign, and quote what they choked on."""
-    seen.add(id(error))
-    inner = [error.__cause__, error.__context__, *error.args]
-    error.args = _without(error.args, secret)
-    for name, value in tuple(vars(error).items()):
-        inner.append(value)
-        clean = value if name == "partial" else _without(value, secret)
-        if clean is not value:
-            setattr(error, name, clean)
-    for other in inner:
-        if isinstance(other, BaseException) and id(other) not in seen:
-            _scrub(other, secret, seen)
+def _scrub(error: BaseException, secret: str) -> None:
+    """The causes are foreign, and quote what they choked on. A caller's own may refuse to be changed, and stay."""
+    seen: set[int] = set()
+    line = [error]
+    while line:
+        error = line.pop()
+        if id(error) in seen:
+            continue
+        seen.add(id(error))
+        said = {"args": error.args, **vars(error)}
+        for name, value in said.items():
+            clean = value if name == "partial" else _without(value, secret)
+            if clean is not value and clean != value:
+                with contextlib.suppress(Exception):
+                    setattr(error, name, clean)
+        found = [error.__cause__, error.__context__, *error.args, *said.values()]
+        line += [other for other in found if isinstance(other, BaseException)]
 
 
 def _without(value: Any, secret: str) -> Any:
+    try:
+        return _replaced(value, secret)
+    except RecursionError:
+        return None  # nested as nothing is that a person reads
+
+
+def _replaced(value: Any, secret: str) -> Any:
     if isinstance(value, str):
-        return value.replace(secret, "[key]")
+        return _cut_out(value.replace(secret, "[key]"), secret)
     if isinstance(value, bytes):
         return value.replace(secret.encode(), b"[key]")
     if type(value) is dict:
-        return {_without(key, secret): _without(item, secret) for key, item in value.items()}
+        return {_replaced(key, secret): _replaced(item, secret) for key, item in value.items()}
     if type(value) in (list, tuple):
-        return type(value)(_without(item, secret) for item in value)
+        return type(value)(_replaced(item, secret) for item in value)
     return value
+
+
+def _cut_out(text: str, secret: str) -> str:
+    """Messages are cut to a length, perhaps in the middle of the secret: its beginning goes too."""
+    head = secret[:_LONGEST_REST]
+    at = text.find(head)
+    while len(secret) > _LONGEST_REST and at >= 0:
+        end = at + len(head)
+        while end < len(text) and end - at < len(secret) and text[end] == secret[end - at]:
+            end += 1
+        text = f"{text[:at]}[key]{text[end:]}"
+        at = text.find(head, at)
+    return text

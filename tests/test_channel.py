@@ -1044,3 +1044,21 @@ def test_a_sender_is_shown_whether_it_is_wanted():
     gc.collect()
     assert sender.closed
     assert _waiting.wake(sender._pipe.receivers) is False
+
+
+def test_a_receive_complains_until_it_is_heard_and_then_no_more(spawn):
+    """The first time there may be nothing yet to complain of."""
+    calls, heard = [], threading.Event()
+
+    def complain():
+        calls.append(len(calls))
+        if len(calls) == 3:
+            heard.set()
+        return len(calls) >= 3
+
+    sender, channel = open_channel(1, on_stall=(0.001, complain))
+    task = spawn(channel.get)
+    assert heard.wait(TIMEOUT)
+    sender.put("item")
+    assert task.join() == "item"
+    assert calls == [0, 1, 2]

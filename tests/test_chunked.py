@@ -75,3 +75,22 @@ def test_nonsense_is_refused(body):
 def test_an_endless_size_line_is_refused(size):
     with pytest.raises(ValueError, match="endless"):
         fed([b"1" * size] * 100)
+
+
+@pytest.mark.parametrize("bad", [b"zz\r\n", b"-5\r\n", b"\r\n0\r\n\r\n"])
+def test_what_came_before_broken_framing_is_given(bad: bytes):
+    """In the same read; in one of its own, that is an error at once."""
+    framing = Dechunker()
+    assert framing.feed(b"3\r\nabc\r\n" + bad) == b"abc"
+    assert framing.done
+    assert isinstance(framing.broken, ValueError)
+    again = Dechunker()
+    assert again.feed(b"3\r\nabc\r\n") == b"abc"
+    with pytest.raises(ValueError):  # noqa: PT011  # whose text is int()'s
+        again.feed(bad)
+
+
+def test_a_trailer_is_no_size_that_is_known():
+    framing = Dechunker()
+    assert framing.feed(b"3\r\nabc\r\n3\r\nabc\r\n0\r\n3\r\n\r\n") == b"abcabc"
+    assert framing.done

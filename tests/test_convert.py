@@ -184,3 +184,20 @@ def test_the_converter_is_cattrs_own(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(cattrs.BaseConverter, "structure", refuse)
     with pytest.raises(ZeroDivisionError):
         anyllm.Message.from_dict({"role": "user"})
+
+
+def test_converters_are_made_once():
+    """Making one takes milliseconds, and a call uses several."""
+    chunk = anyllm.ChatCompletionChunk("1")
+    for _ in range(3):
+        _convert.structure(anyllm.Message, {"role": "user", "content": "Hi"})
+        _convert.dumps(chunk)
+        chunk.to_dict()
+        chunk.to_dict(raw=True)
+    before = _convert._converter.cache_info().misses
+    for _ in range(3):
+        _convert.structure(anyllm.Message, {"role": "user", "content": "Hi"})
+        _convert.dumps(chunk)
+        chunk.to_dict()
+        chunk.to_dict(raw=True)
+    assert _convert._converter.cache_info().misses == before

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+import threading
 from typing import Any, Dict, List, Type
 
 import pytest
 
 import anyllm
 from anyllm import errors
+from anyllm._http_failures import secrets_in
 from anyllm.errors import AnyLLMError, APIError, Cancelled, scrub
 
 CLASSES: List[Type[AnyLLMError]] = [
@@ -176,3 +178,49 @@ def test_a_circle_of_causes_is_walked_once():
     one.__cause__, two.__cause__ = two, one
     scrub(one, SECRET)
     assert SECRET not in f"{one!r}{two!r}"
+
+
+LONG_SECRET = "sk-proj-" + "0123456789abcdefghij" * 5
+
+
+@pytest.mark.parametrize("length", [13, 40, 107])
+def test_a_secret_that_was_cut_is_cut_out_too(length: int):
+    """Messages are shortened before they are looked at: what is left of a key may be nearly all of it."""
+    said = f"Incorrect key: {LONG_SECRET[:length]}... and {LONG_SECRET[:length]}"
+    error = scrub(APIError(said, body=said.encode()), LONG_SECRET)
+    assert LONG_SECRET[:13] not in str(error)
+    assert str(error).count("[key]") == 2
+
+
+def test_what_only_begins_like_a_secret_is_left():
+    assert scrub(APIError("sk-proj- is how keys begin"), LONG_SECRET).message == "sk-proj- is how keys begin"
+
+
+def test_every_secret_of_a_request_is_cut_out():
+    url = "https://host/v1?api-version=2024-10-21&sig=in-the-query%2B&token=another-one"
+    headers = {"Authorization": "Bearer the-bearer", "X-Api-Key": "header+key", "Content-Type": "application/json"}
+    secrets = secrets_in("the-id:the-secret-half", headers, url)
+    echoed = "the-bearer header+key header%2Bkey in-the-query+ another-one the-secret-half the-id:the-secret-half"
+    said = scrub(APIError(f"{echoed} 2024-10-21 application/json the-id"), *secrets).message
+    assert said == "[key] [key] [key] [key] [key] [key] [key] 2024-10-21 application/json the-id"
+
+
+def test_a_url_that_cannot_be_read_has_no_secrets():
+    assert secrets_in(None, {}, "http://[") == ()
+
+
+class Picky(Exception):
+    """Pickle calls it with one argument."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(f"{one} {two}")
+
+
+@pytest.mark.parametrize("cause", [Picky("a", "b"), threading.Lock(), anyllm.Context(), print, "abandoned", None])
+def test_cancelled_survives_pickle_and_copy_whatever_its_cause(cause: object):
+    """What cannot be pickled is at least named."""
+    error = anyllm.Cancelled(cause=cause)
+    for again in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
+        assert type(again) is anyllm.Cancelled
+        assert again.cause in (cause, repr(cause))
+    assert copy.copy(error).cause is cause

@@ -148,10 +148,24 @@ def test_the_words_stand_behind_what_else_the_model_is_told_first() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"type": "json_schema"}, {"type": "json_schema", "json_schema": {}}])
-def test_a_format_in_nobodys_shape_is_an_error_everywhere(wrong: Any) -> None:
+def test_a_format_in_nobodys_shape_is_an_error_where_it_is_translated(wrong: Any) -> None:
     for row in ROWS:
-        with pytest.raises(InvalidRequestError):
-            request(row.dialect, response_format=wrong, structured="emulate")
+        if row.dialect.takes.formats_of_its_own and "json_schema" in row.dialect.takes.formats:
+            assert (
+                request(row.dialect, response_format=wrong)["response_format"] == wrong
+            )  # the host says what is wrong
+        else:
+            with pytest.raises(InvalidRequestError):
+                request(row.dialect, response_format=wrong, structured="emulate")
+
+
+def test_a_format_that_only_some_hosts_know_goes_as_it_is() -> None:
+    """Perplexity's, vLLM's and others'."""
+    regex = {"type": "regex", "regex": {"regex": "[0-9]+"}}
+    for name in ("perplexity", "deepseek", "vllm"):
+        row = _rows.find(name)
+        assert row is not None
+        assert request(row.dialect, response_format=regex)["response_format"] == regex
 
 
 def test_a_provider_says_what_its_format_takes() -> None:

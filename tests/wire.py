@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import json
 import os
 import pathlib
 import shutil
@@ -13,7 +14,7 @@ import ssl
 import tempfile
 import threading
 import time
-from typing import Any, Callable, Iterator, List, Tuple
+from typing import Any, Callable, Iterator, List, Optional, Tuple
 
 import pytest
 from conftest import TIMEOUT
@@ -137,6 +138,86 @@ class Mute:
         self._listener.close()
         for thread in self._threads:
             thread.join(TIMEOUT)
+
+
+# A server of bytes.
+
+
+class Raw:
+    """It hands each connection to *handle*, on a thread of its own, for answers that no well-behaved server gives."""
+
+    def __init__(self, handle: Callable[[socket.socket], object]) -> None:
+        self._handle = handle
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._threads: List[threading.Thread] = []
+        self._run(self._accept)
+
+    def _run(self, target: Callable[..., Any], *args: Any) -> None:
+        thread = threading.Thread(target=target, args=args, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._run(self._serve, client)
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, contextlib.suppress(OSError):
+            self._handle(client)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join(TIMEOUT)
+            assert not thread.is_alive()
+
+
+@contextlib.contextmanager
+def raw(handle: Callable[[socket.socket], object]) -> Iterator[Raw]:
+    server = Raw(handle)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def request_from(client: socket.socket) -> bytes:
+    """The next request's body; b"" when the client has left."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        more = client.recv(65536)
+        if not more:
+            return b""
+        data += more
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = next(
+        int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")
+    )
+    while len(body) < length:
+        body += client.recv(65536)
+    return body
+
+
+#: The head of a chunked stream.
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+LAST = b"0\r\n\r\n"
+
+
+def chunk(data: bytes) -> bytes:
+    """One HTTP chunk."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def event(text: Optional[str] = None, *, index: int = 0, finish: Optional[str] = None) -> bytes:
+    """One event of OpenAI's."""
+    choice = {"index": index, "delta": {} if text is None else {"content": text}, "finish_reason": finish}
+    return b"data: " + json.dumps({"id": "1", "choices": [choice]}).encode() + b"\n\n"
 
 
 # A proxy.

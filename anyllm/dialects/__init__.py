@@ -36,7 +36,7 @@ class Request:
 
     method: str
     path: str
-    headers: Mapping[str, str] = attrs.field(factory=dict)
+    headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)  # may hold a key
     body: bytes = attrs.field(default=b"", repr=False)
     fallbacks: Mapping[str, bytes] = attrs.field(factory=dict, repr=False)
 

@@ -28,15 +28,18 @@ class Takes:
 
     Attributes:
         formats: The types of ``response_format`` that hosts keep to, of "json_object" and "json_schema".
+        formats_of_its_own: Whether hosts may have more of them, which go as they are.
         media: What a message may show, of "image", "file" and "audio".
         refused: The parameters that it has no words for; "stream_options" is all of them but include_usage.
     """
 
     formats: tuple[str, ...] = ("json_object", "json_schema")
+    formats_of_its_own: bool = False
     media: tuple[str, ...] = ("image", "file")
     refused: tuple[str, ...] = ()
 
 
+_FORMATS = ("json_object", "json_schema")
 #: What asks for nothing: it is so anyway.
 _NOTHING: Mapping[str, Any] = {"n": 1, "logprobs": False, "top_logprobs": 0, "parallel_tool_calls": True}
 
@@ -55,7 +58,7 @@ def checked(params: CompletionParams, takes: Takes, provider: str) -> Completion
             _refuse_stream_options(value, provider)
         elif value is not None and value != _NOTHING.get(name):
             raise unsupported(name, f"{name} is not something this host takes", provider)
-    return _with_format(params, takes.formats, provider)
+    return _with_format(params, takes, provider)
 
 
 def _refuse_stream_options(options: Mapping[str, Any] | None, provider: str) -> None:
@@ -67,10 +70,13 @@ def _refuse_stream_options(options: Mapping[str, Any] | None, provider: str) -> 
 # -- structured output -------------------------------------------------------------------------------------------------
 
 
-def _with_format(params: CompletionParams, native: tuple[str, ...], provider: str) -> CompletionParams:
+def _with_format(params: CompletionParams, takes: Takes, provider: str) -> CompletionParams:
     if params.structured is not None and params.structured not in STRUCTURED:
         why = f"structured must be one of {', '.join(STRUCTURED)}, not {params.structured!r}"
         raise unsupported("structured", why, provider)
+    native, wanted = takes.formats, params.response_format or {}
+    if takes.formats_of_its_own and (wanted.get("type") in native or wanted.get("type") not in _FORMATS):
+        return params
     kind, schema, _ = schema_in(params, provider)
     if kind is None or kind in native:
         return params

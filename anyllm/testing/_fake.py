@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Optional, Union
@@ -77,7 +78,7 @@ class _Script(Transport):
             answer = self._answers[min(len(self.requests), len(self._answers) - 1)]
             self.requests.append(request)
         if isinstance(answer, AnyLLMError):
-            raise answer
+            raise copy.copy(answer)  # each call's own
         return _FakeResponse(call, _ROW.dialect, _pieces(answer))
 
 
@@ -113,7 +114,7 @@ class _FakeResponse:
     def reads(self) -> Iterator[bytes]:
         for piece in self._pieces:
             if isinstance(piece, AnyLLMError):
-                raise piece
+                raise copy.copy(piece)
             if isinstance(piece, Stall):
                 self._stall(piece)
             else:

@@ -68,7 +68,8 @@ class OpenAIChat:
         """What the host has words for."""
         has_budget = self.thinking_budget_key is not None or self.no_thinking is not None
         refused = () if has_budget else ("thinking_budget",)
-        return Takes(formats=self.formats, media=("image", "file", "audio"), refused=refused)
+        media = ("image", "file", "audio")
+        return Takes(formats=self.formats, formats_of_its_own=True, media=media, refused=refused)
 
     def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
         """
