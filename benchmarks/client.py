@@ -106,7 +106,7 @@ def _anthropic() -> Open:
         if url not in clients:
             clients[url] = anthropic.Anthropic(base_url=url, api_key="none", max_retries=0)
         messages: Any = _MESSAGES
-        events = clients[url].messages.create(model="claude-sonnet-4-5", max_tokens=9, messages=messages, stream=True)
+        events = clients[url].messages.create(model="claude", max_tokens=9, messages=messages, stream=True)
         for event in events:
             if event.type == "content_block_delta" and event.delta.type == "text_delta":
                 yield event.delta.text
