@@ -6,9 +6,12 @@ They lie outside the repository, in ``../shared/recordings`` beside it or where 
 
 from __future__ import annotations
 
+import contextlib
+import http.server
 import json
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +93,51 @@ class Ours:
 def calls_of(calls: tuple[ToolCall, ...]) -> list[tuple[Any, ...]]:
     """Ids, names and parsed arguments."""
     return [(call.id, call.name, call.parse()) for call in calls]
+
+
+@contextlib.contextmanager
+def replaying(
+    bodies: Mapping[str, bytes], *, at: Callable[[str], str] = lambda path: path.split("/")[1], content_type: str
+) -> Iterator[str]:
+    """
+    The URL of a loopback server that replays *bodies*, for official clients, which are not to use proxies.
+
+    Args:
+        bodies: By name; a request is answered with that which its path names.
+        at: The name in a path: its first part.
+        content_type: Of all of them.
+    """
+
+    class Replay(http.server.BaseHTTPRequestHandler):
+        wbufsize = -1  # head and body in one write
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            body = bodies[at(self.path)]
+            self.send_response(200)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Replay)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NO_PROXY", "*")
+        yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def bodies_of(recordings: list[Recording]) -> dict[str, bytes]:
+    """What `replaying` replays of these, by their ids."""
+    return {recording.id: recording.body for recording in recordings}
 
 
 class Exceptions:

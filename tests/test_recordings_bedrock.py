@@ -7,18 +7,16 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
-import http.server
 import json
 import random
 import struct
-import threading
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from recordings import Exceptions, Recording, calls_of, each, marks, recordings_of
+from recordings import Exceptions, Recording, bodies_of, calls_of, each, marks, recordings_of, replaying
 
 pytest.importorskip("botocore")
 
@@ -359,46 +357,24 @@ def test_frames_of_the_other_format_are_read_too(recording: Recording) -> None:
 # -- the official client -----------------------------------------------------------------------------------------------
 
 
-class _Replay(http.server.BaseHTTPRequestHandler):
-    wbufsize = -1  # head and body in one write
-    bodies: ClassVar[dict[str, bytes]] = {}
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        body = self.bodies[self.path.split("/")[2]]
-        self.send_response(200)
-        self.send_header("Content-Type", "application/vnd.amazon.eventstream")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def client() -> Iterator[Any]:
-    """The official client, and behind it a loopback server that replays any recording whose id is the model."""
-    _Replay.bodies = {recording.id: recording.body for recording in STREAMS}
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Replay)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
+    """The official client, and behind it any recording whose id is the model."""
     from botocore.config import Config
     from botocore.session import Session
 
     session = Session()
     session.set_credentials("id", "secret")
-    client = session.create_client(
-        "bedrock-runtime",
-        region_name="us-east-1",
-        endpoint_url=f"http://127.0.0.1:{server.server_port}",
-        config=Config(retries={"max_attempts": 0}, parameter_validation=True),
-    )
-    yield client
-    client.close()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    kind = "application/vnd.amazon.eventstream"
+    with replaying(bodies_of(STREAMS), at=lambda path: path.split("/")[2], content_type=kind) as base_url:
+        client = session.create_client(
+            "bedrock-runtime",
+            region_name="us-east-1",
+            endpoint_url=base_url,
+            config=Config(retries={"max_attempts": 0}, parameter_validation=True),
+        )
+        yield client
+        client.close()
 
 
 class Official:

@@ -5,14 +5,12 @@ Recorded responses of real hosts, each read three ways: by us, plainly by this f
 from __future__ import annotations
 
 import contextlib
-import http.server
 import json
-import threading
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
-from recordings import Exceptions, Ours, Recording, each, marks, recordings_of
+from recordings import Exceptions, Ours, Recording, bodies_of, each, marks, recordings_of, replaying
 
 from anyllm import errors
 from anyllm._assemble import Assembler
@@ -253,40 +251,15 @@ def test_refusal_is_the_right_error_and_says_why(recording: Recording) -> None:
 # -- the official client -----------------------------------------------------------------------------------------------
 
 
-class _Replay(http.server.BaseHTTPRequestHandler):
-    wbufsize = -1  # head and body in one write
-    bodies: ClassVar[dict[str, bytes]] = {}
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        body = self.bodies[self.path.split("/")[1]]
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def client() -> Iterator[Any]:
-    """The official client, and behind it a loopback server that replays any recording under its id."""
+    """The official client, and behind it any recording under its id."""
     openai = pytest.importorskip("openai")
-    server = http.server.HTTPServer(("127.0.0.1", 0), _Replay)
-    _Replay.bodies = {recording.id: recording.body for recording in STREAMS}
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NO_PROXY", "*")
-        base = f"http://127.0.0.1:{server.server_port}"
-        with openai.OpenAI(base_url=base, api_key="none", max_retries=0) as official:
-            yield official
-    server.shutdown()
-    server.server_close()
-    thread.join(10)
-    assert not thread.is_alive()
+    with (
+        replaying(bodies_of(STREAMS), content_type="text/event-stream") as base_url,
+        openai.OpenAI(base_url=base_url, api_key="none", max_retries=0) as official,
+    ):
+        yield official
 
 
 class Official:

@@ -6,16 +6,14 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import http.server
 import json
-import threading
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from recordings import Exceptions, Ours, Recording, calls_of, each, marks, recordings_of
+from recordings import Exceptions, Ours, Recording, calls_of, each, marks, recordings_of, replaying
 
 from anyllm import errors
 from anyllm._assemble import Assembler
@@ -317,47 +315,25 @@ def test_refusal_is_the_right_error_and_says_why(recording: Recording) -> None:
 # -- the official client -----------------------------------------------------------------------------------------------
 
 
-class _Replay(http.server.BaseHTTPRequestHandler):
-    wbufsize = -1  # head and body in one write
-    bodies: ClassVar[dict[str, bytes]] = {}
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        body = self.bodies[self.path.rpartition("/")[2].partition(":")[0]]
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def client() -> Iterator[Any]:
-    """The official client, and behind it a loopback server that replays any recording as the model of that id."""
+    """The official client, and behind it any recording as the model of that id."""
     genai = pytest.importorskip("google.genai")
-    server = http.server.HTTPServer(("127.0.0.1", 0), _Replay)
     # The client asks for SSE and can read nothing else: arrays are sent to it as events.
-    _Replay.bodies = {
+    bodies = {
         recording.id: b"".join(
             b"data: " + json.dumps(body).encode() + b"\r\n\r\n" for body in bodies_in(recording.body)
         )
         for recording in STREAMS
     }
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NO_PROXY", "*")
-        base = f"http://127.0.0.1:{server.server_port}"
-        official = genai.Client(api_key="none", http_options=genai.types.HttpOptions(base_url=base))
+    with replaying(bodies, at=_model_in, content_type="text/event-stream") as base_url:
+        official = genai.Client(api_key="none", http_options=genai.types.HttpOptions(base_url=base_url))
         yield official
         official.close()
-    server.shutdown()
-    server.server_close()
-    thread.join(10)
-    assert not thread.is_alive()
+
+
+def _model_in(path: str) -> str:
+    return path.rpartition("/")[2].partition(":")[0]
 
 
 class Official:

@@ -4,16 +4,14 @@ Recorded answers of Ollama servers, each read three ways: by us, plainly by this
 
 from __future__ import annotations
 
-import http.server
 import json
-import threading
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from recordings import Ours, Recording, calls_of, each, marks, recordings_of
+from recordings import Ours, Recording, bodies_of, calls_of, each, marks, recordings_of, replaying
 
 from anyllm._assemble import Assembler
 from anyllm._framing import JSONEvent
@@ -211,39 +209,16 @@ def test_mutated_recordings_raise_only_our_errors(data: st.DataObject) -> None:
 # -- the official client -----------------------------------------------------------------------------------------------
 
 
-class _Replay(http.server.BaseHTTPRequestHandler):
-    wbufsize = -1  # head and body in one write
-    bodies: ClassVar[dict[str, bytes]] = {}
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        body = self.bodies[self.path.split("/")[1]]
-        self.send_response(200)
-        self.send_header("Content-Type", "application/x-ndjson")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """A loopback server that replays any recording under its id."""
+    """Where any recording lies under its id."""
     pytest.importorskip("ollama")
-    server = http.server.HTTPServer(("127.0.0.1", 0), _Replay)
-    _Replay.bodies = {recording.id: recording.body for recording in STREAMS}
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NO_PROXY", "*")
+    with (
+        replaying(bodies_of(STREAMS), content_type="application/x-ndjson") as url,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.delenv("OLLAMA_API_KEY", raising=False)
-        yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join(10)
-    assert not thread.is_alive()
+        yield url
 
 
 class Official:
