@@ -16,7 +16,7 @@ import attrs
 from anyllm._framing import Event
 from anyllm.dialects._call_fragments import CallFragments, Fragment
 from anyllm.dialects._common import finish_reason, json_type, whole_number
-from anyllm.dialects._receiving import event_object
+from anyllm.dialects._receiving import as_it_is, event_object
 from anyllm.dialects._surrogates import REPLACEMENT, Halves, mend, mend_all
 from anyllm.errors import IncompleteStreamError, MalformedStreamError
 from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, Reasoning, Usage, text_chunk
@@ -109,7 +109,7 @@ class ChoicesDecoder:
         if event.data.startswith(_DONE):
             self._done = True
             return ()
-        body, raw = event_object(event, self._provider, lambda body: body)
+        body, raw = event_object(event, self._provider, as_it_is)
         self._events += 1
         if self._waiting or raw is body:
             return self._read_halves(body, event.event)

@@ -19,7 +19,7 @@ from anyllm import _convert
 from anyllm._framing import Event
 from anyllm.dialects import _bedrock_failures
 from anyllm.dialects._common import finish_reason, json_type, whole_number
-from anyllm.dialects._receiving import event_object
+from anyllm.dialects._receiving import as_it_is, event_object
 from anyllm.dialects._sending import put
 from anyllm.dialects._surrogates import REPLACEMENT, Halves, mend, mend_all
 from anyllm.dialects.bedrock_converse._blocks import CALL, OTHER, THOUGHT, OpenBlock
@@ -90,7 +90,7 @@ class ConverseDecoder:
         name = event.event
         if self.done or not event.data.strip():
             return ()
-        body, raw = event_object(event, self._provider, lambda body: body)
+        body, raw = event_object(event, self._provider, as_it_is)
         self._events += 1
         if self._waiting or raw is body:
             return self._with_halves(name, body)

@@ -16,19 +16,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from anyllm import _convert
 from anyllm._framing import Event
 from anyllm.dialects import _errors, _said
 from anyllm.dialects._cohere_failures import failure, is_error, refined
 from anyllm.dialects._cohere_usage import read_usage
 from anyllm.dialects._common import finish_reason, json_type, whole_number
-from anyllm.dialects._receiving import no_json, no_object
+from anyllm.dialects._receiving import as_it_is, event_object
 from anyllm.dialects._surrogates import REPLACEMENT, Halves, mend, mend_all
 from anyllm.dialects.cohere_v1._calls import Calls
 from anyllm.errors import IncompleteStreamError, MalformedStreamError
 from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, ToolCall, Usage, text_chunk
-
-_loads_strictly = _convert.loads_strictly
 
 _Chunks = Sequence[ChatCompletionChunk]
 
@@ -84,18 +81,9 @@ class ChatDecoder:
         """
         if self._ended:
             return ()
-        raw: Any = event.data
-        try:
-            body = _loads_strictly(raw)
-        except _convert.NOT_JSON as exc:
-            if raw.strip() in ("", _DONE):
-                return ()  # alive, but no word of Cohere's
-            try:
-                body = raw = _convert.loads(raw)
-            except ValueError:
-                raise no_json(event, self._provider) from exc
-        if type(body) is not dict:
-            raise no_object(body, event, self._provider)
+        if event.data[:1] != "{" and event.data.strip() in ("", _DONE):
+            return ()  # alive, but no word of Cohere's
+        body, raw = event_object(event, self._provider, as_it_is)
         self._events += 1
         if self._waiting or raw is body:
             return self._with_halves(body, event.event)

@@ -14,21 +14,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from anyllm import _convert
 from anyllm._framing import Event
 from anyllm.dialects import _errors, _said
 from anyllm.dialects._cohere_failures import failure, is_error, refined
 from anyllm.dialects._cohere_usage import read_usage
 from anyllm.dialects._common import finish_reason, json_type, whole_number
-from anyllm.dialects._receiving import no_json, no_object
+from anyllm.dialects._receiving import as_it_is, event_object
 from anyllm.dialects._surrogates import Halves, mend, mend_all
 from anyllm.dialects.cohere_v2._calls import Calls
 from anyllm.dialects.cohere_v2._left_over import events_for
 from anyllm.dialects.cohere_v2._reasoning import THINKING, TOOL_PLAN, Thoughts
 from anyllm.errors import IncompleteStreamError, MalformedStreamError
 from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, ToolCall, Usage, text_chunk
-
-_loads_strictly = _convert.loads_strictly
 
 _Chunks = Sequence[ChatCompletionChunk]
 
@@ -82,20 +79,10 @@ class CohereDecoder:
         """
         if self._done:
             return ()
-        raw: Any = event.data
-        try:
-            body = _loads_strictly(raw)
-        except _convert.NOT_JSON as exc:
-            text = raw.strip()
-            if not text or text == _DONE:
-                self._done = bool(text)
-                return ()
-            try:
-                body = raw = _convert.loads(raw)
-            except ValueError:
-                raise no_json(event, self._provider) from exc
-        if type(body) is not dict:
-            raise no_object(body, event, self._provider)
+        if event.data[:1] != "{" and (mark := event.data.strip()) in ("", _DONE):
+            self._done = bool(mark)
+            return ()
+        body, raw = event_object(event, self._provider, as_it_is)
         self._events += 1
         if self._waiting or raw is body:
             return self._with_halves(body, event.event)
