@@ -106,7 +106,8 @@ class StreamingOptions:
     Attributes:
         timeouts: The clocks.
         retry: What is tried again, and how often.
-        buffer: How many chunks may wait for a slow consumer before the provider is slowed down.
+        buffer: How many chunks may wait for a slow consumer before the provider is slowed down. The worker may have up
+            to four times as many in hand, from one read: changing threads costs more than decoding.
         max_event_bytes: The largest event, whole answer or error body that is read, in bytes.
     """
 

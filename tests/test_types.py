@@ -366,3 +366,13 @@ def test_a_sound_says_its_format():
     assert ContentPart.from_audio(b"ID3", format="mpga").input_audio == {"data": "SUQz", "format": "mpga"}
     with pytest.raises(ValueError, match="pass format="):
         ContentPart.from_audio(b"\x89PNG\r\n\x1a\n")
+
+
+def test_a_message_that_openais_client_dumps_can_be_put_back():
+    """It has keys that say nothing, more than we know; one that says something is still a mistake."""
+    dumped = {"role": "assistant", "content": "Hi", "refusal": None, "annotations": [], "audio": None}
+    dumped.update(function_call=None, tool_calls=None)
+    (message,) = CompletionParams("m", [dumped]).messages
+    assert message == Message.assistant("Hi")
+    with pytest.raises(TypeError, match="annotations"):
+        CompletionParams("m", [{**dumped, "annotations": [{"type": "url_citation"}]}])

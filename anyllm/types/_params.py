@@ -15,12 +15,20 @@ from anyllm.types._messages import Message
 REASONING_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max", "auto")
 #: How a response_format is asked for.
 STRUCTURED = ("native", "emulate")
+_OF_MESSAGES = frozenset(field.name for field in attrs.fields(Message))
 
 
 def _messages(value: Any) -> tuple[Message, ...]:
     if isinstance(value, (str, bytes, Mapping, Message)) or not isinstance(value, Iterable):
         raise TypeError(f"messages must be a list, as in [Message.user('Hello')], not {type(value).__name__}")
-    return tuple(_convert.structure(Message, item) for item in value)
+    return tuple(_convert.structure(Message, _without_empty(item)) for item in value)
+
+
+def _without_empty(item: Any) -> Any:
+    """A message of another client's, without the keys that say nothing, of which it has more than we know."""
+    if not isinstance(item, Mapping):
+        return item
+    return {key: value for key, value in item.items() if key in _OF_MESSAGES or (value is not None and value != [])}
 
 
 def _optional(*types: type, repr: bool = True) -> Any:
