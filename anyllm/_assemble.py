@@ -9,6 +9,8 @@ not: it may start the collector), so a snapshot may be taken by any thread, or b
 
 from __future__ import annotations
 
+import base64
+import contextlib
 from typing import Any
 
 from anyllm.types import (
@@ -44,7 +46,7 @@ class _Parts:
     """The pieces of one choice."""
 
     __slots__ = (
-        *("calls", "details", "end", "field", "has_empty", "index", "logprobs", "refusals"),
+        *("audio", "calls", "details", "end", "field", "has_empty", "index", "logprobs", "refusals"),
         *("signature", "texts", "thoughts"),
     )
 
@@ -53,6 +55,7 @@ class _Parts:
         self.texts: list[str] = []
         self.has_empty = False
         self.refusals: list[str] = []
+        self.audio: list[dict[str, Any]] = []
         self.thoughts: list[str] = []
         self.signature: str | None = None
         self.field: str | None = None
@@ -137,6 +140,9 @@ class Assembler:
             parts.has_empty = True
         if delta.reasoning is not None or delta.tool_calls is not None or delta.refusal is not None:
             progress = _add_rare(parts, delta) or progress
+        if delta.audio is not None:
+            parts.audio.append(delta.audio)
+            progress = True
         if choice.finish_reason is not None or choice.logprobs is not None:
             _add_end(parts, choice)
         return progress
@@ -179,6 +185,20 @@ def _add_end(parts: _Parts, choice: ChunkChoice) -> None:
         parts.logprobs.append(choice.logprobs)
 
 
+def _sound(pieces: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """A sound of its pieces: what it says and its bytes grow, all else is said once."""
+    if not pieces:
+        return None
+    whole = {name: value for piece in pieces for name, value in piece.items() if value is not None}
+    said, data = ([p[name] for p in pieces if isinstance(p.get(name), str)] for name in ("transcript", "data"))
+    if said:
+        whole["transcript"] = "".join(said)
+    if len(data) > 1:  # each is whole base64, with its padding
+        with contextlib.suppress(ValueError):
+            whole["data"] = base64.b64encode(b"".join(map(base64.b64decode, data))).decode()
+    return whole
+
+
 def _add_reasoning(parts: _Parts, reasoning: Reasoning) -> None:
     if reasoning.content:
         parts.thoughts.append(reasoning.content)
@@ -219,6 +239,7 @@ def _whole(parts: _Parts) -> Choice:
         tool_calls=calls,
         reasoning=_reasoning(parts),
         refusal=refusal,
+        audio=_sound(parts.audio.copy()),
     )
     finish, raw_finish = parts.end
     if finish == "stop" and calls:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gc
 import threading
 import time
@@ -248,3 +249,25 @@ def test_snapshots_while_another_thread_adds(fast_switches: None) -> None:
     thread.join(10)
     assert not thread.is_alive()
     assert sum(len(choice.message.content or "") for choice in assembler.snapshot().choices) == 40_000
+
+
+def test_a_sound_is_put_together_of_its_pieces():
+    """Its bytes come as pieces that are each whole base64, as OpenAI streams them."""
+    pieces = [
+        {"id": "audio_1", "transcript": "Hel"},
+        {"data": base64.b64encode(b"a").decode(), "transcript": "lo."},
+        {"data": base64.b64encode(b"bc").decode()},
+        {"expires_at": 17},
+    ]
+    assembler = Assembler()
+    for piece in pieces:
+        assert assembler.add(ChatCompletionChunk("1", (ChunkChoice(0, ChunkDelta(audio=piece)),)))
+    whole = {"id": "audio_1", "transcript": "Hello.", "data": base64.b64encode(b"abc").decode(), "expires_at": 17}
+    assert assembler.snapshot().to_message().audio == whole
+
+
+def test_a_sound_that_is_no_base64_is_left_as_it_came_last():
+    assembler = Assembler()
+    for data in ("a", "b"):
+        assembler.add(ChatCompletionChunk("1", (ChunkChoice(0, ChunkDelta(audio={"data": data})),)))
+    assert assembler.snapshot().to_message().audio == {"data": "b"}

@@ -328,7 +328,6 @@ def test_answer_goes_back_as_the_official_client_sends_it(case: str, stream: boo
     assert [sent[0], sent[2]] == [expected[0], expected[2]] == [HI, HI]
 
 
-@pytest.mark.xfail(strict=True, reason="nothing of an answer that is a sound is kept, so an empty turn goes back")
 def test_answer_that_is_a_sound_goes_back_by_its_id(client: Any) -> None:
     """The official client sends all of it back; its type for requests wants the id alone."""
     sound = {"id": "audio_1", "data": WAV_BASE64, "expires_at": 1, "transcript": "Hello."}

@@ -186,3 +186,15 @@ def test_a_format_is_emulated_end_to_end() -> None:
         assert host.completion_stream(anyllm.Context(timeout=30), asked).collect().content == '{"city": "Paris"}'
         assert b"valid under this JSON schema" in server.requests[0].body
         host.close()
+
+
+def test_a_sound_goes_back_by_its_id_or_as_what_it_said() -> None:
+    """The host that made it has it; no other does."""
+    sound = {"id": "audio_1", "data": "AAAA", "transcript": "Hello."}
+    messages = [Message.user("Hi"), Message.assistant(audio=sound), Message.user("And?")]
+    for row in ROWS:
+        model = "us.anthropic.claude" if row.name == "bedrock" else "m"
+        sent = row.dialect.request(CompletionParams(model, messages), model=model, stream=False).body.decode()
+        assert ("audio_1" in sent) == row.dialect.takes.own_sounds
+        assert ("Hello." in sent) != row.dialect.takes.own_sounds
+        assert "AAAA" not in sent

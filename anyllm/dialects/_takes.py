@@ -29,12 +29,14 @@ class Takes:
     Attributes:
         formats: The types of ``response_format`` that hosts keep to, of "json_object" and "json_schema".
         formats_of_its_own: Whether hosts may have more of them, which go as they are.
+        own_sounds: Whether sounds that a model answered with go back by their ids; elsewhere goes what they said.
         media: What a message may show, of "image", "file" and "audio".
         refused: The parameters that it has no words for; "stream_options" is all of them but include_usage.
     """
 
     formats: tuple[str, ...] = ("json_object", "json_schema")
     formats_of_its_own: bool = False
+    own_sounds: bool = False
     media: tuple[str, ...] = ("image", "file")
     refused: tuple[str, ...] = ()
 
@@ -58,7 +60,14 @@ def checked(params: CompletionParams, takes: Takes, provider: str) -> Completion
             _refuse_stream_options(value, provider)
         elif value is not None and value != _NOTHING.get(name):
             raise unsupported(name, f"{name} is not something this host takes", provider)
+    if not takes.own_sounds and any(message.audio is not None for message in params.messages):
+        params = params.evolve(messages=[_without_sound(message) for message in params.messages])
     return _with_format(params, takes, provider)
+
+
+def _without_sound(message: Message) -> Message:
+    said = message.audio and message.audio.get("transcript")
+    return attrs.evolve(message, content=message.content or said or None, audio=None)
 
 
 def _refuse_stream_options(options: Mapping[str, Any] | None, provider: str) -> None:

@@ -24,6 +24,8 @@ class ChunkDelta(Serializable):
         refusal: Text said instead of an answer.
         tool_calls: Fragments of tool calls; see `ToolCall`.
         reasoning: A fragment of the reasoning.
+        audio: A piece of a sound: ``{"id": ..., "data": base64, "transcript": text, "expires_at": Unix seconds}``, each
+            of them where it comes.
     """
 
     role: Optional[str] = None
@@ -31,6 +33,7 @@ class ChunkDelta(Serializable):
     refusal: Optional[str] = None
     tool_calls: Optional[tuple[ToolCall, ...]] = None
     reasoning: Optional[Reasoning] = None
+    audio: Optional[dict[str, Any]] = None
 
 
 @attrs.define

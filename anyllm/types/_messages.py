@@ -132,6 +132,7 @@ class Message(Serializable):
         reasoning: On "assistant": its reasoning, to be sent back where a host wants that.
         cache_control: For hosts that cache on request.
         refusal: On "assistant": what it said instead of answering.
+        audio: On "assistant": the sound it answered with, as OpenAI has it; to be sent back by its id.
     """
 
     role: str = attrs.field(validator=attrs.validators.instance_of(str))
@@ -142,6 +143,7 @@ class Message(Serializable):
     reasoning: Optional[Reasoning] = attrs.field(default=None, converter=_reasoning)
     cache_control: Optional[dict[str, Any]] = None
     refusal: Optional[str] = None
+    audio: Optional[dict[str, Any]] = attrs.field(default=None, repr=False)
 
     @classmethod
     def system(cls, content: Any, **fields: Any) -> Message:

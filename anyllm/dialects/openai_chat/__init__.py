@@ -69,7 +69,7 @@ class OpenAIChat:
         has_budget = self.thinking_budget_key is not None or self.no_thinking is not None
         refused = () if has_budget else ("thinking_budget",)
         media = ("image", "file", "audio")
-        return Takes(formats=self.formats, formats_of_its_own=True, media=media, refused=refused)
+        return Takes(formats=self.formats, formats_of_its_own=True, own_sounds=True, media=media, refused=refused)
 
     def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
         """

@@ -262,12 +262,12 @@ class ChatDecoder:
         else:
             delta = self._without_delta(raw, choice, body)
         content = delta.get("content")
-        refusal = reasoning = calls = None
+        refusal = reasoning = calls = audio = None
         if content is not None and type(content) is not str:
             content, reasoning = self._odd_content(content)
         for key in delta:
             if key in _SPECIAL and delta[key] is not None:
-                refusal, reasoning, calls = self._special(delta, choice, reasoning)
+                refusal, reasoning, calls, audio = self._special(delta, choice, reasoning)
                 break
         finish, raw_finish = raw.get("finish_reason"), None
         if finish is not None:
@@ -277,7 +277,7 @@ class ChatDecoder:
         logprobs = raw.get("logprobs")
         return ChunkChoice(
             index,
-            ChunkDelta(role, content, refusal, calls, reasoning),
+            ChunkDelta(role, content, refusal, calls, reasoning, audio),
             finish,
             raw_finish,
             logprobs if type(logprobs) is dict else None,
@@ -311,7 +311,7 @@ class ChatDecoder:
 
     def _special(
         self, delta: Mapping[str, Any], choice: _Choice, reasoning: Reasoning | None
-    ) -> tuple[str | None, Reasoning | None, tuple[ToolCall, ...] | None]:
+    ) -> tuple[str | None, Reasoning | None, tuple[ToolCall, ...] | None, dict[str, Any] | None]:
         calls = self._tool_calls(delta, choice) if "tool_calls" in delta or "function_call" in delta else None
         if not _reasoning.KEYS.isdisjoint(delta):
             found = read_reasoning(delta, texts_from_details=not choice.has_reasoning)
@@ -319,11 +319,12 @@ class ChatDecoder:
                 reasoning = found
                 choice.has_reasoning = choice.has_reasoning or found.field in _reasoning.FIELDS
         audio = delta.get("audio")
-        if audio and isinstance(audio, dict) and audio.get("expires_at"):
+        audio = audio if audio and isinstance(audio, dict) else None
+        if audio and audio.get("expires_at"):
             # OpenAI's audio models never send a finish reason: this, the audio's last word, is their end.
             self._end(choice)
         refusal = delta.get("refusal")
-        return refusal if isinstance(refusal, str) else None, reasoning, calls
+        return refusal if isinstance(refusal, str) else None, reasoning, calls, audio
 
     def _tool_calls(self, delta: Mapping[str, Any], choice: _Choice) -> tuple[ToolCall, ...] | None:
         calls, legacy = delta.get("tool_calls"), delta.get("function_call")

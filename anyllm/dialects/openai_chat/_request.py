@@ -58,6 +58,8 @@ def _message(message: Message, reasoning_key: str | None) -> dict[str, Any]:
             body[name] = value
     if message.tool_calls:
         body.update(_calls(message.tool_calls))
+    if message.audio is not None and message.audio.get("id"):
+        body["audio"] = {"id": message.audio["id"]}  # the host has the rest
     if message.role == "assistant" and message.reasoning is not None and reasoning_key is not None:
         _add_reasoning(body, message, reasoning_key)
     return body
