@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from recordings import Exceptions, Ours, Recording, bodies_of, each, marks, recordings_of, replaying
 
 from anyllm import errors
@@ -198,6 +200,17 @@ def test_cut_at_every_event_is_never_silently_short(recording: Recording) -> Non
 @pytest.mark.parametrize("recording", WITH_SIZES, ids=lambda recording: recording.id)
 def test_read_sizes_do_not_matter(recording: Recording) -> None:
     assert read(recording, recording.reads).chunks == read(recording).chunks
+
+
+@given(data=st.data())
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+def test_cuts_anywhere_do_not_matter(data: st.DataObject) -> None:
+    recording = data.draw(st.sampled_from(STREAMS))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(recording.body)), max_size=20)))
+    reads = [recording.body[start:end] for start, end in zip([0, *cuts], [*cuts, len(recording.body)])]
+    ours, whole = read(recording, reads), read(recording)
+    assert ours.chunks == whole.chunks
+    assert str(ours.error) == str(whole.error)
 
 
 # -- errors ------------------------------------------------------------------------------------------------------------
