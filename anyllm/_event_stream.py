@@ -3,14 +3,16 @@ Bytes to events: the binary framing that AWS streams in.
 
 Strategy: a frame says its length in its first twelve bytes, and botocore knows how to check and read it. But botocore
 joins each read to all that waits, which takes quadratic time over a large frame in small pieces, and over many frames
-in one read. So frames are cut here, and botocore is given the twelve bytes, which it checks before the length in them
-is believed, and then the rest of that one frame.
+in one read. So frames are cut here, once the checksum over their lengths says that these can be believed, and botocore
+is given one at a time. Most of its time goes into the headers; a stream's events are of few kinds, so headers that it
+has read once are known by their bytes, and only the frame's checksum is left to see to.
 
 Source: https://docs.aws.amazon.com/lexv2/latest/dg/event-stream-encoding.html
 """
 
 from __future__ import annotations
 
+import binascii
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -25,6 +27,8 @@ __all__ = ["event_stream_parser", "frames"]
 _PRELUDE = struct.Struct("!III")
 #: A prelude and the checksum at the end.
 _SMALLEST = _PRELUDE.size + 4
+#: So many kinds of headers are remembered; what is beyond that is read anew.
+_MANY = 64
 
 
 def frames(reads: Iterable[bytes], max_event_bytes: int) -> Iterator[Event]:
@@ -69,53 +73,65 @@ def event_stream_parser() -> Any:
 class _Frame:
     """The frame that is being read; one after the other."""
 
-    __slots__ = ("_buffer", "_limit", "_missing", "_parser")
+    __slots__ = ("_buffer", "_known", "_limit", "_parser")
 
     def __init__(self, limit: int) -> None:
         self._parser = event_stream_parser()
         self._limit = limit
         self._buffer = bytearray()
-        #: What follows the prelude, in bytes; 0 while that is still to come.
-        self._missing = 0
+        #: What headers mean that came before, by their bytes.
+        self._known: dict[bytes, Mapping[str, Any]] = {}
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """The events that *data* completes."""
         buffer, at = self._buffer, 0
         buffer += data
-        while True:
-            size = self._missing or _PRELUDE.size
-            if len(buffer) - at < size:
+        while len(buffer) - at >= _PRELUDE.size:
+            length, headers_length = self._lengths_in(bytes(buffer[at : at + _PRELUDE.size]))
+            if len(buffer) - at < length:
                 break
-            piece = bytes(buffer[at : at + size])
-            at += size
-            message = self._parsed(piece)
-            if self._missing:
-                self._missing = 0
-                yield _event(message)
-            else:
-                self._missing = self._length_in(piece) - _PRELUDE.size
+            frame = bytes(buffer[at : at + length])
+            at += length
+            yield _event(*self._read(frame, _PRELUDE.size + headers_length))
         del buffer[:at]
 
-    def _parsed(self, piece: bytes) -> Any:
-        """The message that *piece* completes; None for a prelude, which is checked."""
-        try:
-            self._parser.add_data(piece)
-            return next(self._parser, None)
-        except Exception as exc:  # whatever a parser says of bytes that pass their checksums and make no sense
-            raise MalformedStreamError(f"a frame of the event stream is damaged: {exc or type(exc).__name__}") from exc
-
-    def _length_in(self, prelude: bytes) -> int:
-        length, headers_length, _ = _PRELUDE.unpack(prelude)
+    def _lengths_in(self, prelude: bytes) -> tuple[int, int]:
+        length, headers_length, checksum = _PRELUDE.unpack(prelude)
+        if binascii.crc32(prelude[:8]) != checksum:
+            raise _damaged("the checksum of its lengths is wrong")
         if length > self._limit:
             raise too_large(self._limit)
         if length < _SMALLEST + headers_length:
-            raise MalformedStreamError("a frame of the event stream is damaged: it is shorter than its headers")
-        return int(length)
+            raise _damaged("it is shorter than its headers")
+        return length, headers_length
+
+    def _read(self, frame: bytes, end_of_headers: int) -> tuple[Mapping[str, Any], bytes]:
+        """The headers and the payload of a whole frame."""
+        head = frame[_PRELUDE.size : end_of_headers]
+        headers = self._known.get(head)
+        if headers is None:
+            message = self._parsed(frame)
+            if len(self._known) < _MANY:
+                self._known[head] = message.headers
+            return message.headers, message.payload
+        if binascii.crc32(frame[:-4]) != int.from_bytes(frame[-4:], "big"):
+            raise _damaged("its checksum is wrong")
+        return headers, frame[end_of_headers:-4]
+
+    def _parsed(self, frame: bytes) -> Any:
+        try:
+            self._parser.add_data(frame)
+            return next(self._parser)
+        except Exception as exc:  # whatever a parser says of bytes that pass their checksums and make no sense
+            raise _damaged(str(exc) or type(exc).__name__) from exc
 
 
-def _event(message: Any) -> Event:
-    headers: Mapping[str, Any] = message.headers
-    data = message.payload.decode("utf-8", "replace")
+def _damaged(why: str) -> MalformedStreamError:
+    return MalformedStreamError(f"a frame of the event stream is damaged: {why}")
+
+
+def _event(headers: Mapping[str, Any], payload: bytes) -> Event:
+    data = payload.decode("utf-8", "replace")
     if headers.get(":message-type") in ("exception", "error"):
         return JSONEvent(_failure(headers, data), "error")
     return JSONEvent(data, str(headers.get(":event-type") or "message"))

@@ -63,16 +63,16 @@ def _anyllm() -> Open:
     return open_stream
 
 
-def _speaking(provider: str, base: str) -> Callable[[], Open]:
+def _speaking(provider: str, base: str, model: str = _MODEL) -> Callable[[], Open]:
     """anyllm with another dialect; *base* is what its base URL has behind the server's."""
 
     def make() -> Open:
         import anyllm
 
-        host = anyllm.provider(provider, api_key="none")
+        host = anyllm.provider(provider, api_key="none:none")
 
         def open_stream(url: str) -> Iterator[str]:
-            params = anyllm.CompletionParams(model=_MODEL, messages=_MESSAGES)
+            params = anyllm.CompletionParams(model=model, messages=_MESSAGES)
             stream = host.completion_stream(anyllm.Context(), params, base_url=f"{url}{base}")
             return stream.text_stream
 
@@ -190,6 +190,11 @@ CLIENTS: dict[str, Callable[[], Open]] = {
     "anyllm, ollama": _speaking("ollama", ""),
     "anyllm, openai-responses": _speaking("openai-responses", "/v1"),
     "anyllm, cohere": _speaking("cohere", ""),
+    "anyllm, cohere_v1": _speaking("cohere_v1", ""),
+    "anyllm, bedrock": _speaking("bedrock", "", model="amazon.titan-text-lite-v1"),
+    "anyllm, bedrock_invoke": _speaking("bedrock_invoke", "", model="anthropic.claude-v2"),
+    "anyllm, hunyuan": _speaking("hunyuan", "/hunyuan"),
+    "anyllm, dashscope": _speaking("dashscope", ""),
 }
 
 #: Measured beside us where they are installed.
@@ -201,7 +206,12 @@ DIALECTS = {
     "anyllm, gemini": "google-genai",
     "anyllm, ollama": "ollama",
     "anyllm, openai-responses": None,
-    "anyllm, cohere": None,
+    **dict.fromkeys(
+        (
+            *("anyllm, cohere", "anyllm, cohere_v1", "anyllm, bedrock", "anyllm, bedrock_invoke"),
+            *("anyllm, hunyuan", "anyllm, dashscope"),
+        )
+    ),
 }
 
 #: The module that shows whether a peer is installed, and what importing it costs.

@@ -6,7 +6,10 @@ Events are as their hosts send them today, with all the keys that a client has t
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
+import struct
 from typing import Any, NamedTuple, Optional
 
 __all__ = ["Format", "format_of"]
@@ -127,6 +130,71 @@ def _cohere() -> Format:
     )
 
 
+def _cohere_v1() -> Format:
+    def line(kind: str, **more: Any) -> bytes:
+        return _chunk(_json({"event_type": kind, "is_finished": kind == "stream-end", **more}) + b"\n")
+
+    end = line("stream-end", finish_reason="COMPLETE", response={"response_id": "1", "text": "", "meta": {}})
+    return Format(line("stream-start", generation_id="1"), (line("text-generation", text=" word"),), end + _LAST)
+
+
+def _frame(name: str, body: dict[str, Any]) -> bytes:
+    """A frame of AWS's event streams: lengths, a checksum of them, headers, the payload, a checksum of all."""
+    about = {":event-type": name, ":content-type": "application/json", ":message-type": "event"}
+    head = b"".join(
+        bytes([len(key)]) + key.encode() + b"\x07" + struct.pack("!H", len(value)) + value.encode()
+        for key, value in about.items()
+    )
+    payload = _json(body)
+    lengths = struct.pack("!II", 16 + len(head) + len(payload), len(head))
+    whole = lengths + struct.pack("!I", binascii.crc32(lengths)) + head + payload
+    return _chunk(whole + struct.pack("!I", binascii.crc32(whole)))
+
+
+def _converse() -> Format:
+    delta = {"contentBlockIndex": 0, "delta": {"text": " word"}, "p": "abcdefghijk"}
+    end = _frame("contentBlockStop", {"contentBlockIndex": 0}) + _frame("messageStop", {"stopReason": "end_turn"})
+    usage = {"inputTokens": 4, "outputTokens": 9, "totalTokens": 13}
+    return Format(
+        _frame("messageStart", {"role": "assistant"}),
+        (_frame("contentBlockDelta", delta),),
+        end + _frame("metadata", {"usage": usage, "metrics": {"latencyMs": 9}}) + _LAST,
+    )
+
+
+def _invoke() -> Format:
+    def event(kind: str, **more: Any) -> bytes:
+        body = {"bytes": base64.b64encode(_json({"type": kind, **more})).decode(), "p": "abcdefghijk"}
+        return _frame("chunk", body)
+
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "content": [], "usage": {"input_tokens": 1}}
+    end = event("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 1}) + event("message_stop")
+    return Format(
+        event("message_start", message=message)
+        + event("content_block_start", index=0, content_block={"type": "text", "text": ""}),
+        (event("content_block_delta", index=0, delta={"type": "text_delta", "text": " word"}),),
+        event("content_block_stop", index=0) + end + _LAST,
+    )
+
+
+def _hunyuan() -> Format:
+    def event(text: str, finish: str = "") -> bytes:
+        choice = {"Index": 0, "Delta": {"Role": "assistant", "Content": text}, "FinishReason": finish}
+        usage = {"PromptTokens": 4, "CompletionTokens": 9, "TotalTokens": 13}
+        return _data({"Created": 1771434740, "Usage": usage, "Note": "", "Id": "1", "Choices": [choice]})
+
+    return Format(b"", (event(" word"),), event("", "stop") + _LAST)
+
+
+def _dashscope() -> Format:
+    def event(text: str, finish: str = "null") -> bytes:
+        choice = {"message": {"content": text, "role": "assistant"}, "finish_reason": finish}
+        usage = {"input_tokens": 4, "output_tokens": 9, "total_tokens": 13}
+        return _data({"output": {"choices": [choice]}, "usage": usage, "request_id": "1"})
+
+    return Format(b"", (event(" word"),), event("", "stop") + _LAST)
+
+
 #: By how the path of a request ends.
 _FORMATS = {
     "/v1/messages": _anthropic(),
@@ -134,6 +202,11 @@ _FORMATS = {
     "/api/chat": _ollama(),
     "/responses": _responses(),
     "/v2/chat": _cohere(),
+    "/v1/chat": _cohere_v1(),
+    "/converse-stream": _converse(),
+    "/invoke-with-response-stream": _invoke(),
+    "/hunyuan/": _hunyuan(),
+    "/text-generation/generation": _dashscope(),
 }
 _OPENAI = _openai()
 
