@@ -84,14 +84,4 @@ def _named(error: APIError, name: str) -> APIError:
         kind = ModelNotFoundError
     if kind is None or kind is type(error):
         return error
-    return kind(
-        error.message,
-        provider=error.provider,
-        status_code=error.status_code,
-        code=error.code,
-        type=error.type,
-        param=error.param,
-        request_id=error.request_id,
-        retry_after=error.retry_after,
-        body=error.body,
-    )
+    return _errors.as_kind(kind, error)

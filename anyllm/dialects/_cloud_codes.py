@@ -10,6 +10,7 @@ https://cloud.tencent.com/document/api/1729/101843, https://cloud.tencent.com/do
 
 from __future__ import annotations
 
+from anyllm.dialects import _errors
 from anyllm.errors import (
     APIError,
     AuthenticationError,
@@ -88,14 +89,4 @@ def by_code(error: APIError) -> APIError:
     kind = _KINDS.get(code) or _KINDS.get(code.partition(".")[0])
     if kind is None or isinstance(error, kind) or (kind in _BROAD and type(error) is not APIError):
         return error
-    return kind(
-        error.message,
-        provider=error.provider,
-        code=error.code,
-        status_code=error.status_code,
-        type=error.type,
-        param=error.param,
-        request_id=error.request_id,
-        retry_after=error.retry_after,
-        body=error.body,
-    )
+    return _errors.as_kind(kind, error)

@@ -67,19 +67,5 @@ def refined(error: APIError) -> APIError:
     if type(error) not in (APIError, InvalidRequestError):
         return error
     if error.status_code == _DENIED:
-        return _as(ContentFilterError, error)
-    return _as(ContextLengthExceededError, error) if _TOO_LONG.search(error.message) else error
-
-
-def _as(kind: type[APIError], error: APIError) -> APIError:
-    return kind(
-        error.message,
-        provider=error.provider,
-        status_code=error.status_code,
-        code=error.code,
-        type=error.type,
-        param=error.param,
-        request_id=error.request_id,
-        retry_after=error.retry_after,
-        body=error.body,
-    )
+        return _errors.as_kind(ContentFilterError, error)
+    return _errors.as_kind(ContextLengthExceededError, error) if _TOO_LONG.search(error.message) else error

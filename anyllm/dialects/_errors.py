@@ -19,7 +19,7 @@ import re
 import time
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from anyllm import _convert
@@ -41,6 +41,7 @@ from anyllm.errors import (
     UnsupportedParameterError,
 )
 
+K = TypeVar("K", bound=APIError)
 _LONGEST_BODY_TEXT = 4096
 
 #: Codes and types that mean one thing wherever they come from, without case and punctuation.
@@ -227,6 +228,21 @@ def from_response(provider: str, status: int, headers: Mapping[str, str], body: 
     if fields.get("x-should-retry", "").strip().lower() in ("true", "false"):
         error.is_retryable = fields["x-should-retry"].strip().lower() == "true"
     return error
+
+
+def as_kind(kind: type[K], error: APIError) -> K:
+    """*error*, with all it knows, as one of another class."""
+    return kind(
+        error.message,
+        provider=error.provider,
+        status_code=error.status_code,
+        code=error.code,
+        type=error.type,
+        param=error.param,
+        request_id=error.request_id,
+        retry_after=error.retry_after,
+        body=error.body,
+    )
 
 
 def from_body(provider: str, body: Any) -> APIError:

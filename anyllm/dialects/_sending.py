@@ -5,25 +5,13 @@ What requests of all dialects share: exact bytes, the caller's headers, and a cl
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from anyllm import _convert
 from anyllm.dialects._surrogates import mend_all
 from anyllm.errors import InvalidRequestError, UnsupportedParameterError
 from anyllm.types import REASONING_EFFORTS, CompletionParams
-
-
-def refuse(params: CompletionParams, names: Iterable[str], provider: str) -> None:
-    """
-    Refuse what the host cannot do, rather than drop it in silence.
-
-    Raises:
-        UnsupportedParameterError: one of *names* is given.
-    """
-    for name in names:
-        if getattr(params, name) is not None:
-            raise UnsupportedParameterError(f"{name} is not something this host takes", provider=provider, param=name)
 
 
 def unsupported(name: str, why: str, provider: str) -> UnsupportedParameterError:

@@ -101,7 +101,8 @@ class Gemini:
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
         """The error that an HTTP status, its headers and its body say."""
         error = _errors.from_response(self.provider, status, headers, body)
-        return _without_model(error) if _NO_MODEL.match(error.message) else error
+        # Google says NOT_FOUND of everything that it has not.
+        return _errors.as_kind(ModelNotFoundError, error) if _NO_MODEL.match(error.message) else error
 
     # -- beside chat ---------------------------------------------------------------------------------------------------
 
@@ -139,18 +140,3 @@ class Gemini:
         if not isinstance(answer, dict):
             raise no_answer(answer, "candidates", self.provider)
         return answer
-
-
-def _without_model(error: APIError) -> ModelNotFoundError:
-    """*error* as what it is: Google says NOT_FOUND of everything that it has not."""
-    return ModelNotFoundError(
-        error.message,
-        provider=error.provider,
-        status_code=error.status_code,
-        code=error.code,
-        type=error.type,
-        param=error.param,
-        request_id=error.request_id,
-        retry_after=error.retry_after,
-        body=error.body,
-    )
