@@ -3,13 +3,15 @@ HTTP's chunked framing, taken off many chunks at a time.
 
 Strategy: urllib3 and http.client read a chunk with three calls each, which costs more than parsing the event in it, and
 either waits for a whole chunk (`read_chunked`) or costs twice as much again (`read1`). Here one read takes whatever has
-arrived, and this takes the framing off; what has come of an unfinished chunk is handed on at once.
+arrived, and this takes the framing off; what has come of an unfinished chunk is handed on at once. A run of whole
+chunks is cut at whatever looks like a size line, and rightly if each piece is as long as the line before it says.
 
 Source: RFC 9112, section 7.1.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Optional
 
 __all__ = ["Dechunker"]
@@ -18,6 +20,9 @@ __all__ = ["Dechunker"]
 _MAX_LINE = 16 * 1024
 #: So many size lines are known by heart: the events of a stream are of few sizes.
 _KNOWN = 512
+#: In fewer bytes than this, a run is not looked for.
+_SHORT = 1024
+_SIZE_LINE = re.compile(rb"\r\n([0-9A-Fa-f]{1,8})\r\n")
 
 
 class Dechunker:
@@ -52,6 +57,7 @@ class Dechunker:
             data, self._line = self._line + data, b""
         parts: list[bytes] = []
         at, end, left, known = 0, len(data), self._left, self._known
+        may_run = end > _SHORT  # once in a read: a run that is none took time to find out
         while at < end and not self.done:
             if left == 0:
                 stop = data.find(b"\n", at)
@@ -73,9 +79,22 @@ class Dechunker:
             taken = min(left, end - at)
             at += taken
             left -= taken
+            if may_run and left == 0 and not self._trailers:
+                may_run = False
+                at += self._run(data, at, parts)
         self._left = left
         self.excess = self.done and at < end
         return b"".join(parts)
+
+    @staticmethod
+    def _run(data: bytes, at: int, parts: list[bytes]) -> int:
+        """Take whole chunks from *at*, where one begins, into *parts*; how many bytes they are, 0 where unsure."""
+        pieces = _SIZE_LINE.split(data[max(0, at - 2) :])
+        sizes, payloads = pieces[1:-2:2], pieces[2:-2:2]  # of the last, not all may be here
+        if pieces[0] or list(map(len, payloads)) != [int(size, 16) for size in sizes] or b"" in payloads:
+            return 0
+        parts += payloads
+        return sum(map(len, payloads)) + sum(map(len, sizes)) + 4 * len(payloads)
 
     def _size(self, line: bytes) -> int:
         """What a size line announces, its line end included; 0 at the end, where trailers follow."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Iterable, List, Tuple
 
 import pytest
@@ -37,6 +38,43 @@ def test_whatever_is_in_it(chunks: List[bytes], sizes: List[int]):
     framing, payload = fed([*pieces, body[at:]])
     assert payload == b"".join(chunks)
     assert framing.done
+
+
+def chunked(payloads: Iterable[bytes]) -> bytes:
+    return b"".join(b"%x\r\n%b\r\n" % (len(payload), payload) for payload in payloads)
+
+
+LOOKALIKES = (b"a" * 16, b"a\r\n5\r\nb", b"\r\n", b"1\r\n", b"\r\n5\r\nhello\r\n", b"\r\n0\r\n\r\n")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_what_looks_like_a_size_line_in_a_run_of_chunks_is_none(seed: int):
+    dice = random.Random(seed)
+    likely = dice.choice((1, 2, len(LOOKALIKES)))  # of one kind, or two, a run may be found
+    payloads = [b"".join(dice.choices(LOOKALIKES[:likely], k=dice.randint(1, 4))) for _ in range(300)]
+    body = chunked(payloads) + dice.choice((b"0\r\n\r\n", b"0\r\nTrailer: yes\r\n\r\n"))
+    size = dice.randint(1000, 5000)
+    framing, payload = fed(body[at : at + size] for at in range(0, len(body), size))
+    assert payload == b"".join(payloads)
+    assert framing.done
+    assert not framing.excess
+
+
+def test_a_run_is_looked_for_once_in_a_read(monkeypatch: pytest.MonkeyPatch):
+    """Else payloads that look like size lines would make each chunk cost as much as the read."""
+    looks: List[int] = []
+    run = Dechunker._run
+
+    def spy(data: bytes, at: int, parts: List[bytes]) -> int:
+        looks.append(run(data, at, parts))
+        return looks[-1]
+
+    monkeypatch.setattr(Dechunker, "_run", staticmethod(spy))
+    disguised, plain = chunked([b"\r\n5\r\n"] * 1000), chunked([b"hello"] * 1000)
+    assert fed([disguised])[1] == b"\r\n5\r\n" * 1000
+    assert looks == [0]
+    assert fed([plain])[1] == b"hello" * 1000
+    assert looks[1] > len(plain) - 50
 
 
 @pytest.mark.parametrize("cut", range(len(BODY)))
