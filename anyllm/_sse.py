@@ -34,7 +34,9 @@ def sse_events(reads: Iterator[bytes], max_event_bytes: int) -> Iterator[Event]:
     import sseclient  # on first use: it is not needed to import anyllm
 
     blocks = _Blocks(reads, max_event_bytes)
-    parsed: Iterator[Event] = sseclient.SSEClient(iter(blocks)).events()
+    client = sseclient.SSEClient(iter(blocks))
+    client._read = blocks.events  # it would cut blocks into lines, add them up, and look for the end after each
+    parsed: Iterator[Event] = client.events()
     for event in parsed:
         data = event.data
         if "\n" not in data and _JOINT not in data:
@@ -97,6 +99,11 @@ class _Blocks:
         rest = self._whole_rest()
         if rest:
             yield self._clean(rest)
+
+    def events(self) -> Iterator[bytes]:
+        """Each event by itself, without the blank line behind it."""
+        for block in self:
+            yield from block.split(b"\n\n")
 
     def _cut(self, end: int) -> bytes:
         block = bytes(self._buffer[:end])

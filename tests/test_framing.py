@@ -268,17 +268,14 @@ def test_a_whole_stream_fails_without_sseclient(monkeypatch: pytest.MonkeyPatch)
 def test_an_event_of_many_lines_reaches_the_parser_as_few(monkeypatch: pytest.MonkeyPatch):
     """sseclient adds line to line, which takes quadratic time over many."""
     lines: List[int] = []
+    events = _sse._Blocks.events
 
-    class Spy(sseclient.SSEClient):  # type: ignore[misc]
-        def __init__(self, blocks: Iterable[bytes]) -> None:
-            super().__init__(self._counted(blocks))
+    def spy(blocks: _sse._Blocks) -> Iterator[bytes]:
+        for event in events(blocks):
+            lines.append(len(event.splitlines()))
+            yield event
 
-        def _counted(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
-            for block in blocks:
-                lines.extend(len(event.splitlines()) for event in block.split(b"\n\n"))
-                yield block
-
-    monkeypatch.setattr(sseclient, "SSEClient", Spy)
+    monkeypatch.setattr(_sse._Blocks, "events", spy)
     pretty = "\n".join(["{", *(f'"key{n}": {n},' for n in range(5000)), '"end": 0', "}"])
     body = "event: named\n" + "".join(f"data: {line}\n" for line in pretty.split("\n")) + ": c\n" * 5000 + "\n"
     assert read([body.encode()]) == [("named", pretty)]
