@@ -74,6 +74,7 @@ if typing.TYPE_CHECKING:
         Message,
         Model,
         Reasoning,
+        Retried,
         ToolCall,
         Usage,
     )
@@ -116,6 +117,7 @@ __all__ = [
     "Message",
     "Model",
     "Reasoning",
+    "Retried",
     "ToolCall",
     "Usage",
     # options
@@ -167,7 +169,7 @@ _HOMES = {
     "anyllm.options": "Retry StreamingOptions Timeouts",
     "anyllm.types": (
         "ChatCompletion ChatCompletionChunk Choice ChunkChoice ChunkDelta CompletionParams ContentPart "
-        "EmbeddingParams Embeddings FunctionCall Message Model Reasoning ToolCall Usage"
+        "EmbeddingParams Embeddings FunctionCall Message Model Reasoning Retried ToolCall Usage"
     ),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}

@@ -13,6 +13,8 @@ import base64
 import contextlib
 from typing import Any
 
+import attrs
+
 from anyllm.types import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -22,6 +24,7 @@ from anyllm.types import (
     FunctionCall,
     Message,
     Reasoning,
+    Retried,
     ToolCall,
     Usage,
     text_alone,
@@ -72,9 +75,14 @@ class Assembler:
     One thread adds; any thread, and any signal handler, takes snapshots.
     """
 
-    __slots__ = ("_choices", "_fingerprint", "_first", "_named", "_tier", "_usage")
+    __slots__ = ("_before", "_choices", "_fingerprint", "_first", "_named", "_retries", "_tier", "_usage")
 
     def __init__(self) -> None:
+        self._before: ChatCompletion | None = None  # what had come before the answer began anew
+        self._retries: list[Retried] = []
+        self._begin()
+
+    def _begin(self) -> None:
         self._choices: dict[int, _Parts] = {}
         self._first = ("", 0, "", "")
         self._named = False
@@ -97,6 +105,9 @@ class Assembler:
             progress = False
             for choice in chunk.choices:
                 progress = self._add_choice(choice) or progress
+            if chunk.retry is not None:
+                self._add_retry(chunk.retry)
+                return False
         if not self._named:
             self._name(chunk)
         if chunk.usage is not None:
@@ -110,10 +121,19 @@ class Assembler:
     @property
     def has_begun(self) -> bool:
         """Whether anything of the answer has come: a choice, its id, its model."""
+        return self._before is not None or self._has_begun_anew
+
+    @property
+    def _has_begun_anew(self) -> bool:
         return bool(self._choices) or any(self._first)
 
     def snapshot(self) -> ChatCompletion:
-        """What has come so far, as a whole answer of its own that later chunks do not change."""
+        """
+        What has come so far, as a whole answer of its own that later chunks do not change; what had come before, of one
+        that is to begin anew.
+        """
+        if self._before is not None and not self._has_begun_anew:
+            return attrs.evolve(self._before, retries=tuple(self._retries.copy()))
         answer_id, created, model, provider = self._first
         parts = sorted(self._choices.copy().values(), key=_by_index)
         return ChatCompletion(
@@ -126,7 +146,14 @@ class Assembler:
             self._fingerprint,
             self._tier,
             provider,
+            retries=tuple(self._retries.copy()),
         )
+
+    def _add_retry(self, retry: Retried) -> None:
+        if retry.policy == "restart":
+            self._before = self.snapshot() if self.has_begun else None
+            self._begin()
+        self._retries.append(retry)
 
     def _add_choice(self, choice: ChunkChoice) -> bool:
         parts = self._choices.get(choice.index)

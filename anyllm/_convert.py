@@ -116,7 +116,8 @@ def _converter(raw: bool = True) -> Any:
     converter = make_converter(prefer_attrib_converters=True)
 
     def leaving_out(cls: Any) -> Any:
-        how: Any = {f.name: override(omit_if_default=True) for f in attrs.fields(cls) if f.default is None}
+        optional = [f.name for f in attrs.fields(cls) if f.default is None or f.metadata.get("omit_default")]
+        how: Any = {name: override(omit_if_default=True) for name in optional}
         if not raw and "raw" in how:
             how["raw"] = override(omit=True)
         return make_dict_unstructure_fn(cls, converter, **how)

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, Optional, TypeVar, Union, cast
 
+import attrs
 from urllib3.exceptions import LocationValueError
 from urllib3.util import parse_url
 
@@ -20,7 +21,7 @@ from anyllm._http import Transport
 from anyllm._http_failures import without_secrets
 from anyllm._run import Job, Target
 from anyllm.context import Context
-from anyllm.dialects import Dialect, Embedder, Lister, Request
+from anyllm.dialects import Continuer, Dialect, Embedder, Lister, Request
 from anyllm.errors import (
     AnyLLMError,
     AuthenticationError,
@@ -184,7 +185,10 @@ class Provider:
             self._check_model(model)
             return dialect.request(params, model=model, stream=stream)
 
-        return self.job(prepare, None if stream else dialect.response, model, api_key, base_url, options)
+        job = self.job(prepare, None if stream else dialect.response, model, api_key, base_url, options)
+        if not stream or not isinstance(dialect, Continuer) or not self.capabilities.prefill:
+            return job
+        return attrs.evolve(job, resume=lambda text: dialect.continuation(params, text, model=model))
 
     def embedded(
         self,

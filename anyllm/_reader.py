@@ -103,6 +103,7 @@ class Reader:
             AnyLLMError: the answer is an error, or not whole; what came before is handed over, if anything was.
             Cancelled: nobody receives any more.
         """
+        response.read_size = self._options.read_size or response.read_size
         try:
             self._decode(response, decoder)
         except AnyLLMError:
@@ -165,7 +166,7 @@ class Reader:
 
     def _suit_the_crowd(self, response: Response) -> None:
         crowded = self._is_crowded()
-        response.read_size = _MANY_READ if crowded else _FEW_READ
+        response.read_size = self._options.read_size or (_MANY_READ if crowded else _FEW_READ)
         self._enough = min(_MANY_BATCH if crowded else _FEW_BATCH, _BUFFERS * self._options.buffer)
 
     def _take_turn(self) -> None:

@@ -27,10 +27,11 @@ from anyllm._clock import Clock
 from anyllm._http import Call, Response, Transport
 from anyllm._http_failures import secrets_in, without_secrets
 from anyllm._reader import Answer, Reader
-from anyllm._retry import pause_before_retry
+from anyllm._resume import Stitched, text_to_continue
+from anyllm._retry import pause_after_cut, pause_before_retry
 from anyllm.channel import Channel, Sender, open_channel
 from anyllm.context import Context
-from anyllm.dialects import Dialect, Request
+from anyllm.dialects import Decoder, Dialect, Request
 from anyllm.errors import (
     AnyLLMError,
     APIError,
@@ -41,6 +42,7 @@ from anyllm.errors import (
     scrub,
 )
 from anyllm.options import StreamingOptions
+from anyllm.types import ChatCompletionChunk, Retried
 
 __all__ = ["Job", "Run", "Target", "active_streams", "end_all", "start"]
 
@@ -90,6 +92,8 @@ class Job:
         options: Clocks, retries, bounds.
         parse: Reads a whole answer; None for a stream.
         answer: Puts a stream together.
+        resume: Makes the request for what follows a text; None where that cannot be asked for.
+        announces: Whether a chunk says that a try is followed by another before the first content, too.
     """
 
     provider: str
@@ -100,21 +104,27 @@ class Job:
     options: StreamingOptions
     parse: Optional[Callable[[bytes], Any]] = None
     answer: Callable[[], Answer] = Assembler
+    resume: Optional[Callable[[str], Optional[Request]]] = None
+    announces: bool = False
 
 
 class Run:
     """One call on its way. The caller's side uses `error`, `partial` and `cancel`."""
 
     def __init__(self, ctx: Context, job: Job) -> None:
-        self.ctx = ctx.child()
+        self.ctx = ctx.child(job.options.timeouts.total)
         self.job = job
         self.error: Optional[AnyLLMError] = None
+        self.request_id: Optional[str] = None
+        self._given = ctx
         self.streaming = job.parse is None
         self._secrets: tuple[str, ...] = ()
         self._call = Call()
         self._ended: dict[str, tuple[Optional[AnyLLMError]]] = {}
         self._thread: Optional[threading.Thread] = None
         self._timed_out: Optional[StreamTimeoutError] = None
+        self.cut: Optional[AnyLLMError] = None  # after which the answer began anew, or goes on
+        self._tail: Optional[str] = None  # what the answer that goes on may say again
         self._connect_clock = Clock(self._time_out)
         self._content_clock = Clock(self._time_out)
         self._unwatch: Callable[[], object] = lambda: None
@@ -187,7 +197,9 @@ class Run:
         """An error of this call's own, because each carries its own partial response."""
         error = self.ctx.error
         if isinstance(error, DeadlineExceeded):
-            return DeadlineExceeded()
+            if self._given.error is not None:
+                return DeadlineExceeded()
+            return DeadlineExceeded(f"the total of {self.job.options.timeouts.total:g} s ran out")
         return Cancelled(cause=getattr(error, "cause", None))
 
     def _time_out(self, clock: str, seconds: float) -> None:
@@ -230,7 +242,7 @@ class Run:
         """*error* with what is known here, and without the key. Whatever happens to it, the call ends."""
         try:
             error.provider = error.provider or self.job.provider or None
-            if self.streaming and error.partial is None:
+            if self.streaming and error.partial is None and self.job.options.keep_partial:
                 error.partial = self.partial if self._reader.answer.has_begun else None
             return scrub(error, *self._secrets)
         except Exception as exc:
@@ -255,7 +267,12 @@ class Run:
             self._connect_clock.stop()
             self._content_clock.stop()
             self._unwatch()
+            self._debug("call ended: %s", self.error or "complete")
             _leaving.ends()
+
+    def _debug(self, text: str, *facts: object) -> None:
+        if self.job.options.debug:
+            _log.debug(f"%s: {text}", self.job.provider, *facts)
 
     def _try_until_it_works(self) -> None:
         request = self.job.request
@@ -269,42 +286,93 @@ class Run:
                 # An end or a clock of ours comes first: the failure it provoked says nothing.
                 error = self._own_verdict() or exc
                 cause = exc if error is not exc else exc.__cause__
-                if self._reader.committed or self._ended:
+                if self._ended:
                     raise error from cause
-                simpler = _simpler(request, error)
+                simpler = None if self._reader.committed else _simpler(request, error)
                 if simpler is not None:
                     request = simpler
                     self._forget_try()
                     continue
                 tries += 1
-                pause = pause_before_retry(error, tries, self.job.options.retry, self.ctx.remaining())
-                if pause is None:
-                    raise error from cause
-            self._forget_try()
+                following = self._following(request, error, tries)
+                if following is None:
+                    final = self._final(error)
+                    raise final from (cause if final is error else error)
+            request, pause = following
             if self.ctx.wait(pause):
                 # `_stop` says so too, but whoever woke us may not have come to that, and we are about to take it back.
                 raise self._why_stopped()
+
+    def _following(self, request: Request, error: AnyLLMError, tries: int) -> Optional[tuple[Request, float]]:
+        """What to send next, after so many seconds; None when *error* ends the call."""
+        retry, left = self.job.options.retry, self.ctx.remaining()
+        self._debug("try %d ended: %s", tries, self._told(error))
+        if not self._reader.committed:
+            pause = pause_before_retry(error, tries, retry, left)
+            if pause is None:
+                return None
+            if self.job.announces:
+                self._put(_retried("before_content", tries, error, pause, self.job.provider))
+            self._forget_try()
+            return request, pause
+        pause = None if retry.after_content == "raise" else pause_after_cut(error, tries, retry, left)
+        following = self._to_go_on() if retry.after_content == "continue" else request
+        if pause is None or following is None:
+            return None
+        notice = _retried(retry.after_content, tries, error, pause, self.job.provider)
+        self.cut = self._told(error)
+        self._reader.answer.add(notice)
+        self._put(notice)
+        self._forget_try()
+        return following, pause
+
+    def _to_go_on(self) -> Optional[Request]:
+        """The request for what follows the text so far; None where that cannot be asked for."""
+        text = text_to_continue(self.partial)
+        if text is None or self.job.resume is None:
+            return None
+        begun = text.rstrip()
+        self._tail = text[len(begun) :]
+        try:
+            return self.job.resume(begun)
+        except AnyLLMError:  # the host takes no beginning together with what else is asked for
+            return None
+
+    def _final(self, error: AnyLLMError) -> AnyLLMError:
+        """What ends the call: not that a host refuses to go on, but what cut the answer."""
+        return self.cut if self.cut is not None and isinstance(error, InvalidRequestError) else error
+
+    def _put(self, chunk: ChatCompletionChunk) -> None:
+        if not self._chunks.put(chunk):
+            raise Cancelled
 
     def _own_verdict(self) -> Optional[AnyLLMError]:
         return self._why_stopped() if self.ctx.cancelled else self._timed_out
 
     def _forget_try(self) -> None:
-        self._reader = self._new_reader()
+        self._reader = self._new_reader(None if self.cut is None else self._reader.answer)
         self._timed_out = None
 
-    def _new_reader(self) -> Reader:
-        return Reader(self.job.answer(), self._chunks, self.job.options, self._content_clock, _is_crowded)
+    def _new_reader(self, answer: Optional[Answer] = None) -> Reader:
+        answer = self.job.answer() if answer is None else answer
+        return Reader(answer, self._chunks, self.job.options, self._content_clock, _is_crowded)
+
+    def _decoder(self) -> Decoder:
+        decoder = self.job.dialect.decoder()
+        return decoder if self._tail is None else Stitched(decoder, self._tail)
 
     def _try(self, request: Request) -> None:
         timeouts = self.job.options.timeouts
         target = self.job.target()
         self._call = call = Call(on_connected=self._connect_clock.stop)
+        self._debug("try begins: %s %s, %d bytes", request.method, request.path.partition("?")[0], len(request.body))
         if self.ctx.cancelled:  # after the call is known to `_stop`, which may have come just before
             raise self._why_stopped()
         self._connect_clock.start("connect", timeouts.connect)
         self._content_clock.start("first_content", timeouts.first_content)
         url = _joined(target.base_url, request.path)
-        headers = {**target.headers, **request.headers}
+        encoding = {"Accept-Encoding": "gzip, deflate"} if self.job.options.compression else {}
+        headers = {**encoding, **target.headers, **request.headers}
         self._secrets = secrets_in(target.secret, headers, url)
         try:
             if target.sign is not None:
@@ -323,17 +391,19 @@ class Run:
 
     def _read(self, response: Response) -> None:
         limit = self.job.options.max_event_bytes
+        self._debug("answered: HTTP %d, %s", response.status, response.headers.get("content-type"))
+        self.request_id = next(filter(None, map(response.headers.get, _REQUEST_IDS)), None)
         if not 200 <= response.status < 300:
             body = response.text_so_far(limit)
             self._raise_if_stopped()
             raise self.job.dialect.error(response.status, response.headers, body)
         try:
             if self.job.parse is None:
-                self._reader.read(response, self.job.dialect.decoder())
+                self._reader.read(response, self._decoder())
             else:
                 self._chunks.put(self.job.parse(response.read(limit)))
         except APIError as exc:
-            exc.request_id = exc.request_id or next(filter(None, map(response.headers.get, _REQUEST_IDS)), None)
+            exc.request_id = exc.request_id or self.request_id
             raise
         self._end(None)
         response.drain(_DRAIN)
@@ -356,6 +426,11 @@ def _joined(base_url: str, path: str) -> str:
     if not mark:
         return base + path
     return f"{base.rstrip('/')}{path}{'&' if '?' in path else '?'}{query}"
+
+
+def _retried(policy: str, tries: int, error: AnyLLMError, pause: float, provider: str) -> ChatCompletionChunk:
+    """The chunk that says so."""
+    return ChatCompletionChunk(provider=provider, retry=Retried(policy, tries + 1, str(error), pause))
 
 
 def _simpler(request: Request, error: AnyLLMError) -> Optional[Request]:

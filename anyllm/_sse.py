@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from anyllm import _convert
 from anyllm._event import Event, JSONEvent, too_large
@@ -34,7 +35,7 @@ def sse_events(reads: Iterator[bytes], max_event_bytes: int) -> Iterator[Event]:
     import sseclient  # on first use: it is not needed to import anyllm
 
     blocks = _Blocks(reads, max_event_bytes)
-    client = sseclient.SSEClient(iter(blocks))
+    client: Any = sseclient.SSEClient(iter(blocks))
     client._read = blocks.events  # it would cut blocks into lines, add them up, and look for the end after each
     parsed: Iterator[Event] = client.events()
     for event in parsed:

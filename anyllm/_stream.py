@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Optional, cast
 from anyllm._run import Job, Run, start
 from anyllm.channel import Channel
 from anyllm.context import Context
-from anyllm.errors import AnyLLMError
+from anyllm.errors import AnyLLMError, Cancelled
 from anyllm.types import ChatCompletion, ChatCompletionChunk
 
 __all__ = ["Stream", "call", "stream"]
@@ -53,10 +53,20 @@ class Stream(_Pair):
 
     @property
     def text_stream(self) -> Iterator[str]:
-        """The text of choice 0, piece by piece; raises the stream's error at the end."""
+        """
+        The text of choice 0, piece by piece; raises the stream's error at the end.
+
+        No text comes twice: of an answer that begins anew (`Retry.after_content`) only what is new is given, and if it
+        says something else than before, the error that cut it is raised.
+        """
+        said = _Said() if self._run.job.options.retry.after_content == "restart" else None
         for chunk in self.chunks:
-            if chunk.content:
-                yield chunk.content
+            text = chunk.content if said is None else said.news(chunk)
+            if text:
+                yield text
+            elif text is None:
+                self.cancel()
+                raise self._run.cut or Cancelled()
         self._raise_error()
 
     def _raise_error(self) -> None:
@@ -87,6 +97,29 @@ class Stream(_Pair):
 
     def __reduce__(self) -> Any:
         raise TypeError("a Stream cannot be copied or pickled: collect() it, and pickle the answer")
+
+
+class _Said:
+    """What a text said, so that it is not said again."""
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self._before = ""  # what was said before the answer began anew
+        self._again = 0  # how much of it has been said again
+
+    def news(self, chunk: ChatCompletionChunk) -> Optional[str]:
+        """The text of *chunk* that was not said before; None if something else was."""
+        if chunk.retry is not None:
+            self._before, self._again = "".join(self._pieces), 0
+            self._pieces = [self._before]
+            return ""
+        text, before = chunk.content, self._before[self._again : self._again + len(chunk.content)]
+        if not text.startswith(before):
+            return None
+        self._again += len(before)
+        if len(text) > len(before):
+            self._pieces.append(text[len(before) :])
+        return text[len(before) :]
 
 
 def stream(ctx: Context, job: Job) -> Stream:

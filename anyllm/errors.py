@@ -129,7 +129,14 @@ class Cancelled(AnyLLMError):
 
 
 class DeadlineExceeded(AnyLLMError, TimeoutError):
-    """The Context's own time, the total, ran out. Retrying needs a new Context."""
+    """
+    The total ran out: the Context's own time, or that of `Timeouts`. Retrying needs a new Context.
+
+    Attributes:
+        clock: "total", beside the clocks of `StreamTimeoutError`.
+    """
+
+    clock = "total"
 
     def __init__(self, message: str = "deadline exceeded", **kwargs: Any) -> None:
         super().__init__(message, **kwargs)

@@ -1,14 +1,21 @@
-"""How a call behaves on the wire: its clocks, its retries, its bounds. Durations are seconds."""
+"""How a call behaves: its clocks, its retries, its bounds, what is made of what comes. Durations are seconds."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Optional, TypeVar
 
 import attrs
 
 from anyllm import _convert
 from anyllm._checks import check_keywords
+from anyllm.errors import AnyLLMError
+
+#: What may follow when a stream is cut after its first content.
+AFTER_CONTENT = ("raise", "restart", "continue")
+#: How tokens are counted that a provider did not count.
+USAGE = ("auto", "tiktoken", "character", "provider")
 
 T = TypeVar("T")
 
@@ -45,13 +52,26 @@ def _at_least(least: int) -> Any:
     return check
 
 
+def _one_of(*words: str) -> Any:
+    def check(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if value not in words:
+            raise ValueError(f"{attribute.name} must be one of {', '.join(words)}, not {value!r}")
+
+    return check
+
+
+def _function(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None and not callable(value):
+        raise TypeError(f"{attribute.name} must be a function or None, not {type(value).__name__}")
+
+
 @check_keywords
 @attrs.define(frozen=True, kw_only=True)
 class Timeouts:
     """
-    The three clocks of a call. The fourth, the total, is the Context's alone.
+    The four clocks of a call; whichever runs out first ends it, with an error whose ``clock`` names it.
 
-    They run only while we wait for the provider. Keep-alive comments, pings and empty deltas prove that the
+    The first three run only while we wait for the provider. Keep-alive comments, pings and empty deltas prove that the
     host is alive, not that it makes progress: they do not set a clock back. Time is monotonic.
 
     Attributes:
@@ -59,27 +79,47 @@ class Timeouts:
         first_content: Seconds from the start of a try to its first content (for a whole answer, to its
             end); None for no limit.
         idle: Seconds between one content and the next; None for no limit.
+        total: Seconds for everything, further tries and slow consumers included, as if the Context had them; None for
+            no limit but the Context's.
     """
 
     connect: Optional[float] = attrs.field(default=10.0, validator=_limit)
     first_content: Optional[float] = attrs.field(default=600.0, validator=_limit)
     idle: Optional[float] = attrs.field(default=300.0, validator=_limit)
+    total: Optional[float] = attrs.field(default=None, validator=_limit)
+
+
+def _attempts_by_error(value: Any) -> Mapping[type[AnyLLMError], int]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"errors must map classes of errors to attempts, not {type(value).__name__}")
+    for kind, attempts in value.items():
+        if not isinstance(kind, type) or not issubclass(kind, AnyLLMError):
+            raise TypeError(f"errors: {kind!r} is no class of anyllm's errors")
+        if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
+            raise ValueError(f"errors: attempts for {kind.__name__} must be an int, at least 1: {attempts!r}")
+    return dict(value)
 
 
 @check_keywords
 @attrs.define(frozen=True, kw_only=True)
 class Retry:
     """
-    What is tried again before the first content: failed connections, 408, 409, 429, 5xx, and the same errors
-    sent as an event. After content nothing is tried again, so no text can come twice.
+    What is tried again: before the first content failed connections, 408, 409, 429, 5xx, and the same errors sent as an
+    event; after content nothing, unless `after_content` says otherwise, so that no text comes twice by surprise.
 
     Attributes:
         attempts: How many tries in all; 1 never tries again.
+        errors: How many for errors of some classes, which are then tried again whatever they are:
+            ``{RateLimitError: 6, ServerError: 1}``. Of several that fit, the nearest class counts.
         backoff: Seconds before the second try; it doubles with each further one.
         max_backoff: The longest wait that doubling reaches, in seconds.
         jitter: The share of each wait that chance may take away, 0 to 1, so that callers spread out.
         max_retry_after: The longest ``Retry-After`` that is waited for, in seconds; asked for more, or for
             more than the Context has left, the error is raised at once.
+        after_content: What follows when a stream is cut after its first content. "raise": the error, with what came as
+            its ``partial``. "restart": the answer begins anew. "continue": the model is given what it said and goes on
+            from there, where the provider has a way to ask that (``capabilities.prefill``) and only text was cut; else
+            the error. A chunk with ``retry`` set stands between what was cut and what follows.
     """
 
     attempts: int = attrs.field(default=3, validator=_at_least(1))
@@ -87,6 +127,8 @@ class Retry:
     max_backoff: float = attrs.field(default=8.0, validator=_duration)
     jitter: float = attrs.field(default=0.25, validator=_share)
     max_retry_after: float = attrs.field(default=60.0, validator=_duration)
+    errors: Mapping[type[AnyLLMError], int] = attrs.field(factory=dict, converter=_attempts_by_error, hash=False)
+    after_content: str = attrs.field(default="raise", validator=_one_of(*AFTER_CONTENT))
 
 
 def _timeouts(value: Any) -> Timeouts:
@@ -108,14 +150,62 @@ class StreamingOptions:
         retry: What is tried again, and how often.
         buffer: How many chunks may wait for a slow consumer before the provider is slowed down. The worker may have up
             to four times as many in hand, from one read: changing threads costs more than decoding.
+        read_size: How many bytes one read takes at most; None suits it to how many streams run.
         max_event_bytes: The largest event, whole answer or error body that is read, in bytes.
+        compression: Whether to ask for a compressed answer, which saves bytes on the wire and delays small events.
+        keep_partial: Whether errors carry what came before them.
+        debug: Whether to log each step of a call at DEBUG, without keys or content, to the logger "anyllm".
+        usage: How tokens are counted where the provider does not say: "tiktoken", "character", "auto" for the first of
+            these that works here, or "provider" for not at all. What is counted is marked "estimated".
+        json: Whether the text is JSON, to be parsed as it comes: events then hold the document so far.
+        on_start: Called once, before everything else.
+        on_delta: Called with each piece of text.
+        on_reasoning: Called with each piece of reasoning.
+        on_tool_call: Called with each whole `ToolCall`.
+        on_usage: Called once with the `Usage`, if there is any.
+        on_complete: Called once with the `ChatCompletion`, if the stream ends well.
+        on_error: Called once with the error, if it does not.
+
+    Everything from `usage` on is for the streams of a `Client`, whose callbacks run on the thread that reads; the pair
+    of channels has nobody to call them, and refuses those.
     """
 
     timeouts: Timeouts = attrs.field(factory=Timeouts, converter=_timeouts)
     retry: Retry = attrs.field(factory=Retry, converter=_retry)
     buffer: int = attrs.field(default=64, validator=_at_least(1))
+    read_size: Optional[int] = attrs.field(default=None, validator=attrs.validators.optional(_at_least(1)))
     max_event_bytes: int = attrs.field(default=16 * 1024 * 1024, validator=_at_least(1))
+    compression: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+    keep_partial: bool = attrs.field(default=True, validator=attrs.validators.instance_of(bool))
+    debug: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+    usage: str = attrs.field(default="auto", validator=_one_of(*USAGE))
+    json: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+    on_start: Any = attrs.field(default=None, validator=_function)
+    on_delta: Any = attrs.field(default=None, validator=_function)
+    on_reasoning: Any = attrs.field(default=None, validator=_function)
+    on_tool_call: Any = attrs.field(default=None, validator=_function)
+    on_usage: Any = attrs.field(default=None, validator=_function)
+    on_complete: Any = attrs.field(default=None, validator=_function)
+    on_error: Any = attrs.field(default=None, validator=_function)
 
     def evolve(self, **changes: Any) -> StreamingOptions:
         """A copy with *changes*; an unknown name is a TypeError, as at construction."""
         return attrs.evolve(self, **changes)
+
+
+#: What every call does that is not told otherwise.
+DEFAULT = StreamingOptions()
+#: The text is JSON: events hold the document so far.
+JSON_MODE = StreamingOptions(json=True)
+#: Less processor time a chunk, for programs that read many chunks and show none: more of them wait, and change threads
+#: at once.
+HIGH_THROUGHPUT = StreamingOptions(buffer=1024, read_size=256 * 1024)
+#: Each chunk on its way as soon as it is decoded, and a host that is slow to begin or goes silent given up early.
+LOW_LATENCY = StreamingOptions(
+    buffer=4,
+    read_size=4 * 1024,
+    timeouts=Timeouts(connect=3.0, first_content=30.0, idle=15.0),
+    retry=Retry(backoff=0.1, max_backoff=1.0),
+)
+#: Every step of a call logged.
+DEBUG = StreamingOptions(debug=True)

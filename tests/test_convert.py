@@ -126,6 +126,7 @@ SAMPLES = {
     "FunctionCall": {"name": "f"},
     "ToolCall": {"id": "x"},
     "Reasoning": {"content": "x"},
+    "Retried": {"policy": "restart"},
     "Usage": {"prompt_tokens": 1},
     "ContentPart": {"text": "x"},
     "Message": {"role": "user"},

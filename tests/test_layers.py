@@ -38,11 +38,15 @@ LAYERS = (
         "_framing",
         "_assemble",
         "_turns",
+        "_schema",
     ),
     ("dialects",),
-    ("_clock", "_retry", "_reader", "_run", "_stream"),
+    ("_clock", "_retry", "_resume", "_reader", "_run", "_stream"),
     ("providers", "_provider", "_registry"),
-    ("testing", "client", "events", "json_stream", "formats", "limits", "pricing", "tokens"),
+    (
+        *("testing", "client", "events", "json_stream", "structured", "formats", "limits", "caching", "pricing"),
+        *("tokens", "tools", "reading"),
+    ),
     ("cli", "gateway", "wsgi", "_batch", "agent", "__main__"),
 )
 #: The rows of the table name a server to start, on first use and inside a function.

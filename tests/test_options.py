@@ -10,19 +10,28 @@ from typing import Any
 import attrs
 import pytest
 
+import anyllm
 from anyllm import Retry, StreamingOptions, Timeouts
 
 
 def test_the_defaults_are_the_promised_ones():
     assert attrs.asdict(StreamingOptions()) == {
-        "timeouts": {"connect": 10.0, "first_content": 600.0, "idle": 300.0},
-        "retry": {"attempts": 3, "backoff": 0.5, "max_backoff": 8.0, "jitter": 0.25, "max_retry_after": 60.0},
+        "timeouts": {"connect": 10.0, "first_content": 600.0, "idle": 300.0, "total": None},
+        "retry": {
+            **{"attempts": 3, "backoff": 0.5, "max_backoff": 8.0, "jitter": 0.25, "max_retry_after": 60.0},
+            **{"errors": {}, "after_content": "raise"},
+        },
         "buffer": 64,
+        "read_size": None,
         "max_event_bytes": 16 * 1024 * 1024,
+        **{"compression": False, "keep_partial": True, "debug": False, "usage": "auto", "json": False},
+        **dict.fromkeys(
+            ("on_start", "on_delta", "on_reasoning", "on_tool_call", "on_usage", "on_complete", "on_error")
+        ),
     }
 
 
-@pytest.mark.parametrize("field", ["connect", "first_content", "idle"])
+@pytest.mark.parametrize("field", ["connect", "first_content", "idle", "total"])
 def test_timeouts_are_seconds_or_none(field: str):
     for good in (None, 0, 1, 0.5, math.inf):
         assert getattr(Timeouts(**{field: good}), field) == good
@@ -104,3 +113,39 @@ def test_plain_dicts_are_accepted_for_values():
     for field in ("timeouts", "retry"):
         with pytest.raises(TypeError, match="or a dict, not int"):
             StreamingOptions(**{field: 3})
+
+
+def test_errors_are_counted_by_their_class():
+    kinds = {anyllm.RateLimitError: 6, anyllm.ServerError: 1}
+    retry = Retry(errors=kinds)
+    kinds.clear()
+    assert retry.errors == {anyllm.RateLimitError: 6, anyllm.ServerError: 1}
+    for bad in ([anyllm.ServerError], {ValueError: 2}, {"RateLimitError": 2}):
+        with pytest.raises(TypeError, match="errors"):
+            Retry(errors=bad)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="RateLimitError"):
+        Retry(errors={anyllm.RateLimitError: 0})
+
+
+def test_words_are_checked():
+    with pytest.raises(ValueError, match="after_content must be one of raise, restart, continue, not 'again'"):
+        Retry(after_content="again")
+    with pytest.raises(ValueError, match="usage must be one of auto"):
+        StreamingOptions(usage="guess")
+    with pytest.raises(TypeError, match="on_delta must be a function or None, not str"):
+        StreamingOptions(on_delta="print")
+
+
+def test_callbacks_survive_a_dict():
+    """As plain options do, which are structured from dicts."""
+    options = anyllm.provider("compatible", base_url="http://127.0.0.1", options={"on_delta": print})._options
+    assert options.on_delta is print
+
+
+def test_presets_are_options():
+    presets = anyllm.options
+    assert presets.DEFAULT == StreamingOptions()
+    assert presets.JSON_MODE.json
+    assert presets.DEBUG.debug
+    assert presets.HIGH_THROUGHPUT.buffer > presets.DEFAULT.buffer > presets.LOW_LATENCY.buffer
+    assert presets.LOW_LATENCY.evolve(buffer=1).timeouts == presets.LOW_LATENCY.timeouts

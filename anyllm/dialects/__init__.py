@@ -17,7 +17,7 @@ from anyllm.dialects._takes import Takes
 from anyllm.errors import APIError
 from anyllm.types import ChatCompletion, ChatCompletionChunk, CompletionParams, EmbeddingParams, Embeddings, Model
 
-__all__ = ["Decoder", "Dialect", "Embedder", "Lister", "Request", "Takes"]
+__all__ = ["Continuer", "Decoder", "Dialect", "Embedder", "Lister", "Request", "Takes"]
 
 
 @attrs.define(frozen=True)
@@ -100,6 +100,14 @@ class Dialect(Protocol):
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
         """The error that an HTTP status, its headers and its body say."""
+
+
+@runtime_checkable
+class Continuer(Protocol):
+    """A dialect in which, where it `takes` a ``prefill``, a model can be asked to go on from a text."""
+
+    def continuation(self, params: CompletionParams, text: str, *, model: str) -> Request:
+        """The request for the stream that follows *text*; errors as `Dialect.request` has them."""
 
 
 @runtime_checkable

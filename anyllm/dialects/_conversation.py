@@ -32,6 +32,11 @@ __all__ = [
 _SYSTEM = ("system", "developer")
 
 
+def with_beginning(params: CompletionParams, text: str) -> CompletionParams:
+    """*params* for hosts that go on from the text of a last message that is the model's."""
+    return params.evolve(messages=(*params.messages, Message.assistant(text)))
+
+
 def lift_system(messages: Iterable[Message]) -> tuple[list[Message], list[Message]]:
     """What the model is told before the conversation, wherever it stands, and the conversation."""
     system: list[Message] = []

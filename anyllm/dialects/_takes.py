@@ -32,6 +32,7 @@ class Takes:
         own_sounds: Whether sounds that a model answered with go back by their ids; elsewhere goes what they said.
         media: What a message may show, of "image", "file" and "audio".
         refused: The parameters that it has no words for; "stream_options" is all of them but include_usage.
+        prefill: Whether a model can be asked to go on from the beginning of an answer.
     """
 
     formats: tuple[str, ...] = ("json_object", "json_schema")
@@ -39,6 +40,7 @@ class Takes:
     own_sounds: bool = False
     media: tuple[str, ...] = ("image", "file")
     refused: tuple[str, ...] = ()
+    prefill: bool = False
 
 
 _FORMATS = ("json_object", "json_schema")

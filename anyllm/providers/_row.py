@@ -29,6 +29,7 @@ class Capabilities:
             models does so for some of them. With ``structured="emulate"`` the others are asked for in words.
         media: What a message may show, of "image", "file" and "audio", where a model looks at such things.
         refused: Parameters that raise `UnsupportedParameterError` whatever they ask for.
+        prefill: Whether a model can be asked to go on from the beginning of an answer, as `Retry.after_content` does.
     """
 
     completion: bool = True
@@ -39,10 +40,13 @@ class Capabilities:
     formats: tuple[str, ...] = ()
     media: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    prefill: bool = False
 
     def of(self, takes: Takes) -> Capabilities:
         """The same, with what the host's format has words for."""
-        return attrs.evolve(self, formats=takes.formats, media=takes.media, refused=takes.refused)
+        return attrs.evolve(
+            self, formats=takes.formats, media=takes.media, refused=takes.refused, prefill=takes.prefill
+        )
 
 
 def bearer(key: str) -> Mapping[str, str]:

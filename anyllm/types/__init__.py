@@ -18,7 +18,7 @@ from anyllm.types._completions import ChatCompletion, Choice
 from anyllm.types._embeddings import EmbeddingParams, Embeddings, Model
 from anyllm.types._messages import ContentPart, Message
 from anyllm.types._params import REASONING_EFFORTS, STRUCTURED, CompletionParams
-from anyllm.types._parts import FunctionCall, Reasoning, ToolCall, Usage
+from anyllm.types._parts import FunctionCall, Reasoning, Retried, ToolCall, Usage
 
 __all__ = [
     "FINISH_REASONS",
@@ -37,6 +37,7 @@ __all__ = [
     "Message",
     "Model",
     "Reasoning",
+    "Retried",
     "Serializable",
     "ToolCall",
     "Usage",

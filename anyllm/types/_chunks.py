@@ -8,7 +8,7 @@ import attrs
 
 from anyllm import _convert
 from anyllm.types._base import Serializable, first_choice
-from anyllm.types._parts import Reasoning, ToolCall, Usage
+from anyllm.types._parts import Reasoning, Retried, ToolCall, Usage
 
 FINISH_REASONS = ("stop", "length", "tool_calls", "content_filter", "unknown")
 
@@ -72,6 +72,8 @@ class ChatCompletionChunk(Serializable):
         service_tier: The tier that served the request, where it says so.
         provider: Who sent it ("openai").
         raw: The provider's own event, decoded.
+        retry: On a chunk of ours, which holds nothing else: the answer was cut, and what follows begins it anew or goes
+            on. Only where `Retry.after_content` asks for that.
     """
 
     id: str = ""
@@ -84,6 +86,7 @@ class ChatCompletionChunk(Serializable):
     service_tier: Optional[str] = None
     provider: str = ""
     raw: Optional[Any] = attrs.field(default=None, eq=False, repr=False)
+    retry: Optional[Retried] = None
 
     #: What stands in the slots of `choices` and `raw` before somebody looks; see below.
     _choices: ClassVar[Any]
@@ -155,6 +158,7 @@ def text_chunk(
     chunk.service_tier = service_tier
     chunk.provider = provider
     chunk._raw = raw
+    chunk.retry = None
     return chunk  # type: ignore[no-any-return]
 
 

@@ -8,7 +8,7 @@ import attrs
 
 from anyllm.types._base import Serializable, first_choice
 from anyllm.types._messages import Message
-from anyllm.types._parts import ToolCall, Usage
+from anyllm.types._parts import Retried, ToolCall, Usage
 
 
 @attrs.define
@@ -42,6 +42,7 @@ class ChatCompletion(Serializable):
         object: "chat.completion".
         usage: Tokens; None when the provider sent none.
         raw: The provider's own answer, decoded; None for a stream.
+        retries: The further tries that it took after its first content, where `Retry.after_content` asks for them.
     """
 
     id: str = ""
@@ -54,6 +55,7 @@ class ChatCompletion(Serializable):
     service_tier: Optional[str] = None
     provider: str = ""
     raw: Optional[Any] = attrs.field(default=None, eq=False, repr=False)
+    retries: tuple[Retried, ...] = attrs.field(default=(), metadata={"omit_default": True})
 
     @property
     def content(self) -> str:

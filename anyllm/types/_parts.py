@@ -1,4 +1,4 @@
-"""What is part of an answer, and of the next question: tool calls, reasoning; and what it cost."""
+"""What is part of an answer, and of the next question: tool calls, reasoning, usage, further tries."""
 
 from __future__ import annotations
 
@@ -103,6 +103,25 @@ class Reasoning(Serializable):
     signature: Optional[str] = None
     field: Optional[str] = None
     details: Optional[list[dict[str, Any]]] = None
+
+
+@attrs.define(frozen=True)
+class Retried(Serializable):
+    """
+    Another try, and why. See `Retry`.
+
+    Attributes:
+        policy: "before_content" where nothing had come; "restart": what follows is the answer from its beginning;
+            "continue": what follows goes on where the answer was cut.
+        attempt: Which try begins: 2 for the second.
+        reason: The error that ended the one before it, as text.
+        pause: Seconds that are waited before it begins.
+    """
+
+    policy: str
+    attempt: int = 2
+    reason: str = ""
+    pause: float = 0.0
 
 
 @attrs.define(frozen=True)

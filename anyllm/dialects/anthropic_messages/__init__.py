@@ -14,8 +14,9 @@ import attrs
 
 from anyllm._assemble import Assembler
 from anyllm.dialects import Request, _errors
+from anyllm.dialects._conversation import with_beginning
 from anyllm.dialects._receiving import no_answer, whole_json
-from anyllm.dialects._sending import headers_in, in_bytes
+from anyllm.dialects._sending import headers_in, in_bytes, unsupported
 from anyllm.dialects._takes import Takes, checked
 from anyllm.dialects.anthropic_messages import _models, _request, _thinking
 from anyllm.dialects.anthropic_messages._decoder import MessagesDecoder
@@ -49,7 +50,7 @@ class AnthropicMessages:
 
     #: Usage always comes, and one answer.
     takes: ClassVar[Takes] = Takes(
-        formats=("json_schema",), refused=("n", "seed", "logprobs", "top_logprobs", "stream_options")
+        formats=("json_schema",), refused=("n", "seed", "logprobs", "top_logprobs", "stream_options"), prefill=True
     )
 
     def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
@@ -81,6 +82,16 @@ class AnthropicMessages:
             first,
             {_thinking.REFUSED: others[0]} if others and "thinking" not in extra else {},
         )
+
+    def continuation(self, params: CompletionParams, text: str, *, model: str) -> Request:
+        """
+        The request for the stream that follows *text*; errors as `request` has them.
+
+        Claude goes on from no text while it thinks, and its newest models from none at all, which they say.
+        """
+        if params.thinking_budget or params.reasoning_effort not in (None, "none"):
+            raise unsupported("reasoning_effort", "a model that thinks goes on from no text", self.provider)
+        return self.request(with_beginning(params, text), model=model, stream=True)
 
     def decoder(self) -> MessagesDecoder:
         """A fresh decoder for one streamed response."""

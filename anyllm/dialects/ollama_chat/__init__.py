@@ -15,6 +15,7 @@ import attrs
 
 from anyllm._assemble import Assembler
 from anyllm.dialects import Request, _errors
+from anyllm.dialects._conversation import with_beginning
 from anyllm.dialects._receiving import no_answer, whole_json
 from anyllm.dialects._sending import headers_in, in_bytes
 from anyllm.dialects._takes import Takes, checked
@@ -41,7 +42,9 @@ class OllamaChat:
 
     provider: str = "ollama"
 
-    takes: ClassVar[Takes] = Takes(media=("image",), refused=("n", "user", "parallel_tool_calls", "stream_options"))
+    takes: ClassVar[Takes] = Takes(
+        media=("image",), refused=("n", "user", "parallel_tool_calls", "stream_options"), prefill=True
+    )
 
     def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
         """
@@ -60,6 +63,10 @@ class OllamaChat:
             headers_in(params.extra_headers, headers, self.provider),
             in_bytes(body, self.provider),
         )
+
+    def continuation(self, params: CompletionParams, text: str, *, model: str) -> Request:
+        """The request for the stream that follows *text*; errors as `request` has them."""
+        return self.request(with_beginning(params, text), model=model, stream=True)
 
     def decoder(self) -> OllamaDecoder:
         """A fresh decoder for one streamed response."""

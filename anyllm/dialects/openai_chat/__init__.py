@@ -15,15 +15,16 @@ import attrs
 from anyllm._assemble import Assembler
 from anyllm.dialects import Request, _errors
 from anyllm.dialects._receiving import no_answer, whole_json
-from anyllm.dialects._sending import headers_in, in_bytes, put
+from anyllm.dialects._sending import headers_in, in_bytes, put, unsupported
 from anyllm.dialects._takes import Takes, checked
 from anyllm.dialects.openai_chat import _request
 from anyllm.dialects.openai_chat._decoder import ChatDecoder
 from anyllm.dialects.openai_chat._embeddings import read_embeddings, read_models
+from anyllm.dialects.openai_chat._prefill import Prefill
 from anyllm.errors import APIError, UnsupportedParameterError
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Model
 
-__all__ = ["OpenAIChat"]
+__all__ = ["OpenAIChat", "Prefill"]
 
 _JSON_HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 
@@ -48,6 +49,7 @@ class OpenAIChat:
         think_tags: "split" where models write their reasoning into the text, between ``<think>`` and
             ``</think>``; "keep" leaves it there.
         formats: The types of ``response_format`` that the host keeps to.
+        prefill: How a model is asked to go on from a text; None: it cannot be.
         reasoning_key: The key under which an assistant's earlier reasoning is sent back when the message does
             not know where it came from; None: the host refuses reasoning, so none is sent.
     """
@@ -62,6 +64,7 @@ class OpenAIChat:
     think_tags: str = "keep"
     formats: tuple[str, ...] = ("json_object", "json_schema")
     reasoning_key: str | None = "reasoning_content"
+    prefill: Prefill | None = None
 
     @property
     def takes(self) -> Takes:
@@ -69,7 +72,14 @@ class OpenAIChat:
         has_budget = self.thinking_budget_key is not None or self.no_thinking is not None
         refused = () if has_budget else ("thinking_budget",)
         media = ("image", "file", "audio")
-        return Takes(formats=self.formats, formats_of_its_own=True, own_sounds=True, media=media, refused=refused)
+        return Takes(
+            formats=self.formats,
+            formats_of_its_own=True,
+            own_sounds=True,
+            media=media,
+            refused=refused,
+            prefill=self.prefill is not None,
+        )
 
     def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
         """
@@ -112,6 +122,13 @@ class OpenAIChat:
             in_bytes(body, self.provider),
             {"stream_options": in_bytes(without, self.provider)} if without is not None else {},
         )
+
+    def continuation(self, params: CompletionParams, text: str, *, model: str) -> Request:
+        """The request for the stream that follows *text*; errors as `request` has them."""
+        if self.prefill is None:
+            raise unsupported("messages", "this host goes on from no text", self.provider)
+        params = self.prefill.applied(params, text, reasoning_key=self.reasoning_key, provider=self.provider)
+        return self.request(params, model=model, stream=True)
 
     def decoder(self) -> ChatDecoder:
         """A fresh decoder for one streamed response."""

@@ -8,12 +8,18 @@ from collections.abc import Callable
 from typing import Any, Optional
 
 from anyllm.dialects import Dialect
-from anyllm.dialects.openai_chat import OpenAIChat
+from anyllm.dialects.openai_chat import OpenAIChat, Prefill
 from anyllm.providers._row import Capabilities, Row
 
 #: Hosts that make vectors beside answers.
 VECTORS = Capabilities(embedding=True, list_models=True)
 LISTS = Capabilities(list_models=True)
+
+#: How hosts are asked to go on from the beginning of an answer.
+LAST_MESSAGE = Prefill()
+PREFIX = Prefill(message={"prefix": True})
+PARTIAL = Prefill(message={"partial": True})
+CONTINUE_FINAL = Prefill(body={"continue_final_message": True, "add_generation_prompt": False})
 
 #: How hosts turn reasoning off in models that reason unasked.
 ENABLE_THINKING: dict[str, Any] = {"enable_thinking": False}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from anyllm.providers._row import Capabilities, Row
-from anyllm.providers._table._making import ENABLE_THINKING, THINKING_TYPE, VECTORS, chat
+from anyllm.providers._table._making import ENABLE_THINKING, PARTIAL, THINKING_TYPE, VECTORS, chat
 
 __all__ = ["ROWS"]
 
@@ -17,6 +17,7 @@ ROWS: tuple[Row, ...] = (
         no_thinking=THINKING_TYPE,
         note="`https://api.moonshot.cn/v1` in China, with keys of its own",
         unverified=True,
+        prefill=PARTIAL,
     ),
     chat(
         "zai",
@@ -51,6 +52,7 @@ ROWS: tuple[Row, ...] = (
         thinking_budget_key="thinking_budget",
         no_thinking=ENABLE_THINKING,
         note="`enable_thinking` and `thinking_budget`; `https://dashscope.aliyuncs.com/compatible-mode/v1` in China",
+        prefill=PARTIAL,
     ),
     chat(
         "minimax",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from anyllm.providers._row import Capabilities, Row
-from anyllm.providers._table._making import THINKING_TYPE, VECTORS, chat, responses
+from anyllm.providers._table._making import LAST_MESSAGE, PREFIX, THINKING_TYPE, VECTORS, chat, responses
 
 __all__ = ["ROWS"]
 
@@ -15,6 +15,7 @@ ROWS: tuple[Row, ...] = (
         ("GROQ_BASE_URL",),
         reasoning_key="reasoning",
         note="reasoning goes back as `reasoning`; usage may come in `x_groq`",
+        prefill=LAST_MESSAGE,
     ),
     chat(
         "openrouter",
@@ -26,6 +27,7 @@ ROWS: tuple[Row, ...] = (
         thinking_budget_key="reasoning.max_tokens",
         no_thinking={"reasoning": {"enabled": False}},
         note="`thinking_budget` is `reasoning.max_tokens`; `reasoning_details` go back with the next turn",
+        prefill=LAST_MESSAGE,
     ),
     responses(
         "openrouter-responses",
@@ -44,6 +46,7 @@ ROWS: tuple[Row, ...] = (
         seed_key="random_seed",
         reasoning_key="content",  # as thoughts among its parts; the other keys are refused
         note="refuses to be asked for usage, and sends it; thinking comes as parts of the content",
+        prefill=PREFIX,
     ),
     chat(
         "deepseek",

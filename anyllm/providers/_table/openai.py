@@ -5,7 +5,7 @@ from __future__ import annotations
 from anyllm.dialects.openai_chat import OpenAIChat
 from anyllm.providers import _azure
 from anyllm.providers._row import Capabilities, Row
-from anyllm.providers._table._making import VECTORS, chat, responses
+from anyllm.providers._table._making import LAST_MESSAGE, VECTORS, chat, responses
 
 __all__ = ["ROWS"]
 
@@ -72,7 +72,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         name="local",
-        dialect=OpenAIChat(provider="local"),
+        dialect=OpenAIChat(provider="local", prefill=LAST_MESSAGE),
         key_required=False,
         endpoint=_local,
         models=("smollm2",),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from anyllm.providers._row import Row
-from anyllm.providers._table._making import VECTORS, chat
+from anyllm.providers._table._making import CONTINUE_FINAL, LAST_MESSAGE, VECTORS, chat
 
 __all__ = ["ROWS"]
 
@@ -18,6 +18,7 @@ ROWS: tuple[Row, ...] = (
         reasoning_key="reasoning",
         no_thinking={"chat_template_kwargs": {"enable_thinking": False}},
         note="`chat_template_kwargs.enable_thinking` turns reasoning off",
+        prefill=CONTINUE_FINAL,
     ),
     chat(
         "llama_cpp",
@@ -28,6 +29,7 @@ ROWS: tuple[Row, ...] = (
         key_required=False,
         capabilities=VECTORS,
         note="timings are in `raw`",
+        prefill=LAST_MESSAGE,
     ),
     chat(
         "llamafile",
