@@ -19,13 +19,13 @@ from typing import Any
 from anyllm._framing import Event
 from anyllm.dialects import _errors, _said
 from anyllm.dialects._cohere_failures import failure, is_error, refined
+from anyllm.dialects._cohere_stream import CohereStream
 from anyllm.dialects._cohere_usage import read_usage
-from anyllm.dialects._common import finish_reason, json_type, whole_number
+from anyllm.dialects._common import finish_reason, whole_number
 from anyllm.dialects._receiving import as_it_is, event_object
-from anyllm.dialects._surrogates import REPLACEMENT, Halves, mend, mend_all
+from anyllm.dialects._surrogates import REPLACEMENT, mend_all
 from anyllm.dialects.cohere_v1._calls import Calls
-from anyllm.errors import IncompleteStreamError, MalformedStreamError
-from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, ToolCall, Usage, text_chunk
+from anyllm.types import ChatCompletionChunk, ChunkDelta, ToolCall, text_chunk
 
 _Chunks = Sequence[ChatCompletionChunk]
 
@@ -37,7 +37,7 @@ _ERROR = "stream-error"
 _OTHERS = ("search-queries-generation", "search-results", "citation-generation", "debug")
 
 
-class ChatDecoder:
+class ChatDecoder(CohereStream):
     """
     Turns one response's events into chunks. Used by one thread, for one response.
 
@@ -45,30 +45,18 @@ class ChatDecoder:
         provider: Stands in every chunk and error.
     """
 
-    __slots__ = (
-        *("_began", "_calls", "_ended", "_events", "_halves", "_has_text", "_id", "_place", "_provider"),
-        "_waiting",
-    )
+    __slots__ = ("_calls", "_has_text")
+
+    _last = _END
 
     def __init__(self, *, provider: str) -> None:
-        self._provider = provider
-        self._id = ""
-        self._events = 0
-        self._began = self._ended = self._has_text = False
+        super().__init__(provider=provider)
         self._calls = Calls()
-        self._halves = Halves()
-        self._waiting = self._halves.waiting
-        #: The type of event and the index that the waiting halves belong to.
-        self._place: tuple[Any, ...] = ()
+        self._has_text = False
 
     @property
     def done(self) -> bool:
         """Whether ``stream-end`` was seen: nothing after it is read."""
-        return self._ended
-
-    @property
-    def complete(self) -> bool:
-        """Whether ``stream-end`` was seen."""
         return self._ended
 
     def feed(self, event: Event) -> Sequence[ChatCompletionChunk]:
@@ -93,30 +81,6 @@ class ChatDecoder:
                 self._has_text = True
                 return (text_chunk(self._id, text, 0, "", None, None, self._provider, raw),)
         return self._read(body, raw, event.event)
-
-    def feed_whole(self, body: dict[str, Any]) -> Sequence[ChatCompletionChunk]:
-        """
-        The chunks of a whole, decoded answer.
-
-        Raises:
-            APIError, MalformedStreamError: as `feed`.
-        """
-        try:
-            body = mend_all(body)
-        except RecursionError as exc:
-            raise self._malformed("the answer is nested too deeply") from exc
-        return self._whole(body, body)
-
-    def finish(self) -> Sequence[ChatCompletionChunk]:
-        """
-        What was held back, at the end of the bytes: nothing, if that is a good end.
-
-        Raises:
-            IncompleteStreamError: ``stream-end`` never came.
-        """
-        if not self._ended:
-            raise IncompleteStreamError(self._what_is_missing(), provider=self._provider)
-        return ()
 
     # -- one event ---------------------------------------------------------------------------------------
 
@@ -206,41 +170,6 @@ class ChatDecoder:
             return [self._chunk(raw, ChunkDelta(tool_calls=(fragment,))) for fragment in fragments]
         except ValueError as exc:
             raise self._malformed(str(exc)) from exc
-
-    def _chunk(self, raw: Any, delta: ChunkDelta | None = None, *, usage: Usage | None = None) -> ChatCompletionChunk:
-        choices: tuple[ChunkChoice, ...] = ()
-        if delta is not None:
-            if not self._began:
-                self._began = True
-                delta.role = "assistant"
-            choices = (ChunkChoice(0, delta),)
-        return ChatCompletionChunk(
-            self._id, choices, 0, "", "chat.completion.chunk", usage, None, None, self._provider, raw
-        )
-
-    # -- types -------------------------------------------------------------------------------------------
-
-    def _object(self, body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-        value = body.get(name)
-        if value is None:
-            return {}
-        if not isinstance(value, dict):
-            raise self._malformed(f"{name} is {json_type(value)}")
-        return value
-
-    def _text(self, body: Mapping[str, Any], name: str) -> str:
-        value = body.get(name)
-        if value is None or isinstance(value, str):
-            return value or ""
-        raise self._malformed(f"{name} is {json_type(value)}")
-
-    def _malformed(self, what: str) -> MalformedStreamError:
-        return MalformedStreamError(mend(what), provider=self._provider)
-
-    def _what_is_missing(self) -> str:
-        if not self._began:
-            return f"the stream ended before any answer came ({self._events} events)"
-        return f"the stream ended before {_END} ({self._events} events)"
 
     # -- halves of characters ----------------------------------------------------------------------------
 

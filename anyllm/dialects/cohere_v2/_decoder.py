@@ -17,15 +17,15 @@ from typing import Any
 from anyllm._framing import Event
 from anyllm.dialects import _errors, _said
 from anyllm.dialects._cohere_failures import failure, is_error, refined
+from anyllm.dialects._cohere_stream import CohereStream
 from anyllm.dialects._cohere_usage import read_usage
 from anyllm.dialects._common import finish_reason, json_type, whole_number
 from anyllm.dialects._receiving import as_it_is, event_object
-from anyllm.dialects._surrogates import Halves, mend, mend_all
+from anyllm.dialects._surrogates import mend_all
 from anyllm.dialects.cohere_v2._calls import Calls
 from anyllm.dialects.cohere_v2._left_over import events_for
 from anyllm.dialects.cohere_v2._reasoning import THINKING, TOOL_PLAN, Thoughts
-from anyllm.errors import IncompleteStreamError, MalformedStreamError
-from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, ToolCall, Usage, text_chunk
+from anyllm.types import ChatCompletionChunk, ChunkDelta, ToolCall, text_chunk
 
 _Chunks = Sequence[ChatCompletionChunk]
 
@@ -34,7 +34,7 @@ _DELTA = "content-delta"
 _CITATIONS = "citation-"
 
 
-class CohereDecoder:
+class CohereDecoder(CohereStream):
     """
     Turns one response's events into chunks. Used by one thread, for one response.
 
@@ -42,32 +42,20 @@ class CohereDecoder:
         provider: Stands in every chunk and error.
     """
 
-    __slots__ = (
-        *("_began", "_calls", "_done", "_ended", "_events", "_halves", "_id", "_place", "_provider", "_thoughts"),
-        "_waiting",
-    )
+    __slots__ = ("_calls", "_done", "_thoughts")
+
+    _last = "message-end"
 
     def __init__(self, *, provider: str) -> None:
-        self._provider = provider
-        self._id = ""
-        self._events = 0
-        self._began = self._ended = self._done = False
+        super().__init__(provider=provider)
+        self._done = False
         self._calls = Calls()
         self._thoughts = Thoughts()
-        self._halves = Halves()
-        self._waiting = self._halves.waiting
-        #: The event and the index that the waiting halves belong to.
-        self._place: tuple[Any, ...] = ()
 
     @property
     def done(self) -> bool:
         """Whether ``[DONE]`` was seen: nothing after it is read."""
         return self._done
-
-    @property
-    def complete(self) -> bool:
-        """Whether ``message-end`` was seen, after a message."""
-        return self._ended
 
     def feed(self, event: Event) -> Sequence[ChatCompletionChunk]:
         """
@@ -91,30 +79,6 @@ class CohereDecoder:
             if text:
                 return (text_chunk(self._id, text, 0, "", None, None, self._provider, raw),)
         return self._read(body, raw, event.event)
-
-    def feed_whole(self, body: dict[str, Any]) -> Sequence[ChatCompletionChunk]:
-        """
-        The chunks of a whole, decoded answer.
-
-        Raises:
-            APIError, MalformedStreamError: as `feed`.
-        """
-        try:
-            body = mend_all(body)
-        except RecursionError as exc:
-            raise self._malformed("the answer is nested too deeply") from exc
-        return self._whole(body, body)
-
-    def finish(self) -> Sequence[ChatCompletionChunk]:
-        """
-        What was held back, at the end of the bytes: nothing, if that is a good end.
-
-        Raises:
-            IncompleteStreamError: ``message-end`` never came.
-        """
-        if not self._ended:
-            raise IncompleteStreamError(self._what_is_missing(), provider=self._provider)
-        return ()
 
     # -- one event ---------------------------------------------------------------------------------------
 
@@ -221,51 +185,11 @@ class CohereDecoder:
     def _fragment(self, fragment: ToolCall | None, raw: Any) -> _Chunks:
         return () if fragment is None else (self._chunk(raw, ChunkDelta(tool_calls=(fragment,))),)
 
-    def _chunk(
-        self,
-        raw: Any,
-        delta: ChunkDelta | None = None,
-        *,
-        usage: Usage | None = None,
-        logprobs: dict[str, Any] | None = None,
-    ) -> ChatCompletionChunk:
-        choices: tuple[ChunkChoice, ...] = ()
-        if delta is not None:
-            if not self._began:
-                self._began = True
-                delta.role = "assistant"
-            choices = (ChunkChoice(0, delta, None, None, logprobs),)
-        return ChatCompletionChunk(
-            self._id, choices, 0, "", "chat.completion.chunk", usage, None, None, self._provider, raw
-        )
-
-    # -- types -------------------------------------------------------------------------------------------
-
     def _message(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
         return self._object(self._object(body, "delta"), "message")
 
-    def _object(self, body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-        value = body.get(name)
-        if value is None:
-            return {}
-        if not isinstance(value, dict):
-            raise self._malformed(f"{name} is {json_type(value)}")
-        return value
-
-    def _text(self, body: Mapping[str, Any], name: str) -> str:
-        value = body.get(name)
-        if value is None or isinstance(value, str):
-            return value or ""
-        raise self._malformed(f"{name} is {json_type(value)}")
-
-    def _malformed(self, what: str) -> MalformedStreamError:
-        return MalformedStreamError(mend(what), provider=self._provider)
-
-    def _what_is_missing(self) -> str:
-        if not self._began:
-            return f"the stream ended before any answer came ({self._events} events)"
-        came = f"{_DONE} came" if self._done else "the stream ended"
-        return f"{came} before message-end ({self._events} events)"
+    def _what_is_missing(self, came: str = "the stream ended") -> str:
+        return super()._what_is_missing(f"{_DONE} came" if self._done and self._began else came)
 
     # -- halves of characters ----------------------------------------------------------------------------
 
