@@ -1,0 +1,630 @@
+"""Reading JSON while it is written: always a beginning of the whole, in linear time, and never an exception."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import random
+from typing import Any, Dict, List, Tuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anyllm import json_stream
+from anyllm.json_stream import JSONStream, JSONStreamError, repair
+
+NOTHING = JSONStream.NOTHING
+PIECES = [
+    '"',
+    "\\",
+    "/",
+    "\n",
+    "\t",
+    "\b",
+    "\x7f",
+    "é",
+    "€",
+    "😀",
+    "\ud83d",
+    "\ude00",
+    "\u2028",
+    "\0",
+    "a",
+    "{",
+    "]",
+    ",",
+]
+NUMBERS = ["0", "-0", "-0.0", "12", "1e5", "1E+2", "-1.5e-3", "3.0", "123456789012345678901234567890", "1e999", "0.1"]
+
+
+def is_beginning(part: Any, whole: Any) -> bool:
+    """
+    Whether *part* may be seen on the way to *whole*.
+
+    Strings are cut at any place. Lists have the first items, objects the first keys, all but the last of them whole and
+    the last one a beginning. Everything else is there or not, with its type: 1 is not 1.0 and not True.
+    """
+    if part is NOTHING:
+        return True
+    if type(part) is not type(whole):
+        return False
+    if isinstance(whole, str):
+        return bool(whole.startswith(part))
+    if isinstance(whole, dict):
+        if list(part) != list(whole)[: len(part)]:
+            return False
+        part, whole = list(part.values()), list(whole.values())[: len(part)]
+    if isinstance(whole, list):
+        if not part:
+            return True
+        last = len(part) - 1
+        return len(part) <= len(whole) and all(map(same, part[:last], whole)) and is_beginning(part[last], whole[last])
+    return same(part, whole)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal with their types and the order of keys, and NaN is NaN."""
+    return type(one) is type(other) and repr(one) == repr(other)
+
+
+def test_what_a_beginning_is() -> None:
+    whole = {"a": [1, "xy"], "b": True}
+    for part in (NOTHING, {}, {"a": []}, {"a": [1]}, {"a": [1, ""]}, {"a": [1, "x"]}, {"a": [1, "xy"]}, whole):
+        assert is_beginning(part, whole)
+    for part in (None, [], {"b": True}, {"a": ["xy"]}, {"a": [True]}, {"a": [1.0]}, {"a": [1, "y"]}):
+        assert not is_beginning(part, whole)
+    assert not is_beginning({"a": [1, "x"], "b": True}, whole)  # only the last may be cut
+    assert not is_beginning([1, 2], [1])
+
+
+# -- documents ---------------------------------------------------------------------------------------------------------
+
+
+def text_of(rng: random.Random) -> str:
+    """A JSON string, written in one of the ways to write it."""
+    written = []
+    for piece in rng.choices(PIECES, k=rng.randrange(7)):
+        way = rng.randrange(3)
+        if way == 0:
+            written.append(json.dumps(piece)[1:-1])
+        elif way == 1 and piece == "/":
+            written.append("\\/")
+        elif way == 1:
+            units = piece.encode("utf-16-be", "surrogatepass").hex()
+            written += [f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4)]
+        else:
+            written.append(json.dumps(piece, ensure_ascii=False)[1:-1])
+    return '"' + "".join(written) + '"'
+
+
+def document(rng: random.Random, depth: int = 0) -> str:
+    def space() -> str:
+        return rng.choice(["", "", "", " ", "\n\t", "\r\n"])
+
+    kind = rng.randrange(7) if depth < 4 else rng.randrange(4)
+    if kind == 0:
+        return text_of(rng)
+    if kind == 1:
+        return rng.choice(NUMBERS)
+    if kind == 2:
+        return rng.choice(["true", "false", "null", "NaN", "Infinity", "-Infinity"])
+    if kind == 3:
+        return text_of(rng)
+    inner = [space() + document(rng, depth + 1) + space() for _ in range(rng.randrange(4))]
+    if kind in (4, 5):
+        keys = [text_of(rng)[:-1] + f'{at}"' for at in range(len(inner))]  # no key twice
+        return "{" + ",".join(f"{space()}{key}{space()}:{value}" for key, value in zip(keys, inner)) + "}"
+    return "[" + (",".join(inner) or space()) + "]"
+
+
+def documents(count: int = 200) -> List[str]:
+    rng = random.Random(8259)
+    made = []
+    while len(made) < count:
+        text = document(rng)
+        if len(text) < 400 and (len(text) > 12 or len(made) % 4 == 0):
+            made.append(text)
+    return made
+
+
+DOCUMENTS = documents()
+
+
+def values_of(text: str) -> List[Any]:
+    """A copy of the value after each character, and after the end."""
+    stream, seen = JSONStream(), []
+    for letter in text:
+        stream.feed(letter)
+        assert stream.error is None, (text, stream.error)
+        seen.append(stream.snapshot())
+    seen.append(stream.finish())
+    return seen
+
+
+def test_the_documents_are_of_all_kinds() -> None:
+    """Two hundred empty lists would prove nothing."""
+    everything = "\n".join(DOCUMENTS)
+    for piece in ["\\ud83d", "😀", "null", "1e999", "123456789012345678901234567890", "\\/", "[[", "}}", '\\"']:
+        assert piece in everything, piece
+    assert len(set(DOCUMENTS)) > 150
+
+
+@pytest.mark.parametrize("part", range(10))
+def test_at_every_character_the_value_is_a_beginning_and_at_last_the_whole(part: int) -> None:
+    for text in DOCUMENTS[part::10]:
+        whole = json.loads(text)
+        seen = values_of(text)
+        for value in seen:
+            assert is_beginning(value, whole), (text, value)
+        for before, after in zip(seen, seen[1:]):
+            assert is_beginning(before, after), (text, before, after)
+        assert same(seen[-1], whole), text
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 1000])
+def test_pieces_of_any_size_give_the_same_values(size: int) -> None:
+    for text in DOCUMENTS[::4]:
+        seen, stream = values_of(text), JSONStream()
+        for start in range(0, len(text), size):
+            stream.feed(text[start : start + size])
+            assert same(stream.value, seen[min(start + size, len(text)) - 1])
+        assert same(stream.finish(), seen[-1])
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(JSON_VALUES, st.booleans(), st.sampled_from([None, 1]), st.data())
+def test_no_split_changes_anything(value: Any, ascii_only: bool, indent: Any, data: Any) -> None:
+    text = json.dumps(value, ensure_ascii=ascii_only, indent=indent)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
+    stream = JSONStream()
+    for start, end in zip([0, *cuts], [*cuts, len(text)]):
+        stream.feed(text[start:end])
+        assert is_beginning(stream.value, value)
+    assert same(stream.finish(), json.loads(text))
+
+
+SIGNS = [
+    '"',
+    "\\",
+    "u",
+    "d83d",
+    "de00",
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    "1",
+    "-",
+    ".",
+    "e",
+    "0",
+    "t",
+    "true",
+    "null",
+    " ",
+    "\n",
+    "a",
+]
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.sampled_from(SIGNS), max_size=10).map("".join))
+def test_what_is_taken_is_what_json_loads_takes(text: str) -> None:
+    """Except that text behind the document does not matter. What is malformed is an error, and never raises in feed."""
+    try:
+        whole, end = json.JSONDecoder().raw_decode(text.lstrip(" \n"))
+    except ValueError:
+        end = -1
+    pieces = JSONStream()
+    for letter in text:
+        pieces.feed(letter)
+    stream = JSONStream()
+    stream.feed(text)
+    assert str(stream.error) == str(pieces.error)
+    assert same(stream.value, pieces.value)
+    if end >= 0 and type(whole) not in (int, float):
+        assert same(stream.finish(), whole)
+        return
+    try:
+        value = stream.finish()
+    except JSONStreamError as exc:
+        error = exc
+    else:
+        assert same(value, whole)  # a number at the top; it is not torn from what is stuck to it
+        return
+    assert 0 <= error.position <= len(text)
+
+
+def test_jiter_sees_the_same_in_what_came() -> None:
+    """An oracle that others wrote, where it gives unfinished strings and no numbers are cut."""
+    jiter = pytest.importorskip("jiter")
+    text = '{"a": ["x\\u00e9y\\n", {"b": "zz", "c": [true, null, []]}], "d": {"e": "", "f": false}, "gé": "end"}'
+    stream = JSONStream()
+    compared = 0
+    for at, letter in enumerate(text, 1):
+        stream.feed(letter)
+        theirs = jiter.from_json(text[:at].encode(), partial_mode="trailing-strings")
+        if text[:at].endswith("\\") or "\\u" in text[max(0, at - 5) : at] or letter in ":,":
+            continue
+        if not is_beginning(stream.value, theirs):
+            # A string that has only just begun is ours first.
+            assert letter == '"', (text[:at], stream.value, theirs)
+        compared += 1
+    assert compared > 60
+    assert stream.value == jiter.from_json(text.encode())
+
+
+# -- what is shown when ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("", NOTHING),
+        (" \n", NOTHING),
+        ("{", {}),
+        ('{"a', {}),
+        ('{"a"', {}),
+        ('{"a":', {}),
+        ('{"a":1', {}),
+        ('{"a":1,', {"a": 1}),
+        ('{"a":1}', {"a": 1}),
+        ('{"a": 1.5e', {}),
+        ('{"a":"', {"a": ""}),
+        ('{"a":tru', {}),
+        ('{"a":true', {"a": True}),
+        ('{"a":-', {}),
+        ("[12", []),
+        ("[12 ", [12]),
+        ("[[", [[]]),
+        ('["x\\', ["x"]),
+        ('["x\\n', ["x\n"]),
+        ('["x\\u00e', ["x"]),
+        ('["x\\ud83d', ["x"]),
+        ('["x\\ud83d\\', ["x"]),
+        ('["x\\ud83d\\ude0', ["x"]),
+        ('["x\\ud83d\\ude00', ["x😀"]),
+        ('["x\\ud83dy', ["x\ud83dy"]),
+        ('["x\\ud83d\\n', ["x\ud83d\n"]),
+        ('["x\\ud83d\\ud83d\\ude00', ["x\ud83d😀"]),
+        ('["x\\ud83d"', ["x\ud83d"]),
+        ("12", NOTHING),
+        ("nul", NOTHING),
+        ("null", None),
+        ("-Infin", NOTHING),
+        ('{"a":[1],"a":"', {"a": ""}),
+        ('{"a":1,"b":2,"a":3}', {"a": 3, "b": 2}),
+    ],
+)
+def test_what_is_certain_is_shown_and_no_more(text: str, value: Any) -> None:
+    stream = JSONStream()
+    stream.feed(text)
+    assert stream.error is None
+    assert same(stream.value, value)
+    letters = JSONStream()
+    for letter in text:
+        letters.feed(letter)
+    assert same(letters.value, value)
+
+
+def test_nothing_is_not_null() -> None:
+    stream = JSONStream()
+    assert stream.value is NOTHING
+    assert not stream.value
+    assert repr(stream.value) == "JSONStream.NOTHING"
+    assert pickle.loads(pickle.dumps(NOTHING)) is NOTHING
+    assert copy.deepcopy(NOTHING) is stream.snapshot() is NOTHING
+    stream.feed("null")
+    assert stream.value is None
+
+
+def test_the_live_value_grows_in_place_and_a_snapshot_stays() -> None:
+    stream = JSONStream()
+    stream.feed('{"a": [{"b": "x')
+    live, inner, copied = stream.value, stream.value["a"][0], stream.snapshot()
+    stream.feed('y", "c": 1}, 2')
+    assert stream.value is live
+    assert stream.value["a"][0] is inner
+    assert inner == {"b": "xy", "c": 1}
+    assert copied == {"a": [{"b": "x"}]}
+    copied["a"][0]["b"] = "mine"
+    assert live == {"a": [{"b": "xy", "c": 1}]}
+
+
+def test_the_path_leads_to_what_came_last() -> None:
+    seen: Dict[str, Tuple[Any, ...]] = {}
+    stream, said = JSONStream(), ""
+    for letter in '{"a": [true, {"b": "x"}], "c": {}}':
+        stream.feed(letter)
+        said += letter
+        seen[said] = stream.path
+        at = stream.value
+        for key in stream.path:
+            at = at[key]
+    assert seen['{"a"'] == ()
+    assert seen['{"a": ['] == ("a",)
+    assert seen['{"a": [true'] == ("a", 0)
+    assert seen['{"a": [true, {"b": "x'] == ("a", 1, "b")
+    assert seen['{"a": [true, {"b": "x"}'] == ("a", 1)
+    assert seen['{"a": [true, {"b": "x"}], "c"'] == ("a",)
+    assert seen['{"a": [true, {"b": "x"}], "c": {'] == ("c",)
+
+
+@pytest.mark.parametrize("text", ["12", "-1.5e3", "0"])
+def test_a_number_at_the_top_ends_with_the_text(text: str) -> None:
+    stream = JSONStream()
+    stream.feed(text)
+    assert not stream.is_complete
+    assert same(stream.finish(), json.loads(text))
+    assert stream.is_complete
+    assert same(stream.finish(), json.loads(text))
+
+
+def test_a_document_is_complete_with_its_last_character() -> None:
+    for text in ('{"a": [1]}', '"x"', "true", "[]"):
+        stream = JSONStream()
+        for letter in text:
+            assert not stream.is_complete
+            stream.feed(letter)
+        assert stream.is_complete
+
+
+# -- around the document -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "before", ["", " \r\n\t", "\ufeff", "\ufeff\n", "```json\n", "```\n", "\n```JSON\r\n  ", "````json5\n", "```json "]
+)
+@pytest.mark.parametrize("after", ["", "\n```", "\n```\nI hope that helps: [1, 2}", " \n", "{"])
+def test_what_stands_around_the_document_is_passed_by(before: str, after: str) -> None:
+    text = before + '{"a": "```"}' + after
+    for size in (1, 3, len(text)):
+        stream = JSONStream()
+        for start in range(0, len(text), size):
+            stream.feed(text[start : start + size])
+        assert stream.finish() == {"a": "```"}
+        assert stream.rest == after
+        stream.feed("more")
+        assert stream.rest == after + "more"
+
+
+@pytest.mark.parametrize(
+    ("text", "position", "reason"),
+    [
+        ("Sure!", 0, "expected a value"),
+        (" \nSure!", 2, "expected a value"),
+        ("``json", 0, "expected a value"),
+        ("```json\nSure", 8, "expected a value"),
+        ("[1 2]", 3, "expected ',' or ']'"),
+        ('{"a" 1}', 5, "expected ':'"),
+        ('{"a": 1 "b"', 8, "expected ',' or '}'"),
+        ("{a: 1}", 1, "expected a key or '}'"),
+        ('{"a": 1,}', 8, "expected a key"),
+        ("[1,]", 3, "expected a value"),
+        ("[01]", 1, "no number: 01"),
+        ("[1.]", 1, "no number: 1."),
+        ("[-]", 1, "no number: -"),
+        ("[+1]", 1, "expected a value"),
+        ("[truu]", 1, "expected true"),
+        ('["a\nb"]', 3, "a control character that is not escaped"),
+        ('["\\x"]', 3, "no such escape: 'x'"),
+        ('["\\u00g0"]', 6, "expected four hexadecimal digits"),
+        ("[1}", 2, "expected ',' or ']'"),
+        ("]", 0, "expected a value"),
+    ],
+)
+def test_malformed_text_stops_and_says_why_and_where(text: str, position: int, reason: str) -> None:
+    for size in (1, len(text)):
+        stream = JSONStream()
+        for start in range(0, len(text), size):
+            stream.feed(text[start : start + size])
+        assert stream.error is not None
+        assert (stream.error.reason, stream.error.position) == (reason, position)
+        assert not stream.error.is_truncated
+        assert not stream.is_complete
+        before = stream.snapshot()
+        stream.feed('"more", [1]]}')
+        assert stream.value == before
+        with pytest.raises(JSONStreamError, match=f"at character {position}$") as caught:
+            stream.finish()
+        assert caught.value is stream.error
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "no value has begun"),
+        ("```json\n", "no value has begun"),
+        ('{"a', "the key is not closed"),
+        ('{"a": ', "the object is not closed"),
+        ('["a\\', "the string is not closed"),
+        ("[1", "the number may go on"),
+        ("1.", "the number may go on"),
+        ("[1,", "the list is not closed"),
+        ("[nu", "null is not whole"),
+    ],
+)
+def test_a_document_that_is_cut_off_says_where_it_stood(text: str, reason: str) -> None:
+    stream = JSONStream()
+    stream.feed(text)
+    with pytest.raises(ValueError, match=reason) as caught:
+        stream.finish()
+    assert isinstance(caught.value, JSONStreamError)
+    assert caught.value.is_truncated
+    assert caught.value.position == len(text)
+    assert stream.error is None  # more may come after all
+
+
+def test_what_no_digit_makes_a_number_is_wrong_and_not_short() -> None:
+    for text in ("[--", "01", "[1e5.", "1.."):
+        stream = JSONStream()
+        stream.feed(text)
+        with pytest.raises(JSONStreamError, match="no number") as caught:
+            stream.finish()
+        assert not caught.value.is_truncated
+
+
+def test_an_error_can_be_carried_about() -> None:
+    error = JSONStreamError("expected a value", 7, is_truncated=True)
+    for again in (copy.copy(error), pickle.loads(pickle.dumps(error))):
+        assert str(again) == "expected a value at character 7"
+        assert vars(again) == vars(error)
+
+
+def test_an_int_of_more_digits_than_python_reads_is_an_error_and_no_exception() -> None:
+    text = "[" + "9" * 5000 + "]"
+    stream = JSONStream()
+    stream.feed(text)
+    try:
+        whole = json.loads(text)
+    except ValueError:
+        assert stream.error is not None
+        assert stream.error.position == 1
+    else:  # Pythons without such a limit
+        assert stream.finish() == whole
+
+
+# -- cost --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sign", ["[", '{"a":'])
+def test_nesting_has_no_limit(sign: str) -> None:
+    stream = JSONStream()
+    for _ in range(100):
+        stream.feed(sign * 1000)
+    assert stream.error is None
+    depth, at = 1, stream.snapshot()
+    while at:
+        at = at[0] if isinstance(at, list) else at["a"]
+        depth += 1
+    assert depth == 100_000
+    assert len(stream.path) == 99_999
+    closing = "]" if sign == "[" else "}"
+    stream.feed(("" if sign == "[" else "1") + closing * 100_000)
+    assert stream.finish() is stream.value
+    assert repair(sign * 100_000)[1].endswith(closing * 1000)
+
+
+class Counted(str):
+    """Text that counts how many of its characters are looked at one by one or taken out."""
+
+    looked = 0
+
+    def __getitem__(self, key: Any) -> str:
+        found = str.__getitem__(self, key)
+        Counted.looked += len(found)
+        return found
+
+
+def work(monkeypatch: pytest.MonkeyPatch, text: str, size: int, read: bool = False) -> int:
+    """Characters looked at, searched and put together for *text* in pieces of *size*."""
+    done = 0
+
+    def counted(match: Any) -> Any:
+        def counting(text: str, *at: int) -> Any:
+            nonlocal done
+            found = match(text, *at)
+            done += found.end() - found.start() + 1 if found else len(text)
+            return found
+
+        return counting
+
+    def join(pieces: List[str]) -> str:
+        nonlocal done
+        done += sum(map(len, pieces))
+        return "".join(pieces)
+
+    with monkeypatch.context() as patch:
+        for name in ("_SPACE", "_LEAD", "_TICKS", "_INFO", "_PLAIN", "_HEX", "_NUMERIC", "_NUMBER"):
+            patch.setattr(json_stream, name, counted(getattr(json_stream, name)))
+        patch.setattr(json_stream, "_join", join)
+        Counted.looked = 0
+        stream = JSONStream()
+        for start in range(0, len(text), size):
+            stream.feed(Counted(text[start : start + size]))
+            if read:
+                assert stream.value is not NOTHING
+        stream.finish()
+    return done + Counted.looked
+
+
+LONG = {
+    "one string": '["' + "word " * 4000 + '"]',
+    "one key": '{"' + "word " * 4000 + '": 1}',
+    "one number": "[0." + "123456789" * 2000 + "]",
+    "escapes": '["' + "\\ud83d\\ude00\\n" * 1500 + '"]',
+    "items": "[" + '{"a": [1, true, "x"]}, ' * 1000 + "0]",
+    "white space": " " * 20000 + "[" + " " * 20000 + "]",
+    "depth": "[" * 10000 + "]" * 10000,
+    "what follows": "[]" + " word" * 4000,
+}
+
+
+@pytest.mark.parametrize("text", LONG.values(), ids=LONG)
+@pytest.mark.parametrize("size", [1, 7, 100000])
+def test_work_is_linear_however_the_text_is_cut(monkeypatch: pytest.MonkeyPatch, text: str, size: int) -> None:
+    assert 0.9 * len(text) < work(monkeypatch, text, size) < 8 * len(text)
+
+
+def test_reading_the_value_each_time_costs_the_open_string_and_not_the_document(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = "[" + ", ".join(['"' + "word " * 10 + '"'] * 400) + "]"
+    assert work(monkeypatch, text, 5, read=True) < 20 * len(text)
+
+
+# -- repair ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "closed"),
+    [
+        ('{"a": [1, "x', {"a": [1, "x"]}, '{"a": [1, "x"]}'),
+        ('{"a": 1, "b', {"a": 1}, '{"a": 1}'),
+        ('{"a": 1, "b": ', {"a": 1}, '{"a": 1}'),
+        ("[1, 2", [1], "[1]"),
+        ("[1, 2 ", [1, 2], "[1, 2]"),
+        ("[1, tru", [1], "[1]"),
+        ("[1,", [1], "[1]"),
+        ('["x\\', ["x"], '["x"]'),
+        ('["x\\ud83d\\ude', ["x"], '["x"]'),
+        ('["\\ud83dx', ["\ud83dx"], '["\\ud83dx"]'),
+        ('{"k": "', {"k": ""}, '{"k": ""}'),
+        ('```json\n{"a": {"b": [', {"a": {"b": []}}, '{"a": {"b": []}}'),
+        ("```json\n[1.0, 2]\n``` Done.", [1.0, 2], "[1.0, 2]"),
+        ("12", 12, "12"),
+        ('"abc', "abc", '"abc"'),
+    ],
+)
+def test_a_document_that_was_cut_off_is_closed(text: str, value: Any, closed: str) -> None:
+    assert repair(text) == (value, closed)
+
+
+@pytest.mark.parametrize("text", ["", "  ", "nul", "1.", "-", "Sure!", "[1 2", '{"a":}'])
+def test_what_is_wrong_or_has_nothing_left_is_not_repaired(text: str) -> None:
+    with pytest.raises(JSONStreamError):
+        repair(text)
+
+
+def test_what_is_closed_is_json_and_says_what_came() -> None:
+    checked = 0
+    for text in DOCUMENTS[::3]:
+        seen = values_of(text)
+        for at, value in enumerate(seen[:-1], 1):
+            if value is not NOTHING:
+                found, closed = repair(text[:at])
+                assert same(found, value)
+                assert same(json.loads(closed), value), (text[:at], closed)
+                checked += 1
+    assert checked > 1000
