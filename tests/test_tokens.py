@@ -1,0 +1,403 @@
+"""Counting tokens: with a vocabulary, by the formula, and of a whole call."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import threading
+from typing import Any, Dict, List, Tuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from recordings import Ours, recordings_of
+
+from anyllm import tokens
+from anyllm.dialects.openai_chat import OpenAIChat
+from anyllm.tokens import count_tokens, estimate_usage
+from anyllm.types import ChatCompletion, Choice, CompletionParams, ContentPart, Message, Reasoning, ToolCall
+
+#: Texts that the formula was not fitted to, and how many tokens o200k_base makes of them.
+SAMPLES: Dict[str, Tuple[str, int]] = {
+    "English": (
+        (
+            "All human beings are born free and equal in dignity and rights. They are endowed with reason "
+            "and conscience and should act towards one another in a spirit of brotherhood."
+        ),
+        33,
+    ),
+    "German": (
+        (
+            "Alle Menschen sind frei und gleich an Würde und Rechten geboren. Sie sind mit Vernunft und Gewissen "
+            "begabt und sollen einander im Geist der Brüderlichkeit begegnen."
+        ),
+        38,
+    ),
+    "French": (
+        (
+            "Tous les êtres humains naissent libres et égaux en dignité et en droits. Ils sont doués de raison et de "
+            "conscience et doivent agir les uns envers les autres dans un esprit de fraternité."
+        ),
+        41,
+    ),
+    "Russian": (
+        (
+            "Все люди рождаются свободными и равными в своем достоинстве и правах. Они наделены разумом и совестью и "
+            "должны поступать в отношении друг друга в духе братства."
+        ),
+        41,
+    ),
+    "Chinese": ("人人生而自由,在尊严和权利上一律平等。他们赋有理性和良心,并应以兄弟关系的精神相对待。", 37),
+    "Japanese": (
+        (
+            "すべての人間は、生まれながらにして自由であり、かつ、尊厳と権利とについて平等である。人間は、理性と良心とを授けられており、"
+            "互いに同胞の精神をもって行動しなければならない。"
+        ),
+        72,
+    ),
+    "Korean": (
+        (
+            "모든 인간은 태어날 때부터 자유로우며 그 존엄과 권리에 있어 동등하다. 인간은 천부적으로 이성과 양심을 "
+            "부여받았으며 서로 형제애의 정신으로 행동하여야 한다."
+        ),
+        51,
+    ),
+    "Python": (
+        (
+            'def fib(n: int) -> int:\n    """The n-th Fibonacci number."""\n    a, b = 0, 1\n    for _ in range(n):\n'
+            '        a, b = b, a + b\n    return a\n\n\nif __name__ == "__main__":\n'
+            "    print([fib(i) for i in range(20)])\n"
+        ),
+        71,
+    ),
+    "JSON": (
+        (
+            '{"type":"function","function":{"name":"get_weather","description":"The weather of a city","parameters":'
+            '{"type":"object","properties":{"city":{"type":"string"},"unit":{"type":"string","enum":["celsius",'
+            '"fahrenheit"]}},"required":["city"]}}}'
+        ),
+        57,
+    ),
+    "numbers": ("1,204 of 3,977 users (30.3 %) paid 19.99 in 2024, 22.49 in 2025; 12345678 rows were read.", 41),
+    "emoji": ("Great job! 🎉🎉 See you tomorrow 👋🏽 and bring the cake 🍰.", 21),
+}
+WEATHER = {"type": "function", "function": {"name": "rain", "parameters": {"type": "object"}}}
+
+
+def letters() -> Any:
+    """A vocabulary of bytes, but for "hello", which is one token."""
+    tiktoken = pytest.importorskip("tiktoken")
+    ranks = {bytes([byte]): byte for byte in range(256)}
+    ranks.update({word: 256 + rank for rank, word in enumerate((b"he", b"ll", b"hell", b"hello"))})
+    return tiktoken.Encoding(
+        "letters", pat_str=r"[a-z]+|[^a-z]", mergeable_ranks=ranks, special_tokens={"<|end|>": 300}
+    )
+
+
+class Vocabularies:
+    """Stands for tiktoken's registry, which would ask the network."""
+
+    def __init__(self) -> None:
+        self.encoding = letters()
+        self.asked: List[str] = []
+        self.error: Any = None
+
+    def get_encoding(self, name: str) -> Any:
+        self.asked.append(name)
+        if self.error:
+            raise self.error
+        return self.encoding
+
+
+@pytest.fixture
+def vocabularies(monkeypatch: pytest.MonkeyPatch) -> Vocabularies:
+    stand_in = Vocabularies()
+    monkeypatch.setattr("tiktoken.get_encoding", stand_in.get_encoding)
+    monkeypatch.setattr(tokens, "_loaded", {})
+    return stand_in
+
+
+@pytest.fixture
+def no_tiktoken(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tiktoken"] or ["tiktoken"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, "tiktoken", None)
+
+
+# -- a text, with a vocabulary
+
+
+@pytest.mark.parametrize("method", ["auto", "tiktoken"])
+def test_a_vocabulary_counts(vocabularies: Vocabularies, method: str) -> None:
+    counted = count_tokens("hello hello, you", "gpt-4o", method=method)
+    assert (counted.tokens, counted.method) == (1 + 1 + 1 + 1 + 1 + 3, "tiktoken")
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "confidence"),
+    [
+        ("gpt-4o", "o200k_base", 0.98),
+        ("openai/gpt-4o-mini-2024-07-18", "o200k_base", 0.98),
+        ("azure/gpt-4-0613", "cl100k_base", 0.98),
+        ("openrouter/openai/gpt-4", "cl100k_base", 0.98),
+        ("anthropic/claude-haiku-4-5", "o200k_base", 0.8),
+        ("", "o200k_base", 0.8),
+    ],
+)
+def test_the_vocabulary_is_the_models_or_a_guess_that_says_so(
+    vocabularies: Vocabularies, model: str, name: str, confidence: float
+) -> None:
+    assert count_tokens("hello", model).confidence == confidence
+    assert vocabularies.asked == [name]
+
+
+def test_special_tokens_in_a_text_are_text(vocabularies: Vocabularies) -> None:
+    """They are what a user typed; tiktoken's `encode` would raise."""
+    assert count_tokens("<|end|>", method="tiktoken").tokens == 7
+
+
+def test_a_failure_to_load_is_remembered_and_the_formula_counts(vocabularies: Vocabularies) -> None:
+    vocabularies.error = ConnectionError("no network")
+    for _ in range(3):
+        assert count_tokens("hello", "gpt-4o").method == "character"
+    assert vocabularies.asked == ["o200k_base"]
+
+
+def test_who_asks_for_tiktoken_is_told_and_may_try_again(vocabularies: Vocabularies) -> None:
+    vocabularies.error = ConnectionError("no network")
+    for _ in range(2):
+        with pytest.raises(OSError, match="o200k_base cannot be had: no network") as caught:
+            count_tokens("hello", "gpt-4o", method="tiktoken")
+        assert caught.value.__cause__ is vocabularies.error
+    assert len(vocabularies.asked) == 2
+    assert count_tokens("hello", "gpt-4o").method == "character"
+    vocabularies.error = None
+    assert count_tokens("hello", "gpt-4o", method="tiktoken").tokens == 1
+    assert count_tokens("hello", "gpt-4o").method == "tiktoken"
+    assert len(vocabularies.asked) == 3
+
+
+def test_nobody_waits_while_another_loads(vocabularies: Vocabularies, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network may take minutes to say no."""
+    loading, go_on = threading.Event(), threading.Event()
+
+    def slow(name: str) -> Any:
+        loading.set()
+        assert go_on.wait(10)
+        return vocabularies.encoding
+
+    monkeypatch.setattr("tiktoken.get_encoding", slow)
+    first = threading.Thread(target=count_tokens, args=("hello",))
+    first.start()
+    assert loading.wait(10)
+    assert count_tokens("hello").method == "character"
+    go_on.set()
+    first.join(10)
+    assert not first.is_alive()
+    assert count_tokens("hello").method == "tiktoken"
+
+
+def test_without_tiktoken_the_formula_counts(no_tiktoken: None) -> None:
+    assert count_tokens("hello").method == "character"
+    with pytest.raises(ImportError, match=r"anyllm-channels\[tiktoken\]"):
+        count_tokens("hello", method="tiktoken")
+
+
+def test_an_unknown_method_is_refused() -> None:
+    for call in (lambda: count_tokens("x", method="exact"), lambda: estimate_usage(asked("x"), said(), method="exact")):
+        with pytest.raises(ValueError, match="auto, tiktoken, character"):
+            call()
+
+
+def test_one_endless_word_goes_in_pieces(vocabularies: Vocabularies, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A vocabulary's cost for a word grows with the square of its length."""
+    given: List[str] = []
+
+    class Watched:
+        def encode_ordinary(self, text: str) -> List[int]:
+            given.append(text)
+            return list(range(len(text)))
+
+    monkeypatch.setattr(vocabularies, "encoding", Watched())
+    assert count_tokens("a" * 100_000).tokens == 100_000
+    assert max(map(len, given)) <= 4096
+    assert len(given) == -(-100_000 // 4096)
+
+
+def test_pieces_end_between_words(vocabularies: Vocabularies) -> None:
+    """So that none is counted twice."""
+    text = " ".join(["hello"] * 5000)
+    assert count_tokens(text).tokens == 9999
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from([" ", "a", "aé\n", "\ud800", "  "]), st.integers(1, 5000)), max_size=8))
+def test_pieces_are_bounded_and_lose_nothing(runs: List[Tuple[str, int]]) -> None:
+    text = "".join(what * times for what, times in runs)
+    pieces = list(tokens._pieces(text))
+    assert "".join(pieces) == text
+    assert all(0 < len(piece) <= 4096 for piece in pieces)
+    assert len(pieces) <= 1 + len(text) // 2048
+
+
+# -- a text, by the formula
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_the_formula_comes_near_a_real_vocabulary(name: str) -> None:
+    text, real = SAMPLES[name]
+    assert count_tokens(text, method="character").tokens == pytest.approx(real, rel=0.25)
+
+
+def test_the_formula_is_better_than_a_quarter_of_the_characters() -> None:
+    """The usual rule of thumb; what is not English is where it fails."""
+
+    def errors(count: Any) -> List[float]:
+        return [abs(count(text) / real - 1) for text, real in SAMPLES.values()]
+
+    ours, rule = errors(lambda text: count_tokens(text, method="character").tokens), errors(lambda text: len(text) / 4)
+    assert statistics.mean(ours) < statistics.mean(rule) / 2
+
+
+def test_words_with_accents_are_cut_more_finely() -> None:
+    plain, accented = (count_tokens(word * 100, method="character").tokens for word in ("etre ", "être "))
+    assert accented > 1.5 * plain
+
+
+def test_nothing_has_no_tokens_and_something_has_one() -> None:
+    assert count_tokens("", method="character").tokens == 0
+    assert count_tokens("\u200b", method="character").tokens >= 1
+    assert count_tokens(" ", method="character").tokens == 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(st.characters(), max_size=200))
+def test_the_formula_takes_any_text(text: str) -> None:
+    """Surrogates too, which hosts send; and no character has more tokens than it may have bytes."""
+    assert (text != "") <= count_tokens(text, method="character").tokens <= 4 * len(text)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text(max_size=60), st.integers(2, 30))
+def test_the_formula_counts_lines_alike_wherever_they_stand(line: str, times: int) -> None:
+    line = f"{line.strip()} end\n"
+    one, many = (count_tokens(line * n, method="character").tokens for n in (1, times))
+    assert times * (one - 1) <= many <= times * one + 1
+
+
+@pytest.mark.parametrize("method", ["character", "tiktoken"])
+def test_half_an_emoji_is_counted(vocabularies: Vocabularies, method: str) -> None:
+    assert count_tokens("hello \ud83d", method=method).tokens >= 2
+
+
+# -- a call
+
+
+def asked(*messages: Any, **fields: Any) -> CompletionParams:
+    turns = [Message.user(message) if isinstance(message, str) else message for message in messages]
+    return CompletionParams("openai/gpt-4o", turns, **fields)
+
+
+def said(*answers: Message, **fields: Any) -> ChatCompletion:
+    return ChatCompletion(choices=tuple(Choice(index, answer) for index, answer in enumerate(answers)), **fields)
+
+
+def call(name: str, arguments: str) -> ToolCall:
+    return ToolCall.from_dict({"id": "call_1", "function": {"name": name, "arguments": arguments}})
+
+
+def prompt_of(*messages: Any, **fields: Any) -> int:
+    return estimate_usage(asked(*messages, **fields), said(), method="tiktoken").prompt_tokens
+
+
+def test_an_estimate_says_that_it_is_one(vocabularies: Vocabularies) -> None:
+    usage = estimate_usage(asked("hello"), said(Message.assistant("hello hello")))
+    assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (4 + 1 + 3, 3, 11)
+    assert usage.source == "estimated"
+    assert usage.confidence == 0.95
+    assert usage.reasoning_tokens is None
+    assert usage.cache_read_tokens is None
+    assert estimate_usage(asked("hello"), said(), method="character").confidence == 0.7
+
+
+def test_every_text_of_a_message_counts(vocabularies: Vocabularies) -> None:
+    plain = prompt_of("x")
+    assert prompt_of("x", "hello") == plain + 4 + 1
+    assert prompt_of(Message.user("x", name="hello")) == plain + 1 + 1
+    assert prompt_of(Message.user(["x", ContentPart(text="hello")])) == plain + 1
+    assert prompt_of("x", Message.assistant(refusal="hello")) == plain + 4 + 1
+    assert prompt_of("x", Message.assistant(tool_calls=[call("hello", "{}")])) == plain + 4 + 3 + 1 + 2
+    assert prompt_of("x", Message.tool("hello", "call_1")) == plain + 4 + 1
+
+
+def test_reasoning_of_earlier_turns_does_not_count(vocabularies: Vocabularies) -> None:
+    assert prompt_of(Message.assistant("x", reasoning="hello" * 9)) == prompt_of(Message.assistant("x"))
+
+
+def test_schemas_count(vocabularies: Vocabularies) -> None:
+    plain = prompt_of("x")
+    size = len('{"type":"function","function":{"name":"rain","parameters":{"type":"object"}}}')
+    assert prompt_of("x", tools=[WEATHER, WEATHER]) == plain + 2 * (7 + size)
+    assert prompt_of("x", functions=[{"name": "f"}]) == plain + 7 + len('{"name":"f"}')
+    assert prompt_of("x", response_format={"type": "json_object"}) == plain
+    of_schema = {"type": "json_schema", "json_schema": {"name": "f"}}
+    assert prompt_of("x", response_format=of_schema) == plain + len('{"name":"f"}')
+
+
+def test_reasoning_and_calls_count_into_the_answer(vocabularies: Vocabularies) -> None:
+    answer = Message.assistant("hello", reasoning=Reasoning("hello hello"), tool_calls=[call("hello", "[]")])
+    usage = estimate_usage(asked("x"), said(answer))
+    assert usage.reasoning_tokens == 3
+    assert usage.completion_tokens == 3 + 1 + (3 + 1 + 2)
+
+
+def test_all_answers_count_and_the_prompt_once(vocabularies: Vocabularies) -> None:
+    one = estimate_usage(asked("x"), said(Message.assistant("hello")))
+    two = estimate_usage(asked("x", n=2), said(Message.assistant("hello"), Message.assistant(refusal="hello")))
+    assert (two.prompt_tokens, two.completion_tokens) == (one.prompt_tokens, 2 * one.completion_tokens)
+
+
+def test_the_answers_own_model_names_the_vocabulary(vocabularies: Vocabularies) -> None:
+    """On Azure the request names a deployment."""
+    params = CompletionParams("azure/mine", [Message.user("x")])
+    assert estimate_usage(params, said(model="gpt-4-0613")).confidence == 0.95
+    assert vocabularies.asked == ["cl100k_base"]
+    assert estimate_usage(params, said()).confidence == 0.8
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Message.user(["Look", ContentPart.from_image(b"\x89PNG\r\n\x1a\n" + b"x" * 9999)]),
+        Message.assistant(audio={"id": "audio_1"}),
+    ],
+)
+def test_what_is_no_text_is_not_counted_and_not_trusted(vocabularies: Vocabularies, message: Message) -> None:
+    usage = estimate_usage(asked(message), said())
+    assert usage.prompt_tokens < 20
+    assert usage.confidence == 0.3
+
+
+def test_prompts_with_tools_are_trusted_less(vocabularies: Vocabularies) -> None:
+    assert estimate_usage(asked("x", tools=[WEATHER]), said()).confidence == 0.5
+
+
+RECORDED = [recording for recording in recordings_of("chat") if recording.status == 200 and recording.format == "sse"]
+
+
+@pytest.mark.recordings
+@pytest.mark.skipif(not RECORDED, reason="no recordings; set ANYLLM_RECORDINGS")
+def test_answers_of_real_hosts_are_estimated_well() -> None:
+    """What the formula makes of an answer, against what its host counted, where all of it was shown."""
+    errors = []
+    for recording in RECORDED:
+        read = Ours(OpenAIChat(), recording.reads)
+        usage = read.answer.usage
+        if read.error or not usage or usage.completion_tokens < 20 or read.answer.tool_calls:
+            continue
+        if usage.reasoning_tokens and not read.answer.reasoning:
+            continue
+        estimate = estimate_usage(asked("x"), read.answer, method="character")
+        errors.append(abs(estimate.completion_tokens / usage.completion_tokens - 1))
+    assert len(errors) > 20
+    assert statistics.median(errors) < 0.1
