@@ -1,0 +1,732 @@
+"""Answers kept and replayed: nothing is lost on the way, nothing damaged comes back, and no cache breaks a call."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import logging
+import math
+import os
+import pathlib
+import shutil
+import socket
+import sqlite3
+import stat
+import subprocess
+import threading
+from typing import Any, Dict, Iterator, List, Optional
+
+import attrs
+import choice_streams
+import pytest
+from conftest import TIMEOUT, join
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from anyllm import caching
+from anyllm._assemble import Assembler
+from anyllm.caching import (
+    DiskCache,
+    Guarded,
+    MemoryCache,
+    RedisCache,
+    cache_key,
+    decode,
+    encode,
+    replayed,
+)
+from anyllm.dialects.anthropic_messages import AnthropicMessages
+from anyllm.dialects.cohere_v2 import CohereV2
+from anyllm.dialects.dashscope import DashScope
+from anyllm.dialects.gemini import Gemini
+from anyllm.dialects.hunyuan import Hunyuan
+from anyllm.dialects.openai_chat import OpenAIChat
+from anyllm.dialects.openai_responses import OpenAIResponses
+from anyllm.types import (
+    ChatCompletion,
+    Choice,
+    CompletionParams,
+    ContentPart,
+    FunctionCall,
+    Message,
+    Reasoning,
+    Retried,
+    ToolCall,
+    Usage,
+)
+
+DIALECTS: Dict[str, Any] = {
+    "anthropic_messages": AnthropicMessages,
+    "cohere_v2": CohereV2,
+    "dashscope": DashScope,
+    "gemini": Gemini,
+    "hunyuan": Hunyuan,
+    "openai_chat": OpenAIChat,
+    "openai_responses": OpenAIResponses,
+}
+
+FULL = ChatCompletion(
+    "answer-1",
+    (
+        Choice(
+            0,
+            Message(
+                "assistant",
+                "The quick brown fox\n\njumps over  everything. " + "日本語" * 20 + "x" * 100,
+                reasoning=Reasoning("First I thought. Then I knew.", "c2lnbmVk", "reasoning_content"),
+                tool_calls=(
+                    ToolCall("call_1", FunctionCall("look", '{"at": "the moon", "how": "long"}')),
+                    ToolCall(
+                        "call_2", FunctionCall("go", ""), index=1, extra_content={"google": {"thought_signature": "x"}}
+                    ),
+                ),
+            ),
+            "tool_calls",
+            "tool_use",
+            {"content": [{"token": "The", "logprob": -0.5, "top_logprobs": []}], "refusal": None},
+        ),
+        Choice(1, Message("assistant", refusal="I would rather not."), "stop", "stop"),
+        Choice(4, Message("assistant", ""), "length", "max_tokens"),
+    ),
+    1700000000,
+    "model-1",
+    usage=Usage(10, 20, 30, 5, 3, 2, raw={"prompt_tokens": 10}),
+    system_fingerprint="fp",
+    service_tier="default",
+    provider="host",
+    raw={"what": "the host sent"},
+    retries=(Retried("restart", 2, "reset", 0.5),),
+)
+
+
+def folded(completion: ChatCompletion) -> ChatCompletion:
+    assembler = Assembler()
+    for chunk in replayed(completion):
+        assembler.add(chunk)
+    return assembler.snapshot()
+
+
+# -- completions as streams bring them, in every form --------------------------------------------------------------
+
+#: Lone halves of emojis included: hosts send them.
+words = st.text('ab é語😀\ud83d\n\t\0"\\{', min_size=1, max_size=60)
+maybe_words = st.none() | words
+plain_dicts = st.dictionaries(
+    st.text(min_size=1, max_size=5),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | words
+    | st.lists(st.integers(), max_size=3),
+    max_size=3,
+)
+
+
+@st.composite
+def messages(draw: Any) -> Message:
+    calls = tuple(
+        ToolCall(
+            draw(maybe_words),
+            FunctionCall(draw(maybe_words), draw(st.just("") | words)),
+            draw(st.sampled_from(["function", "custom"])),
+            place,
+            draw(st.none() | plain_dicts.filter(bool)),
+        )
+        for place in range(draw(st.integers(0, 3)))
+    )
+    refusal = draw(maybe_words)
+    text = draw(maybe_words if calls or refusal else st.just("") | maybe_words)
+    reasoning = None
+    details = [
+        {"type": "reasoning.text", "index": index, **more, "text": draw(words)}
+        for index, more in enumerate(draw(st.lists(plain_dicts, max_size=3)))
+    ]
+    thought, signature = draw(maybe_words), draw(maybe_words)
+    if thought or signature or details:
+        reasoning = Reasoning(thought, signature, draw(maybe_words), details or None)
+    audio = draw(st.none() | st.builds(lambda data: {"id": "a", "data": base64.b64encode(data).decode()}, st.binary()))
+    return Message("assistant", text, tool_calls=calls, reasoning=reasoning, refusal=refusal, audio=audio)
+
+
+@st.composite
+def completions(draw: Any) -> ChatCompletion:
+    choices = []
+    for index in sorted(draw(st.sets(st.integers(0, 5), max_size=3))):
+        message = draw(messages())
+        ends = ["length", "tool_calls", "content_filter", "unknown"] + ["stop"] * (not message.tool_calls)
+        end = draw(st.none() | st.sampled_from(ends))
+        raw_end = None if end is None else draw(words)
+        choices.append(Choice(index, message, end, raw_end, draw(st.none() | plain_dicts.filter(bool))))
+    return ChatCompletion(
+        draw(st.text(max_size=5)),
+        tuple(choices),
+        draw(st.integers(0, 2**40)),
+        draw(st.text(max_size=5)),
+        usage=draw(st.none() | st.builds(Usage, st.integers(0, 9), st.integers(0, 9), st.integers(0, 18))),
+        system_fingerprint=draw(maybe_words),
+        service_tier=draw(maybe_words),
+        provider=draw(st.text(max_size=5)),
+        retries=tuple(
+            draw(
+                st.lists(
+                    st.builds(Retried, st.sampled_from(["restart", "continue"]), st.integers(2, 9), words), max_size=2
+                )
+            )
+        ),
+    )
+
+
+few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+# -- the bytes -----------------------------------------------------------------------------------------------------
+
+
+@few
+@given(completions())
+def test_what_was_encoded_is_decoded(completion):
+    assert decode(encode(completion)) == completion
+
+
+def test_what_the_host_sent_is_not_kept():
+    """It is as large again, and a stream has none; what a caller's class made of it, no JSON could hold."""
+    found = decode(encode(attrs.evolve(FULL, parsed=object())))
+    assert found == FULL
+    assert found.raw is None
+    assert b"the host sent" not in encode(FULL)
+
+
+@few
+@given(st.data())
+def test_damaged_bytes_give_nothing(data):
+    """One wrong bit in the text would otherwise be another answer, in good JSON."""
+    good = encode(FULL)
+    at, bit = data.draw(st.integers(0, len(good) - 1)), data.draw(st.integers(0, 7))
+    bad = bytearray(good)
+    bad[at] ^= 1 << bit
+    assert decode(bytes(bad)) is None
+    assert decode(good[:at]) is None
+    assert decode(good + good[at:]) is None
+
+
+@few
+@given(st.binary() | st.text().map(str.encode))
+def test_bytes_of_others_give_nothing(data):
+    assert decode(data) is None
+    assert decode(caching._head(data) + data) is None  # well formed around what is no answer
+
+
+@pytest.mark.parametrize("other", [None, "text", 5, bytearray(encode(FULL))])
+def test_what_is_no_bytes_gives_nothing(other):
+    assert decode(other) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"null", b"[]", b"{}x", b'{"id": 5}', b'{"unheard_of": 1}', b'{"choices": [{"message": "no"}]}', b"[" * 100_000],
+    ids=lambda body: body[:20].decode(),
+)
+def test_json_that_is_no_answer_gives_nothing(body):
+    """As it may be after an update that changes the values without changing the form."""
+    assert decode(caching._head(body) + body) is None
+
+
+def test_another_form_gives_nothing(monkeypatch):
+    kept = encode(FULL)
+    monkeypatch.setattr(caching, "_FORM", b"anyllm-answer-2")
+    assert decode(kept) is None
+    assert decode(encode(FULL)) == FULL
+
+
+# -- the stream ----------------------------------------------------------------------------------------------------
+
+
+@few
+@given(completions())
+def test_a_replayed_answer_is_the_same_answer(completion):
+    assert folded(completion) == completion
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_what_hosts_stream_is_replayed(name):
+    """All that the dialects' transcripts give: calls in parallel, signatures, refusals, answers cut in the middle."""
+    seen = 0
+    for case in choice_streams.cases_of(name):
+        _, answer, _ = choice_streams.decode(DIALECTS[name](), [choice_streams.transcript(name, case)])
+        assert folded(answer) == answer, case
+        assert decode(encode(answer)) == answer, case
+        seen += bool(answer.choices)
+    assert seen > 3
+
+
+def test_a_replayed_answer_has_the_forms_of_a_stream():
+    """Role first, text in pieces, id and name once, then the end, then usage: what consumers of streams rely on."""
+    chunks = list(replayed(FULL))
+    choice_streams.check_forms(chunks, "host")
+    assert folded(FULL) == FULL
+    assert chunks[0].retry == FULL.retries[0]
+    assert (chunks[1].choices[0].delta.role, chunks[1].content) == ("assistant", "")
+    texts = [chunk.content for chunk in chunks if chunk.content]
+    assert "".join(texts) == FULL.content
+    assert max(map(len, texts)) <= 32
+    assert len(texts) > 10
+    assert len([chunk for chunk in chunks if chunk.reasoning]) > 3
+    assert chunks[-1].usage == FULL.usage
+    assert [chunk.usage for chunk in chunks[:-1]] == [None] * (len(chunks) - 1)
+    ends = [(c.index, c.finish_reason) for chunk in chunks for c in chunk.choices if c.finish_reason]
+    assert ends == [(0, "tool_calls"), (1, "stop"), (4, "length")]
+
+
+def test_text_beside_other_parts_of_a_content_is_replayed():
+    content = (ContentPart(text="Look: "), ContentPart("image_url", image_url={"url": "data:,"}), ContentPart(text="a"))
+    answer = ChatCompletion("id", (Choice(0, Message("assistant", content), "stop", "stop"),))
+    assert folded(answer).content == "Look: a"
+
+
+# -- the key -------------------------------------------------------------------------------------------------------
+
+ASKED = CompletionParams("m", [Message.user("Hello")])
+KEY = cache_key("openai", None, ASKED)
+
+
+def test_the_key_is_the_same_in_every_process(run_script):
+    """Hashes of text are not, in Python, unless one asks for it."""
+    said = run_script(
+        """
+        from anyllm.caching import cache_key
+        from anyllm.types import CompletionParams
+        params = CompletionParams("m", [{"role": "user", "content": "Hello"}])
+        print(cache_key("openai", None, params))
+        """
+    )
+    assert said.strip() == KEY
+    assert len(KEY) == 64
+
+
+#: Another value for everything that can change the answer.
+CHANGES: Dict[str, Any] = {
+    "model": "n",
+    "messages": [Message.user("Hello!")],
+    "temperature": 0.5,
+    "top_p": 0.5,
+    "max_tokens": 5,
+    "stop": ["END"],
+    "n": 2,
+    "seed": 1,
+    "tools": [{"type": "function", "function": {"name": "f"}}],
+    "tool_choice": "required",
+    "parallel_tool_calls": False,
+    "response_format": {"type": "json_object"},
+    "structured": "emulate",
+    "reasoning_effort": "high",
+    "thinking_budget": 100,
+    "logprobs": True,
+    "top_logprobs": 2,
+    "functions": [{"name": "f"}],
+    "function_call": "auto",
+    "extra_body": {"top_k": 5},
+    "extra_headers": {"anthropic-beta": "new"},
+}
+#: And for what cannot.
+INDIFFERENT: Dict[str, Any] = {"user": "u", "stream": True, "stream_options": {"include_usage": False}}
+
+
+def test_every_parameter_is_one_or_the_other():
+    """A new parameter belongs to one of the lists above."""
+    assert {field.name for field in attrs.fields(CompletionParams)} == {*CHANGES, *INDIFFERENT}
+
+
+@pytest.mark.parametrize("name", CHANGES, ids="{}=".format)
+def test_what_can_change_the_answer_changes_the_key(name):
+    assert cache_key("openai", None, ASKED.evolve(**{name: CHANGES[name]})) != KEY
+
+
+@pytest.mark.parametrize("name", INDIFFERENT)
+def test_what_cannot_change_the_answer_does_not_change_the_key(name):
+    assert cache_key("openai", None, ASKED.evolve(**{name: INDIFFERENT[name]})) == KEY
+
+
+def test_provider_and_place_are_part_of_the_key():
+    keys = {cache_key(*where, ASKED) for where in [("openai", None), ("groq", None), ("openai", "http://a")]}
+    assert len(keys) == 3
+    assert cache_key("openai", "http://a/", ASKED) == cache_key("openai", "http://a", ASKED)
+
+
+def test_parts_that_only_look_alike_are_not_alike():
+    """What is joined without marks between could mean two things."""
+    assert cache_key("ab", "c", ASKED) != cache_key("a", "bc", ASKED)
+    one, two = {"a": "b\n", "c": ""}, {"a": "b", "c": "\n"}
+    assert cache_key("p", None, ASKED.evolve(extra_headers=one)) != cache_key(
+        "p", None, ASKED.evolve(extra_headers=two)
+    )
+
+
+def test_the_names_of_headers_have_no_case_and_no_order():
+    one = ASKED.evolve(extra_headers={"X-One": "1", "X-Two": "2"})
+    two = ASKED.evolve(extra_headers={"x-two": "2", "x-one": "1"})
+    assert cache_key("p", None, one) == cache_key("p", None, two)
+
+
+def test_keys_in_headers_keep_accounts_apart_and_cannot_be_read():
+    secret, other = (
+        ASKED.evolve(extra_headers={"Authorization": "Bearer sk-1"}),
+        ASKED.evolve(extra_headers={"Authorization": "Bearer sk-2"}),
+    )
+    keys = {cache_key("p", None, secret), cache_key("p", None, other), cache_key("p", None, ASKED)}
+    assert len(keys) == 3
+    assert all(len(key) == 64 and "sk-" not in key for key in keys)
+
+
+def test_the_order_of_a_schemas_properties_is_part_of_the_key():
+    """It is the order of the answer's."""
+    schemas = [{"a": {"type": "string"}, "b": {"type": "string"}}, {"b": {"type": "string"}, "a": {"type": "string"}}]
+    keys = {cache_key("p", None, ASKED.evolve(response_format={"properties": schema})) for schema in schemas}
+    assert len(keys) == 2
+
+
+def test_half_an_emoji_has_a_key():
+    assert cache_key("p", None, ASKED.evolve(messages=[Message.user("\ud83d")])) != KEY
+
+
+# -- caches --------------------------------------------------------------------------------------------------------
+
+
+class FakeRedis:
+    """The three commands that are used, and what they were given."""
+
+    def __init__(self, decodes: bool = False) -> None:
+        self.kept: Dict[str, bytes] = {}
+        self.expiries: List[Any] = []
+        self.decodes = decodes
+
+    def get(self, key: str) -> Any:
+        found = self.kept.get(key)
+        return found.decode() if found is not None and self.decodes else found
+
+    def set(self, key: str, value: bytes, px: Optional[int] = None) -> None:
+        assert px is None or (isinstance(px, int) and px > 0)
+        self.kept[key] = value
+        self.expiries.append(px)
+
+    def delete(self, key: str) -> None:
+        self.kept.pop(key, None)
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: Any) -> Iterator[str]:
+    """A server of our own, on a socket in a folder of ours."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("redis-server is not installed")
+    pytest.importorskip("redis")
+    path = tmp_path_factory.mktemp("redis") / "s"
+    server = subprocess.Popen(
+        [program, "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(path.parent)],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        tries = 0
+        while not path.exists():
+            tries += 1
+            assert server.poll() is None
+            assert tries < TIMEOUT * 100
+            threading.Event().wait(0.01)
+        yield f"unix://{path}"
+    finally:
+        server.terminate()
+        server.wait(TIMEOUT)
+
+
+@pytest.fixture(params=["memory", "disk", "redis", "fake redis"])
+def cache(request, tmp_path):
+    """Each of the caches, empty."""
+    if request.param == "memory":
+        pytest.importorskip("cachetools")
+        yield MemoryCache()
+        return
+    if request.param == "disk":
+        pytest.importorskip("diskcache")
+        made: Any = DiskCache(tmp_path / "answers")
+    elif request.param == "redis":
+        made = RedisCache(request.getfixturevalue("redis_url"), prefix=f"{tmp_path}:")
+    else:
+        yield RedisCache(FakeRedis())
+        return
+    yield made
+    made.close()
+
+
+def test_a_cache_gives_what_it_was_given(cache):
+    answer = encode(FULL)
+    assert cache.get(KEY) is None
+    cache.set(KEY, answer)
+    assert cache.get(KEY) == answer
+    assert decode(cache.get(KEY)) == FULL
+    assert cache.get(KEY[::-1]) is None
+    cache.set(KEY, b"\x00\xff other")
+    assert cache.get(KEY) == b"\x00\xff other"
+    cache.set(KEY, b"")
+    assert cache.get(KEY) == b""
+
+
+def test_a_cache_keeps_large_answers(cache):
+    """Beyond some kilobytes diskcache keeps them in files."""
+    answer = bytes(range(256)) * 4096
+    cache.set(KEY, answer)
+    assert cache.get(KEY) == answer
+
+
+def test_what_is_kept_for_no_time_is_not_kept(cache):
+    cache.set(KEY, b"old", 1000)
+    cache.set(KEY, b"new", 0)
+    assert cache.get(KEY) is None
+
+
+def test_what_is_kept_for_ever_is_kept(cache):
+    """No backend has a number for it."""
+    cache.set(KEY, b"answer", math.inf)
+    assert cache.get(KEY) == b"answer"
+
+
+@pytest.mark.parametrize("ttl", [-1, float("nan")])
+def test_what_is_no_time_is_refused(cache, ttl):
+    with pytest.raises(ValueError, match="negative or NaN"):
+        cache.set(KEY, b"answer", ttl)
+    with pytest.raises(TypeError):
+        cache.set(KEY, b"answer", "1")
+
+
+def test_a_cache_is_shared_by_threads(cache, spawn):
+    def work(me: int) -> None:
+        for number in range(5):
+            key = hashlib.sha256(b"%d" % (number % 3)).hexdigest()
+            cache.set(key, key.encode())
+            assert cache.get(key) == key.encode()
+        if isinstance(cache, DiskCache):
+            cache.close()  # this thread's connection
+
+    join([spawn(work, me) for me in range(8)])
+
+
+def test_memory_forgets_what_is_too_old():
+    pytest.importorskip("cachetools")
+    now = [1000.0]
+    cache = MemoryCache(ttl=60, clock=lambda: now[0])
+    cache.set("a", b"1")
+    cache.set("b", b"2", 90)
+    now[0] += 60
+    assert (cache.get("a"), cache.get("b")) == (None, b"2")
+    now[0] += 30
+    assert cache.get("b") is None
+
+
+def test_memory_forgets_what_was_not_used_for_longest():
+    pytest.importorskip("cachetools")
+    cache = MemoryCache(maxsize=2)
+    cache.set("a", b"1")
+    cache.set("b", b"2")
+    cache.get("a")
+    cache.set("c", b"3")
+    assert (cache.get("a"), cache.get("b"), cache.get("c")) == (b"1", None, b"3")
+
+
+@pytest.mark.fork
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize("held", [False, True])
+def test_memory_survives_a_fork(held, run_script):
+    """A lock that another thread held at that moment is held for ever in the child, over a change half made."""
+    pytest.importorskip("cachetools")
+    said = run_script(
+        f"""
+        import faulthandler, os, signal, warnings
+        from anyllm.caching import MemoryCache
+        faulthandler.cancel_dump_traceback_later()
+        warnings.simplefilter("ignore")
+        cache = MemoryCache()
+        cache.set("a", b"1")
+        if {held}:
+            cache._kept()._lock.acquire()
+        pid = os.fork()
+        if not pid:
+            signal.alarm(20)
+            found = cache.get("a")
+            cache.set("b", b"2")
+            os._exit(0 if found == ({None if held else b"1"}) and cache.get("b") == b"2" else 1)
+        assert os.waitpid(pid, 0)[1] == 0
+        print("done")
+        """
+    )
+    assert said.strip() == "done"
+
+
+def test_a_disk_is_shared_and_stays(tmp_path):
+    pytest.importorskip("diskcache")
+    first, second = DiskCache(tmp_path / "d", ttl=1000), DiskCache(str(tmp_path / "d"))
+    first.set(KEY, b"answer")
+    assert second.get(KEY) == b"answer"
+    first.close()
+    second.close()
+    third = DiskCache(tmp_path / "d")
+    assert third.get(KEY) == b"answer"
+    third.close()
+    if os.name == "posix":
+        assert stat.S_IMODE((tmp_path / "d").stat().st_mode) == 0o700
+
+
+class Exploit:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_a_disk_never_unpickles(size, tmp_path):
+    """Whoever can write to the folder must not be able to run code in those who read it."""
+    diskcache = pytest.importorskip("diskcache")
+    trap = tmp_path / "trap"
+    with diskcache.Cache(str(tmp_path / "d")) as foreign:
+        foreign.set(KEY, [Exploit(trap), "x" * (100_000 if size == "large" else 1)])
+    cache = DiskCache(tmp_path / "d")
+    with pytest.raises(ValueError, match="pickle"):
+        cache.get(KEY)
+    cache.close()
+    assert not trap.exists()
+
+
+def test_a_disk_drops_the_oldest_when_full(tmp_path):
+    pytest.importorskip("diskcache")
+    cache = DiskCache(tmp_path / "d", size_limit=200_000)
+    for number in range(30):
+        cache.set(str(number), b"x" * 50_000)
+    assert cache.get("0") is None
+    assert cache.get("29") is not None
+    assert sum(path.stat().st_size for path in (tmp_path / "d").rglob("*.val")) < 400_000
+    cache.close()
+
+
+def test_a_damaged_disk_breaks_no_call(tmp_path):
+    pytest.importorskip("diskcache")
+    cache = DiskCache(tmp_path / "d")
+    cache.set(KEY, b"answer")
+    cache.close()
+    for path in (tmp_path / "d").glob("cache.db*"):
+        path.write_bytes(b"no database" * 1000)
+    guarded = Guarded(cache)
+    assert guarded.get(KEY) is None
+    guarded.set(KEY, b"answer")
+    with pytest.raises(sqlite3.Error):
+        cache.get(KEY)
+    cache.close()
+
+
+def test_redis_is_given_milliseconds_and_a_prefix():
+    fake = FakeRedis()
+    cache = RedisCache(fake, ttl=1.5, prefix="p:")
+    cache.set("a", b"1")
+    cache.set("b", b"2", 0.0001)
+    assert (fake.expiries, list(fake.kept)) == ([1500, 1], ["p:a", "p:b"])
+
+
+def test_a_redis_client_may_decode_its_responses():
+    cache = RedisCache(FakeRedis(decodes=True))
+    cache.set(KEY, encode(FULL))
+    assert decode(cache.get(KEY)) == FULL
+
+
+def test_redis_forgets_what_is_too_old(redis_url):
+    """The server says how long it will keep it; nobody needs to wait for that."""
+    cache = RedisCache(redis_url, ttl=50, prefix="old:")
+    cache.set("a", b"1")
+    cache.set("b", b"2", 100)
+    left = [cache._client.pttl(f"old:{name}") for name in "ab"]
+    assert 40_000 < left[0] <= 50_000
+    assert 90_000 < left[1] <= 100_000
+    cache.close()
+
+
+def test_a_redis_that_is_not_there_breaks_no_call(caplog):
+    """And its password is not in the log."""
+    pytest.importorskip("redis")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens, and nobody else can
+        cache = RedisCache(f"redis://:hunter22@127.0.0.1:{taken.getsockname()[1]}/0")
+        guarded = Guarded(cache)
+        with caplog.at_level(logging.WARNING, "anyllm"):
+            assert guarded.get(KEY) is None
+            guarded.set(KEY, b"answer")
+        cache.close()
+    assert "RedisCache failed to get: ConnectionError" in caplog.text
+    assert "hunter22" not in f"{caplog.text} {cache!r} {guarded!r}"
+
+
+class Broken:
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def get(self, key: str) -> bytes:
+        raise self.error
+
+    def set(self, key: str, value: bytes, ttl: Optional[float] = None) -> None:
+        raise self.error
+
+
+def test_a_broken_cache_is_said_once(caplog, spawn):
+    guarded = Guarded(Broken(RuntimeError("secret")))
+    with caplog.at_level(logging.WARNING, "anyllm"):
+        assert join([spawn(guarded.get, KEY) for _ in range(8)]) == [None] * 8
+        guarded.set(KEY, b"answer", 5)
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "Broken failed to get: RuntimeError" in record.getMessage()
+    assert "secret" not in record.getMessage()
+
+
+def test_ctrl_c_is_no_failure_of_a_cache():
+    with pytest.raises(KeyboardInterrupt):
+        Guarded(Broken(KeyboardInterrupt())).get(KEY)
+
+
+def test_a_good_cache_is_used_as_it_is():
+    fake = FakeRedis()
+    guarded = Guarded(RedisCache(fake))
+    guarded.set(KEY, b"answer", 5)
+    assert guarded.get(KEY) == b"answer"
+    assert fake.expiries == [5000]
+
+
+def test_a_cache_that_gives_something_else_gives_nothing():
+    fake = FakeRedis()
+    fake.kept["anyllm:" + KEY] = 5  # type: ignore[assignment]
+    assert Guarded(RedisCache(fake)).get(KEY) is None
+
+
+@pytest.mark.parametrize(
+    ("library", "make", "extra"),
+    [
+        ("cachetools", lambda _: MemoryCache(), "cache"),
+        ("diskcache", lambda path: DiskCache(path / "d"), "cache"),
+        ("redis", lambda _: RedisCache("redis://127.0.0.1"), "redis"),
+    ],
+)
+def test_a_missing_library_is_named_with_its_extra(library, make, extra, monkeypatch, tmp_path):
+    monkeypatch.setitem(__import__("sys").modules, library, None)
+    with pytest.raises(ImportError, match=rf"anyllm-channels\[{extra}\]"):
+        make(tmp_path)
+
+
+def test_importing_loads_no_library_of_a_cache(run_script):
+    said = run_script(
+        """
+        import sys
+        import anyllm
+        assert "anyllm.caching" not in sys.modules
+        import anyllm.caching
+        print(sorted({"cachetools", "diskcache", "redis"} & set(sys.modules)))
+        """
+    )
+    assert said.strip() == "[]"
