@@ -120,6 +120,7 @@ def _converter(raw: bool = True) -> Any:
         how: Any = {name: override(omit_if_default=True) for name in optional}
         if not raw and "raw" in how:
             how["raw"] = override(omit=True)
+        how.update({f.name: override(omit=True) for f in attrs.fields(cls) if f.metadata.get("stays")})
         return make_dict_unstructure_fn(cls, converter, **how)
 
     converter.register_unstructure_hook_factory(attrs.has, leaving_out)

@@ -30,7 +30,7 @@ from anyllm.errors import (
     ModelNotFoundError,
     UnsupportedProviderError,
 )
-from anyllm.options import StreamingOptions
+from anyllm.options import StreamingOptions, for_the_pair
 from anyllm.providers._row import Capabilities, Row, Signable
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Model
 
@@ -296,8 +296,13 @@ def _check_types(api_key: object, base_url: object) -> None:
 
 
 def options_in(options: Options) -> Optional[StreamingOptions]:
-    """Options given as a dict, structured."""
-    return None if options is None else _convert.structure(StreamingOptions, options)
+    """
+    Options given as a dict, structured.
+
+    Raises:
+        TypeError: they have the wrong shape, or ask for what only a `Client` does.
+    """
+    return None if options is None else for_the_pair(_convert.structure(StreamingOptions, options))
 
 
 def _called(key: ApiKey) -> Optional[str]:

@@ -103,7 +103,8 @@ class Reader:
             AnyLLMError: the answer is an error, or not whole; what came before is handed over, if anything was.
             Cancelled: nobody receives any more.
         """
-        response.read_size = self._options.read_size or response.read_size
+        if self._options.read_size is not None:
+            response.read_size = self._options.read_size
         try:
             self._decode(response, decoder)
         except AnyLLMError:
@@ -167,7 +168,8 @@ class Reader:
     def _suit_the_crowd(self, response: Response) -> None:
         crowded = self._is_crowded()
         response.read_size = self._options.read_size or (_MANY_READ if crowded else _FEW_READ)
-        self._enough = min(_MANY_BATCH if crowded else _FEW_BATCH, _BUFFERS * self._options.buffer)
+        usual, buffer = _MANY_BATCH if crowded else _FEW_BATCH, self._options.buffer
+        self._enough = min(max(usual, buffer // _BUFFERS), _BUFFERS * buffer)
 
     def _take_turn(self) -> None:
         _turns.take()

@@ -23,7 +23,7 @@ from anyllm.providers import _rows
 from anyllm.providers._row import Row
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Model
 
-__all__ = ["Provider", "completion", "completion_stream", "embedding", "host_of", "list_models", "provider"]
+__all__ = ["Provider", "completion", "completion_stream", "embedding", "host_of", "list_models", "provider", "route"]
 
 
 def provider(
@@ -189,14 +189,19 @@ def host_of(provider: Union[str, Provider]) -> Provider:
 def _routed(model: str, chosen: Union[str, Provider, None], job: Callable[[Provider, str], Job]) -> Job:
     """The job that *job* makes of the provider and the bare model; where there is no such provider, one that fails."""
     try:
-        host, bare = _route(model, chosen)
+        host, bare = route(model, chosen)
     except AnyLLMError as exc:
         return attrs.evolve(job(_shared("compatible"), "-"), provider="", request=exc)
     return job(host, bare)
 
 
-def _route(model: str, chosen: Union[str, Provider, None]) -> tuple[Provider, str]:
-    """The provider and the bare model."""
+def route(model: str, chosen: Union[str, Provider, None]) -> tuple[Provider, str]:
+    """
+    The provider and the bare model.
+
+    Raises:
+        UnsupportedProviderError: there is no such provider.
+    """
     if isinstance(chosen, Provider):
         return chosen, model
     if chosen is not None:

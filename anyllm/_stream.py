@@ -13,7 +13,7 @@ from anyllm.context import Context
 from anyllm.errors import AnyLLMError, Cancelled
 from anyllm.types import ChatCompletion, ChatCompletionChunk
 
-__all__ = ["Stream", "call", "stream"]
+__all__ = ["Said", "Stream", "call", "stream"]
 
 
 class _Pair(NamedTuple):
@@ -59,7 +59,7 @@ class Stream(_Pair):
         No text comes twice: of an answer that begins anew (`Retry.after_content`) only what is new is given, and if it
         says something else than before, the error that cut it is raised.
         """
-        said = _Said() if self._run.job.options.retry.after_content == "restart" else None
+        said = Said() if self._run.job.options.retry.after_content == "restart" else None
         for chunk in self.chunks:
             text = chunk.content if said is None else said.news(chunk)
             if text:
@@ -99,7 +99,7 @@ class Stream(_Pair):
         raise TypeError("a Stream cannot be copied or pickled: collect() it, and pickle the answer")
 
 
-class _Said:
+class Said:
     """What a text said, so that it is not said again."""
 
     def __init__(self) -> None:

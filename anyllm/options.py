@@ -193,12 +193,34 @@ class StreamingOptions:
         return attrs.evolve(self, **changes)
 
 
+#: What only a `Client` does.
+_DEFAULTS = {field.name: field.default for field in attrs.fields(StreamingOptions)}
+_COMFORT = ("json", *(field.name for field in attrs.fields(StreamingOptions) if field.name.startswith("on_")))
+
+
+def in_the_pump(options: StreamingOptions) -> StreamingOptions:
+    """*options* without what a `Client` does itself."""
+    return options.evolve(usage="auto", **{name: _DEFAULTS[name] for name in _COMFORT})
+
+
+def for_the_pair(options: StreamingOptions) -> StreamingOptions:
+    """
+    *options*, as they are.
+
+    Raises:
+        TypeError: they ask for what only a `Client` does.
+    """
+    asked = next((name for name in _COMFORT if getattr(options, name)), None)
+    if asked is not None or options.usage not in ("auto", "provider"):
+        raise TypeError(f"{asked or 'usage'} is for the streams of a Client: anyllm.Client(model).chat_stream(...)")
+    return options
+
+
 #: What every call does that is not told otherwise.
 DEFAULT = StreamingOptions()
 #: The text is JSON: events hold the document so far.
 JSON_MODE = StreamingOptions(json=True)
-#: Less processor time a chunk, for programs that read many chunks and show none: more of them wait, and change threads
-#: at once.
+#: For programs that read many streams and show none: many more chunks wait for who reads, and change threads at once.
 HIGH_THROUGHPUT = StreamingOptions(buffer=1024, read_size=256 * 1024)
 #: Each chunk on its way as soon as it is decoded, and a host that is slow to begin or goes silent given up early.
 LOW_LATENCY = StreamingOptions(

@@ -81,6 +81,22 @@ def _speaking(provider: str, base: str, model: str = _MODEL) -> Callable[[], Ope
     return make
 
 
+def _chat_stream() -> Open:
+    import anyllm
+
+    clients: dict[str, anyllm.Client] = {}
+
+    def open_stream(url: str) -> Iterator[str]:
+        if url not in clients:
+            clients[url] = anyllm.Client(f"compatible/{_MODEL}", base_url=f"{url}/v1")
+        for chunk in clients[url].chat_stream(_MESSAGES):
+            content = chunk.content
+            if content:
+                yield content
+
+    return open_stream
+
+
 def _openai() -> Open:
     import openai
 
@@ -179,6 +195,7 @@ def _any_llm() -> Open:
 CLIENTS: dict[str, Callable[[], Open]] = {
     "baseline": _baseline,
     "anyllm": _anyllm,
+    "anyllm, chat_stream": _chat_stream,
     "openai": _openai,
     "anthropic": _anthropic,
     "any-llm-sdk": _any_llm,

@@ -90,6 +90,12 @@ def dialects(session: Session) -> dict[str, Any]:
     return {"clients": {**figures, **session.compare(official, "stream", session.rounds(3), chunks=chunks // 10)}}
 
 
+def comfort(session: Session) -> dict[str, Any]:
+    """The same through a `Client`, beside the pair of channels."""
+    chunks = 2_000 if session.quick else 20_000
+    return {"clients": session.compare(["anyllm", "anyllm, chat_stream"], "stream", session.rounds(7), chunks=chunks)}
+
+
 def first_chunk(session: Session) -> dict[str, Any]:
     """From the call to the first text, in milliseconds."""
     trials = 5 if session.quick else 50
@@ -138,6 +144,7 @@ def cancelling(session: Session) -> dict[str, Any]:
 MEASUREMENTS: dict[str, Callable[[Session], dict[str, Any]]] = {
     "stream": one_stream,
     "dialects": dialects,
+    "comfort": comfort,
     "first": first_chunk,
     "import": importing,
     "streams": many_streams,
@@ -160,6 +167,12 @@ def bars(results: Mapping[str, Any]) -> list[dict[str, Any]]:
         ratio("CPU per chunk, one stream", results["stream"]["clients"], "cpu_us", 1.5)
     if "dialects" in results:
         found += _bars_of_dialects(results["dialects"]["clients"])
+    if "comfort" in results:
+        pair, chat = (results["comfort"]["clients"][name]["cpu_us"] for name in ("anyllm", "anyllm, chat_stream"))
+        value = chat / pair
+        found.append(
+            {"what": "chat_stream to the pair", "value": round(value, 2), "bar": 1.3, "unit": "x", "ok": value <= 1.3}
+        )
     if "import" in results:
         ratio("import, against requests", results["import"]["clients"], "ms", 1.5)
     for size, clients in results.get("streams", {}).get("streams", {}).items():
@@ -177,6 +190,7 @@ def bars(results: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 _TITLES = {
     "dialects": "one stream in each dialect, and its host's own client",
+    "comfort": "one stream, through a client",
     "stream": "one stream, as fast as it goes",
     "first": "from the call to the first text",
     "import": "importing, in a fresh interpreter",

@@ -128,6 +128,7 @@ SAMPLES = {
     "Reasoning": {"content": "x"},
     "Retried": {"policy": "restart"},
     "Usage": {"prompt_tokens": 1},
+    "Cost": {"total_usd": 1.0, "input_usd": 0.5, "output_usd": 0.5},
     "ContentPart": {"text": "x"},
     "Message": {"role": "user"},
     "CompletionParams": {"model": "m", "messages": []},

@@ -18,13 +18,22 @@ def test_the_defaults_are_the_promised_ones():
     assert attrs.asdict(StreamingOptions()) == {
         "timeouts": {"connect": 10.0, "first_content": 600.0, "idle": 300.0, "total": None},
         "retry": {
-            **{"attempts": 3, "backoff": 0.5, "max_backoff": 8.0, "jitter": 0.25, "max_retry_after": 60.0},
-            **{"errors": {}, "after_content": "raise"},
+            "attempts": 3,
+            "backoff": 0.5,
+            "max_backoff": 8.0,
+            "jitter": 0.25,
+            "max_retry_after": 60.0,
+            "errors": {},
+            "after_content": "raise",
         },
         "buffer": 64,
         "read_size": None,
         "max_event_bytes": 16 * 1024 * 1024,
-        **{"compression": False, "keep_partial": True, "debug": False, "usage": "auto", "json": False},
+        "compression": False,
+        "keep_partial": True,
+        "debug": False,
+        "usage": "auto",
+        "json": False,
         **dict.fromkeys(
             ("on_start", "on_delta", "on_reasoning", "on_tool_call", "on_usage", "on_complete", "on_error")
         ),
@@ -138,13 +147,22 @@ def test_words_are_checked():
 
 def test_callbacks_survive_a_dict():
     """As plain options do, which are structured from dicts."""
-    options = anyllm.provider("compatible", base_url="http://127.0.0.1", options={"on_delta": print})._options
-    assert options.on_delta is print
+    assert anyllm.Client("local/smollm2", options={"on_delta": print}).options.on_delta is print
+
+
+@pytest.mark.parametrize("asked", [{"on_delta": print}, {"json": True}, {"usage": "character"}])
+def test_the_pair_refuses_what_only_a_client_does(asked: Any):
+    """Nobody would call it, and it would not be missed."""
+    with pytest.raises(TypeError, match=rf"{next(iter(asked))} is for the streams of a Client"):
+        anyllm.provider("compatible", base_url="http://127.0.0.1", options=asked)
+    params = {"model": "local/smollm2", "messages": []}
+    with pytest.raises(TypeError, match="Client"):
+        anyllm.completion_stream(anyllm.Context(), params, options=StreamingOptions(**asked))
 
 
 def test_presets_are_options():
     presets = anyllm.options
-    assert presets.DEFAULT == StreamingOptions()
+    assert StreamingOptions() == presets.DEFAULT
     assert presets.JSON_MODE.json
     assert presets.DEBUG.debug
     assert presets.HIGH_THROUGHPUT.buffer > presets.DEFAULT.buffer > presets.LOW_LATENCY.buffer

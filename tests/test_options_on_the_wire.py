@@ -13,7 +13,9 @@ from conftest import TIMEOUT
 from wire import OFF, PARAMS, PLAIN, provider, until
 
 import anyllm
+from anyllm import _run, options
 from anyllm._chunked import Dechunker
+from anyllm.channel import Sender
 from anyllm.errors import DeadlineExceeded, IncompleteStreamError, StreamTimeoutError
 from anyllm.testing import Cut, Pause, Reply, Stall, chat_events, serve
 
@@ -28,8 +30,8 @@ def busily_silent() -> List[Any]:
     return steps
 
 
-def ask(url: str, options: anyllm.StreamingOptions) -> anyllm.Stream:
-    return provider(url, options=options).completion_stream(anyllm.Context(TIMEOUT), PARAMS)
+def ask(url: str, how: anyllm.StreamingOptions) -> anyllm.Stream:
+    return provider(url, options=how).completion_stream(anyllm.Context(TIMEOUT), PARAMS)
 
 
 @pytest.mark.parametrize("clock", ["first_content", "idle", "total"])
@@ -52,14 +54,14 @@ def test_the_total_is_the_calls_own():
     """The Context goes on, and one that ends first is what is said."""
     ctx = anyllm.Context(TIMEOUT)
     with serve(Reply.sse([Stall()])) as server:
-        options = PLAIN.evolve(timeouts=anyllm.Timeouts(total=0.01))
-        stream = provider(server.url).completion_stream(ctx, PARAMS, options=options)
+        how = PLAIN.evolve(timeouts=anyllm.Timeouts(total=0.01))
+        stream = provider(server.url).completion_stream(ctx, PARAMS, options=how)
         assert "total of 0.01 s" in str(stream.errors.get())
         assert ctx.error is None
         stream = provider(server.url).completion_stream(anyllm.Context(0.01), PARAMS, options=PLAIN)
         assert str(stream.errors.get()) == "compatible: deadline exceeded"
         with pytest.raises(DeadlineExceeded, match="total"):
-            provider(server.url).completion(ctx, PARAMS, options=options)
+            provider(server.url).completion(ctx, PARAMS, options=how)
 
 
 def test_compression_is_asked_for_and_taken_off():
@@ -100,16 +102,16 @@ def test_reads_are_as_large_as_asked(size: int, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_debug_tells_each_step_and_no_secret(caplog: pytest.LogCaptureFixture):
-    options = anyllm.StreamingOptions(timeouts=OFF, retry=anyllm.Retry(backoff=0), debug=True)
+    how = anyllm.StreamingOptions(timeouts=OFF, retry=anyllm.Retry(backoff=0), debug=True)
     secret = "key-of-the-tests"
-    with serve(Reply.error(500, f"no {secret}"), Reply.sse(chat_events("very private words"))) as server:
-        with caplog.at_level(logging.DEBUG, "anyllm"):
-            ask(server.url, options).collect()
-            until(lambda: "call ended" in caplog.text)
-            told = "\n".join(record.getMessage() for record in caplog.records)
-            caplog.clear()
-            ask(server.url, options.evolve(debug=False)).collect()
-            assert not caplog.records
+    replies = (Reply.error(500, f"no {secret}"), Reply.sse(chat_events("very private words")))
+    with serve(*replies) as server, caplog.at_level(logging.DEBUG, "anyllm"):
+        ask(server.url, how).collect()
+        until(lambda: "call ended" in caplog.text)
+        told = "\n".join(record.getMessage() for record in caplog.records)
+        caplog.clear()
+        ask(server.url, how.evolve(debug=False)).collect()
+        assert not caplog.records
     steps = re.findall("try begins|answered: HTTP 500|try 1 ended|answered: HTTP 200|call ended: complete", told)
     assert steps == [
         *("try begins", "answered: HTTP 500", "try 1 ended"),
@@ -117,3 +119,37 @@ def test_debug_tells_each_step_and_no_secret(caplog: pytest.LogCaptureFixture):
     ]
     assert secret not in told
     assert "private" not in told
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> List[int]:
+    """How many chunks each hand-over had."""
+    sizes: List[int] = []
+    put_many = Sender.put_many
+
+    def spy(sender: Any, items: Any) -> bool:
+        sizes.append(len(items))
+        return put_many(sender, items)
+
+    monkeypatch.setattr(Sender, "put_many", spy)
+    return sizes
+
+
+@pytest.mark.parametrize("is_crowded", [False, True])
+def test_presets_are_what_their_names_say(is_crowded: bool, batches: List[int], monkeypatch: pytest.MonkeyPatch):
+    """Seen in what one hand-over holds of a flood: a chunk that waits in it is late, one that does not is dear."""
+    monkeypatch.setattr(_run, "_is_crowded", lambda: is_crowded)
+    flood = Reply.sse(chat_events(["word "] * 4000), event_per_write=False)
+    largest = {}
+    with serve(flood) as server:
+        for name in ("LOW_LATENCY", "DEFAULT", "HIGH_THROUGHPUT"):
+            preset = getattr(options, name)
+            del batches[:]
+            assert ask(server.url, preset).collect().usage is not None
+            largest[name] = max(batches)
+    assert largest["LOW_LATENCY"] <= 4 * options.LOW_LATENCY.buffer < largest["DEFAULT"]
+    assert largest["HIGH_THROUGHPUT"] >= 256
+    if is_crowded:
+        assert largest["HIGH_THROUGHPUT"] > largest["DEFAULT"]
+    else:
+        assert largest["HIGH_THROUGHPUT"] >= largest["DEFAULT"]

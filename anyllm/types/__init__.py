@@ -15,6 +15,7 @@ from __future__ import annotations
 from anyllm.types._base import Serializable
 from anyllm.types._chunks import FINISH_REASONS, ChatCompletionChunk, ChunkChoice, ChunkDelta, text_alone, text_chunk
 from anyllm.types._completions import ChatCompletion, Choice
+from anyllm.types._cost import Cost
 from anyllm.types._embeddings import EmbeddingParams, Embeddings, Model
 from anyllm.types._messages import ContentPart, Message
 from anyllm.types._params import REASONING_EFFORTS, STRUCTURED, CompletionParams
@@ -31,6 +32,7 @@ __all__ = [
     "ChunkDelta",
     "CompletionParams",
     "ContentPart",
+    "Cost",
     "EmbeddingParams",
     "Embeddings",
     "FunctionCall",

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Optional
 
 import attrs
 
+from anyllm import _convert
 from anyllm.types._base import Serializable, first_choice
+from anyllm.types._cost import Cost
 from anyllm.types._messages import Message
 from anyllm.types._parts import Retried, ToolCall, Usage
+
+_FENCED = re.compile(r"\s*```[\w+.-]*\s*\n(?P<json>.*?)\s*```\s*", re.DOTALL)
 
 
 @attrs.define
@@ -42,6 +47,8 @@ class ChatCompletion(Serializable):
         object: "chat.completion".
         usage: Tokens; None when the provider sent none.
         raw: The provider's own answer, decoded; None for a stream.
+        cost: What it cost; None where nobody reckoned it, as `Client` does, or no price is known.
+        parsed: The instance of the class that a `Client` was given as ``response_format``.
         retries: The further tries that it took after its first content, where `Retry.after_content` asks for them.
     """
 
@@ -56,6 +63,8 @@ class ChatCompletion(Serializable):
     provider: str = ""
     raw: Optional[Any] = attrs.field(default=None, eq=False, repr=False)
     retries: tuple[Retried, ...] = attrs.field(default=(), metadata={"omit_default": True})
+    cost: Optional[Cost] = None
+    parsed: Optional[Any] = attrs.field(default=None, eq=False, repr=False, metadata={"stays": True})
 
     @property
     def content(self) -> str:
@@ -77,6 +86,21 @@ class ChatCompletion(Serializable):
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """The tool calls of choice 0."""
         return self.to_message().tool_calls
+
+    @property
+    def cost_usd(self) -> Optional[float]:
+        """What it cost in US dollars; None where that is not known."""
+        return None if self.cost is None else self.cost.total_usd
+
+    def get_json(self) -> Any:
+        """
+        The text of choice 0 as JSON, out of a Markdown code fence if it stands in one.
+
+        Raises:
+            ValueError: it is no JSON. `anyllm.structured.parse` also checks it, and repairs it on request.
+        """
+        fenced = _FENCED.fullmatch(self.content)
+        return _convert.loads(fenced["json"] if fenced else self.content)
 
     @property
     def finish_reason(self) -> Optional[str]:

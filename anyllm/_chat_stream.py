@@ -1,0 +1,225 @@
+"""A stream for those who do not want to hold two channels: it iterates its chunks, raises its error, tells events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Optional
+
+from anyllm._chat_reading import Plan, Reading, Timing
+from anyllm._stream import Said
+from anyllm.errors import AnyLLMError, Cancelled
+from anyllm.events import Events, StreamEvent, call_back, has_callbacks
+from anyllm.options import StreamingOptions
+from anyllm.types import ChatCompletion, ChatCompletionChunk
+
+__all__ = ["ChatStream"]
+
+#: What happens before the first content is for events; to who reads chunks nothing has happened yet.
+_UNSEEN = frozenset(("before_content", "fallback", "hedge"))
+
+
+class ChatStream:
+    """
+    An answer on its way. Iterate it for its chunks::
+
+        for chunk in client.chat_stream("Tell me a story."):
+            print(chunk.content, end="", flush=True)
+
+    The stream's error is raised at the end of the iteration. There is one reader; `cancel` may be called by anyone. As
+    a context manager it is cancelled on exit, and so it is when it, or the iteration, is let go of.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._reading = Reading(plan)
+        self._source = self._reading.chunks()
+        self._shown: Optional[Iterator[ChatCompletionChunk]] = None
+        self._options: Optional[StreamingOptions] = self._reading.plan.options  # until somebody calls back as they say
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[ChatCompletionChunk]:
+        """The chunks; another iteration goes on where the last one stopped."""
+        if self._shown is None:
+            options = self._take_options()
+            told = options is not None and has_callbacks(options)
+            self._shown = _with_callbacks(self._reading, self._source) if told else self._source
+        return _seen(self._shown)
+
+    def _take_options(self) -> Optional[StreamingOptions]:
+        """The callbacks, for the first who reads."""
+        options, self._options = self._options, None
+        return options
+
+    @property
+    def chunks(self) -> Iterator[ChatCompletionChunk]:
+        """The same, for code that knows the pair."""
+        return iter(self)
+
+    def events(self) -> Iterator[StreamEvent]:
+        """
+        The same as events: "start" first, then what comes, and "complete" or "error" last.
+
+        Raises:
+            AnyLLMError: the stream's error, after its event.
+        """
+        return _told(self._reading, self._source, self._take_options())
+
+    def collect(self) -> ChatCompletion:
+        """
+        Read to the end, and give the whole answer, whatever was read before.
+
+        Raises:
+            AnyLLMError: the stream's error; its ``partial`` holds what came.
+        """
+        for _ in self:
+            pass
+        return self.completion
+
+    @property
+    def text_stream(self) -> Iterator[str]:
+        """
+        The text, piece by piece; none of it twice, as `Stream.text_stream` explains.
+
+        Raises:
+            AnyLLMError: the stream's error, at the end.
+        """
+        return _texts(self._reading, iter(self))
+
+    # -- looking ---------------------------------------------------------------------------------------------------
+
+    @property
+    def completion(self) -> ChatCompletion:
+        """
+        The whole answer of a stream that has been read to its end.
+
+        Raises:
+            AnyLLMError: the stream's error, if it ended with one.
+            RuntimeError: it has not been read to its end.
+        """
+        reading = self._reading
+        if reading.error is not None:
+            raise reading.error
+        if reading.answer is None:
+            raise RuntimeError("the stream has not been read to its end: iterate it, or collect() it")
+        return reading.answer
+
+    @property
+    def partial(self) -> ChatCompletion:
+        """The answer so far: all that came, read or still waiting."""
+        return self._reading.partial
+
+    @property
+    def timing(self) -> Timing:
+        """How it came, once it is over."""
+        return self._reading.timing
+
+    @property
+    def request_id(self) -> Optional[str]:
+        """The provider's id for the request, once it has answered."""
+        return self._reading.request_id
+
+    # -- ending ----------------------------------------------------------------------------------------------------
+
+    def cancel(self, cause: object = None) -> None:
+        """End this stream. Safe in any thread and in a signal handler."""
+        self._reading.plan.ctx.cancel(cause)
+
+    def close(self) -> None:
+        """`cancel`, under the name that `contextlib.closing` and WSGI servers know."""
+        self.cancel()
+
+    def __enter__(self) -> ChatStream:
+        return self
+
+    def __exit__(
+        self, kind: Optional[type[BaseException]], exc: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self.cancel()
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a ChatStream cannot be copied or pickled: collect() it, and pickle the answer")
+
+
+# Generators that refer to the reading and not to the `ChatStream`: letting go of either one ends the calls at once,
+# which a circle of references would leave to the garbage collector.
+
+
+def _seen(chunks: Iterator[ChatCompletionChunk]) -> Iterator[ChatCompletionChunk]:
+    for chunk in chunks:
+        if chunk.retry is None or chunk.retry.policy not in _UNSEEN:
+            yield chunk
+
+
+def _with_callbacks(reading: Reading, source: Iterator[ChatCompletionChunk]) -> Iterator[ChatCompletionChunk]:
+    """The chunks, each after the callbacks for what it brings."""
+    events, options = _events(reading), reading.plan.options
+    try:
+        call_back(options, events.start())
+        for chunk in source:
+            for event in events.of(chunk):
+                call_back(options, event)
+            yield chunk
+    except AnyLLMError as exc:
+        if exc is reading.error:
+            call_back(options, events.fail(exc))
+        raise
+    else:
+        assert reading.answer is not None  # the source has ended
+        for event in events.complete(reading.answer):
+            call_back(options, event)
+    finally:
+        reading.let_go()
+
+
+def _told(
+    reading: Reading, source: Iterator[ChatCompletionChunk], options: Optional[StreamingOptions]
+) -> Iterator[StreamEvent]:
+    """Events, each after its callback."""
+    try:
+        for event in _all(_events(reading), reading, source):
+            if options is not None:
+                call_back(options, event)
+            yield event
+        if reading.error is not None:
+            raise reading.error
+    finally:
+        reading.let_go()
+
+
+def _all(events: Events, reading: Reading, source: Iterator[ChatCompletionChunk]) -> Iterator[StreamEvent]:
+    yield events.start()
+    try:
+        for chunk in source:
+            yield from events.of(chunk)
+    except AnyLLMError as exc:
+        if exc is not reading.error:
+            raise  # thrown into us by who reads
+        yield events.fail(exc)
+    else:
+        assert reading.answer is not None  # the source has ended
+        yield from events.complete(reading.answer)
+
+
+def _texts(reading: Reading, chunks: Iterator[ChatCompletionChunk]) -> Iterator[str]:
+    said = Said() if reading.plan.options.retry.after_content == "restart" else None
+    for chunk in chunks:
+        text = chunk.content if said is None else said.news(chunk)
+        if text:
+            yield text
+        elif text is None:
+            cut = reading.cut
+            reading.let_go()
+            raise cut or Cancelled()
+
+
+def _events(reading: Reading) -> Events:
+    plan = reading.plan
+    first = plan.targets[0]
+    return Events(
+        first.host.name,
+        first.model,
+        request_id=lambda: reading.request_id,
+        json=plan.options.json,
+        clock=plan.clock,
+    )

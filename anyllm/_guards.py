@@ -1,0 +1,97 @@
+"""
+What stands before a call and hears how it ended: the rate, how many run at once, whether the host is well.
+
+Strategy: each call has a `Lease` of whatever guards there are. It is given back once, by whoever ends the call, and by
+itself when the call is let go of; what it gives back then takes no lock, because that may be in a finalizer.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Optional, Union
+
+from anyllm.context import Context
+from anyllm.errors import AnyLLMError
+from anyllm.limits import Attempt, CircuitBreaker, RateLimit, Reservation, Slot, StreamLimit
+from anyllm.types import Usage
+
+__all__ = ["Breaker", "Guards", "Lease"]
+
+#: A breaker for all providers, or the settings of one for each.
+Breaker = Union[CircuitBreaker, Mapping[str, Any], None]
+
+
+class Lease:
+    """What a call holds while it runs."""
+
+    def __init__(self) -> None:
+        self.attempt: Optional[Attempt] = None
+        self.slot: Optional[Slot] = None
+        self.reservation: Optional[Reservation] = None
+
+    def end(self, error: Optional[BaseException], usage: Optional[Usage]) -> None:
+        """Give everything back, and say how the call ended. A second time does nothing."""
+        if self.attempt is not None:
+            if error is None:
+                self.attempt.succeeded()
+            else:
+                self.attempt.failed(error)
+        if self.reservation is not None and usage is not None:
+            self.reservation.settle(usage.total_tokens)
+        if self.slot is not None:
+            self.slot.release()
+
+
+class Guards:
+    """
+    Shared by all calls of a client.
+
+    Args:
+        rate: How many requests and tokens a minute.
+        streams: How many at once.
+        breaker: One for all providers, or the settings for one each.
+    """
+
+    def __init__(self, rate: Optional[RateLimit], streams: Optional[StreamLimit], breaker: Breaker) -> None:
+        self._rate = rate
+        self._streams = streams
+        self._breaker = breaker
+        self._breakers: dict[str, CircuitBreaker] = {}
+        self._lock = threading.Lock()  # guards the making of a breaker
+        if isinstance(breaker, Mapping):
+            CircuitBreaker(**breaker)  # what is wrong with the settings is said here
+
+    def enter(self, ctx: Context, provider: str, tokens: Callable[[], int]) -> Lease:
+        """
+        Wait until a call to *provider* may be made.
+
+        Args:
+            tokens: Gives what it will use, at most.
+
+        Raises:
+            Cancelled, DeadlineExceeded: the Context ended.
+            CircuitOpenError: the host is not well.
+            LimitTooSmallError: the call is larger than the limit.
+        """
+        lease = Lease()
+        try:
+            if (breaker := self.breaker_of(provider)) is not None:
+                lease.attempt = breaker.before(ctx)
+            if self._streams is not None:
+                lease.slot = self._streams.acquire(ctx)
+            if self._rate is not None:
+                lease.reservation = self._rate.acquire(ctx, tokens() if self._rate.tokens_per_minute else 0)
+        except AnyLLMError as exc:
+            lease.end(exc, None)
+            raise
+        return lease
+
+    def breaker_of(self, provider: str) -> Optional[CircuitBreaker]:
+        """The breaker that calls to *provider* pass."""
+        if not isinstance(self._breaker, Mapping):
+            return self._breaker
+        with self._lock:
+            if provider not in self._breakers:
+                self._breakers[provider] = CircuitBreaker(**self._breaker)
+            return self._breakers[provider]

@@ -1,0 +1,408 @@
+"""
+The calls for people who do not want to hold two channels: text in, an answer or a stream out, errors raised.
+
+Strategy: a `Client` puts things around the provider's calls and changes nothing in them: what a call waits for before
+it is sent, who is asked next when one fails, what is counted when nobody counted, what is kept. Each of these has a
+module of its own; here they are put together for one call.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Optional, Union, cast
+
+import attrs
+
+from anyllm import _convert, _registry, _stream, caching, structured, tokens
+from anyllm._chat_reading import Plan
+from anyllm._chat_stream import ChatStream
+from anyllm._guards import Breaker, Guards, Lease
+from anyllm._provider import ApiKey, Options, Provider
+from anyllm._routing import Router, Target, may_fall_back
+from anyllm.context import Context
+from anyllm.errors import AnyLLMError
+from anyllm.limits import RateLimit, StreamLimit
+from anyllm.options import StreamingOptions, in_the_pump
+from anyllm.pricing import cost_of
+from anyllm.types import ChatCompletion, CompletionParams, Cost, EmbeddingParams, Embeddings, Message, Model
+
+__all__ = ["ChatStream", "Client"]
+
+#: What may be said to a model: a text, a message, or a conversation of messages or dicts in their shape.
+Messages = Union[str, Message, Sequence[Union[Message, Mapping[str, Any]]]]
+#: Tokens that an answer without a ``max_tokens`` is taken to have, where a rate is kept.
+_USUAL_ANSWER = 1000
+#: Answers worth keeping: those that ended by themselves.
+_WHOLE = ("stop", "tool_calls")
+
+
+class Client:
+    """
+    A model, or several, with everything that its calls have in common. Shared freely between threads::
+
+        client = Client("openai/gpt-4o-mini", temperature=0)
+        print(client.chat("What is the capital of France?").content)
+        for text in client.stream("Tell me a story."):
+            print(text, end="", flush=True)
+
+    Args:
+        model: "provider/model"; bare where *provider* is given.
+        provider: A name or object.
+        api_key: The key of *model*'s provider, or a function that gives it.
+        base_url: Its server.
+        options: How calls behave.
+        timeout: Seconds for each call, unless it has its own.
+        fallback: Models ("provider/model") that are asked in turn where the ones before fail without a content.
+        strategy: Which is asked first: "order", "round_robin", "cheapest" or "fastest".
+        hedge: Seconds without content after which the next of them is asked as well; the first with content wins, and
+            the others are cancelled. None for never.
+        rate_limit: How many requests and tokens a minute; shared by whoever has the same object.
+        max_streams: How many calls may run at once, or a `StreamLimit` to share.
+        breaker: A `CircuitBreaker` for all providers, or the settings (a dict) of one for each.
+        cache: Keeps whole answers; see `anyllm.caching`. Equal questions are then asked once.
+        cache_ttl: Seconds for which an answer is kept; None for as long as the cache does.
+        prices: Prices of your own, as `anyllm.pricing.cost_of` takes them.
+        defaults: Parameters of `CompletionParams` for each call, unless it has its own.
+
+    Raises:
+        TypeError: there is no such parameter, or one has the wrong type.
+        UnsupportedProviderError: there is no such provider.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        provider: Union[str, Provider, None] = None,
+        api_key: ApiKey = None,
+        base_url: Optional[str] = None,
+        options: Options = None,
+        timeout: Optional[float] = None,
+        fallback: Sequence[str] = (),
+        strategy: str = "order",
+        hedge: Optional[float] = None,
+        rate_limit: Optional[RateLimit] = None,
+        max_streams: Union[int, StreamLimit, None] = None,
+        breaker: Breaker = None,
+        cache: Optional[caching.Cache] = None,
+        cache_ttl: Optional[float] = None,
+        prices: Optional[Mapping[str, Any]] = None,
+        **defaults: Any,
+    ) -> None:
+        self.options = _options(options) or StreamingOptions()
+        self._timeout = timeout
+        self._main = _target(model, provider, api_key, base_url)
+        self._fallback = tuple(_target(name) for name in _names(fallback))
+        self._router = Router((self._main, *self._fallback), strategy, prices)
+        self._strategy = strategy
+        self._base_url = base_url
+        self._hedge = hedge
+        self._guards = Guards(
+            rate_limit, StreamLimit(max_streams) if isinstance(max_streams, int) else max_streams, breaker
+        )
+        self._cache = None if cache is None else caching.Guarded(cache)
+        self._cache_ttl = cache_ttl
+        self._prices = prices
+        self._defaults = defaults
+        self._params("", {})  # what is wrong with the defaults is said here
+
+    # -- calls -----------------------------------------------------------------------------------------------------
+
+    def chat(
+        self,
+        messages: Messages,
+        *,
+        ctx: Optional[Context] = None,
+        timeout: Optional[float] = None,
+        options: Options = None,
+        idempotency_key: Union[str, bool, None] = None,
+        **params: Any,
+    ) -> ChatCompletion:
+        """
+        Ask, and wait for the whole answer.
+
+        Args:
+            messages: A text, a message, or the conversation.
+            ctx: Ends the call.
+            timeout: Seconds, at most.
+            options: How this call behaves.
+            idempotency_key: Sent as ``Idempotency-Key``, so that a host that knows it answers a repeated try once; True
+                for a new one.
+            params: Parameters of `CompletionParams`; ``model`` asks another model this once. ``tools`` may hold
+                functions, and ``response_format`` a class, whose instance the answer then has as ``parsed``.
+
+        Raises:
+            AnyLLMError: why there is no answer.
+            TypeError: there is no such parameter, or one has the wrong type.
+        """
+        call = self._call(messages, ctx, timeout, options, idempotency_key, params)
+        if call.hedge is not None and len(call.targets) > 1:
+            return ChatStream(call.plan()).collect()
+        return call.whole()
+
+    def chat_stream(
+        self,
+        messages: Messages,
+        *,
+        ctx: Optional[Context] = None,
+        timeout: Optional[float] = None,
+        options: Options = None,
+        idempotency_key: Union[str, bool, None] = None,
+        **params: Any,
+    ) -> ChatStream:
+        """
+        Ask, and get the answer as it comes.
+
+        The call is sent at once; where a rate or a number of calls is kept, as soon as it may be. Args and raised
+        TypeError are those of `chat`; all else that goes wrong is raised where the stream is read.
+        """
+        return ChatStream(self._call(messages, ctx, timeout, options, idempotency_key, params).plan())
+
+    def stream(self, messages: Messages, **params: Any) -> Iterator[str]:
+        """
+        Just the text of `chat_stream`, piece by piece, with the same arguments.
+
+        Raises:
+            AnyLLMError: why the text is not whole, at its end.
+        """
+        return self.chat_stream(messages, **params).text_stream
+
+    def stream_with_usage(self, messages: Messages, **params: Any) -> ChatCompletion:
+        """``chat_stream(...).collect()``: the whole answer of a stream, usage and cost included."""
+        return self.chat_stream(messages, **params).collect()
+
+    def embed(
+        self,
+        input: Union[str, Sequence[str]],
+        *,
+        model: Optional[str] = None,
+        ctx: Optional[Context] = None,
+        timeout: Optional[float] = None,
+        options: Options = None,
+        **params: Any,
+    ) -> Embeddings:
+        """
+        Make vectors of texts, with the client's first model or *model*.
+
+        Raises:
+            AnyLLMError: why there are none.
+        """
+        target = self._main if model is None else self._other(model)
+        asked = _convert.structure(EmbeddingParams, {"model": target.model, "input": input, **params})
+        with self._child(ctx, timeout) as child:
+            lease = self._guards.enter(child, target.host.name, lambda: tokens.count_tokens(str(input)).tokens)
+            how = in_the_pump(_options(options) or self.options)
+            return cast(Embeddings, _ended(lease, lambda: target.host.embedding(child, asked, options=how)))
+
+    def models(self, *, ctx: Optional[Context] = None, timeout: Optional[float] = None) -> list[Model]:
+        """
+        The models that the first model's provider has.
+
+        Raises:
+            AnyLLMError: why there is no list.
+        """
+        with self._child(ctx, timeout) as child:
+            return self._main.host.list_models(child, options=in_the_pump(self.options))
+
+    def __repr__(self) -> str:
+        names = ", ".join(target.name for target in (self._main, *self._fallback))
+        return f"<Client {names}>"
+
+    # -- one call --------------------------------------------------------------------------------------------------
+
+    def _call(
+        self,
+        messages: Messages,
+        ctx: Optional[Context],
+        timeout: Optional[float],
+        options: Options,
+        idempotency_key: Union[str, bool, None],
+        params: dict[str, Any],
+    ) -> _Call:
+        wanted = params.get("response_format", self._defaults.get("response_format"))
+        asked = self._params(messages, params)
+        if idempotency_key:
+            key = str(uuid.uuid4()) if idempotency_key is True else idempotency_key
+            asked = asked.evolve(extra_headers={"Idempotency-Key": key, **(asked.extra_headers or {})})
+        named = params.get("model")
+        return _Call(
+            client=self,
+            ctx=self._child(ctx, timeout),
+            params=asked,
+            options=_options(options) or self.options,
+            targets=self._router.order() if named is None else (self._other(named),),
+            router=self._router,
+            hedge=self._hedge,
+            wanted=None if wanted is None or isinstance(wanted, Mapping) else wanted,
+        )
+
+    def _params(self, messages: Messages, params: Mapping[str, Any]) -> CompletionParams:
+        given = {**self._defaults, **params}
+        given["messages"] = _messages(messages)
+        given["model"] = self._main.model
+        if given.get("response_format") is not None:
+            given["response_format"] = structured.response_format(given["response_format"])
+        if given.get("tools"):
+            from anyllm import tools  # few calls have any
+
+            given["tools"] = tools.tools_in(given["tools"])[0]
+        return CompletionParams(**given)
+
+    def _other(self, model: str) -> Target:
+        return _target(model)
+
+    def _child(self, ctx: Optional[Context], timeout: Optional[float]) -> Context:
+        if ctx is not None and not isinstance(ctx, Context):
+            raise TypeError(f"ctx must be a Context, not {type(ctx).__name__}")
+        seconds = self._timeout if timeout is None and ctx is None else timeout
+        return Context(seconds, parent=ctx)
+
+
+@attrs.define(frozen=True, kw_only=True)
+class _Call:
+    """One call of a client: to whichever of its models answers."""
+
+    client: Client
+    ctx: Context
+    params: CompletionParams
+    options: StreamingOptions
+    targets: tuple[Target, ...]
+    router: Router
+    hedge: Optional[float]
+    wanted: Any  # the class that the answer is to be an instance of
+
+    def plan(self) -> Plan:
+        """How it is streamed."""
+        known = self._known()
+        return Plan(
+            ctx=self.ctx,
+            options=self.options,
+            targets=self.targets,
+            open=self._open,
+            finished=self._finished,
+            noted=self.router.note,
+            hedge=self.hedge,
+            kept=None if known is None else lambda: caching.replayed(known),
+        )
+
+    def whole(self) -> ChatCompletion:
+        """Its whole answer, from the first model that has one."""
+        known = self._known()
+        if known is not None:
+            return self._finished(known, self.targets[0])
+        with self.ctx:
+            for target in self.targets[:-1]:
+                try:
+                    return self._whole_of(target)
+                except AnyLLMError as exc:
+                    if not may_fall_back(exc):
+                        raise
+            return self._whole_of(self.targets[-1])
+
+    def _whole_of(self, target: Target) -> ChatCompletion:
+        lease = self._enter(target)
+        how = in_the_pump(self.options)
+        params = self.params.evolve(model=target.model)
+        answer = _ended(lease, lambda: target.host.completion(self.ctx, params, options=how))
+        return self._finished(answer, target)
+
+    def _open(self, target: Target) -> tuple[_stream.Stream, Lease]:
+        lease = self._enter(target)
+        job = target.host.answering(self.params, target.model, True, None, None, in_the_pump(self.options))
+        return _stream.stream(self.ctx, attrs.evolve(job, announces=True)), lease
+
+    def _enter(self, target: Target) -> Lease:
+        return self.client._guards.enter(self.ctx, target.host.name, self._tokens)
+
+    def _tokens(self) -> int:
+        prompt = tokens.estimate_usage(self.params, ChatCompletion(), method="character").prompt_tokens
+        return prompt + (self.params.max_tokens or _USUAL_ANSWER)
+
+    def _finished(self, answer: ChatCompletion, target: Target) -> ChatCompletion:
+        if answer.usage is None and self.options.usage != "provider":
+            answer.usage = tokens.estimate_usage(self.params, answer, method=self.options.usage)
+        self._keep(answer, target)
+        answer.cost = self._cost(answer, target)
+        if self.wanted is not None and answer.finish_reason != "tool_calls":
+            answer.parsed = self._parsed(answer)
+        return answer
+
+    def _parsed(self, answer: ChatCompletion) -> Any:
+        try:
+            return structured.parse(answer.content, self.wanted)
+        except AnyLLMError as exc:
+            exc.provider, exc.partial = answer.provider or None, answer
+            raise
+
+    def _cost(self, answer: ChatCompletion, target: Target) -> Optional[Cost]:
+        """By the model that answered, which may say more than what was asked for; but prices of one's own by either."""
+        if answer.usage is None:
+            return None
+        prices, tier = self.client._prices, answer.service_tier
+        names = [name for name in (answer.model, target.model) if name]
+        for name in sorted(names, key=lambda name: not _is_priced(name, target.host.name, prices)):
+            cost = cost_of(answer.usage, name, target.host.name, prices=prices, service_tier=tier)
+            if cost is not None:
+                return cost
+        return None
+
+    # -- the cache -------------------------------------------------------------------------------------------------
+
+    def _known(self) -> Optional[ChatCompletion]:
+        cache = self.client._cache
+        return None if cache is None else caching.decode(cache.get(self._key(self.targets[0])))
+
+    def _keep(self, answer: ChatCompletion, target: Target) -> None:
+        cache = self.client._cache
+        if cache is not None and answer.finish_reason in _WHOLE:
+            cache.set(self._key(target), caching.encode(answer), self.client._cache_ttl)
+
+    def _key(self, target: Target) -> str:
+        base_url = self.client._base_url if target is self.client._main else None
+        return caching.cache_key(target.host.name, base_url, self.params.evolve(model=target.model))
+
+
+def _ended(lease: Lease, call: Any) -> Any:
+    """What *call* gives; the lease is told how it ended."""
+    try:
+        answer = call()
+    except BaseException as exc:
+        lease.end(exc, None)
+        raise
+    lease.end(None, answer.usage)
+    return answer
+
+
+def _is_priced(model: str, provider: str, prices: Optional[Mapping[str, Any]]) -> bool:
+    return bool(prices) and not {model, f"{provider}/{model}"}.isdisjoint(prices or ())
+
+
+def _options(options: Options) -> Optional[StreamingOptions]:
+    return None if options is None else _convert.structure(StreamingOptions, options)
+
+
+def _names(models: Sequence[str]) -> Sequence[str]:
+    if isinstance(models, str):
+        raise TypeError(f"fallback must be a list of models, as in [{models!r}], not a str")
+    return models
+
+
+def _target(
+    model: str,
+    provider: Union[str, Provider, None] = None,
+    api_key: ApiKey = None,
+    base_url: Optional[str] = None,
+) -> Target:
+    if not isinstance(model, str):
+        raise TypeError(f"model must be a str, as in 'openai/gpt-4o-mini', not {type(model).__name__}")
+    host, bare = _registry.route(model, provider)
+    if (api_key is not None or base_url is not None) and not isinstance(provider, Provider):
+        host = _registry.provider(host.name, api_key=api_key, base_url=base_url)
+    return Target(host, bare)
+
+
+def _messages(messages: Messages) -> Sequence[Any]:
+    if isinstance(messages, str):
+        return [Message.user(messages)]
+    return [messages] if isinstance(messages, Message) else messages

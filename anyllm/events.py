@@ -1,0 +1,241 @@
+"""
+What happens in a stream, in one vocabulary for streams and agents: events, and the callbacks that they call.
+
+Strategy: chunks say what came, events what it means: a call begins, grows, is whole; the stream ends well, or not. An
+`Events` turns the one into the other, and keeps just what that needs: the calls that have begun, and the JSON document
+that the text may be.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Optional
+
+import attrs
+
+from anyllm.errors import AnyLLMError
+from anyllm.json_stream import JSONStream
+from anyllm.options import StreamingOptions
+from anyllm.types import ChatCompletion, ChatCompletionChunk, FunctionCall, Message, Retried, ToolCall, Usage
+
+__all__ = ["TYPES", "Events", "StreamEvent", "call_back"]
+
+TYPES = (
+    *("start", "text", "reasoning", "tool_call_start", "tool_call_delta", "tool_call", "tool_result"),
+    *("usage", "retry", "complete", "error"),
+)
+
+
+@attrs.define(frozen=True, kw_only=True)
+class StreamEvent:
+    """
+    One thing that happened.
+
+    Attributes:
+        type: One of `TYPES`. "start" comes first and "complete" or "error" last, each once; "usage" at most once.
+        provider: Who answers.
+        model: The model that answers, as far as it is known.
+        request_id: The provider's id for the request, once it has answered.
+        elapsed: Seconds since the start.
+        text: For "text" and "reasoning": what is added.
+        tool_call: For "tool_call_start": the call with its id and name; for "tool_call_delta": the fragment that is
+            added; for "tool_call": the whole call; for "tool_result": the call that was made.
+        value: For "tool_call_delta": the arguments as far as they came, a dict; for "text", if the text is JSON: the
+            document as far as it came. It is one object that grows: copy it to keep it. For an agent's "complete": the
+            `AgentResult`.
+        result: For "tool_result": the message that answers the call.
+        usage: For "usage", which an agent tells for each turn.
+        retry: For "retry": which try begins, and why.
+        completion: For "complete": the whole answer.
+        error: For "error": why there is none.
+        turn: Which turn of an agent this belongs to, from 1; 0 outside of agents.
+    """
+
+    type: str
+    provider: str = ""
+    model: str = ""
+    request_id: Optional[str] = None
+    elapsed: float = 0.0
+    text: str = ""
+    tool_call: Optional[ToolCall] = None
+    value: Any = None
+    result: Optional[Message] = None
+    usage: Optional[Usage] = None
+    retry: Optional[Retried] = None
+    completion: Optional[ChatCompletion] = None
+    error: Optional[AnyLLMError] = None
+    turn: int = 0
+
+    def evolve(self, **changes: Any) -> StreamEvent:
+        """A copy with *changes*."""
+        return attrs.evolve(self, **changes)
+
+
+class Events:
+    """
+    Makes the events of one stream of its chunks. Used by one thread.
+
+    Args:
+        provider: Who answers.
+        model: Who was asked.
+        request_id: Gives the provider's id for the request, None while there is none.
+        json: Whether the text is JSON, to be parsed as it comes.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        provider: str = "",
+        model: str = "",
+        *,
+        request_id: Callable[[], Optional[str]] = lambda: None,
+        json: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._provider = provider
+        self._model = model
+        self._request_id = request_id
+        self._json = json
+        self._clock = clock
+        self._since = clock()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._document = JSONStream() if self._json else None
+        self._calls: dict[int, _Call] = {}
+
+    def start(self) -> StreamEvent:
+        """The first."""
+        return self._event("start")
+
+    def of(self, chunk: ChatCompletionChunk) -> Iterator[StreamEvent]:
+        """What *chunk* brings to choice 0."""
+        self._provider = chunk.provider or self._provider
+        self._model = chunk.model or self._model
+        if chunk.retry is not None:
+            if chunk.retry.policy != "continue":
+                self._begin()
+            yield self._event("retry", retry=chunk.retry)
+        if chunk.reasoning:
+            yield self._event("reasoning", text=chunk.reasoning)
+        if chunk.content:
+            yield self._text(chunk.content)
+        for fragment in chunk.tool_calls:
+            yield from self._fragment(fragment)
+
+    def complete(self, completion: ChatCompletion) -> Iterator[StreamEvent]:
+        """The last ones of a stream that ended well: calls that are whole now, usage, and the end."""
+        for call in self._calls.values():
+            yield from self._whole(call)
+        if completion.usage is not None:
+            yield self._event("usage", usage=completion.usage)
+        yield self._event("complete", completion=completion)
+
+    def fail(self, error: AnyLLMError) -> StreamEvent:
+        """The last of one that did not."""
+        return self._event("error", error=error)
+
+    def _event(self, kind: str, **fields: Any) -> StreamEvent:
+        return StreamEvent(
+            type=kind,
+            provider=self._provider,
+            model=self._model,
+            request_id=self._request_id(),
+            elapsed=self._clock() - self._since,
+            **fields,
+        )
+
+    def _text(self, text: str) -> StreamEvent:
+        if self._document is None:
+            return self._event("text", text=text)
+        self._document.feed(text)
+        return self._event("text", text=text, value=self._document.value)
+
+    # -- tool calls ------------------------------------------------------------------------------------------------
+
+    def _fragment(self, fragment: ToolCall) -> Iterator[StreamEvent]:
+        call = self._calls.get(fragment.index)
+        if call is None:
+            for other in self._calls.values():
+                if other.is_certain:
+                    yield from self._whole(other)
+            call = self._calls[fragment.index] = _Call(fragment.index)
+        had_begun = call.has_begun
+        call.add(fragment)
+        if call.has_begun and not had_begun:
+            yield self._event("tool_call_start", tool_call=call.begun())
+        if fragment.arguments:
+            yield self._event("tool_call_delta", tool_call=fragment, value=call.arguments_so_far())
+
+    def _whole(self, call: _Call) -> Iterator[StreamEvent]:
+        if not call.was_told:
+            call.was_told = True
+            yield self._event("tool_call", tool_call=call.whole())
+
+
+class _Call:
+    """A call as far as it came."""
+
+    def __init__(self, index: int) -> None:
+        self.was_told = False
+        self._index = index
+        self._id: Optional[str] = None
+        self._name: Optional[str] = None
+        self._type = "function"
+        self._pieces: list[str] = []
+        self._extra: dict[str, Any] = {}
+        self._document = JSONStream()
+
+    def add(self, fragment: ToolCall) -> None:
+        self._id = self._id or fragment.id
+        self._name = self._name or fragment.name
+        self._type = fragment.type if fragment.type != "function" else self._type
+        self._extra.update(fragment.extra_content or {})
+        if fragment.arguments:
+            self._pieces.append(fragment.arguments)
+            self._document.feed(fragment.arguments)
+
+    @property
+    def has_begun(self) -> bool:
+        return self._name is not None
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether nothing can be added: the arguments are a whole document. Without any, they may yet come."""
+        return self.has_begun and self._document.is_complete
+
+    def begun(self) -> ToolCall:
+        return ToolCall(self._id, FunctionCall(self._name), self._type, self._index)
+
+    def whole(self) -> ToolCall:
+        function = FunctionCall(self._name, "".join(self._pieces))
+        return ToolCall(self._id, function, self._type, self._index, self._extra or None)
+
+    def arguments_so_far(self) -> Any:
+        value = self._document.value
+        return value if isinstance(value, dict) else {}
+
+
+_CALLBACKS = {
+    "start": ("on_start", None),
+    "text": ("on_delta", "text"),
+    "reasoning": ("on_reasoning", "text"),
+    "tool_call": ("on_tool_call", "tool_call"),
+    "usage": ("on_usage", "usage"),
+    "complete": ("on_complete", "completion"),
+    "error": ("on_error", "error"),
+}
+
+
+def call_back(options: StreamingOptions, event: StreamEvent) -> None:
+    """Call what *options* have for *event*, here and now; what it raises passes through."""
+    name, field = _CALLBACKS.get(event.type, (None, None))
+    function = name and getattr(options, name)
+    if function:
+        function(*(() if field is None else (getattr(event, field),)))
+
+
+def has_callbacks(options: StreamingOptions) -> bool:
+    """Whether anything is to be called."""
+    return any(getattr(options, name) for name, _ in _CALLBACKS.values())
