@@ -1,0 +1,10 @@
+"""Print an answer as it comes."""
+
+import os
+
+import anyllm
+
+client = anyllm.Client(os.environ.get("ANYLLM_MODEL", "local/smollm2"), temperature=0.2)
+for text in client.stream("Tell me a short story about a robot."):
+    print(text, end="", flush=True)
+print()

@@ -1,0 +1,20 @@
+"""Several models: another one where the first fails, or is slow."""
+
+import os
+
+import anyllm
+
+model = os.environ.get("ANYLLM_MODEL", "local/smollm2")
+client = anyllm.Client(
+    model,
+    fallback=[model],  # usually another provider's
+    hedge=5.0,  # seconds without content, after which the next one is asked beside the first
+    breaker={"failures": 5},  # a provider that fails is left alone for a while
+    temperature=0.2,
+)
+stream = client.chat_stream("What is the capital of France? Answer in one sentence.")
+for event in stream.events():
+    if event.type == "retry":
+        print(f"[{event.retry.policy}: {event.retry.reason}]")
+    print(event.text, end="", flush=True)
+print(f"\nanswered by {stream.completion.provider}")

@@ -1,0 +1,22 @@
+"""Show how an answer comes along: a dot for each piece, and then its numbers as they change."""
+
+import os
+import sys
+
+import anyllm
+from anyllm.reading import Progress
+
+client = anyllm.Client(os.environ.get("ANYLLM_MODEL", "local/smollm2"), temperature=0.2)
+question = "List three programming languages."
+
+print("Generating response", end="", flush=True)
+pieces = []
+for text in client.stream(question, max_tokens=100):
+    pieces.append(text)
+    print(".", end="", flush=True)
+print(f"\n{''.join(pieces)}")
+
+progress = Progress()
+for _ in progress.show(client.chat_stream(question, max_tokens=100), file=sys.stderr):
+    pass  # the line on the terminal is redrawn meanwhile
+print(progress.line())

@@ -1,0 +1,10 @@
+"""Hand an answer on sentence by sentence, to a speech engine for example."""
+
+import os
+
+import anyllm
+from anyllm.reading import sentences
+
+client = anyllm.Client(os.environ.get("ANYLLM_MODEL", "local/smollm2"), temperature=0.2)
+for number, sentence in enumerate(sentences(client.stream("Say three short sentences about the sea.")), 1):
+    print(number, sentence.strip())
