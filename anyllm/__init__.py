@@ -19,11 +19,14 @@ import typing
 from anyllm._version import __version__
 
 if typing.TYPE_CHECKING:
+    from anyllm._chat_stream import ChatStream
     from anyllm._provider import Provider
     from anyllm._registry import completion, completion_stream, embedding, list_models, provider
     from anyllm._run import active_streams
     from anyllm._stream import Stream
+    from anyllm.agent import Agent, AgentResult, BudgetExceededError
     from anyllm.channel import Channel, merge, select
+    from anyllm.client import Client
     from anyllm.context import (
         Context,
         after_func,
@@ -59,7 +62,13 @@ if typing.TYPE_CHECKING:
         UnsupportedParameterError,
         UnsupportedProviderError,
     )
+    from anyllm.events import StreamEvent
     from anyllm.options import Retry, StreamingOptions, Timeouts
+    from anyllm.pricing import Price, cost_of
+    from anyllm.processing import EventProcessor
+    from anyllm.structured import StructuredOutputError
+    from anyllm.tokens import TokenCount, count_tokens, estimate_usage
+    from anyllm.tools import Tool, ToolArgumentsError, tool
     from anyllm.types import (
         ChatCompletion,
         ChatCompletionChunk,
@@ -68,6 +77,7 @@ if typing.TYPE_CHECKING:
         ChunkDelta,
         CompletionParams,
         ContentPart,
+        Cost,
         EmbeddingParams,
         Embeddings,
         FunctionCall,
@@ -81,6 +91,23 @@ if typing.TYPE_CHECKING:
 
 __all__ = [
     "__version__",
+    # clients
+    "ChatStream",
+    "Client",
+    "StreamEvent",
+    "EventProcessor",
+    # tools
+    "Agent",
+    "AgentResult",
+    "Tool",
+    "tool",
+    # tokens and money
+    "Cost",
+    "Price",
+    "TokenCount",
+    "cost_of",
+    "count_tokens",
+    "estimate_usage",
     # calls
     "completion",
     "completion_stream",
@@ -128,6 +155,7 @@ __all__ = [
     "APIError",
     "AnyLLMError",
     "AuthenticationError",
+    "BudgetExceededError",
     "Cancelled",
     "ContentFilterError",
     "ContextLengthExceededError",
@@ -145,12 +173,17 @@ __all__ = [
     "RateLimitError",
     "ServerError",
     "StreamTimeoutError",
+    "StructuredOutputError",
+    "ToolArgumentsError",
     "UnsupportedParameterError",
     "UnsupportedProviderError",
 ]
 
 #: Where each name lives; type checkers read the imports above instead.
 _HOMES = {
+    "anyllm._chat_stream": "ChatStream",
+    "anyllm.agent": "Agent AgentResult BudgetExceededError",
+    "anyllm.client": "Client",
     "anyllm._provider": "Provider",
     "anyllm._registry": "completion completion_stream embedding list_models provider",
     "anyllm._run": "active_streams",
@@ -166,14 +199,24 @@ _HOMES = {
         "OverloadedError PermissionDeniedError RateLimitError ServerError StreamTimeoutError "
         "UnsupportedParameterError UnsupportedProviderError"
     ),
+    "anyllm.events": "StreamEvent",
     "anyllm.options": "Retry StreamingOptions Timeouts",
+    "anyllm.pricing": "Price cost_of",
+    "anyllm.processing": "EventProcessor",
+    "anyllm.structured": "StructuredOutputError",
+    "anyllm.tokens": "TokenCount count_tokens estimate_usage",
+    "anyllm.tools": "Tool ToolArgumentsError tool",
     "anyllm.types": (
-        "ChatCompletion ChatCompletionChunk Choice ChunkChoice ChunkDelta CompletionParams ContentPart "
+        "ChatCompletion ChatCompletionChunk Choice ChunkChoice ChunkDelta CompletionParams ContentPart Cost "
         "EmbeddingParams Embeddings FunctionCall Message Model Reasoning Retried ToolCall Usage"
     ),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
-_MODULES = ("channel", "context", "errors", "options", "testing", "types")
+_MODULES = (
+    *("channel", "context", "errors", "options", "testing", "types"),
+    *("agent", "caching", "client", "events", "json_stream", "limits", "pricing", "processing", "reading"),
+    *("structured", "tokens", "tools", "wsgi"),
+)
 
 
 def __getattr__(name: str) -> typing.Any:

@@ -22,7 +22,12 @@ Every way a call can fail, as one tree.
     │       └── OverloadedError                 503, 529
     ├── MissingAPIKeyError              before any request
     ├── UnsupportedProviderError        before any request
-    └── LocalUnavailableError           the local model cannot run here
+    ├── LocalUnavailableError           the local model cannot run here
+    ├── StructuredOutputError           the answer is not of the shape that was asked for       (`anyllm.structured`)
+    ├── ToolArgumentsError              a call's arguments are not those of its tool            (`anyllm.tools`)
+    ├── BudgetExceededError             an agent's budget ran out before there was an answer    (`anyllm.agent`)
+    ├── CircuitOpenError                the host fails, so the call is not made                 (`anyllm.limits`)
+    └── LimitTooSmallError              one call is more than a whole minute's                  (`anyllm.limits`)
 
 Facts are attributes, never only text. Every error survives pickle and copy, with its partial response; only
 the foreign exception behind it (``__cause__``) stays in the process it came from.

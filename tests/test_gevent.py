@@ -30,6 +30,8 @@ FILES = [
     "test_abandonment.py",
     "test_exit.py",
     "test_fork.py",
+    "test_limits.py",
+    "test_client.py",
 ]
 
 
