@@ -11,8 +11,9 @@ from anyllm import _timer
 __all__ = ["Clock"]
 
 
-#: Seconds between two looks at a paused clock whose limit has nearly passed.
-_LEAST = 0.1
+#: Seconds between two looks at a clock whose limit has nearly passed: while it runs; and while it is paused, as long as
+#: it has been, within these bounds.
+_SOON, _LATER, _LATEST = 0.001, 0.02, 0.1
 
 
 class Clock:
@@ -99,4 +100,5 @@ class Clock:
         if due <= now and paused is None:
             self._fire(self._name, self._seconds)
         else:
-            self._look_at(max(due, now + _LEAST), run)
+            patience = _SOON if paused is None else min(max(now - paused, _LATER), _LATEST)
+            self._look_at(max(due, now + patience), run)

@@ -245,3 +245,25 @@ def test_it_agrees_with_a_plain_reckoning_of_waiting_time(bench: Bench):
                 (bench.clock.resume if paused else bench.clock.pause)()
                 paused = not paused
         bench.clock.stop()
+
+
+def test_after_many_short_pauses_it_is_not_late(bench: Bench):
+    """A host that pings makes one with each read, and the limit is looked at between two of them, or in one."""
+    bench.clock.start("idle", 1)
+    for tick in range(1, 100):
+        bench.at(tick / 100)
+        bench.clock.pause()
+        bench.at(tick / 100 + 0.0001)
+        bench.clock.resume()
+    assert bench.at(1.0098) == []
+    assert bench.at(1.011) == [("idle", 1)]
+
+
+def test_a_pause_at_its_limit_makes_it_late_by_a_glance(bench: Bench):
+    bench.clock.start("idle", 1)
+    bench.at(0.999)
+    bench.clock.pause()
+    bench.at(1.001)
+    bench.clock.resume()
+    assert bench.at(1.03) == [("idle", 1)]
+    assert bench.looks <= 3
