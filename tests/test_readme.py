@@ -40,7 +40,7 @@ def _reply(request):
     if not body.get("stream"):
         message = {"role": "assistant", "content": "Hello there"}
         return Reply.json({"id": "1", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
-    if "tools" in body:
+    if "tools" in body and all(message["role"] != "tool" for message in body["messages"]):
         function = {"name": "weather", "arguments": '{"city": "P"}'}
         call = {"index": 0, "id": "c1", "type": "function", "function": function}
         delta = {"role": "assistant", "content": None, "tool_calls": [call]}
