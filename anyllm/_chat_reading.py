@@ -23,7 +23,7 @@ from anyllm._routing import Target, may_fall_back
 from anyllm._stream import Stream
 from anyllm.channel import select
 from anyllm.context import Context
-from anyllm.errors import AnyLLMError
+from anyllm.errors import AnyLLMError, Cancelled
 from anyllm.options import StreamingOptions
 from anyllm.types import ChatCompletion, ChatCompletionChunk, Retried
 
@@ -90,9 +90,16 @@ class _Running:
     since: float
     before: list[ChatCompletionChunk] = attrs.field(factory=list)  # what came before the first content
 
-    def end(self, error: Optional[BaseException] = None, answer: Optional[ChatCompletion] = None) -> None:
+    def answered(self, answer: ChatCompletion) -> None:
+        self.lease.end(None, answer.usage)
+
+    def failed(self, error: BaseException) -> None:
+        self.lease.end(error, None)
+
+    def let_go(self) -> None:
+        """Nobody wants it any more, which says nothing of the host."""
         self.stream.cancel()  # which does nothing to one that is over
-        self.lease.end(error, answer.usage if answer else None)
+        self.lease.end(Cancelled(), None)
 
 
 class Reading:
@@ -171,7 +178,7 @@ class Reading:
     def let_go(self) -> None:
         """End whatever runs: nobody reads any more."""
         for running in self._running:
-            running.end()
+            running.let_go()
 
     # -- up to the first content -----------------------------------------------------------------------------------
 
@@ -221,14 +228,14 @@ class Reading:
         others = [running for running in self._running if running is not chosen]
         self._running = (chosen,)
         for other in others:
-            other.end()
+            other.let_go()
 
     def _is_answer_without_content(self, running: _Running) -> bool:
         """A stream has ended: with an answer that says nothing, or with an error, which is for the next model."""
         error = running.stream.errors.get()
         if error is None:
             return True
-        running.end(error)
+        running.failed(error)
         self._running = tuple(other for other in self._running if other is not running)
         self.plan.noted(running.target, self.plan.clock() - running.since)
         if not may_fall_back(error):
@@ -279,10 +286,10 @@ class Reading:
         error = running.stream.errors.get()
         if error is None:
             answer = running.stream.partial
-            running.end(None, answer)
+            running.answered(answer)
             self._finish(answer, running.target)
         else:
-            running.end(error)
+            running.failed(error)
             raise error
 
     def _replayed(self, chunks: Iterator[ChatCompletionChunk]) -> Iterator[ChatCompletionChunk]:

@@ -92,6 +92,7 @@ class Client:
     ) -> None:
         self.options = _options(options) or StreamingOptions()
         self._timeout = timeout
+        self._provider = provider
         self._main = _target(model, provider, api_key, base_url)
         self._fallback = tuple(_target(name) for name in _names(fallback))
         self._router = Router((self._main, *self._fallback), strategy, prices)
@@ -250,7 +251,12 @@ class Client:
         return CompletionParams(**given)
 
     def _other(self, model: str) -> Target:
-        return _target(model)
+        """Another model: bare where the client has a provider, and with the client's key and server at the same one."""
+        main = self._main
+        if self._provider is not None:
+            return attrs.evolve(_target(model, self._provider), host=main.host)
+        other = _target(model)
+        return attrs.evolve(other, host=main.host) if other.host.name == main.host.name else other
 
     def _child(self, ctx: Optional[Context], timeout: Optional[float]) -> Context:
         if ctx is not None and not isinstance(ctx, Context):

@@ -83,14 +83,27 @@ def test_what_a_host_needs_and_we_do_not_know_goes_through_extra_body():
     assert provider.requests[0]["top_k"] == 3
 
 
-def test_another_model_can_be_asked_once():
-    with serve(Reply.json({"choices": [{"message": {"content": "other"}, "finish_reason": "stop"}]})) as server:
-        provider = anyllm.provider("compatible", base_url=f"{server.url}/v1")
-        asking = Client("m", provider=provider)
-        assert asking.chat("Hi").content == "other"
-        with pytest.raises(UnsupportedProviderError):
-            asking.chat("Hi", model="gpt-4o")
-        assert server.requests[0].json()["model"] == "m"
+def test_another_model_of_the_same_host_is_asked_with_the_same_key():
+    """And one of another host never gets it."""
+    answer = Reply.json({"choices": [{"message": {"content": "well"}, "finish_reason": "stop"}]})
+    with serve(answer) as server, serve(answer) as other, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VLLM_BASE_URL", f"{other.url}/v1")
+        asking = at(server.url, api_key="key-of-the-tests")
+        asking.chat("Hi", model="compatible/another")
+        asking.chat_stream("Hi", model="compatible/third").collect()
+        asking.chat("Hi", model="vllm/m")
+        assert [request.json()["model"] for request in server.requests] == ["another", "third"]
+        assert {request.headers["Authorization"] for request in server.requests} == {"Bearer key-of-the-tests"}
+        assert "Authorization" not in other.requests[0].headers
+
+
+def test_beside_a_provider_models_are_bare():
+    provider = fake("well")
+    asking = Client("m", provider=provider)
+    asking.chat("Hi", model="org/another")
+    assert provider.requests[0]["model"] == "org/another"
+    with pytest.raises(UnsupportedProviderError):
+        Client("compatible/m", base_url="http://127.0.0.1").chat("Hi", model="gpt-4o")
 
 
 def test_tries_of_one_call_have_one_idempotency_key():
@@ -641,6 +654,31 @@ def test_an_open_breaker_is_a_reason_to_fall_back():
     with pytest.raises(anyllm.limits.CircuitOpenError):  # both are at one host here
         asking.chat_stream("Hi").collect()
     assert [len(provider.requests) for provider in providers] == [0, 0]
+
+
+def test_a_loser_and_an_abandoned_stream_say_nothing_of_their_host():
+    """Neither that it failed nor that it is well: a host that is being tried stays on trial."""
+    ended: List[Any] = []
+
+    class Listening(anyllm.limits.Attempt):
+        def succeeded(self) -> None:
+            ended.append("succeeded")
+
+        def failed(self, error: BaseException) -> None:
+            ended.append(type(error))
+
+    class Open(anyllm.limits.CircuitBreaker):
+        def before(self, ctx: anyllm.Context) -> Any:
+            return Listening(self, self._era())
+
+    asking, _ = several([Stall()], "second", hedge=0.0, breaker=Open())
+    asking.chat_stream("Hi").collect()
+    assert ended == [Cancelled, "succeeded"]
+    del ended[:]
+    for chunk in client(["one", Stall()], breaker=Open()).chat_stream("Hi"):
+        if chunk.content:
+            break
+    assert ended == [Cancelled]
 
 
 def test_a_rate_is_kept_and_settled():
