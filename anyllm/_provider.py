@@ -19,7 +19,7 @@ from urllib3.util import parse_url
 from anyllm import _convert, _stream
 from anyllm._http import Transport
 from anyllm._http_failures import without_secrets
-from anyllm._run import Job, Target
+from anyllm._job import Job, Target
 from anyllm.context import Context
 from anyllm.dialects import Continuer, Dialect, Embedder, Lister, Request
 from anyllm.errors import (

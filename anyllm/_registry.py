@@ -14,8 +14,8 @@ import requests
 from anyllm import _convert, _stream
 from anyllm._checks import did_you_mean
 from anyllm._http import Transport
+from anyllm._job import Job
 from anyllm._provider import ApiKey, EmbeddingInput, Options, Params, Provider, explains_itself, options_in
-from anyllm._run import Job
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError, UnsupportedProviderError
 from anyllm.options import StreamingOptions, Timeouts

@@ -1,22 +1,26 @@
-"""When a failed try is followed by another, and after how long."""
+"""When a failed try is followed by another, after how long, and with which request."""
 
 from __future__ import annotations
 
 import random
 from typing import Optional
 
+import attrs
+
+from anyllm.dialects import Request
 from anyllm.errors import (
     AnyLLMError,
     APIError,
     Cancelled,
     DeadlineExceeded,
     IncompleteStreamError,
+    InvalidRequestError,
     NetworkError,
     StreamTimeoutError,
 )
 from anyllm.options import Retry
 
-__all__ = ["pause_after_cut", "pause_before_retry"]
+__all__ = ["pause_after_cut", "pause_before_retry", "simpler"]
 
 #: Enough to make any wait the longest; a float overflows after a thousand.
 _MOST_DOUBLINGS = 64
@@ -76,3 +80,14 @@ def _pause(error: AnyLLMError, tries: int, retry: Retry, left: Optional[float]) 
 def _backoff(tries: int, retry: Retry) -> float:
     pause: float = min(retry.max_backoff, retry.backoff * 2.0 ** min(tries - 1, _MOST_DOUBLINGS))
     return pause * (1 - retry.jitter * random.random())
+
+
+def simpler(request: Request, error: AnyLLMError) -> Optional[Request]:
+    """The request without the parameter that the host refuses, if it was we who added that; None if it was not."""
+    if not isinstance(error, InvalidRequestError) or error.status_code not in (400, 422):
+        return None
+    said = f"{error.param} {error.message} {error.body}"
+    for parameter, body in request.fallbacks.items():
+        if parameter in said:
+            return attrs.evolve(request, body=body, fallbacks={})
+    return None

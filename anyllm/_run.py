@@ -16,22 +16,20 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Optional, Union
-
-import attrs
+from collections.abc import Callable
+from typing import Any, Optional
 
 from anyllm import _leaving
-from anyllm._assemble import Assembler
 from anyllm._clock import Clock
-from anyllm._http import Call, Response, Transport
-from anyllm._http_failures import secrets_in, without_secrets
+from anyllm._http import Call, Response
+from anyllm._http_failures import secrets_in
+from anyllm._job import Job
 from anyllm._reader import Answer, Reader
 from anyllm._resume import Stitched, text_to_continue
-from anyllm._retry import pause_after_cut, pause_before_retry
+from anyllm._retry import pause_after_cut, pause_before_retry, simpler
 from anyllm.channel import Channel, Sender, open_channel
 from anyllm.context import Context
-from anyllm.dialects import Decoder, Dialect, Request
+from anyllm.dialects import Decoder, Request
 from anyllm.errors import (
     AnyLLMError,
     APIError,
@@ -41,10 +39,9 @@ from anyllm.errors import (
     StreamTimeoutError,
     scrub,
 )
-from anyllm.options import StreamingOptions
 from anyllm.types import ChatCompletionChunk, Retried
 
-__all__ = ["Job", "Run", "Target", "active_streams", "end_all", "start"]
+__all__ = ["Run", "active_streams", "end_all", "start"]
 
 _log = logging.getLogger("anyllm")
 
@@ -58,54 +55,6 @@ _REQUEST_IDS = ("x-request-id", "request-id", "apim-request-id", "x-amzn-request
 _STALL = 5.0
 #: Seconds that interpreter exit waits for workers to close their sockets.
 _FAREWELL = 1.0
-
-
-@attrs.define(frozen=True)
-class Target:
-    """
-    Where a request goes, found out on the worker's thread because that may take time.
-
-    Attributes:
-        base_url: Without a slash at its end; the request's path is appended, before the query if there is one.
-        headers: The provider's own, the key among them; the request's win over them.
-        secret: The key, to be kept out of everything that is said.
-        sign: Gives the headers that sign a request: of its method, URL, headers and body.
-    """
-
-    base_url: str = attrs.field(repr=without_secrets)
-    headers: Mapping[str, str] = attrs.field(repr=False)
-    secret: Optional[str] = attrs.field(default=None, repr=False)
-    sign: Optional[Callable[[str, str, Mapping[str, str], bytes], Mapping[str, str]]] = None
-
-
-@attrs.define(frozen=True)
-class Job:
-    """
-    What one call has to do.
-
-    Attributes:
-        provider: The provider's name, for errors; "" when none was found.
-        dialect: How to read the answer.
-        request: What to send; or the error that making it met, which then ends the call.
-        target: Finds out where to send it.
-        transport: Sends it.
-        options: Clocks, retries, bounds.
-        parse: Reads a whole answer; None for a stream.
-        answer: Puts a stream together.
-        resume: Makes the request for what follows a text; None where that cannot be asked for.
-        announces: Whether a chunk says that a try is followed by another before the first content, too.
-    """
-
-    provider: str
-    dialect: Dialect
-    request: Union[Request, AnyLLMError]
-    target: Callable[[], Target]
-    transport: Transport
-    options: StreamingOptions
-    parse: Optional[Callable[[bytes], Any]] = None
-    answer: Callable[[], Answer] = Assembler
-    resume: Optional[Callable[[str], Optional[Request]]] = None
-    announces: bool = False
 
 
 class Run:
@@ -288,9 +237,9 @@ class Run:
                 cause = exc if error is not exc else exc.__cause__
                 if self._ended:
                     raise error from cause
-                simpler = None if self._reader.committed else _simpler(request, error)
-                if simpler is not None:
-                    request = simpler
+                plainer = None if self._reader.committed else simpler(request, error)
+                if plainer is not None:
+                    request = plainer
                     self._forget_try()
                     continue
                 tries += 1
@@ -431,17 +380,6 @@ def _joined(base_url: str, path: str) -> str:
 def _retried(policy: str, tries: int, error: AnyLLMError, pause: float, provider: str) -> ChatCompletionChunk:
     """The chunk that says so."""
     return ChatCompletionChunk(provider=provider, retry=Retried(policy, tries + 1, str(error), pause))
-
-
-def _simpler(request: Request, error: AnyLLMError) -> Optional[Request]:
-    """The request without the parameter that the host refuses, if it was we who added that."""
-    if not isinstance(error, InvalidRequestError) or error.status_code not in (400, 422):
-        return None
-    said = f"{error.param} {error.message} {error.body}"
-    for parameter, body in request.fallbacks.items():
-        if parameter in said:
-            return attrs.evolve(request, body=body, fallbacks={})
-    return None
 
 
 class _Unread:

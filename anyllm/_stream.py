@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, NamedTuple, Optional, cast
 
-from anyllm._run import Job, Run, start
+from anyllm._job import Job
+from anyllm._run import Run, start
 from anyllm.channel import Channel
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError, Cancelled

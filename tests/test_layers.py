@@ -41,7 +41,7 @@ LAYERS = (
         "_schema",
     ),
     ("dialects",),
-    ("_clock", "_retry", "_resume", "_reader", "_run", "_stream"),
+    ("_clock", "_retry", "_resume", "_reader", "_job", "_run", "_stream"),
     ("providers", "_provider", "_registry"),
     (
         *(

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 import anyllm
-from anyllm import _registry, _run
+from anyllm import _job, _registry
 from anyllm.errors import (
     AuthenticationError,
     InvalidRequestError,
@@ -70,7 +70,7 @@ MODELS = [
 @pytest.mark.parametrize(("string", "name", "model"), MODELS)
 def test_the_provider_stands_before_the_first_slash_or_colon(string: str, name: str, model: str):
     """And the rest is the model, untouched."""
-    host, bare = _registry._route(string, None)
+    host, bare = _registry.route(string, None)
     assert (host.name, bare) == (name, model)
 
 
@@ -80,7 +80,7 @@ def test_every_name_and_alias_is_found_in_any_case(row: _rows.Row):
         for spelt in (name, name.upper(), name.title(), f" {name} "):
             assert _rows.find(spelt) is row
             assert anyllm.provider(spelt).name == row.name
-            assert _registry._route(f"{spelt}/x/y:z", None)[0].name == row.name
+            assert _registry.route(f"{spelt}/x/y:z", None)[0].name == row.name
 
 
 def test_the_bare_model_is_what_is_sent():
@@ -443,7 +443,7 @@ def test_params_of_a_call_may_be_a_dict_or_the_class():
 def test_a_job_for_nowhere_has_no_provider():
     params = anyllm.CompletionParams(model="x", messages=HELLO)
     job = _registry._routed("x", None, lambda host, model: host.answering(params, model, True, None, None, None))
-    assert isinstance(job, _run.Job)
+    assert isinstance(job, _job.Job)
     assert job.provider == ""
 
 

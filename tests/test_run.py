@@ -17,7 +17,7 @@ from typing import Any, Callable, Iterator, List, Optional, Set, Tuple
 import pytest
 
 import anyllm
-from anyllm import _clock, _reader, _run
+from anyllm import _assemble, _clock, _reader, _run
 from anyllm.channel import open_channel
 from anyllm.dialects.openai_chat import OpenAIChat
 from anyllm.errors import (
@@ -812,7 +812,7 @@ def test_a_flood_that_says_nothing_keeps_no_chunk_back():
             yield f"data: {json.dumps(last)}\n\n".encode()
 
     clock = _clock.Clock(lambda *_: None)
-    reader = _reader.Reader(_run.Assembler(), sender, anyllm.StreamingOptions(), clock, lambda: False)
+    reader = _reader.Reader(_assemble.Assembler(), sender, anyllm.StreamingOptions(), clock, lambda: False)
     with contextlib.suppress(IncompleteStreamError):
         reader.read(Flood(), OpenAIChat().decoder())  # type: ignore[arg-type]
     clock.stop()
