@@ -137,6 +137,11 @@ class ChatStream:
     ) -> None:
         self.cancel()
 
+    def __repr__(self) -> str:
+        reading = self._reading
+        state = "failed" if reading.error is not None else "running" if reading.answer is None else "complete"
+        return f"<ChatStream of {reading.plan.targets[0].name}, {state}>"
+
     def __reduce__(self) -> Any:
         raise TypeError("a ChatStream cannot be copied or pickled: collect() it, and pickle the answer")
 

@@ -20,6 +20,9 @@ from anyllm._checks import unknown_keyword
 
 T = TypeVar("T")
 
+#: How cattrs ends a line about the whole, which names no place in it.
+_ROOT = " @ $"
+
 #: JSON to plain Python values; one of `NOT_JSON` for anything that is not text, lone surrogates included. See `loads`.
 loads_strictly = msgspec.json.Decoder().decode
 #: What `loads_strictly` raises for that: msgspec's own error is not a ValueError in all its versions.
@@ -90,7 +93,11 @@ def _structured(cls: type[T], value: Mapping[str, Any]) -> T:
     try:
         instance: T = _converter().structure(value, cls)
     except BaseValidationError as exc:
-        raise TypeError(f"{cls.__name__}: " + "; ".join(transform_error(exc, format_exception=_wording))) from exc
+        words = [
+            line[: -len(_ROOT)] if line.endswith(_ROOT) else line
+            for line in transform_error(exc, format_exception=_wording)
+        ]
+        raise TypeError(f"{cls.__name__}: " + "; ".join(words)) from exc
     return instance
 
 

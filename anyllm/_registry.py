@@ -226,8 +226,12 @@ def _row(name: str, said: str) -> Row:
     if not hint and said == name and name:
         hint = f"; a model is written provider/model, as in openai/{name}"
     where = "" if said == name else f" (the text before the first '/' or ':' of {said!r})"
-    there_are = ", ".join(_rows.names())
-    raise UnsupportedProviderError(f"no provider is called {name!r}{where}{hint} [there are: {there_are}]")
+    raise UnsupportedProviderError(
+        f"no provider is called {name!r}{where}{hint}; there are {_SOME} and more, see `anyllm providers`"
+    )
+
+
+_SOME = "openai, anthropic, gemini, ollama, openrouter, local"
 
 
 @functools.cache

@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 import attrs
 
-from anyllm._provider import Provider
+from anyllm._provider import ApiKey, Provider
 from anyllm.errors import (
     AnyLLMError,
     Cancelled,
@@ -38,10 +38,19 @@ class Target:
     Attributes:
         host: The provider.
         model: Its name there, bare.
+        api_key: The key for it, if not the provider's own.
+        base_url: The server for it, if not the provider's own.
     """
 
     host: Provider
     model: str
+    api_key: ApiKey = attrs.field(default=None, repr=False)
+    base_url: Optional[str] = None
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """The key and the server, as the provider's calls take them."""
+        return {"api_key": self.api_key, "base_url": self.base_url}
 
     @property
     def name(self) -> str:

@@ -211,7 +211,8 @@ class Run:
             self._end(exc)
         except BaseException as exc:
             _log.exception("a bug in anyllm ended a call")
-            self._fail(AnyLLMError(f"a bug in anyllm: {type(exc).__name__}: {exc}"), exc)
+            words = f"a bug in anyllm: {type(exc).__name__}: {exc} (`anyllm doctor` checks the installation)"
+            self._fail(AnyLLMError(words), exc)
         finally:
             self._connect_clock.stop()
             self._content_clock.stop()

@@ -17,13 +17,15 @@ import attrs
 from anyllm import _convert, _registry, _stream, caching, structured, tokens
 from anyllm._chat_reading import Plan
 from anyllm._chat_stream import ChatStream
+from anyllm._checks import did_you_mean
 from anyllm._guards import Breaker, Guards, Lease
 from anyllm._provider import ApiKey, Options, Provider
 from anyllm._routing import Router, Target, may_fall_back
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError
+from anyllm.events import Events, call_back, has_callbacks
 from anyllm.limits import RateLimit, StreamLimit
-from anyllm.options import StreamingOptions, in_the_pump
+from anyllm.options import Retry, StreamingOptions, Timeouts, in_the_pump
 from anyllm.pricing import cost_of
 from anyllm.types import ChatCompletion, CompletionParams, Cost, EmbeddingParams, Embeddings, Message, Model
 
@@ -140,7 +142,7 @@ class Client:
         call = self._call(messages, ctx, timeout, options, idempotency_key, params)
         if call.hedge is not None and len(call.targets) > 1:
             return ChatStream(call.plan()).collect()
-        return call.whole()
+        return call.whole_told() if has_callbacks(call.options) else call.whole()
 
     def chat_stream(
         self,
@@ -194,7 +196,8 @@ class Client:
         with self._child(ctx, timeout) as child:
             lease = self._guards.enter(child, target.host.name, lambda: tokens.count_tokens(str(input)).tokens)
             how = in_the_pump(_options(options) or self.options)
-            return cast(Embeddings, _ended(lease, lambda: target.host.embedding(child, asked, options=how)))
+            where = target.where
+            return cast(Embeddings, _ended(lease, lambda: target.host.embedding(child, asked, options=how, **where)))
 
     def models(self, *, ctx: Optional[Context] = None, timeout: Optional[float] = None) -> list[Model]:
         """
@@ -204,7 +207,9 @@ class Client:
             AnyLLMError: why there is no list.
         """
         with self._child(ctx, timeout) as child:
-            return self._main.host.list_models(child, options=in_the_pump(self.options))
+            main = self._main
+            how = in_the_pump(self.options)
+            return main.host.list_models(child, api_key=main.api_key, base_url=main.base_url, options=how)
 
     def __repr__(self) -> str:
         names = ", ".join(target.name for target in (self._main, *self._fallback))
@@ -240,6 +245,7 @@ class Client:
 
     def _params(self, messages: Messages, params: Mapping[str, Any]) -> CompletionParams:
         given = {**self._defaults, **params}
+        _check_names(given)
         given["messages"] = _messages(messages)
         given["model"] = self._main.model
         if given.get("response_format") is not None:
@@ -253,10 +259,9 @@ class Client:
     def _other(self, model: str) -> Target:
         """Another model: bare where the client has a provider, and with the client's key and server at the same one."""
         main = self._main
-        if self._provider is not None:
-            return attrs.evolve(_target(model, self._provider), host=main.host)
-        other = _target(model)
-        return attrs.evolve(other, host=main.host) if other.host.name == main.host.name else other
+        other = _target(model, self._provider)
+        is_at_home = self._provider is not None or other.host.name == main.host.name
+        return attrs.evolve(main, model=other.model) if is_at_home else other
 
     def _child(self, ctx: Optional[Context], timeout: Optional[float]) -> Context:
         if ctx is not None and not isinstance(ctx, Context):
@@ -292,6 +297,20 @@ class _Call:
             kept=None if known is None else lambda: caching.replayed(known),
         )
 
+    def whole_told(self) -> ChatCompletion:
+        """`whole`, with the callbacks for what it brings."""
+        first = self.targets[0]
+        events = Events(first.host.name, first.model)
+        call_back(self.options, events.start())
+        try:
+            answer = self.whole()
+        except AnyLLMError as exc:
+            call_back(self.options, events.fail(exc))
+            raise
+        for event in events.whole(answer):
+            call_back(self.options, event)
+        return answer
+
     def whole(self) -> ChatCompletion:
         """Its whole answer, from the first model that has one."""
         known = self._known()
@@ -310,12 +329,14 @@ class _Call:
         lease = self._enter(target)
         how = in_the_pump(self.options)
         params = self.params.evolve(model=target.model)
-        answer = _ended(lease, lambda: target.host.completion(self.ctx, params, options=how))
+        where = target.where
+        answer = _ended(lease, lambda: target.host.completion(self.ctx, params, options=how, **where))
         return self._finished(answer, target)
 
     def _open(self, target: Target) -> tuple[_stream.Stream, Lease]:
         lease = self._enter(target)
-        job = target.host.answering(self.params, target.model, True, None, None, in_the_pump(self.options))
+        where = (target.api_key, target.base_url)
+        job = target.host.answering(self.params, target.model, True, *where, in_the_pump(self.options))
         return _stream.stream(self.ctx, attrs.evolve(job, announces=True)), lease
 
     def _enter(self, target: Target) -> Lease:
@@ -388,6 +409,27 @@ def _options(options: Options) -> Optional[StreamingOptions]:
     return None if options is None else _convert.structure(StreamingOptions, options)
 
 
+_PARAMS = frozenset(field.name for field in attrs.fields(CompletionParams))
+_OPTIONS = frozenset(field.name for cls in (StreamingOptions, Timeouts, Retry) for field in attrs.fields(cls))
+
+
+def _check_names(params: Mapping[str, Any]) -> None:
+    """
+    What no model takes is said with where it belongs.
+
+    Raises:
+        TypeError: a name is none of `CompletionParams`.
+    """
+    stray = next((name for name in params if name not in _PARAMS), None)
+    if stray in _OPTIONS:
+        raise TypeError(f"{stray!r} belongs to the options: options=anyllm.StreamingOptions(...)")
+    if stray == "system":
+        raise TypeError("'system' is a message: [anyllm.Message.system(...), anyllm.Message.user(...)]")
+    if stray is not None:
+        hint = did_you_mean(stray, _PARAMS)
+        raise TypeError(f"a model has no parameter {stray!r}{hint}; what only one host knows goes into extra_body")
+
+
 def _names(models: Sequence[str]) -> Sequence[str]:
     if isinstance(models, str):
         raise TypeError(f"fallback must be a list of models, as in [{models!r}], not a str")
@@ -403,7 +445,9 @@ def _target(
     if not isinstance(model, str):
         raise TypeError(f"model must be a str, as in 'openai/gpt-4o-mini', not {type(model).__name__}")
     host, bare = _registry.route(model, provider)
-    if (api_key is not None or base_url is not None) and not isinstance(provider, Provider):
+    if isinstance(provider, Provider):
+        return Target(host, bare, api_key, base_url)
+    if api_key is not None or base_url is not None:
         host = _registry.provider(host.name, api_key=api_key, base_url=base_url)
     return Target(host, bare)
 

@@ -124,6 +124,16 @@ class Events:
         for fragment in chunk.tool_calls:
             yield from self._fragment(fragment)
 
+    def whole(self, completion: ChatCompletion) -> Iterator[StreamEvent]:
+        """What an answer brings that comes all at once, its end included."""
+        if completion.reasoning:
+            yield self._event("reasoning", text=completion.reasoning)
+        if completion.content:
+            yield self._text(completion.content)
+        for call in completion.tool_calls:
+            yield self._event("tool_call", tool_call=call)
+        yield from self.complete(completion)
+
     def complete(self, completion: ChatCompletion) -> Iterator[StreamEvent]:
         """The last ones of a stream that ended well: calls that are whole now, usage, and the end."""
         for call in self._calls.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 from typing import Any, Optional, TypeVar
@@ -63,6 +64,8 @@ def _one_of(*words: str) -> Any:
 def _function(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     if value is not None and not callable(value):
         raise TypeError(f"{attribute.name} must be a function or None, not {type(value).__name__}")
+    if inspect.iscoroutinefunction(value):
+        raise TypeError(f"{attribute.name} must be a plain function: nobody would await an async one")
 
 
 @check_keywords
@@ -132,11 +135,18 @@ class Retry:
 
 
 def _timeouts(value: Any) -> Timeouts:
-    return _convert.structure(Timeouts, value)
+    return _structured(Timeouts, "timeouts", value)
 
 
 def _retry(value: Any) -> Retry:
-    return _convert.structure(Retry, value)
+    return _structured(Retry, "retry", value)
+
+
+def _structured(cls: type[T], name: str, value: Any) -> T:
+    try:
+        return _convert.structure(cls, value)
+    except TypeError as exc:
+        raise TypeError(f"{name}: {exc}") from exc
 
 
 @check_keywords
@@ -166,8 +176,8 @@ class StreamingOptions:
         on_complete: Called once with the `ChatCompletion`, if the stream ends well.
         on_error: Called once with the error, if it does not.
 
-    Everything from `usage` on is for the streams of a `Client`, whose callbacks run on the thread that reads; the pair
-    of channels has nobody to call them, and refuses those.
+    Everything from `usage` on is for a `Client`, whose callbacks run on the thread that reads, or waits for a whole
+    answer; the pair of channels has nobody to call them, and refuses those.
     """
 
     timeouts: Timeouts = attrs.field(factory=Timeouts, converter=_timeouts)

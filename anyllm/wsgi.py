@@ -17,12 +17,13 @@ import json
 import logging
 import math
 import queue
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Optional, Union
 
 from anyllm._stream import Said
-from anyllm.channel import Channel
+from anyllm.channel import Channel, Sender, open_channel
 from anyllm.errors import (
     AnyLLMError,
     APIError,
@@ -402,10 +403,61 @@ class _Items:
                 return
 
 
-def _source(stream: Any) -> Union[_Pair, _Items]:
+class _Raised:
+    """What items raised, on its way to another thread."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+class _Ahead:
+    """
+    Items that can be cancelled, read on a thread, so that it shows when there are none.
+
+    The thread knows the items and the send end of a channel, and not who receives: letting go of this ends it.
+    """
+
+    def __init__(self, items: Any) -> None:
+        self._items = items
+        self._channel: Optional[Channel[Any]] = None
+
+    def next(self, timeout: Optional[float]) -> Any:
+        if self._channel is None:
+            sender, self._channel = open_channel(1)
+            threading.Thread(target=_read, args=(self._items, sender), name="anyllm-wsgi", daemon=True).start()
+        try:
+            item = self._channel.get(timeout=timeout)
+        except queue.Empty:
+            return _SILENCE
+        if isinstance(item, _Raised):
+            raise item.error
+        return _END if item is None else item
+
+    def cancel(self) -> None:
+        self._items.cancel()
+
+
+def _read(items: Any, sender: Sender[Any]) -> None:
+    last: Optional[_Raised] = None
+    try:
+        for item in items:
+            if not sender.put(item):
+                return
+    except BaseException as exc:
+        last = _Raised(exc)
+    finally:
+        sender.close(last)
+
+
+_Source = Union[_Pair, _Ahead, _Items]
+
+
+def _source(stream: Any) -> _Source:
     if isinstance(stream, Channel):
         raise TypeError("a Channel cannot say that it failed: pass the stream, and not its chunks")
-    return _Pair(stream) if isinstance(getattr(stream, "chunks", None), Channel) else _Items(stream)
+    if isinstance(getattr(stream, "chunks", None), Channel):
+        return _Pair(stream)
+    return _Ahead(stream) if callable(getattr(stream, "cancel", None)) else _Items(stream)
 
 
 # -- the body ----------------------------------------------------------------------------------------------------------
@@ -418,9 +470,9 @@ class _Body:
     No generator: closing one that has not begun would not run a line of it, and the stream would go on.
     """
 
-    def __init__(self, source: Union[_Pair, _Items], writer: _Sse, keep_alive: Optional[float]) -> None:
+    def __init__(self, source: _Source, writer: _Sse, keep_alive: Optional[float]) -> None:
         self.writer = writer
-        self._source: Optional[Union[_Pair, _Items]] = source  # None once the stream is over, or ended
+        self._source: Optional[_Source] = source  # None once the stream is over, or ended
         self._keep_alive = keep_alive if writer.keep_alive else None
         self._ready = b""  # what `begin` has received
         self._facts: dict[str, Any] = {}

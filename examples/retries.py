@@ -5,7 +5,7 @@ import os
 import anyllm
 
 options = anyllm.StreamingOptions(
-    # Before the first content a failed call is tried again by itself. After it, only if you say what is to follow:
+    # Before the first content, calls are tried again that may do better then. After it, only if you say what follows:
     # "restart" begins the answer anew, "continue" asks the model to go on from what it said, where its host can.
     retry=anyllm.Retry(attempts=3, backoff=0.5, after_content="restart"),
     keep_partial=True,  # errors carry what came

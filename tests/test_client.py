@@ -41,6 +41,10 @@ def at(url: str, **settings: Any) -> Client:
     return Client("compatible/m", base_url=f"{url}/v1", **settings)
 
 
+async def too_late(_: str) -> None:
+    """Nobody awaits it."""
+
+
 # -- what is asked -----------------------------------------------------------------------------------------------------
 
 
@@ -65,6 +69,14 @@ def test_a_typo_is_an_error_where_it_is_written():
         client("well").chat("Hi", max_token=5)
     with pytest.raises(TypeError, match="did you mean 'seed'"):
         client("well").chat_stream("Hi", seeed=5)
+    with pytest.raises(TypeError, match="'on_delta' belongs to the options"):
+        client("well").stream("Hi", on_delta=print)
+    with pytest.raises(TypeError, match=r"'system' is a message: \[anyllm.Message.system"):
+        client("well").chat("Hi", system="Be brief.")
+    with pytest.raises(TypeError, match="on_delta must be a plain function"):
+        StreamingOptions(on_delta=too_late)
+    with pytest.raises(TypeError, match="timeouts: expected Timeouts or a dict, not int"):
+        StreamingOptions(timeouts=30)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="ctx must be a Context, not float"):
         client("well").chat("Hi", ctx=5.0)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="fallback must be a list"):
@@ -95,6 +107,18 @@ def test_another_model_of_the_same_host_is_asked_with_the_same_key():
         assert [request.json()["model"] for request in server.requests] == ["another", "third"]
         assert {request.headers["Authorization"] for request in server.requests} == {"Bearer key-of-the-tests"}
         assert "Authorization" not in other.requests[0].headers
+
+
+def test_a_key_beside_a_provider_goes_with_each_call():
+    with serve(
+        Reply.json({"choices": [{"message": {"content": "well"}, "finish_reason": "stop"}]}),
+        Reply.sse(chat_events("well")),
+    ) as server:
+        provider = anyllm.provider("compatible", base_url="http://127.0.0.1:9", api_key="another")
+        asking = Client("m", provider=provider, api_key="key-of-the-tests", base_url=f"{server.url}/v1")
+        asking.chat("Hi")
+        asking.chat_stream("Hi", model="m2").collect()
+        assert {request.headers["Authorization"] for request in server.requests} == {"Bearer key-of-the-tests"}
 
 
 def test_beside_a_provider_models_are_bare():
@@ -341,6 +365,27 @@ def test_callbacks_are_called_in_order_and_once_on_the_readers_thread(how: str):
     assert told.threads == {threading.current_thread()}
     list(stream)
     assert len(told.log) == 9
+
+
+def test_callbacks_are_called_for_whole_answers_too():
+    told = Told()
+    message = {"role": "assistant", "content": "one two", "reasoning_content": "hm"}
+    with serve(
+        Reply.json({"choices": [{"message": message, "finish_reason": "stop"}], "usage": {"prompt_tokens": 1}}),
+        Reply.error(400, "no"),
+    ) as server:
+        answer = at(server.url, options=told.options).chat("Hi")
+        assert told.log == [
+            ("start",),
+            ("reasoning", "hm"),
+            ("delta", "one two"),
+            ("usage", answer.usage),
+            ("complete", answer),
+        ]
+        del told.log[:]
+        with pytest.raises(InvalidRequestError) as caught:
+            at(server.url, options=told.options).chat("Hi")
+    assert told.log == [("start",), ("error", caught.value)]
 
 
 def test_the_error_callback_is_called_once_and_nothing_after_it():

@@ -90,3 +90,15 @@ def test_chunks_can_be_scripted_as_they_come_from_the_wire():
 def test_no_socket_is_opened(monkeypatch):
     monkeypatch.setattr(socket, "socket", None)
     assert fake("Hi").completion(anyllm.Context(), ASK).content == "Hi"
+
+
+@pytest.mark.parametrize("clock", ["first_content", "idle"])
+def test_a_clock_that_runs_out_in_a_stall_ends_the_call(clock: str):
+    """Not the script with its good end."""
+    script = [Stall()] if clock == "first_content" else ["one", Stall()]
+    options = anyllm.StreamingOptions(timeouts=anyllm.Timeouts(**{clock: 0.01}), retry=anyllm.Retry(attempts=1))
+    stream = fake(script).completion_stream(anyllm.Context(), ASK, options=options)
+    list(stream.chunks)
+    error = stream.errors.get()
+    assert isinstance(error, anyllm.StreamTimeoutError)
+    assert error.clock == clock

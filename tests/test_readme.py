@@ -67,23 +67,3 @@ def test_the_two_commands_are_there_as_one_line_each():
     """The checks take them from here and run them."""
     assert '\npip install -e ".[local]" && anyllm "What is the capital of France? Answer in one sentence."\n' in README
     assert '\npip install -e ".[test]" && pytest\n' in README
-
-
-@pytest.mark.parametrize("name", ["pair.py", "first_wins.py", "tool_call.py", "stop_button.py"])
-def test_an_example_runs(name):
-    with serve(_reply) as server:
-        environment = {
-            **os.environ,
-            "ANYLLM_MODEL": "openai/gpt-4o-mini",
-            "ANYLLM_MODELS": "openai/gpt-4o-mini,openai/gpt-4o",
-            "OPENAI_API_KEY": "sk-test-key",
-            "OPENAI_BASE_URL": server.url,
-            "PYTHONPATH": str(ROOT),
-        }
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "examples" / name)],
-            env=environment, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, check=False,
-        )  # fmt: skip
-    assert done.stderr == ""
-    assert done.returncode == 0
-    assert "Hello" in done.stdout or "weather" in done.stdout

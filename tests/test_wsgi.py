@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any, Callable, Iterator, List, Optional, Tuple
 
 import pytest
+from wire import until
 
 import anyllm
 from anyllm import errors, wsgi
 from anyllm.channel import open_channel
 from anyllm.reading import tee
-from anyllm.testing import Cut, Reply, Stall, chat_events, serve
+from anyllm.testing import Cut, Reply, Stall, chat_events, fake, serve
 from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, Reasoning, Retried
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -229,7 +230,7 @@ def test_a_client_that_leaves_a_silent_model_ends_the_call(server: Any, make: An
 
         with server(make(stream, format=format, keep_alive=SOON)) as port:
             with client(port) as response:
-                assert b"one" in response.readline()
+                assert any(b"one" in line for line in iter(response.readline, b""))  # keep-alives may come before it
                 assert upstream.open_connections == 1
             assert upstream.wait_closed(TIMEOUT)
         error = streams[0].errors.get(timeout=TIMEOUT)
@@ -430,6 +431,19 @@ def test_an_answer_that_goes_on_is_not_taken_for_one_that_begins_anew():
 def test_what_is_said_of_an_error_is_the_applications_choice():
     told = whole(error=errors.NetworkError("no route"), describe=lambda error: {"message": str(error)}, format="ndjson")
     assert told == b'{"error": {"message": "no route"}}\n'
+
+
+def test_a_silent_chat_is_waited_for_in_pieces_and_ends_with_the_body():
+    """It has no channel to wait on, so it is read ahead: by a thread that ends with it."""
+    stream = anyllm.Client("m", provider=fake(["one", Stall()])).chat_stream("Hi")
+    made = iter(wsgi.body(stream, keep_alive=SOON))
+    written = next(piece for piece in made if b"one" in piece)
+    assert written.startswith(b"data: ")
+    assert next(made) == b": keep-alive\n\n"
+    made.close()  # type: ignore[attr-defined]
+    until(lambda: all(thread.name not in ("anyllm-call", "anyllm-wsgi") for thread in threading.enumerate()))
+    failing = anyllm.Client("m", provider=fake(["one", errors.ServerError("down")])).chat_stream("Hi")
+    assert b"event: error" in b"".join(wsgi.body(failing))
 
 
 def test_a_silent_model_is_waited_for_in_pieces():

@@ -117,6 +117,9 @@ class _FakeResponse:
                 raise copy.copy(piece)
             if isinstance(piece, Stall):
                 self._stall(piece)
+                if self._call.aborted:
+                    self.broken = ConnectionError("the call was aborted")
+                    return
             else:
                 yield b"data: " + _convert.dumps(dict(piece)) + b"\n\n"
         yield b"data: [DONE]\n\n"
