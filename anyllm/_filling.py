@@ -21,6 +21,7 @@ import msgspec
 
 from anyllm._checks import did_you_mean
 from anyllm._faults import JSON_TYPES, KINDS, Fault, Shown, expected, in_json, listed, path_of, short
+from anyllm._schema import without_nulls
 
 __all__ = ["filled", "has_fields"]
 
@@ -122,7 +123,7 @@ def _is_plain_class(tp: Any) -> bool:
 
 def _by_msgspec(value: Any, tp: Any) -> Any:
     try:
-        return msgspec.convert(value, tp)
+        return msgspec.convert(without_nulls(value, tp), tp, str_keys=True)
     except msgspec.ValidationError as exc:
         words, _, where = str(exc).replace("`", "").partition(" - at ")
         path = tuple(int(at) if at else key for key, at in re.findall(r"\.(\w+)|\[(\d+)\]", where))
@@ -281,10 +282,18 @@ def _mapping_hook(converter: Any, tp: Any) -> _Hook:
     def structure(value: Any, _tp: Any) -> Any:
         if not isinstance(value, dict):
             raise _not("an object", value)
-        keys = _collected(converter, [(key, key, key_type) for key in value])
+        keys = _collected(converter, [(key, _key_in(key, key_type), key_type) for key in value])
         return dict(zip(keys, _collected(converter, [(key, item, inner) for key, item in value.items()])))
 
     return structure
+
+
+def _key_in(key: str, tp: Any) -> Any:
+    """JSON has only texts for keys."""
+    try:
+        return next(iter(msgspec.convert({key: None}, dict[tp, None], str_keys=True))) if tp in (int, float) else key
+    except msgspec.ValidationError:
+        return key
 
 
 def _list_in(value: Any) -> list[Any]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Optional, Union
 
 from anyllm.context import Context
-from anyllm.errors import AnyLLMError
+from anyllm.errors import AnyLLMError, APIError, NetworkError
 from anyllm.limits import Attempt, CircuitBreaker, RateLimit, Reservation, Slot, StreamLimit
 from anyllm.types import Usage
 
@@ -37,8 +37,11 @@ class Lease:
                 self.attempt.succeeded()
             else:
                 self.attempt.failed(error)
-        if self.reservation is not None and usage is not None:
-            self.reservation.settle(usage.total_tokens)
+        if self.reservation is not None:
+            if usage is not None:
+                self.reservation.settle(usage.total_tokens)
+            elif isinstance(error, (APIError, NetworkError)) and not error.partial:  # nothing was answered
+                self.reservation.settle(0)
         if self.slot is not None:
             self.slot.release()
 

@@ -251,6 +251,16 @@ class Provider:
             there = ", ".join(self._row.models)
             raise ModelNotFoundError(f"there is no model {model!r} here, only {there}", param="model")
 
+    @property
+    def server(self) -> Optional[str]:
+        """Where calls go, if that is not the provider's own place."""
+        return self._base_url or _from_environment(self._row.base_url_vars)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What each request has besides its own."""
+        return self._headers
+
     def _target(self, api_key: ApiKey, base_url: Optional[str], model: str = "") -> Target:
         """Where to send, and with which key. On the worker's thread: a key may take time to get."""
         explicit = base_url or self._base_url

@@ -17,7 +17,7 @@ from typing import Any, Callable
 import attrs
 import msgspec
 
-__all__ = ["schema_of", "strict"]
+__all__ = ["schema_of", "strict", "without_nulls"]
 
 #: Where schemas stand in a schema: as the values of an object, in a list, or alone.
 _IN_OBJECTS = ("properties", "$defs", "definitions", "patternProperties", "dependentSchemas")
@@ -89,6 +89,53 @@ def _target(schema: Mapping[str, Any]) -> str:
     """The name that a schema refers to, or ""."""
     reference = schema.get("$ref", "")
     return reference[len(_PREFIX) :] if reference.startswith(_PREFIX) else ""
+
+
+def without_nulls(value: Any, tp: Any) -> Any:
+    """*value* without the nulls that stand for a default in the strict form, at any depth of the type."""
+    try:
+        return _without_nulls(value, msgspec.inspect.type_info(tp))
+    except TypeError:  # no type of msgspec's, which says so itself
+        return value
+
+
+def _without_nulls(value: Any, info: Any) -> Any:
+    if isinstance(info, msgspec.inspect.Metadata):
+        return _without_nulls(value, info.type)
+    if isinstance(info, msgspec.inspect.UnionType):
+        options = [one for one in info.types if _holds(one, value)]
+        return _without_nulls(value, options[0]) if len(options) == 1 else value
+    if isinstance(value, dict):
+        if isinstance(info, msgspec.inspect.DictType):
+            return {key: _without_nulls(item, info.value_type) for key, item in value.items()}
+        fields = {field.encode_name: field for field in getattr(info, "fields", ())}
+        return {
+            key: _without_nulls(item, fields[key].type) if key in fields else item
+            for key, item in value.items()
+            if item is not None or key not in fields or fields[key].required or _is_nullable(fields[key].type)
+        }
+    if isinstance(value, list):
+        if isinstance(info, msgspec.inspect.TupleType):
+            return [_without_nulls(*pair) for pair in zip(value, info.item_types)] + value[len(info.item_types) :]
+        inner = getattr(info, "item_type", None)
+        return value if inner is None else [_without_nulls(item, inner) for item in value]
+    return value
+
+
+def _holds(info: Any, value: Any) -> bool:
+    info = info.type if isinstance(info, msgspec.inspect.Metadata) else info
+    if isinstance(value, dict):
+        return hasattr(info, "fields") or isinstance(info, msgspec.inspect.DictType)
+    return isinstance(value, list) and (hasattr(info, "item_type") or isinstance(info, msgspec.inspect.TupleType))
+
+
+def _is_nullable(info: Any) -> bool:
+    info = info.type if isinstance(info, msgspec.inspect.Metadata) else info
+    if isinstance(info, msgspec.inspect.UnionType):
+        return any(map(_is_nullable, info.types))
+    if isinstance(info, msgspec.inspect.LiteralType):
+        return None in info.values
+    return isinstance(info, (msgspec.inspect.NoneType, msgspec.inspect.AnyType))
 
 
 # -- references --------------------------------------------------------------------------------------------------------
@@ -170,6 +217,9 @@ def _strict(schema: Any, path: str) -> Any:
         schema.update({"type": types[0] if len(types) == 1 else types} if types else {})
     if "object" in _types(schema) or "properties" in schema:
         _close(schema, path)
+    if "array" in _types(schema):
+        _one_kind(schema, path)
+    schema.pop("contentEncoding", None)  # is not permitted
     for key in _IN_OBJECTS:
         for name, inner in schema.get(key, {}).items():
             schema[key][name] = _strict(inner, f"{path}.{name}")
@@ -194,6 +244,18 @@ def _close(schema: dict[str, Any], path: str) -> None:
             properties[name] = _nullable(inner)
     schema["required"] = list(properties)
     schema["additionalProperties"] = False
+
+
+def _one_kind(schema: dict[str, Any], path: str) -> None:
+    """A list, whose items must be told, and all be of one kind."""
+    schema.pop("uniqueItems", None)  # is not permitted
+    places = schema.pop("prefixItems", None)
+    if places:
+        if any(place != places[0] for place in places) or schema.get("items") not in (None, False, places[0]):
+            raise ValueError(f"{path}: a list with a type for each place has no strict form")
+        schema["items"] = places[0]
+    if not isinstance(schema.get("items"), dict):
+        raise ValueError(f"{path}[]: what may be anything has no strict form")
 
 
 def _nullable(schema: Any) -> Any:

@@ -8,6 +8,7 @@ module of its own; here they are put together for one call.
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Optional, Union, cast
@@ -35,6 +36,7 @@ __all__ = ["ChatStream", "Client"]
 Messages = Union[str, Message, Sequence[Union[Message, Mapping[str, Any]]]]
 #: Tokens that an answer without a ``max_tokens`` is taken to have, where a rate is kept.
 _USUAL_ANSWER = 1000
+_IDEMPOTENCY = "Idempotency-Key"
 #: Answers worth keeping: those that ended by themselves.
 _WHOLE = ("stop", "tool_calls")
 
@@ -99,7 +101,6 @@ class Client:
         self._fallback = tuple(_target(name) for name in _names(fallback))
         self._router = Router((self._main, *self._fallback), strategy, prices)
         self._strategy = strategy
-        self._base_url = base_url
         self._hedge = hedge
         self._guards = Guards(
             rate_limit, StreamLimit(max_streams) if isinstance(max_streams, int) else max_streams, breaker
@@ -230,7 +231,7 @@ class Client:
         asked = self._params(messages, params)
         if idempotency_key:
             key = str(uuid.uuid4()) if idempotency_key is True else idempotency_key
-            asked = asked.evolve(extra_headers={"Idempotency-Key": key, **(asked.extra_headers or {})})
+            asked = asked.evolve(extra_headers={_IDEMPOTENCY: key, **(asked.extra_headers or {})})
         named = params.get("model")
         return _Call(
             client=self,
@@ -291,7 +292,7 @@ class _Call:
             options=self.options,
             targets=self.targets,
             open=self._open,
-            finished=self._finished,
+            finished=self._finished if known is None else functools.partial(self._finished, is_kept=True),
             noted=self.router.note,
             hedge=self.hedge,
             kept=None if known is None else lambda: caching.replayed(known),
@@ -315,7 +316,7 @@ class _Call:
         """Its whole answer, from the first model that has one."""
         known = self._known()
         if known is not None:
-            return self._finished(known, self.targets[0])
+            return self._finished(known, self.targets[0], is_kept=True)
         with self.ctx:
             for target in self.targets[:-1]:
                 try:
@@ -346,13 +347,15 @@ class _Call:
         prompt = tokens.estimate_usage(self.params, ChatCompletion(), method="character").prompt_tokens
         return prompt + (self.params.max_tokens or _USUAL_ANSWER)
 
-    def _finished(self, answer: ChatCompletion, target: Target) -> ChatCompletion:
+    def _finished(self, answer: ChatCompletion, target: Target, *, is_kept: bool = False) -> ChatCompletion:
         if answer.usage is None and self.options.usage != "provider":
             answer.usage = tokens.estimate_usage(self.params, answer, method=self.options.usage)
-        self._keep(answer, target)
-        answer.cost = self._cost(answer, target)
+        cost = self._cost(answer, target)
+        answer.cost = cost if cost is None or not is_kept else Cost(0.0, 0.0, 0.0, source="cache", model=cost.model)
         if self.wanted is not None and answer.finish_reason != "tool_calls":
             answer.parsed = self._parsed(answer)
+        if not is_kept:  # which would begin its time anew
+            self._keep(answer, target)
         return answer
 
     def _parsed(self, answer: ChatCompletion) -> Any:
@@ -377,17 +380,26 @@ class _Call:
     # -- the cache -------------------------------------------------------------------------------------------------
 
     def _known(self) -> Optional[ChatCompletion]:
-        cache = self.client._cache
-        return None if cache is None else caching.decode(cache.get(self._key(self.targets[0])))
+        cache, key = self.client._cache, self._key(self.targets[0])
+        return None if cache is None or key is None else caching.decode(cache.get(key))
 
     def _keep(self, answer: ChatCompletion, target: Target) -> None:
         cache = self.client._cache
-        if cache is not None and answer.finish_reason in _WHOLE:
-            cache.set(self._key(target), caching.encode(answer), self.client._cache_ttl)
+        key = self._key(target) if answer.finish_reason in _WHOLE else None
+        if cache is not None and key is not None:
+            cache.set(key, caching.encode(answer), self.client._cache_ttl)
 
-    def _key(self, target: Target) -> str:
-        base_url = self.client._base_url if target is self.client._main else None
-        return caching.cache_key(target.host.name, base_url, self.params.evolve(model=target.model))
+    def _key(self, target: Target) -> Optional[str]:
+        """What the answer of *target* is kept under; None if it is not kept, or the question cannot be written down."""
+        if self.client._cache is None:
+            return None
+        headers = {**target.host.headers, **(self.params.extra_headers or {})}
+        headers.pop(_IDEMPOTENCY, None)  # new for each call
+        params = self.params.evolve(model=target.model, extra_headers=headers)
+        try:
+            return caching.cache_key(target.host.name, target.base_url or target.host.server, params)
+        except TypeError:
+            return None
 
 
 def _ended(lease: Lease, call: Any) -> Any:

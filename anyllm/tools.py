@@ -94,12 +94,15 @@ class Tool:
             raise ValueError(f"{self.name!r} is no name for a tool: give one of letters, digits, '_' and '-'")
         self.function = function
         self.strict = strict
-        doc = inspect.getdoc(plain) or ""
+        doc = inspect.cleandoc(
+            getattr(plain, "__doc__", None) or ""
+        )  # not getdoc: it looks a method up in its class, which is us
         self.description = _first_paragraph(doc) if description is None else description
         self._given = (name, description)
         self._said_of = _said_of_parameters(doc)
         self._signature = _signature(function, self.name)
         functools.update_wrapper(self, plain, updated=())
+        self.__signature__ = self._signature  # else a tool of this tool would have the function's, self included
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
@@ -460,7 +463,8 @@ def _indent(line: str) -> int:
 
 def _made(value: Any, parameter: _Parameter) -> Any:
     """*value* as the parameter's type."""
-    made = msgspec.convert(value, parameter.type)
+    value = _schema.without_nulls(value, parameter.type)
+    made = msgspec.convert(value, parameter.type, str_keys=True)
     return _convert._converter().structure(value, parameter.type) if parameter.has_converters else made
 
 

@@ -41,6 +41,7 @@ from anyllm.errors import (
     StreamTimeoutError,
     UnsupportedProviderError,
 )
+from anyllm.limits import CircuitOpenError, LimitTooSmallError, WaitTooLongError
 from anyllm.types import ChatCompletionChunk
 
 __all__ = ["Answer", "answer", "body", "describe", "headers", "respond", "status"]
@@ -224,6 +225,9 @@ _STATUSES: tuple[tuple[type[BaseException], int], ...] = (
     (UnsupportedProviderError, 404),
     (MissingAPIKeyError, 500),
     (LocalUnavailableError, 503),
+    (CircuitOpenError, 503),
+    (LimitTooSmallError, 413),
+    (WaitTooLongError, 503),
     (Cancelled, 503),
     (DeadlineExceeded, 504),
     (StreamTimeoutError, 504),

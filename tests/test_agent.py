@@ -536,8 +536,7 @@ def test_an_answer_that_began_anew_has_the_ids_of_its_new_calls() -> None:
 
 
 def test_a_model_that_cannot_be_asked_is_an_event_too() -> None:
-    agent, _ = agent_over(saying("Never."))
-    (event,) = told(agent, "Go.", model="nobody/m")
+    (event,) = told(Agent("compatible/m"), "Go.", model="nobody/m")
     assert isinstance(event.error, UnsupportedProviderError)
 
 

@@ -68,9 +68,15 @@ def sendable(call: ToolCall) -> ToolCall:
     """*call* as it may go back to the model: half of the hosts refuse arguments that are no object."""
     try:
         call.parse()
+        arguments = call.arguments if call.arguments.strip() else "{}"
     except ValueError:
-        return attrs.evolve(call, function=FunctionCall(call.name, "{}"))
-    return call
+        arguments = "{}"
+    name = call.name or "unnamed"
+    return (
+        call
+        if (name, arguments) == (call.name, call.arguments)
+        else attrs.evolve(call, function=FunctionCall(name, arguments))
+    )
 
 
 _Work = tuple[int, ToolCall, contextvars.Context]
@@ -138,7 +144,8 @@ def _text_of(ctx: Context, tools: Mapping[str, Tool], call: ToolCall) -> str:
 #: Names of what nobody may be shown, and what such a value looks like behind its name, in a URL, or by itself.
 _SECRET_NAME = re.compile(r"key|token|secret|passw|credential|authorization|signature", re.IGNORECASE)
 _SECRETS = (
-    (re.compile(r"(//)[^/\s@]+@"), r"\1"),
+    (re.compile(r"(//)[^/\s]+@"), r"\1"),  # greedy: a password may hold an @
+    (re.compile(r"(?i)(authorization[\"']?\s?[=:]\s?[\"']?)(?:[\w-]+\s+)?[^\s\"'&,;)}]+"), r"\1[key]"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}"), r"\1 [key]"),
     (
         re.compile(
@@ -146,7 +153,7 @@ _SECRETS = (
         ),
         r"\1[key]",
     ),
-    (re.compile(r"\b(?:sk|pk|rk|gh[a-z]|xox[a-z]|AIza)[-_]?[\w-]{12,}"), "[key]"),
+    (re.compile(r"\b(?:sk|pk|rk|gh[a-z]|xox[a-z]|AIza|AKIA|ASIA|eyJ)[-_]?[\w.-]{12,}"), "[key]"),
 )
 #: Characters in which they are looked for; few of these are shown.
 _LONGEST_SEARCH = 4000
@@ -156,7 +163,10 @@ _SHORTEST_SECRET = 8
 
 def _without_secrets(exc: BaseException) -> str:
     """What *exc* says, in a line, without what the environment or its form shows to be a secret."""
-    text = str(exc)
+    try:
+        text = str(exc)
+    except Exception:  # its own words are broken
+        return ""
     for name, value in os.environ.items():
         if _SECRET_NAME.search(name) and len(value) >= _SHORTEST_SECRET:
             text = text.replace(value, "[key]")

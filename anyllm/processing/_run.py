@@ -168,6 +168,10 @@ class Run:
                 self._ready.extend(self._through(event))
         except NotYetError:
             raise
+        except StopIteration as exc:  # of a filter or a transformer; from us it would look like the end
+            error = RuntimeError("a filter or transformer raised StopIteration")
+            error.__cause__ = exc
+            self._end(error)
         except Exception as exc:
             self._end(exc)
         # What is no Exception (Ctrl-C) passes at once; Processed closes us.

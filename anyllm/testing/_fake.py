@@ -12,6 +12,7 @@ from anyllm._assemble import Assembler
 from anyllm._framing import events
 from anyllm._http import Call, Transport
 from anyllm._provider import Provider
+from anyllm._sockets import Aborted
 from anyllm.dialects import Dialect
 from anyllm.errors import AnyLLMError
 from anyllm.providers import _rows
@@ -143,7 +144,10 @@ class _FakeResponse:
 
     def _stall(self, stall: Stall) -> None:
         waker = _Waker(stall.event)
-        self._call.hold(waker, ours=True)
+        try:
+            self._call.hold(waker, ours=True)
+        except Aborted:  # the call ended before we stalled
+            return
         waker.wait()
         self._call.let_go()
 

@@ -24,7 +24,7 @@ class Cost(Serializable):
         cache_savings_usd: What the same prompt would have cost without a cache, less what it cost with it; negative
             where writing was dearer than what reading saved. No part of the total.
         as_of: The price table's date, "2026-10-14", see `anyllm.pricing.price_table_date`; None for prices of your own.
-        source: "genai-prices" or "override".
+        source: "genai-prices", "override", or "cache" where an answer that was kept cost nothing again.
         model: The table's entry, as "provider/model", or the key of your own price.
     """
 
