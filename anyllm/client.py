@@ -8,37 +8,29 @@ module of its own; here they are put together for one call.
 
 from __future__ import annotations
 
-import functools
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Optional, Union, cast
 
 import attrs
 
-from anyllm import _convert, _registry, _stream, caching, structured, tokens
-from anyllm._chat_reading import Plan
+from anyllm import _convert, _registry, caching, structured, tokens
 from anyllm._chat_stream import ChatStream
 from anyllm._checks import did_you_mean
-from anyllm._guards import Breaker, Guards, Lease
+from anyllm._client_call import IDEMPOTENCY, Around, Call, ended
+from anyllm._guards import Breaker, Guards
 from anyllm._provider import ApiKey, Options, Provider
-from anyllm._routing import Router, Target, may_fall_back
+from anyllm._routing import Router, Target
 from anyllm.context import Context
-from anyllm.errors import AnyLLMError
-from anyllm.events import Events, call_back, has_callbacks
+from anyllm.events import has_callbacks
 from anyllm.limits import RateLimit, StreamLimit
 from anyllm.options import Retry, StreamingOptions, Timeouts, in_the_pump
-from anyllm.pricing import cost_of
-from anyllm.types import ChatCompletion, CompletionParams, Cost, EmbeddingParams, Embeddings, Message, Model
+from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Message, Model
 
 __all__ = ["ChatStream", "Client"]
 
 #: What may be said to a model: a text, a message, or a conversation of messages or dicts in their shape.
 Messages = Union[str, Message, Sequence[Union[Message, Mapping[str, Any]]]]
-#: Tokens that an answer without a ``max_tokens`` is taken to have, where a rate is kept.
-_USUAL_ANSWER = 1000
-_IDEMPOTENCY = "Idempotency-Key"
-#: Answers worth keeping: those that ended by themselves.
-_WHOLE = ("stop", "tool_calls")
 
 
 class Client:
@@ -102,12 +94,14 @@ class Client:
         self._router = Router((self._main, *self._fallback), strategy, prices)
         self._strategy = strategy
         self._hedge = hedge
-        self._guards = Guards(
-            rate_limit, StreamLimit(max_streams) if isinstance(max_streams, int) else max_streams, breaker
+        self._around = Around(
+            guards=Guards(
+                rate_limit, StreamLimit(max_streams) if isinstance(max_streams, int) else max_streams, breaker
+            ),
+            prices=prices,
+            cache=None if cache is None else caching.Guarded(cache),
+            cache_ttl=cache_ttl,
         )
-        self._cache = None if cache is None else caching.Guarded(cache)
-        self._cache_ttl = cache_ttl
-        self._prices = prices
         self._defaults = defaults
         self._params("", {})  # what is wrong with the defaults is said here
 
@@ -195,10 +189,10 @@ class Client:
         target = self._main if model is None else self._other(model)
         asked = _convert.structure(EmbeddingParams, {"model": target.model, "input": input, **params})
         with self._child(ctx, timeout) as child:
-            lease = self._guards.enter(child, target.host.name, lambda: tokens.count_tokens(str(input)).tokens)
+            lease = self._around.guards.enter(child, target.host.name, lambda: tokens.count_tokens(str(input)).tokens)
             how = in_the_pump(_options(options) or self.options)
             where = target.where
-            return cast(Embeddings, _ended(lease, lambda: target.host.embedding(child, asked, options=how, **where)))
+            return cast(Embeddings, ended(lease, lambda: target.host.embedding(child, asked, options=how, **where)))
 
     def models(self, *, ctx: Optional[Context] = None, timeout: Optional[float] = None) -> list[Model]:
         """
@@ -226,15 +220,14 @@ class Client:
         options: Options,
         idempotency_key: Union[str, bool, None],
         params: dict[str, Any],
-    ) -> _Call:
+    ) -> Call:
         wanted = params.get("response_format", self._defaults.get("response_format"))
         asked = self._params(messages, params)
         if idempotency_key:
             key = str(uuid.uuid4()) if idempotency_key is True else idempotency_key
-            asked = asked.evolve(extra_headers={_IDEMPOTENCY: key, **(asked.extra_headers or {})})
+            asked = asked.evolve(extra_headers={IDEMPOTENCY: key, **(asked.extra_headers or {})})
         named = params.get("model")
-        return _Call(
-            client=self,
+        return Call(
             ctx=self._child(ctx, timeout),
             params=asked,
             options=_options(options) or self.options,
@@ -242,6 +235,7 @@ class Client:
             router=self._router,
             hedge=self._hedge,
             wanted=None if wanted is None or isinstance(wanted, Mapping) else wanted,
+            around=self._around,
         )
 
     def _params(self, messages: Messages, params: Mapping[str, Any]) -> CompletionParams:
@@ -269,152 +263,6 @@ class Client:
             raise TypeError(f"ctx must be a Context, not {type(ctx).__name__}")
         seconds = self._timeout if timeout is None and ctx is None else timeout
         return Context(seconds, parent=ctx)
-
-
-@attrs.define(frozen=True, kw_only=True)
-class _Call:
-    """One call of a client: to whichever of its models answers."""
-
-    client: Client
-    ctx: Context
-    params: CompletionParams
-    options: StreamingOptions
-    targets: tuple[Target, ...]
-    router: Router
-    hedge: Optional[float]
-    wanted: Any  # the class that the answer is to be an instance of
-
-    def plan(self) -> Plan:
-        """How it is streamed."""
-        known = self._known()
-        return Plan(
-            ctx=self.ctx,
-            options=self.options,
-            targets=self.targets,
-            open=self._open,
-            finished=self._finished if known is None else functools.partial(self._finished, is_kept=True),
-            noted=self.router.note,
-            hedge=self.hedge,
-            kept=None if known is None else lambda: caching.replayed(known),
-        )
-
-    def whole_told(self) -> ChatCompletion:
-        """`whole`, with the callbacks for what it brings."""
-        first = self.targets[0]
-        events = Events(first.host.name, first.model)
-        call_back(self.options, events.start())
-        try:
-            answer = self.whole()
-        except AnyLLMError as exc:
-            call_back(self.options, events.fail(exc))
-            raise
-        for event in events.whole(answer):
-            call_back(self.options, event)
-        return answer
-
-    def whole(self) -> ChatCompletion:
-        """Its whole answer, from the first model that has one."""
-        known = self._known()
-        if known is not None:
-            return self._finished(known, self.targets[0], is_kept=True)
-        with self.ctx:
-            for target in self.targets[:-1]:
-                try:
-                    return self._whole_of(target)
-                except AnyLLMError as exc:
-                    if not may_fall_back(exc):
-                        raise
-            return self._whole_of(self.targets[-1])
-
-    def _whole_of(self, target: Target) -> ChatCompletion:
-        lease = self._enter(target)
-        how = in_the_pump(self.options)
-        params = self.params.evolve(model=target.model)
-        where = target.where
-        answer = _ended(lease, lambda: target.host.completion(self.ctx, params, options=how, **where))
-        return self._finished(answer, target)
-
-    def _open(self, target: Target) -> tuple[_stream.Stream, Lease]:
-        lease = self._enter(target)
-        where = (target.api_key, target.base_url)
-        job = target.host.answering(self.params, target.model, True, *where, in_the_pump(self.options))
-        return _stream.stream(self.ctx, attrs.evolve(job, announces=True)), lease
-
-    def _enter(self, target: Target) -> Lease:
-        return self.client._guards.enter(self.ctx, target.host.name, self._tokens)
-
-    def _tokens(self) -> int:
-        prompt = tokens.estimate_usage(self.params, ChatCompletion(), method="character").prompt_tokens
-        return prompt + (self.params.max_tokens or _USUAL_ANSWER)
-
-    def _finished(self, answer: ChatCompletion, target: Target, *, is_kept: bool = False) -> ChatCompletion:
-        if answer.usage is None and self.options.usage != "provider":
-            answer.usage = tokens.estimate_usage(self.params, answer, method=self.options.usage)
-        cost = self._cost(answer, target)
-        answer.cost = cost if cost is None or not is_kept else Cost(0.0, 0.0, 0.0, source="cache", model=cost.model)
-        if self.wanted is not None and answer.finish_reason != "tool_calls":
-            answer.parsed = self._parsed(answer)
-        if not is_kept:  # which would begin its time anew
-            self._keep(answer, target)
-        return answer
-
-    def _parsed(self, answer: ChatCompletion) -> Any:
-        try:
-            return structured.parse(answer.content, self.wanted)
-        except AnyLLMError as exc:
-            exc.provider, exc.partial = answer.provider or None, answer
-            raise
-
-    def _cost(self, answer: ChatCompletion, target: Target) -> Optional[Cost]:
-        """By the model that answered, which may say more than what was asked for; but prices of one's own by either."""
-        if answer.usage is None:
-            return None
-        prices, tier = self.client._prices, answer.service_tier
-        names = [name for name in (answer.model, target.model) if name]
-        for name in sorted(names, key=lambda name: not _is_priced(name, target.host.name, prices)):
-            cost = cost_of(answer.usage, name, target.host.name, prices=prices, service_tier=tier)
-            if cost is not None:
-                return cost
-        return None
-
-    # -- the cache -------------------------------------------------------------------------------------------------
-
-    def _known(self) -> Optional[ChatCompletion]:
-        cache, key = self.client._cache, self._key(self.targets[0])
-        return None if cache is None or key is None else caching.decode(cache.get(key))
-
-    def _keep(self, answer: ChatCompletion, target: Target) -> None:
-        cache = self.client._cache
-        key = self._key(target) if answer.finish_reason in _WHOLE else None
-        if cache is not None and key is not None:
-            cache.set(key, caching.encode(answer), self.client._cache_ttl)
-
-    def _key(self, target: Target) -> Optional[str]:
-        """What the answer of *target* is kept under; None if it is not kept, or the question cannot be written down."""
-        if self.client._cache is None:
-            return None
-        headers = {**target.host.headers, **(self.params.extra_headers or {})}
-        headers.pop(_IDEMPOTENCY, None)  # new for each call
-        params = self.params.evolve(model=target.model, extra_headers=headers)
-        try:
-            return caching.cache_key(target.host.name, target.base_url or target.host.server, params)
-        except TypeError:
-            return None
-
-
-def _ended(lease: Lease, call: Any) -> Any:
-    """What *call* gives; the lease is told how it ended."""
-    try:
-        answer = call()
-    except BaseException as exc:
-        lease.end(exc, None)
-        raise
-    lease.end(None, answer.usage)
-    return answer
-
-
-def _is_priced(model: str, provider: str, prices: Optional[Mapping[str, Any]]) -> bool:
-    return bool(prices) and not {model, f"{provider}/{model}"}.isdisjoint(prices or ())
 
 
 def _options(options: Options) -> Optional[StreamingOptions]:

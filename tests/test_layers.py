@@ -47,6 +47,7 @@ LAYERS = (
         *(
             "testing",
             "client",
+            "_client_call",
             "_chat_stream",
             "_chat_reading",
             "_guards",

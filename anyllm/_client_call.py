@@ -1,0 +1,196 @@
+"""
+One call of a client, to whichever of its models answers.
+
+Strategy: a call is put together once, and then streamed or waited for; what stands around it is the client's.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any, Optional
+
+import attrs
+
+from anyllm import _stream, caching, structured, tokens
+from anyllm._chat_reading import Plan
+from anyllm._guards import Guards, Lease
+from anyllm._routing import Router, Target, may_fall_back
+from anyllm.context import Context
+from anyllm.errors import AnyLLMError
+from anyllm.events import Events, call_back
+from anyllm.options import StreamingOptions, in_the_pump
+from anyllm.pricing import cost_of
+from anyllm.types import ChatCompletion, CompletionParams, Cost
+
+__all__ = ["IDEMPOTENCY", "Around", "Call", "ended"]
+
+#: Tokens that an answer without a ``max_tokens`` is taken to have, where a rate is kept.
+_USUAL_ANSWER = 1000
+IDEMPOTENCY = "Idempotency-Key"
+#: Answers worth keeping: those that ended by themselves.
+_WHOLE = ("stop", "tool_calls")
+
+
+@attrs.define(frozen=True, kw_only=True)
+class Around:
+    """
+    What stands around each call of a client.
+
+    Attributes:
+        guards: What it waits for.
+        prices: Prices of the caller's own.
+        cache: Where whole answers are kept; None for nowhere.
+        cache_ttl: Seconds for which they are.
+    """
+
+    guards: Guards
+    prices: Optional[Mapping[str, Any]] = None
+    cache: Optional[caching.Guarded] = None
+    cache_ttl: Optional[float] = None
+
+
+@attrs.define(frozen=True, kw_only=True)
+class Call:
+    """One call of a client: to whichever of its models answers."""
+
+    ctx: Context
+    params: CompletionParams
+    options: StreamingOptions
+    targets: tuple[Target, ...]
+    router: Router
+    hedge: Optional[float]
+    wanted: Any  # the class that the answer is to be an instance of
+    around: Around
+
+    def plan(self) -> Plan:
+        """How it is streamed."""
+        known = self._known()
+        return Plan(
+            ctx=self.ctx,
+            options=self.options,
+            targets=self.targets,
+            open=self._open,
+            finished=self._finished if known is None else functools.partial(self._finished, is_kept=True),
+            noted=self.router.note,
+            hedge=self.hedge,
+            kept=None if known is None else lambda: caching.replayed(known),
+        )
+
+    def whole_told(self) -> ChatCompletion:
+        """`whole`, with the callbacks for what it brings."""
+        first = self.targets[0]
+        events = Events(first.host.name, first.model)
+        call_back(self.options, events.start())
+        try:
+            answer = self.whole()
+        except AnyLLMError as exc:
+            call_back(self.options, events.fail(exc))
+            raise
+        for event in events.whole(answer):
+            call_back(self.options, event)
+        return answer
+
+    def whole(self) -> ChatCompletion:
+        """Its whole answer, from the first model that has one."""
+        known = self._known()
+        if known is not None:
+            return self._finished(known, self.targets[0], is_kept=True)
+        with self.ctx:
+            for target in self.targets[:-1]:
+                try:
+                    return self._whole_of(target)
+                except AnyLLMError as exc:
+                    if not may_fall_back(exc):
+                        raise
+            return self._whole_of(self.targets[-1])
+
+    def _whole_of(self, target: Target) -> ChatCompletion:
+        lease = self._enter(target)
+        how = in_the_pump(self.options)
+        params = self.params.evolve(model=target.model)
+        where = target.where
+        answer = ended(lease, lambda: target.host.completion(self.ctx, params, options=how, **where))
+        return self._finished(answer, target)
+
+    def _open(self, target: Target) -> tuple[_stream.Stream, Lease]:
+        lease = self._enter(target)
+        where = (target.api_key, target.base_url)
+        job = target.host.answering(self.params, target.model, True, *where, in_the_pump(self.options))
+        return _stream.stream(self.ctx, attrs.evolve(job, announces=True)), lease
+
+    def _enter(self, target: Target) -> Lease:
+        return self.around.guards.enter(self.ctx, target.host.name, self._tokens)
+
+    def _tokens(self) -> int:
+        prompt = tokens.estimate_usage(self.params, ChatCompletion(), method="character").prompt_tokens
+        return prompt + (self.params.max_tokens or _USUAL_ANSWER)
+
+    def _finished(self, answer: ChatCompletion, target: Target, *, is_kept: bool = False) -> ChatCompletion:
+        if answer.usage is None and self.options.usage != "provider":
+            answer.usage = tokens.estimate_usage(self.params, answer, method=self.options.usage)
+        cost = self._cost(answer, target)
+        answer.cost = cost if cost is None or not is_kept else Cost(0.0, 0.0, 0.0, source="cache", model=cost.model)
+        if self.wanted is not None and answer.finish_reason != "tool_calls":
+            answer.parsed = self._parsed(answer)
+        if not is_kept:  # which would begin its time anew
+            self._keep(answer, target)
+        return answer
+
+    def _parsed(self, answer: ChatCompletion) -> Any:
+        try:
+            return structured.parse(answer.content, self.wanted)
+        except AnyLLMError as exc:
+            exc.provider, exc.partial = answer.provider or None, answer
+            raise
+
+    def _cost(self, answer: ChatCompletion, target: Target) -> Optional[Cost]:
+        """By the model that answered, which may say more than what was asked for; but prices of one's own by either."""
+        if answer.usage is None:
+            return None
+        prices, tier = self.around.prices, answer.service_tier
+        names = [name for name in (answer.model, target.model) if name]
+        for name in sorted(names, key=lambda name: not _is_priced(name, target.host.name, prices)):
+            cost = cost_of(answer.usage, name, target.host.name, prices=prices, service_tier=tier)
+            if cost is not None:
+                return cost
+        return None
+
+    # -- the cache -------------------------------------------------------------------------------------------------
+
+    def _known(self) -> Optional[ChatCompletion]:
+        cache, key = self.around.cache, self._key(self.targets[0])
+        return None if cache is None or key is None else caching.decode(cache.get(key))
+
+    def _keep(self, answer: ChatCompletion, target: Target) -> None:
+        cache = self.around.cache
+        key = self._key(target) if answer.finish_reason in _WHOLE else None
+        if cache is not None and key is not None:
+            cache.set(key, caching.encode(answer), self.around.cache_ttl)
+
+    def _key(self, target: Target) -> Optional[str]:
+        """What the answer of *target* is kept under; None if it is not kept, or the question cannot be written down."""
+        if self.around.cache is None:
+            return None
+        headers = {**target.host.headers, **(self.params.extra_headers or {})}
+        headers.pop(IDEMPOTENCY, None)  # new for each call
+        params = self.params.evolve(model=target.model, extra_headers=headers)
+        try:
+            return caching.cache_key(target.host.name, target.base_url or target.host.server, params)
+        except TypeError:
+            return None
+
+
+def ended(lease: Lease, call: Any) -> Any:
+    """What *call* gives; the lease is told how it ended."""
+    try:
+        answer = call()
+    except BaseException as exc:
+        lease.end(exc, None)
+        raise
+    lease.end(None, answer.usage)
+    return answer
+
+
+def _is_priced(model: str, provider: str, prices: Optional[Mapping[str, Any]]) -> bool:
+    return bool(prices) and not {model, f"{provider}/{model}"}.isdisjoint(prices or ())
