@@ -16,14 +16,12 @@ from __future__ import annotations
 import json
 import logging
 import math
-import queue
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, Optional, Union
+from typing import Any, NamedTuple, Optional
 
 from anyllm._stream import Said
-from anyllm.channel import Channel, Sender, open_channel
+from anyllm._wsgi_sources import END, SILENCE, Source, source_of
 from anyllm.errors import (
     AnyLLMError,
     APIError,
@@ -104,7 +102,7 @@ def body(
     """
     if keep_alive is not None and not keep_alive > 0:
         raise ValueError(f"keep_alive must be positive, or None: {keep_alive!r}")
-    return _Body(_source(stream), _writer(format, event, describe), keep_alive)
+    return _Body(source_of(stream), _writer(format, event, describe), keep_alive)
 
 
 def headers(format: str = "sse") -> dict[str, str]:
@@ -149,7 +147,7 @@ def answer(
         raise ValueError(f"patience must not be negative: {patience!r}")
     if keep_alive is not None and not keep_alive > 0:
         raise ValueError(f"keep_alive must be positive, or None: {keep_alive!r}")
-    made = _Body(_source(stream), _writer(format, event, describe), keep_alive)
+    made = _Body(source_of(stream), _writer(format, event, describe), keep_alive)
     error = made.begin(patience)
     if error is None:
         return Answer(made, 200, headers(format))
@@ -356,114 +354,6 @@ def _writer(format: str, event: Optional[Event], describe: Optional[Describe]) -
     return _format(format)(event, describe)
 
 
-# -- sources -----------------------------------------------------------------------------------------------------------
-
-_END: Any = object()  # nothing more will come
-_SILENCE: Any = object()  # nothing came in time
-
-
-class _Pair:
-    """A stream: chunks, and at most one error after them."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        self._chunks: Channel[Any] = stream.chunks
-
-    def next(self, timeout: Optional[float]) -> Any:
-        """The next item, `_END`, or `_SILENCE` after *timeout* seconds. Raises the stream's error."""
-        try:
-            item = self._chunks.get(timeout=timeout)
-        except queue.Empty:
-            return _SILENCE
-        if item is not None:
-            return item
-        error = self._stream.errors.get()  # which was put, or closed, before the chunks ended
-        if error is not None:
-            raise error
-        return _END
-
-    def cancel(self) -> None:
-        """Does nothing to a stream that is over."""
-        cancel = getattr(self._stream, "cancel", None)
-        if cancel is not None:
-            cancel("the client has left")
-
-
-class _Items:
-    """Anything that can be iterated, which waits as long as it likes."""
-
-    def __init__(self, items: Any) -> None:
-        self._items = items
-        self._iterator = iter(items)
-
-    def next(self, timeout: Optional[float]) -> Any:
-        return next(self._iterator, _END)
-
-    def cancel(self) -> None:
-        for thing, name in ((self._items, "cancel"), (self._iterator, "close"), (self._items, "close")):
-            end = getattr(thing, name, None)
-            if end is not None:
-                end()
-                return
-
-
-class _Raised:
-    """What items raised, on its way to another thread."""
-
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
-
-
-class _Ahead:
-    """
-    Items that can be cancelled, read on a thread, so that it shows when there are none.
-
-    The thread knows the items and the send end of a channel, and not who receives: letting go of this ends it.
-    """
-
-    def __init__(self, items: Any) -> None:
-        self._items = items
-        self._channel: Optional[Channel[Any]] = None
-
-    def next(self, timeout: Optional[float]) -> Any:
-        if self._channel is None:
-            sender, self._channel = open_channel(1)
-            threading.Thread(target=_read, args=(self._items, sender), name="anyllm-wsgi", daemon=True).start()
-        try:
-            item = self._channel.get(timeout=timeout)
-        except queue.Empty:
-            return _SILENCE
-        if isinstance(item, _Raised):
-            raise item.error
-        return _END if item is None else item
-
-    def cancel(self) -> None:
-        self._items.cancel()
-
-
-def _read(items: Any, sender: Sender[Any]) -> None:
-    last: Optional[_Raised] = None
-    try:
-        for item in items:
-            if not sender.put(item):
-                return
-    except BaseException as exc:
-        last = _Raised(exc)
-    finally:
-        sender.close(last)
-
-
-_Source = Union[_Pair, _Ahead, _Items]
-
-
-def _source(stream: Any) -> _Source:
-    if isinstance(stream, Channel):
-        raise TypeError("a Channel cannot say that it failed: pass the stream, and not its chunks")
-    if isinstance(getattr(stream, "chunks", None), Channel):
-        return _Pair(stream)
-    return _Ahead(stream) if callable(getattr(stream, "cancel", None)) else _Items(stream)
-
-
 # -- the body ----------------------------------------------------------------------------------------------------------
 
 
@@ -474,9 +364,9 @@ class _Body:
     No generator: closing one that has not begun would not run a line of it, and the stream would go on.
     """
 
-    def __init__(self, source: _Source, writer: _Sse, keep_alive: Optional[float]) -> None:
+    def __init__(self, source: Source, writer: _Sse, keep_alive: Optional[float]) -> None:
         self.writer = writer
-        self._source: Optional[_Source] = source  # None once the stream is over, or ended
+        self._source: Optional[Source] = source  # None once the stream is over, or ended
         self._keep_alive = keep_alive if writer.keep_alive else None
         self._ready = b""  # what `begin` has received
         self._facts: dict[str, Any] = {}
@@ -538,9 +428,9 @@ class _Body:
             if source is None:
                 return None
             item = source.next(None if until is None else max(0.0, until - time.monotonic()))
-            if item is _SILENCE:
+            if item is SILENCE:
                 return b""
-            if item is _END:
+            if item is END:
                 self.close()
                 return self.writer.end(self._facts) or None
             self._learn(item)
