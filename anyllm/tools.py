@@ -14,7 +14,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Optional, TypeVar, Union, overload
 
 import attrs
@@ -22,6 +22,7 @@ import msgspec
 
 from anyllm import _convert, _schema
 from anyllm._checks import did_you_mean
+from anyllm._docstrings import first_paragraph, said_of_parameters
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError
 
@@ -97,9 +98,9 @@ class Tool:
         doc = inspect.cleandoc(
             getattr(plain, "__doc__", None) or ""
         )  # not getdoc: it looks a method up in its class, which is us
-        self.description = _first_paragraph(doc) if description is None else description
+        self.description = first_paragraph(doc) if description is None else description
         self._given = (name, description)
-        self._said_of = _said_of_parameters(doc)
+        self._said_of = said_of_parameters(doc)
         self._signature = _signature(function, self.name)
         functools.update_wrapper(self, plain, updated=())
         self.__signature__ = self._signature  # else a tool of this tool would have the function's, self included
@@ -389,73 +390,6 @@ def _signature(function: Any, name: str) -> inspect.Signature:
             star = "*" if one.kind is inspect.Parameter.VAR_POSITIONAL else "**"
             raise TypeError(f"{name}() takes {star}{one.name}: a model must be told each parameter by its name")
     return signature.replace(parameters=parameters)
-
-
-# -- docstrings --------------------------------------------------------------------------------------------------------
-
-_SECTION = re.compile(r"\s*(?:Args|Arguments|Parameters|Params)\s*:\s*")
-#: ``city: The name.``, ``city (str): The name.``, ``lat, lon: Degrees.``
-_ITEM = re.compile(r"\s*(\w+(?:\s*,\s*\w+)*)\s*(?:\([^)]*\))?\s*:(?:\s+(.*)|\s*)")
-#: ``:param city: The name.``, ``:param str city: The name.``
-_FIELD = re.compile(r"\s*:(?:param|parameter|arg|argument|key|keyword)\s+(?:[^:]*\s)?(\w+)\s*:\s*(.*)")
-
-
-def _first_paragraph(doc: str) -> str:
-    lines = []
-    for line in doc.strip().splitlines():
-        if not line.strip() or _SECTION.fullmatch(line) or line.lstrip().startswith(":"):
-            break
-        lines.append(line)
-    return " ".join(" ".join(lines).split())
-
-
-def _said_of_parameters(doc: str) -> dict[str, str]:
-    """The descriptions of parameters, by name."""
-    found = {}
-    for names, words in (*_google_items(doc.splitlines()), *_sphinx_fields(doc.splitlines())):
-        for name in names.split(","):
-            found[name.strip()] = " ".join(" ".join(words).split())
-    return found
-
-
-def _google_items(lines: list[str]) -> Iterator[tuple[str, list[str]]]:
-    start = next((at for at, line in enumerate(lines) if _SECTION.fullmatch(line)), len(lines))
-    section = _indent(lines[start]) if start < len(lines) else 0
-    level: Optional[int] = None
-    item: Optional[tuple[str, list[str]]] = None
-    for line in lines[start + 1 :]:
-        if not line.strip():
-            continue
-        indent = _indent(line)
-        if indent <= section:
-            break
-        level = indent if level is None else level
-        match = _ITEM.fullmatch(line) if indent <= level else None
-        if match is not None:
-            if item is not None:
-                yield item
-            item = (match[1], [match[2] or ""])
-        elif item is not None:
-            item[1].append(line)
-    if item is not None:
-        yield item
-
-
-def _sphinx_fields(lines: list[str]) -> Iterator[tuple[str, list[str]]]:
-    item: Optional[tuple[str, list[str]]] = None
-    for line in (*lines, ""):
-        match = _FIELD.fullmatch(line)
-        if item is not None and (match is not None or not line.strip() or line.lstrip().startswith(":")):
-            yield item
-            item = None
-        if match is not None:
-            item = (match[1], [match[2]])
-        elif item is not None:
-            item[1].append(line)
-
-
-def _indent(line: str) -> int:
-    return len(line) - len(line.lstrip())
 
 
 # -- values ------------------------------------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ LAYERS = (
             "caching",
             "pricing",
         ),
-        *("tokens", "tools", "reading", "_filling", "_faults"),
+        *("tokens", "tools", "reading", "_filling", "_faults", "_docstrings", "_replay"),
     ),
     ("cli", "gateway", "wsgi", "_wsgi_sources", "_batch", "agent", "__main__"),
 )
