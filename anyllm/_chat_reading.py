@@ -13,12 +13,12 @@ import queue
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from typing import Optional
+from typing import NoReturn, Optional
 
 import attrs
 
 from anyllm._assemble import Assembler
-from anyllm._guards import Lease
+from anyllm._guards import Lease, NoRoom
 from anyllm._routing import Target, may_fall_back
 from anyllm._stream import Stream
 from anyllm.channel import select
@@ -63,7 +63,8 @@ class Plan:
         targets: The models, in the order to be tried.
         open: Starts a stream of one of them; raises an `AnyLLMError` where it may not.
         finished: Makes of the whole answer what it is for the caller: counted, priced, parsed.
-        noted: Told of each model how long its first content, or its failure, took.
+        noted: Told of each model how long its first content took, at least.
+        failed: Told of each model that failed.
         hedge: Seconds without content after which the next model is asked beside the first; None for never.
         kept: An answer that is known, as chunks; None where there is none.
         clock: Monotonic seconds.
@@ -72,12 +73,20 @@ class Plan:
     ctx: Context
     options: StreamingOptions
     targets: tuple[Target, ...]
-    open: Callable[[Target], tuple[Stream, Lease]]
+    open: Callable[[Target, bool], tuple[Stream, Lease]]
     finished: Callable[[ChatCompletion, Target], ChatCompletion]
     noted: Callable[[Target, float], object] = lambda _target, _seconds: None
+    failed: Callable[[Target], object] = lambda _target: None
     hedge: Optional[float] = None
     kept: Optional[Callable[[], Iterator[ChatCompletionChunk]]] = None
     clock: Callable[[], float] = time.monotonic
+
+
+def _says_something(chunk: ChatCompletionChunk) -> bool:
+    if chunk.content or chunk.reasoning or chunk.tool_calls:
+        return True
+    deltas = [choice.delta for choice in chunk.choices]
+    return any(d.content or d.reasoning or d.tool_calls or d.refusal or d.audio for d in deltas)
 
 
 @attrs.define(eq=False)
@@ -118,6 +127,7 @@ class Reading:
         self.timing = Timing()
         self.plan = plan
         self._begun = plan.clock()
+        self._hedge = plan.hedge
         self._untried = deque(plan.targets)
         self._running: tuple[_Running, ...] = ()
         self._notices: deque[ChatCompletionChunk] = deque()  # of models given up, or asked beside another
@@ -144,11 +154,13 @@ class Reading:
         running = self._running
         return running[0].stream._run.request_id if running else None
 
-    @property
-    def cut(self) -> Optional[AnyLLMError]:
-        """The error after which the answer began anew."""
+    def give_up(self) -> NoReturn:
+        """The answer that began anew says something else: raise the error that cut it."""
         running = self._running
-        return running[0].stream._run.cut if running else None
+        cut = running[0].stream._run.cut if running else None
+        self.let_go()
+        self.answer, self.error = None, cut or Cancelled()
+        raise self.error
 
     def chunks(self) -> Iterator[ChatCompletionChunk]:
         """
@@ -197,7 +209,7 @@ class Reading:
                 yield chunk
             else:
                 running.before.append(chunk)
-                if chunk.content or chunk.reasoning or chunk.tool_calls:
+                if _says_something(chunk) or len(running.before) > self.plan.options.buffer:
                     self._choose(running)
                     self.timing.first_content = self.plan.clock() - self._begun
                     yield from running.before
@@ -219,12 +231,14 @@ class Reading:
 
     def _patience(self) -> Optional[float]:
         """Seconds until the next model is asked, too; None for never."""
-        if self.plan.hedge is None or not self._untried:
+        if self._hedge is None or not self._untried:
             return None
-        return max(0.0, self._running[-1].since + self.plan.hedge - self.plan.clock())
+        return max(0.0, self._running[-1].since + self._hedge - self.plan.clock())
 
     def _choose(self, chosen: _Running) -> None:
-        self.plan.noted(chosen.target, self.plan.clock() - chosen.since)
+        now = self.plan.clock()
+        for running in self._running:  # those that lost would have taken longer still
+            self.plan.noted(running.target, now - running.since)
         others = [running for running in self._running if running is not chosen]
         self._running = (chosen,)
         for other in others:
@@ -237,9 +251,10 @@ class Reading:
             return True
         running.failed(error)
         self._running = tuple(other for other in self._running if other is not running)
-        self.plan.noted(running.target, self.plan.clock() - running.since)
         if not may_fall_back(error):
+            self.let_go()  # the others, which were asked the same
             raise error
+        self.plan.failed(running.target)
         if not self._running:
             self._open_next("fallback", error)
         return False
@@ -250,7 +265,11 @@ class Reading:
             target = self._untried.popleft()
             since = self.plan.clock()
             try:
-                stream, lease = self.plan.open(target)
+                stream, lease = self.plan.open(target, policy != "hedge")
+            except NoRoom:
+                self._untried.appendleft(target)  # for when the first has failed, and left its place
+                self._hedge = None
+                return
             except AnyLLMError as exc:
                 error, policy = exc, policy or "fallback"
                 if not may_fall_back(exc):
@@ -286,8 +305,10 @@ class Reading:
         error = running.stream.errors.get()
         if error is None:
             answer = running.stream.partial
-            running.answered(answer)
-            self._finish(answer, running.target)
+            try:
+                answer = self._finish(answer, running.target)
+            finally:
+                running.answered(answer)
         else:
             running.failed(error)
             raise error
@@ -299,10 +320,11 @@ class Reading:
             yield chunk
         self._finish(whole.snapshot(), self.plan.targets[0])
 
-    def _finish(self, answer: ChatCompletion, target: Target) -> None:
+    def _finish(self, answer: ChatCompletion, target: Target) -> ChatCompletion:
         timing = self.timing
         timing.total = self.plan.clock() - self._begun
         answer = self.plan.finished(answer, target)
         if answer.usage is not None and timing.first_content is not None and timing.total > timing.first_content:
             timing.tokens_per_second = answer.usage.completion_tokens / (timing.total - timing.first_content)
         self.answer = answer
+        return answer

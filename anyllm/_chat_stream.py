@@ -8,9 +8,8 @@ from typing import Any, Optional
 
 from anyllm._chat_reading import Plan, Reading, Timing
 from anyllm._stream import Said
-from anyllm.errors import AnyLLMError, Cancelled
+from anyllm.errors import AnyLLMError
 from anyllm.events import Events, StreamEvent, call_back, has_callbacks
-from anyllm.options import StreamingOptions
 from anyllm.types import ChatCompletion, ChatCompletionChunk
 
 __all__ = ["ChatStream"]
@@ -27,29 +26,21 @@ class ChatStream:
             print(chunk.content, end="", flush=True)
 
     The stream's error is raised at the end of the iteration. There is one reader; `cancel` may be called by anyone. As
-    a context manager it is cancelled on exit, and so it is when it, or the iteration, is let go of.
+    a context manager it is cancelled on exit, and so it is when nobody holds it or an iterator of it any more: after a
+    ``break`` it goes on as long as a variable has it. The callbacks of its options are called by whoever reads.
     """
 
     def __init__(self, plan: Plan) -> None:
         self._reading = Reading(plan)
-        self._source = self._reading.chunks()
-        self._shown: Optional[Iterator[ChatCompletionChunk]] = None
-        self._options: Optional[StreamingOptions] = self._reading.plan.options  # until somebody calls back as they say
+        source = self._reading.chunks()
+        told = has_callbacks(self._reading.plan.options)
+        self._source = _with_callbacks(self._reading, source) if told else source
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[ChatCompletionChunk]:
         """The chunks; another iteration goes on where the last one stopped."""
-        if self._shown is None:
-            options = self._take_options()
-            told = options is not None and has_callbacks(options)
-            self._shown = _with_callbacks(self._reading, self._source) if told else self._source
-        return _seen(self._shown)
-
-    def _take_options(self) -> Optional[StreamingOptions]:
-        """The callbacks, for the first who reads."""
-        options, self._options = self._options, None
-        return options
+        return _seen(self._source)
 
     @property
     def chunks(self) -> Iterator[ChatCompletionChunk]:
@@ -63,7 +54,7 @@ class ChatStream:
         Raises:
             AnyLLMError: the stream's error, after its event.
         """
-        return _told(self._reading, self._source, self._take_options())
+        return _told(self._reading, self._source)
 
     def collect(self) -> ChatCompletion:
         """
@@ -177,15 +168,9 @@ def _with_callbacks(reading: Reading, source: Iterator[ChatCompletionChunk]) -> 
         reading.let_go()
 
 
-def _told(
-    reading: Reading, source: Iterator[ChatCompletionChunk], options: Optional[StreamingOptions]
-) -> Iterator[StreamEvent]:
-    """Events, each after its callback."""
+def _told(reading: Reading, source: Iterator[ChatCompletionChunk]) -> Iterator[StreamEvent]:
     try:
-        for event in _all(_events(reading), reading, source):
-            if options is not None:
-                call_back(options, event)
-            yield event
+        yield from _all(_events(reading), reading, source)
         if reading.error is not None:
             raise reading.error
     finally:
@@ -202,8 +187,10 @@ def _all(events: Events, reading: Reading, source: Iterator[ChatCompletionChunk]
             raise  # thrown into us by who reads
         yield events.fail(exc)
     else:
-        assert reading.answer is not None  # the source has ended
-        yield from events.complete(reading.answer)
+        if reading.answer is not None:
+            yield from events.complete(reading.answer)
+        elif reading.error is not None:  # which was raised to who read before
+            yield events.fail(reading.error)
 
 
 def _texts(reading: Reading, chunks: Iterator[ChatCompletionChunk]) -> Iterator[str]:
@@ -213,9 +200,9 @@ def _texts(reading: Reading, chunks: Iterator[ChatCompletionChunk]) -> Iterator[
         if text:
             yield text
         elif text is None:
-            cut = reading.cut
-            reading.let_go()
-            raise cut or Cancelled()
+            reading.give_up()
+    if said is not None and said.is_short:
+        reading.give_up()
 
 
 def _events(reading: Reading) -> Events:

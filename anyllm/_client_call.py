@@ -7,6 +7,8 @@ Strategy: a call is put together once, and then streamed or waited for; what sta
 from __future__ import annotations
 
 import functools
+import logging
+import time
 from collections.abc import Mapping
 from typing import Any, Optional
 
@@ -24,6 +26,8 @@ from anyllm.pricing import cost_of
 from anyllm.types import ChatCompletion, CompletionParams, Cost
 
 __all__ = ["IDEMPOTENCY", "Around", "Call", "ended"]
+
+_log = logging.getLogger("anyllm")
 
 #: Tokens that an answer without a ``max_tokens`` is taken to have, where a rate is kept.
 _USUAL_ANSWER = 1000
@@ -65,14 +69,15 @@ class Call:
 
     def plan(self) -> Plan:
         """How it is streamed."""
-        known = self._known()
+        known, target = self._known()
         return Plan(
             ctx=self.ctx,
             options=self.options,
-            targets=self.targets,
+            targets=self.targets if known is None else (target,),
             open=self._open,
             finished=self._finished if known is None else functools.partial(self._finished, is_kept=True),
             noted=self.router.note,
+            failed=self.router.failed,
             hedge=self.hedge,
             kept=None if known is None else lambda: caching.replayed(known),
         )
@@ -93,9 +98,9 @@ class Call:
 
     def whole(self) -> ChatCompletion:
         """Its whole answer, from the first model that has one."""
-        known = self._known()
+        known, target = self._known()
         if known is not None:
-            return self._finished(known, self.targets[0], is_kept=True)
+            return self._finished(known, target, is_kept=True)
         with self.ctx:
             for target in self.targets[:-1]:
                 try:
@@ -107,28 +112,34 @@ class Call:
 
     def _whole_of(self, target: Target) -> ChatCompletion:
         lease = self._enter(target)
+        since = time.monotonic()
         how = in_the_pump(self.options)
         params = self.params.evolve(model=target.model)
-        where = target.where
-        answer = ended(lease, lambda: target.host.completion(self.ctx, params, options=how, **where))
+        ask = functools.partial(target.host.completion, self.ctx, params, options=how, **target.where)
+        try:
+            answer = ended(lease, lambda: self._count(ask()))
+        except AnyLLMError as exc:
+            if may_fall_back(exc):
+                self.router.failed(target)
+            raise
+        self.router.note(target, time.monotonic() - since)
         return self._finished(answer, target)
 
-    def _open(self, target: Target) -> tuple[_stream.Stream, Lease]:
-        lease = self._enter(target)
+    def _open(self, target: Target, wait: bool) -> tuple[_stream.Stream, Lease]:
+        lease = self._enter(target, wait)
         where = (target.api_key, target.base_url)
         job = target.host.answering(self.params, target.model, True, *where, in_the_pump(self.options))
         return _stream.stream(self.ctx, attrs.evolve(job, announces=True)), lease
 
-    def _enter(self, target: Target) -> Lease:
-        return self.around.guards.enter(self.ctx, target.host.name, self._tokens)
+    def _enter(self, target: Target, wait: bool = True) -> Lease:
+        return self.around.guards.enter(self.ctx, target.host.name, self._tokens, wait=wait)
 
     def _tokens(self) -> int:
         prompt = tokens.estimate_usage(self.params, ChatCompletion(), method="character").prompt_tokens
         return prompt + (self.params.max_tokens or _USUAL_ANSWER)
 
     def _finished(self, answer: ChatCompletion, target: Target, *, is_kept: bool = False) -> ChatCompletion:
-        if answer.usage is None and self.options.usage != "provider":
-            answer.usage = tokens.estimate_usage(self.params, answer, method=self.options.usage)
+        self._count(answer)
         cost = self._cost(answer, target)
         answer.cost = cost if cost is None or not is_kept else Cost(0.0, 0.0, 0.0, source="cache", model=cost.model)
         if self.wanted is not None and answer.finish_reason != "tool_calls":
@@ -144,6 +155,15 @@ class Call:
             exc.provider, exc.partial = answer.provider or None, answer
             raise
 
+    def _count(self, answer: ChatCompletion) -> ChatCompletion:
+        """Estimate the usage where nobody counted; an answer is not lost because that fails."""
+        if answer.usage is None and self.options.usage != "provider":
+            try:
+                answer.usage = tokens.estimate_usage(self.params, answer, method=self.options.usage)
+            except (ImportError, OSError) as exc:
+                _log.warning("tokens are not counted: %s", exc)
+        return answer
+
     def _cost(self, answer: ChatCompletion, target: Target) -> Optional[Cost]:
         """By the model that answered, which may say more than what was asked for; but prices of one's own by either."""
         if answer.usage is None:
@@ -158,13 +178,20 @@ class Call:
 
     # -- the cache -------------------------------------------------------------------------------------------------
 
-    def _known(self) -> Optional[ChatCompletion]:
-        cache, key = self.around.cache, self._key(self.targets[0])
-        return None if cache is None or key is None else caching.decode(cache.get(key))
+    def _known(self) -> tuple[Optional[ChatCompletion], Target]:
+        """What one of the models answered before, and which."""
+        cache = self.around.cache
+        for target in self.targets if cache is not None else ():
+            key = self._key(target)
+            known = caching.decode(cache.get(key)) if cache is not None and key is not None else None
+            if known is not None:
+                return known, target
+        return None, self.targets[0]
 
     def _keep(self, answer: ChatCompletion, target: Target) -> None:
         cache = self.around.cache
-        key = self._key(target) if answer.finish_reason in _WHOLE else None
+        is_whole = answer.choices and all(choice.finish_reason in _WHOLE for choice in answer.choices)
+        key = self._key(target) if is_whole else None
         if cache is not None and key is not None:
             cache.set(key, caching.encode(answer), self.around.cache_ttl)
 

@@ -7,12 +7,11 @@ itself when the call is let go of; what it gives back then takes no lock, becaus
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Optional, Union
 
 from anyllm.context import Context
-from anyllm.errors import AnyLLMError, APIError, NetworkError
+from anyllm.errors import AnyLLMError, APIError, DeadlineExceeded, NetworkError
 from anyllm.limits import Attempt, CircuitBreaker, RateLimit, Reservation, Slot, StreamLimit
 from anyllm.types import Usage
 
@@ -22,6 +21,14 @@ __all__ = ["Breaker", "Guards", "Lease"]
 Breaker = Union[CircuitBreaker, Mapping[str, Any], None]
 
 
+#: Seconds that a call waits which may not wait.
+_AT_ONCE = 0.001
+
+
+class NoRoom(AnyLLMError):
+    """A call would have to wait, and may not."""
+
+
 class Lease:
     """What a call holds while it runs."""
 
@@ -29,6 +36,7 @@ class Lease:
         self.attempt: Optional[Attempt] = None
         self.slot: Optional[Slot] = None
         self.reservation: Optional[Reservation] = None
+        self.unwatch: Callable[[], object] = lambda: None
 
     def end(self, error: Optional[BaseException], usage: Optional[Usage]) -> None:
         """Give everything back, and say how the call ended. A second time does nothing."""
@@ -44,6 +52,10 @@ class Lease:
                 self.reservation.settle(0)
         if self.slot is not None:
             self.slot.release()
+        self.unwatch()
+
+    def __del__(self) -> None:
+        self.unwatch()  # the slot and the attempt give themselves back
 
 
 class Guards:
@@ -61,16 +73,16 @@ class Guards:
         self._streams = streams
         self._breaker = breaker
         self._breakers: dict[str, CircuitBreaker] = {}
-        self._lock = threading.Lock()  # guards the making of a breaker
         if isinstance(breaker, Mapping):
             CircuitBreaker(**breaker)  # what is wrong with the settings is said here
 
-    def enter(self, ctx: Context, provider: str, tokens: Callable[[], int]) -> Lease:
+    def enter(self, ctx: Context, provider: str, tokens: Callable[[], int], *, wait: bool = True) -> Lease:
         """
         Wait until a call to *provider* may be made.
 
         Args:
             tokens: Gives what it will use, at most.
+            wait: Whether to; else `NoRoom` is raised where a call would have to.
 
         Raises:
             Cancelled, DeadlineExceeded: the Context ended.
@@ -81,12 +93,16 @@ class Guards:
         try:
             if (breaker := self.breaker_of(provider)) is not None:
                 lease.attempt = breaker.before(ctx)
+            patience = ctx if wait else ctx.child(_AT_ONCE)
             if self._streams is not None:
-                lease.slot = self._streams.acquire(ctx)
+                lease.slot = self._streams.acquire(patience)
+                lease.unwatch = ctx.on_done(lease.slot._give)  # which keeps neither slot nor lease
             if self._rate is not None:
-                lease.reservation = self._rate.acquire(ctx, tokens() if self._rate.tokens_per_minute else 0)
-        except AnyLLMError as exc:
+                lease.reservation = self._rate.acquire(patience, tokens() if self._rate.tokens_per_minute else 0)
+        except BaseException as exc:
             lease.end(exc, None)
+            if isinstance(exc, DeadlineExceeded) and not wait and not ctx.cancelled:
+                raise NoRoom("the limits leave no room for another call") from exc
             raise
         return lease
 
@@ -94,7 +110,5 @@ class Guards:
         """The breaker that calls to *provider* pass."""
         if not isinstance(self._breaker, Mapping):
             return self._breaker
-        with self._lock:
-            if provider not in self._breakers:
-                self._breakers[provider] = CircuitBreaker(**self._breaker)
-            return self._breakers[provider]
+        known = self._breakers.get(provider)
+        return known or self._breakers.setdefault(provider, CircuitBreaker(**self._breaker))  # of two, the first stays

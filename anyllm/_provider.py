@@ -188,7 +188,8 @@ class Provider:
         job = self.job(prepare, None if stream else dialect.response, model, api_key, base_url, options)
         if not stream or not isinstance(dialect, Continuer) or not self.capabilities.prefill:
             return job
-        return attrs.evolve(job, resume=lambda text: dialect.continuation(params, text, model=model))
+        anew = _as_another_request(params)
+        return attrs.evolve(job, resume=lambda text: dialect.continuation(anew, text, model=model))
 
     def embedded(
         self,
@@ -295,6 +296,13 @@ class Provider:
         """Whether that is the host which this provider's key in the environment belongs to."""
         own = (self._row.base_url, _from_environment(self._row.base_url_vars))
         return any(url and _origin(url) == _origin(base) for url in own)
+
+
+def _as_another_request(params: CompletionParams) -> CompletionParams:
+    """*params* without the key by which a host knows a request that it has answered before."""
+    headers = params.extra_headers or {}
+    left = {name: value for name, value in headers.items() if name.lower() != "idempotency-key"}
+    return params if len(left) == len(headers) else params.evolve(extra_headers=left or None)
 
 
 def _check_types(api_key: object, base_url: object) -> None:

@@ -63,7 +63,8 @@ class Stitched:
                 continue
             choices = tuple(filter(None, map(self._going_on, chunk.choices)))
             if choices or not chunk.choices or chunk.usage:
-                self._goes_on = bool(choices)
+                # Reasoning may come before the text that repeats what was not sent.
+                self._goes_on = any(choice.delta.content for choice in choices)
                 yield attrs.evolve(chunk, choices=choices)
 
     def _going_on(self, choice: ChunkChoice) -> Optional[ChunkChoice]:

@@ -12,6 +12,8 @@ The worker never holds the receive ends of the channels, so that letting go of `
 from __future__ import annotations
 
 import atexit
+import contextlib
+import copy
 import logging
 import os
 import threading
@@ -73,6 +75,7 @@ class Run:
         self._thread: Optional[threading.Thread] = None
         self._timed_out: Optional[StreamTimeoutError] = None
         self.cut: Optional[AnyLLMError] = None  # after which the answer began anew, or goes on
+        self._at_cut: Optional[Answer] = None  # what had come then, which a try without content does not change
         self._tail: Optional[str] = None  # what the answer that goes on may say again
         self._connect_clock = Clock(self._time_out)
         self._content_clock = Clock(self._time_out)
@@ -117,7 +120,12 @@ class Run:
     @property
     def partial(self) -> Any:
         """The response so far."""
-        return self._reader.answer.snapshot()
+        return self._answer.snapshot()
+
+    @property
+    def _answer(self) -> Answer:
+        at_cut = self._at_cut
+        return self._reader.answer if at_cut is None or self._reader.committed else at_cut
 
     def _complain(self) -> bool:
         pipe = self._full
@@ -192,7 +200,7 @@ class Run:
         try:
             error.provider = error.provider or self.job.provider or None
             if self.streaming and error.partial is None and self.job.options.keep_partial:
-                error.partial = self.partial if self._reader.answer.has_begun else None
+                error.partial = self.partial if self._answer.has_begun else None
             return scrub(error, *self._secrets)
         except Exception as exc:
             return AnyLLMError(f"a bug in anyllm: {type(exc).__name__} while it ended with {type(error).__name__}")
@@ -271,7 +279,9 @@ class Run:
             return None
         notice = _retried(retry.after_content, tries, error, pause, self.job.provider)
         self.cut = self._told(error)
-        self._reader.answer.add(notice)
+        answer = copy.deepcopy(self._reader.answer)
+        answer.add(notice)
+        self._at_cut = answer
         self._put(notice)
         self._forget_try()
         return following, pause
@@ -300,7 +310,7 @@ class Run:
         return self._why_stopped() if self.ctx.cancelled else self._timed_out
 
     def _forget_try(self) -> None:
-        self._reader = self._new_reader(None if self.cut is None else self._reader.answer)
+        self._reader = self._new_reader(copy.deepcopy(self._at_cut))
         self._timed_out = None
 
     def _new_reader(self, answer: Optional[Answer] = None) -> Reader:
@@ -434,7 +444,8 @@ def end_all() -> None:
 def _after_fork() -> None:
     """In a child: the workers are gone and their connections are the parent's, so their calls are over here."""
     for run in tuple(_active.values()):
-        run._call.forget()
+        with contextlib.suppress(Exception):  # of one that is in no state to be forgotten; the others are to be
+            run._call.forget()
         run._connect_clock.stop()
         run._content_clock.stop()
         run.cancel("forked: the stream goes on in the parent process")

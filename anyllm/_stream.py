@@ -69,6 +69,8 @@ class Stream(_Pair):
                 self.cancel()
                 raise self._run.cut or Cancelled()
         self._raise_error()
+        if said is not None and said.is_short:
+            raise self._run.cut or Cancelled()
 
     def _raise_error(self) -> None:
         error = self._run.error
@@ -107,6 +109,11 @@ class Said:
         self._pieces: list[str] = []
         self._before = ""  # what was said before the answer began anew
         self._again = 0  # how much of it has been said again
+
+    @property
+    def is_short(self) -> bool:
+        """Whether what began anew has not come as far as what was said before."""
+        return self._again < len(self._before)
 
     def news(self, chunk: ChatCompletionChunk) -> Optional[str]:
         """The text of *chunk* that was not said before; None if something else was."""

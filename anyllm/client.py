@@ -23,8 +23,9 @@ from anyllm._provider import ApiKey, Options, Provider
 from anyllm._routing import Router, Target
 from anyllm.context import Context
 from anyllm.events import has_callbacks
-from anyllm.limits import RateLimit, StreamLimit
+from anyllm.limits import CircuitBreaker, RateLimit, StreamLimit
 from anyllm.options import Retry, StreamingOptions, Timeouts, in_the_pump
+from anyllm.pricing import Price
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Message, Model
 
 __all__ = ["ChatStream", "Client"]
@@ -87,20 +88,24 @@ class Client:
         **defaults: Any,
     ) -> None:
         self.options = _options(options) or StreamingOptions()
-        self._timeout = timeout
+        self._timeout = _seconds("timeout", timeout)
         self._provider = provider
         self._main = _target(model, provider, api_key, base_url)
-        self._fallback = tuple(_target(name) for name in _names(fallback))
+        self._fallback = tuple(self._at_home(_target(name)) for name in _names(fallback))
         self._router = Router((self._main, *self._fallback), strategy, prices)
         self._strategy = strategy
-        self._hedge = hedge
+        self._hedge = _seconds("hedge", hedge)
+        _check_kinds(rate_limit=(rate_limit, RateLimit), max_streams=(max_streams, (int, StreamLimit)))
+        _check_kinds(breaker=(breaker, (CircuitBreaker, Mapping)), strategy=(strategy, str))
+        if cache is not None and not (callable(getattr(cache, "get", None)) and callable(getattr(cache, "set", None))):
+            raise TypeError(f"cache must have get and set, as anyllm.caching.MemoryCache() has, not {cache!r:.40}")
         self._around = Around(
             guards=Guards(
                 rate_limit, StreamLimit(max_streams) if isinstance(max_streams, int) else max_streams, breaker
             ),
-            prices=prices,
+            prices={name: _convert.structure(Price, price) for name, price in (prices or {}).items()},
             cache=None if cache is None else caching.Guarded(cache),
-            cache_ttl=cache_ttl,
+            cache_ttl=_seconds("cache_ttl", cache_ttl),
         )
         self._defaults = defaults
         self._params("", {})  # what is wrong with the defaults is said here
@@ -206,6 +211,18 @@ class Client:
             how = in_the_pump(self.options)
             return main.host.list_models(child, api_key=main.api_key, base_url=main.base_url, options=how)
 
+    def close(self) -> None:
+        """Close idle connections of its own; running calls go on, and the client can be used again."""
+        for target in (self._main, *self._fallback):
+            if target.is_own:
+                target.host.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def __repr__(self) -> str:
         names = ", ".join(target.name for target in (self._main, *self._fallback))
         return f"<Client {names}>"
@@ -227,10 +244,11 @@ class Client:
             key = str(uuid.uuid4()) if idempotency_key is True else idempotency_key
             asked = asked.evolve(extra_headers={IDEMPOTENCY: key, **(asked.extra_headers or {})})
         named = params.get("model")
+        how = _options(options) or self.options
         return Call(
-            ctx=self._child(ctx, timeout),
+            ctx=self._child(ctx, timeout).child(how.timeouts.total),
             params=asked,
-            options=_options(options) or self.options,
+            options=how,
             targets=self._router.order() if named is None else (self._other(named),),
             router=self._router,
             hedge=self._hedge,
@@ -253,20 +271,44 @@ class Client:
 
     def _other(self, model: str) -> Target:
         """Another model: bare where the client has a provider, and with the client's key and server at the same one."""
+        if self._provider is not None:
+            return attrs.evolve(self._main, model=model)
+        return self._at_home(_target(model))
+
+    def _at_home(self, other: Target) -> Target:
+        """*other*, with the client's key and server where it is at the same host."""
         main = self._main
-        other = _target(model, self._provider)
-        is_at_home = self._provider is not None or other.host.name == main.host.name
-        return attrs.evolve(main, model=other.model) if is_at_home else other
+        return attrs.evolve(main, model=other.model) if other.host.name == main.host.name else other
 
     def _child(self, ctx: Optional[Context], timeout: Optional[float]) -> Context:
         if ctx is not None and not isinstance(ctx, Context):
             raise TypeError(f"ctx must be a Context, not {type(ctx).__name__}")
-        seconds = self._timeout if timeout is None and ctx is None else timeout
+        seconds = self._timeout if timeout is None else timeout
         return Context(seconds, parent=ctx)
 
 
 def _options(options: Options) -> Optional[StreamingOptions]:
     return None if options is None else _convert.structure(StreamingOptions, options)
+
+
+def _check_kinds(**given: tuple[Any, Any]) -> None:
+    """
+    What is wrong with a setting is said where it is given, not by the first call.
+
+    Raises:
+        TypeError: a value is neither None nor of its kind.
+    """
+    for name, (value, kinds) in given.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, kinds)):
+            kind = " or ".join(one.__name__ for one in (kinds if isinstance(kinds, tuple) else (kinds,)))
+            raise TypeError(f"{name} must be {kind}, not {type(value).__name__}")
+
+
+def _seconds(name: str, value: Optional[float]) -> Optional[float]:
+    _check_kinds(**{name: (value, (int, float))})
+    if value is not None and not value >= 0:
+        raise ValueError(f"{name} must not be negative or NaN: {value!r}")
+    return value
 
 
 _PARAMS = frozenset(field.name for field in attrs.fields(CompletionParams))
@@ -308,7 +350,7 @@ def _target(
     if isinstance(provider, Provider):
         return Target(host, bare, api_key, base_url)
     if api_key is not None or base_url is not None:
-        host = _registry.provider(host.name, api_key=api_key, base_url=base_url)
+        return Target(_registry.provider(host.name, api_key=api_key, base_url=base_url), bare, is_own=True)
     return Target(host, bare)
 
 

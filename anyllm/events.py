@@ -232,6 +232,7 @@ _CALLBACKS = {
     "text": ("on_delta", "text"),
     "reasoning": ("on_reasoning", "text"),
     "tool_call": ("on_tool_call", "tool_call"),
+    "retry": ("on_retry", "retry"),
     "usage": ("on_usage", "usage"),
     "complete": ("on_complete", "completion"),
     "error": ("on_error", "error"),

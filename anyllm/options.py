@@ -172,6 +172,7 @@ class StreamingOptions:
         on_delta: Called with each piece of text.
         on_reasoning: Called with each piece of reasoning.
         on_tool_call: Called with each whole `ToolCall`.
+        on_retry: Called with the `Retried` of each further try; after "restart" the text begins anew.
         on_usage: Called once with the `Usage`, if there is any.
         on_complete: Called once with the `ChatCompletion`, if the stream ends well.
         on_error: Called once with the error, if it does not.
@@ -194,6 +195,7 @@ class StreamingOptions:
     on_delta: Any = attrs.field(default=None, validator=_function)
     on_reasoning: Any = attrs.field(default=None, validator=_function)
     on_tool_call: Any = attrs.field(default=None, validator=_function)
+    on_retry: Any = attrs.field(default=None, validator=_function)
     on_usage: Any = attrs.field(default=None, validator=_function)
     on_complete: Any = attrs.field(default=None, validator=_function)
     on_error: Any = attrs.field(default=None, validator=_function)

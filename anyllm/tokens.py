@@ -10,8 +10,10 @@ figure bears a confidence that says so.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
+import threading
 from collections.abc import Iterator
 from typing import Any, Callable, Optional
 
@@ -202,16 +204,32 @@ def _encoding(name: str, method: str) -> Any:
     found = _loaded.get(name)
     if found is not None or (method == "auto" and name in _loaded):
         return found
-    # Set beforehand: while one thread waits for the network, the others need not.
-    _loaded[name] = None
+    if method == "auto":
+        # Loading may fetch the vocabulary, for which no call of ours waits: this one counts by the formula.
+        _loaded[name] = None
+        _load_later(name)
+        return _loaded[name]
     try:
-        import tiktoken
-
-        found = _loaded[name] = tiktoken.get_encoding(name)
+        return _load(name)
     except Exception as exc:  # of requests, of blobfile, of the file's check: whatever loading meets
-        if method != "auto":
-            raise OSError(f"tiktoken's vocabulary {name} cannot be had: {exc}") from exc
+        _loaded.setdefault(name, None)  # "auto" need not try
+        raise OSError(f"tiktoken's vocabulary {name} cannot be had: {exc}") from exc
+
+
+def _load(name: str) -> Any:
+    import tiktoken
+
+    found = _loaded[name] = tiktoken.get_encoding(name)
     return found
+
+
+def _load_later(name: str) -> None:
+    threading.Thread(target=_load_quietly, args=(name,), name="anyllm-tiktoken", daemon=True).start()
+
+
+def _load_quietly(name: str) -> None:
+    with contextlib.suppress(Exception):  # then the formula goes on counting
+        _load(name)
 
 
 def _pieces(text: str) -> Iterator[str]:

@@ -35,7 +35,7 @@ def test_the_defaults_are_the_promised_ones():
         "usage": "auto",
         "json": False,
         **dict.fromkeys(
-            ("on_start", "on_delta", "on_reasoning", "on_tool_call", "on_usage", "on_complete", "on_error")
+            ("on_start", "on_delta", "on_reasoning", "on_tool_call", "on_retry", "on_usage", "on_complete", "on_error")
         ),
     }
 
