@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import logging
 import os
@@ -124,7 +125,8 @@ def test_a_raising_call_is_logged_and_the_next_one_comes(timer, caplog):
 def test_a_callback_that_exits_does_not_stop_the_deadlines(caplog):
     """sys.exit() in a function given to on_done runs on the shared thread."""
     first, second = Context(0.01), Context(0.05)
-    first.on_done(lambda: (_ for _ in ()).throw(SystemExit))
+    with contextlib.suppress(SystemExit):  # on a slow machine the time is over by now, and it runs here
+        first.on_done(lambda: (_ for _ in ()).throw(SystemExit))
     assert second.wait(TIMEOUT)
     assert first.cancelled
 
