@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import pathlib
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import time
 from typing import Any, Callable, Iterator, List, Optional
 
 import pytest
+from hypothesis import settings
 from marks_report import MarksReport
 
 from anyllm import _timer
@@ -144,6 +146,18 @@ def run_script(script: Callable[..., subprocess.Popen[str]]) -> Callable[..., st
         return said
 
     return run
+
+
+def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
+    """Let hypothesis think of a share of its examples only: for checks that repeat those of another Python."""
+    share = float(os.environ.get("ANYLLM_EXAMPLES", "1"))
+    for item in items if share < 1 else ():
+        test = getattr(item, "obj", None)
+        test = getattr(test, "__func__", test)
+        if getattr(test, "is_hypothesis_test", False):
+            chosen = getattr(test, "_hypothesis_internal_use_settings", None) or settings()
+            fewer = max(5, int(chosen.max_examples * share))
+            test._hypothesis_internal_use_settings = settings(chosen, max_examples=fewer)
 
 
 def pytest_configure(config: pytest.Config) -> None:
