@@ -392,7 +392,7 @@ def test_html_with_control_characters_is_still_one_harmless_line() -> None:
 def test_the_time_out_is_status_124_and_keeps_what_was_printed() -> None:
     first, *_ = chat_events(["Hello"], role=False)
     with serve(Reply.sse([first, Stall()])) as server:
-        done = run("--base-url", server.url, "--timeout", "0.5", "Hi")
+        done = run("--base-url", server.url, "--timeout", "3", "Hi")
     assert (done.stdout, done.returncode) == ("Hello\n", 124)
     assert "deadline" in one_line(done.stderr)
 

@@ -27,6 +27,11 @@ from anyllm.reading import tee
 from anyllm.testing import Cut, Reply, Stall, chat_events, fake, serve
 from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, Reasoning, Retried
 
+#: cheroot's files are Python's own in Python, and complain when they are collected after their client has gone.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <function IOBase.__del__:pytest.PytestUnraisableExceptionWarning"
+)
+
 ROOT = Path(__file__).resolve().parents[1]
 PARAMS = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
 TIMEOUT = 15
