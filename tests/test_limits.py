@@ -12,6 +12,7 @@ from typing import Any, Callable, List
 
 import pytest
 from conftest import TIMEOUT, join
+from storm import BOMB, STORM
 
 from anyllm import _waiting
 from anyllm.context import Context
@@ -931,16 +932,8 @@ def test_cancel_in_a_finalizer_never_deadlocks(run_script):
     """The collector runs finalizers in the middle of any allocation, also while `acquire` holds its lock."""
     said = run_script(
         HARNESS
+        + BOMB
         + """
-finalized = 0
-class Bomb:
-    def __init__(self, ctx):
-        self.me, self.cancel = self, ctx.cancel
-    def __del__(self):
-        global finalized
-        finalized += 1
-        self.cancel()
-
 def work(first):
     for number in range(6):
         for operation in OPERATIONS:
@@ -951,20 +944,8 @@ def work(first):
                 Bomb(ctx)
             operate()
             finish(ctx, body)
-
-sys.setswitchinterval(1e-6)
-failed = []
-threading.excepthook = lambda args: (failed.append(args), sys.__excepthook__(*args[:3]))
-threads = [threading.Thread(target=work, args=(first,), daemon=True) for first in range(3)]
-gc.set_threshold(3, 2, 2)
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join(50)
-    assert not thread.is_alive()
-assert not failed
-print(finalized)
 """
+        + STORM
     )
     assert int(said.split()[-1]) > 100, said
 

@@ -8,6 +8,7 @@ from collections import deque
 
 import pytest
 from conftest import TIMEOUT, join
+from storm import BOMB, STORM
 
 from anyllm import _waiting
 
@@ -427,16 +428,8 @@ def test_cancel_in_a_finalizer_never_deadlocks(run_script):
     """The collector runs finalizers in the middle of any allocation, in any thread, whatever locks that holds."""
     said = run_script(
         HARNESS
+        + BOMB
         + """
-finalized = 0
-class Bomb:
-    def __init__(self, ctx):
-        self.me, self.cancel = self, ctx.cancel
-    def __del__(self):
-        global finalized
-        finalized += 1
-        self.cancel()
-
 def work(first):
     for number in range(25):
         for operation in OPERATIONS:
@@ -448,19 +441,7 @@ def work(first):
             operate()
             finish(ctx.cancel, body)
 
-sys.setswitchinterval(1e-6)
-threads = [threading.Thread(target=work, args=(first,), daemon=True) for first in range(3)]
-failed = []
-threading.excepthook = lambda args: (failed.append(args), sys.__excepthook__(*args[:3]))
-sys.unraisablehook = lambda args: (failed.append(args), print(args))
-gc.set_threshold(3, 2, 2)
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join(50)
-    assert not thread.is_alive()
-assert not failed
-print(finalized)
 """
+        + STORM
     )
     assert int(said.split()[-1]) > 1000, said
