@@ -33,6 +33,20 @@ def unknown_keyword(what: str, given: Iterable[str], known: Iterable[str]) -> Ty
     return TypeError(f"{what} has no {stray!r}" + did_you_mean(str(stray), names))
 
 
+def whole_number(name: str, value: Any, least: int = 1) -> int:
+    """
+    *value*, if it is an int and not less than *least*.
+
+    Raises:
+        TypeError, ValueError: it is not; the message names it.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}: {value}")
+    return value
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``"; did you mean 'x'?"`` for the nearest of *known*, or nothing when none is near."""
     import difflib  # only here: it takes as long to import as this package's own values

@@ -30,7 +30,7 @@ from anyllm._reader import Answer, Reader
 from anyllm._resume import Stitched, text_to_continue
 from anyllm._retry import pause_after_cut, pause_before_retry, simpler
 from anyllm.channel import Channel, Sender, open_channel
-from anyllm.context import Context
+from anyllm.context import Context, own_error
 from anyllm.dialects import Decoder, Request
 from anyllm.errors import (
     AnyLLMError,
@@ -151,13 +151,10 @@ class Run:
                 self._call.abort()
 
     def _why_stopped(self) -> AnyLLMError:
-        """An error of this call's own, because each carries its own partial response."""
-        error = self.ctx.error
-        if isinstance(error, DeadlineExceeded):
-            if self._given.error is not None:
-                return DeadlineExceeded()
-            return DeadlineExceeded(f"the total of {self.job.options.timeouts.total:g} s ran out")
-        return Cancelled(cause=getattr(error, "cause", None))
+        error = own_error(self.ctx)
+        if isinstance(error, DeadlineExceeded) and self._given.error is None:
+            error = DeadlineExceeded(f"the total of {self.job.options.timeouts.total:g} s ran out")
+        return error
 
     def _time_out(self, clock: str, seconds: float) -> None:
         """A clock ran out. On the timer's thread."""

@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any, Optional, Protocol, Union
 
+from anyllm._checks import whole_number
 from anyllm._replay import replayed
 from anyllm.types import (
     ChatCompletion,
@@ -189,7 +190,7 @@ class MemoryCache:
     def __init__(
         self, maxsize: int = 1024, ttl: Optional[float] = None, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._maxsize = _count("maxsize", maxsize)
+        self._maxsize = whole_number("maxsize", maxsize)
         self._ttl = _seconds(ttl)
         self._by_pid = {os.getpid(): _Kept(self._maxsize, clock)}
 
@@ -287,7 +288,7 @@ class DiskCache:
         self._folder = os.fspath(folder)
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
         self._cache = diskcache.Cache(
-            self._folder, timeout=self._PATIENCE, disk=BytesAlone, size_limit=_count("size_limit", size_limit)
+            self._folder, timeout=self._PATIENCE, disk=BytesAlone, size_limit=whole_number("size_limit", size_limit)
         )
 
     def get(self, key: str) -> Optional[bytes]:
@@ -359,14 +360,6 @@ def _redis(url: str, timeout: float) -> Any:
         raise ImportError('RedisCache talks with redis: pip install "anyllm-channels[redis]"') from exc
     seconds = _seconds(timeout)
     return redis.Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds)
-
-
-def _count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1: {value}")
-    return value
 
 
 def _seconds(value: Any) -> Optional[float]:

@@ -93,7 +93,6 @@ class Client:
         self._main = _target(model, provider, api_key, base_url)
         self._fallback = tuple(self._at_home(_target(name)) for name in _names(fallback))
         self._router = Router((self._main, *self._fallback), strategy, prices)
-        self._strategy = strategy
         self._hedge = _seconds("hedge", hedge)
         _check_kinds(rate_limit=(rate_limit, RateLimit), max_streams=(max_streams, (int, StreamLimit)))
         _check_kinds(breaker=(breaker, (CircuitBreaker, Mapping)), strategy=(strategy, str))

@@ -31,6 +31,7 @@ __all__ = [
     "after_func",
     "background",
     "cause",
+    "own_error",
     "with_cancel",
     "with_deadline",
     "with_timeout",
@@ -246,6 +247,14 @@ class Context:
         state = "open" if ended is None else str(ended)
         left = self.remaining()
         return f"<Context {state}{'' if left is None else f', {left:.3g} s left'}>"
+
+
+def own_error(ctx: Context, **fields: Any) -> AnyLLMError:
+    """Why *ctx* has ended, as an error of one call's own: each carries its own partial response, and other *fields*."""
+    error = ctx.error
+    if isinstance(error, DeadlineExceeded):
+        return DeadlineExceeded(**fields)
+    return Cancelled(cause=getattr(error, "cause", None), **fields)
 
 
 def background() -> Context:

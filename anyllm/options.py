@@ -10,7 +10,7 @@ from typing import Any, Optional, TypeVar
 import attrs
 
 from anyllm import _convert
-from anyllm._checks import check_keywords
+from anyllm._checks import check_keywords, whole_number
 from anyllm.errors import AnyLLMError
 
 #: What may follow when a stream is cut after its first content.
@@ -45,10 +45,7 @@ def _share(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
 
 def _at_least(least: int) -> Any:
     def check(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{attribute.name} must be an int, not {type(value).__name__}")
-        if value < least:
-            raise ValueError(f"{attribute.name} must be at least {least}: {value}")
+        whole_number(attribute.name, value, least)
 
     return check
 

@@ -10,7 +10,7 @@ from typing import Any, Optional, Union
 import attrs
 
 from anyllm import _convert
-from anyllm._checks import did_you_mean, unknown_keyword
+from anyllm._checks import did_you_mean, unknown_keyword, whole_number
 from anyllm._provider import Options, Provider
 from anyllm.agent._result import AgentResult
 from anyllm.agent._run import Run, Terms
@@ -93,8 +93,8 @@ class Agent:
             options=self._options.evolve(**dict.fromkeys(_callbacks())),
             definitions=definitions,
             tools=by_name,
-            parallel=_at_least_1("parallel", parallel),
-            max_turns=_at_least_1("max_turns", max_turns),
+            parallel=whole_number("parallel", parallel),
+            max_turns=whole_number("max_turns", max_turns),
             max_tokens=_positive("max_tokens", max_tokens),
             timeout=_positive("timeout", timeout),
             max_cost_usd=_positive("max_cost_usd", max_cost_usd),
@@ -211,14 +211,6 @@ def _checked(params: Mapping[str, Any]) -> dict[str, Any]:
 
 def _callbacks() -> list[str]:
     return [field.name for field in attrs.fields(StreamingOptions) if field.name.startswith("on_")]
-
-
-def _at_least_1(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1: {value}")
-    return value
 
 
 def _positive(name: str, value: Any) -> Any:

@@ -11,8 +11,8 @@ import attrs
 from anyllm.agent._result import AgentResult, BudgetExceededError, cost_of_all, sum_of
 from anyllm.agent._tool_calls import Ids, begin, sendable, waiting_in
 from anyllm.channel import select
-from anyllm.context import Context
-from anyllm.errors import AnyLLMError, Cancelled, DeadlineExceeded, IncompleteStreamError
+from anyllm.context import Context, own_error
+from anyllm.errors import AnyLLMError, DeadlineExceeded, IncompleteStreamError
 from anyllm.events import StreamEvent
 from anyllm.options import StreamingOptions
 from anyllm.tools import Tool
@@ -195,11 +195,7 @@ class Run:
 
     def _stopped(self) -> AnyLLMError:
         """Why the Context ended, as an error of this run's own."""
-        error = self._ctx.error
-        partial = self._answers[-1] if self._answers else None
-        if isinstance(error, DeadlineExceeded):
-            return self._why(DeadlineExceeded(partial=partial))
-        return Cancelled(cause=getattr(error, "cause", None), partial=partial)
+        return self._why(own_error(self._ctx, partial=self._answers[-1] if self._answers else None))
 
     def _why(self, error: AnyLLMError) -> AnyLLMError:
         """*error*, or that the run's own seconds are over, if that is behind it."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Optional
 
+from anyllm._checks import whole_number
 from anyllm.context import Context
 from anyllm.errors import (
     AnyLLMError,
@@ -17,7 +18,7 @@ from anyllm.errors import (
     ServerError,
     StreamTimeoutError,
 )
-from anyllm.limits._shared import Once, PerProcess, check_context, raise_if_ended, seconds_in, whole_number
+from anyllm.limits._shared import Once, PerProcess, check_context, raise_if_ended, seconds_in
 
 __all__ = ["Attempt", "CircuitBreaker", "CircuitOpenError"]
 

@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterable
 from typing import Any, Optional
 
 from anyllm import _waiting
+from anyllm._checks import whole_number
 from anyllm.context import Context
 from anyllm.errors import (
     AnyLLMError,
     DeadlineExceeded,
 )
-from anyllm.limits._shared import PerProcess, check_context, raise_if_ended, whole_number
+from anyllm.limits._shared import PerProcess, check_context, raise_if_ended
 
 __all__ = ["LimitTooSmallError", "RateLimit", "Reservation", "WaitTooLongError"]
 

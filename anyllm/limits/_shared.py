@@ -7,13 +7,9 @@ import os
 from collections.abc import Callable
 from typing import Any, Generic, Optional, TypeVar
 
-from anyllm.context import Context
-from anyllm.errors import (
-    Cancelled,
-    DeadlineExceeded,
-)
+from anyllm.context import Context, own_error
 
-__all__ = ["Once", "PerProcess", "check_context", "raise_if_ended", "seconds_in", "whole_number"]
+__all__ = ["Once", "PerProcess", "check_context", "raise_if_ended", "seconds_in"]
 
 T = TypeVar("T")
 
@@ -59,24 +55,13 @@ class Once:
 
 def raise_if_ended(ctx: Context) -> None:
     """The Context's error, if it has one, as an error of this call's own."""
-    error = ctx.error
-    if isinstance(error, DeadlineExceeded):
-        raise DeadlineExceeded
-    if error is not None:
-        raise Cancelled(cause=getattr(error, "cause", None))
+    if ctx.error is not None:
+        raise own_error(ctx)
 
 
 def check_context(ctx: Any) -> None:
     if not isinstance(ctx, Context):
         raise TypeError(f"the first argument must be a Context, not {type(ctx).__name__}")
-
-
-def whole_number(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}: {value}")
-    return value
 
 
 def seconds_in(name: str, value: Any) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Generic, Optional, TypeVar, Union
 
-from anyllm._checks import did_you_mean
+from anyllm._checks import did_you_mean, whole_number
 from anyllm.context import Context
 from anyllm.events import TYPES, StreamEvent
 from anyllm.processing._metrics import Metrics, Tally
@@ -198,10 +198,8 @@ class EventProcessor:
         """
         if size is None and seconds is None:
             raise TypeError("batches needs size=, seconds= or both")
-        if size is not None and (isinstance(size, bool) or not isinstance(size, int)):
-            raise TypeError(f"size must be an int, not {type(size).__name__}")
-        if size is not None and size < 1:
-            raise ValueError(f"size must be at least 1: {size}")
+        if size is not None:
+            whole_number("size", size)
         if seconds is not None:
             _positive("seconds", seconds)
         run = Run(self._setup(), source, ctx, ahead=self._merge_text or seconds is not None)

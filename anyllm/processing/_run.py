@@ -8,8 +8,8 @@ from typing import Any, Optional, Union
 
 import attrs
 
-from anyllm.context import Context
-from anyllm.errors import AnyLLMError, Cancelled, DeadlineExceeded
+from anyllm.context import Context, own_error
+from anyllm.errors import AnyLLMError
 from anyllm.events import StreamEvent
 from anyllm.processing._metrics import Tally
 from anyllm.processing._sources import AHEAD, Ahead, NotYetError, Source, context_of
@@ -254,10 +254,7 @@ class Run:
     def _why_ended(self, told: Optional[AnyLLMError]) -> AnyLLMError:
         """Why the Context ended, as an error of this run's own, with what had come."""
         partial = self._source.partial() if told is None or told.partial is None else told.partial
-        error = self.ctx.error
-        if isinstance(error, DeadlineExceeded):
-            return DeadlineExceeded(partial=partial)
-        return Cancelled(cause=getattr(error, "cause", None), partial=partial)
+        return own_error(self.ctx, partial=partial)
 
     def _through(self, event: StreamEvent) -> list[StreamEvent]:
         made = [event]

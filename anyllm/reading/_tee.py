@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Generic, NoReturn, Optional, TypeVar, Union
 
 from anyllm import _waiting
+from anyllm._checks import whole_number
 from anyllm._stream import Stream
 from anyllm.channel import Channel, open_channel, select
 from anyllm.errors import AnyLLMError
@@ -50,11 +51,8 @@ def tee(
 
     Source: `itertools.tee`, which is neither bounded nor safe between threads.
     """
-    for name, value in (("n", n), ("buffer", buffer)):
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1: {value}")
+    whole_number("n", n)
+    whole_number("buffer", buffer)
     if policy not in _POLICIES:
         raise ValueError(f"policy must be one of {', '.join(_POLICIES)}: {policy!r}")
     shared: _Shared[T] = _Shared(chunks, n, policy, buffer)
