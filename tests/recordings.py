@@ -71,14 +71,24 @@ def each(recordings: list[Recording]) -> Callable[[Any], Any]:
 
 
 class Ours:
-    """A recording as we read it: chunks, the answer of them, and the error, if any."""
+    """
+    A recording as we read it: chunks, the answer of them, and the error, if any.
 
-    def __init__(self, dialect: Dialect, reads: list[bytes]) -> None:
+    Args:
+        dialect: The format it is in.
+        reads: The bytes, as they come.
+        framed: What parts them into events.
+    """
+
+    def __init__(
+        self, dialect: Dialect, reads: list[bytes], framed: Callable[[list[bytes], int], Iterator[Any]] | None = None
+    ) -> None:
         decoder, assembler = dialect.decoder(), Assembler()
         self.chunks: list[ChatCompletionChunk] = []
         self.error: AnyLLMError | None = None
         try:
-            for event in events(reads, max_event_bytes=1 << 24):
+            limit = 1 << 24
+            for event in framed(reads, limit) if framed else events(reads, max_event_bytes=limit):
                 for chunk in decoder.feed(event):
                     self.chunks.append(chunk)
                     assembler.add(chunk)
@@ -126,12 +136,14 @@ def replaying(
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Replay)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NO_PROXY", "*")
-        yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join(10)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("NO_PROXY", "*")
+            yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(10)
     assert not thread.is_alive()
 
 

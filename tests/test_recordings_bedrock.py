@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from recordings import Exceptions, Recording, bodies_of, calls_of, each, marks, recordings_of, replaying
+from recordings import Exceptions, Ours, Recording, bodies_of, calls_of, each, marks, recordings_of, replaying
 
 pytest.importorskip("botocore")
 
@@ -26,7 +26,7 @@ from anyllm._event_stream import frames
 from anyllm._framing import Event, JSONEvent
 from anyllm.dialects.bedrock_converse import BedrockConverse
 from anyllm.errors import AnyLLMError, IncompleteStreamError
-from anyllm.types import FINISH_REASONS, ChatCompletion, ChatCompletionChunk
+from anyllm.types import FINISH_REASONS, ChatCompletion
 
 ALL = recordings_of("converse-stream", "converse-unary")
 STREAMS = [recording for recording in ALL if recording.status == 200]
@@ -38,29 +38,8 @@ pytestmark = marks(ALL)
 each_stream = each(STREAMS)
 
 
-class Ours:
-    """A recording as we read it: chunks, the answer of them, and the error, if any."""
-
-    def __init__(self, reads: list[bytes]) -> None:
-        decoder, assembler = BedrockConverse().decoder(), Assembler()
-        self.chunks: list[ChatCompletionChunk] = []
-        self.error: AnyLLMError | None = None
-        try:
-            for event in frames(reads, 1 << 24):
-                self._add(decoder.feed(event), assembler)
-            self._add(decoder.finish(), assembler)
-        except AnyLLMError as exc:
-            self.error = exc
-        self.answer = assembler.snapshot()
-
-    def _add(self, chunks: Any, assembler: Assembler) -> None:
-        for chunk in chunks:
-            self.chunks.append(chunk)
-            assembler.add(chunk)
-
-
 def read(recording: Recording, reads: list[bytes] | None = None) -> Ours:
-    return Ours(reads or [recording.body])
+    return Ours(BedrockConverse(), reads or [recording.body], frames)
 
 
 # -- a plain reading ---------------------------------------------------------------------------------------------------
