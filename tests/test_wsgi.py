@@ -23,6 +23,7 @@ from wire import until
 import anyllm
 from anyllm import errors, wsgi
 from anyllm.channel import open_channel
+from anyllm.formats import _body
 from anyllm.reading import tee
 from anyllm.testing import Cut, Reply, Stall, chat_events, fake, serve
 from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, Reasoning, Retried
@@ -468,7 +469,7 @@ def test_a_silent_model_is_waited_for_in_pieces():
 def test_chunks_that_show_nothing_do_not_hide_that_the_client_has_left(monkeypatch: pytest.MonkeyPatch):
     """A model that thinks sends chunk after chunk; none of them is written."""
     clock = types.SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
-    monkeypatch.setattr(wsgi, "time", clock)
+    monkeypatch.setattr(_body, "time", clock)
 
     def event(chunk: Any) -> Any:
         clock.now += 2

@@ -1,0 +1,107 @@
+"""
+Streams and answers as bytes, in the formats that clients read: pass on what any provider says.
+
+    for piece in formats.encode(stream, "openai"):
+        connection.sendall(piece)
+
+"openai", "openai-responses", "anthropic", "gemini", "ollama" and "ollama-generate" are what the clients of those
+providers read, errors included; "sse", "ndjson", "json" and "text" are for pages of one's own. `anyllm.wsgi` makes
+responses of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Callable, Optional, Union
+
+from anyllm.formats._body import KEEP_ALIVE, Body
+from anyllm.formats._failures import status_of
+from anyllm.formats._openai_chat import OpenAIChat
+from anyllm.formats._told import describe, status
+from anyllm.formats._visitors import Describe, Event, Json, Ndjson, Sse, Text
+from anyllm.formats._writing import Format, Writer
+from anyllm.types import ChatCompletion
+
+__all__ = [
+    "FORMATS",
+    "KEEP_ALIVE",
+    "Body",
+    "Describe",
+    "Event",
+    "Format",
+    "Json",
+    "Named",
+    "Ndjson",
+    "OpenAIChat",
+    "Sse",
+    "Text",
+    "Writer",
+    "describe",
+    "encode",
+    "encode_whole",
+    "find",
+    "status",
+    "status_of",
+]
+
+#: A format by its name, or itself.
+Named = Union[str, Format]
+
+#: By name.
+FORMATS: Mapping[str, Callable[..., Format]] = MappingProxyType(
+    {
+        "sse": Sse,
+        "ndjson": Ndjson,
+        "json": Json,
+        "text": Text,
+        "openai": OpenAIChat,
+    }
+)
+
+
+def encode(stream: Any, format: Named = "openai", *, keep_alive: Optional[float] = KEEP_ALIVE, **settings: Any) -> Body:
+    """
+    A stream as bytes, as it comes: to be iterated, and closed when nobody reads any more, which ends the stream.
+
+    Args:
+        stream: A `Stream`; anything else with ``chunks`` and ``errors``; or an iterable of chunks or text, with
+            ``cancel()`` or ``close()`` if it can be ended.
+        format: One of `FORMATS`, or an instance of one.
+        keep_alive: Seconds of silence before something is given that every client of the format passes over; None for
+            never.
+        settings: Those of the format.
+
+    Raises:
+        TypeError: *stream* cannot be iterated, or is a Channel, which cannot say that it failed.
+        ValueError: *format* is unknown, or *keep_alive* is not positive.
+    """
+    return Body(stream, find(format, **settings), keep_alive)
+
+
+def encode_whole(completion: ChatCompletion, format: Named = "openai", **settings: Any) -> bytes:
+    """
+    A whole answer as the JSON of a format.
+
+    Raises:
+        ValueError: *format* is unknown.
+    """
+    return find(format, **settings).whole(completion)
+
+
+def find(format: Named, **settings: Any) -> Format:
+    """
+    The format of that name, with *settings* that are not None; one that is given is given back.
+
+    Raises:
+        TypeError: the format has no such setting.
+        ValueError: *format* is unknown.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    if not isinstance(format, str):
+        if given:
+            raise TypeError(f"a format that is given has its settings: {', '.join(given)}")
+        return format
+    if format not in FORMATS:
+        raise ValueError(f"format must be one of {', '.join(FORMATS)}: {format!r}")
+    return FORMATS[format](**given)

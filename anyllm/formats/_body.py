@@ -1,0 +1,143 @@
+"""
+The body of a response: what a server iterates, and closes when its client has gone.
+
+Strategy: a server notices that its client has gone when it writes, and then calls the body's ``close()`` (PEP 3333).
+So a silent model must not mean that nothing is written: the body waits for the next chunk only so long, then gives
+something that every client ignores. ``close()``, letting go of the body, and any exception in it cancel the stream.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any, Optional
+
+from anyllm.errors import AnyLLMError
+from anyllm.formats._sources import END, SILENCE, Source, source_of
+from anyllm.formats._writing import Format
+from anyllm.types import ChatCompletionChunk, text_chunk
+
+__all__ = ["KEEP_ALIVE", "Body"]
+
+_log = logging.getLogger("anyllm")
+
+#: Seconds of silence before something is written that only proves that the client is there.
+KEEP_ALIVE = 5.0
+
+
+class Body:
+    """
+    Bytes of a stream in a format, as they come. One thread iterates it; any may close it.
+
+    No generator: closing one that has not begun would not run a line of it, and the stream would go on.
+
+    Args:
+        stream: A `Stream`; anything else with ``chunks`` and ``errors``; or an iterable of chunks or text, with
+            ``cancel()`` or ``close()`` if it can be ended.
+        format: How it is written.
+        keep_alive: Seconds of silence before the format's sign of life is written; None for never. An iterable without
+            ``cancel()`` cannot be waited for only so long.
+
+    Raises:
+        TypeError: *stream* cannot be iterated, or is a Channel, which cannot say that it failed.
+        ValueError: *keep_alive* is not positive.
+    """
+
+    def __init__(self, stream: Any, format: Format, keep_alive: Optional[float] = KEEP_ALIVE) -> None:
+        if keep_alive is not None and not keep_alive > 0:
+            raise ValueError(f"keep_alive must be positive, or None: {keep_alive!r}")
+        self.format = format
+        self._source: Optional[Source] = source_of(stream)  # None once the stream is over, or ended
+        self._writer = format.writer()
+        self._keep_alive = keep_alive if format.keep_alive else None
+        self._ready = b""  # what `begin` has received
+
+    def __iter__(self) -> Body:
+        return self
+
+    def __next__(self) -> bytes:
+        ready, self._ready = self._ready, b""
+        if ready:
+            return ready
+        try:
+            written = self._next_bytes(self._keep_alive)
+        except Exception as exc:
+            if self._source is None:  # closed meanwhile: the error is that it was cancelled, and nobody is there
+                raise StopIteration from None
+            _note(exc)
+            self.close()
+            return self._writer.error(exc)
+        except BaseException:
+            self.close()
+            raise
+        if written is None:
+            raise StopIteration
+        return written or self.format.keep_alive
+
+    def begin(self, patience: Optional[float]) -> Optional[BaseException]:
+        """
+        Wait for the first bytes and keep them, so that an error before them can have a status of its own.
+
+        Args:
+            patience: Seconds to wait; None waits as long as it takes.
+
+        Returns:
+            The error, if there are none because of one.
+        """
+        try:
+            self._ready = self._next_bytes(patience) or b""
+        except Exception as exc:
+            _note(exc)
+            self.close()
+            return exc
+        except BaseException:
+            self.close()
+            raise
+        return None
+
+    def close(self) -> None:
+        """End the stream, unless it is over. The server calls it, whatever happened."""
+        source, self._source = self._source, None
+        self._ready = b""
+        if source is not None:
+            source.cancel()
+
+    def __del__(self) -> None:
+        # Cancelling a stream is safe in a finalizer; what else has a `close` runs it in its own as well.
+        if self.__dict__.get("_source") is not None:
+            self.close()
+
+    def _next_bytes(self, seconds: Optional[float]) -> Optional[bytes]:
+        """
+        The next bytes to send; None when all is said; b"" when there are none in so many *seconds*, whatever comes.
+        """
+        until = None if seconds is None else time.monotonic() + seconds
+        while True:
+            source = self._source
+            if source is None:
+                return None
+            item = source.next(None if until is None else max(0.0, until - time.monotonic()))
+            if item is SILENCE:
+                return b""
+            if item is END:
+                last = self._writer.end()  # it may find that the answer is not whole
+                self.close()
+                return last or None
+            written = self._writer.chunk(_chunk(item))
+            if written or (until is not None and time.monotonic() >= until):
+                return written
+
+
+def _chunk(item: Any) -> ChatCompletionChunk:
+    if isinstance(item, ChatCompletionChunk):
+        return item
+    if isinstance(item, str):
+        return text_chunk("", item, 0, "", None, None, "", None)
+    raise TypeError(f"expected chunks or text, not {type(item).__name__}")
+
+
+def _note(error: Exception) -> None:
+    if isinstance(error, AnyLLMError):
+        _log.warning("a streamed response ended with an error: %s: %s", type(error).__name__, error)
+    else:
+        _log.error("a bug ended a streamed response", exc_info=error)

@@ -1,0 +1,96 @@
+"""Recorded streams of every format, and the same written in another: for the tests of each format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from recordings import Ours, Recording, recordings_of
+
+from anyllm import formats
+from anyllm.dialects import Dialect
+from anyllm.dialects.anthropic_messages import AnthropicMessages
+from anyllm.dialects.bedrock_converse import BedrockConverse
+from anyllm.dialects.cohere_v1 import CohereV1
+from anyllm.dialects.cohere_v2 import CohereV2
+from anyllm.dialects.gemini import Gemini
+from anyllm.dialects.ollama_chat import OllamaChat
+from anyllm.dialects.openai_chat import OpenAIChat
+from anyllm.dialects.openai_responses import OpenAIResponses
+from anyllm.types import ChatCompletionChunk, ToolCall
+
+#: The dialect of each recorded API.
+DIALECTS: dict[str, type] = {
+    "chat": OpenAIChat,
+    "messages": AnthropicMessages,
+    "gemini": Gemini,
+    "converse-stream": BedrockConverse,
+    "cohere-v1": CohereV1,
+    "cohere-v2": CohereV2,
+    "ollama-chat": OllamaChat,
+    "ollama-generate": OllamaChat,
+    "responses": OpenAIResponses,
+}
+
+
+def dialect_of(recording: Recording) -> Dialect:
+    """The dialect that reads it."""
+    made: Dialect = DIALECTS[recording.api](provider=recording.provider)
+    return made
+
+
+def read(recording: Recording) -> Ours:
+    """The recording, as we read it."""
+    framed = None
+    if recording.api == "converse-stream":
+        from anyllm._event_stream import frames as framed  # needs an extra
+    return Ours(dialect_of(recording), [recording.body], framed)
+
+
+def every_stream() -> list[Recording]:
+    """The recorded streams of all APIs; without Bedrock's where what reads those is not installed."""
+    try:
+        import botocore  # noqa: F401
+    except ModuleNotFoundError:
+        names = [name for name in DIALECTS if name != "converse-stream"]
+    else:
+        names = list(DIALECTS)
+    return [recording for recording in recordings_of(*names) if recording.status == 200]
+
+
+class Replayed:
+    """What was read of a recording, as a stream: chunks, then the error it ended with, if any."""
+
+    def __init__(self, ours: Ours) -> None:
+        self._ours = ours
+
+    def __iter__(self) -> Iterator[ChatCompletionChunk]:
+        yield from self._ours.chunks
+        if self._ours.error is not None:
+            raise self._ours.error
+
+
+def said_by(ours: Ours, format: formats.Named, **settings: Any) -> bytes:
+    """All that is said of it in a format."""
+    return b"".join(formats.encode(Replayed(ours), format, **settings))
+
+
+def answer_of(ours: Ours) -> dict[str, Any]:
+    """What any format has words for: texts, reasoning, calls, why it ended, and tokens."""
+    answer, error = ours.answer, ours.error
+    return {
+        "text": answer.content,
+        "reasoning": answer.reasoning,
+        "calls": [] if error else [_call(call) for call in answer.tool_calls],
+        "finish": answer.finish_reason,
+        "tokens": None if error or not answer.usage else (answer.usage.prompt_tokens, answer.usage.completion_tokens),
+        "has_error": error is not None,
+    }
+
+
+def _call(call: ToolCall) -> tuple[Any, ...]:
+    """Id, name and arguments: an object, or the text that is none."""
+    try:
+        return call.id, call.name, call.parse()
+    except ValueError:
+        return call.id, call.name, call.arguments

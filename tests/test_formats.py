@@ -1,0 +1,194 @@
+"""Streams as bytes: what holds for every format, and what pages of one's own read."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from typing import Any, List
+
+import pytest
+
+import anyllm
+from anyllm import errors, formats
+from anyllm.channel import open_channel
+from anyllm.testing import Reply, chat_events, serve
+from anyllm.types import ChatCompletion, ChatCompletionChunk, Choice, ChunkChoice, ChunkDelta, Message, Retried, Usage
+
+PARAMS = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
+WIRE = [name for name in formats.FORMATS if name not in ("sse", "ndjson", "json", "text")]
+CUT = errors.IncompleteStreamError("the stream ended")
+
+
+def chunk(content: str = "", *, role: Any = None, finish: Any = None, usage: Any = None) -> ChatCompletionChunk:
+    choice = ChunkChoice(0, ChunkDelta(role, content or None), finish, finish)
+    return ChatCompletionChunk("id-1", (choice,), 1, "m", usage=usage)
+
+
+WHOLE = [
+    chunk("one ", role="assistant"),
+    chunk("two"),
+    chunk(finish="stop", usage=Usage(3, 2, 5)),
+]
+
+
+class Failing:
+    """Items, then an error; counts how often it was ended."""
+
+    def __init__(self, items: List[Any], error: Exception) -> None:
+        self._items = iter(items)
+        self._error = error
+        self.closed = 0
+
+    def __iter__(self) -> Failing:
+        return self
+
+    def __next__(self) -> Any:
+        for item in self._items:
+            return item
+        raise self._error
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+# -- every format ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", formats.FORMATS)
+def test_a_stream_of_the_pair_becomes_bytes(name):
+    """Over a real server, and all of the text is in them."""
+    with serve(Reply.sse(chat_events(("The ", "capital")))) as server:
+        stream = anyllm.completion_stream(
+            anyllm.Context(timeout=30), PARAMS, provider="compatible", base_url=server.url
+        )
+        said = b"".join(formats.encode(stream, name)).decode()
+    assert "The " in said
+    assert "capital" in said
+    assert anyllm.active_streams() == 0
+
+
+@pytest.mark.parametrize("name", formats.FORMATS)
+def test_letting_go_ends_the_stream(name):
+    """Closed before its first byte, in the middle, or just dropped."""
+    for read in (0, 1):
+        source = Failing(list(WHOLE), CUT)
+        body = formats.encode(source, name)
+        for _ in range(read):
+            next(body)
+        body.close()
+        assert source.closed == 1
+        assert list(body) == []
+    source = Failing(list(WHOLE), CUT)
+    formats.encode(source, name)
+    assert source.closed == 1
+
+
+@pytest.mark.parametrize("name", [name for name in formats.FORMATS if name != "text"])
+def test_an_error_is_said_and_never_an_end(name):
+    """What a client would take for a whole answer must not come of one that is not."""
+    whole = b"".join(formats.encode(iter(WHOLE), name))
+    source = Failing([*WHOLE[:2]], CUT)
+    cut = b"".join(formats.encode(source, name))
+    assert b"error" in cut
+    assert b"error" not in whole
+    assert source.closed == 1
+    for sign in (b"[DONE]", b'"done":true', b'"done": true', b"message_stop", b"response.completed", b"finishReason"):
+        assert sign not in cut
+
+
+@pytest.mark.parametrize("name", [name for name in formats.FORMATS if name != "text"])
+def test_a_bug_is_told_without_its_words(name):
+    """They may hold anything; the log has them."""
+    said = b"".join(formats.encode(Failing(WHOLE[:1], KeyError("sk-secret")), name))
+    assert b"sk-secret" not in said
+    assert b"error" in said
+
+
+@pytest.mark.parametrize("name", WIRE)
+def test_an_answer_that_begins_anew_is_an_error_once_something_was_sent(name):
+    """None of these formats can take back what was said."""
+    again = ChatCompletionChunk(retry=Retried("restart", 2, "cut off"))
+    said = b"".join(formats.encode(iter([WHOLE[0], again, *WHOLE]), name))
+    assert b"begins anew" in said
+    assert b"two" not in said
+    fresh = b"".join(formats.encode(iter([again, *WHOLE]), name))
+    assert b"two" in fresh
+    assert b"begins anew" not in fresh
+
+
+@pytest.mark.parametrize("name", WIRE)
+def test_notices_that_change_nothing_are_not_told(name):
+    for policy in ("before_content", "continue", "fallback", "hedge"):
+        notice = ChatCompletionChunk(retry=Retried(policy, 2, "cut off"))
+        said = b"".join(formats.encode(iter([WHOLE[0], notice, *WHOLE[1:]]), name))
+        assert b"cut off" not in said
+        assert b"two" in said
+
+
+@pytest.mark.parametrize("name", formats.FORMATS)
+def test_whole_answers_and_errors_are_json(name):
+    answer = ChatCompletion(
+        "id-1", (Choice(0, Message.assistant("Paris"), "stop", "stop"),), 1, "m", usage=Usage(1, 2, 3)
+    )
+    assert "Paris" in json.dumps(json.loads(formats.encode_whole(answer, name)))
+    error = errors.RateLimitError("slow down", status_code=429, retry_after=3)
+    assert json.loads(formats.find(name).problem(error, 429))
+
+
+@pytest.mark.parametrize("name", formats.FORMATS)
+def test_a_silence_is_filled_with_what_changes_nothing(name):
+    """The keep-alive may stand before, between and after any two pieces."""
+    fmt = formats.find(name)
+    writer = fmt.writer()
+    pieces = [writer.chunk(item) for item in WHOLE] + [writer.end()]
+    if fmt.keep_alive:
+        decorated = fmt.keep_alive.join([b"", *(piece for piece in pieces if piece)])
+        assert decorated.startswith(fmt.keep_alive)
+
+
+def test_a_format_is_a_value():
+    """Shared between threads and processes."""
+    for name in formats.FORMATS:
+        fmt = formats.find(name)
+        assert fmt == formats.find(name) == pickle.loads(pickle.dumps(fmt))
+
+
+@pytest.mark.parametrize("wrong", ["nope", "", "SSE"])
+def test_an_unknown_format_is_refused_with_the_known_ones(wrong):
+    with pytest.raises(ValueError, match="must be one of sse, ndjson"):
+        formats.encode(iter(()), wrong)
+
+
+def test_a_setting_that_a_format_has_not_is_a_type_error():
+    with pytest.raises(TypeError, match="colour"):
+        formats.encode(iter(()), "openai", colour="red")
+    with pytest.raises(TypeError, match="model"):
+        formats.encode(iter(()), formats.OpenAIChat(), model="m")
+
+
+def test_a_channel_and_what_is_no_stream_are_refused():
+    with pytest.raises(TypeError, match="pass the stream"):
+        formats.encode(open_channel(1)[1])
+    with pytest.raises(TypeError):
+        formats.encode(5)
+    with pytest.raises(ValueError, match="keep_alive"):
+        formats.encode(iter(()), keep_alive=0)
+
+
+# -- pages of one's own ------------------------------------------------------------------------------------------------
+
+
+def test_json_is_one_list_of_what_ndjson_has_in_lines():
+    lines = [json.loads(line) for line in b"".join(formats.encode(iter(WHOLE), "ndjson")).splitlines()]
+    assert json.loads(b"".join(formats.encode(iter(WHOLE), "json"))) == lines
+    assert lines[-1] == {
+        "done": True,
+        "finish_reason": "stop",
+        "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
+    }
+
+
+def test_json_of_nothing_is_a_list_all_the_same():
+    assert json.loads(b"".join(formats.encode(iter(()), "json"))) == [{"done": True}]
+    said = json.loads(b"".join(formats.encode(Failing([], CUT), "json")))
+    assert said[0]["error"]["type"] == "IncompleteStreamError"
