@@ -104,7 +104,7 @@ def _structured(cls: type[T], value: Mapping[str, Any]) -> T:
 def _wording(exc: BaseException, kind: Any) -> str:
     from cattrs.v import format_exception
 
-    return str(exc) if type(exc) is TypeError else format_exception(exc, kind)
+    return str(exc) if type(exc) in (TypeError, ValueError) and exc.args else format_exception(exc, kind)
 
 
 def unstructure(value: Any, *, raw: bool = True) -> Any:

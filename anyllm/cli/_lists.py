@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -63,22 +62,11 @@ def models(provider: str | None, base_url: str | None, timeout: float, form: str
 
 
 def _with_keys() -> Iterable[str]:
-    return [row.name for row in _rows.ROWS if row.capabilities.list_models and _set_variable(row)]
-
-
-def _set_variable(row: Row) -> str | None:
-    pair = " and ".join(row.key_pair_vars)
-    if pair and all(map(_is_set, row.key_pair_vars)):
-        return pair
-    return next(filter(_is_set, row.key_vars), None)
-
-
-def _is_set(name: str) -> bool:
-    return bool(os.environ.get(name, "").strip())
+    return [row.name for row in _rows.ROWS if row.capabilities.list_models and row.set_variable()]
 
 
 def _key(row: Row) -> str:
-    found = _set_variable(row)
+    found = row.set_variable()
     if found is not None:
         return f"{found} is set"
     names = [*filter(None, [" and ".join(row.key_pair_vars)]), *row.key_vars]
@@ -95,7 +83,7 @@ def _about(row: Row) -> dict[str, Any]:
         "key_vars": row.key_vars,
         "key_pair_vars": row.key_pair_vars,
         "key_required": row.key_required and row.endpoint is None,
-        "key_is_set": _set_variable(row) is not None,
+        "key_is_set": row.set_variable() is not None,
         "base_url_vars": row.base_url_vars,
         "capabilities": attrs.asdict(row.capabilities.of(row.dialect.takes)),
         "note": row.note,

@@ -4,6 +4,7 @@ What is known of a host of models.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Optional, Union
 
@@ -133,3 +134,14 @@ class Row:
     def dialect(self) -> Dialect:
         """The format it speaks."""
         return self._dialect() if callable(self._dialect) else self._dialect
+
+    def set_variable(self) -> Optional[str]:
+        """What in the environment holds a key for it now: a variable, or two joined by "and"; None if nothing does."""
+        pair = " and ".join(self.key_pair_vars)
+        if pair and all(map(_is_set, self.key_pair_vars)):
+            return pair
+        return next(filter(_is_set, self.key_vars), None)
+
+
+def _is_set(name: str) -> bool:
+    return bool(os.environ.get(name, "").strip())
