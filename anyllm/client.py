@@ -76,7 +76,7 @@ class Client:
         base_url: Optional[str] = None,
         options: Options = None,
         timeout: Optional[float] = None,
-        fallback: Sequence[str] = (),
+        fallback: Sequence[Union[str, Target]] = (),
         strategy: str = "order",
         hedge: Optional[float] = None,
         rate_limit: Optional[RateLimit] = None,
@@ -91,8 +91,9 @@ class Client:
         self._timeout = _seconds("timeout", timeout)
         self._provider = provider
         self._main = _target(model, provider, api_key, base_url)
-        self._fallback = tuple(self._at_home(_target(name)) for name in _names(fallback))
-        self._router = Router((self._main, *self._fallback), strategy, prices)
+        others = (other if isinstance(other, Target) else _target(other) for other in _names(fallback))
+        self._fallback = tuple(map(self._at_home, others))
+        self._router = Router(self.targets, strategy, prices)
         self._hedge = _seconds("hedge", hedge)
         _check_kinds(rate_limit=(rate_limit, RateLimit), max_streams=(max_streams, (int, StreamLimit)))
         _check_kinds(breaker=(breaker, (CircuitBreaker, Mapping)), strategy=(strategy, str))
@@ -210,9 +211,14 @@ class Client:
             how = in_the_pump(self.options)
             return main.host.list_models(child, api_key=main.api_key, base_url=main.base_url, options=how)
 
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The models that are asked, as they were given: which host each is at, and its name there."""
+        return (self._main, *self._fallback)
+
     def close(self) -> None:
         """Close idle connections of its own; running calls go on, and the client can be used again."""
-        for target in (self._main, *self._fallback):
+        for target in self.targets:
             if target.is_own:
                 target.host.close()
 
@@ -223,7 +229,7 @@ class Client:
         self.close()
 
     def __repr__(self) -> str:
-        names = ", ".join(target.name for target in (self._main, *self._fallback))
+        names = ", ".join(target.name for target in self.targets)
         return f"<Client {names}>"
 
     # -- one call --------------------------------------------------------------------------------------------------
@@ -275,9 +281,10 @@ class Client:
         return self._at_home(_target(model))
 
     def _at_home(self, other: Target) -> Target:
-        """*other*, with the client's key and server where it is at the same host."""
+        """*other*, with the client's key and server where it is at the same host and has none of its own."""
         main = self._main
-        return attrs.evolve(main, model=other.model) if other.host.name == main.host.name else other
+        shares = other.host.name == main.host.name and not other.is_own
+        return attrs.evolve(main, model=other.model) if shares else other
 
     def _child(self, ctx: Optional[Context], timeout: Optional[float]) -> Context:
         if ctx is not None and not isinstance(ctx, Context):
@@ -331,7 +338,7 @@ def _check_names(params: Mapping[str, Any]) -> None:
         raise TypeError(f"a model has no parameter {stray!r}{hint}; what only one host knows goes into extra_body")
 
 
-def _names(models: Sequence[str]) -> Sequence[str]:
+def _names(models: Sequence[Union[str, Target]]) -> Sequence[Union[str, Target]]:
     if isinstance(models, str):
         raise TypeError(f"fallback must be a list of models, as in [{models!r}], not a str")
     return models

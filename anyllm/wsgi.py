@@ -67,18 +67,8 @@ def body(
 
 
 def headers(format: formats.Named = "sse") -> dict[str, str]:
-    """
-    The headers that go with `body`: its type, and that nobody on the way may keep, change or buffer it.
-
-    Raises:
-        ValueError: *format* is unknown.
-    """
-    return {
-        "Content-Type": formats.find(format).content_type,
-        "Cache-Control": "no-cache, no-transform",
-        "X-Accel-Buffering": "no",  # nginx
-        "X-Content-Type-Options": "nosniff",  # what a model writes may look like a page
-    }
+    """`anyllm.formats.headers`: those that go with `body`."""
+    return formats.headers(format)
 
 
 def answer(

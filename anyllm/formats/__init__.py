@@ -41,6 +41,7 @@ __all__ = [
     "encode",
     "encode_whole",
     "find",
+    "headers",
     "status",
     "status_of",
 ]
@@ -87,6 +88,21 @@ def encode_whole(completion: ChatCompletion, format: Named = "openai", **setting
         ValueError: *format* is unknown.
     """
     return find(format, **settings).whole(completion)
+
+
+def headers(format: Named = "openai") -> dict[str, str]:
+    """
+    The headers that go with `encode`: its type, and that nobody on the way may keep, change or buffer it.
+
+    Raises:
+        ValueError: *format* is unknown.
+    """
+    return {
+        "Content-Type": find(format).content_type,
+        "Cache-Control": "no-cache, no-transform",
+        "X-Accel-Buffering": "no",  # nginx
+        "X-Content-Type-Options": "nosniff",  # what a model writes may look like a page
+    }
 
 
 def find(format: Named, **settings: Any) -> Format:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any, Optional
 
 from anyllm.errors import AnyLLMError
@@ -37,19 +38,30 @@ class Body:
         format: How it is written.
         keep_alive: Seconds of silence before the format's sign of life is written; None for never. An iterable without
             ``cancel()`` cannot be waited for only so long.
+        watch: Called with each chunk, before it is written.
 
     Raises:
         TypeError: *stream* cannot be iterated, or is a Channel, which cannot say that it failed.
         ValueError: *keep_alive* is not positive.
     """
 
-    def __init__(self, stream: Any, format: Format, keep_alive: Optional[float] = KEEP_ALIVE) -> None:
+    #: Why the answer is not whole; None while it is not known to be cut.
+    error: Optional[BaseException] = None
+
+    def __init__(
+        self,
+        stream: Any,
+        format: Format,
+        keep_alive: Optional[float] = KEEP_ALIVE,
+        watch: Optional[Callable[[ChatCompletionChunk], object]] = None,
+    ) -> None:
         if keep_alive is not None and not keep_alive > 0:
             raise ValueError(f"keep_alive must be positive, or None: {keep_alive!r}")
         self.format = format
         self._source: Optional[Source] = source_of(stream)  # None once the stream is over, or ended
         self._writer = format.writer()
         self._keep_alive = keep_alive if format.keep_alive else None
+        self._watch = watch
         self._ready = b""  # what `begin` has received
 
     def __iter__(self) -> Body:
@@ -64,8 +76,7 @@ class Body:
         except Exception as exc:
             if self._source is None:  # closed meanwhile: the error is that it was cancelled, and nobody is there
                 raise StopIteration from None
-            _note(exc)
-            self.close()
+            self._fail(exc)
             return self._writer.error(exc)
         except BaseException:
             self.close()
@@ -87,8 +98,7 @@ class Body:
         try:
             self._ready = self._next_bytes(patience) or b""
         except Exception as exc:
-            _note(exc)
-            self.close()
+            self._fail(exc)
             return exc
         except BaseException:
             self.close()
@@ -107,6 +117,14 @@ class Body:
         if self.__dict__.get("_source") is not None:
             self.close()
 
+    def _fail(self, error: Exception) -> None:
+        self.error = error
+        self.close()
+        if isinstance(error, AnyLLMError):
+            _log.warning("a streamed response ended with an error: %s: %s", type(error).__name__, error)
+        else:
+            _log.error("a bug ended a streamed response", exc_info=error)
+
     def _next_bytes(self, seconds: Optional[float]) -> Optional[bytes]:
         """
         The next bytes to send; None when all is said; b"" when there are none in so many *seconds*, whatever comes.
@@ -123,7 +141,10 @@ class Body:
                 last = self._writer.end()  # it may find that the answer is not whole
                 self.close()
                 return last or None
-            written = self._writer.chunk(_chunk(item))
+            chunk = _chunk(item)
+            if self._watch is not None:
+                self._watch(chunk)
+            written = self._writer.chunk(chunk)
             if written or (until is not None and time.monotonic() >= until):
                 return written
 
@@ -134,10 +155,3 @@ def _chunk(item: Any) -> ChatCompletionChunk:
     if isinstance(item, str):
         return text_chunk("", item, 0, "", None, None, "", None)
     raise TypeError(f"expected chunks or text, not {type(item).__name__}")
-
-
-def _note(error: Exception) -> None:
-    if isinstance(error, AnyLLMError):
-        _log.warning("a streamed response ended with an error: %s: %s", type(error).__name__, error)
-    else:
-        _log.error("a bug ended a streamed response", exc_info=error)

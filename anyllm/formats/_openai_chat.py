@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Optional
 
 import attrs
@@ -55,6 +55,8 @@ class OpenAIChat:
     Attributes:
         include_usage: Whether the tokens are told; OpenAI's clients ask for that with ``stream_options``.
         model: What the answer says of its model where the provider did not say.
+        price: Gives what so many tokens of a model cost in US dollars, to stand under ``cost`` in the usage, as
+            OpenRouter has it; None where that is not known.
     """
 
     content_type: ClassVar[str] = "text/event-stream"
@@ -63,6 +65,7 @@ class OpenAIChat:
 
     include_usage: bool = True
     model: str = ""
+    price: Optional[Callable[[Usage, str], Optional[float]]] = None
 
     def writer(self) -> Writer:
         """A fresh writer for one answer."""
@@ -81,12 +84,18 @@ class OpenAIChat:
             **_further(completion.raw, native),
         }
         if completion.usage is not None:
-            body["usage"] = usage_object(completion.usage, native)
+            body["usage"] = self.usage(completion.usage, completion.model, native)
         return json_bytes(body)
 
     def problem(self, error: BaseException, status: int) -> bytes:
         """An error: ``{"error": {"message": ..., "type": ..., "param": ..., "code": ...}}``."""
         return json_bytes({"error": openai_error(error)})
+
+    def usage(self, usage: Usage, model: str, native: bool) -> dict[str, Any]:
+        """The tokens, and what they cost."""
+        counted = usage_object(usage, native)
+        cost = self.price(usage, model) if self.price is not None and "cost" not in counted else None
+        return counted if cost is None else {**counted, "cost": cost}
 
 
 class _ChunkWriter(Writer):
@@ -115,7 +124,8 @@ class _ChunkWriter(Writer):
         running = () if self._native else sorted(self._running)
         ends = [self._bare([{"index": index, "delta": {}, "finish_reason": "stop"}]) for index in running]
         if self._usage is not None and self._format.include_usage:
-            ends.append({**self._bare([]), "usage": usage_object(self._usage, bool(self._native))})
+            usage = self._format.usage(self._usage, self._model, bool(self._native))
+            ends.append({**self._bare([]), "usage": usage})
         return b"".join(map(event, ends)) + _DONE
 
     def error(self, error: BaseException) -> bytes:
@@ -129,7 +139,7 @@ class _ChunkWriter(Writer):
             body.update(_further(chunk.raw, native))
         usage = self._usage_of(chunk)
         if usage is not None:
-            body["usage"] = usage_object(usage, native)
+            body["usage"] = self._format.usage(usage, chunk.model or self._model, native)
         elif chunk.usage is not None and not choices and body.keys() <= _WRITTEN:
             return b""  # there was nothing in it but the tokens, which come last, or are not asked for
         return event(body)

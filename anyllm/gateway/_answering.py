@@ -1,0 +1,134 @@
+"""
+An answer to a request for one, streamed or whole.
+
+What a client asked for in its own format and no parameter of ours says goes to hosts that speak that format. For others
+it is refused by name, unless leaving it out changes nothing of the answer, or the gateway was told to drop it; what was
+left out, a header says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Optional
+
+import attrs
+
+from anyllm.errors import AnyLLMError, UnsupportedParameterError
+from anyllm.formats import Body, OpenAIChat, headers
+from anyllm.gateway._asked import Asked
+from anyllm.gateway._config import Server
+from anyllm.gateway._exchange import Exchange
+from anyllm.gateway._models import Models, Route
+from anyllm.gateway._replies import Reply, json_reply, problem
+from anyllm.types import CompletionParams
+
+__all__ = ["answer"]
+
+#: Keys that say how a request is billed, kept, watched or cached, and nothing of its answer.
+_HINTS = frozenset(
+    (
+        *("metadata", "store", "user", "safety_identifier", "service_tier", "include", "truncation"),
+        *("prompt_cache_key", "prompt_cache_retention", "keep_alive", "verbosity", "cache_control"),
+    )
+)
+
+
+def answer(exchange: Exchange, asked: Asked, models: Models, server: Server) -> Reply:
+    """
+    Ask the model, and reply in the client's format: with the answer, or with the error.
+
+    Raises:
+        AnyLLMError: there is no such model, or something was asked for that it has no words for.
+    """
+    route = models.find(asked.params.model)
+    exchange.model, exchange.provider = route.name, route.target.host.name
+    exchange.is_stream = asked.stream
+    if isinstance(asked.format, OpenAIChat):
+        asked = attrs.evolve(asked, format=attrs.evolve(asked.format, price=route.price))
+    params, dropped = _fitted(asked, route, server)
+    while True:
+        reply = (
+            _streamed(exchange, asked, route, params, server)
+            if asked.stream
+            else _whole(exchange, asked, route, params)
+        )
+        name = _droppable(reply.error, params, server)
+        if name is None:
+            break
+        params = params.evolve(**{name: None})
+        dropped.append(name)
+    if dropped:
+        reply.headers["x-anyllm-dropped"] = ", ".join(dropped)
+    return reply
+
+
+def _fitted(asked: Asked, route: Route, server: Server) -> tuple[CompletionParams, list[str]]:
+    """The parameters as the route's hosts take them, and the keys that were left out."""
+    params = asked.params
+    if not asked.further:
+        return params, []
+    if route.speaks(asked.native):
+        return params.evolve(extra_body={**asked.further, **(params.extra_body or {})}), []
+    for name in asked.further:
+        if name not in _HINTS and server.unsupported == "refuse":
+            host = route.target.host.name
+            raise UnsupportedParameterError(
+                f"{name} is not something {host} takes through this API", status_code=400, param=name, provider=host
+            )
+    return params, list(asked.further)
+
+
+def _droppable(error: Optional[BaseException], params: CompletionParams, server: Server) -> Optional[str]:
+    """The parameter that a host has no words for, where the request can go without it."""
+    if not isinstance(error, UnsupportedParameterError) or error.status_code is not None:
+        return None  # what the host itself refused has been sent, and may have been meant
+    name = error.param or ""
+    if name == "messages" or getattr(params, name, None) is None:
+        return None
+    return name if name in _HINTS or server.unsupported == "drop" else None
+
+
+def _whole(exchange: Exchange, asked: Asked, route: Route, params: CompletionParams) -> Reply:
+    try:
+        completion = route.whole(exchange.ctx, params)
+    except AnyLLMError as exc:
+        return problem(exc, asked.format)
+    exchange.usage = completion.usage
+    return json_reply(asked.format.whole(completion))
+
+
+def _streamed(exchange: Exchange, asked: Asked, route: Route, params: CompletionParams, server: Server) -> Reply:
+    body = Body(route.stream(exchange.ctx, params), asked.format, server.keep_alive, exchange.chunk)
+    error = body.begin(server.patience)
+    if error is not None:
+        return problem(error, asked.format)
+    return Reply(200, headers(asked.format), _Watched(body, exchange))
+
+
+class _Watched:
+    """A body whose end the exchange hears of."""
+
+    def __init__(self, body: Body, exchange: Exchange) -> None:
+        self._body = body
+        self._exchange = exchange
+        self._is_over = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self._body)
+        except BaseException:
+            self._is_over = True
+            self._exchange.error = self._body.error
+            self._exchange.over()
+            raise
+
+    def close(self) -> None:
+        """The server calls it in any case: before the end when the client has gone."""
+        if not self._is_over:
+            self._exchange.leave()
+        self._body.close()
+        self._exchange.error = self._exchange.error or self._body.error
+        self._exchange.over()

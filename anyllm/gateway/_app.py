@@ -1,0 +1,240 @@
+"""
+The gateway: a WSGI application that answers clients of several formats with any provider's models.
+
+Strategy: a table says which path is whose, and in which format that client reads errors; what stands before each answer
+(where it comes from, whose key it shows, whether there is room) and after it (log, figures) is done once, here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Optional
+
+import attrs
+
+from anyllm.errors import AnyLLMError, APIError, ModelNotFoundError
+from anyllm.formats import Format, OpenAIChat
+from anyllm.gateway import _listing
+from anyllm.gateway._access import allowed_origin, check_key, check_origin
+from anyllm.gateway._answering import answer
+from anyllm.gateway._asked import Asked
+from anyllm.gateway._config import Config
+from anyllm.gateway._exchange import Exchange
+from anyllm.gateway._keys import Keys
+from anyllm.gateway._metrics import Metrics
+from anyllm.gateway._models import Models
+from anyllm.gateway._openai_chat import read_chat
+from anyllm.gateway._replies import Reply, json_reply, problem
+from anyllm.gateway._slots import Slots
+from anyllm.options import StreamingOptions
+
+__all__ = ["Gateway"]
+
+_log = logging.getLogger("anyllm.gateway")
+
+_OPENAI = OpenAIChat()
+_PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+    "Access-Control-Allow-Headers": "*, Authorization",
+    "Access-Control-Max-Age": "600",
+}
+
+
+@attrs.define(frozen=True)
+class Endpoint:
+    """
+    What answers at a path.
+
+    Attributes:
+        method: "GET" or "POST".
+        path: As in the request; of one that ends in "/", all that begin so.
+        format: How errors are said.
+        handle: Makes the reply.
+        is_open: Whether no key is needed.
+        is_answer: Whether it takes one of the places for answers.
+    """
+
+    method: str
+    path: str
+    format: Format
+    handle: Callable[[Exchange], Reply]
+    is_open: bool = False
+    is_answer: bool = False
+
+
+class Gateway:
+    """
+    The WSGI application. Shared between threads::
+
+        application = anyllm.gateway.Gateway(anyllm.gateway.load("gateway.toml"))
+
+    Args:
+        config: What it is told; the defaults if not given.
+        options: How calls behave, where a model's entry does not say.
+
+    Raises:
+        ValueError: an entry is wrong; the message names it.
+
+    Source: PEP 3333.
+    """
+
+    def __init__(self, config: Optional[Config] = None, *, options: Optional[StreamingOptions] = None) -> None:
+        self.config = config or Config()
+        self.metrics = Metrics()
+        self._server = self.config.server
+        self._keys = Keys(self.config.keys)
+        self._models = Models(self.config, options)
+        self._slots = Slots(self._server.max_streams, self._server.max_streams_per_key)
+        self._endpoints = self._table()
+
+    @property
+    def running(self) -> int:
+        """How many answers are on their way."""
+        return self._slots.running
+
+    def _table(self) -> Sequence[Endpoint]:
+        return (
+            self._answers("/v1/chat/completions", _OPENAI, read_chat),
+            Endpoint("POST", "/v1/embeddings", _OPENAI, self._embeddings, is_answer=True),
+            Endpoint("GET", "/v1/models", _OPENAI, self._list),
+            Endpoint("GET", "/v1/models/", _OPENAI, self._one),
+            Endpoint("GET", "/healthz", _OPENAI, self._health, is_open=True),
+            Endpoint("GET", "/metrics", _OPENAI, self._figures),
+        )
+
+    def _answers(self, path: str, format: Format, read: Callable[[Any], Asked]) -> Endpoint:
+        def handle(exchange: Exchange) -> Reply:
+            asked = read(exchange.json(self._server.max_body_bytes))
+            return answer(exchange, asked, self._models, self._server)
+
+        return Endpoint("POST", path, format, handle, is_answer=True)
+
+    def refusal(self, path: str, status: int, reason: str) -> bytes:
+        """The body of a response to what a server refuses before it gets here."""
+        return _format_at(path).problem(APIError(reason, status_code=status, type="invalid_request_error"), status)
+
+    # -- one request -----------------------------------------------------------------------------------------------
+
+    def __call__(self, environ: Mapping[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        exchange = Exchange(environ, self._server.max_seconds, self._over)
+        self.metrics.began()
+        try:
+            reply = self._reply(exchange)
+            exchange.status, exchange.error = reply.status, reply.error
+            sent = self._headers(exchange, reply)
+            start_response(f"{reply.status} {_reason(reply.status)}", sent)
+        except BaseException:
+            exchange.over()
+            raise
+        if exchange.method == "HEAD":
+            reply.body = _closed(reply.body)
+        if not hasattr(reply.body, "close"):
+            exchange.over()
+        return reply.body
+
+    def _reply(self, exchange: Exchange) -> Reply:
+        endpoint, allowed = self._find(exchange)
+        if endpoint is None:
+            return self._not_there(exchange, allowed)
+        exchange.endpoint = endpoint.path
+        try:
+            check_origin(exchange, self._server, bool(self._keys))
+            if not endpoint.is_open:
+                exchange.key_name = check_key(exchange, self._keys)
+            if endpoint.is_answer:
+                self._slots.take(exchange.key_name)
+                exchange.holds_slot = True
+            return endpoint.handle(exchange)
+        except AnyLLMError as exc:
+            return problem(exc, endpoint.format)
+        except Exception as exc:
+            _log.exception("a bug ended request %s", exchange.id)
+            return problem(exc, endpoint.format)
+
+    def _find(self, exchange: Exchange) -> tuple[Optional[Endpoint], list[str]]:
+        """What answers the request; and which methods its path has, where that is nothing."""
+        method = "GET" if exchange.method == "HEAD" else exchange.method
+        there = [endpoint for endpoint in self._endpoints if _is_at(endpoint.path, exchange.path)]
+        found = next((endpoint for endpoint in there if endpoint.method == method), None)
+        return found, sorted({endpoint.method for endpoint in there})
+
+    def _not_there(self, exchange: Exchange, allowed: Sequence[str]) -> Reply:
+        if allowed and exchange.method == "OPTIONS":
+            return Reply(204, dict(_PREFLIGHT), ())
+        status = 405 if allowed else 404
+        what = (
+            f"{exchange.path[:200]} takes {' and '.join(allowed)}" if allowed else f"there is no {exchange.path[:200]}"
+        )
+        reply = problem(APIError(what, status_code=status, type="invalid_request_error"), _format_at(exchange.path))
+        if allowed:
+            reply.headers["Allow"] = ", ".join([*allowed, "OPTIONS"])
+        return reply
+
+    def _headers(self, exchange: Exchange, reply: Reply) -> list[tuple[str, str]]:
+        ours = {"x-request-id": exchange.id, "request-id": exchange.id, "X-Content-Type-Options": "nosniff"}
+        origin = allowed_origin(exchange, self._server)
+        if origin is not None:
+            ours.update({"Access-Control-Allow-Origin": origin, "Vary": "Origin"})
+        return list({**ours, **reply.headers}.items())
+
+    def _over(self, exchange: Exchange) -> None:
+        if exchange.holds_slot:
+            self._slots.give(exchange.key_name)
+        self.metrics.over(exchange)
+
+    # -- what is no answer -----------------------------------------------------------------------------------------
+
+    def _list(self, exchange: Exchange) -> Reply:
+        models = self._models.listed(exchange.ctx)
+        if exchange.header("anthropic-version"):
+            return json_reply(_listing.anthropic_models(models))
+        return json_reply(_listing.openai_models(models))
+
+    def _one(self, exchange: Exchange) -> Reply:
+        name = exchange.path[len("/v1/models/") :]
+        model = _listing.named(self._models.listed(exchange.ctx), name)
+        one = _listing.anthropic_model if exchange.header("anthropic-version") else _listing.model_object
+        return json_reply(one(model))
+
+    def _embeddings(self, exchange: Exchange) -> Reply:
+        name, texts, dimensions, in_base64 = _listing.read_embeddings(exchange.json(self._server.max_body_bytes))
+        route = self._models.find(name)
+        exchange.model, exchange.provider = route.name, route.target.host.name
+        made = route.embed(exchange.ctx, texts, dimensions)
+        exchange.usage = made.usage
+        return json_reply(_listing.embeddings_object(made, name, in_base64))
+
+    def _health(self, exchange: Exchange) -> Reply:
+        return json_reply({"status": "ok", "running": self._slots.running})
+
+    def _figures(self, exchange: Exchange) -> Reply:
+        figures = self.metrics.text()
+        if figures is None:
+            raise ModelNotFoundError('figures need `pip install "anyllm-channels[serve]"`', status_code=501)
+        kind, text = figures
+        return Reply(200, {"Content-Type": kind, "Content-Length": str(len(text))}, [text])
+
+
+def _is_at(path: str, asked: str) -> bool:
+    return asked.startswith(path) and asked != path if path.endswith("/") and path != "/" else asked == path
+
+
+def _format_at(path: str) -> Format:
+    """In which format errors are said where nothing is: by whose paths they look like."""
+    return _OPENAI
+
+
+def _reason(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Error"  # 529, for example
+
+
+def _closed(body: Iterable[bytes]) -> Iterable[bytes]:
+    close = getattr(body, "close", None)
+    if close is not None:
+        close()
+    return ()
