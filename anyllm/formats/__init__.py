@@ -15,8 +15,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Callable, Optional, Union
 
+from anyllm.formats._anthropic import AnthropicMessages
 from anyllm.formats._body import KEEP_ALIVE, Body
 from anyllm.formats._failures import status_of
+from anyllm.formats._ollama import OllamaChat, OllamaGenerate
 from anyllm.formats._openai_chat import OpenAIChat
 from anyllm.formats._told import describe, status
 from anyllm.formats._visitors import Describe, Event, Json, Ndjson, Sse, Text
@@ -26,6 +28,7 @@ from anyllm.types import ChatCompletion
 __all__ = [
     "FORMATS",
     "KEEP_ALIVE",
+    "AnthropicMessages",
     "Body",
     "Describe",
     "Event",
@@ -33,6 +36,8 @@ __all__ = [
     "Json",
     "Named",
     "Ndjson",
+    "OllamaChat",
+    "OllamaGenerate",
     "OpenAIChat",
     "Sse",
     "Text",
@@ -57,6 +62,9 @@ FORMATS: Mapping[str, Callable[..., Format]] = MappingProxyType(
         "json": Json,
         "text": Text,
         "openai": OpenAIChat,
+        "anthropic": AnthropicMessages,
+        "ollama": OllamaChat,
+        "ollama-generate": OllamaGenerate,
     }
 )
 

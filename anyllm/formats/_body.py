@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Optional
 
-from anyllm.errors import AnyLLMError
+from anyllm.errors import AnyLLMError, Cancelled
 from anyllm.formats._sources import END, SILENCE, Source, source_of
 from anyllm.formats._writing import Format
 from anyllm.types import ChatCompletionChunk, text_chunk
@@ -120,7 +120,9 @@ class Body:
     def _fail(self, error: Exception) -> None:
         self.error = error
         self.close()
-        if isinstance(error, AnyLLMError):
+        if isinstance(error, Cancelled):
+            _log.info("a streamed response was ended: %s", error)
+        elif isinstance(error, AnyLLMError):
             _log.warning("a streamed response ended with an error: %s: %s", type(error).__name__, error)
         else:
             _log.error("a bug ended a streamed response", exc_info=error)
