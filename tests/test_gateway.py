@@ -312,7 +312,11 @@ def test_a_key_opens_wherever_clients_put_it(headers):
     assert ask(before(NOWHERE, **LOCKED), "GET", "/v1/models", b"", headers).status == 200
 
 
-@pytest.mark.parametrize("shown", ["", "Bearer ", "Bearer nope", f"Basic {KEY}", "Bearer k\u00e9y", f"Bearer {KEY}x"])
+@pytest.mark.parametrize(
+    "shown",
+    ["", "Bearer ", "Bearer nope", f"Basic {KEY}", "Bearer k\u00e9y", f"Bearer {KEY}x"],
+    ids=["none", "empty", "other", "basic", "accent", "longer"],
+)
 def test_a_wrong_key_is_401_in_the_clients_format(shown):
     for path in ("/v1/chat/completions", "/v1/embeddings"):
         said = post(before(NOWHERE, **LOCKED), path, CHAT, Authorization=shown)

@@ -1,7 +1,7 @@
 """
 A gateway: clients that speak OpenAI's, Anthropic's, Ollama's or Gemini's API can use any provider through it.
 
-``anyllm serve`` runs it; `Gateway` is the WSGI application, for any server.
+``anyllm serve`` runs it; `Gateway` is the WSGI application, for any server, and `GatewayServer` one that suits it.
 """
 
 from __future__ import annotations
@@ -9,5 +9,16 @@ from __future__ import annotations
 from anyllm.gateway._app import Gateway
 from anyllm.gateway._config import Config, ModelEntry, Server, load
 from anyllm.gateway._keys import hash_of, new_key
+from anyllm.gateway._server import GatewayServer, NeedsKeys
 
-__all__ = ["Config", "Gateway", "ModelEntry", "Server", "hash_of", "load", "new_key"]
+__all__ = [
+    "Config",
+    "Gateway",
+    "GatewayServer",
+    "ModelEntry",
+    "NeedsKeys",
+    "Server",
+    "hash_of",
+    "load",
+    "new_key",
+]

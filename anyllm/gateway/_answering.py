@@ -15,7 +15,7 @@ import attrs
 
 from anyllm.errors import AnyLLMError, UnsupportedParameterError
 from anyllm.formats import Body, OpenAIChat, headers
-from anyllm.gateway._asked import Asked
+from anyllm.gateway._asked import Asked, merged
 from anyllm.gateway._config import Server
 from anyllm.gateway._exchange import Exchange
 from anyllm.gateway._models import Models, Route
@@ -24,13 +24,8 @@ from anyllm.types import CompletionParams
 
 __all__ = ["answer"]
 
-#: Keys that say how a request is billed, kept, watched or cached, and nothing of its answer.
-_HINTS = frozenset(
-    (
-        *("metadata", "store", "user", "safety_identifier", "service_tier", "include", "truncation"),
-        *("prompt_cache_key", "prompt_cache_retention", "keep_alive", "verbosity", "cache_control"),
-    )
-)
+#: Parameters of ours that say nothing of the answer.
+_HINTS = frozenset(("user",))
 
 
 def answer(exchange: Exchange, asked: Asked, models: Models, server: Server) -> Reply:
@@ -65,17 +60,16 @@ def answer(exchange: Exchange, asked: Asked, models: Models, server: Server) -> 
 def _fitted(asked: Asked, route: Route, server: Server) -> tuple[CompletionParams, list[str]]:
     """The parameters as the route's hosts take them, and the keys that were left out."""
     params = asked.params
-    if not asked.further:
-        return params, []
     if route.speaks(asked.native):
-        return params.evolve(extra_body={**asked.further, **(params.extra_body or {})}), []
-    for name in asked.further:
-        if name not in _HINTS and server.unsupported == "refuse":
-            host = route.target.host.name
-            raise UnsupportedParameterError(
-                f"{name} is not something {host} takes through this API", status_code=400, param=name, provider=host
-            )
-    return params, list(asked.further)
+        extra = merged(asked.for_native, params.extra_body or {})
+        return params.evolve(extra_body=extra or None), []
+    name = next(iter(asked.further), None)
+    if name is not None and server.unsupported == "refuse":
+        host = route.target.host.name
+        raise UnsupportedParameterError(
+            f"{name} is not something {host} takes through this API", status_code=400, param=name, provider=host
+        )
+    return params, [*asked.further, *asked.hints]
 
 
 def _droppable(error: Optional[BaseException], params: CompletionParams, server: Server) -> Optional[str]:

@@ -8,6 +8,7 @@ Strategy: a table says which path is whose, and in which format that client read
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Optional
@@ -15,10 +16,11 @@ from typing import Any, Optional
 import attrs
 
 from anyllm.errors import AnyLLMError, APIError, ModelNotFoundError
-from anyllm.formats import Format, OpenAIChat
-from anyllm.gateway import _listing
+from anyllm.formats import AnthropicMessages, Format, OllamaChat, OpenAIChat
+from anyllm.gateway import _listing, _ollama
 from anyllm.gateway._access import allowed_origin, check_key, check_origin
 from anyllm.gateway._answering import answer
+from anyllm.gateway._anthropic import read_messages
 from anyllm.gateway._asked import Asked
 from anyllm.gateway._config import Config
 from anyllm.gateway._exchange import Exchange
@@ -26,15 +28,17 @@ from anyllm.gateway._keys import Keys
 from anyllm.gateway._metrics import Metrics
 from anyllm.gateway._models import Models
 from anyllm.gateway._openai_chat import read_chat
+from anyllm.gateway._page import PATHS, page
 from anyllm.gateway._replies import Reply, json_reply, problem
 from anyllm.gateway._slots import Slots
 from anyllm.options import StreamingOptions
+from anyllm.types import EmbeddingParams, Embeddings
 
 __all__ = ["Gateway"]
 
 _log = logging.getLogger("anyllm.gateway")
 
-_OPENAI = OpenAIChat()
+_OPENAI, _ANTHROPIC, _OLLAMA = OpenAIChat(), AnthropicMessages(), OllamaChat()
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
     "Access-Control-Allow-Headers": "*, Authorization",
@@ -97,16 +101,28 @@ class Gateway:
     def _table(self) -> Sequence[Endpoint]:
         return (
             self._answers("/v1/chat/completions", _OPENAI, read_chat),
+            self._answers("/v1/messages", _ANTHROPIC, read_messages),
+            self._answers("/api/chat", _OLLAMA, _ollama.read_chat),
+            self._answers("/api/generate", _OLLAMA, _ollama.read_generate),
             Endpoint("POST", "/v1/embeddings", _OPENAI, self._embeddings, is_answer=True),
+            Endpoint("POST", "/api/embed", _OLLAMA, self._ollama_embeddings, is_answer=True),
             Endpoint("GET", "/v1/models", _OPENAI, self._list),
             Endpoint("GET", "/v1/models/", _OPENAI, self._one),
+            Endpoint("GET", "/api/tags", _OLLAMA, self._tags),
+            Endpoint("POST", "/api/show", _OLLAMA, self._show),
+            Endpoint("GET", "/api/ps", _OLLAMA, lambda _: json_reply(_ollama.ps())),
+            Endpoint("GET", "/api/version", _OLLAMA, lambda _: json_reply(_ollama.version()), is_open=True),
             Endpoint("GET", "/healthz", _OPENAI, self._health, is_open=True),
             Endpoint("GET", "/metrics", _OPENAI, self._figures),
+            *(Endpoint("GET", path, _OPENAI, self._page, is_open=True) for path in PATHS if self._server.page),
         )
 
     def _answers(self, path: str, format: Format, read: Callable[[Any], Asked]) -> Endpoint:
         def handle(exchange: Exchange) -> Reply:
             asked = read(exchange.json(self._server.max_body_bytes))
+            if not asked.params.messages and format is _OLLAMA:
+                self._models.find(asked.params.model)
+                return json_reply(_ollama.loaded(asked, time.time()))  # what it says to have a model loaded
             return answer(exchange, asked, self._models, self._server)
 
         return Endpoint("POST", path, format, handle, is_answer=True)
@@ -193,18 +209,36 @@ class Gateway:
         return json_reply(_listing.openai_models(models))
 
     def _one(self, exchange: Exchange) -> Reply:
-        name = exchange.path[len("/v1/models/") :]
-        model = _listing.named(self._models.listed(exchange.ctx), name)
+        model = self._models.known(exchange.path[len("/v1/models/") :], exchange.ctx)
         one = _listing.anthropic_model if exchange.header("anthropic-version") else _listing.model_object
         return json_reply(one(model))
 
+    def _tags(self, exchange: Exchange) -> Reply:
+        return json_reply(_ollama.tags(self._models.listed(exchange.ctx), time.time()))
+
+    def _show(self, exchange: Exchange) -> Reply:
+        name = _ollama.read_show(exchange.json(self._server.max_body_bytes))
+        return json_reply(_ollama.show(self._models.known(name, exchange.ctx), time.time()))
+
     def _embeddings(self, exchange: Exchange) -> Reply:
-        name, texts, dimensions, in_base64 = _listing.read_embeddings(exchange.json(self._server.max_body_bytes))
-        route = self._models.find(name)
+        wanted = _listing.read_embeddings(exchange.json(self._server.max_body_bytes))
+        return json_reply(_listing.embeddings_object(self._embedded(exchange, wanted), wanted))
+
+    def _ollama_embeddings(self, exchange: Exchange) -> Reply:
+        wanted = _ollama.read_embed(exchange.json(self._server.max_body_bytes))
+        return json_reply(_ollama.embedded(self._embedded(exchange, wanted), wanted))
+
+    def _embedded(self, exchange: Exchange, wanted: EmbeddingParams) -> Embeddings:
+        route = self._models.find(wanted.model)
         exchange.model, exchange.provider = route.name, route.target.host.name
-        made = route.embed(exchange.ctx, texts, dimensions)
+        made = route.embed(exchange.ctx, wanted)
         exchange.usage = made.usage
-        return json_reply(_listing.embeddings_object(made, name, in_base64))
+        return made
+
+    def _page(self, exchange: Exchange) -> Reply:
+        found = page(exchange.path, exchange.header("If-None-Match"))
+        assert found is not None  # the table has no other paths
+        return found
 
     def _health(self, exchange: Exchange) -> Reply:
         return json_reply({"status": "ok", "running": self._slots.running})
@@ -222,8 +256,10 @@ def _is_at(path: str, asked: str) -> bool:
 
 
 def _format_at(path: str) -> Format:
-    """In which format errors are said where nothing is: by whose paths they look like."""
-    return _OPENAI
+    """In which format errors are said where nothing is: by whose paths it looks like."""
+    if path.startswith("/api/"):
+        return _OLLAMA
+    return _ANTHROPIC if path.startswith("/v1/messages") else _OPENAI
 
 
 def _reason(status: int) -> str:

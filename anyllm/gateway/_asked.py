@@ -2,7 +2,8 @@
 What a client asked for, in our terms, whichever format it asked in; and how requests of any format are read.
 
 Each format's module has a function that reads the decoded body of a request and gives an `Asked`. What it does not
-understand it leaves in `Asked.further`: a host that speaks the client's own format gets it, any other client is told.
+understand it leaves in `Asked.further`: a host that speaks the client's own format gets it, and before any other the
+client is told.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from anyllm.errors import InvalidRequestError
 from anyllm.formats import Format
 from anyllm.types import CompletionParams
 
-__all__ = ["Asked", "Fields", "params_of", "wrong"]
+__all__ = ["Asked", "Fields", "merged", "params_of", "parted", "wrong"]
 
 _JSON_NAMES = {
     str: "a string",
@@ -38,7 +39,8 @@ class Asked:
         stream: Whether the answer is wanted as it comes.
         format: How the answer is written.
         further: Keys of the request that none of our parameters says.
-        native: The dialects whose hosts know those keys.
+        native: The dialects whose hosts know these keys.
+        hints: Such keys as say nothing of the answer: how it is billed, kept or watched, how a machine is used.
     """
 
     params: CompletionParams
@@ -46,6 +48,12 @@ class Asked:
     format: Format
     further: Mapping[str, Any] = attrs.field(factory=dict)
     native: tuple[type, ...] = ()
+    hints: Mapping[str, Any] = attrs.field(factory=dict)
+
+    @property
+    def for_native(self) -> dict[str, Any]:
+        """`further` and `hints` together, as ``extra_body`` takes them."""
+        return merged(self.hints, self.further)
 
 
 class Fields:
@@ -112,6 +120,16 @@ class Fields:
         return f"{self._where}.{name}" if self._where else name
 
 
+def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, and of objects that are in both, both: Ollama's options are parted between them."""
+    inside = {
+        key: {**value, **other[key]}
+        for key, value in one.items()
+        if isinstance(value, Mapping) and isinstance(other.get(key), Mapping)
+    }
+    return {**one, **other, **inside}
+
+
 def params_of(given: Mapping[str, Any]) -> CompletionParams:
     """
     Parameters from values that are named as ours are; those that are None are left out.
@@ -124,6 +142,12 @@ def params_of(given: Mapping[str, Any]) -> CompletionParams:
     except (TypeError, ValueError) as exc:
         name, _, _ = str(exc).partition(" ")
         raise wrong(name if name in given else "messages", str(exc)) from exc
+
+
+def parted(left: Mapping[str, Any], hints: frozenset[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is left of a request: first what may change the answer, then what is named among *hints*."""
+    further = {key: value for key, value in left.items() if key not in hints}
+    return further, {key: value for key, value in left.items() if key in hints}
 
 
 def wrong(param: Optional[str], what: str) -> InvalidRequestError:

@@ -61,6 +61,7 @@ class Server:
             it, which the header ``x-anyllm-dropped`` then says.
         only_listed: Whether only the names under ``[models]`` can be asked for.
         list_providers: Whether lists of models hold those of every provider whose key is set, too.
+        page: Whether there is a page to chat on, at ``/``.
         origins: Pages of other origins, as "https://example.org", that may call from a browser.
         hosts: Names under which the gateway is reached, beside its address and localhost, where it has no keys.
     """
@@ -76,6 +77,7 @@ class Server:
     unsupported: str = attrs.field(default="refuse", validator=_unsupported)
     only_listed: bool = False
     list_providers: bool = True
+    page: bool = True
     origins: tuple[str, ...] = attrs.field(default=(), converter=_names)
     hosts: tuple[str, ...] = attrs.field(default=(), converter=_names)
 

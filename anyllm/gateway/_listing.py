@@ -6,14 +6,21 @@ import base64
 import struct
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from typing import Any, Optional
+from typing import Any
 
-from anyllm.errors import ModelNotFoundError
 from anyllm.gateway._asked import Fields, wrong
-from anyllm.gateway._models import Known
-from anyllm.types import Embeddings
+from anyllm.gateway._known import Known
+from anyllm.types import EmbeddingParams, Embeddings, Usage
 
-__all__ = ["anthropic_models", "embeddings_object", "model_object", "openai_models", "read_embeddings"]
+__all__ = [
+    "anthropic_model",
+    "anthropic_models",
+    "embeddings_object",
+    "model_object",
+    "openai_models",
+    "read_embeddings",
+    "texts_in",
+]
 
 
 def openai_models(models: Sequence[Known]) -> dict[str, Any]:
@@ -40,52 +47,47 @@ def anthropic_model(model: Known) -> dict[str, Any]:
     return {"type": "model", "id": model.name, "display_name": model.name, "created_at": made}
 
 
-def named(models: Sequence[Known], name: str) -> Known:
+def read_embeddings(body: Any) -> EmbeddingParams:
     """
-    The one of that name.
-
-    Raises:
-        ModelNotFoundError: there is none.
-    """
-    for model in models:
-        if model.name == name:
-            return model
-    raise ModelNotFoundError(f"there is no model {name!r} here", status_code=404, code="model_not_found", param="model")
-
-
-def read_embeddings(body: Any) -> tuple[str, tuple[str, ...], Optional[int], bool]:
-    """
-    A request for vectors: the model, the texts, how long the vectors are to be, and whether as base64.
+    A request for vectors; how the client wants them written stands in ``extra_body``.
 
     Raises:
         InvalidRequestError: it cannot be understood.
+
+    Source: https://platform.openai.com/docs/api-reference/embeddings/create
     """
     fields = Fields(body)
-    model = fields.need("model", str)
+    model, texts = fields.need("model", str), texts_in(fields)
+    kind = fields.take("encoding_format", str) or "float"
+    if kind not in ("float", "base64"):
+        raise wrong("encoding_format", "encoding_format must be float or base64")
+    return EmbeddingParams(model, texts, fields.take("dimensions", int), extra_body={"encoding_format": kind})
+
+
+def texts_in(fields: Fields) -> tuple[str, ...]:
+    """
+    What vectors are wanted of.
+
+    Raises:
+        InvalidRequestError: it is no text.
+    """
     given = fields.need("input", str, list)
     texts = (given,) if isinstance(given, str) else tuple(given)
     if not all(isinstance(text, str) for text in texts):
         raise wrong("input", "input must be a text or a list of texts: tokens are another model's")
-    kind = fields.take("encoding_format", str) or "float"
-    if kind not in ("float", "base64"):
-        raise wrong("encoding_format", "encoding_format must be float or base64")
-    return model, texts, fields.take("dimensions", int), kind == "base64"
+    return texts
 
 
-def embeddings_object(made: Embeddings, model: str, in_base64: bool) -> dict[str, Any]:
-    """``/v1/embeddings``. Source: https://platform.openai.com/docs/api-reference/embeddings/create"""
+def embeddings_object(made: Embeddings, wanted: EmbeddingParams) -> dict[str, Any]:
+    """``/v1/embeddings``."""
+    in_base64 = (wanted.extra_body or {}).get("encoding_format") == "base64"
     data = [
         {"object": "embedding", "index": place, "embedding": _packed(vector) if in_base64 else vector}
         for place, vector in enumerate(made.vectors)
     ]
-    usage = made.usage
-    counts = {"prompt_tokens": usage.prompt_tokens, "total_tokens": usage.total_tokens} if usage else None
-    return {
-        "object": "list",
-        "data": data,
-        "model": made.model or model,
-        "usage": counts or {"prompt_tokens": 0, "total_tokens": 0},
-    }
+    usage = made.usage or Usage()
+    counts = {"prompt_tokens": usage.prompt_tokens, "total_tokens": usage.total_tokens}
+    return {"object": "list", "data": data, "model": made.model or wanted.model, "usage": counts}
 
 
 def _packed(vector: Sequence[float]) -> str:

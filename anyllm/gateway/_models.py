@@ -26,13 +26,14 @@ from anyllm.client import Client
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError, MissingAPIKeyError, ModelNotFoundError
 from anyllm.gateway._config import Config, ModelEntry
+from anyllm.gateway._known import Known
 from anyllm.limits import RateLimit
 from anyllm.options import StreamingOptions, in_the_pump
 from anyllm.pricing import cost_of
 from anyllm.providers import _rows
-from anyllm.types import ChatCompletion, CompletionParams, Embeddings, Usage
+from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Usage
 
-__all__ = ["Known", "Models", "Route"]
+__all__ = ["Models", "Route"]
 
 _log = logging.getLogger("anyllm.gateway")
 
@@ -40,29 +41,6 @@ _log = logging.getLogger("anyllm.gateway")
 _KEPT = 512
 #: Seconds for which a provider's list is good, and how long to wait for one.
 _LIST_AGE, _LIST_PATIENCE = 300.0, 5.0
-
-
-@attrs.define(frozen=True)
-class Known:
-    """
-    A model that can be asked for.
-
-    Attributes:
-        name: As clients say it.
-        provider: Who hosts it.
-        created: Unix seconds; 0 if not said.
-        context_length: The longest prompt and answer together, in tokens; None when not said.
-        tools, vision, reasoning, embedding: What can be asked of its provider.
-    """
-
-    name: str
-    provider: str
-    created: int = 0
-    context_length: Optional[int] = None
-    tools: bool = True
-    vision: bool = False
-    reasoning: bool = False
-    embedding: bool = False
 
 
 class Route:
@@ -127,14 +105,14 @@ class Route:
         params = self._with_defaults(params)
         return self.client.chat(list(params.messages), ctx=ctx, **_given(params))
 
-    def embed(self, ctx: Context, texts: tuple[str, ...], dimensions: Optional[int]) -> Embeddings:
+    def embed(self, ctx: Context, wanted: EmbeddingParams) -> Embeddings:
         """
         Vectors of texts.
 
         Raises:
             AnyLLMError: why there are none.
         """
-        return self.client.embed(texts, ctx=ctx, dimensions=dimensions)
+        return self.client.embed(wanted.input, ctx=ctx, dimensions=wanted.dimensions)
 
     def price(self, usage: Usage, model: str) -> Optional[float]:
         """What an answer cost in US dollars, by the model that answered or the one that was asked; None if unknown."""
@@ -233,7 +211,7 @@ class Models:
         return Route(name, entry, self._options, fallback)
 
     def _entry(self, name: str) -> ModelEntry:
-        bare = name[: -len(":latest")] if name.endswith(":latest") else name
+        bare = _untagged(name)
         if bare in self._entries:
             return self._entries[bare]
         for start, entry in self._patterns:
@@ -242,12 +220,24 @@ class Models:
         if self._server.only_listed:
             raise ModelNotFoundError(f"there is no model {name!r} here", status_code=404, code="model_not_found")
         try:
-            route(name, None)
+            route(bare, None)
         except AnyLLMError as exc:
             raise ModelNotFoundError(
                 f"there is no model {name!r} here: {exc}", status_code=404, code="model_not_found", param="model"
             ) from exc
-        return ModelEntry(model=name)
+        return ModelEntry(model=bare)
+
+    def known(self, name: str, ctx: Context) -> Known:
+        """
+        What is known of the model *name*, whether it is listed or not.
+
+        Raises:
+            ModelNotFoundError: there is none.
+        """
+        found = self.find(name)
+        bare = _untagged(name)
+        listed = next((known for known in self.listed(ctx) if known.name in (name, bare)), None)
+        return listed or _known(bare, found.target.host, 0, found.entry.context_length)
 
     def listed(self, ctx: Context) -> list[Known]:
         """The configuration's own, then those of every provider whose key is set, where they are to be listed."""
@@ -261,10 +251,21 @@ class Models:
         return own + [known for known in self._lists.all(ctx) if known.name not in self._entries]
 
 
+def _untagged(name: str) -> str:
+    """Without what Ollama's clients add to a name that has no tag."""
+    return name[: -len(":latest")] if name.endswith(":latest") else name
+
+
 def _known(name: str, host: Provider, created: int = 0, context_length: Optional[int] = None) -> Known:
     able = host.capabilities
-    vision = "image" in able.media
-    return Known(name, host.name, created, context_length, able.tools, vision, able.reasoning, able.embedding)
+    words = {
+        "completion": able.completion,
+        "tools": able.tools,
+        "vision": "image" in able.media,
+        "thinking": able.reasoning,
+        "embedding": able.embedding,
+    }
+    return Known(name, host.name, created, context_length, [word for word in words if words[word]])
 
 
 class _Lists:

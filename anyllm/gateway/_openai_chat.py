@@ -11,7 +11,7 @@ from typing import Any
 
 from anyllm.dialects.openai_chat import OpenAIChat as Dialect
 from anyllm.formats import OpenAIChat
-from anyllm.gateway._asked import Asked, Fields, params_of
+from anyllm.gateway._asked import Asked, Fields, params_of, parted
 
 __all__ = ["read_chat"]
 
@@ -20,6 +20,13 @@ _SAME = (
     *("temperature", "top_p", "stop", "n", "seed", "user", "tools", "tool_choice", "parallel_tool_calls"),
     *("response_format", "reasoning_effort", "thinking_budget", "logprobs", "top_logprobs"),
     *("functions", "function_call"),
+)
+#: What says nothing of the answer.
+_HINTS = frozenset(
+    (
+        *("metadata", "store", "safety_identifier", "service_tier", "prompt_cache_key", "prompt_cache_retention"),
+        "prompt_cache_options",
+    )
 )
 #: The names under which clients send back what a model thought.
 _REASONING = ("reasoning_content", "reasoning", "thinking", "thought")
@@ -44,7 +51,8 @@ def read_chat(body: Any) -> Asked:
     messages = [_message(message) for message in fields.need("messages", list)]
     params = params_of({**given, "model": model, "messages": messages, "max_tokens": older if newer is None else newer})
     wanted = OpenAIChat(include_usage=not stream or bool(options.get("include_usage")), model=model)
-    return Asked(params, stream, wanted, fields.rest(), (Dialect,))
+    further, hints = parted(fields.rest(), _HINTS)
+    return Asked(params, stream, wanted, further, (Dialect,), hints)
 
 
 def _message(message: Any) -> Any:

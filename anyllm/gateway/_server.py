@@ -1,0 +1,199 @@
+"""
+Serve a gateway, on waitress.
+
+Strategy: waitress reads requests in one thread, so that slow senders hold no other, and answers each in one of a fixed
+number; its loop, and what it knows of a client that has left, are ours (`_loop`, `_connections`), because it would see
+that only at the next write. Of cheroot, which was measured beside it, 300 clients that send slowly hold all threads.
+
+Source: https://docs.pylonsproject.org/projects/waitress
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Optional
+
+from anyllm.gateway._access import is_loopback
+from anyllm.gateway._app import Gateway
+
+__all__ = ["GatewayServer", "NeedsKeys"]
+
+_log = logging.getLogger("anyllm.gateway")
+
+#: Threads beside those that answers may take: for lists, figures, refusals.
+_SPARE = 8
+#: Seconds: for a request's headers, for its body, with bytes that a client does not take, without any request.
+_HEADER, _BODY, _STUCK, _IDLE = 10.0, 120.0, 60.0, 75.0
+
+
+class NeedsKeys(ValueError):
+    """A gateway without keys is to listen where others can reach it."""
+
+
+class GatewayServer:
+    """
+    A gateway that listens from now on, and answers once it `run`s or is `start`ed.
+
+    Args:
+        gateway: The application.
+        clock: Monotonic seconds.
+
+    Raises:
+        NeedsKeys: it has no keys, and is to listen on more than loopback.
+        OSError: nobody can listen there.
+        ModuleNotFoundError: waitress is not installed; the message names the extra.
+    """
+
+    def __init__(self, gateway: Gateway, *, clock: Callable[[], float] = time.monotonic) -> None:
+        server = gateway.config.server
+        if not gateway.config.keys and not is_loopback(server.host):
+            raise NeedsKeys(
+                f"to listen at {server.host} the gateway needs keys: `anyllm serve --new-key NAME` makes one"
+            )
+        try:
+            import waitress  # noqa: F401
+        except ModuleNotFoundError as exc:
+            what = 'serving needs waitress: pip install "anyllm-channels[serve]"'
+            raise ModuleNotFoundError(what, name="waitress") from exc
+        from anyllm.gateway._connections import Connection
+        from anyllm.gateway._loop import Loop
+
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of each request that waits a moment
+        self.gateway = gateway
+        self._clock = clock
+        self._connection = type("Connection", (Connection,), {"refusal": staticmethod(gateway.refusal)})
+        self._loop = Loop()
+        self._listeners = _listeners(gateway, self._loop, server.max_streams + _SPARE)  # one for each address
+        for listener in self._listeners:
+            listener.channel_class = self._connection
+            listener.maintenance = lambda now: None  # ours is `_sweep`
+        self._grace: Optional[float] = None  # once it is to stop
+        self._thread: Optional[threading.Thread] = None
+        self._is_over = threading.Event()
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._listeners[0].effective_port)
+
+    @property
+    def url(self) -> str:
+        """``http://host:port``, for clients on this machine."""
+        host = self.gateway.config.server.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    def run(self) -> None:
+        """Answer, until somebody calls `stop`."""
+        try:
+            self._serve()
+            if self._grace is not None:
+                self._drain()
+        finally:
+            self._listeners[0].task_dispatcher.shutdown(timeout=5)  # they share it
+            for listener in self._listeners:
+                listener.trigger.close()
+            self._loop.close()
+            self._is_over.set()
+
+    def start(self) -> GatewayServer:
+        """Answer on a thread of its own."""
+        self._thread = threading.Thread(target=self.run, name="anyllm-gateway", daemon=True)
+        self._thread.start()
+        return self
+
+    def stop(self, grace: float = 0.0) -> None:
+        """
+        Accept nobody any more, let answers end for *grace* seconds, and cancel the rest. Returns at once; safe in a
+        signal handler.
+        """
+        self._grace = grace
+        self._listeners[0].pull_trigger()
+
+    def close(self, grace: float = 0.0) -> None:
+        """`stop`, and wait until that is done."""
+        self.stop(grace)
+        if self._thread is not None:
+            self._thread.join()
+
+    def __enter__(self) -> GatewayServer:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- the loop's thread -----------------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        next_sweep = 0.0
+        while self._grace is None:
+            for listener in self._listeners:
+                self._loop.touch(listener)  # whether it accepts depends on how many connections there are
+            self._loop.step(1.0)
+            now = self._clock()
+            if now >= next_sweep:
+                next_sweep = now + 1.0
+                self._sweep(now)
+
+    def _sweep(self, now: float) -> None:
+        for connection in self._connections():
+            if connection.overdue(now, _HEADER, _BODY, _STUCK, _IDLE):
+                connection.handle_close()
+
+    def _drain(self) -> None:
+        from waitress import wasyncore
+
+        for listener in self._listeners:
+            wasyncore.dispatcher.close(listener)  # the trigger stays
+        since = self._clock()
+        while True:
+            is_late = self._clock() >= since + (self._grace or 0.0)  # which another `stop` may have made shorter
+            busy = [one for one in self._connections() if one.requests or one.total_outbufs_len]
+            for connection in self._connections():
+                if is_late or connection not in busy:
+                    connection.handle_close()
+            if is_late or not busy:
+                return
+            self._loop.step(0.1)
+
+    def _connections(self) -> list[Any]:
+        return [one for one in list(self._loop.values()) if isinstance(one, self._connection)]
+
+
+def _listeners(gateway: Gateway, loop: Any, threads: int) -> list[Any]:
+    from waitress.server import BaseWSGIServer, create_server
+
+    server = gateway.config.server
+    create_server(
+        gateway,
+        map=loop,
+        sockets=_bound(server.host, server.port),
+        threads=threads,
+        channel_request_lookahead=1,  # read on while a request is answered, which is how an end is seen
+        outbuf_high_watermark=1 << 16,  # bytes that may wait for a client before whoever writes them waits
+        inbuf_overflow=1 << 20,
+        connection_limit=threads + 2000,
+        max_request_header_size=1 << 16,
+        max_request_body_size=server.max_body_bytes + 1,  # it refuses what is as large
+        ident=None,
+        backlog=1024,
+        clear_untrusted_proxy_headers=False,
+    )
+    return [found for found in loop.values() if isinstance(found, BaseWSGIServer)]
+
+
+def _bound(host: str, port: int) -> list[socket.socket]:
+    """Sockets for all addresses of a name, with one port; bound before there are threads, which would wait in vain."""
+    bound: list[socket.socket] = []
+    try:
+        for family, _, _, _, address in dict.fromkeys(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)):
+            where = (address[0], port or (bound[0].getsockname()[1] if bound else 0))
+            bound.append(socket.create_server(where, family=family))
+    except OSError:
+        for listening in bound:
+            listening.close()
+        raise
+    return bound

@@ -1,0 +1,478 @@
+"""Requests in Ollama's API, read; and what its clients are told of models."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any, Dict, List
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anyllm.dialects.ollama_chat import OllamaChat as Dialect
+from anyllm.dialects.ollama_models import model_details
+from anyllm.errors import AnyLLMError, InvalidRequestError
+from anyllm.formats._ollama import OllamaChat, OllamaGenerate
+from anyllm.gateway._known import Known
+from anyllm.gateway._ollama import loaded, ps, read_chat, read_generate, show, tags, version
+from anyllm.types import CompletionParams, ContentPart, Message, Reasoning, ToolCall
+
+DIALECT = Dialect(provider="p")
+PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n rest").decode()
+JPEG = base64.b64encode(b"\xff\xd8\xff rest").decode()
+USER = {"role": "user", "content": "Hi"}
+TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
+
+
+def chat(*messages: Any, **fields: Any) -> Any:
+    return read_chat({"model": "m", "messages": list(messages or (USER,)), **fields})
+
+
+def sent(asked: Any, **more: Any) -> Any:
+    """What our dialect makes of it for a host of its own."""
+    params = asked.params.evolve(**more)
+    return json.loads(DIALECT.request(params, model=asked.params.model, stream=asked.stream).body)
+
+
+# -- there and back ----------------------------------------------------------------------------------------------------
+
+PARAMETERS: List[Dict[str, Any]] = [
+    {},
+    {"temperature": 0.5, "top_p": 1, "max_tokens": 9, "seed": 0, "stop": "x"},
+    {"stop": ["x", "y"], "logprobs": True, "top_logprobs": 2},
+    {"tools": [TOOL]},
+    {"response_format": {"type": "json_object"}},
+    {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA}}},
+    *({"reasoning_effort": effort} for effort in ("none", "minimal", "low", "medium", "high", "max")),
+]
+CONVERSATION = [
+    Message.system("Be brief."),
+    Message.user([ContentPart(text="What is this?"), ContentPart.from_image(base64.b64decode(PNG))]),
+    Message.assistant(
+        "I look.",
+        reasoning=Reasoning("hm"),
+        tool_calls=[
+            {"id": "c1", "function": {"name": "f", "arguments": '{"x":1,"y":"é"}'}},
+            {"id": "c2", "function": {"name": "g", "arguments": "{}"}},
+        ],
+    ),
+    Message.tool("two", "c2"),
+    Message.tool("one", "c1"),
+    Message.user([ContentPart.from_image(base64.b64decode(JPEG))]),
+]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("fields", PARAMETERS, ids=str)
+def test_a_request_of_ours_is_read_and_written_the_same(fields, stream):
+    params = CompletionParams("m", CONVERSATION, **fields)
+    first = json.loads(DIALECT.request(params, model="m", stream=stream).body)
+    asked = read_chat(first)
+    assert sent(asked) == first
+    assert (asked.stream, asked.further, asked.hints, asked.native) == (stream, {}, {}, (Dialect,))
+
+
+def test_the_official_clients_request_is_read_and_written_the_same():
+    """But for the ids of calls, which it does not know."""
+    ollama = pytest.importorskip("ollama")
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi", "images": [base64.b64decode(PNG)]},
+        {"role": "assistant", "thinking": "hm", "tool_calls": [{"function": {"name": "f", "arguments": {"x": 1}}}]},
+        {"role": "tool", "content": "one", "tool_name": "f"},
+    ]
+    seen: List[Any] = []
+    client = ollama.Client(host="http://127.0.0.1:1")
+    client._request = lambda *_args, json, **_kwargs: seen.append(json)
+    options = {"temperature": 0.5, "num_ctx": 9, "num_predict": -1}
+    client.chat("m", messages, tools=[TOOL], stream=True, think=True, format="json", options=options, keep_alive="5m")
+    client._client.close()
+    asked = read_chat(seen[0])
+    again = sent(asked, extra_body=asked.for_native)
+    assert again["messages"][2]["tool_calls"][0].pop("id") == again["messages"][3].pop("tool_call_id")
+    again["messages"][2].pop("content")  # which the client leaves out
+    assert again == json.loads(json.dumps(seen[0], default=dict))
+
+
+def test_it_streams_unless_told_otherwise():
+    assert chat().stream is True
+    assert chat(stream=None).stream is True
+    assert chat(stream=False).stream is False
+    assert read_generate({"model": "m", "prompt": "Hi"}).stream is True
+
+
+def test_the_answer_is_written_as_it_was_asked_for():
+    assert chat().format == OllamaChat("m")
+    assert read_generate({"model": "m", "prompt": "Hi"}).format == OllamaGenerate("m")
+
+
+# -- messages ----------------------------------------------------------------------------------------------------------
+
+
+def called(*names: str, ids: Any = ()) -> Any:
+    made = [{"function": {"name": name, "arguments": {}}} for name in names]
+    for item, call_id in zip(made, ids):
+        item["id"] = call_id
+    return {"role": "assistant", "content": "", "tool_calls": made}
+
+
+def result(**fields: Any) -> Any:
+    return {"role": "tool", "content": "r", **fields}
+
+
+def test_results_quote_the_call_that_they_answer():
+    """By the tool's name, oldest first, of two of one name; by their order, where they name none."""
+    first, one, two, three, second, four = chat(
+        called("f", "g", "f"),
+        result(tool_name="g"),
+        result(name="f"),
+        result(tool_name="f"),
+        called("f", "h"),
+        result(),
+    ).params.messages
+    f1, g, f2 = (call.id for call in first.tool_calls)
+    assert [one.tool_call_id, two.tool_call_id, three.tool_call_id] == [g, f1, f2]
+    assert four.tool_call_id == second.tool_calls[0].id
+    ids = [call.id for message in (first, second) for call in message.tool_calls]
+    assert len(set(ids)) == len(ids)
+    assert one.name is None  # the call says it
+
+
+def test_ids_are_kept_and_made_up_ones_are_no_others():
+    message, answer = chat(called("f", "f", ids=["call_0"]), result(tool_call_id="call_0")).params.messages
+    assert [call.id for call in message.tool_calls] == ["call_0", "call_1"]
+    assert answer.tool_call_id == "call_0"
+
+
+def test_a_result_without_a_call_is_kept():
+    (message,) = chat(result(tool_name="f")).params.messages
+    assert (message.tool_call_id, message.name, message.content) == (None, "f", "r")
+
+
+def test_arguments_are_text_as_we_have_them():
+    given = {"a": [1, "\u2028é"], "b": None, "large": 10**30}
+    message = {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": given}}]}
+    (call,) = chat(message).params.messages[0].tool_calls
+    assert isinstance(call, ToolCall)
+    assert call.parse() == given
+
+
+def test_images_are_told_by_their_bytes():
+    (message,) = chat({**USER, "images": [PNG, JPEG[:4] + "\n" + JPEG[4:]]}).params.messages
+    assert [part.type for part in message.content] == ["text", "image_url", "image_url"]
+    assert message.content[1].image_url == {"url": f"data:image/png;base64,{PNG}"}
+    assert message.content[2].image_url == {"url": f"data:image/jpeg;base64,{JPEG}"}
+
+
+def test_keys_that_ollama_passes_over_are_passed_over():
+    (message,) = chat({**USER, "timestamp": 7, "thinking": "mine", "images": []}).params.messages
+    assert message == Message.user("Hi")
+
+
+# -- parameters --------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_about_the_machine_is_a_hint():
+    """Nearly every client sends it, to hosts that have no use for it as well."""
+    options = {"num_ctx": 8192, "num_thread": 4, "num_gpu": 0, "temperature": 0, "num_predict": 5}
+    asked = chat(options=options, keep_alive="5m", truncate=False)
+    assert asked.further == {}
+    assert asked.hints == {
+        "keep_alive": "5m",
+        "truncate": False,
+        "options": {"num_ctx": 8192, "num_thread": 4, "num_gpu": 0},
+    }
+    assert (asked.params.temperature, asked.params.max_tokens) == (0, 5)
+
+
+def test_what_steers_the_answer_is_not_a_hint_unless_it_is_off():
+    off = {"repeat_penalty": 1.0, "typical_p": 1, "mirostat": 0, "presence_penalty": 0.0, "top_k": None}
+    asked = chat(options={**off, "top_k": 40, "min_p": 0.1})
+    assert asked.further == {"options": {"top_k": 40, "min_p": 0.1}}
+    off.pop("top_k")
+    assert chat(options=off).further == {}
+    assert chat(options=off).hints == {"options": off}
+    assert chat(options={"repeat_penalty": 1.2, "top_k": 1}).further == {"options": {"repeat_penalty": 1.2, "top_k": 1}}
+
+
+def test_all_of_it_goes_to_a_native_host():
+    options = {"temperature": 0.5, "num_predict": -2, "num_ctx": 9, "top_k": 40, "stop": ["x"]}
+    body = {"model": "m", "messages": [USER], "options": options, "keep_alive": 0, "dimensions": 3, "stream": True}
+    asked = read_chat(body)
+    assert asked.further == {"options": {"top_k": 40}, "dimensions": 3}
+    assert sent(asked, extra_body=asked.for_native) == body
+
+
+@pytest.mark.parametrize(("longest", "ours"), [(-1, None), (-2, None), (0, None), (7, 7), (7.0, 7)])
+def test_a_longest_answer_that_is_none_is_none(longest, ours):
+    assert chat(options={"num_predict": longest}).params.max_tokens == ours
+
+
+@pytest.mark.parametrize(
+    ("think", "effort"),
+    [(None, None), (False, "none"), (True, "medium"), ("low", "low"), ("medium", "medium"), ("high", "high")],
+)
+def test_thinking_is_an_effort(think, effort):
+    asked = chat(think=think)
+    assert asked.params.reasoning_effort == effort
+    assert sent(asked, extra_body=asked.for_native).get("think") == think  # a host of its own is asked as we were
+
+
+def test_formats():
+    assert chat(format="json").params.response_format == {"type": "json_object"}
+    assert chat(format="").params.response_format is None
+    assert chat(format=SCHEMA).params.response_format["json_schema"]["schema"] == SCHEMA
+
+
+# -- generate ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_prompt_is_a_conversation():
+    asked = read_generate(
+        {
+            "model": "m",
+            "prompt": "Hi",
+            "system": "Be brief.",
+            "images": [PNG],
+            "think": False,
+            "raw": False,
+            "context": [],
+        }
+    )
+    system, user = asked.params.messages
+    assert system == Message.system("Be brief.")
+    assert (user.text, user.content[1].image_url["url"][:14]) == ("Hi", "data:image/png")
+    assert (asked.params.reasoning_effort, asked.further) == ("none", {})
+
+
+@pytest.mark.parametrize("given", [{"suffix": "x"}, {"template": "x"}, {"raw": True}, {"context": [1]}], ids=str)
+def test_what_only_generate_can_do_is_refused(given):
+    """An Ollama server that we ask as well: we ask it through /api/chat, which would pass over it."""
+    with pytest.raises(InvalidRequestError) as raised:
+        read_generate({"model": "m", "prompt": "Hi", **given})
+    assert raised.value.param in given
+
+
+# -- loading -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (read_chat({"model": "m", "messages": []}), {"message": {"role": "assistant", "content": ""}}),
+        (read_chat({"model": "m"}), {"message": {"role": "assistant", "content": ""}}),
+        (read_generate({"model": "m"}), {"response": ""}),
+        (read_generate({"model": "m", "prompt": "", "system": "x"}), {"response": ""}),
+    ],
+)
+def test_a_request_without_a_question_loads_the_model(asked, message):
+    assert asked.params.messages == ()
+    time = "2023-11-14T22:13:20.500000000Z"
+    told = {"model": "m", "created_at": time, **message, "done": True, "done_reason": "load"}
+    assert json.loads(loaded(asked, 1_700_000_000.5)) == told
+    assert DIALECT.response(loaded(asked, 7)).raw_finish_reason == "load"
+
+
+def test_or_lets_it_go():
+    for keep_alive in (0, "0", "0s"):
+        asked = read_generate({"model": "m", "keep_alive": keep_alive})
+        assert json.loads(loaded(asked, 7))["done_reason"] == "unload"
+    assert json.loads(loaded(read_generate({"model": "m", "keep_alive": -1}), 7))["done_reason"] == "load"
+
+
+# -- what cannot be understood -----------------------------------------------------------------------------------------
+
+FUNCTION = {"name": "f", "arguments": {}}
+WRONG: List[Any] = [
+    (None, None),
+    ([], None),
+    ({}, "model"),
+    ({"model": 7, "messages": []}, "model"),
+    ({"model": "m", "messages": {}}, "messages"),
+    ({"model": "m", "messages": ["Hi"]}, "messages[0]"),
+    ({"model": "m", "messages": [{"content": "x"}]}, "messages[0].role"),
+    ({"model": "m", "messages": [{"role": "user", "content": ["x"]}]}, "messages[0].content"),
+    ({"model": "m", "messages": [{**USER, "images": [7]}]}, "messages[0].images[0]"),
+    ({"model": "m", "messages": [{**USER, "images": ["no base64!"]}]}, "messages[0].images[0]"),
+    ({"model": "m", "messages": [{**USER, "images": ["eA=="]}]}, "messages[0].images[0]"),
+    ({"model": "m", "messages": [{**USER, "images": ["JVBERi0="]}]}, "messages[0].images[0]"),
+    ({"model": "m", "messages": [{**USER, "tool_calls": [7]}]}, "messages[0].tool_calls[0]"),
+    ({"model": "m", "messages": [{**USER, "tool_calls": [{}]}]}, "messages[0].tool_calls[0].function"),
+    (
+        {"model": "m", "messages": [{**USER, "tool_calls": [{"function": {}}]}]},
+        "messages[0].tool_calls[0].function.name",
+    ),
+    (
+        {"model": "m", "messages": [{**USER, "tool_calls": [{"function": {**FUNCTION, "arguments": "{}"}}]}]},
+        "messages[0].tool_calls[0].function.arguments",
+    ),
+    ({"model": "m", "messages": [], "tools": [7]}, "tools[0]"),
+    ({"model": "m", "messages": [], "stream": "yes"}, "stream"),
+    ({"model": "m", "messages": [], "think": "hard"}, "think"),
+    ({"model": "m", "messages": [], "format": "xml"}, "format"),
+    ({"model": "m", "messages": [], "options": []}, "options"),
+    ({"model": "m", "messages": [], "options": {"temperature": "hot"}}, "options.temperature"),
+    ({"model": "m", "messages": [], "options": {"num_predict": 1.5}}, "options.num_predict"),
+    ({"model": "m", "messages": [], "options": {"seed": float("inf")}}, "options.seed"),
+    ({"model": "m", "messages": [], "options": {"stop": [7]}}, "options.stop"),
+]
+
+
+@pytest.mark.parametrize(("body", "param"), WRONG, ids=str)
+def test_what_cannot_be_understood_is_told(body, param):
+    with pytest.raises(InvalidRequestError) as raised:
+        read_chat(body)
+    assert (raised.value.status_code, raised.value.param) == (400, param)
+
+
+def test_arguments_that_are_nested_too_deeply_are_told():
+    deep: Any = {}
+    for _ in range(100_000):
+        deep = {"a": deep}
+    with pytest.raises(InvalidRequestError):
+        chat({**USER, "tool_calls": [{"function": {"name": "f", "arguments": deep}}]})
+
+
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["", "json", "low", "assistant", PNG])
+)
+JSON = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
+    max_leaves=6,
+)
+GOOD = {
+    "model": "m",
+    "messages": [
+        {"role": "user", "content": "Hi", "images": [PNG]},
+        {
+            "role": "assistant",
+            "content": "",
+            "thinking": "hm",
+            "tool_calls": [{"id": "c", "function": {"index": 0, "name": "f", "arguments": {"x": 1}}}],
+        },
+        {"role": "tool", "content": "r", "tool_name": "f", "tool_call_id": "c"},
+    ],
+    "prompt": "Hi",
+    "system": "s",
+    "images": [PNG],
+    "tools": [TOOL],
+    "format": SCHEMA,
+    "think": True,
+    "stream": False,
+    "options": {"temperature": 1, "top_p": 1, "seed": 1, "stop": ["x"], "num_predict": 1, "top_k": 1, "num_ctx": 1},
+    "keep_alive": 1,
+    "logprobs": True,
+    "top_logprobs": 1,
+}
+
+
+def places(value: Any, path: Any = ()) -> Any:
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield from places(item, (*path, key))
+
+
+def replaced(value: Any, path: Any, new: Any) -> Any:
+    if not path:
+        return new
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[path[0]] = replaced(value[path[0]], path[1:], new)
+    return copy
+
+
+@pytest.mark.parametrize("reader", [read_chat, read_generate])
+@given(path=st.sampled_from(list(places(GOOD))), new=JSON)
+@settings(max_examples=200, deadline=None)
+def test_anything_anywhere_is_read_or_refused(reader, path, new):
+    """And what is read can be asked, or is refused by our dialect with an error of ours."""
+    try:
+        asked = reader(replaced(GOOD, path, new))
+    except InvalidRequestError as exc:
+        refused = exc.status_code
+    else:
+        refused = None
+    assert refused in (None, 400)
+    if refused:
+        return
+    assert isinstance(asked.params, CompletionParams)
+    try:
+        sent(asked, extra_body=asked.for_native)
+    except AnyLLMError:
+        return
+
+
+# -- about models ------------------------------------------------------------------------------------------------------
+
+MODEL = Known(
+    name="anthropic/claude-x",
+    provider="anthropic",
+    context_length=200_000,
+    capabilities=("completion", "tools", "vision"),
+    created=1_700_000_000,
+)
+TAGGED = Known(name="openrouter/deepseek/r1:free")
+
+
+def test_models_are_listed_under_names_with_tags():
+    """Clients add ``:latest`` to names without one, then look for that."""
+    first, second = json.loads(tags([MODEL, TAGGED], 1_800_000_000))["models"]
+    assert first["name"] == first["model"] == "anthropic/claude-x:latest"
+    assert second["name"] == second["model"] == "openrouter/deepseek/r1:free"
+    assert (first["modified_at"][:10], second["modified_at"][:10]) == ("2023-11-14", "2027-01-15")
+    assert first["digest"] != second["digest"]
+
+
+def test_our_own_dialect_reads_what_is_told_of_models():
+    first, _ = DIALECT.models(tags([MODEL, TAGGED], 0))
+    assert (first.id, first.created) == ("anthropic/claude-x:latest", 1_700_000_000)
+    details = model_details(show(MODEL, 0))
+    assert details.capabilities == ("completion", "tools", "vision")
+    assert (details.context_length, details.family) == (200_000, "anthropic")
+    assert model_details(show(TAGGED, 0)).context_length is None
+
+
+def test_editors_in_rust_find_every_field_that_they_need():
+    """Zed's: a missing one, or one of another type, and there are no models at all."""
+    texts = {"format": str, "family": str, "families": list, "parameter_size": str, "quantization_level": str}
+    for model in json.loads(tags([MODEL, TAGGED], 0))["models"]:
+        for name, kind in {"name": str, "modified_at": str, "size": int, "digest": str, "details": dict}.items():
+            assert type(model[name]) is kind
+        assert {name: type(model["details"][name]) for name in texts} == texts
+    shown = json.loads(show(MODEL, 0))
+    for name in ("modelfile", "parameters", "template"):
+        assert type(shown[name]) is str
+    assert {name: type(shown["details"][name]) for name in texts} == texts
+    architecture = shown["model_info"]["general.architecture"]
+    assert shown["model_info"][f"{architecture}.context_length"] == 200_000
+    assert "tools" in shown["capabilities"]
+
+
+def test_the_official_client_reads_what_is_told_of_models(monkeypatch):
+    ollama = pytest.importorskip("ollama")
+    httpx = pytest.importorskip("httpx")
+    bodies = {"/api/tags": tags([MODEL], 7), "/api/show": show(MODEL, 7), "/api/ps": ps()}
+    client = ollama.Client(host="http://127.0.0.1:1")
+    client._client.close()
+    answer = httpx.MockTransport(lambda request: httpx.Response(200, content=bodies[request.url.path]))
+    client._client = httpx.Client(base_url="http://127.0.0.1:1", transport=answer)
+    (model,) = client.list().models
+    assert (model.model, model.details.family, model.size) == ("anthropic/claude-x:latest", "anthropic", 0)
+    assert model.modified_at.timestamp() == 1_700_000_000
+    shown = client.show("anthropic/claude-x")
+    assert shown.capabilities == ["completion", "tools", "vision"]
+    assert shown.modelinfo["anthropic.context_length"] == 200_000
+    assert client.ps().models == []
+
+
+def test_the_version_is_one_that_clients_can_compare():
+    major, minor, patch = map(int, json.loads(version())["version"].split("."))
+    assert (major, minor, patch) >= (0, 6, 4)  # the least that Copilot's takes
+
+
+@pytest.mark.parametrize("created", [-1, 10**15, 10**30])
+def test_any_time_can_be_written(created):
+    assert json.loads(tags([Known(name="m", created=created)], 7))["models"][0]["modified_at"].endswith("Z")
