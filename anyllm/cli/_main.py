@@ -24,6 +24,7 @@ from anyllm.cli._lists import models, providers
 from anyllm.cli._local import local
 from anyllm.cli._output import say
 from anyllm.cli._prompt import prompt
+from anyllm.cli._serve import serve
 
 __all__ = ["commands", "main"]
 
@@ -62,7 +63,14 @@ Exit status: 0 done, 1 error, 2 wrong command line, 3 the local model cannot run
 @click.group(
     "anyllm",
     cls=_DefaultingGroup,
-    commands={"prompt": prompt, "doctor": doctor, "local": local, "models": models, "providers": providers},
+    commands={
+        "prompt": prompt,
+        "doctor": doctor,
+        "local": local,
+        "models": models,
+        "providers": providers,
+        "serve": serve,
+    },
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=_EPILOG,
 )

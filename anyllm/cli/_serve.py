@@ -1,0 +1,112 @@
+"""``anyllm serve``: a gateway, until somebody ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import click
+
+from anyllm.cli._errors import ERROR, OK, USAGE
+from anyllm.cli._output import say
+
+__all__ = ["serve"]
+
+#: Seconds that answers may take to end once the gateway is to stop.
+_GRACE = 10.0
+
+
+@click.command()
+@click.option(
+    *("-c", "--config", "path"),
+    type=click.Path(path_type=Path),
+    envvar="ANYLLM_GATEWAY",
+    show_envvar=True,
+    help="A TOML file with keys, names of models, and limits; docs/gateway.md says what goes into it.",
+)
+@click.option("--host", help="The address to listen at; any but loopback needs keys.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="0 for a free one.  [default: 8080]")
+@click.option("--new-key", metavar="NAME", help="Print a new key and the line for the file, and end.")
+@click.option("-q", "--quiet", is_flag=True, help="Write no line for each request.")
+def serve(path: Path | None, host: str | None, port: int | None, new_key: str | None, quiet: bool) -> int:
+    """
+    Let clients of OpenAI, Anthropic, Ollama and Gemini use any provider's models, and talk to them in a browser.
+
+    \b
+    anyllm serve
+    OPENAI_BASE_URL=http://127.0.0.1:8080/v1   ANTHROPIC_BASE_URL=http://127.0.0.1:8080
+    OLLAMA_HOST=http://127.0.0.1:8080          and the page: http://127.0.0.1:8080/
+    """
+    from anyllm import gateway  # few who ask a model serve one
+
+    if new_key is not None:
+        _print_key(new_key, gateway)
+        return OK
+    try:
+        config = gateway.load(path) if path is not None else gateway.Config()
+        given: dict[str, Any] = {"host": host, "port": port}
+        server = attrs.evolve(config.server, **{name: value for name, value in given.items() if value is not None})
+        made = gateway.GatewayServer(gateway.Gateway(attrs.evolve(config, server=server)))
+    except (ValueError, TypeError) as exc:
+        say(str(exc))
+        return USAGE
+    except ModuleNotFoundError as exc:
+        say(str(exc))
+        return ERROR
+    if not quiet:
+        _log_to_stderr()
+    say(f"serving at {made.url}, until Ctrl-C")
+    with _ending_at_signals(made):
+        made.run()
+    return OK
+
+
+def _print_key(name: str, gateway: Any) -> None:
+    key = gateway.new_key()
+    click.echo(
+        f"# Give the key to {name}, and put the two lines after it into the file: nobody can make it out of them."
+    )
+    click.echo(f'# {key}\n[keys]\n{_toml_key(name)} = "{gateway.hash_of(key)}"')
+
+
+def _toml_key(name: str) -> str:
+    is_bare = name.replace("-", "").replace("_", "").isalnum() and name.isascii()
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return name if is_bare else f'"{escaped}"'
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    for name, level in (("anyllm.gateway", logging.INFO), ("waitress", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.addHandler(handler)
+        logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _ending_at_signals(made: Any) -> Iterator[None]:
+    """A first signal lets answers end, a second one does not."""
+    is_ending = False
+
+    def end(_number: int, _frame: Any) -> None:
+        nonlocal is_ending
+        made.stop(0.0 if is_ending else _GRACE)
+        is_ending = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
