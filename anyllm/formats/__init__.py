@@ -20,6 +20,7 @@ from anyllm.formats._body import KEEP_ALIVE, Body
 from anyllm.formats._failures import status_of
 from anyllm.formats._ollama import OllamaChat, OllamaGenerate
 from anyllm.formats._openai_chat import OpenAIChat
+from anyllm.formats._openai_responses import OpenAIResponses
 from anyllm.formats._told import describe, status
 from anyllm.formats._visitors import Describe, Event, Json, Ndjson, Sse, Text
 from anyllm.formats._writing import Format, Writer
@@ -39,6 +40,7 @@ __all__ = [
     "OllamaChat",
     "OllamaGenerate",
     "OpenAIChat",
+    "OpenAIResponses",
     "Sse",
     "Text",
     "Writer",
@@ -62,6 +64,7 @@ FORMATS: Mapping[str, Callable[..., Format]] = MappingProxyType(
         "json": Json,
         "text": Text,
         "openai": OpenAIChat,
+        "openai-responses": OpenAIResponses,
         "anthropic": AnthropicMessages,
         "ollama": OllamaChat,
         "ollama-generate": OllamaGenerate,
