@@ -28,6 +28,7 @@ from anyllm.gateway._keys import Keys
 from anyllm.gateway._metrics import Metrics
 from anyllm.gateway._models import Models
 from anyllm.gateway._openai_chat import read_chat
+from anyllm.gateway._openai_responses import read_responses
 from anyllm.gateway._page import PATHS, page
 from anyllm.gateway._replies import Reply, json_reply, problem
 from anyllm.gateway._slots import Slots
@@ -101,6 +102,7 @@ class Gateway:
     def _table(self) -> Sequence[Endpoint]:
         return (
             self._answers("/v1/chat/completions", _OPENAI, read_chat),
+            self._answers("/v1/responses", _OPENAI, read_responses),
             self._answers("/v1/messages", _ANTHROPIC, read_messages),
             self._answers("/api/chat", _OLLAMA, _ollama.read_chat),
             self._answers("/api/generate", _OLLAMA, _ollama.read_generate),
