@@ -18,6 +18,7 @@ from typing import Any, Callable, Optional, Union
 from anyllm.formats._anthropic import AnthropicMessages
 from anyllm.formats._body import KEEP_ALIVE, Body
 from anyllm.formats._failures import status_of
+from anyllm.formats._gemini import Gemini
 from anyllm.formats._ollama import OllamaChat, OllamaGenerate
 from anyllm.formats._openai_chat import OpenAIChat
 from anyllm.formats._openai_responses import OpenAIResponses
@@ -34,6 +35,7 @@ __all__ = [
     "Describe",
     "Event",
     "Format",
+    "Gemini",
     "Json",
     "Named",
     "Ndjson",
@@ -66,6 +68,7 @@ FORMATS: Mapping[str, Callable[..., Format]] = MappingProxyType(
         "openai": OpenAIChat,
         "openai-responses": OpenAIResponses,
         "anthropic": AnthropicMessages,
+        "gemini": Gemini,
         "ollama": OllamaChat,
         "ollama-generate": OllamaGenerate,
     }

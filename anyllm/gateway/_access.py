@@ -51,7 +51,8 @@ def _key_in(exchange: Exchange) -> str:
     kind, _, value = exchange.header("Authorization").partition(" ")
     if kind.lower() == "bearer" and value.strip():
         return value.strip()
-    return next(filter(None, map(exchange.header, ("x-api-key", "api-key", "x-goog-api-key"))), "").strip()
+    shown = next(filter(None, map(exchange.header, ("x-api-key", "api-key", "x-goog-api-key"))), "")
+    return (shown or exchange.query("key")).strip()
 
 
 def check_origin(exchange: Exchange, server: Server, has_keys: bool) -> None:

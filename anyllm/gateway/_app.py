@@ -16,7 +16,7 @@ from typing import Any, Optional
 import attrs
 
 from anyllm.errors import AnyLLMError, APIError, ModelNotFoundError
-from anyllm.formats import AnthropicMessages, Format, OllamaChat, OpenAIChat
+from anyllm.formats import AnthropicMessages, Format, Gemini, OllamaChat, OpenAIChat
 from anyllm.gateway import _listing, _ollama
 from anyllm.gateway._access import allowed_origin, check_key, check_origin
 from anyllm.gateway._answering import answer
@@ -24,6 +24,7 @@ from anyllm.gateway._anthropic import read_messages
 from anyllm.gateway._asked import Asked
 from anyllm.gateway._config import Config
 from anyllm.gateway._exchange import Exchange
+from anyllm.gateway._gemini import read_generate
 from anyllm.gateway._keys import Keys
 from anyllm.gateway._metrics import Metrics
 from anyllm.gateway._models import Models
@@ -39,7 +40,8 @@ __all__ = ["Gateway"]
 
 _log = logging.getLogger("anyllm.gateway")
 
-_OPENAI, _ANTHROPIC, _OLLAMA = OpenAIChat(), AnthropicMessages(), OllamaChat()
+_OPENAI, _ANTHROPIC, _OLLAMA, _GEMINI = OpenAIChat(), AnthropicMessages(), OllamaChat(), Gemini()
+_GEMINI_PATHS = ("/v1beta/models/", "/v1/models/", "/v1alpha/models/")
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
     "Access-Control-Allow-Headers": "*, Authorization",
@@ -106,6 +108,7 @@ class Gateway:
             self._answers("/v1/messages", _ANTHROPIC, read_messages),
             self._answers("/api/chat", _OLLAMA, _ollama.read_chat),
             self._answers("/api/generate", _OLLAMA, _ollama.read_generate),
+            *(Endpoint("POST", path, _GEMINI, self._gemini, is_answer=True) for path in _GEMINI_PATHS),
             Endpoint("POST", "/v1/embeddings", _OPENAI, self._embeddings, is_answer=True),
             Endpoint("POST", "/api/embed", _OLLAMA, self._ollama_embeddings, is_answer=True),
             Endpoint("GET", "/v1/models", _OPENAI, self._list),
@@ -202,6 +205,16 @@ class Gateway:
             self._slots.give(exchange.key_name)
         self.metrics.over(exchange)
 
+    def _gemini(self, exchange: Exchange) -> Reply:
+        """Google's clients say in the path which model is to do what."""
+        model, _, method = exchange.path.partition("/models/")[2].rpartition(":")
+        if method not in ("generateContent", "streamGenerateContent"):
+            raise APIError(f"there is no method {method[:80]!r} here", status_code=404)
+        is_array = exchange.query("alt") != "sse"
+        body = exchange.json(self._server.max_body_bytes)
+        asked = read_generate(body, model=model, stream=method != "generateContent", array=is_array)
+        return answer(exchange, asked, self._models, self._server)
+
     # -- what is no answer -----------------------------------------------------------------------------------------
 
     def _list(self, exchange: Exchange) -> Reply:
@@ -261,6 +274,8 @@ def _format_at(path: str) -> Format:
     """In which format errors are said where nothing is: by whose paths it looks like."""
     if path.startswith("/api/"):
         return _OLLAMA
+    if path.startswith("/v1beta/"):
+        return _GEMINI
     return _ANTHROPIC if path.startswith("/v1/messages") else _OPENAI
 
 

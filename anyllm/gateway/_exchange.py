@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Optional
+from urllib.parse import parse_qs
 
 from anyllm.context import Context
 from anyllm.errors import InvalidRequestError
@@ -80,6 +81,11 @@ class Exchange:
         """A header of the request; "" when there is none."""
         value: str = self.environ.get(f"HTTP_{name.upper().replace('-', '_')}") or ""
         return value
+
+    def query(self, name: str) -> str:
+        """The value that the query of the URL gives a name; "" when it gives none."""
+        said: str = self.environ.get("QUERY_STRING") or ""
+        return parse_qs(said).get(name, [""])[0]
 
     def json(self, limit: int) -> Any:
         """
