@@ -192,3 +192,12 @@ def test_json_of_nothing_is_a_list_all_the_same():
     assert json.loads(b"".join(formats.encode(iter(()), "json"))) == [{"done": True}]
     said = json.loads(b"".join(formats.encode(Failing([], CUT), "json")))
     assert said[0]["error"]["type"] == "IncompleteStreamError"
+
+
+@pytest.mark.parametrize("name", ["ndjson", "ollama", "ollama-generate"])
+def test_a_line_is_one_for_readers_that_follow_unicode(name):
+    """httpx parts text into lines at U+2028, U+2029 and U+0085 too."""
+    text = "a\u2028b\u2029c\x85d"
+    said = b"".join(formats.encode(iter([chunk(text, role="assistant"), WHOLE[-1]]), name)).decode()
+    first = json.loads(said.splitlines()[0])
+    assert text in (first.get("content"), first.get("response"), first.get("message", {}).get("content"))

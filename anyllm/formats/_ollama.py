@@ -21,7 +21,7 @@ import attrs
 
 from anyllm.errors import InvalidRequestError, MalformedStreamError
 from anyllm.formats._failures import message_of
-from anyllm.formats._writing import Writer, json_bytes
+from anyllm.formats._writing import Writer, json_line
 from anyllm.types import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -44,8 +44,6 @@ _FIGURES = frozenset((*_COUNTS, "total_duration", "load_duration", "prompt_eval_
 #: The keys of a line, and of its message, that are written from the chunk.
 _WRITTEN = frozenset(("model", "created_at", "message", "done", "done_reason", "logprobs", "error", *_FIGURES))
 _SAID = frozenset(("role", "content", "response", "thinking", "tool_calls"))
-#: What ends a line for readers that follow Unicode, as the official client's does. Go escapes the first two as well.
-_LINE_ENDS = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
 #: Ollama has no word of its own for an answer that ended with calls.
 _REASONS = {"stop": "stop", "tool_calls": "stop", "length": "length"}
 
@@ -98,7 +96,7 @@ class OllamaChat:
             said = _texts(message.text or message.refusal, message.reasoning)
             said.update(_calls(message.tool_calls, raw, self.call_ids))
         seconds, rest = divmod(_instant(completion.created, self._now), _NANO)
-        return _json(
+        return json_line(
             {
                 "model": completion.model or self.model,
                 "created_at": time_text(seconds, rest),
@@ -113,7 +111,7 @@ class OllamaChat:
 
     def problem(self, error: BaseException, status: int) -> bytes:
         """An error: ``{"error": "..."}``."""
-        return _json(_error(error))
+        return json_line(_error(error))
 
     # -- where things stand ------------------------------------------------------------------------------------
 
@@ -196,7 +194,7 @@ class _LineWriter(Writer):
         text = text_alone(chunk)
         if text and self._has_begun and not self._gathered and self._last is None:
             before, after = self._format._around
-            return b'%b%b",%b%b%b' % (self._head, self._stamp().encode(), before, _json(text), after)
+            return b'%b%b",%b%b%b' % (self._head, self._stamp().encode(), before, json_line(text), after)
         return self._lines(chunk)
 
     def end(self) -> bytes:
@@ -213,7 +211,7 @@ class _LineWriter(Writer):
         return calls + self._line(body)
 
     def error(self, error: BaseException) -> bytes:
-        return self._held() + _json(_error(error)) + b"\n"
+        return self._held() + json_line(_error(error)) + b"\n"
 
     # -- one chunk ---------------------------------------------------------------------------------------------
 
@@ -309,9 +307,9 @@ class _LineWriter(Writer):
     def _line(self, body: Mapping[str, Any]) -> bytes:
         if not self._head:
             self._model = self._model or self._format.model
-            self._head = b'{"model":%b,"created_at":"' % _json(self._model)
+            self._head = b'{"model":%b,"created_at":"' % json_line(self._model)
             self._offset = _instant(self._created, self._now) - self._clock()
-        return _json({"model": self._model, "created_at": self._stamp(), **body}) + b"\n"
+        return json_line({"model": self._model, "created_at": self._stamp(), **body}) + b"\n"
 
     def _stamp(self) -> str:
         """The time, of which all lines of a second share the beginning."""
@@ -355,15 +353,6 @@ def _seconds_text(seconds: int) -> str:
 def _instant(created: int, now: Callable[[], int]) -> int:
     """When the answer began, in nanoseconds: as the provider says, if it does."""
     return created * _NANO if 0 < created <= _LATEST else now()
-
-
-def _json(value: Any) -> bytes:
-    """JSON that is one line for every reader of lines."""
-    data = json_bytes(value)
-    if not data.isascii():
-        for end, escaped in _LINE_ENDS:
-            data = data.replace(end, escaped)
-    return data
 
 
 def _native(raw: Any) -> Optional[Mapping[str, Any]]:

@@ -15,7 +15,7 @@ import attrs
 from anyllm._stream import Said
 from anyllm.errors import IncompleteStreamError
 from anyllm.formats import _told
-from anyllm.formats._writing import Writer
+from anyllm.formats._writing import Writer, in_one_line
 from anyllm.types import ChatCompletion, ChatCompletionChunk, Usage
 
 __all__ = ["Describe", "Event", "Json", "Ndjson", "Sse", "Text"]
@@ -74,7 +74,7 @@ class Ndjson(Sse):
 
     def written(self, name: str, value: Mapping[str, Any]) -> bytes:
         """One line."""
-        return _json({"done": True, **value} if name == "done" else value) + b"\n"
+        return in_one_line(_json({"done": True, **value} if name == "done" else value)) + b"\n"
 
 
 @attrs.define(frozen=True)

@@ -8,14 +8,16 @@ wants said at the end or only once, and neither waits nor sends: `Body` does tha
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
 from anyllm import _convert
 from anyllm.errors import IncompleteStreamError
 from anyllm.types import ChatCompletion, ChatCompletionChunk
 
-__all__ = ["Format", "Writer", "event", "json_bytes", "line"]
+__all__ = ["Format", "Writer", "event", "in_one_line", "json_bytes", "json_line"]
+
+#: In UTF-8, and as JSON can write it.
+_LINE_ENDS = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
 
 
 class Writer:
@@ -86,6 +88,14 @@ def event(value: Any, name: str = "") -> bytes:
     return b"event: %b\n%b" % (name.encode(), data) if name else data
 
 
-def line(value: Mapping[str, Any]) -> bytes:
-    """A line of NDJSON."""
-    return json_bytes(value) + b"\n"
+def json_line(value: Any) -> bytes:
+    """Compact JSON that is one line for every reader of lines."""
+    return in_one_line(json_bytes(value))
+
+
+def in_one_line(data: bytes) -> bytes:
+    """JSON without what ends a line for readers that follow Unicode, as httpx's and so Ollama's clients do."""
+    if not data.isascii():
+        for end, escaped in _LINE_ENDS:
+            data = data.replace(end, escaped)
+    return data
