@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 RUN = Path(__file__).resolve().parent.parent / "benchmarks" / "run.py"
 
 

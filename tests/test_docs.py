@@ -16,6 +16,8 @@ from anyllm.providers import _rows
 from anyllm.providers._row import Row
 from anyllm.testing import Reply, chat_events, serve
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parents[1]
 PROVIDERS = (ROOT / "docs" / "providers.md").read_text("utf-8")
 PROGRAMS = re.findall(r"```python\n(.*?)```", PROVIDERS, re.DOTALL)

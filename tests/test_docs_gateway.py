@@ -12,6 +12,8 @@ import pytest
 
 from anyllm.gateway import Config, Gateway, ModelEntry, Server, load
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "gateway.md").read_text("utf-8")
 

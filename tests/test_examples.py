@@ -14,6 +14,8 @@ import pytest
 
 from anyllm.testing import RecordedRequest, Reply, chat_events, serve
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 PROVIDERS = sorted((ROOT / "examples" / "providers").glob("*.py"))

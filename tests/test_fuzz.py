@@ -5,6 +5,8 @@ from __future__ import annotations
 import fuzz
 import pytest
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize("name", sorted(fuzz.dialects()))
 def test_nothing_but_our_errors_comes_out(name: str) -> None:

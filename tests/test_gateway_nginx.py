@@ -23,7 +23,7 @@ from anyllm.testing import Reply, Stall, chat_events, serve
 
 pytest.importorskip("waitress")
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
-pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
+pytestmark = [pytest.mark.once, pytest.mark.skipif(NGINX is None, reason="nginx is not installed")]
 
 #: What nobody changed: buffering is on. Compression is asked for, of everything.
 SETTINGS = """

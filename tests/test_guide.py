@@ -30,6 +30,8 @@ from anyllm.processing import EventProcessor
 from anyllm.testing import serve
 from anyllm.types import CompletionParams
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("guide", "troubleshooting", "migrating", "gateway")
 TEXTS = {name: (ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in NAMES}

@@ -119,6 +119,7 @@ def ask(name: str, url: str, how: anyllm.StreamingOptions, base: str = "/v1") ->
     return host.completion_stream(anyllm.Context(TIMEOUT), PARAMS)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("seed", range(35))
 @pytest.mark.parametrize("name", HOSTS)
 def test_what_goes_on_is_the_uncut_text(name: str, seed: int):
