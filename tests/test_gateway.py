@@ -257,6 +257,26 @@ def test_what_changes_nothing_of_the_answer_is_dropped_in_any_case():
     assert (said.status, said.headers["x-anyllm-dropped"]) == (200, "store, metadata")
 
 
+def test_marks_of_what_to_cache_reach_only_hosts_that_know_them():
+    """Anthropic's clients mark nearly every request; OpenAI refuses keys that it does not know."""
+    mark = {"cache_control": {"type": "ephemeral"}}
+    text = {"type": "text", "text": "hello", **mark}
+    asked = {
+        "max_tokens": 5,
+        "system": [text],
+        "messages": [{"role": "user", "content": [text]}],
+        "tools": [{"name": "f", "input_schema": {"type": "object"}, **mark}],
+    }
+    with serve(lambda request: Reply.json(ANTHROPIC if request.path.endswith("/messages") else WHOLE)) as upstream:
+        where = {"base_url": upstream.url, "api_key_env": "HOME"}
+        models = {name: {"model": f"{name}/x", **where} for name in ("openai", "openrouter", "anthropic")}
+        app = before(NOWHERE, models=models)
+        told = {name: post(app, "/v1/messages", {**asked, "model": name}).headers for name in models}
+    counts = [request.body.count(b"cache_control") for request in upstream.requests]
+    assert counts == [0, 3, 3]
+    assert [told[name].get("x-anyllm-dropped") for name in models] == ["cache_control", None, None]
+
+
 def test_what_says_nothing_is_nothing():
     """Clients send zeros and nulls for what their users never set."""
     more = {"frequency_penalty": 0, "store": False, "logit_bias": None, "metadata": {}}

@@ -16,6 +16,7 @@ import attrs
 from anyllm.errors import AnyLLMError, UnsupportedParameterError
 from anyllm.formats import Body, OpenAIChat, headers
 from anyllm.gateway._asked import Asked, merged
+from anyllm.gateway._caching import takes_marks, without_marks
 from anyllm.gateway._config import Server
 from anyllm.gateway._exchange import Exchange
 from anyllm.gateway._models import Models, Route
@@ -69,7 +70,12 @@ def _fitted(asked: Asked, route: Route, server: Server) -> tuple[CompletionParam
         raise UnsupportedParameterError(
             f"{name} is not something {host} takes through this API", status_code=400, param=name, provider=host
         )
-    return params, [*asked.further, *asked.hints]
+    dropped = [*asked.further, *asked.hints]
+    if not all(takes_marks(target.host) for target in route.client.targets):
+        bare = without_marks(params)
+        if bare is not params:
+            params, dropped = bare, [*dropped, "cache_control"]
+    return params, dropped
 
 
 def _droppable(error: Optional[BaseException], params: CompletionParams, server: Server) -> Optional[str]:
