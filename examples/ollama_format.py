@@ -1,12 +1,10 @@
-"""Chunks in Ollama's own shape, for tools that know no other: each chunk keeps what its provider sent."""
+"""Any model's answer in Ollama's own lines, for tools that know no other."""
 
 import os
 
 import anyllm
+from anyllm import formats
 
-client = anyllm.Client(os.environ.get("ANYLLM_OLLAMA_MODEL", "ollama/llama3.2"))
-for chunk in client.chat_stream("Say hello."):
-    own = chunk.raw
-    print(own["message"]["content"], end="", flush=True)
-    if own["done"]:
-        print(f"\ndone: {own['done_reason']}")
+client = anyllm.Client(os.environ.get("ANYLLM_MODEL", "local/smollm2"))
+for line in formats.encode(client.chat_stream("Say hello."), "ollama"):
+    print(line.decode(), end="", flush=True)

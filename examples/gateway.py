@@ -1,0 +1,20 @@
+"""A gateway inside a program: a client of Ollama asks it, and any provider's model answers."""
+
+import json
+import os
+
+import requests
+
+from anyllm import gateway
+
+models = {"assistant": os.environ.get("ANYLLM_MODEL", "local/smollm2")}
+config = gateway.Config(server={"port": 0, "list_providers": False}, models=models)
+with gateway.GatewayServer(gateway.Gateway(config)) as server, requests.Session() as session:
+    session.trust_env = False  # no proxy between two parts of one program
+    for model in session.get(f"{server.url}/api/tags").json()["models"]:
+        print("there is", model["name"])
+    question = {"model": "assistant", "messages": [{"role": "user", "content": "Say hello."}]}
+    with session.post(f"{server.url}/api/chat", json=question, stream=True) as answer:
+        for line in answer.iter_lines():
+            print(json.loads(line)["message"]["content"], end="", flush=True)
+    print()
