@@ -68,6 +68,7 @@ def test_tokens_are_told_to_a_stream_that_asks():
 
 
 def test_an_answer_says_what_it_cost_where_that_is_known():
+    pytest.importorskip("genai_prices")
     usage = {"prompt_tokens": 1_000_000, "completion_tokens": 0, "total_tokens": 1_000_000}
     with serve(Reply.json({**WHOLE, "model": "gpt-4o-mini", "usage": usage})) as upstream:
         entry = {"model": "openai/gpt-4o-mini", "base_url": upstream.url, "api_key_env": "HOME"}
