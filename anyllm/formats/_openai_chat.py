@@ -107,6 +107,7 @@ class _ChunkWriter(Writer):
         self._native: Optional[bool] = None  # whether the provider spoke this format; not known before the first chunk
         self._usage: Optional[Usage] = None  # of an answer that goes on
         self._running: set[int] = set()
+        self._details: dict[int, int] = {}  # how many each answer has
         self._about: Any = None  # what the bytes around a text were made for
         self._around = (b"", b"")
 
@@ -140,8 +141,8 @@ class _ChunkWriter(Writer):
         usage = self._usage_of(chunk)
         if usage is not None:
             body["usage"] = self._format.usage(usage, chunk.model or self._model, native)
-        elif chunk.usage is not None and not choices and body.keys() <= _WRITTEN:
-            return b""  # there was nothing in it but the tokens, which come last, or are not asked for
+        elif chunk.usage is not None and not choices and (not self._format.include_usage or body.keys() <= _WRITTEN):
+            return b""  # there was nothing in it but the tokens, which come last; or who did not ask expects a choice
         return event(body)
 
     def _usage_of(self, chunk: ChatCompletionChunk) -> Optional[Usage]:
@@ -169,6 +170,8 @@ class _ChunkWriter(Writer):
             said["refusal"] = delta.refusal
         if delta.reasoning is not None:
             said.update(reasoning_keys(delta.reasoning, native))
+            if not native and _DETAILS in said:
+                said[_DETAILS] = self._numbered(choice.index, said[_DETAILS])
         if delta.tool_calls is not None:
             said["tool_calls"] = [_fragment(call) for call in delta.tool_calls]
         if delta.audio is not None:
@@ -182,6 +185,14 @@ class _ChunkWriter(Writer):
         if choice.logprobs is not None:
             written["logprobs"] = choice.logprobs
         return written
+
+    def _numbered(self, answer: int, details: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """
+        Each with a number of its own: OpenAI's client puts lists together by ``index``, and raises where there is none.
+        """
+        first = self._details.get(answer, 0)
+        self._details[answer] = first + len(details)
+        return [{**detail, "index": index} for index, detail in enumerate(details, first)]
 
     def _head(self, chunk: ChatCompletionChunk) -> dict[str, Any]:
         self._id = self._id or chunk.id or _new_id()

@@ -185,6 +185,7 @@ class _Conversation:
         self._made = 0
         self._known: set[str] = set()
         self._open: dict[str, str] = {}  # the ids of calls without a result, and their tools
+        self._open_of: dict[str, dict[str, None]] = {}  # the ids by tool, the oldest first
 
     def read(self, fields: Fields) -> list[dict[str, Any]]:
         items = fields.objects("messages")
@@ -211,7 +212,7 @@ class _Conversation:
         call_id, named = fields.take("tool_call_id", str), fields.take("tool_name", str)
         older = fields.take("name", str)
         if role == "assistant" and thinking:
-            said["reasoning"] = {"content": thinking, "field": "thinking"}
+            said["reasoning"] = {"content": thinking}  # under whichever name its host has for it
         if calls:
             said["tool_calls"] = calls
         if role == "tool":
@@ -223,13 +224,15 @@ class _Conversation:
         name = function.need("name", str)
         call_id = fields.take("id", str) or self._new_id()
         self._open[call_id] = name
+        self._open_of.setdefault(name, {})[call_id] = None
         return {"id": call_id, "function": {"name": name, "arguments": _text_of(function, where)}}
 
     def _answered(self, call_id: Optional[str], name: Optional[str]) -> dict[str, Any]:
         if not call_id:
-            fitting = (open_id for open_id, tool in self._open.items() if name in (None, "", tool))
-            call_id = next(fitting, None)
+            call_id = next(iter(self._open_of.get(name, {}) if name else self._open), None)
         tool = self._open.pop(call_id, None) if call_id else None
+        if tool is not None and call_id:
+            self._open_of[tool].pop(call_id, None)
         said = {"tool_call_id": call_id, "name": None if tool == name else name}
         return {key: value for key, value in said.items() if value}
 

@@ -6,10 +6,11 @@ Source: https://platform.openai.com/docs/api-reference/chat/create
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
 
 from anyllm.dialects.openai_chat import OpenAIChat as Dialect
+from anyllm.dialects.openai_responses._kept import FIELD
 from anyllm.formats import OpenAIChat
 from anyllm.gateway._asked import Asked, Fields, params_of, parted
 
@@ -31,8 +32,14 @@ _HINTS = frozenset(
 #: The names under which clients send back what a model thought.
 _REASONING = ("reasoning_content", "reasoning", "thinking", "thought")
 _DETAILS = "reasoning_details"
+#: The one of them that we give to what came under no name, which says nothing of how its host wants it back.
+_ANY_REASONING = "reasoning_content"
+#: What a client keeps in an answer's message, and sends back with it, though it is no part of what was said.
+_OF_THE_CLIENT = ("annotations", "parsed")
 #: Details in Anthropic's own form, which its hosts want back; they are told apart by what the reasoning is called.
 _SIGNED = ("thinking", "redacted_thinking")
+#: How the details of OpenRouter, Gemini and Bedrock are called; those of Responses are its output items, of any type.
+_DETAILED = ("reasoning.", "gemini.", "reasoningContent")
 
 
 def read_chat(body: Any) -> Asked:
@@ -59,17 +66,50 @@ def _message(message: Any) -> Any:
     """A message with its reasoning where we have it; what is no object is refused with the others."""
     if not isinstance(message, Mapping):
         return message
-    said = {key: value for key, value in message.items() if key not in (*_REASONING, _DETAILS, "annotations")}
+    said = {key: value for key, value in message.items() if key not in (*_REASONING, _DETAILS, *_OF_THE_CLIENT)}
     found = next(((name, message[name]) for name in _REASONING if isinstance(message.get(name), str)), None)
     details = message.get(_DETAILS)
-    details = [detail for detail in details if isinstance(detail, dict)] if isinstance(details, list) else None
+    details = (
+        [_unnumbered(detail) for detail in details if isinstance(detail, dict)] if isinstance(details, list) else None
+    )
     if found or details:
-        field, text = found or (None, None)
-        if any(detail.get("type") in _SIGNED for detail in details or ()):
-            field = "thinking"
+        name, text = found or (None, None)
         signature = next((detail["signature"] for detail in details or () if detail.get("signature")), None)
+        field = _origin(name, details or ())
         said["reasoning"] = {"content": text, "field": field, "signature": signature, "details": details}
     call = said.pop("function_call", None)  # the form before tools
     if isinstance(call, Mapping) and not said.get("tool_calls"):
         said["tool_calls"] = [{"function": dict(call)}]
+    if isinstance(said.get("tool_calls"), list):
+        said["tool_calls"] = [_call(call) for call in said["tool_calls"]]
     return said
+
+
+def _origin(name: Optional[str], details: Sequence[Mapping[str, Any]]) -> Optional[str]:
+    """
+    `Reasoning.field`: whose reasoning it is, by its details where it has any, since hosts want back nobody else's.
+
+    Args:
+        name: The key that the text stood under.
+    """
+    kinds = [detail.get("type") for detail in details]
+    if any(kind in _SIGNED for kind in kinds):
+        return "thinking"
+    if kinds and all(isinstance(kind, str) and not kind.startswith(_DETAILED) for kind in kinds):
+        return FIELD
+    return None if name == _ANY_REASONING else name
+
+
+def _call(call: Any) -> Any:
+    """A call without what the client's helper has made of its arguments, and sends back beside them."""
+    function = call.get("function") if isinstance(call, Mapping) else None
+    if not isinstance(function, Mapping) or "parsed_arguments" not in function:
+        return call
+    return {**call, "function": {key: value for key, value in function.items() if key != "parsed_arguments"}}
+
+
+def _unnumbered(detail: dict[str, Any]) -> dict[str, Any]:
+    """A detail as its host said it: the number is OpenRouter's, or ours, which other hosts would refuse."""
+    if str(detail.get("type")).startswith("reasoning."):
+        return detail
+    return {key: value for key, value in detail.items() if key != "index"}
