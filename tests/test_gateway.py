@@ -575,3 +575,191 @@ def test_threads_share_it(spawn):
 def test_the_default_gateway_needs_no_configuration():
     assert get(Gateway(), "/healthz").status == 200
     assert Gateway(Config()).config == Config()
+
+
+# -- what somebody hostile sends ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["x\r\nSet-Cookie: a=b", "\u65e5\u672c", "x" * 100_000, "\x00"])
+def test_a_clients_words_break_no_header(key):
+    """What was left out is named in one."""
+    with serve(Reply.json(ANTHROPIC)) as upstream:
+        entry = {"model": "anthropic/x", "base_url": upstream.url, "api_key_env": "HOME"}
+        app = before(NOWHERE, models={"a": entry}, server={"unsupported": "drop"})
+        said = post(app, "/v1/chat/completions", {**CHAT, "model": "a", key: 1})
+    assert said.status == 200
+    told = said.headers["x-anyllm-dropped"]
+    assert told.isprintable()
+    assert told.isascii()
+    assert len(told) < 200
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://a]b", "http://\u2100.com", "null", "://", "x"])
+@pytest.mark.parametrize("path", ["/healthz", "/v1/models", "/nothing"])
+def test_an_origin_that_is_none_is_refused(origin, path):
+    said = get(before(NOWHERE), path, Origin=origin)
+    assert said.status == (404 if path == "/nothing" else 403)
+    assert "Access-Control-Allow-Origin" not in said.headers
+
+
+def test_an_origin_is_no_host_that_is_not_said():
+    assert get(before(NOWHERE), "/v1/models", Origin="null", Host="").status == 403
+
+
+def test_parts_of_other_pages_may_not_call_and_links_may_lead_here():
+    """An image's request has no Origin; a page that is gone to is asked for by who clicked."""
+    app = before(NOWHERE)
+    image = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "no-cors"}
+    assert get(app, "/v1/models", **image).status == 403
+    assert get(app, "/", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate").status == 200
+    assert get(app, "/v1/models", Sec_Fetch_Site="same-origin", Sec_Fetch_Mode="cors").status == 200
+
+
+def test_with_keys_a_page_may_be_reached_by_any_name():
+    """A proxy asks by the name of its upstream, and no browser sends a key unasked."""
+    app = before(NOWHERE, **LOCKED)
+    said = get(app, "/v1/models", Origin="https://chat.example", x_api_key=KEY)
+    assert said.status == 200
+    assert "Access-Control-Allow-Origin" not in said.headers
+
+
+def test_origins_and_hosts_may_be_written_as_people_write_them():
+    app = before(NOWHERE, server={"origins": ["https://Friend.example/"], "hosts": ["Box:8080"]})
+    assert get(app, "/v1/models", Origin="https://friend.example").status == 200
+    assert get(app, "/v1/models", Host="box:9").status == 200
+
+
+def test_a_name_of_a_megabyte_is_no_model_and_is_kept_nowhere(caplog):
+    app = before(NOWHERE)
+    with caplog.at_level(logging.INFO, "anyllm.gateway"):
+        said = post(app, "/v1/chat/completions", {**CHAT, "model": f"openai/{'x' * 1_000_000}"})
+    assert said.status == 404
+    assert not app._models._routes
+    assert all(len(record.getMessage()) < 1000 for record in caplog.records)
+
+
+@pytest.mark.parametrize(
+    "tools",
+    [
+        ["x"],
+        [[1]],
+        [{"type": "function", "function": "f"}],
+        [{"type": "function", "function": {"name": {}}}],
+        [{"type": "function", "function": {}}],
+        [{"type": "function", "function": {"name": "f", "parameters": "x"}}],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("provider", ["compatible", "anthropic"])
+def test_tools_that_are_none_are_refused_by_name(tools, provider):
+    for body in (CHAT, STREAM):
+        said = post(before(NOWHERE, provider), "/v1/chat/completions", {**body, "tools": tools})
+        assert said.status == 400
+        assert "tool" in said.json()["error"]["param"]
+
+
+def test_two_tools_of_one_name_are_refused_where_they_are_read(monkeypatch):
+    tool = {"type": "function", "function": {"name": "f"}}
+    entry = {"model": "compatible/a", "base_url": NOWHERE, "max_streams": 1}
+    app = before(NOWHERE, models={"limited": entry})
+    for body in (CHAT, STREAM):
+        said = post(app, "/v1/chat/completions", {**body, "model": "limited", "tools": [tool, tool]})
+        assert (said.status, said.json()["error"]["param"]) == (400, "tools")
+
+
+def test_all_names_of_an_entry_share_its_limits(spawn):
+    """Also those that clients add a tag to, and those of a pattern."""
+    with serve(Reply.sse([*chat_events(["one"], finish_reason=None, usage=False), Stall()], done=False)) as upstream:
+        entry = {"model": "compatible/*", "base_url": upstream.url, "max_streams": 1}
+        app = before(NOWHERE, models={"one": {**entry, "model": "compatible/x"}, "p-*": entry})
+        for first, second in (("one", "one:latest"), ("p-a", "p-b")):
+            _, running = streaming(app, {**STREAM, "model": first})
+            count = len(upstream.requests)
+            waiting = spawn(streaming, app, {**STREAM, "model": second})
+            until(lambda: app.running == 2)
+            assert len(upstream.requests) == count
+            running.close()
+            status, waited = waiting.join()
+            assert (status, len(upstream.requests)) == (200, count + 1)
+            waited.close()
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        {"x-*": {"model": "openai/*", "options": {"retries": 1}}},
+        {"x-*": "nobody/*"},
+        {"x-*": {"model": "openai/*", "params": {"temprature": 1}}},
+        {"x-*": {"model": "openai/*", "rate_limit": {"rpm": 1}}},
+        {"a*b": "openai/x"},
+    ],
+    ids=str,
+)
+def test_what_is_wrong_with_a_pattern_is_said_at_once(models):
+    with pytest.raises(ValueError, match="models"):
+        before(NOWHERE, models=models)
+
+
+def test_a_name_in_a_path_may_have_letters_of_any_script():
+    app = before(NOWHERE, models={"sch\u00f6n": "openai/x"})
+    assert get(app, "/v1/models/sch\u00f6n".encode().decode("latin-1")).json()["id"] == "sch\u00f6n"
+
+
+def test_a_model_of_another_time_is_listed(monkeypatch):
+    """A host says milliseconds where seconds are meant."""
+    from anyllm.gateway import _listing
+    from anyllm.gateway._known import Known
+
+    for created in (1_700_000_000_000, -5, 10**30):
+        made = _listing.anthropic_models([Known("m", created=created)])["data"][0]
+        assert made["created_at"] == "1970-01-01T00:00:00Z"
+
+
+# -- lists of providers ------------------------------------------------------------------------------------------------
+
+
+def test_who_leaves_while_a_list_is_fetched_takes_it_from_nobody(spawn, monkeypatch):
+    """It is fetched once, for all who ask; who leaves need not wait, and the others get it."""
+    for name in list(os.environ):
+        if name.endswith(("_API_KEY", "_TOKEN")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    go_on = threading.Event()
+    listing = json.dumps({"data": [{"id": "gpt-9"}]}).encode()
+    head = {"Content-Type": "application/json", "Content-Length": str(len(listing))}
+    with serve(Reply(headers=head, body=[Stall(go_on), listing])) as upstream:
+        monkeypatch.setenv("OPENAI_BASE_URL", upstream.url)
+        app = before(NOWHERE, server={"list_providers": True})
+        leave: List[Any] = []
+        environ = environ_of("GET", "/v1/models")
+        environ[CLIENT_LEFT] = leave.append
+        hasty, patient = spawn(call, app, environ), spawn(get, app, "/v1/models")
+        upstream.wait_for_requests(1)
+        until(lambda: leave)
+        assert get(app, "/v1/models/m").status == 200  # its own are known without asking anybody
+        leave[0]()
+        hasty.join()
+        go_on.set()
+        names = [model["id"] for model in patient.join().json()["data"]]
+        assert "openai/gpt-9" in names
+        assert len(upstream.requests) == 1
+
+
+def test_a_list_that_fails_is_asked_for_again_soon_and_not_at_once(monkeypatch, caplog):
+    from anyllm.gateway._provider_lists import ProviderLists
+
+    for name in list(os.environ):
+        if name.endswith(("_API_KEY", "_TOKEN")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    now = [0.0]
+    lists = ProviderLists(clock=lambda: now[0])
+    replies = [Reply.json({"data": [{"id": "a"}]}), Reply.json({"data": 5}), Reply.json({"data": [{"id": "b"}]})]
+    with serve(*replies) as upstream:
+        monkeypatch.setenv("OPENAI_BASE_URL", upstream.url)
+        found = []
+        for now[0] in (0.0, 299.0, 301.0, 302.0, 320.0):
+            listed = lists.all(anyllm.Context(timeout=15))
+            found.append([known.name for known in listed if known.provider == "openai"])
+    assert found == [["openai/a"]] * 4 + [["openai/b"]]
+    assert len(upstream.requests) == 3

@@ -630,7 +630,7 @@ def test_what_is_no_stream_is_refused():
     with pytest.raises(TypeError, match="pass the stream, and not its chunks"):
         wsgi.body(open_channel()[1])
     assert b"InternalError" in b"".join(wsgi.body([5]))
-    with pytest.raises(ValueError, match="one of sse, ndjson, .*: 'xml'"):
+    with pytest.raises(ValueError, match=r"one of sse, ndjson, .*: 'xml'"):
         wsgi.body([], "xml")
     with pytest.raises(ValueError, match="one of"):
         wsgi.headers("xml")

@@ -47,6 +47,8 @@ def serve(path: Path | None, host: str | None, port: int | None, new_key: str | 
     from anyllm import gateway  # few who ask a model serve one
 
     if new_key is not None:
+        if not new_key.isprintable() or not new_key.strip():
+            raise click.BadParameter("must be a name", param_hint="--new-key")
         _print_key(new_key, gateway)
         return OK
     try:

@@ -201,7 +201,10 @@ class _MessageWriter(Writer):
         return written + _STOP
 
     def error(self, error: BaseException) -> bytes:
-        written = self._blocks.release_all()
+        try:
+            written = self._blocks.release_all()
+        except MalformedStreamError:  # of a call that can no more be placed, now that there will be no end
+            written = b""
         if self._is_due and self._end is not None:  # it had come to its end, which was kept for the last
             written += self._blocks.close_all() + self._told({}, {}, usage_object(self._usage, self._native))
         return written + event(anthropic_error(error), "error")

@@ -35,6 +35,7 @@ class Output:
 
     def __init__(self, events: Events) -> None:
         self.items: list[Item] = []
+        self._ids: set[str] = set()
         self.grown: dict[str, Item] = {}
         self._events = events
         self._signed: Optional[Assembler] = None
@@ -42,10 +43,12 @@ class Output:
     def add(self, kind: str, name: Any) -> Item:
         """An item that has not begun yet, under the host's *name* for it unless another one has it."""
         name = name if isinstance(name, str) and name else None
-        is_taken = any(item.id == name for item in self.items)
+        is_taken = name is not None and name in self._ids
         item = Item(kind, None if is_taken else name, len(self.items))
         item.host_id = name
         self.items.append(item)
+        if isinstance(name, str):
+            self._ids.add(name)
         return item
 
     def new(self, kind: str) -> tuple[Item, bytes]:

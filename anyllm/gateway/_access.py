@@ -8,15 +8,24 @@ it: by its address, which the Origin header tells, or by a name that was made to
 from __future__ import annotations
 
 import ipaddress
-from typing import Optional
+from typing import Optional, Protocol
 from urllib.parse import urlsplit
 
 from anyllm.errors import AuthenticationError, PermissionDeniedError
 from anyllm.gateway._config import Server
-from anyllm.gateway._exchange import Exchange
 from anyllm.gateway._keys import Keys
 
 __all__ = ["allowed_origin", "check_key", "check_origin", "is_loopback"]
+
+
+class Asking(Protocol):
+    """A request, as far as it is known before its body."""
+
+    def header(self, name: str) -> str:
+        """A header; "" when there is none."""
+
+    def query(self, name: str) -> str:
+        """The value that the query of the URL gives a name; "" when it gives none."""
 
 
 def is_loopback(host: str) -> bool:
@@ -24,12 +33,14 @@ def is_loopback(host: str) -> bool:
     if host.lower() == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)
 
 
-def check_key(exchange: Exchange, keys: Keys) -> str:
+def check_key(asking: Asking, keys: Keys) -> str:
     """
     Whose key the client shows; "" where none is needed.
 
@@ -38,7 +49,7 @@ def check_key(exchange: Exchange, keys: Keys) -> str:
     """
     if not keys:
         return ""
-    shown = _key_in(exchange)
+    shown = _key_in(asking)
     name = keys.name_of(shown) if shown else None
     if name is None:
         what = "the key is wrong" if shown else "a key is needed: Authorization: Bearer KEY, or x-api-key: KEY"
@@ -46,41 +57,46 @@ def check_key(exchange: Exchange, keys: Keys) -> str:
     return name
 
 
-def _key_in(exchange: Exchange) -> str:
-    """Where each format's clients put it."""
-    kind, _, value = exchange.header("Authorization").partition(" ")
+def _key_in(asking: Asking) -> str:
+    """Where each format's clients put it; Google's older ones put it into the URL."""
+    kind, _, value = asking.header("Authorization").partition(" ")
     if kind.lower() == "bearer" and value.strip():
         return value.strip()
-    shown = next(filter(None, map(exchange.header, ("x-api-key", "api-key", "x-goog-api-key"))), "")
-    return (shown or exchange.query("key")).strip()
+    shown = next(filter(None, map(asking.header, ("x-api-key", "api-key", "x-goog-api-key"))), "")
+    return (shown or asking.query("key")).strip()
 
 
-def check_origin(exchange: Exchange, server: Server, has_keys: bool) -> None:
+def check_origin(asking: Asking, server: Server) -> None:
     """
-    Refuse what a browser asks for a page of somebody else's.
+    Refuse what a browser asks for a page of somebody else's. Where there are keys it need not be called: no browser
+    sends one unasked.
 
     Raises:
         PermissionDeniedError: it does.
     """
-    origin = exchange.header("Origin")
-    if origin and allowed_origin(exchange, server) is None:
-        raise PermissionDeniedError(f"pages of {origin} may not call: see `origins`", status_code=403)
-    if has_keys:
-        return
-    host = _name_in(f"//{exchange.header('Host')}")
-    if host and not is_loopback(host) and host not in {server.host.lower(), *map(str.lower, server.hosts)}:
-        raise PermissionDeniedError(f"the name {host} is none of this gateway's: see `hosts`", status_code=403)
+    origin = asking.header("Origin")
+    if origin and allowed_origin(asking, server) is None:
+        raise PermissionDeniedError(f"pages of {origin[:200]} may not call: see `origins`", status_code=403)
+    # Images and the like of other pages are asked for without an Origin; a link to ours is none of those.
+    is_elsewhere = asking.header("Sec-Fetch-Site") in ("cross-site", "same-site")
+    if is_elsewhere and not origin and asking.header("Sec-Fetch-Mode") != "navigate":
+        raise PermissionDeniedError("parts of other pages may not call", status_code=403)
+    host = _part_of(f"//{asking.header('Host')}", "hostname").rstrip(".")
+    if host and not is_loopback(host) and host not in {server.host.lower(), *server.hosts}:
+        raise PermissionDeniedError(f"the name {host[:200]} is none of this gateway's: see `hosts`", status_code=403)
 
 
-def allowed_origin(exchange: Exchange, server: Server) -> Optional[str]:
+def allowed_origin(asking: Asking, server: Server) -> Optional[str]:
     """The request's origin, if it is the gateway's own or one that may call; None if it is neither."""
-    origin = exchange.header("Origin")
-    own = urlsplit(origin).netloc.lower() == exchange.header("Host").lower()
-    return origin if origin and (own or origin in server.origins) else None
+    origin = asking.header("Origin")
+    place = _part_of(origin, "netloc")
+    is_own = bool(place) and place == asking.header("Host").lower()
+    return origin if is_own or (origin and origin.lower() in server.origins) else None
 
 
-def _name_in(url: str) -> str:
+def _part_of(url: str, name: str) -> str:
+    """A part of a URL, in lower case; "" of what is none."""
     try:
-        return (urlsplit(url).hostname or "").lower()
+        return str(getattr(urlsplit(url), name) or "").lower()
     except ValueError:
-        return url
+        return "(unreadable)"

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Optional
+from urllib.parse import parse_qs
 
 import attrs
 
@@ -69,6 +70,36 @@ class Endpoint:
     handle: Callable[[Exchange], Reply]
     is_open: bool = False
     is_answer: bool = False
+
+
+@attrs.define(frozen=True)
+class Refused:
+    """
+    A refusal, as waitress has it.
+
+    Attributes:
+        code: The HTTP status.
+        reason: Its words.
+        body: What is wrong.
+    """
+
+    code: int
+    reason: str
+    body: str
+
+
+class _Asking:
+    """A request whose body has not come; the names of its headers are as in a WSGI environment, without HTTP_."""
+
+    def __init__(self, query: str, headers: Mapping[str, str]) -> None:
+        self._query = query
+        self._headers = headers
+
+    def header(self, name: str) -> str:
+        return self._headers.get(name.upper().replace("-", "_"), "")
+
+    def query(self, name: str) -> str:
+        return parse_qs(self._query).get(name, [""])[0]
 
 
 class Gateway:
@@ -132,6 +163,21 @@ class Gateway:
 
         return Endpoint("POST", path, format, handle, is_answer=True)
 
+    def refuses(self, method: str, path: str, query: str, headers: Mapping[str, str]) -> Optional[Refused]:
+        """Whether a request is refused whatever its body is; for servers that ask before they read one."""
+        asking = _Asking(query, headers)
+        try:
+            endpoint, allowed = self._find(method, path)
+            if endpoint is None:
+                return Refused(405 if allowed else 404, "Not Found", "nothing takes a body there")
+            if self._keys:
+                check_key(asking, self._keys)
+            else:
+                check_origin(asking, self._server)
+        except APIError as exc:
+            return Refused(exc.status_code or 403, type(exc).__name__, exc.message)
+        return None
+
     def refusal(self, path: str, status: int, reason: str) -> bytes:
         """The body of a response to what a server refuses before it gets here."""
         return _format_at(path).problem(APIError(reason, status_code=status, type="invalid_request_error"), status)
@@ -156,12 +202,13 @@ class Gateway:
         return reply.body
 
     def _reply(self, exchange: Exchange) -> Reply:
-        endpoint, allowed = self._find(exchange)
+        endpoint, allowed = self._find(exchange.method, exchange.path)
         if endpoint is None:
             return self._not_there(exchange, allowed)
         exchange.endpoint = endpoint.path
         try:
-            check_origin(exchange, self._server, bool(self._keys))
+            if not self._keys:
+                check_origin(exchange, self._server)
             if not endpoint.is_open:
                 exchange.key_name = check_key(exchange, self._keys)
             if endpoint.is_answer:
@@ -174,10 +221,10 @@ class Gateway:
             _log.exception("a bug ended request %s", exchange.id)
             return problem(exc, endpoint.format)
 
-    def _find(self, exchange: Exchange) -> tuple[Optional[Endpoint], list[str]]:
-        """What answers the request; and which methods its path has, where that is nothing."""
-        method = "GET" if exchange.method == "HEAD" else exchange.method
-        there = [endpoint for endpoint in self._endpoints if _is_at(endpoint.path, exchange.path)]
+    def _find(self, method: str, path: str) -> tuple[Optional[Endpoint], list[str]]:
+        """What answers a request; and which methods its path has, where that is nothing."""
+        method = "GET" if method == "HEAD" else method
+        there = [endpoint for endpoint in self._endpoints if _is_at(endpoint.path, path)]
         found = next((endpoint for endpoint in there if endpoint.method == method), None)
         return found, sorted({endpoint.method for endpoint in there})
 
@@ -198,7 +245,7 @@ class Gateway:
         origin = allowed_origin(exchange, self._server)
         if origin is not None:
             ours.update({"Access-Control-Allow-Origin": origin, "Vary": "Origin"})
-        return list({**ours, **reply.headers}.items())
+        return [(name, _printable(value)) for name, value in {**ours, **reply.headers}.items()]
 
     def _over(self, exchange: Exchange) -> None:
         if exchange.holds_slot:
@@ -277,6 +324,11 @@ def _format_at(path: str) -> Format:
     if path.startswith("/v1beta/"):
         return _GEMINI
     return _ANTHROPIC if path.startswith("/v1/messages") else _OPENAI
+
+
+def _printable(value: str) -> str:
+    """What a header can hold: a client's own words, or a provider's, may be in it."""
+    return "".join(letter if letter.isprintable() and ord(letter) < 127 else "?" for letter in value)
 
 
 def _reason(status: int) -> str:

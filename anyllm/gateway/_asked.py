@@ -137,11 +137,30 @@ def params_of(given: Mapping[str, Any]) -> CompletionParams:
     Raises:
         InvalidRequestError: one has the wrong type.
     """
+    _check_tools(given.get("tools") or ())
     try:
         return CompletionParams(**{name: value for name, value in given.items() if value is not None})
     except (TypeError, ValueError) as exc:
         name, _, _ = str(exc).partition(" ")
         raise wrong(name if name in given else "messages", str(exc)) from exc
+
+
+def _check_tools(tools: Any) -> None:
+    """
+    What no host could make sense of is said before any is asked; what only some know is theirs.
+
+    Raises:
+        InvalidRequestError: a tool is none.
+    """
+    for tool in tools if isinstance(tools, (list, tuple)) else ():
+        if not isinstance(tool, Mapping):
+            raise wrong("tools", f"a tool must be an object, not {_json_name(tool)}")
+        function = tool.get("function")
+        if tool.get("type") == "function" and function is not None:
+            fields = Fields(function, "tools.function")
+            fields.need("name", str)
+            fields.take("description", str)
+            fields.take("parameters", dict)
 
 
 def parted(left: Mapping[str, Any], hints: frozenset[str]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -36,6 +37,25 @@ def _names(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _origins(value: Any) -> tuple[str, ...]:
+    """As browsers send them: without a path, in lower case."""
+    return tuple(name.rstrip("/").lower() for name in _names(value))
+
+
+def _hosts(value: Any) -> tuple[str, ...]:
+    """Without a port, in lower case."""
+    return tuple(re.sub(r":\d+$", "", name.strip().lower()) for name in _names(value))
+
+
+def _host(value: Any) -> Any:
+    return value.strip("[]") if isinstance(value, str) else value
+
+
+def _port(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if whole_number(attribute.name, value, 0) > 65535:
+        raise ValueError(f"{attribute.name} must be at most 65535: {value}")
+
+
 def _unsupported(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     if value not in _UNSUPPORTED:
         raise ValueError(f"{attribute.name} must be one of {', '.join(_UNSUPPORTED)}, not {value!r}")
@@ -66,8 +86,8 @@ class Server:
         hosts: Names under which the gateway is reached, beside its address and localhost, where it has no keys.
     """
 
-    host: str = "127.0.0.1"
-    port: int = attrs.field(default=8080, validator=attrs.validators.instance_of(int))
+    host: str = attrs.field(default="127.0.0.1", converter=_host)
+    port: int = attrs.field(default=8080, validator=_port)
     max_body_bytes: int = attrs.field(default=32 * 1024 * 1024, validator=_counted)
     max_streams: int = attrs.field(default=200, validator=_counted)
     max_streams_per_key: Optional[int] = attrs.field(default=None, validator=_counted)
@@ -78,8 +98,8 @@ class Server:
     only_listed: bool = False
     list_providers: bool = True
     page: bool = True
-    origins: tuple[str, ...] = attrs.field(default=(), converter=_names)
-    hosts: tuple[str, ...] = attrs.field(default=(), converter=_names)
+    origins: tuple[str, ...] = attrs.field(default=(), converter=_origins)
+    hosts: tuple[str, ...] = attrs.field(default=(), converter=_hosts)
 
 
 @check_keywords
@@ -91,7 +111,7 @@ class ModelEntry:
     Attributes:
         model: "provider/model"; where the name ends in "*", a "*" in it stands for the same text.
         fallback: Models that are asked in turn where the ones before fail without a content: model strings, or other
-            names under ``[models]``.
+            names under ``[models]``, of which the model, its server and its key count.
         base_url: The server of *model*, if not its provider's own.
         api_key_env: The environment variable that holds its key, if not the provider's own.
         params: Parameters for each request that has not its own.
@@ -134,6 +154,8 @@ def _table(name: str, value: Any) -> Mapping[str, Any]:
 
 
 def _entry(name: str, value: Any) -> ModelEntry:
+    if "*" in name[:-1]:
+        raise ValueError(f"models.{name}: only the end of a name can be a *")
     if isinstance(value, str):
         return ModelEntry(model=value)
     try:
@@ -173,7 +195,7 @@ def load(path: Union[str, Path]) -> Config:
     """
     toml = _toml()
     try:
-        return _convert.structure(Config, toml.loads(Path(path).read_text("utf-8")))
+        return _convert.structure(Config, toml.loads(Path(path).read_text("utf-8-sig")))
     except (TypeError, ValueError) as exc:
         raise ValueError(f"{path}: {exc}") from exc
 

@@ -23,6 +23,10 @@ __all__ = [
 ]
 
 
+#: In Unix seconds.
+_YEAR_10000 = 253402300800
+
+
 def openai_models(models: Sequence[Known]) -> dict[str, Any]:
     """``/v1/models``. Source: https://platform.openai.com/docs/api-reference/models/list"""
     return {"object": "list", "data": [model_object(model) for model in models]}
@@ -43,8 +47,13 @@ def anthropic_models(models: Sequence[Known]) -> dict[str, Any]:
 
 def anthropic_model(model: Known) -> dict[str, Any]:
     """One of them."""
-    made = datetime.fromtimestamp(model.created, timezone.utc).isoformat().replace("+00:00", "Z")
-    return {"type": "model", "id": model.name, "display_name": model.name, "created_at": made}
+    return {"type": "model", "id": model.name, "display_name": model.name, "created_at": _time(model.created)}
+
+
+def _time(seconds: int) -> str:
+    """As text; what is no second of a four-digit year, as some hosts say it, is as good as none."""
+    made = datetime.fromtimestamp(seconds if 0 <= seconds < _YEAR_10000 else 0, timezone.utc)
+    return made.isoformat().replace("+00:00", "Z")
 
 
 def read_embeddings(body: Any) -> EmbeddingParams:
