@@ -141,6 +141,13 @@ def cancelling(session: Session) -> dict[str, Any]:
     return {"phases": result}
 
 
+def through_gateway(session: Session) -> dict[str, Any]:
+    """What ``anyllm serve`` adds, holds, and lets go of (``gateway.py``)."""
+    _say("through the gateway")
+    flags = ["--quick"] if session.quick else []
+    return {"gateway": _child([str(HERE / "gateway.py"), "--json", *flags])}
+
+
 MEASUREMENTS: dict[str, Callable[[Session], dict[str, Any]]] = {
     "stream": one_stream,
     "dialects": dialects,
@@ -149,6 +156,7 @@ MEASUREMENTS: dict[str, Callable[[Session], dict[str, Any]]] = {
     "import": importing,
     "streams": many_streams,
     "cancel": cancelling,
+    "gateway": through_gateway,
 }
 
 
@@ -183,7 +191,7 @@ def bars(results: Mapping[str, Any]) -> list[dict[str, Any]]:
             found.append({"what": what, "value": round(value, 1), "bar": 150, "unit": " KB", "ok": value < 150})
             complete = all(figures["complete"] for figures in clients.values())
             found.append({"what": f"all complete, {size} streams", "value": complete, "ok": complete})
-    return found
+    return found + results.get("gateway", {}).get("gateway", {}).get("bars", [])
 
 
 # -- the report --------------------------------------------------------------------------------------------------------
@@ -230,6 +238,8 @@ def report(results: Mapping[str, Any], checks: Sequence[Mapping[str, Any]]) -> s
             lines += _table(f"streams at once: {size}", clients)
         for phase, figures in result.get("phases", {}).items():
             lines += [f"cancel, {phase}: {_plain(figures)}"]
+        for measured, rows in result.get("gateway", {}).get("figures", {}).items():
+            lines += [f"gateway, {measured}, {row}: {_plain(figures)}" for row, figures in rows.items()]
         if "skipped" in result:
             lines += [f"{_TITLES[name]}: skipped, {result['skipped']}", ""]
     for check in checks:

@@ -43,6 +43,20 @@ def test_streams_at_once_all_complete(tmp_path: Path) -> None:
         assert all(client["complete"] and not client["failures"] for client in clients.values())
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="reads figures of other processes in /proc")
+def test_streams_through_the_gateway_are_complete_and_leave_nothing(tmp_path: Path) -> None:
+    """Upstream, gateway and clients are processes of their own."""
+    pytest.importorskip("waitress")
+    figures, table = _run(tmp_path, "gateway")
+    measured = figures["results"]["gateway"]["gateway"]["figures"]
+    for way in ("openai", "anthropic", "ollama"):
+        assert measured["paced"][way]["complete"] is True
+        assert measured["memory"][f"open, {way}"]["complete"] is True
+    assert measured["leave"]["left behind"] == {"threads": 0, "descriptors": 0, "answers": 0}
+    assert {"what": "all complete through the gateway", "value": True, "ok": True} in figures["bars"]
+    assert "gateway, leave, before the first text" in table
+
+
 def test_an_unknown_name_is_a_usage_error() -> None:
     """It is said before anything is measured."""
     command = [sys.executable, str(RUN), "--only", "nothing"]
@@ -50,7 +64,7 @@ def test_an_unknown_name_is_a_usage_error() -> None:
     assert process.returncode == 2
 
 
-@pytest.mark.parametrize("file", ["server.py", "formats.py", "client.py", "baseline.py"])
+@pytest.mark.parametrize("file", ["server.py", "formats.py", "client.py", "baseline.py", "gateway.py"])
 def test_each_part_is_there(file: str) -> None:
     """`run.py` starts them by name."""
     assert (RUN.parent / file).is_file()

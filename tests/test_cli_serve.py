@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import re
 import signal
 import subprocess
@@ -10,8 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any, Iterator, List
 
+import psutil
 import pytest
 from conftest import ROOT, TIMEOUT
+from wire import until
 
 from anyllm.cli import main
 from anyllm.gateway import hash_of, load
@@ -108,3 +111,44 @@ def test_a_file_that_is_not_there_and_a_port_that_is_taken(serving, tmp_path, ca
     _, (_, port) = serving()
     assert main(["serve", "--port", str(port)]) == 1
     assert "nothing.toml" in capsys.readouterr().err
+
+
+@pytest.mark.fork
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_workers_answer_as_one_and_are_replaced(serving):
+    """One that is killed is replaced; figures are those of all; a signal ends all, and so does the parent's death."""
+    process, where = serving("--workers", "2")
+    until(lambda: len(children_of(process.pid)) == 2)
+    until(lambda: status_of(where, "/healthz") == 200)
+    victim = children_of(process.pid)[0]
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: len(children_of(process.pid)) == 2 and victim not in children_of(process.pid))
+    until(lambda: status_of(where, "/healthz") == 200)
+    assert status_of(where, "/metrics") == 200
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0
+    assert "another begins" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.fork
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_workers_end_with_their_parent(serving):
+    process, where = serving("--workers", "2")
+    until(lambda: len(children_of(process.pid)) == 2)
+    workers = children_of(process.pid)
+    until(lambda: status_of(where, "/healthz") == 200)
+    process.kill()
+    until(lambda: not any(is_alive(pid) for pid in workers))
+
+
+def children_of(pid: int) -> List[int]:
+    return [child.pid for child in psutil.Process(pid).children()]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

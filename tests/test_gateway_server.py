@@ -10,16 +10,22 @@ import random
 import socket
 import struct
 import threading
-from typing import Any, Iterator, List
+import types
+from typing import Any, Iterator, List, Optional
 
 import pytest
 from conftest import TIMEOUT
 from gate import CHAT, STREAM, before
-from wire import descriptors, join_workers, needs_proc, silent_after, until
+from wire import descriptors, join_workers, needs_proc, silent_after, until, workers
 
 import anyllm
+from anyllm._pipe import EMPTY
+from anyllm.channel import open_channel
+from anyllm.formats import Body, OpenAIChat
+from anyllm.formats._sources import SILENCE, _Relay
 from anyllm.gateway import Config, Gateway, GatewayServer, NeedsKeys, hash_of, new_key
 from anyllm.testing import Reply, Signal, Stall, chat_events, serve
+from anyllm.types import ChatCompletionChunk, Retried, text_chunk
 
 pytest.importorskip("waitress")
 
@@ -105,6 +111,199 @@ def test_a_connection_is_used_again():
         client.close()
 
 
+# -- who writes --------------------------------------------------------------------------------------------------------
+
+
+class Outlet:
+    """Notes what is written, and by which thread; *room* is how many pieces it takes without waiting."""
+
+    def __init__(self, room: float = float("inf"), error: Optional[Exception] = None) -> None:
+        self.room = room
+        self.error = error
+        self.written: List[bytes] = []
+        self.threads: List[str] = []
+
+    def has_room(self) -> bool:
+        return len(self.written) < self.room
+
+    def write(self, data: bytes) -> None:
+        if self.error is not None:
+            raise self.error
+        self.written.append(data)
+        self.threads.append(threading.current_thread().name)
+
+
+class Pair:
+    """The two channels of a stream, and their send ends."""
+
+    def __init__(self) -> None:
+        self.sender, self.chunks = open_channel(64)
+        self.failed, self.errors = open_channel(1)
+
+    def say(self, *texts: str) -> None:
+        assert self.sender.put_many([text_chunk("", text, 0, "", None, None, "", None) for text in texts])
+
+    def end(self, error: Any = None) -> None:
+        self.failed.close(error)
+        self.sender.close()
+
+
+def waiting_for(pair: Pair, outlet: Outlet, **options: Any) -> Any:
+    """A body behind its first text, which is waited for on a thread of its own; and what that has got."""
+    body = Body(pair, OpenAIChat(), outlet=outlet, **options)
+    pair.say("first")
+    assert body.begin(TIMEOUT) is None
+    got: List[bytes] = []
+    thread = threading.Thread(target=lambda: got.extend(body))
+    thread.start()
+    until(lambda: pair.chunks._pipes[0].receivers)
+    return thread, got
+
+
+def texts_in(pieces: Any) -> str:
+    return "".join(
+        piece.split(b'"content":"')[1].split(b'"')[0].decode() for piece in pieces if b'"content":"' in piece
+    )
+
+
+def test_who_brings_a_chunk_writes_it_and_the_servers_thread_sleeps_on():
+    """To wake it for each costs more than the chunk."""
+    pair, outlet = Pair(), Outlet()
+    thread, got = waiting_for(pair, outlet)
+    pair.say("a")
+    pair.say("b", "c")
+    assert texts_in(outlet.written) == "abc"
+    assert set(outlet.threads) == {threading.current_thread().name}
+    assert texts_in(got) == "first"
+    pair.end()
+    thread.join(TIMEOUT)
+    assert b"[DONE]" in got[-1]
+
+
+def test_what_there_is_no_room_for_is_written_by_the_servers_thread():
+    """It may wait for the client, and who brings chunks may not."""
+    pair, outlet = Pair(), Outlet(room=1)
+    thread, got = waiting_for(pair, outlet)
+    pair.say("a", "b", "c")
+    pair.end()
+    thread.join(TIMEOUT)
+    assert texts_in(outlet.written) == "a"
+    assert texts_in(got) == "firstbc"
+
+
+def test_a_write_that_fails_is_left_to_the_servers_thread():
+    pair, outlet = Pair(), Outlet(error=OSError("the client has left"))
+    thread, got = waiting_for(pair, outlet)
+    pair.say("a", "b")
+    pair.end()
+    thread.join(TIMEOUT)
+    assert texts_in(got) == "firstab"
+
+
+def test_an_error_while_passing_on_is_the_answers_error():
+    """Not the error of whoever brought the chunk."""
+    pair, outlet = Pair(), Outlet()
+    thread, got = waiting_for(pair, outlet)
+    assert pair.sender.put(ChatCompletionChunk(retry=Retried("restart", 2, "cut off", 0.0)))
+    thread.join(TIMEOUT)
+    assert b"begins anew" in got[-1]
+
+
+def test_what_is_written_by_others_keeps_the_sign_of_life_back(monkeypatch):
+    """The server's thread has slept all the while; only silence is silence."""
+    from anyllm.formats import _body
+
+    now = Clock()
+    monkeypatch.setattr(_body, "time", types.SimpleNamespace(monotonic=now))
+    body = Body(Pair(), OpenAIChat(), 5.0, outlet=Outlet())
+    source: Any = body._source
+
+    def silence(timeout: Optional[float], pass_on: Any) -> Any:
+        """In which something is written, the first time."""
+        now.now += timeout
+        waits.append(timeout)
+        if len(waits) == 1:
+            now.now -= 2
+            items = iter([text_chunk("", "a", 0, "", None, None, "", None)])
+            assert pass_on(lambda: next(items, EMPTY))
+            now.now += 2
+        return SILENCE
+
+    waits: List[Optional[float]] = []
+    monkeypatch.setattr(source, "next", silence)
+    assert next(body) == OpenAIChat.keep_alive
+    assert waits == [5.0, 3.0]
+
+
+@pytest.mark.parametrize("comes", ["chunk", "end"])
+def test_what_comes_as_the_last_has_been_passed_on_is_seen(comes):
+    """In the one moment in which nobody stands in line."""
+    pair, taken = Pair(), []
+
+    def pass_on(take: Any) -> bool:
+        while (item := take()) is not EMPTY:
+            if item is None:
+                return False
+            taken.append(item)
+        if taken == ["a"]:
+            pair.sender.put("b") if comes == "chunk" else pair.end()
+        return True
+
+    relay = _Relay(pair.chunks._pipes[0], pass_on)
+    thread = threading.Thread(target=relay.wait, args=[None])
+    thread.start()
+    until(lambda: pair.chunks._pipes[0].receivers)
+    assert pair.sender.put("a")
+    assert taken == (["a", "b"] if comes == "chunk" else ["a"])
+    pair.end()
+    thread.join(TIMEOUT)
+    assert not thread.is_alive()
+
+
+def test_who_closes_a_channel_writes_nothing():
+    """It may be a signal handler, between the moments in which somebody puts an item and wakes who waits."""
+    pair, outlet = Pair(), Outlet()
+    thread, got = waiting_for(pair, outlet)
+    pair.chunks._pipes[0].items.append(text_chunk("", "a", 0, "", None, None, "", None))
+    pair.end()
+    thread.join(TIMEOUT)
+    assert not outlet.written
+    assert texts_in(got) == "firsta"
+
+
+@pytest.mark.parametrize("end", ["end", "error", "cancel"])
+def test_no_end_is_slept_through(end):
+    """Whoever it is that brings it, and in whatever moment between two chunks."""
+    for number in range(200):
+        pair, outlet = Pair(), Outlet()
+        thread, _ = waiting_for(pair, outlet, keep_alive=None)
+        closer = threading.Thread(target=pair.end, args=[anyllm.Cancelled("x") if end == "error" else None])
+        if end == "cancel":
+            closer = threading.Thread(target=pair.sender.close)
+            pair.failed.close()
+        closer.start()
+        for _ in range(number % 5):
+            pair.sender.put(text_chunk("", "a", 0, "", None, None, "", None))
+        closer.join(TIMEOUT)
+        thread.join(TIMEOUT)
+        assert not thread.is_alive()
+
+
+def test_all_arrives_in_order_with_a_client_that_takes_it_in_fits():
+    """So that now the one thread writes, now the other."""
+    words = [f"{number:05}" * 20 for number in range(3000)]
+    with serve(Reply.sse(chat_events(words))) as upstream, gateway(upstream.url) as server:
+        client = request(server)
+        said = b""
+        chance = random.Random(2)
+        while b"[DONE]" not in said[-200:]:
+            piece = client.recv(chance.choice([100, 1 << 16, 1 << 20]))
+            assert piece
+            said += piece
+        client.close()
+    assert texts_in(b'"content":"' + part for part in said.split(b'"content":"')[1:]) == "".join(words)
+
+
 # -- who has left ------------------------------------------------------------------------------------------------------
 
 
@@ -151,12 +350,12 @@ def test_three_hundred_who_leave_leave_nothing_behind():
             for client in clients:
                 client.close()
             clients.clear()
-            assert upstream.wait_closed(TIMEOUT)
-            join_workers()
-            until(lambda: server.gateway.running == 0 and not anyllm.active_streams())
+            until(lambda: not server._connections())  # some had not even been read when their client left
+            until(lambda: server.gateway.running == 0 and not anyllm.active_streams() and not workers())
+            until(lambda: upstream.open_connections <= 10)  # of whole answers, whose connections are kept
             gc.collect()
             rounds[round_] = descriptors()
-        assert rounds[1] <= rounds[0] + 2  # a pooled connection or two
+        assert rounds[1] <= rounds[0] + 10  # pooled connections, of which now more were needed at once
         ask_in_time(server)
 
 
@@ -380,3 +579,68 @@ def test_many_streams_at_once_all_end():
                 assert said.count(b"word") == 20
                 client.close()
         until(lambda: server.gateway.running == 0)
+
+
+# -- what somebody hostile does ----------------------------------------------------------------------------------------
+
+
+def test_requests_sent_ahead_do_not_hide_that_the_client_has_left():
+    """What waits behind an answer is not read any further, and so neither would be an end: too much is cut off."""
+    with serve(Reply.sse([Stall()], done=False)) as upstream, gateway(upstream.url) as server:
+        client = request(server)
+        upstream.wait_for_requests(1)
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 5)
+        assert read_all(client) == b""
+        assert upstream.wait_closed(TIMEOUT)
+        client.close()
+        behind = request(server)
+        upstream.wait_for_requests(2)
+        behind.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        behind.close()
+        assert upstream.wait_closed(TIMEOUT)
+        until(lambda: server.gateway.running == 0)
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n", 401),
+        (b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nx-api-key: wrong\r\n", 401),
+        (b"POST /nothing HTTP/1.1\r\nHost: localhost\r\n", 404),
+        (b"POST /healthz HTTP/1.1\r\nHost: localhost\r\n", 405),
+    ],
+    ids=["no key", "wrong key", "no path", "no method"],
+)
+def test_who_will_not_be_answered_need_not_send_a_large_body(head, status):
+    """A stranger's megabytes would lie in memory, or on the disk, until they are all there."""
+    with gateway("http://127.0.0.1:9", keys={"alice": hash_of(new_key())}) as server:
+        said = raw(server, head + b"Content-Length: 30000000\r\n\r\n" + b"x" * 100_000)
+        assert said.startswith(f"HTTP/1.1 {status} ".encode()), said
+        assert json.loads(said.partition(b"\r\n\r\n")[2])["error"]["type"]
+
+
+def test_with_a_key_a_large_body_is_read():
+    key = new_key()
+    with gateway("http://127.0.0.1:9", keys={"alice": hash_of(key)}) as server:
+        body = {**CHAT, "model": "nope", "user": "x" * 1_000_000}
+        client = request(server, body, Authorization=f"Bearer {key}")
+        read_until(client, b"model_not_found")
+        client.close()
+
+
+def test_a_url_that_is_none_is_refused():
+    with gateway("http://127.0.0.1:9") as server:
+        assert raw(server, b"GET http://[/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").startswith(b"HTTP/1.")
+        ask_in_time(server)
+
+
+def test_closing_twice_or_before_it_began_leaves_nothing():
+    server = GatewayServer(before("http://127.0.0.1:9", server={"port": 0}))
+    port = server.port
+    server.close()
+    server.close()
+    until(lambda: _refuses(port))
+    with gateway("http://127.0.0.1:9") as running:
+        running.close()
+        running.close()
+        running.stop()

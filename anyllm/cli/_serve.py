@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import sys
 import threading
@@ -21,6 +22,9 @@ __all__ = ["serve"]
 
 #: Seconds that answers may take to end once the gateway is to stop.
 _GRACE = 10.0
+#: Seconds for which a thread may keep the interpreter while others wait. Threads here give it up at their next read or
+#: write, which comes sooner; with Python's 5 ms hundreds that wait wake each other in vain.
+_SWITCH = 0.1
 
 
 @click.command()
@@ -33,9 +37,12 @@ _GRACE = 10.0
 )
 @click.option("--host", help="The address to listen at; any but loopback needs keys.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="0 for a free one.  [default: 8080]")
+@click.option("--workers", type=click.IntRange(1), help="Processes that answer, one for each core.  [default: 1]")
 @click.option("--new-key", metavar="NAME", help="Print a new key and the line for the file, and end.")
 @click.option("-q", "--quiet", is_flag=True, help="Write no line for each request.")
-def serve(path: Path | None, host: str | None, port: int | None, new_key: str | None, quiet: bool) -> int:
+def serve(
+    path: Path | None, host: str | None, port: int | None, workers: int | None, new_key: str | None, quiet: bool
+) -> int:
     """
     Let clients of OpenAI, Anthropic, Ollama and Gemini use any provider's models, and talk to them in a browser.
 
@@ -53,9 +60,11 @@ def serve(path: Path | None, host: str | None, port: int | None, new_key: str | 
         return OK
     try:
         config = gateway.load(path) if path is not None else gateway.Config()
-        given: dict[str, Any] = {"host": host, "port": port}
+        given: dict[str, Any] = {"host": host, "port": port, "workers": workers}
         server = attrs.evolve(config.server, **{name: value for name, value in given.items() if value is not None})
-        made = gateway.GatewayServer(gateway.Gateway(attrs.evolve(config, server=server)))
+        config = attrs.evolve(config, server=server)
+        gateway.check(config)  # what is wrong with it is said here, and not by each worker
+        sockets = gateway.bind(config)
     except (ValueError, TypeError) as exc:
         say(str(exc))
         return USAGE
@@ -64,10 +73,17 @@ def serve(path: Path | None, host: str | None, port: int | None, new_key: str | 
         return ERROR
     if not quiet:
         _log_to_stderr()
-    say(f"serving at {made.url}, until Ctrl-C")
-    with _ending_at_signals(made):
-        made.run()
-    return OK
+    sys.setswitchinterval(_SWITCH)
+
+    def answer() -> int:
+        made = gateway.GatewayServer(gateway.Gateway(config), sockets=sockets)
+        with _ending_at_signals(made):
+            made.run()
+        return OK
+
+    where = server.host if ":" not in server.host else f"[{server.host}]"
+    say(f"serving at http://{where}:{sockets[0].getsockname()[1]}, until Ctrl-C")
+    return gateway.run_workers(server.workers, answer) if server.workers > 1 and hasattr(os, "fork") else answer()
 
 
 def _print_key(name: str, gateway: Any) -> None:

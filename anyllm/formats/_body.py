@@ -11,10 +11,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, Optional
+from typing import Any, Optional, Protocol
 
+from anyllm._pipe import EMPTY
 from anyllm.errors import AnyLLMError, Cancelled
-from anyllm.formats._sources import END, SILENCE, Source, source_of
+from anyllm.formats._sources import END, SILENCE, PassOn, Source, source_of
 from anyllm.formats._writing import Format
 from anyllm.types import ChatCompletionChunk, text_chunk
 
@@ -24,6 +25,16 @@ _log = logging.getLogger("anyllm")
 
 #: Seconds of silence before something is written that only proves that the client is there.
 KEEP_ALIVE = 5.0
+
+
+class Outlet(Protocol):
+    """Where a server lets other threads write, while its own waits for the body's next bytes."""
+
+    def has_room(self) -> bool:
+        """Whether a write would not have to wait."""
+
+    def write(self, data: bytes) -> object:
+        """Write; what it raises, it raises before that."""
 
 
 class Body:
@@ -39,6 +50,7 @@ class Body:
         keep_alive: Seconds of silence before the format's sign of life is written; None for never. An iterable without
             ``cancel()`` cannot be waited for only so long.
         watch: Called with each chunk, before it is written.
+        outlet: Where chunks are written by the thread that brings them, if the server has one.
 
     Raises:
         TypeError: *stream* cannot be iterated, or is a Channel, which cannot say that it failed.
@@ -54,6 +66,7 @@ class Body:
         format: Format,
         keep_alive: Optional[float] = KEEP_ALIVE,
         watch: Optional[Callable[[ChatCompletionChunk], object]] = None,
+        outlet: Optional[Outlet] = None,
     ) -> None:
         if keep_alive is not None and not keep_alive > 0:
             raise ValueError(f"keep_alive must be positive, or None: {keep_alive!r}")
@@ -62,22 +75,21 @@ class Body:
         self._writer = format.writer()
         self._keep_alive = keep_alive if format.keep_alive else None
         self._watch = watch
-        self._ready = b""  # what `begin` has received
+        self._outlet = outlet
+        self._ready = b""  # what `begin` has received, or the outlet did not take
+        self._written_at = 0.0
 
     def __iter__(self) -> Body:
         return self
 
     def __next__(self) -> bytes:
-        ready, self._ready = self._ready, b""
-        if ready:
-            return ready
         try:
-            written = self._next_bytes(self._keep_alive)
+            written = self._next_bytes(self._keep_alive, None if self._outlet is None else self._pass_on)
         except Exception as exc:
             if self._source is None:  # closed meanwhile: the error is that it was cancelled, and nobody is there
                 raise StopIteration from None
             self._fail(exc)
-            return self._writer.error(exc)
+            return self._last_words(exc)
         except BaseException:
             self.close()
             raise
@@ -117,6 +129,15 @@ class Body:
         if self.__dict__.get("_source") is not None:
             self.close()
 
+    def _last_words(self, error: Exception) -> bytes:
+        """What the format says of an error; the error itself where it has no words, or they fail too."""
+        try:
+            return self._writer.error(error)
+        except Exception as exc:
+            if exc is not error:
+                _log.error("an error could not be told", exc_info=exc)
+            raise error from None
+
     def _fail(self, error: Exception) -> None:
         self.error = error
         self.close()
@@ -127,28 +148,58 @@ class Body:
         else:
             _log.error("a bug ended a streamed response", exc_info=error)
 
-    def _next_bytes(self, seconds: Optional[float]) -> Optional[bytes]:
+    def _next_bytes(self, seconds: Optional[float], pass_on: Optional[PassOn] = None) -> Optional[bytes]:
         """
         The next bytes to send; None when all is said; b"" when there are none in so many *seconds*, whatever comes.
         """
-        until = None if seconds is None else time.monotonic() + seconds
+        self._written_at = time.monotonic()
         while True:
+            ready, self._ready = self._ready, b""
+            if ready:
+                return ready
             source = self._source
             if source is None:
                 return None
-            item = source.next(None if until is None else max(0.0, until - time.monotonic()))
+            item = source.next(None if seconds is None else self._left_of(seconds), pass_on)
             if item is SILENCE:
-                return b""
+                if not self._ready and seconds is not None and not self._left_of(seconds):
+                    return b""
+                continue
             if item is END:
                 last = self._writer.end()  # it may find that the answer is not whole
                 self.close()
                 return last or None
-            chunk = _chunk(item)
-            if self._watch is not None:
-                self._watch(chunk)
-            written = self._writer.chunk(chunk)
-            if written or (until is not None and time.monotonic() >= until):
+            written = self._write(item)
+            if written or (seconds is not None and not self._left_of(seconds)):
                 return written
+
+    def _pass_on(self, take: Callable[[], Any]) -> bool:
+        """Write what there is at once; False when the server's thread must go on."""
+        assert self._outlet is not None
+        while self._outlet.has_room():
+            item = take()
+            if item is EMPTY:
+                return True
+            if item is None:
+                return False
+            written = self._write(item)
+            if written:
+                try:
+                    self._outlet.write(written)
+                except Exception:  # the server's own thread is to see it
+                    self._ready = written
+                    return False
+                self._written_at = time.monotonic()
+        return False
+
+    def _write(self, item: Any) -> bytes:
+        chunk = _chunk(item)
+        if self._watch is not None:
+            self._watch(chunk)
+        return self._writer.chunk(chunk)
+
+    def _left_of(self, seconds: float) -> float:
+        return max(0.0, self._written_at + seconds - time.monotonic())
 
 
 def _chunk(item: Any) -> ChatCompletionChunk:

@@ -1,17 +1,82 @@
-"""What a web response is made of: a stream, or anything that can be iterated, waited for with a time-out."""
+"""
+What a web response is made of: a stream, or anything that can be iterated, waited for with a time-out.
+
+Strategy: to wake a thread for each chunk costs more than the chunk, and hundreds of them that wait for the interpreter
+hold each other up. So where somebody passes items on, it is done by the thread that put them, and who waits sleeps on:
+it stands in the channel's line as a `_Relay`, whose release passes on what is there.
+"""
 
 from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Callable
 from typing import Any, Optional, Union
 
+from anyllm import _waiting
+from anyllm._pipe import Pipe
 from anyllm.channel import Channel, Sender, open_channel
 
-__all__ = ["END", "SILENCE", "Source", "source_of"]
+__all__ = ["END", "SILENCE", "PassOn", "Source", "source_of"]
 
 END: Any = object()  # nothing more will come
 SILENCE: Any = object()  # nothing came in time
+#: Given a function that takes the next item, or `EMPTY`, deals with what there is, without waiting; False, or an error,
+#: when who waits must go on with it.
+PassOn = Callable[[Callable[[], Any]], bool]
+
+
+class _Relay:
+    """
+    Stands in a channel's line in place of a lock, for one thread that waits; released, it first passes items on.
+
+    Each wait has one of its own.
+    """
+
+    def __init__(self, pipe: Pipe[Any], pass_on: PassOn) -> None:
+        self._pipe = pipe
+        self._pass_on = pass_on
+        self._waiter = _waiting.new_waiter()
+        #: Held while items are passed on, and by the waiting thread when it goes; to release takes it only if free.
+        self._busy = threading.Lock()
+        self._is_over = False
+        self._error: Optional[BaseException] = None
+
+    def wait(self, deadline: Optional[float]) -> None:
+        """Until there is something that was not passed on, or the deadline. Raises what passing on raised."""
+        if self._stand_in_line():
+            _waiting.wait(self._waiter, deadline)
+        with self._busy:
+            self._is_over = True
+        _waiting.leave(self._pipe.receivers, self)  # type: ignore[arg-type]
+        if self._error is not None:
+            raise self._error
+
+    def release(self) -> None:
+        """What a lock's does; RuntimeError when nobody waits any more."""
+        if self._pipe.end:  # whoever closed it may be anybody, and must not write
+            self._waiter.release()
+            return
+        while True:
+            if self._is_over or not self._busy.acquire(blocking=False):
+                raise RuntimeError("nobody waits")
+            try:
+                is_done = not self._is_over and self._pass_on(self._pipe.take)
+            except BaseException as exc:  # the thread that waits must wake, whatever it is
+                self._error, is_done = exc, False
+            finally:
+                self._busy.release()
+            if not is_done:
+                self._waiter.release()
+                return
+            if self._stand_in_line():
+                return
+
+    def _stand_in_line(self) -> bool:
+        """In line first, then look again (see `_pipe`); False when there is something, and nobody else to see to it."""
+        self._pipe.receivers.append(self)  # type: ignore[arg-type]
+        found = self._is_over or self._pipe.items or self._pipe.end
+        return not (found and _waiting.leave(self._pipe.receivers, self))  # type: ignore[arg-type]
 
 
 class _Pair:
@@ -21,8 +86,14 @@ class _Pair:
         self._stream = stream
         self._chunks: Channel[Any] = stream.chunks
 
-    def next(self, timeout: Optional[float]) -> Any:
-        """The next item, `END`, or `SILENCE` after *timeout* seconds. Raises the stream's error."""
+    def next(self, timeout: Optional[float], pass_on: Optional[PassOn] = None) -> Any:
+        """
+        The next item, `END`, or `SILENCE` after *timeout* seconds, or, where items were passed on, whenever that is to
+        be looked at. Raises the stream's error.
+        """
+        if pass_on is not None and self._chunks.empty() and not self._chunks.closed:
+            _Relay(self._chunks._pipes[0], pass_on).wait(_waiting.deadline_after(timeout))
+            return SILENCE
         try:
             item = self._chunks.get(timeout=timeout)
         except queue.Empty:
@@ -48,7 +119,7 @@ class _Items:
         self._items = items
         self._iterator = iter(items)
 
-    def next(self, timeout: Optional[float]) -> Any:
+    def next(self, timeout: Optional[float], pass_on: Optional[PassOn] = None) -> Any:
         return next(self._iterator, END)
 
     def cancel(self) -> None:
@@ -77,7 +148,7 @@ class _Ahead:
         self._items = items
         self._channel: Optional[Channel[Any]] = None
 
-    def next(self, timeout: Optional[float]) -> Any:
+    def next(self, timeout: Optional[float], pass_on: Optional[PassOn] = None) -> Any:
         if self._channel is None:
             sender, self._channel = open_channel(1)
             threading.Thread(target=_read, args=(self._items, sender), name="anyllm-wsgi", daemon=True).start()

@@ -6,10 +6,11 @@ A gateway: clients that speak OpenAI's, Anthropic's, Ollama's or Gemini's API ca
 
 from __future__ import annotations
 
-from anyllm.gateway._app import Gateway
+from anyllm.gateway._app import Gateway, check
 from anyllm.gateway._config import Config, ModelEntry, Server, load
 from anyllm.gateway._keys import hash_of, new_key
-from anyllm.gateway._server import GatewayServer, NeedsKeys
+from anyllm.gateway._server import GatewayServer, NeedsKeys, bind
+from anyllm.gateway._workers import run_workers
 
 __all__ = [
     "Config",
@@ -18,7 +19,10 @@ __all__ = [
     "ModelEntry",
     "NeedsKeys",
     "Server",
+    "bind",
+    "check",
     "hash_of",
     "load",
     "new_key",
+    "run_workers",
 ]

@@ -15,12 +15,13 @@ import attrs
 
 from anyllm.errors import AnyLLMError, UnsupportedParameterError
 from anyllm.formats import Body, OpenAIChat, headers
-from anyllm.gateway._asked import Asked, merged
+from anyllm.gateway._asked import Asked, merged, wrong
 from anyllm.gateway._caching import takes_marks, without_marks
 from anyllm.gateway._config import Server
-from anyllm.gateway._exchange import Exchange
-from anyllm.gateway._models import Models, Route
+from anyllm.gateway._exchange import OUTLET, Exchange
+from anyllm.gateway._models import Models
 from anyllm.gateway._replies import Reply, json_reply, problem
+from anyllm.gateway._route import Route
 from anyllm.types import CompletionParams
 
 __all__ = ["answer"]
@@ -54,7 +55,7 @@ def answer(exchange: Exchange, asked: Asked, models: Models, server: Server) -> 
         params = params.evolve(**{name: None})
         dropped.append(name)
     if dropped:
-        reply.headers["x-anyllm-dropped"] = ", ".join(dropped)
+        reply.headers["x-anyllm-dropped"] = ", ".join(name[:80] for name in dropped[:20])
     return reply
 
 
@@ -93,12 +94,19 @@ def _whole(exchange: Exchange, asked: Asked, route: Route, params: CompletionPar
         completion = route.whole(exchange.ctx, params)
     except AnyLLMError as exc:
         return problem(exc, asked.format)
+    except (TypeError, ValueError) as exc:  # of tools, which a client of ours reads as people write them
+        raise wrong("tools", str(exc)) from exc
     exchange.usage = completion.usage
     return json_reply(asked.format.whole(completion))
 
 
 def _streamed(exchange: Exchange, asked: Asked, route: Route, params: CompletionParams, server: Server) -> Reply:
-    body = Body(route.stream(exchange.ctx, params), asked.format, server.keep_alive, exchange.chunk)
+    try:
+        stream = route.stream(exchange.ctx, params)
+    except (TypeError, ValueError) as exc:
+        raise wrong("tools", str(exc)) from exc
+    outlet = exchange.environ.get(OUTLET)
+    body = Body(stream, asked.format, server.keep_alive, exchange.chunk, outlet)
     error = body.begin(server.patience)
     if error is not None:
         return problem(error, asked.format)

@@ -37,7 +37,7 @@ from anyllm.gateway._slots import Slots
 from anyllm.options import StreamingOptions
 from anyllm.types import EmbeddingParams, Embeddings
 
-__all__ = ["Gateway"]
+__all__ = ["Gateway", "check"]
 
 _log = logging.getLogger("anyllm.gateway")
 
@@ -100,6 +100,16 @@ class _Asking:
 
     def query(self, name: str) -> str:
         return parse_qs(self._query).get(name, [""])[0]
+
+
+def check(config: Config) -> None:
+    """
+    Whether a gateway can be made of it.
+
+    Raises:
+        ValueError: an entry is wrong; the message names it.
+    """
+    Models(config)
 
 
 class Gateway:

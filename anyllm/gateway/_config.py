@@ -70,6 +70,8 @@ class Server:
     Attributes:
         host: The address to listen at. Any but loopback needs keys.
         port: 0 for a free one.
+        workers: How many processes answer, where the system can fork: one Python answers on one core. The limits below
+            hold for each of them.
         max_body_bytes: The largest request.
         max_streams: How many answers may be on their way at once; more are refused, to be tried again.
         max_streams_per_key: The same for each key; None for no limit of its own.
@@ -88,6 +90,7 @@ class Server:
 
     host: str = attrs.field(default="127.0.0.1", converter=_host)
     port: int = attrs.field(default=8080, validator=_port)
+    workers: int = attrs.field(default=1, validator=_counted)
     max_body_bytes: int = attrs.field(default=32 * 1024 * 1024, validator=_counted)
     max_streams: int = attrs.field(default=200, validator=_counted)
     max_streams_per_key: Optional[int] = attrs.field(default=None, validator=_counted)

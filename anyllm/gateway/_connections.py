@@ -16,14 +16,21 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask, WSGITask
 
-from anyllm.gateway._exchange import CLIENT_LEFT
+from anyllm.gateway._exchange import CLIENT_LEFT, OUTLET
 
-__all__ = ["Connection", "Refusal"]
+__all__ = ["MOST_AHEAD", "Connection", "Refusal", "Refuses", "Request"]
 
 _log = logging.getLogger("anyllm.gateway")
 
 #: Makes the body that says a refusal of waitress's: the path, the status and the reason to JSON.
 Refusal = Callable[[str, int, str], bytes]
+#: Says before the body whether a request is refused: method, path, query and headers to an error as waitress has it.
+Refuses = Callable[[str, str, str, Any], Optional[Any]]
+#: Bytes of a body that are read of anybody.
+_SMALL = 1 << 16
+#: Requests that a client may send before its answer has come. While more wait nothing is read, and so it would not be
+#: seen that the client has left: who sends more is cut off.
+MOST_AHEAD = 2
 #: Seconds for which what a refused client still sends is thrown away, so that it gets to read why.
 _LINGER = 2.0
 
@@ -32,6 +39,8 @@ class Request(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
     """A request that is being read."""
 
     path = ""  # of one that is none; waitress looks at it all the same
+    completed = False
+    refuses: Refuses
 
     def __init__(self, adj: Any) -> None:
         super().__init__(adj)
@@ -39,11 +48,27 @@ class Request(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
 
     def parse_header(self, header_plus: bytes) -> None:
         """Also refuse what two readers may read in two ways."""
-        super().parse_header(header_plus)
+        try:
+            super().parse_header(header_plus)
+        except ValueError as exc:  # of a URL that is none
+            raise ParsingError(str(exc)) from exc
         if self.version not in ("1.0", "1.1"):
             raise ParsingError("this version of HTTP is not spoken here")
         if self.chunked and "CONTENT_LENGTH" in self.headers:
             raise ParsingError("Content-Length beside Transfer-Encoding")
+
+    def received(self, data: bytes) -> int:
+        """A large body is not read of who will not be answered anyway."""
+        begins = not self.headers_finished
+        taken: int = super().received(data)
+        if begins and self.headers_finished and not self.completed and self._is_large():
+            refused = self.refuses(self.command, self.path, self.query, self.headers)
+            if refused is not None:
+                self.error, self.completed = refused, True
+        return taken
+
+    def _is_large(self) -> bool:
+        return bool(self.chunked) or int(self.content_length) > _SMALL
 
 
 class _Answer(WSGITask):  # type: ignore[misc]
@@ -52,7 +77,12 @@ class _Answer(WSGITask):  # type: ignore[misc]
     def get_environment(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environment()
         environ[CLIENT_LEFT] = self.channel.on_left
+        environ[OUTLET] = self
         return environ
+
+    def has_room(self) -> bool:
+        """Whether `write` would not have to wait for the client, or for anybody."""
+        return not self.channel.total_outbufs_len
 
     def service(self) -> None:
         try:
@@ -155,6 +185,9 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         taken: bool = super().received(data)
         with self.requests_lock:
             self._refused = any(request.error for request in self.requests)
+            is_ahead = len(self.requests) > MOST_AHEAD
+        if is_ahead:
+            self.handle_close()
         return taken
 
     def send_continue(self) -> None:

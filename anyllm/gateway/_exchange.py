@@ -19,12 +19,14 @@ from anyllm.errors import InvalidRequestError
 from anyllm.gateway._asked import wrong
 from anyllm.types import ChatCompletionChunk, Usage
 
-__all__ = ["CLIENT_LEFT", "BodyTooLarge", "Exchange"]
+__all__ = ["CLIENT_LEFT", "OUTLET", "BodyTooLarge", "Exchange"]
 
 _log = logging.getLogger("anyllm.gateway")
 
 #: Where a server that notices at once that a client has left lets us ask to be told: a function that takes a function.
 CLIENT_LEFT = "anyllm.client_left"
+#: Where a server that lets other threads write says how: an `Outlet`.
+OUTLET = "anyllm.outlet"
 #: Why an exchange whose client has left is cancelled.
 GONE = "the client has left"
 
@@ -54,7 +56,7 @@ class Exchange:
         self.environ = environ
         self.id = f"req_{uuid.uuid4().hex}"
         self.method: str = environ["REQUEST_METHOD"]
-        self.path: str = environ.get("PATH_INFO") or "/"
+        self.path = _decoded(environ.get("PATH_INFO") or "/")
         self.ctx = Context(max_seconds)
         self.endpoint = ""  # the path as it stands in the table; "" for one that does not
         self.key_name = ""
@@ -157,7 +159,7 @@ class Exchange:
             "path": self.endpoint or "(unknown)",
             "status": self.status,
             "seconds": round(self.seconds, 3),
-            "model": self.model or None,
+            "model": self.model[:200] or None,
             "provider": self.provider or None,
             "stream": self.is_stream or None,
             "first_content": None if self.first_content is None else round(self.first_content, 3),
@@ -167,6 +169,14 @@ class Exchange:
             "client_left": self.client_left or None,
         }
         _log.info("%s", json.dumps({name: value for name, value in facts.items() if value is not None}))
+
+
+def _decoded(path: str) -> str:
+    """WSGI has the bytes of a path as Latin-1."""
+    try:
+        return path.encode("latin-1").decode()
+    except UnicodeError:
+        return path
 
 
 def _too_large(limit: int) -> BodyTooLarge:

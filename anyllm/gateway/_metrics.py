@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Optional
 
 from anyllm.gateway._exchange import Exchange
@@ -24,11 +25,13 @@ class Metrics:
             return
         made: Any = self._client
         self._registry = made.CollectorRegistry()
-        to = {"registry": self._registry}
+        to: dict[str, Any] = {"registry": self._registry}
         self._requests = made.Counter(
             "anyllm_requests", "Requests, when they are over.", ("endpoint", "provider", "status"), **to
         )
-        self._running = made.Gauge("anyllm_requests_running", "Requests that are being answered.", **to)
+        self._running = made.Gauge(
+            "anyllm_requests_running", "Requests that are being answered.", multiprocess_mode="livesum", **to
+        )
         self._tokens = made.Counter("anyllm_tokens", "Tokens, as providers count them.", ("provider", "kind"), **to)
         self._left = made.Counter("anyllm_clients_left", "Clients that left before their answer was whole.", **to)
         self._errors = made.Counter(
@@ -69,7 +72,14 @@ class Metrics:
         """The type and the text of all figures; None without prometheus-client."""
         if self._client is None:
             return None
-        return str(self._client.CONTENT_TYPE_LATEST), bytes(self._client.generate_latest(self._registry))
+        made: Any = self._client
+        registry = self._registry
+        if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):  # of all workers
+            from prometheus_client import multiprocess
+
+            registry = made.CollectorRegistry()
+            multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return str(made.CONTENT_TYPE_LATEST), bytes(made.generate_latest(registry))
 
 
 def _client() -> Any:

@@ -14,13 +14,14 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
 from anyllm.gateway._access import is_loopback
 from anyllm.gateway._app import Gateway
+from anyllm.gateway._config import Config
 
-__all__ = ["GatewayServer", "NeedsKeys"]
+__all__ = ["GatewayServer", "NeedsKeys", "bind"]
 
 _log = logging.getLogger("anyllm.gateway")
 
@@ -40,6 +41,7 @@ class GatewayServer:
 
     Args:
         gateway: The application.
+        sockets: Where it listens, as `bind` gives them; its own if not given.
         clock: Monotonic seconds.
 
     Raises:
@@ -48,32 +50,41 @@ class GatewayServer:
         ModuleNotFoundError: waitress is not installed; the message names the extra.
     """
 
-    def __init__(self, gateway: Gateway, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        *,
+        sockets: Optional[Sequence[socket.socket]] = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         server = gateway.config.server
-        if not gateway.config.keys and not is_loopback(server.host):
-            raise NeedsKeys(
-                f"to listen at {server.host} the gateway needs keys: `anyllm serve --new-key NAME` makes one"
-            )
         try:
             import waitress  # noqa: F401
         except ModuleNotFoundError as exc:
             what = 'serving needs waitress: pip install "anyllm-channels[serve]"'
             raise ModuleNotFoundError(what, name="waitress") from exc
-        from anyllm.gateway._connections import Connection
+        bound = bind(gateway.config) if sockets is None else sockets
+        from anyllm.gateway._connections import Connection, Request
         from anyllm.gateway._loop import Loop
 
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of each request that waits a moment
         self.gateway = gateway
         self._clock = clock
-        self._connection = type("Connection", (Connection,), {"refusal": staticmethod(gateway.refusal)})
+        request = type("Request", (Request,), {"refuses": staticmethod(gateway.refuses)})
+        refusal = staticmethod(gateway.refusal)
+        self._connection = type("Connection", (Connection,), {"refusal": refusal, "parser_class": request})
         self._loop = Loop()
-        self._listeners = _listeners(gateway, self._loop, server.max_streams + _SPARE)  # one for each address
+        threads = server.max_streams + _SPARE
+        self._listeners = _listeners(gateway, self._loop, bound, threads)  # one for each address
         for listener in self._listeners:
             listener.channel_class = self._connection
             listener.maintenance = lambda now: None  # ours is `_sweep`
         self._grace: Optional[float] = None  # once it is to stop
         self._thread: Optional[threading.Thread] = None
+        self._has_run = False
         self._is_over = threading.Event()
+        self._pulling: list[None] = []  # an item for each `stop` that is about to wake the loop; no lock, see `stop`
+        self._is_closing = False  # the loop needs no waking any more
 
     @property
     def port(self) -> int:
@@ -88,16 +99,13 @@ class GatewayServer:
 
     def run(self) -> None:
         """Answer, until somebody calls `stop`."""
+        self._has_run = True
         try:
             self._serve()
             if self._grace is not None:
                 self._drain()
         finally:
-            self._listeners[0].task_dispatcher.shutdown(timeout=5)  # they share it
-            for listener in self._listeners:
-                listener.trigger.close()
-            self._loop.close()
-            self._is_over.set()
+            self._end()
 
     def start(self) -> GatewayServer:
         """Answer on a thread of its own."""
@@ -111,19 +119,37 @@ class GatewayServer:
         signal handler.
         """
         self._grace = grace
-        self._listeners[0].pull_trigger()
+        self._pulling.append(None)  # before the look at what `run` sets before its own look: one of them sees the other
+        try:
+            if not self._is_closing:
+                self._listeners[0].pull_trigger()
+        finally:
+            self._pulling.pop()
 
     def close(self, grace: float = 0.0) -> None:
-        """`stop`, and wait until that is done."""
+        """`stop`, and wait until that is done; one that never ran is let go of. A second time does nothing."""
         self.stop(grace)
         if self._thread is not None:
             self._thread.join()
+        elif not self._has_run:
+            self._end()
 
     def __enter__(self) -> GatewayServer:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _end(self) -> None:
+        if not self._is_over.is_set():
+            self._listeners[0].task_dispatcher.shutdown(timeout=5)  # they share it
+            self._is_closing = True
+            while self._pulling:  # its number may be another file's once it is closed
+                time.sleep(0.001)
+            for listener in self._listeners:
+                listener.trigger.close()
+            self._loop.close()
+            self._is_over.set()
 
     # -- the loop's thread -----------------------------------------------------------------------------------------
 
@@ -163,21 +189,22 @@ class GatewayServer:
         return [one for one in list(self._loop.values()) if isinstance(one, self._connection)]
 
 
-def _listeners(gateway: Gateway, loop: Any, threads: int) -> list[Any]:
+def _listeners(gateway: Gateway, loop: Any, bound: Sequence[socket.socket], threads: int) -> list[Any]:
     from waitress.server import BaseWSGIServer, create_server
 
-    server = gateway.config.server
+    from anyllm.gateway._connections import MOST_AHEAD
+
     create_server(
         gateway,
         map=loop,
-        sockets=_bound(server.host, server.port),
+        sockets=list(bound),
         threads=threads,
-        channel_request_lookahead=1,  # read on while a request is answered, which is how an end is seen
+        channel_request_lookahead=MOST_AHEAD,  # read on while a request is answered, which is how an end is seen
         outbuf_high_watermark=1 << 16,  # bytes that may wait for a client before whoever writes them waits
         inbuf_overflow=1 << 20,
         connection_limit=threads + 2000,
         max_request_header_size=1 << 16,
-        max_request_body_size=server.max_body_bytes + 1,  # it refuses what is as large
+        max_request_body_size=gateway.config.server.max_body_bytes + 1,  # it refuses what is as large
         ident=None,
         backlog=1024,
         clear_untrusted_proxy_headers=False,
@@ -185,8 +212,17 @@ def _listeners(gateway: Gateway, loop: Any, threads: int) -> list[Any]:
     return [found for found in loop.values() if isinstance(found, BaseWSGIServer)]
 
 
-def _bound(host: str, port: int) -> list[socket.socket]:
-    """Sockets for all addresses of a name, with one port; bound before there are threads, which would wait in vain."""
+def bind(config: Config) -> list[socket.socket]:
+    """
+    Sockets for all addresses of the host that a gateway is to listen at, with one port.
+
+    Raises:
+        NeedsKeys: it has no keys, and is to listen on more than loopback.
+        OSError: nobody can listen there.
+    """
+    host, port = config.server.host, config.server.port
+    if not config.keys and not is_loopback(host):
+        raise NeedsKeys(f"to listen at {host} the gateway needs keys: `anyllm serve --new-key NAME` makes one")
     bound: list[socket.socket] = []
     try:
         for family, _, _, _, address in dict.fromkeys(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)):
