@@ -370,8 +370,10 @@ class Bench:
 
     @property
     def answering(self) -> int:
-        with urllib.request.urlopen(f"{self.url}/healthz") as answer:
-            return int(json.load(answer)["running"])
+        """How many requests all workers have, but for this one."""
+        with urllib.request.urlopen(f"{self.url}/metrics") as answer:
+            [running] = re.findall(r"^anyllm_requests_running (\S+)$", answer.read().decode(), re.MULTILINE)
+        return int(float(running)) - 1
 
 
 #: What the gateway's models are upstream: see `server.py` for the URL.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -148,8 +149,20 @@ def run_script(script: Callable[..., subprocess.Popen[str]]) -> Callable[..., st
     return run
 
 
+#: Files whose tests read and write data, and neither wait nor talk to anybody: what the oldest Python does with them,
+#: the newest does too.
+PLAIN = re.compile(
+    r"test_(formats_\w+|gateway_(anthropic|gemini|ollama|responses)|anthropic_messages|bedrock_\w+|cohere_v\d|dashscope"
+    r"|gemini|hunyuan|ollama_chat|openai_chat|openai_responses)\.py"
+)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
     """Let hypothesis think of a share of its examples only: for checks that repeat those of another Python."""
+    for item in items:
+        if PLAIN.fullmatch(item.path.name):
+            item.add_marker("plain")
     share = float(os.environ.get("ANYLLM_EXAMPLES", "1"))
     for item in items if share < 1 else ():
         test = getattr(item, "obj", None)

@@ -17,6 +17,8 @@ from anyllm.cli import _environment, _installation
 from anyllm.cli._doctor import _findings
 from anyllm.cli._findings import Finding
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT = 120  # seconds, for what hangs
 SECRET = "sk-verysecret-0123456789"

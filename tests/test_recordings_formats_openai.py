@@ -46,10 +46,12 @@ def test_any_recorded_answer_is_the_same_answer(recording: Recording):
 
 
 def test_the_official_client_reads_the_same():
-    """From the recording, and from what we make of it."""
+    """From the recording, and from what we make of it. It takes half a millisecond for each chunk of long ones."""
     openai = pytest.importorskip("openai")
-    whole = [recording for recording in CHAT if Ours(READ, [recording.body]).error is None]
-    written = {recording.id: said_by(Ours(READ, [recording.body]), "openai") for recording in whole}
+    read_by_us = {recording.id: Ours(READ, [recording.body]) for recording in CHAT}
+    short = (recording for recording in CHAT if len(read_by_us[recording.id].chunks) < 150)
+    whole = [recording for recording in short if read_by_us[recording.id].error is None]
+    written = {recording.id: said_by(read_by_us[recording.id], "openai") for recording in whole}
     kind = "text/event-stream"
     with replaying(bodies_of(whole), content_type=kind) as theirs, replaying(written, content_type=kind) as ours:
         for recording in whole:
