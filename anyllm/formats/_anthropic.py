@@ -17,33 +17,15 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from typing import Any, ClassVar, Optional, Union
+from typing import Any, ClassVar, Optional
 
 import attrs
 
-from anyllm import _convert
 from anyllm.dialects.anthropic_messages import AnthropicMessages as Dialect
-from anyllm.errors import (
-    AnyLLMError,
-    AuthenticationError,
-    Cancelled,
-    ContentFilterError,
-    ContextLengthExceededError,
-    DeadlineExceeded,
-    InsufficientFundsError,
-    InvalidRequestError,
-    LocalUnavailableError,
-    MalformedStreamError,
-    ModelNotFoundError,
-    OverloadedError,
-    PermissionDeniedError,
-    RateLimitError,
-    StreamTimeoutError,
-    UnsupportedProviderError,
-)
-from anyllm.formats._failures import message_of, said_by_host
+from anyllm.errors import AnyLLMError, InvalidRequestError, MalformedStreamError
+from anyllm.formats._anthropic_blocks import CALL, TEXT, THINKING, Block, Blocks, Key
+from anyllm.formats._anthropic_errors import anthropic_error
 from anyllm.formats._writing import Writer, event, json_bytes
-from anyllm.limits import CircuitOpenError, LimitTooSmallError, WaitTooLongError
 from anyllm.types import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -58,15 +40,9 @@ from anyllm.types import (
 
 __all__ = ["AnthropicMessages"]
 
-_Block = dict[str, Any]
-#: What belongs into one block: its kind, where it stands (a call among the calls, all else among the host's blocks),
-#: and how many thinking blocks ended before it.
-_Key = tuple[str, Union[int, str, None], int]
-
-_TEXT, _THINKING, _REDACTED, _TOOL_USE = "text", "thinking", "redacted_thinking", "tool_use"
-_KNOWN = (_TEXT, _THINKING, _REDACTED, _TOOL_USE)
-_CALL, _FOREIGN = "call", "foreign"
-_NO_THOUGHT = {"type": _THINKING, "thinking": "", "signature": ""}
+_REDACTED, _TOOL_USE, _FOREIGN = "redacted_thinking", "tool_use", "foreign"
+_KNOWN = (TEXT, THINKING, _REDACTED, _TOOL_USE)
+_NO_THOUGHT = {"type": THINKING, "thinking": "", "signature": ""}
 _EVENTS = frozenset(
     (
         *("message", "message_start", "message_delta", "message_stop"),
@@ -87,33 +63,6 @@ _REASONS = frozenset(
 _FINISH = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
 #: What is said of the end beside the reason; in a whole answer it stands beside the content.
 _OF_THE_END = ("stop_sequence", "stop_details", "container")
-
-_ERRORS: tuple[tuple[type[BaseException], str], ...] = (
-    (AuthenticationError, "authentication_error"),
-    (InsufficientFundsError, "billing_error"),
-    (PermissionDeniedError, "permission_error"),
-    (ModelNotFoundError, "not_found_error"),
-    (UnsupportedProviderError, "not_found_error"),
-    (LimitTooSmallError, "request_too_large"),
-    (InvalidRequestError, "invalid_request_error"),
-    (RateLimitError, "rate_limit_error"),
-    (WaitTooLongError, "rate_limit_error"),
-    (OverloadedError, "overloaded_error"),
-    (LocalUnavailableError, "overloaded_error"),
-    (CircuitOpenError, "overloaded_error"),
-    (Cancelled, "overloaded_error"),
-    (DeadlineExceeded, "timeout_error"),
-    (StreamTimeoutError, "timeout_error"),
-    (AnyLLMError, "api_error"),
-)
-#: Refusals of a request that have a type of their own.
-_REFUSALS = {404: "not_found_error", 409: "conflict_error", 413: "request_too_large"}
-#: The words by which clients tell errors of one type apart, and how those that lack them begin.
-_TELLING: tuple[tuple[type[BaseException], str, str], ...] = (
-    (ContextLengthExceededError, "prompt is too long", "prompt is too long: "),
-    (ContentFilterError, "content filter", "Output blocked by content filtering policy: "),
-    (ModelNotFoundError, "model", "model: "),
-)
 
 
 @attrs.define(frozen=True)
@@ -172,12 +121,12 @@ class _MessageWriter(Writer):
         self._provider: Optional[str] = None
         self._native = False  # whether this provider speaks the format
         self._has_started = False
-        self._blocks = _Blocks()
+        self._blocks = Blocks()
         self._has_calls = False
         self._unnamed: dict[int, ToolCall] = {}
-        self._thinking: Optional[_Key] = None  # the block that a signature belongs to
+        self._thinking: Optional[Key] = None  # the block that a signature belongs to
         self._thoughts = 0  # how many such blocks are over
-        self._foreign: Optional[list[_Block]] = None  # what is left of a whole answer's
+        self._foreign: Optional[list[Block]] = None  # what is left of a whole answer's
         self._end: Optional[ChatCompletionChunk] = None  # says why the answer ended
         self._usage: Optional[Usage] = None  # the latest
         self._is_due = False  # whether these two are still to be told
@@ -186,7 +135,7 @@ class _MessageWriter(Writer):
         if chunk.provider != self._provider:
             self._provider, self._native = chunk.provider, _kind(chunk.raw) is not None
         text = text_alone(chunk)
-        if text and self._blocks.is_open((_TEXT, self._place(chunk), 0)):
+        if text and self._blocks.is_open((TEXT, self._place(chunk), 0)):
             before, after = self._blocks.around
             return b"%b%b%b" % (before, json_bytes(text), after)
         return self._events(chunk)
@@ -254,7 +203,7 @@ class _MessageWriter(Writer):
         for text in (delta.content, delta.refusal):
             if text:
                 said = {"type": "text_delta", "text": text}
-                written += self._blocks.add((_TEXT, self._place(chunk), 0), {"type": _TEXT, "text": ""}, said)
+                written += self._blocks.add((TEXT, self._place(chunk), 0), {"type": TEXT, "text": ""}, said)
         for call in delta.tool_calls or ():
             written += self._called(call, chunk)
         return written
@@ -263,7 +212,7 @@ class _MessageWriter(Writer):
         written = b""
         if reasoning.content:
             written = self._thinking_delta(reasoning.content, chunk)
-        details = [detail for detail in reasoning.details or () if detail.get("type") in (_THINKING, _REDACTED)]
+        details = [detail for detail in reasoning.details or () if detail.get("type") in (THINKING, _REDACTED)]
         for detail in details:
             if detail["type"] == _REDACTED:
                 written += self._whole_block(_without_place(detail))
@@ -274,20 +223,20 @@ class _MessageWriter(Writer):
         return written if details or not reasoning.signature else written + self._signed(reasoning.signature, chunk)
 
     def _thinking_delta(self, text: str, chunk: ChatCompletionChunk) -> bytes:
-        self._thinking = (_THINKING, self._place(chunk), self._thoughts)
+        self._thinking = (THINKING, self._place(chunk), self._thoughts)
         said = {**self._raw_delta(chunk, "thinking_delta"), "type": "thinking_delta", "thinking": text}
         return self._blocks.add(self._thinking, _NO_THOUGHT, said)
 
     def _signed(self, signature: Any, chunk: ChatCompletionChunk) -> bytes:
         """The end of a thinking block, whether it is signed or not."""
-        key, self._thinking = self._thinking or (_THINKING, self._place(chunk), self._thoughts), None
+        key, self._thinking = self._thinking or (THINKING, self._place(chunk), self._thoughts), None
         self._thoughts += 1
         if not isinstance(signature, str) or not signature:
             return b""
         return self._blocks.add(key, _NO_THOUGHT, {"type": "signature_delta", "signature": signature})
 
     def _called(self, call: ToolCall, chunk: ChatCompletionChunk) -> bytes:
-        key, start = (_CALL, call.index, 0), None
+        key, start = (CALL, call.index, 0), None
         if not self._blocks.is_known(key):
             call = _joined(self._unnamed.pop(call.index, None), call)
             if not call.name:
@@ -351,10 +300,10 @@ class _MessageWriter(Writer):
         if self._blocks.is_known(key):
             return self._blocks.add(key, None, delta)
         if delta.get("type") == "citations_delta":
-            return self._blocks.add((_TEXT, place, 0), {"type": _TEXT, "text": "", "citations": []}, delta)
+            return self._blocks.add((TEXT, place, 0), {"type": TEXT, "text": "", "citations": []}, delta)
         return b""
 
-    def _whole_block(self, block: _Block) -> bytes:
+    def _whole_block(self, block: Block) -> bytes:
         return self._blocks.add((_FOREIGN, uuid.uuid4().hex, 0), block, None)
 
     def _raw(self, chunk: ChatCompletionChunk) -> Mapping[str, Any]:
@@ -372,108 +321,6 @@ class _MessageWriter(Writer):
         raw = chunk.raw
         place = raw.get("index") if type(raw) is dict else None  # quicker than to ask whether it is a Mapping
         return place if isinstance(place, int) else None
-
-
-class _Blocks:
-    """The content blocks of one answer, of which one is open."""
-
-    def __init__(self) -> None:
-        self._key: Optional[_Key] = None  # which one
-        self._count = 0
-        self._arguments: list[str] = []  # of the call that is open
-        self._began: set[_Key] = set()  # of calls and of what is passed on: they are not opened twice
-        self._held: dict[_Key, list[tuple[Optional[_Block], Optional[Mapping[str, Any]]]]] = {}
-        #: The bytes before and after a text in the block that is open.
-        self.around = (b"", b"")
-
-    def is_open(self, key: _Key) -> bool:
-        """Whether what is added to this block is written at once."""
-        return key == self._key and not self._held
-
-    def is_known(self, key: _Key) -> bool:
-        """Whether this block has begun, or will."""
-        return key == self._key or key in self._began or key in self._held
-
-    def at(self, place: Optional[int]) -> Optional[_Key]:
-        """The block that is open, if it stands there at the host."""
-        return self._key if self._key is not None and self._key[0] != _CALL and self._key[1] == place else None
-
-    def add(self, key: _Key, start: Optional[_Block], delta: Optional[Mapping[str, Any]]) -> bytes:
-        """
-        The events that add *delta* to a block, which begins as *start*, unless it has begun; b"" while it must wait.
-
-        Raises:
-            MalformedStreamError: a block goes on that was over, or has never begun.
-        """
-        if key == self._key:
-            written = self._delta(delta)
-            return written + self._released() if self._held and self._is_whole() else written
-        if key in self._held or (self._key is not None and not self._is_whole()):
-            self._held.setdefault(key, []).append((start, delta))
-            return b""
-        if start is None:
-            return _late(key, delta)
-        return self._opened(key, start) + self._delta(delta)
-
-    def release_all(self) -> bytes:
-        """What waits, whatever it waits for."""
-        return self._released(in_any_case=True)
-
-    def close_all(self) -> bytes:
-        """The end of all blocks."""
-        return self.release_all() + self._closed()
-
-    def _opened(self, key: _Key, start: _Block) -> bytes:
-        written = self._closed()
-        self._key = key
-        if key[0] not in (_TEXT, _THINKING):
-            self._began.add(key)
-        index, self._count = self._count, self._count + 1
-        head = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":' % index
-        self.around = (head + b'{"type":"text_delta","text":', b"}}\n\n")
-        body = {"type": "content_block_start", "index": index, "content_block": start}
-        return written + event(body, "content_block_start")
-
-    def _delta(self, delta: Optional[Mapping[str, Any]]) -> bytes:
-        if delta is None:
-            return b""
-        if self._key is not None and self._key[0] == _CALL:
-            self._arguments.append(delta["partial_json"])
-        body = {"type": "content_block_delta", "index": self._count - 1, "delta": delta}
-        return event(body, "content_block_delta")
-
-    def _closed(self) -> bytes:
-        if self._key is None:
-            return b""
-        self._key, self._arguments = None, []
-        return event({"type": "content_block_stop", "index": self._count - 1}, "content_block_stop")
-
-    def _is_whole(self) -> bool:
-        """Whether nothing more can come to the block that is open: of a call, that its arguments are an object."""
-        if self._key is None or self._key[0] != _CALL:
-            return True
-        if not (self._arguments and self._arguments[-1].rstrip().endswith("}")):
-            return False
-        try:
-            return isinstance(_convert.loads("".join(self._arguments)), dict)
-        except ValueError:
-            return False
-
-    def _released(self, *, in_any_case: bool = False) -> bytes:
-        written = b""
-        while self._held and (in_any_case or self._is_whole()):
-            key = next(iter(self._held))
-            (start, delta), *further = self._held.pop(key)
-            written += _late(key, delta) if start is None else self._opened(key, start) + self._delta(delta)
-            written += b"".join(self._delta(more) for _, more in further)
-        return written
-
-
-def _late(key: _Key, delta: Optional[Mapping[str, Any]]) -> bytes:
-    """White space after a call's arguments is no matter."""
-    if delta is None or (key[0] == _CALL and not delta["partial_json"].strip()):
-        return b""
-    raise MalformedStreamError("a content block goes on that is over, or has never begun")
 
 
 # -- what a stream and a whole answer share ----------------------------------------------------------------------------
@@ -505,30 +352,6 @@ def usage_object(usage: Optional[Usage], native: bool = False) -> dict[str, Any]
     return body
 
 
-def anthropic_error(error: BaseException) -> dict[str, Any]:
-    """``{"type": "error", "error": {"type": ..., "message": ...}, "request_id": ...}``."""
-    body = getattr(error, "body", None)
-    native = isinstance(body, Mapping) and body.get("type") == "error"
-    said = dict(said_by_host(error, "type", "message")) if native else {}
-    if not said:
-        said = {"type": _error_type(error), "message": _told_apart(error)}
-    return {"type": "error", "error": said, "request_id": getattr(error, "request_id", None)}
-
-
-def _error_type(error: BaseException) -> str:
-    if isinstance(error, InvalidRequestError) and error.status_code in _REFUSALS:
-        return _REFUSALS[error.status_code]
-    return next((kind for cls, kind in _ERRORS if isinstance(error, cls)), "api_error")
-
-
-def _told_apart(error: BaseException) -> str:
-    message = message_of(error)
-    for cls, words, beginning in _TELLING:
-        if isinstance(error, cls) and words not in message.lower():
-            return beginning + message
-    return message
-
-
 def _reason(ended: Any, native: bool, *, has_calls: bool) -> Optional[str]:
     """
     Why an answer ended: in the host's own word, where that is Anthropic's too.
@@ -546,24 +369,24 @@ def _reason(ended: Any, native: bool, *, has_calls: bool) -> Optional[str]:
     return _FINISH.get(finish or "stop") or str(raw or finish)
 
 
-def _content(message: Message) -> list[_Block]:
+def _content(message: Message) -> list[Block]:
     blocks = [] if message.reasoning is None else _thinking_blocks(message.reasoning)
-    blocks += [{"type": _TEXT, "text": text} for text in (message.text, message.refusal) if text]
+    blocks += [{"type": TEXT, "text": text} for text in (message.text, message.refusal) if text]
     if message.audio is not None:
         raise InvalidRequestError("Anthropic's format has no place for sounds", param="audio")
     return blocks + [_call(call) for call in message.tool_calls]
 
 
-def _thinking_blocks(reasoning: Reasoning) -> list[_Block]:
-    details = [detail for detail in reasoning.details or () if detail.get("type") in (_THINKING, _REDACTED)]
+def _thinking_blocks(reasoning: Reasoning) -> list[Block]:
+    details = [detail for detail in reasoning.details or () if detail.get("type") in (THINKING, _REDACTED)]
     if details:
-        unsigned = {_THINKING: {"signature": ""}, _REDACTED: {}}
+        unsigned = {THINKING: {"signature": ""}, _REDACTED: {}}
         return [{**unsigned[detail["type"]], **_without_place(detail)} for detail in details]
     text, signature = reasoning.content or "", reasoning.signature or ""
-    return [{"type": _THINKING, "thinking": text, "signature": signature}] if text or signature else []
+    return [{"type": THINKING, "thinking": text, "signature": signature}] if text or signature else []
 
 
-def _call(call: ToolCall) -> _Block:
+def _call(call: ToolCall) -> Block:
     """
     A call with its input. Arguments that are no object stand in one, as Anthropic wants to have them back.
 
@@ -576,7 +399,7 @@ def _call(call: ToolCall) -> _Block:
     return {**_call_block(call), "input": arguments}
 
 
-def _call_block(call: ToolCall) -> _Block:
+def _call_block(call: ToolCall) -> Block:
     block = {"type": _TOOL_USE, "id": call.id or _new_call_id(), "name": call.name or ""}
     return block if call.extra_content is None else {**block, "extra_content": call.extra_content}
 
@@ -588,7 +411,7 @@ def _joined(before: Optional[ToolCall], call: ToolCall) -> ToolCall:
     return ToolCall(before.id or call.id, function, call.type, call.index, call.extra_content or before.extra_content)
 
 
-def _whole_said(completion: ChatCompletion) -> Optional[_Block]:
+def _whole_said(completion: ChatCompletion) -> Optional[Block]:
     """A host's own answer in this format, if it says what *completion* says; None otherwise."""
     raw = _object(completion.raw)
     if raw.get("type") != "message":
@@ -600,7 +423,7 @@ def _whole_said(completion: ChatCompletion) -> Optional[_Block]:
     return dict(raw) if read.choices == completion.choices else None
 
 
-def _without_place(detail: Mapping[str, Any]) -> _Block:
+def _without_place(detail: Mapping[str, Any]) -> Block:
     return {key: value for key, value in detail.items() if key != "index"}
 
 
