@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -81,8 +80,7 @@ def serve(
             made.run()
         return OK
 
-    where = server.host if ":" not in server.host else f"[{server.host}]"
-    say(f"serving at http://{where}:{sockets[0].getsockname()[1]}, until Ctrl-C")
+    say(f"serving at {gateway.url_of(config, sockets)}, until Ctrl-C")
     return gateway.run_workers(server.workers, answer) if server.workers > 1 and hasattr(os, "fork") else answer()
 
 
@@ -112,6 +110,8 @@ def _log_to_stderr() -> None:
 @contextlib.contextmanager
 def _ending_at_signals(made: Any) -> Iterator[None]:
     """A first signal lets answers end, a second one does not."""
+    from anyllm.gateway._signals import handled_by
+
     is_ending = False
 
     def end(_number: int, _frame: Any) -> None:
@@ -119,12 +119,6 @@ def _ending_at_signals(made: Any) -> Iterator[None]:
         made.stop(0.0 if is_ending else _GRACE)
         is_ending = True
 
-    if threading.current_thread() is not threading.main_thread():
+    is_main = threading.current_thread() is threading.main_thread()
+    with handled_by(end) if is_main else contextlib.nullcontext():
         yield
-        return
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from anyllm.gateway._app import Gateway, check
 from anyllm.gateway._config import Config, ModelEntry, Server, load
 from anyllm.gateway._keys import hash_of, new_key
-from anyllm.gateway._server import GatewayServer, NeedsKeys, bind
+from anyllm.gateway._server import GatewayServer, NeedsKeys, bind, url_of
 from anyllm.gateway._workers import run_workers
 
 __all__ = [
@@ -25,4 +25,5 @@ __all__ = [
     "load",
     "new_key",
     "run_workers",
+    "url_of",
 ]

@@ -15,7 +15,7 @@ import attrs
 
 from anyllm.errors import AnyLLMError, UnsupportedParameterError
 from anyllm.formats import Body, OpenAIChat, headers
-from anyllm.gateway._asked import Asked, merged, wrong
+from anyllm.gateway._asked import Asked, merged
 from anyllm.gateway._caching import takes_marks, without_marks
 from anyllm.gateway._config import Server
 from anyllm.gateway._exchange import OUTLET, Exchange
@@ -94,18 +94,12 @@ def _whole(exchange: Exchange, asked: Asked, route: Route, params: CompletionPar
         completion = route.whole(exchange.ctx, params)
     except AnyLLMError as exc:
         return problem(exc, asked.format)
-    except (TypeError, ValueError) as exc:  # of tools, which a client of ours reads as people write them
-        raise wrong("tools", str(exc)) from exc
     exchange.usage = completion.usage
     return json_reply(asked.format.whole(completion))
 
 
 def _streamed(exchange: Exchange, asked: Asked, route: Route, params: CompletionParams, server: Server) -> Reply:
-    try:
-        stream = route.stream(exchange.ctx, params)
-    except (TypeError, ValueError) as exc:
-        raise wrong("tools", str(exc)) from exc
-    outlet = exchange.environ.get(OUTLET)
+    stream, outlet = route.stream(exchange.ctx, params), exchange.environ.get(OUTLET)
     body = Body(stream, asked.format, server.keep_alive, exchange.chunk, outlet)
     error = body.begin(server.patience)
     if error is not None:

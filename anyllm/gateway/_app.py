@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Optional
-from urllib.parse import parse_qs
 
 import attrs
 
@@ -24,7 +23,7 @@ from anyllm.gateway._answering import answer
 from anyllm.gateway._anthropic import read_messages
 from anyllm.gateway._asked import Asked
 from anyllm.gateway._config import Config
-from anyllm.gateway._exchange import Exchange
+from anyllm.gateway._exchange import Exchange, in_query
 from anyllm.gateway._gemini import read_generate
 from anyllm.gateway._keys import Keys
 from anyllm.gateway._metrics import Metrics
@@ -99,7 +98,7 @@ class _Asking:
         return self._headers.get(name.upper().replace("-", "_"), "")
 
     def query(self, name: str) -> str:
-        return parse_qs(self._query).get(name, [""])[0]
+        return in_query(self._query, name)
 
 
 def check(config: Config) -> None:

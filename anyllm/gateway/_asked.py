@@ -8,7 +8,8 @@ client is told.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, Optional
 
 import attrs
@@ -17,7 +18,7 @@ from anyllm.errors import InvalidRequestError
 from anyllm.formats import Format
 from anyllm.types import CompletionParams
 
-__all__ = ["Asked", "Fields", "merged", "params_of", "parted", "wrong"]
+__all__ = ["Asked", "Fields", "MadeIds", "merged", "params_of", "parted", "wrong"]
 
 _JSON_NAMES = {
     str: "a string",
@@ -118,6 +119,17 @@ class Fields:
 
     def _name(self, name: str) -> str:
         return f"{self._where}.{name}" if self._where else name
+
+
+class MadeIds:
+    """Ids for calls that came without one, as our decoders make them; never one that the conversation has already."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count()
+
+    def new(self, known: Container[str]) -> str:
+        """The next that is not *known*."""
+        return next(made for made in map("call_{}".format, self._numbers) if made not in known)
 
 
 def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from anyllm.errors import InvalidRequestError
 from anyllm.gateway._asked import wrong
 from anyllm.types import ChatCompletionChunk, Usage
 
-__all__ = ["CLIENT_LEFT", "OUTLET", "BodyTooLarge", "Exchange"]
+__all__ = ["CLIENT_LEFT", "OUTLET", "BodyTooLarge", "Exchange", "in_query"]
 
 _log = logging.getLogger("anyllm.gateway")
 
@@ -86,8 +86,7 @@ class Exchange:
 
     def query(self, name: str) -> str:
         """The value that the query of the URL gives a name; "" when it gives none."""
-        said: str = self.environ.get("QUERY_STRING") or ""
-        return parse_qs(said).get(name, [""])[0]
+        return in_query(self.environ.get("QUERY_STRING") or "", name)
 
     def json(self, limit: int) -> Any:
         """
@@ -169,6 +168,11 @@ class Exchange:
             "client_left": self.client_left or None,
         }
         _log.info("%s", json.dumps({name: value for name, value in facts.items() if value is not None}))
+
+
+def in_query(query: str, name: str) -> str:
+    """The value that a query gives a name; "" when it gives none."""
+    return parse_qs(query).get(name, [""])[0]
 
 
 def _decoded(path: str) -> str:

@@ -24,7 +24,7 @@ from anyllm.dialects.gemini._contents import contents_in_json
 from anyllm.errors import AnyLLMError
 from anyllm.formats._gemini import Gemini, unsealed
 from anyllm.formats._writing import json_bytes
-from anyllm.gateway._asked import Asked, Fields, params_of, parted, wrong
+from anyllm.gateway._asked import Asked, Fields, MadeIds, params_of, parted, wrong
 from anyllm.types import Message, Reasoning
 
 __all__ = ["read_generate"]
@@ -111,7 +111,7 @@ class _Conversation:
         self._messages: list[dict[str, Any]] = []
         self._calls: dict[str, str] = {}  # the functions of calls that have no result yet, by id
         self._known: dict[str, str] = {}  # of all calls
-        self._made = 0
+        self._made = MadeIds()
 
     def read(self, contents: Sequence[Any]) -> list[dict[str, Any]]:
         answer: list[Fields] = []  # in several pieces where a client kept a stream's
@@ -147,7 +147,7 @@ class _Conversation:
     def _result(self, fields: Fields) -> dict[str, Any]:
         name = fields.need("name", str)
         call_id = fields.take("id", str) or next((made for made, of in self._calls.items() if of == name), None)
-        call_id = call_id or self._new_id()
+        call_id = call_id or self._made.new(self._known)
         self._calls.pop(call_id, None)
         content: Any = _result_text(fields.take("response", dict) or {})
         shown = [_shown_part(part) for part in _parts(fields, "functionResponse")]
@@ -170,20 +170,12 @@ class _Conversation:
             self._messages.append(message)
 
     def _call(self, fields: Fields, signature: Optional[str]) -> dict[str, Any]:
-        name, call_id = fields.need("name", str), fields.take("id", str) or self._new_id()
+        name, call_id = fields.need("name", str), fields.take("id", str) or self._made.new(self._known)
         arguments = json_bytes(fields.take("args", dict) or {}).decode()
         _refuse(fields, "functionCall")
         self._calls[call_id] = self._known[call_id] = name
         call: dict[str, Any] = {"id": call_id, "function": {"name": name, "arguments": arguments}}
         return {**call, "extra_content": with_signature(signature)} if signature else call
-
-    def _new_id(self) -> str:
-        """An id as our decoder makes them, which hosts of Google's are not told of."""
-        while True:
-            made = f"call_{self._made}"
-            self._made += 1
-            if made not in self._known:
-                return made
 
 
 class _Answer:

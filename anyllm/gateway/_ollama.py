@@ -22,7 +22,7 @@ from typing import Any, Optional
 from anyllm.dialects.ollama_chat import OllamaChat as Dialect
 from anyllm.formats._ollama import OllamaChat, OllamaGenerate, time_text
 from anyllm.formats._writing import json_bytes
-from anyllm.gateway._asked import Asked, Fields, params_of, wrong
+from anyllm.gateway._asked import Asked, Fields, MadeIds, params_of, wrong
 from anyllm.gateway._known import Known
 from anyllm.gateway._listing import texts_in
 from anyllm.types import ContentPart, EmbeddingParams, Embeddings
@@ -182,7 +182,7 @@ class _Conversation:
     """
 
     def __init__(self) -> None:
-        self._made = 0
+        self._made = MadeIds()
         self._known: set[str] = set()
         self._open: dict[str, str] = {}  # the ids of calls without a result, and their tools
         self._open_of: dict[str, dict[str, None]] = {}  # the ids by tool, the oldest first
@@ -222,7 +222,7 @@ class _Conversation:
     def _call(self, fields: Fields, where: str) -> dict[str, Any]:
         function = Fields(fields.need("function", dict), f"{where}.function")
         name = function.need("name", str)
-        call_id = fields.take("id", str) or self._new_id()
+        call_id = fields.take("id", str) or self._made.new(self._known)
         self._open[call_id] = name
         self._open_of.setdefault(name, {})[call_id] = None
         return {"id": call_id, "function": {"name": name, "arguments": _text_of(function, where)}}
@@ -235,13 +235,6 @@ class _Conversation:
             self._open_of[tool].pop(call_id, None)
         said = {"tool_call_id": call_id, "name": None if tool == name else name}
         return {key: value for key, value in said.items() if value}
-
-    def _new_id(self) -> str:
-        while True:
-            made = f"call_{self._made}"
-            self._made += 1
-            if made not in self._known:
-                return made
 
 
 def _text_of(function: Fields, where: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Optional, Union
+from typing import Any, Optional, TypeVar, Union
 
 import attrs
 
@@ -14,6 +14,7 @@ from anyllm._stream import Stream
 from anyllm.client import Client
 from anyllm.context import Context
 from anyllm.errors import MissingAPIKeyError
+from anyllm.gateway._asked import wrong
 from anyllm.gateway._config import ModelEntry
 from anyllm.limits import RateLimit, StreamLimit
 from anyllm.options import StreamingOptions, in_the_pump
@@ -21,6 +22,8 @@ from anyllm.pricing import cost_of
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Usage
 
 __all__ = ["Limits", "Route"]
+
+R = TypeVar("R")
 
 
 @attrs.define(frozen=True)
@@ -103,11 +106,11 @@ class Route:
         The answer as it comes; the pair itself where nothing stands between, which saves a thread.
 
         Raises:
-            TypeError, ValueError: the tools are none.
+            InvalidRequestError: the tools are none.
         """
         params = self._with_defaults(params)
         if not self._is_plain:
-            return self.client.chat_stream(list(params.messages), ctx=ctx, **_given(params))
+            return _called(self.client.chat_stream, ctx, params)
         asked, how = self._plain(params)
         return self.target.host.completion_stream(ctx, asked, **how)
 
@@ -117,11 +120,10 @@ class Route:
 
         Raises:
             AnyLLMError: why there is none.
-            TypeError, ValueError: the tools are none.
         """
         params = self._with_defaults(params)
         if not self._is_plain:
-            return self.client.chat(list(params.messages), ctx=ctx, **_given(params))
+            return _called(self.client.chat, ctx, params)
         asked, how = self._plain(params)
         return self.target.host.completion(ctx, asked, **how)
 
@@ -164,7 +166,11 @@ def _key_of(entry: ModelEntry) -> Optional[Callable[[], str]]:
     return read
 
 
-def _given(params: CompletionParams) -> dict[str, Any]:
-    """What was said, without what a client's calls have places of their own for."""
+def _called(call: Callable[..., R], ctx: Context, params: CompletionParams) -> R:
+    """A client's call with what was said; it reads tools as people write them."""
     fields = (field.name for field in attrs.fields(CompletionParams) if field.name not in ("model", "messages"))
-    return {name: value for name in fields if (value := getattr(params, name)) is not None}
+    given = {name: value for name in fields if (value := getattr(params, name)) is not None}
+    try:
+        return call(list(params.messages), ctx=ctx, **given)
+    except (TypeError, ValueError) as exc:
+        raise wrong("tools", str(exc)) from exc

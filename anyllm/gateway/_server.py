@@ -21,7 +21,7 @@ from anyllm.gateway._access import is_loopback
 from anyllm.gateway._app import Gateway
 from anyllm.gateway._config import Config
 
-__all__ = ["GatewayServer", "NeedsKeys", "bind"]
+__all__ = ["GatewayServer", "NeedsKeys", "bind", "url_of"]
 
 _log = logging.getLogger("anyllm.gateway")
 
@@ -94,8 +94,7 @@ class GatewayServer:
     @property
     def url(self) -> str:
         """``http://host:port``, for clients on this machine."""
-        host = self.gateway.config.server.host
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        return url_of(self.gateway.config, [listener.socket for listener in self._listeners])
 
     def run(self) -> None:
         """Answer, until somebody calls `stop`."""
@@ -210,6 +209,12 @@ def _listeners(gateway: Gateway, loop: Any, bound: Sequence[socket.socket], thre
         clear_untrusted_proxy_headers=False,
     )
     return [found for found in loop.values() if isinstance(found, BaseWSGIServer)]
+
+
+def url_of(config: Config, sockets: Sequence[socket.socket]) -> str:
+    """``http://host:port`` of a gateway that listens on *sockets*, for clients on this machine."""
+    host = config.server.host
+    return f"http://{f'[{host}]' if ':' in host else host}:{sockets[0].getsockname()[1]}"
 
 
 def bind(config: Config) -> list[socket.socket]:

@@ -18,11 +18,12 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from anyllm.gateway._signals import SIGNALS, handled_by
+
 __all__ = ["run_workers"]
 
 _log = logging.getLogger("anyllm.gateway")
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 #: Where prometheus-client looks for the folder, when it is loaded.
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -67,7 +68,7 @@ def _fork(serve: Callable[[], int], ours: int, theirs: int) -> int:
         return pid
     code = 1
     try:
-        for number in _SIGNALS:
+        for number in SIGNALS:
             signal.signal(number, signal.default_int_handler)
         os.close(ours)
         threading.Thread(target=_end_with_parent, args=(theirs,), name="anyllm-parent", daemon=True).start()
@@ -105,12 +106,8 @@ def _handing_on() -> Iterator[_Children]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
-    before = {number: signal.signal(number, hand_on) for number in _SIGNALS}
-    try:
+    with handled_by(hand_on):
         yield children
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
