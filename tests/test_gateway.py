@@ -763,3 +763,46 @@ def test_a_list_that_fails_is_asked_for_again_soon_and_not_at_once(monkeypatch, 
             found.append([known.name for known in listed if known.provider == "openai"])
     assert found == [["openai/a"]] * 4 + [["openai/b"]]
     assert len(upstream.requests) == 3
+
+
+# -- forks -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.fork
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_child_has_its_own_room_and_waits_for_none_of_its_parents_threads(run_script):
+    """As servers fork that load the application first: while an answer runs and a list is being fetched."""
+    said = run_script(
+        """
+        import os, sys, threading, time, warnings
+        sys.path.insert(0, "tests")
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from gate import STREAM, before, environ_of, get
+        from anyllm.testing import Reply, Stall, chat_events, serve
+
+        for name in list(os.environ):
+            if name.endswith(("_API_KEY", "_TOKEN")):
+                del os.environ[name]
+        talking = Reply.sse([*chat_events(["one"], finish_reason=None, usage=False), Stall()], done=False)
+        with serve(lambda request: Reply.json({"data": [{"id": "gpt-9"}]}) if request.headers.get("x-pid")
+                   else talking if request.method == "POST" else Reply(body=[Stall()])) as upstream:
+            os.environ["OPENAI_API_KEY"], os.environ["OPENAI_BASE_URL"] = "k", upstream.url
+            app = before(upstream.url, server={"list_providers": True, "max_streams": 1})
+            running = app(environ_of("POST", "/v1/chat/completions", STREAM), lambda *args: None)
+            asking = threading.Thread(target=get, args=(app, "/v1/models"), daemon=True)
+            asking.start()
+            upstream.wait_for_requests(2)
+            pid = os.fork()
+            if not pid:
+                assert app.running == 0
+                from anyllm.gateway import _provider_lists
+                fetched = []
+                _provider_lists.list_models = lambda ctx, name: fetched.append(name) or []
+                get(app, "/v1/models")
+                os._exit(0 if fetched == ["openai"] else 3)
+            _, status = os.waitpid(pid, 0)
+            running.close()
+            print(os.WEXITSTATUS(status), app.running)
+        """
+    )
+    assert "0 0" in said.splitlines()  # the log stands there too

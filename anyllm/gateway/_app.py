@@ -33,6 +33,7 @@ from anyllm.gateway._openai_responses import read_responses
 from anyllm.gateway._page import PATHS, page
 from anyllm.gateway._replies import Reply, json_reply, problem
 from anyllm.gateway._slots import Slots
+from anyllm.limits._shared import PerProcess
 from anyllm.options import StreamingOptions
 from anyllm.types import EmbeddingParams, Embeddings
 
@@ -133,13 +134,18 @@ class Gateway:
         self._server = self.config.server
         self._keys = Keys(self.config.keys)
         self._models = Models(self.config, options)
-        self._slots = Slots(self._server.max_streams, self._server.max_streams_per_key)
+        limits = self._server.max_streams, self._server.max_streams_per_key
+        self._slots_here = PerProcess(lambda _: Slots(*limits))  # what a parent answers, its children do not
         self._endpoints = self._table()
 
     @property
     def running(self) -> int:
         """How many answers are on their way."""
         return self._slots.running
+
+    @property
+    def _slots(self) -> Slots:
+        return self._slots_here()
 
     def _table(self) -> Sequence[Endpoint]:
         return (

@@ -21,6 +21,7 @@ from anyllm.gateway._config import Config, ModelEntry
 from anyllm.gateway._known import Known
 from anyllm.gateway._provider_lists import ProviderLists, known_at
 from anyllm.gateway._route import Limits, Route
+from anyllm.limits._shared import PerProcess
 from anyllm.options import StreamingOptions
 from anyllm.types import CompletionParams
 
@@ -51,7 +52,7 @@ class Models:
         self._limits: dict[str, Limits] = {}  # by the entry's name
         self._lock = threading.Lock()
         self._routes: OrderedDict[str, Route] = OrderedDict()  # those that were asked for, the latest last
-        self._lists = ProviderLists()
+        self._lists_here = PerProcess(lambda _: ProviderLists())  # a child has none of the threads that fetch
         self._own: dict[str, Route] = {}  # of the entries
         for name, entry in config.models.items():
             self._check(name, entry)
@@ -139,6 +140,10 @@ class Models:
         if not self._lists_providers:
             return own
         return own + [known for known in self._lists.all(ctx) if known.name not in self._entries]
+
+    @property
+    def _lists(self) -> ProviderLists:
+        return self._lists_here()
 
     @property
     def _lists_providers(self) -> bool:
