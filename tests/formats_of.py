@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from recordings import Ours, Recording, recordings_of
 
 from anyllm import formats
+from anyllm._assemble import Assembler
+from anyllm._framing import events
 from anyllm.dialects import Dialect
 from anyllm.dialects.anthropic_messages import AnthropicMessages
 from anyllm.dialects.bedrock_converse import BedrockConverse
@@ -17,7 +19,7 @@ from anyllm.dialects.gemini import Gemini
 from anyllm.dialects.ollama_chat import OllamaChat
 from anyllm.dialects.openai_chat import OpenAIChat
 from anyllm.dialects.openai_responses import OpenAIResponses
-from anyllm.types import ChatCompletionChunk, ToolCall
+from anyllm.types import ChatCompletion, ChatCompletionChunk, ToolCall
 
 #: The dialect of each recorded API.
 DIALECTS: dict[str, type] = {
@@ -56,6 +58,21 @@ def every_stream() -> list[Recording]:
     else:
         names = list(DIALECTS)
     return [recording for recording in recordings_of(*names) if recording.status == 200]
+
+
+def chunks_in(dialect: Dialect, said: bytes) -> list[ChatCompletionChunk]:
+    """The chunks that a dialect reads out of what was written; raises its error."""
+    decoder = dialect.decoder()
+    chunks = [chunk for event in events([said], max_event_bytes=1 << 24) for chunk in decoder.feed(event)]
+    return [*chunks, *decoder.finish()]
+
+
+def together(chunks: Iterable[ChatCompletionChunk]) -> ChatCompletion:
+    """The answer that they are pieces of."""
+    assembler = Assembler()
+    for chunk in chunks:
+        assembler.add(chunk)
+    return assembler.snapshot()
 
 
 class Replayed:

@@ -106,24 +106,20 @@ def calls_of(calls: tuple[ToolCall, ...]) -> list[tuple[Any, ...]]:
 
 
 @contextlib.contextmanager
-def replaying(
-    bodies: Mapping[str, bytes], *, at: Callable[[str], str] = lambda path: path.split("/")[1], content_type: str
-) -> Iterator[str]:
+def answering(answer: Callable[[str, bytes], bytes], *, content_type: str) -> Iterator[str]:
     """
-    The URL of a loopback server that replays *bodies*, for official clients, which are not to use proxies.
+    The URL of a loopback server for official clients, which are not to use proxies.
 
     Args:
-        bodies: By name; a request is answered with that which its path names.
-        at: The name in a path: its first part.
-        content_type: Of all of them.
+        answer: Gives the body of an answer to a request's path and body.
+        content_type: Of all answers.
     """
 
-    class Replay(http.server.BaseHTTPRequestHandler):
+    class Answering(http.server.BaseHTTPRequestHandler):
         wbufsize = -1  # head and body in one write
 
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            body = bodies[at(self.path)]
+            body = answer(self.path, self.rfile.read(int(self.headers["Content-Length"])))
             self.send_response(200)
             self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))
@@ -133,7 +129,7 @@ def replaying(
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Replay)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answering)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
@@ -145,6 +141,20 @@ def replaying(
         server.server_close()
         thread.join(10)
     assert not thread.is_alive()
+
+
+def replaying(
+    bodies: Mapping[str, bytes], *, at: Callable[[str], str] = lambda path: path.split("/")[1], content_type: str
+) -> contextlib.AbstractContextManager[str]:
+    """
+    The URL of a server that replays *bodies*, as `answering` has it.
+
+    Args:
+        bodies: By name; a request is answered with that which its path names.
+        at: The name in a path: its first part.
+        content_type: Of all of them.
+    """
+    return answering(lambda path, _: bodies[at(path)], content_type=content_type)
 
 
 def bodies_of(recordings: list[Recording]) -> dict[str, bytes]:

@@ -6,12 +6,11 @@ import json
 from typing import Any, Dict, List, Optional
 
 import pytest
+from formats_of import chunks_in, together
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anyllm import errors, formats
-from anyllm._assemble import Assembler
-from anyllm._framing import events
 from anyllm.dialects.anthropic_messages import AnthropicMessages as Dialect
 from anyllm.errors import AnyLLMError, InvalidRequestError, MalformedStreamError
 from anyllm.formats._anthropic import AnthropicMessages
@@ -70,16 +69,7 @@ def bodies(said: bytes) -> List[Any]:
 
 
 def read_back(said: bytes) -> List[ChatCompletionChunk]:
-    decoder = DIALECT.decoder()
-    chunks = [chunk for event in events([said], max_event_bytes=1 << 20) for chunk in decoder.feed(event)]
-    return [*chunks, *decoder.finish()]
-
-
-def together(chunks: List[ChatCompletionChunk]) -> ChatCompletion:
-    assembler = Assembler()
-    for each in chunks:
-        assembler.add(each)
-    return assembler.snapshot()
+    return chunks_in(DIALECT, said)
 
 
 def blocks(said: bytes) -> List[Dict[str, Any]]:

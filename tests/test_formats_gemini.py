@@ -7,6 +7,7 @@ from typing import Any, Dict, List
 
 import attrs
 import pytest
+from formats_of import chunks_in, together
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -63,12 +64,7 @@ def written(chunks: List[Any], form: Gemini = SSE) -> List[Any]:
 
 
 def read_back(said: bytes) -> ChatCompletion:
-    decoder, assembler = DIALECT.decoder(), Assembler()
-    for event in events([said], max_event_bytes=1 << 20):
-        for one in decoder.feed(event):
-            assembler.add(one)
-    decoder.finish()
-    return assembler.snapshot()
+    return together(chunks_in(DIALECT, said))
 
 
 def native(*parts: Any, **candidate: Any) -> Dict[str, Any]:

@@ -7,12 +7,11 @@ import json
 from typing import Any, Dict, List
 
 import pytest
+from formats_of import chunks_in, together
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anyllm import errors, formats
-from anyllm._assemble import Assembler
-from anyllm._framing import events
 from anyllm.dialects.ollama_chat import OllamaChat as Dialect
 from anyllm.errors import AnyLLMError, IncompleteStreamError, InvalidRequestError, MalformedStreamError
 from anyllm.formats._ollama import OllamaChat, OllamaGenerate
@@ -84,17 +83,8 @@ def ended(chunks: List[Any]) -> bytes:
     return b"".join(map(writer.chunk, chunks)) + writer.end()
 
 
-def read_back(body: bytes) -> List[ChatCompletionChunk]:
-    decoder = DIALECT.decoder()
-    chunks = [chunk for event in events([body], max_event_bytes=1 << 20) for chunk in decoder.feed(event)]
-    return [*chunks, *decoder.finish()]
-
-
-def answer(chunks: List[ChatCompletionChunk]) -> ChatCompletion:
-    assembler = Assembler()
-    for item in chunks:
-        assembler.add(item)
-    return assembler.snapshot()
+def read_back(said: bytes) -> List[ChatCompletionChunk]:
+    return chunks_in(DIALECT, said)
 
 
 # -- lines -------------------------------------------------------------------------------------------------------------
@@ -138,8 +128,8 @@ def test_lines_are_one_line_for_every_reader(wanted):
     odd = "a\u2028b\u2029c\x85d\x0b\x0c\x1c\r\n\ue000"
     body = said([text(odd), text(odd), chunk(ChunkDelta(reasoning=Reasoning(odd))), END], wanted())
     assert len(body.decode().splitlines()) == 4
-    assert answer(read_back(body)).content == odd * 2
-    assert answer(read_back(body)).reasoning == odd
+    assert together(read_back(body)).content == odd * 2
+    assert together(read_back(body)).reasoning == odd
 
 
 @BOTH
@@ -147,7 +137,7 @@ def test_half_an_emoji_and_a_large_number_are_json(wanted):
     large = calls(call(0, "c", "f", json.dumps({"n": 10**30})), finish="tool_calls")
     body = said([text("\ud83d"), text("\ud83d"), large], wanted())
     assert json.loads(body.splitlines()[1]).get("response", "\ud83d") == "\ud83d"
-    assert answer(read_back(body)).tool_calls[0].parse() == {"n": 10**30}
+    assert together(read_back(body)).tool_calls[0].parse() == {"n": 10**30}
 
 
 def test_times_begin_with_that_of_the_answer_and_pass_with_the_clock():
@@ -476,7 +466,7 @@ def streams(draw: Any) -> Any:
 @given(chunks=streams())
 @settings(max_examples=60, deadline=None)
 def test_any_order_of_pieces_gives_the_same_answer(wanted, chunks):
-    again, meant = answer(read_back(said(chunks, wanted()))), answer(chunks)
+    again, meant = together(read_back(said(chunks, wanted()))), together(chunks)
     assert [(c.id, c.name, c.parse()) for c in again.tool_calls] == [
         (c.id, c.name, c.parse()) for c in meant.tool_calls
     ]
@@ -525,7 +515,7 @@ def test_a_whole_answer_of_a_host_is_passed_on():
 def test_a_streams_whole_answer_has_the_hosts_times():
     """They stand in its usage; there is no line of the host's with a collected answer."""
     line = native({"content": "x"}, True, done_reason="stop", total_duration=9, eval_count=2)
-    collected = answer(read_back(json.dumps(line).encode()))
+    collected = together(read_back(json.dumps(line).encode()))
     told = json.loads(OllamaChat().whole(collected))
     assert (told["total_duration"], told["eval_count"]) == (9, 2)
     assert "prompt_eval_count" not in told

@@ -6,9 +6,9 @@ import json
 from typing import Any, List
 
 import pytest
+from formats_of import chunks_in
 
 from anyllm import errors, formats
-from anyllm._framing import events
 from anyllm.dialects.openai_chat import OpenAIChat as Dialect
 from anyllm.errors import AnyLLMError
 from anyllm.types import (
@@ -43,9 +43,7 @@ def written(chunks: List[Any], **settings: Any) -> List[Any]:
 
 
 def read_back(said: bytes) -> List[ChatCompletionChunk]:
-    decoder = DIALECT.decoder()
-    chunks = [chunk for event in events([said], max_event_bytes=1 << 20) for chunk in decoder.feed(event)]
-    return [*chunks, *decoder.finish()]
+    return chunks_in(DIALECT, said)
 
 
 NATIVE = {"choices": []}

@@ -7,12 +7,12 @@ from typing import Any, Dict, List, Optional
 
 import attrs
 import pytest
+from formats_of import chunks_in, together
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recordings import replaying
 
 from anyllm import errors
-from anyllm._assemble import Assembler
 from anyllm._framing import events
 from anyllm.dialects.openai_responses import OpenAIResponses as Dialect
 from anyllm.errors import AnyLLMError, IncompleteStreamError, InvalidRequestError
@@ -80,19 +80,7 @@ def written(chunks: List[Any], **settings: Any) -> List[Dict[str, Any]]:
 
 
 def read_back(said: bytes) -> ChatCompletion:
-    decoder, assembler = DIALECT.decoder(), Assembler()
-    for event in events([said], max_event_bytes=1 << 20):
-        for piece in decoder.feed(event):
-            assembler.add(piece)
-    decoder.finish()
-    return assembler.snapshot()
-
-
-def assembled(chunks: List[ChatCompletionChunk]) -> ChatCompletion:
-    assembler = Assembler()
-    for piece in chunks:
-        assembler.add(piece)
-    return assembler.snapshot()
+    return together(chunks_in(DIALECT, said))
 
 
 def assert_in_order(found: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
@@ -163,7 +151,7 @@ STREAM = [
 
 
 def test_our_dialect_reads_the_same_answer() -> None:
-    answer, again = assembled(STREAM), read_back(bytes_of(STREAM))
+    answer, again = together(STREAM), read_back(bytes_of(STREAM))
     extra = [ToolCall(call.id, call.function, index=call.index) for call in again.tool_calls]
     assert (again.id, again.created, again.model) == (answer.id, answer.created, answer.model)
     assert (again.content, again.reasoning, tuple(extra)) == (answer.content, "hm", answer.tool_calls)
@@ -361,7 +349,7 @@ def test_any_order_of_pieces_gives_the_same_answer(kinds: List[Any]) -> None:
     chunks = Pieces(kinds).chunks
     said = bytes_of(chunks)
     assert_in_order(parsed(said))
-    answer, again = assembled(chunks), read_back(said)
+    answer, again = together(chunks), read_back(said)
     assert again.content == answer.content
     assert again.refusal == answer.refusal
     assert "".join(again.reasoning.split()) == "".join(answer.reasoning.split())
@@ -436,10 +424,10 @@ def test_the_official_client_raises_errors_and_reads_whole_answers() -> None:
         with openai.OpenAI(api_key="x", base_url=f"{url}/good", max_retries=0) as client:
             with client.responses.stream(model="m", input="Hi") as stream:
                 final = stream.get_final_response()
-            assert final.output_text == assembled(STREAM).content
+            assert final.output_text == together(STREAM).content
             assert final.usage.total_tokens == 5
     with (
-        replaying({"whole": OpenAIResponses().whole(assembled(STREAM))}, content_type="application/json") as url,
+        replaying({"whole": OpenAIResponses().whole(together(STREAM))}, content_type="application/json") as url,
         openai.OpenAI(api_key="x", base_url=f"{url}/whole", max_retries=0) as client,
     ):
         whole = client.responses.create(model="m", input="Hi")
@@ -451,14 +439,14 @@ def test_the_official_client_raises_errors_and_reads_whole_answers() -> None:
 
 
 def test_a_whole_answer_is_what_its_stream_ends_with() -> None:
-    whole = json.loads(OpenAIResponses().whole(assembled(STREAM)))
+    whole = json.loads(OpenAIResponses().whole(together(STREAM)))
     streamed = written(STREAM)[-1]["response"]
     for response in (whole, streamed):
         for item in response["output"]:
             del item["id"]
     assert whole == streamed
-    again = DIALECT.response(OpenAIResponses().whole(assembled(STREAM)))
-    assert (again.content, again.reasoning, again.usage) == (assembled(STREAM).content, "hm", assembled(STREAM).usage)
+    again = DIALECT.response(OpenAIResponses().whole(together(STREAM)))
+    assert (again.content, again.reasoning, again.usage) == (together(STREAM).content, "hm", together(STREAM).usage)
 
 
 OWN = {

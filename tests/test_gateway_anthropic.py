@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.server
 import json
-import threading
-from collections.abc import Iterator
 from typing import Any, Dict, List
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recordings import answering
 
 from anyllm.dialects.anthropic_messages import AnthropicMessages as Dialect
 from anyllm.errors import InvalidRequestError
@@ -423,33 +420,11 @@ def test_what_the_official_client_sends_is_read_and_sent_again():
     assert again(seen[1]) == seen[1]
 
 
-@contextlib.contextmanager
-def keeping(seen: List[Any], answer: bytes) -> Iterator[str]:
+def keeping(seen: List[Any], answer: bytes) -> Any:
     """The URL of a server that keeps what it is asked, and always gives the same answer."""
 
-    class Keeping(http.server.BaseHTTPRequestHandler):
-        wbufsize = -1  # head and body in one write
+    def keep(_: str, body: bytes) -> bytes:
+        seen.append(json.loads(body))
+        return answer
 
-        def do_POST(self) -> None:
-            seen.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = http.server.HTTPServer(("127.0.0.1", 0), Keeping)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("NO_PROXY", "*")
-            yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(10)
-    assert not thread.is_alive()
+    return answering(keep, content_type="application/json")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import http.server
+import contextlib
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recordings import answering
 
 from anyllm import errors
 from anyllm._assemble import Assembler
@@ -639,33 +639,14 @@ def official() -> Iterator[Any]:
     openai = pytest.importorskip("openai")
     bodies: list[Any] = []
 
-    class Listener(http.server.BaseHTTPRequestHandler):
-        wbufsize = -1
+    def keep(path: str, body: bytes) -> bytes:
+        bodies.append((path, json.loads(body)))
+        return b'{"id": "r", "object": "response", "output": []}'
 
-        def do_POST(self) -> None:
-            bodies.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
-            answer = b'{"id": "r", "object": "response", "output": []}'
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = http.server.HTTPServer(("127.0.0.1", 0), Listener)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NO_PROXY", "*")
-        base = f"http://127.0.0.1:{server.server_port}/v1"
-        with openai.OpenAI(base_url=base, api_key="none", max_retries=0) as client:
-            yield client, bodies
-    server.shutdown()
-    server.server_close()
-    thread.join(10)
-    assert not thread.is_alive()
+    with contextlib.ExitStack() as stack:
+        url = stack.enter_context(answering(keep, content_type="application/json"))
+        client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+        yield stack.enter_context(client), bodies
 
 
 USER = {"role": "user", "content": "Hi"}
