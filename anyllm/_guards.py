@@ -96,7 +96,7 @@ class Guards:
             patience = ctx if wait else ctx.child(_AT_ONCE)
             if self._streams is not None:
                 lease.slot = self._streams.acquire(patience)
-                lease.unwatch = ctx.on_done(lease.slot._give)  # which keeps neither slot nor lease
+                lease.unwatch = ctx._on_end(lease.slot._give)  # which keeps neither slot nor lease
             if self._rate is not None:
                 lease.reservation = self._rate.acquire(patience, tokens() if self._rate.tokens_per_minute else 0)
         except BaseException as exc:

@@ -43,10 +43,10 @@ def _is_native() -> bool:
 
 def _before_fork() -> None:
     until = time.monotonic() + _PATIENCE
-    for thread, is_over in tuple(_running.items()):
+    for thread, is_over in _running.copy().items():
         if is_over() and thread is not threading.current_thread():
             thread.join(max(0.0, until - time.monotonic()))
-    while time.monotonic() < until and any(os.path.exists(f"/proc/self/task/{native}") for native in tuple(_ended)):
+    while time.monotonic() < until and any(os.path.exists(f"/proc/self/task/{native}") for native in _ended.copy()):
         time.sleep(0.0005)
     _ended.clear()
 

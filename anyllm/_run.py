@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Optional
 
-from anyllm import _leaving
+from anyllm import _background, _leaving
 from anyllm._clock import Clock
 from anyllm._http import Call, Response
 from anyllm._http_failures import secrets_in
@@ -104,7 +104,7 @@ class Run:
         _active[id(self)] = self
         self._thread = threading.Thread(target=self._work, name="anyllm-call", daemon=True)
         try:
-            self._unwatch = self.ctx.on_done(self._stop)  # may start the timer
+            self._unwatch = self.ctx._on_end(self._stop)  # may start the timer
             self._thread.start()
         except RuntimeError as exc:
             self._unwatch()
@@ -393,7 +393,7 @@ def _retried(policy: str, tries: int, error: AnyLLMError, pause: float, provider
 class _Unread:
     """
     Runs when ``errors`` is let go of, and again when the call ends after that: an error that nobody received is at
-    least logged.
+    least logged, soon, because this may be a finalizer.
     """
 
     def __init__(self, pipe: Any) -> None:
@@ -404,18 +404,19 @@ class _Unread:
         self.dropped = True  # first: who ends the call puts the error first, and looks at this then
         error = self._pipe.take()
         if isinstance(error, AnyLLMError) and not isinstance(error, Cancelled):  # whoever cancelled knows
-            _log.warning("a stream ended with an error that nobody received: %s", error)
+            _background.log(logging.WARNING, "a stream ended with an error that nobody received: %s", error)
 
 
 # -- the process -------------------------------------------------------------------------------------------------------
 
-#: Calls that have not ended, by identity. Single operations on a dict are atomic.
+#: Calls that have not ended, by identity. Single operations on a dict are atomic; going through it is not, because
+#: allocating anything may run a finalizer that ends a call: go through a copy.
 _active: dict[int, Run] = {}
 
 
 def active_streams() -> int:
     """How many streams run now: started, and neither complete, failed nor cancelled."""
-    return sum(run.streaming for run in tuple(_active.values()))
+    return sum(run.streaming for run in _active.copy().values())
 
 
 def _is_crowded() -> bool:
@@ -429,7 +430,7 @@ def end_all() -> None:
     At exit, because daemon threads are frozen then wherever they are. Whoever stops a server of its own at exit calls
     this before.
     """
-    runs = tuple(_active.values())
+    runs = _active.copy().values()
     for run in runs:
         run.cancel("interpreter exit")
     until = time.monotonic() + _FAREWELL
@@ -440,7 +441,7 @@ def end_all() -> None:
 
 def _after_fork() -> None:
     """In a child: the workers are gone and their connections are the parent's, so their calls are over here."""
-    for run in tuple(_active.values()):
+    for run in _active.copy().values():
         with contextlib.suppress(Exception):  # of one that is in no state to be forgotten; the others are to be
             run._call.forget()
         run._connect_clock.stop()

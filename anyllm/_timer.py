@@ -18,11 +18,9 @@ import time
 from collections.abc import Callable
 from typing import Optional
 
-from anyllm import _waiting
+from anyllm import _background, _waiting
 
 __all__ = ["Entry", "Timer", "shared"]
-
-_log = logging.getLogger("anyllm")
 
 #: Seconds the thread stays without work, so that one stream after another does not start it anew each time.
 _LINGER = 0.5
@@ -120,8 +118,9 @@ class Timer:
             return
         try:
             call()
-        except BaseException:  # SystemExit too: the thread belongs to every deadline of the process
-            _log.exception("a function called at a deadline failed")
+        except BaseException as exc:  # SystemExit too: the thread belongs to every deadline of the process
+            # Not here: a log handler may take its time.
+            _background.log(logging.ERROR, "a function called at a deadline failed", exc=exc)
 
     def _retire(self) -> bool:
         with self._lock:
@@ -133,7 +132,7 @@ class Timer:
     def _after_fork(self) -> None:
         """In a child: threads do not survive a fork, and a lock may have been held by one that did not."""
         self._lock = threading.Lock()
-        self._heap = sorted(self._live)  # the old one may have been caught in the middle of a change
+        self._heap = sorted(self._live.copy())  # the old one may have been caught in the middle of a change
         self._thread = None
         if self._live:
             # Not a Thread, whose start() waits and so lets gevent's greenlets run. They survive a fork, and whoever is

@@ -206,7 +206,7 @@ class MemoryCache:
         pid = os.getpid()
         kept = self._by_pid.get(pid)
         if kept is None:
-            inherited = list(self._by_pid.values())[-1]
+            inherited = list(self._by_pid.copy().values())[-1]
             kept = self._by_pid.setdefault(pid, inherited.in_child())
         return kept
 

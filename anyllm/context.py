@@ -5,6 +5,10 @@ Strategy: `cancel` may be called in a signal handler or a finalizer, so nothing 
 `_waiting`). The end is one `dict.setdefault`, which is atomic: the first to end a context wins. Callbacks are popped
 from a dict, so each runs exactly once, whoever finds it first; and so are the children, which are told in a loop.
 
+There are two kinds of callbacks. Ours (`_on_end`) free somebody who waits, take no time, and run first, here and in
+everything below. A user's (`on_done`) may take as long as they like, so they run when everybody is free; and if it was
+time that ended the context, each on a thread of its own, because the timer's serves every deadline of the process.
+
 A context that nobody waits for costs nothing: it neither starts the timer nor registers with its parent. It does both
 with its first callback and undoes both with its last; until then its state is computed when asked for. Taking a
 callback back may happen in a finalizer too, so it never starts anything: it puts back what it should have kept.
@@ -21,7 +25,7 @@ from collections.abc import Callable, Hashable, Mapping
 from types import MappingProxyType, TracebackType
 from typing import Any, Optional, Union
 
-from anyllm import _timer, _waiting
+from anyllm import _background, _timer, _waiting
 from anyllm.channel import Channel, open_channel
 from anyllm.errors import AnyLLMError, Cancelled, DeadlineExceeded
 
@@ -39,7 +43,6 @@ __all__ = [
     "without_cancel",
 ]
 
-_log = logging.getLogger("anyllm")
 _NO_VALUES: Mapping[Hashable, Any] = MappingProxyType({})
 
 Cancel = Callable[..., None]  # `cancel(cause=None)`
@@ -62,7 +65,17 @@ class Context:
     Source: Go's context package.
     """
 
-    __slots__ = ("__weakref__", "_callbacks", "_children", "_deadline", "_end", "_links", "_parent", "_values")
+    __slots__ = (
+        "__weakref__",
+        "_callbacks",
+        "_children",
+        "_deadline",
+        "_end",
+        "_functions",
+        "_links",
+        "_parent",
+        "_values",
+    )
 
     def __init__(self, timeout: Optional[float] = None, *, parent: Optional[Context] = None) -> None:
         if parent is not None and not isinstance(parent, Context):
@@ -71,7 +84,8 @@ class Context:
         self._values: Mapping[Hashable, Any] = parent._values if parent else _NO_VALUES
         self._deadline: Optional[float] = _earlier(_deadline(timeout), parent._deadline if parent else None)
         self._end: dict[str, AnyLLMError] = {}  # empty, or {"error": why it ended}
-        self._callbacks: dict[object, Callable[[], object]] = {}
+        self._callbacks: dict[object, Callable[[], object]] = {}  # of ours
+        self._functions: dict[object, Callable[[], object]] = {}  # of users
         self._children: dict[object, Context] = {}  # those that somebody waits for
         self._links: dict[str, Callable[[], object]] = {}  # how to let go of the parent and of the timer
 
@@ -87,11 +101,12 @@ class Context:
         Args:
             cause: Why: an exception or any object; `Cancelled.cause` hands it on.
         """
-        self._finish(Cancelled(cause=cause))
+        self._finish(Cancelled(cause=cause), _run_here)
 
-    def _finish(self, error: AnyLLMError) -> None:
+    def _finish(self, error: AnyLLMError, run: Callable[[Callable[[], object]], object]) -> None:
+        """End it with *error*, unless it has ended. *run* calls a function of a user."""
         self._end.setdefault("error", error)
-        _tell([self])  # also when it had ended before: Ctrl-C may have stopped whoever was telling the others
+        _tell(self, run)  # also when it had ended before: Ctrl-C may have stopped whoever was telling the others
 
     @property
     def error(self) -> Optional[AnyLLMError]:
@@ -103,7 +118,7 @@ class Context:
         for context in reversed(line):
             inherited = context._end.get("error") or inherited or context._overdue()
             if inherited is not None and not context._end:
-                context._finish(inherited)
+                context._finish(inherited, _run_apart)  # whoever asks may be one of our own threads
         return self._end.get("error")
 
     def _overdue(self) -> Optional[AnyLLMError]:
@@ -131,7 +146,7 @@ class Context:
     def wait(self, timeout: Optional[float] = None) -> bool:
         """Block until it ends (True), or for *timeout* seconds (False)."""
         waiter = _waiting.new_waiter()
-        take_back = self.on_done(lambda: _waiting.release(waiter))
+        take_back = self._on_end(lambda: _waiting.release(waiter))
         try:
             return _waiting.wait(waiter, _waiting.deadline_after(timeout))
         finally:
@@ -141,7 +156,7 @@ class Context:
         """A channel that is closed when the context ends, to `select` on."""
         pair = open_channel(1)
         sender = pair[0]
-        take_back = self.on_done(sender.close)
+        take_back = self._on_end(sender.close)
         pair[1]._on_drop = take_back
         return pair[1]
 
@@ -149,29 +164,41 @@ class Context:
         """
         Call *fn* once, when the context ends; at once if it has.
 
-        It runs on the thread that ends the context, which may be in a signal handler or a finalizer: it must not
-        block, nor take a lock that the interrupted code may hold. What it raises is logged.
+        When time ends the context, *fn* runs on a thread of its own. When `cancel` does, *fn* runs on the thread that
+        called it, after everything below the context has been freed: where that may be a signal handler or a
+        finalizer, *fn* must not wait for a lock that the interrupted code may hold. What it raises is logged.
 
         Returns:
             A function that takes it back: True if *fn* will now never run, False if it has or is about to.
         """
         if not callable(fn):
             raise TypeError(f"expected a function, not {type(fn).__name__}")
+        if self.error is not None:
+            _run_here(fn)
+            return lambda: False
+        return self._register(self._functions, fn)
+
+    def _on_end(self, fn: Callable[[], object]) -> Callable[[], bool]:
+        """`on_done` for functions of ours, which take no time and no lock: on the thread that ends the context."""
+        return self._register(self._callbacks, fn)
+
+    def _register(self, functions: dict[object, Callable[[], object]], fn: Callable[[], object]) -> Callable[[], bool]:
         key = object()
-        self._callbacks[key] = fn
+        functions[key] = fn
         if not self._end:
             self._watch()
         if self.error is not None:
-            _tell([self])
-        return lambda: self._take_back(key)
+            _tell(self, _run_apart)
 
-    def _take_back(self, key: object) -> bool:
-        taken = self._callbacks.pop(key, None) is not None
-        self._rest()
-        return taken
+        def take_back() -> bool:
+            taken = functions.pop(key, None) is not None
+            self._rest()
+            return taken
+
+        return take_back
 
     def _is_watched(self) -> bool:
-        return bool(self._callbacks or self._children) and not self._end
+        return bool(self._callbacks or self._functions or self._children) and not self._end
 
     def _watch(self) -> None:
         """Have the parents and the timer tell us, now that somebody wants to know."""
@@ -191,7 +218,7 @@ class Context:
     def _watch_deadline(self) -> None:
         own = self._parent is None or self._deadline != self._parent._deadline
         if own and self._deadline is not None and "timer" not in self._links:
-            entry = _timer.shared.call_at(self._deadline, lambda: self._finish(DeadlineExceeded()))
+            entry = _timer.shared.call_at(self._deadline, lambda: self._finish(DeadlineExceeded(), _run_apart))
             self._link("timer", entry.cancel)
 
     def _link(self, name: str, let_go: Callable[[], object]) -> bool:
@@ -326,7 +353,8 @@ def after_func(ctx: Context, fn: Callable[[], object]) -> Callable[[], bool]:
     """
     `Context.on_done` under Go's name; the function returned is Go's ``stop``.
 
-    Unlike in Go, *fn* runs on the thread that ends the context, not on one of its own.
+    As in Go, *fn* runs on a thread of its own when time ends the context; when `cancel` does, on the thread that
+    called it.
 
     Source: Go's context.AfterFunc.
     """
@@ -359,9 +387,22 @@ def _earlier(one: Optional[float], other: Optional[float]) -> Optional[float]:
     return min(given, default=None)
 
 
-def _tell(pending: list[Context]) -> None:
+def _tell(context: Context, run: Callable[[Callable[[], object]], object]) -> None:
     """
-    Run and forget the callbacks of ended contexts, and of all below them; harmless when somebody else does it too.
+    Free everything at and below an ended context, then call the functions of users there with *run*.
+
+    Harmless when another thread does it too.
+    """
+    with_functions: list[Context] = []
+    try:
+        _free([context], with_functions)
+    finally:
+        _call_functions(with_functions, run)
+
+
+def _free(pending: list[Context], with_functions: list[Context]) -> None:
+    """
+    Run and forget our callbacks, and note the contexts that have functions of users.
 
     A loop, because a program that derives each turn's context from the last one's has thousands, one below the other.
     """
@@ -370,23 +411,45 @@ def _tell(pending: list[Context]) -> None:
             context = pending[-1]
             try:
                 if context._callbacks:
-                    _run(context._callbacks.popitem()[1])
+                    _run_here(context._callbacks.popitem()[1])
                 elif context._children:
                     child = context._children.popitem()[1]
                     child._end.setdefault("error", context._end["error"])
                     pending.append(child)
                 else:
                     pending.pop()
+                    if context._functions:
+                        with_functions.append(context)
                     context._rest()
             except KeyError:  # another thread took the last one
                 pass
     finally:
-        if pending:  # a callback raised KeyboardInterrupt or SystemExit: the others run before that goes on
-            _tell(pending)
+        if pending:  # Ctrl-C came in between: the others are freed before that goes on
+            _free(pending, with_functions)
 
 
-def _run(callback: Callable[[], object]) -> None:
+def _call_functions(contexts: list[Context], run: Callable[[Callable[[], object]], object]) -> None:
     try:
-        callback()
-    except Exception:
-        _log.exception("a function registered with Context.on_done failed")
+        while contexts:
+            try:
+                run(contexts[-1]._functions.popitem()[1])
+            except KeyError:
+                contexts.pop()
+    finally:
+        if contexts:  # a function raised KeyboardInterrupt or SystemExit: the others run before that goes on
+            _call_functions(contexts, run)
+
+
+def _run_here(function: Callable[[], object], caught: type[BaseException] = Exception) -> None:
+    try:
+        function()
+    except caught as exc:
+        # Perhaps in a finalizer, which must not log by itself.
+        _background.log(logging.ERROR, "a function registered with Context.on_done failed", exc=exc)
+
+
+def _run_apart(function: Callable[[], object]) -> None:
+    try:
+        _background.start_thread(lambda: _run_here(function, BaseException), "anyllm-on-done")
+    except RuntimeError:  # no more threads at exit
+        _run_here(function, BaseException)

@@ -12,6 +12,7 @@ import weakref
 
 import pytest
 from conftest import TIMEOUT, join
+from wire import until
 
 from anyllm import _timer, context
 from anyllm.channel import select
@@ -318,6 +319,47 @@ def test_what_is_taken_back_never_runs():
     assert calls == []
 
 
+def test_a_slow_function_holds_up_no_deadline():
+    """At a deadline the timer's thread serves the whole process, so a user's function gets a thread of its own."""
+    go_on, over = threading.Event(), threading.Event()
+
+    def slow():
+        assert go_on.wait(TIMEOUT)
+        over.set()
+
+    first, second = Context(0.01), Context(0.05)
+    started = threading.Event()
+    first.on_done(started.set)
+    first.child().on_done(slow)
+    assert second.wait(TIMEOUT)
+    assert started.wait(TIMEOUT)
+    assert not over.is_set()
+    go_on.set()
+    assert over.wait(TIMEOUT)
+
+
+def test_a_slow_function_holds_up_nobody_below():
+    """Whoever waits is freed before the functions of users run, here and in every child."""
+    ctx = Context()
+    child = ctx.child()
+    end = child.child().done()
+    seen = []
+    ctx.on_done(lambda: seen.append((child.cancelled, end.closed)))
+    child.on_done(lambda: seen.append((child.cancelled, end.closed)))
+    ctx.cancel()
+    assert seen == [(True, True)] * 2
+
+
+def test_asking_whether_it_is_over_runs_no_function_of_a_user(monkeypatch):
+    """Whoever asks may be a worker of ours: a deadline that it is the first to see is told on another thread."""
+    monkeypatch.setattr(_timer.Timer, "_ensure_thread", lambda self: None)  # it sees nothing
+    ctx = Context(0.01)
+    ran_on = queue.Queue()
+    ctx.on_done(lambda: ran_on.put(threading.current_thread()))
+    until(lambda: ctx.cancelled)
+    assert ran_on.get(timeout=TIMEOUT) is not threading.current_thread()
+
+
 def test_on_done_wants_a_function():
     """Otherwise the mistake, a function called instead of given, shows only when the context ends."""
     with pytest.raises(TypeError, match="expected a function"):
@@ -338,7 +380,7 @@ def test_a_raising_callback_is_logged_and_the_others_run(caplog):
     with caplog.at_level(logging.ERROR, "anyllm"):
         ctx.cancel()
     assert sorted(calls) == [0, 1, 2]
-    assert len(caplog.records) == 3
+    until(lambda: len(caplog.records) == 3)
     assert "broken observer" in caplog.text
 
 
@@ -420,7 +462,7 @@ def test_races_of_on_done_take_back_and_cancel_lose_and_double_nothing(spawn, ki
         taken = set().union(*join(tasks))
         cancelling.join()
         everything = {(who, number) for who in range(4) for number in range(40)}
-        assert set(runs) == everything - taken
+        until(lambda ran=runs, expected=everything - taken: set(ran) == expected)  # some on threads of their own
         assert set(runs.values()) <= {1}
         assert not ctx._callbacks
         assert not ctx._links

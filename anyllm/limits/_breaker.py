@@ -207,7 +207,7 @@ class CircuitBreaker:
             raise CircuitOpenError("the host failed, and one call is trying it again") from None
         give_back = Once(lambda: turns.append(None))
         attempt = Attempt(self, era, give_back)
-        attempt._unwatch = ctx.on_done(give_back)  # which does not keep the attempt: forgotten, it gives back too
+        attempt._unwatch = ctx._on_end(give_back)  # which does not keep the attempt: forgotten, it gives back too
         return attempt
 
     def _era(self) -> _Era:

@@ -279,7 +279,7 @@ class RateLimit:
                 if entry is not None:
                     return self._reservation(tokens, entry)
                 if not is_watched:
-                    unwatch, is_watched = ctx.on_done(caller.give_up), True
+                    unwatch, is_watched = ctx._on_end(caller.give_up), True
                 _waiting.wait(caller.waiter, until)  # at once, when something changed since we looked
         finally:
             unwatch()

@@ -31,7 +31,7 @@ class PerProcess(Generic[T]):
         pid = os.getpid()
         mine = self._by_pid.get(pid)
         if mine is None:
-            inherited = list(self._by_pid.values())[-1]
+            inherited = list(self._by_pid.copy().values())[-1]
             mine = self._by_pid.setdefault(pid, self._make(inherited))  # of two threads that come first, one wins
         return mine
 

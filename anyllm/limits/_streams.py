@@ -143,7 +143,7 @@ class StreamLimit:
             slots.line.append(seat)
             if slots.take():  # in line first, then look again: it was given back in between
                 slots.give()
-            unwatch = ctx.on_done(lambda: seat.decide(_ENDED))
+            unwatch = ctx._on_end(lambda: seat.decide(_ENDED))
             try:
                 _waiting.wait(seat.waiter, None)
             finally:

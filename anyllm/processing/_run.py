@@ -74,7 +74,7 @@ class Run:
         self._unties: list[Callable[[], object]] = [self._reading.on_done(self._source.stop)]
         own = context_of(given)
         if own is not None and self._interval is not None:
-            self._unties.append(own.on_done(self._haste.cancel))
+            self._unties.append(own._on_end(self._haste.cancel))
         self._ready: deque[StreamEvent] = deque()
         self._since: Optional[float] = None  # when it began
         self._until_now = 0.0  # seconds that are counted
