@@ -4,7 +4,6 @@ From a model string to a running call: the module-level calls, and the provider 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Optional, Union, cast
 
@@ -234,9 +233,28 @@ def _row(name: str, said: str) -> Row:
 _SOME = "openai, anthropic, gemini, ollama, openrouter, local"
 
 
-@functools.cache
-def _shared(name: str) -> Provider:
-    """The provider object of the module-level calls: one for each row, with one pool of connections."""
-    row = _rows.find(name)
-    assert row is not None
-    return Provider(row, transport=Transport(direct=row.endpoint is not None))
+class _SharedProviders:
+    """
+    The provider objects of the module-level calls, one for each name, each with one pool of connections.
+
+    Of threads that ask for a name for the first time all get the same object.
+    """
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Provider] = {}
+
+    def __call__(self, name: str) -> Provider:
+        try:
+            return self._by_name[name]
+        except KeyError:
+            row = _rows.find(name)
+            assert row is not None
+            made = Provider(row, transport=Transport(direct=row.endpoint is not None))
+            return self._by_name.setdefault(name, made)  # one step: of two that race, the first stays
+
+    def cache_clear(self) -> None:
+        """Forget them all, as `functools.cache` does."""
+        self._by_name.clear()
+
+
+_shared = _SharedProviders()

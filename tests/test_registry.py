@@ -9,6 +9,7 @@ from typing import Any, List, Optional
 
 import pytest
 import requests
+from conftest import TIMEOUT
 
 import anyllm
 from anyllm import _job, _registry
@@ -514,3 +515,17 @@ def test_a_new_host_of_openais_format_is_one_row(monkeypatch: pytest.MonkeyPatch
         assert answer.provider == "new-host"
         assert answer.content
         assert keys_sent(server) == ["Bearer its-own-key"]
+
+
+@pytest.mark.usefixtures("fast_switches")
+def test_threads_that_are_first_share_one_provider(spawn: Any):
+    """Else each has a pool of connections of its own, and all but one are forgotten open."""
+    for _ in range(50):
+        _registry._shared.cache_clear()
+        together = threading.Barrier(6)
+
+        def first(together: threading.Barrier = together) -> Any:
+            together.wait(TIMEOUT)
+            return _registry.host_of("groq")
+
+        assert len({id(task.join()) for task in [spawn(first) for _ in range(6)]}) == 1
