@@ -13,7 +13,9 @@ that finds nothing left turns away from that deque for good, so that after the e
 
 A blocked sender is woken only when the channel is half empty, so that a fast producer and a fast consumer change
 places once every half buffer rather than once an item; and what does not fit of a batch is in the deque all the same,
-while its sender waits: it counts as in the sender's hand, but receivers find it there without waking the sender.
+while its sender waits, so that receivers find it there without waking the sender.
+
+A receiver may leave a `Forwarder` with the channel, which the sender runs after it has put (see `_forward`).
 """
 
 from __future__ import annotations
@@ -22,21 +24,31 @@ import contextlib
 import queue
 import threading
 from collections import deque
-from collections.abc import Sequence
-from typing import Any, Generic, Optional, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Optional, Protocol, TypeVar
 
 from anyllm import _waiting
 
-__all__ = ["EMPTY", "Pipe", "Sender"]
+__all__ = ["EMPTY", "Forwarder", "Pipe", "Sender"]
 
 T = TypeVar("T")
 EMPTY: Any = object()  # "nothing there now", where None means "closed and drained"
 
 
+class Forwarder(Protocol):
+    """What a receiver leaves with a channel, to be run by whoever puts something."""
+
+    def run(self) -> bool:
+        """Deal with what waits, on the sender's thread; False: wake a receiver as usual."""
+
+    def wake(self) -> None:
+        """The channel is closed. Takes no lock."""
+
+
 class Pipe(Generic[T]):
     """What both ends share."""
 
-    __slots__ = ("end", "items", "low_water", "maxsize", "put_count", "receivers", "senders", "sending")
+    __slots__ = ("end", "forwarder", "items", "low_water", "maxsize", "put_count", "receivers", "senders", "sending")
 
     def __init__(self, maxsize: int) -> None:
         self.items: deque[T] = deque()
@@ -46,6 +58,7 @@ class Pipe(Generic[T]):
         self.put_count = 0
         #: Empty while open; then {"last": what `close` added}, a deque that takes the place of `items` once drained.
         self.end: dict[str, deque[T]] = {}
+        self.forwarder: Optional[Forwarder] = None
         self.receivers: deque[threading.Lock] = deque()
         self.senders: deque[threading.Lock] = deque()
         #: Held while looking at the size and appending; never while waiting, and never by a receiver or by close.
@@ -71,10 +84,10 @@ class Pipe(Generic[T]):
         return item
 
     def qsize(self) -> int:
+        """How many items can be received without waiting."""
         items = self.items
         last = self.end.get("last", items)
-        waiting = min(len(items), self.maxsize)  # what is beyond that is in a sender's hand
-        return waiting if items is last else waiting + len(last)
+        return len(items) if items is last else len(items) + len(last)
 
     def close(self, last: Optional[T] = None) -> None:
         self.end.setdefault("last", deque(() if last is None else (last,)))
@@ -82,6 +95,18 @@ class Pipe(Generic[T]):
             pass
         while _waiting.wake(self.senders):
             pass
+        forwarder = self.forwarder
+        if forwarder is not None:
+            forwarder.wake()
+
+    def announce(self, count: int) -> None:
+        """So many items were put: have them forwarded, or wake as many receivers."""
+        forwarder = self.forwarder
+        if forwarder is not None and forwarder.run():
+            return
+        for _ in range(count):
+            if not _waiting.wake(self.receivers):
+                break
 
 
 class Sender(Generic[T]):
@@ -101,10 +126,6 @@ class Sender(Generic[T]):
         """Whether the channel was closed, by this end or because nobody can receive any more."""
         return bool(self._pipe.end)
 
-    def room(self) -> int:
-        """How many items could be put now without waiting, if nobody else puts any."""
-        return self._pipe.maxsize - len(self._pipe.items)
-
     def try_put(self, item: T) -> bool:
         """Put *item* if there is room, without waiting; False when the channel is full or closed."""
         if item is None:
@@ -118,8 +139,8 @@ class Sender(Generic[T]):
             pipe.put_count += 1
             if pipe.end and not self._received(items):
                 return False
-        if pipe.receivers:
-            _waiting.wake(pipe.receivers)
+        if pipe.receivers or pipe.forwarder is not None:
+            pipe.announce(1)
         return True
 
     def put(self, item: T, timeout: Optional[float] = None) -> bool:
@@ -147,12 +168,17 @@ class Sender(Generic[T]):
                 raise queue.Full
         return False
 
-    def put_many(self, items: Sequence[T]) -> bool:
+    def put_many(self, items: Sequence[T], before_delay: Callable[[], object] = lambda: None) -> bool:
         """
         Put all of *items* in order, a batch under one lock, waiting for room where needed; False once closed.
 
-        What there is no room for is in this sender's hand, as in Go: receivers take it from there, and who waits here
-        is woken once, not each time that some of it fits.
+        Where there is room for one, all are put, and receivers find them: this returns when there is room for all, so
+        the sender is woken once, not each time that some of them fit.
+
+        Args:
+            items: Anything but None.
+            before_delay: Called before this waits for room or runs a receiver's `Forwarder`, perhaps several times: to
+                give back what others wait for.
         """
         for item in items:
             if item is None:
@@ -161,11 +187,13 @@ class Sender(Generic[T]):
         while items and not (place := self._put_where_room(items)):
             if pipe.end:
                 return False
+            before_delay()
             self._wait_for_room(None)
-        for _ in items:
-            if not _waiting.wake(pipe.receivers):
-                break
+        if pipe.forwarder is not None:
+            before_delay()
+        pipe.announce(len(items))
         while items and not self._has_room_for(place) and not pipe.end:
+            before_delay()
             self._wait_for_room(None)
         return not pipe.end or not items or self._has_room_for(place) or self._hand_is_empty(items)
 

@@ -206,9 +206,7 @@ class Reader:
 
     def _put(self, batch: list[ChatCompletionChunk]) -> None:
         had_turn = self._has_turn
-        if len(batch) > self._chunks.room():
-            self._give_turn()  # the caller may let us wait
-        wanted = self._chunks.put_many(batch)
+        wanted = self._chunks.put_many(batch, self._give_turn)  # the caller may let us wait
         batch.clear()
         if not wanted:
             raise Cancelled

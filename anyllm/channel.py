@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Generic, Optional, TypeVar
 
 from anyllm import _waiting
+from anyllm._forward import Forwarding
 from anyllm._pipe import EMPTY, Pipe, Sender
 
 __all__ = ["Channel", "Sender", "merge", "open_channel", "select"]
@@ -122,6 +123,28 @@ class Channel(Generic[T]):
                 break  # once is enough
         return _first_ready((self,), deadline)[1]
 
+    def forward(self, pass_on: Callable[[Callable[[], Any]], bool], timeout: Optional[float] = None) -> None:
+        """
+        Wait while the thread that puts items passes them on; this thread is woken only when there is something to do.
+
+        For one receiver, where waking a thread costs more than dealing with an item: a server that writes to a client.
+
+        Args:
+            pass_on: Called by the sender's thread after it has put something, with a function that gives the next
+                item, `anyllm._pipe.EMPTY` when there is none now, and None when the channel is closed and drained. It
+                deals with what there is, without waiting, and returns True; False, or an error, when this thread must
+                go on with it. It is not called any more then, nor after this has returned.
+            timeout: Seconds to wait at most; None for ever.
+
+        Returns when *pass_on* returned False, when the channel is closed, or after *timeout* seconds. There may be
+        items then.
+
+        Raises:
+            ValueError: *timeout* is negative or NaN.
+            BaseException: what *pass_on* raised.
+        """
+        Forwarding(self._pipes, self._take, pass_on).wait(_waiting.deadline_after(timeout))
+
     # -- looking -----------------------------------------------------------------------------------------------
 
     @property
@@ -131,11 +154,15 @@ class Channel(Generic[T]):
 
     @property
     def maxsize(self) -> int:
-        """How many items may wait."""
+        """How many items may wait before a sender has to."""
         return sum(pipe.maxsize for pipe in self._pipes)
 
     def qsize(self) -> int:
-        """How many items wait now."""
+        """
+        How many items wait now: so many can be received at once.
+
+        More than `maxsize` where a sender that puts several at a time waits for room for all of them.
+        """
         return sum(pipe.qsize() for pipe in self._pipes)
 
     def empty(self) -> bool:

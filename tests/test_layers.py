@@ -22,8 +22,10 @@ LAYERS = (
     ("_version", "_checks", "_convert", "types", "options", "errors"),
     (
         "_waiting",
+        "_background",
         "_timer",
         "_pipe",
+        "_forward",
         "channel",
         "context",
         "_chunked",

@@ -1,9 +1,7 @@
 """
 What a web response is made of: a stream, or anything that can be iterated, waited for with a time-out.
 
-Strategy: to wake a thread for each chunk costs more than the chunk, and hundreds of them that wait for the interpreter
-hold each other up. So where somebody passes items on, it is done by the thread that put them, and who waits sleeps on:
-it stands in the channel's line as a `_Relay`, whose release passes on what is there.
+Where the thread that puts chunks can write them, it does, while the server's thread sleeps (`Channel.forward`).
 """
 
 from __future__ import annotations
@@ -13,8 +11,6 @@ import threading
 from collections.abc import Callable
 from typing import Any, Optional, Union
 
-from anyllm import _waiting
-from anyllm._pipe import Pipe
 from anyllm.channel import Channel, Sender, open_channel
 
 __all__ = ["END", "SILENCE", "PassOn", "Source", "source_of"]
@@ -24,59 +20,6 @@ SILENCE: Any = object()  # nothing came in time
 #: Given a function that takes the next item, or `EMPTY`, deals with what there is, without waiting; False, or an error,
 #: when who waits must go on with it.
 PassOn = Callable[[Callable[[], Any]], bool]
-
-
-class _Relay:
-    """
-    Stands in a channel's line in place of a lock, for one thread that waits; released, it first passes items on.
-
-    Each wait has one of its own.
-    """
-
-    def __init__(self, pipe: Pipe[Any], pass_on: PassOn) -> None:
-        self._pipe = pipe
-        self._pass_on = pass_on
-        self._waiter = _waiting.new_waiter()
-        #: Held while items are passed on, and by the waiting thread when it goes; to release takes it only if free.
-        self._busy = threading.Lock()
-        self._is_over = False
-        self._error: Optional[BaseException] = None
-
-    def wait(self, deadline: Optional[float]) -> None:
-        """Until there is something that was not passed on, or the deadline. Raises what passing on raised."""
-        if self._stand_in_line():
-            _waiting.wait(self._waiter, deadline)
-        with self._busy:
-            self._is_over = True
-        _waiting.leave(self._pipe.receivers, self)  # type: ignore[arg-type]
-        if self._error is not None:
-            raise self._error
-
-    def release(self) -> None:
-        """What a lock's does; RuntimeError when nobody waits any more."""
-        if self._pipe.end:  # whoever closed it may be anybody, and must not write
-            self._waiter.release()
-            return
-        while True:
-            if self._is_over or not self._busy.acquire(blocking=False):
-                raise RuntimeError("nobody waits")
-            try:
-                is_done = not self._is_over and self._pass_on(self._pipe.take)
-            except BaseException as exc:  # the thread that waits must wake, whatever it is
-                self._error, is_done = exc, False
-            finally:
-                self._busy.release()
-            if not is_done:
-                self._waiter.release()
-                return
-            if self._stand_in_line():
-                return
-
-    def _stand_in_line(self) -> bool:
-        """In line first, then look again (see `_pipe`); False when there is something, and nobody else to see to it."""
-        self._pipe.receivers.append(self)  # type: ignore[arg-type]
-        found = self._is_over or self._pipe.items or self._pipe.end
-        return not (found and _waiting.leave(self._pipe.receivers, self))  # type: ignore[arg-type]
 
 
 class _Pair:
@@ -92,7 +35,7 @@ class _Pair:
         be looked at. Raises the stream's error.
         """
         if pass_on is not None and self._chunks.empty() and not self._chunks.closed:
-            _Relay(self._chunks._pipes[0], pass_on).wait(_waiting.deadline_after(timeout))
+            self._chunks.forward(pass_on, timeout)
             return SILENCE
         try:
             item = self._chunks.get(timeout=timeout)
