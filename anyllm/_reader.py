@@ -65,10 +65,11 @@ class Reader:
         options: Bounds and clocks.
         clock: Runs only while we wait for the provider.
         is_crowded: Whether many streams run.
+        commit: Called before the caller sees something for the first time; raises where it must not.
 
     Attributes:
         answer: What has come so far.
-        committed: Whether the caller has seen something: no other try may follow.
+        committed: Whether the caller has seen something: no other try may take this one's place.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Reader:
         options: StreamingOptions,
         clock: Clock,
         is_crowded: Callable[[], bool],
+        commit: Callable[[], object],
     ) -> None:
         self.answer = answer
         self.committed = False
@@ -85,6 +87,7 @@ class Reader:
         self._options = options
         self._clock = clock
         self._is_crowded = is_crowded
+        self._commit = commit
         self._batch: list[ChatCompletionChunk] = []  # decoded, and not handed over yet
         # How many of them are handed over without waiting for more; a few that say nothing are no reason yet to rule
         # out another try.
@@ -186,12 +189,14 @@ class Reader:
 
         A host that sends much and says nothing is not kept for ever: past a buffer's worth, this try is the one.
         """
+        is_first = not self.committed
+        if is_first:
+            self._commit()
         if self._progress:
             self._note_progress()
         if self._batch:
             self._put(self._batch)
-        if not self.committed:
-            self.committed = True
+        if is_first:
             # A firehose behind the first chunk would keep the interpreter for milliseconds: let the caller have it.
             time.sleep(0)
 

@@ -65,8 +65,13 @@ def _by_default(error: AnyLLMError, retry: Retry) -> int:
     if isinstance(error, StreamTimeoutError):
         may_pass = error.clock == "connect"
     else:
-        may_pass = error.is_retryable and isinstance(error, (NetworkError, APIError))
+        may_pass = error.is_retryable and (isinstance(error, (NetworkError, APIError)) or _is_broken(error))
     return retry.attempts if may_pass else 1
+
+
+def _is_broken(error: AnyLLMError) -> bool:
+    """Whether the connection broke inside the answer: what has no end of its own, a page for example, is no failure."""
+    return isinstance(error, IncompleteStreamError) and error.__cause__ is not None
 
 
 def _pause(error: AnyLLMError, tries: int, retry: Retry, left: Optional[float]) -> Optional[float]:

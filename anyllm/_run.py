@@ -7,6 +7,10 @@ phase; the worker finds its socket shut, sees that the call is over, and goes. `
 finalizer, so it takes no lock (see `_waiting`).
 
 The worker never holds the receive ends of the channels, so that letting go of ``chunks`` is seen: that cancels.
+
+Each try is an `_Attempt` of its own, and whoever decides what follows it claims it first. That is its worker, unless a
+clock runs out while nothing can wake the worker, in name resolution for example: then it is left behind, and another
+thread goes on.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from collections.abc import Callable
 from typing import Any, Optional
 
 from anyllm import _background, _leaving
-from anyllm._clock import Clock
+from anyllm._clock import Clock, Limit
 from anyllm._http import Call, Response
 from anyllm._http_failures import secrets_in
 from anyllm._job import Job
@@ -59,6 +63,44 @@ _STALL = 5.0
 _FAREWELL = 1.0
 
 
+class _Attempt:
+    """One try: a request and its answer, the clocks that run for it, and what they do to it, however late."""
+
+    def __init__(self, run: Run, answer: Answer) -> None:
+        self.connect_clock = Clock(run._time_out, self)
+        self.content_clock = Clock(run._time_out, self)
+        self.call = Call(on_connected=self.connect_clock.stop)
+        self.timed_out: Optional[StreamTimeoutError] = None
+        self.reader = Reader(answer, run._chunks, run.job.options, self.content_clock, _is_crowded, self.commit)
+        self._right: list[None] = [None]
+
+    def claim(self) -> bool:
+        """Take the right to decide what follows this try; False when another thread has it. Takes no lock."""
+        try:
+            self._right.pop()
+        except IndexError:
+            return False
+        return True
+
+    def commit(self) -> None:
+        """
+        The caller is about to see what this try brought, so no other may begin in its place.
+
+        Raises:
+            StreamTimeoutError: this try ran out of time, and another may have begun.
+        """
+        if self.timed_out is None and self.claim():
+            self.reader.committed = True
+            self._right.append(None)
+        if self.timed_out is not None:
+            raise self.timed_out
+
+    def stop_clocks(self) -> None:
+        """Nobody waits for the provider any more. Takes no lock."""
+        self.connect_clock.stop()
+        self.content_clock.stop()
+
+
 class Run:
     """One call on its way. The caller's side uses `error`, `partial` and `cancel`."""
 
@@ -70,15 +112,13 @@ class Run:
         self._given = ctx
         self.streaming = job.parse is None
         self._secrets: tuple[str, ...] = ()
-        self._call = Call()
         self._ended: dict[str, tuple[Optional[AnyLLMError]]] = {}
         self._thread: Optional[threading.Thread] = None
-        self._timed_out: Optional[StreamTimeoutError] = None
         self.cut: Optional[AnyLLMError] = None  # after which the answer began anew, or goes on
         self._at_cut: Optional[Answer] = None  # what had come then, which a try without content does not change
-        self._tail: Optional[str] = None  # what the answer that goes on may say again
-        self._connect_clock = Clock(self._time_out)
-        self._content_clock = Clock(self._time_out)
+        self._cut_text: Optional[tuple[str, str]] = None  # the text that is to go on, and the white space after it
+        self._tries = 0  # that failed, where that counts
+        self._request: Any = job.request  # of the next try
         self._unwatch: Callable[[], object] = lambda: None
 
     # -- the caller's side -----------------------------------------------------------------------------------------
@@ -91,7 +131,7 @@ class Run:
         self._errors, errors = open_channel(1, on_stall=(_STALL, self._complain))
         errors._on_drop = self._unread = _Unread(errors._pipes[0])
         self._full = chunks._pipes[0]
-        self._reader = self._new_reader()
+        self._attempt = _Attempt(self, self.job.answer())
         if self.ctx.cancelled:
             self._stop()
         elif isinstance(self.job.request, AnyLLMError):
@@ -102,13 +142,16 @@ class Run:
 
     def _launch(self) -> None:
         _active[id(self)] = self
-        self._thread = threading.Thread(target=self._work, name="anyllm-call", daemon=True)
         try:
             self._unwatch = self.ctx._on_end(self._stop)  # may start the timer
-            self._thread.start()
+            self._start_worker()
         except RuntimeError as exc:
             self._unwatch()
             self._fail(AnyLLMError(f"cannot start a thread: {exc}"), exc)
+
+    def _start_worker(self, failure: Optional[AnyLLMError] = None) -> None:
+        self._thread = threading.Thread(target=self._work, args=(failure,), name="anyllm-call", daemon=True)
+        self._thread.start()
 
     def cancel(self, cause: object = None) -> None:
         """End this call only."""
@@ -124,8 +167,12 @@ class Run:
 
     @property
     def _answer(self) -> Answer:
-        at_cut = self._at_cut
-        return self._reader.answer if at_cut is None or self._reader.committed else at_cut
+        at_cut, reader = self._at_cut, self._attempt.reader
+        return reader.answer if at_cut is None or reader.committed else at_cut
+
+    @property
+    def _call(self) -> Call:
+        return self._attempt.call
 
     def _complain(self) -> bool:
         pipe = self._full
@@ -156,23 +203,35 @@ class Run:
             error = DeadlineExceeded(f"the total of {self.job.options.timeouts.total:g} s ran out")
         return error
 
-    def _time_out(self, clock: str, seconds: float) -> None:
-        """A clock ran out. On the timer's thread."""
-        if clock == "tail":
-            if not self._call.abort() and self._content_clock.runs:
-                self._end(None)  # it waits for the host all the same: the session is the caller's own
+    def _time_out(self, limit: Limit, seconds: float) -> None:
+        """A clock ran out. On the timer's thread, and perhaps late."""
+        attempt: _Attempt = limit.attempt
+        if limit.name == "tail":
+            if not attempt.call.abort() and attempt.content_clock.runs and attempt.claim():
+                self._end(None)  # it waits for the provider all the same: the session is the caller's own
             return
         waiting_for = {"connect": "a connection", "first_content": "the first content", "idle": "more content"}
-        self._timed_out = StreamTimeoutError(
-            f"waited {seconds:g} s for {waiting_for[clock]}",
-            clock=clock,
+        attempt.timed_out = error = StreamTimeoutError(
+            f"waited {seconds:g} s for {waiting_for[limit.name]}",
+            clock=limit.name,
             seconds=seconds,
-            is_retryable=clock == "connect",
+            is_retryable=limit.name == "connect",
         )
-        if not self._call.abort():
+        if not attempt.call.abort() and attempt.claim():
             # No socket to wake the worker by: it is resolving a name, which nothing interrupts, or the session is the
-            # caller's own.
-            self._end(self._timed_out)
+            # caller's own. Or the worker is between two sockets, and finds out that it is late.
+            self._leave_behind(attempt, error)
+
+    def _leave_behind(self, attempt: _Attempt, error: StreamTimeoutError) -> None:
+        """Go on after *attempt* without its worker, which can do nothing any more."""
+        if attempt.reader.committed:
+            self._end(error)
+            return
+        try:
+            self._start_worker(error)
+        except RuntimeError:
+            self._unwatch()
+            self._end(error)
 
     def _end(self, error: Optional[AnyLLMError]) -> bool:
         """
@@ -208,10 +267,10 @@ class Run:
 
     # -- the worker's side -----------------------------------------------------------------------------------------
 
-    def _work(self) -> None:
+    def _work(self, failure: Optional[AnyLLMError]) -> None:
         _leaving.begins(lambda: bool(self._ended))
         try:
-            self._try_until_it_works()
+            self._try_until_it_works(failure)
         except AnyLLMError as exc:
             self._end(exc)
         except BaseException as exc:
@@ -219,64 +278,84 @@ class Run:
             words = f"a bug in anyllm: {type(exc).__name__}: {exc} (`anyllm doctor` checks the installation)"
             self._fail(AnyLLMError(words), exc)
         finally:
-            self._connect_clock.stop()
-            self._content_clock.stop()
-            self._unwatch()
-            self._debug("call ended: %s", self.error or "complete")
+            if self._thread is threading.current_thread():  # else left behind, and the call goes on
+                self._unwatch()
+                self._debug("call ended: %s", self.error or "complete")
             _leaving.ends()
 
     def _debug(self, text: str, *facts: object) -> None:
         if self.job.options.debug:
             _log.debug(f"%s: {text}", self.job.provider, *facts)
 
-    def _try_until_it_works(self) -> None:
-        request = self.job.request
-        assert isinstance(request, Request)
-        tries = 0
+    def _try_until_it_works(self, failure: Optional[AnyLLMError]) -> None:
+        """
+        Try until an answer is whole. Raises what ends the call.
+
+        Args:
+            failure: What ended the try before, whose worker was left behind; None to begin with a try.
+        """
         while True:
-            try:
-                self._try(request)
-                return
-            except AnyLLMError as exc:
-                # An end or a clock of ours comes first: the failure it provoked says nothing.
-                error = self._own_verdict() or exc
-                cause = exc if error is not exc else exc.__cause__
-                if self._ended:
-                    raise error from cause
-                plainer = None if self._reader.committed else simpler(request, error)
-                if plainer is not None:
-                    request = plainer
-                    self._forget_try()
-                    continue
-                tries += 1
-                following = self._following(request, error, tries)
-                if following is None:
-                    final = self._final(error)
-                    raise final from (cause if final is error else error)
-            request, pause = following
+            attempt = self._attempt
+            if failure is None:
+                try:
+                    self._try(self._request)
+                    return
+                except BaseException as exc:
+                    if not attempt.claim():
+                        return  # left behind: another thread goes on
+                    if not isinstance(exc, AnyLLMError):
+                        raise
+                    failure = exc
+            pause = self._pause_after(attempt, failure)
             if self.ctx.wait(pause):
                 # `_stop` says so too, but whoever woke us may not have come to that, and we are about to take it back.
                 raise self._why_stopped()
+            failure = None
 
-    def _following(self, request: Request, error: AnyLLMError, tries: int) -> Optional[tuple[Request, float]]:
+    def _pause_after(self, attempt: _Attempt, failure: AnyLLMError) -> float:
+        """Seconds until the next try, which is prepared; raises what ends the call where there is none."""
+        # An end or a clock of ours comes first: the failure it provoked says nothing.
+        error = self._own_verdict(attempt) or failure
+        cause = failure if error is not failure else failure.__cause__
+        if self._ended:
+            raise error from cause
+        request = self._request
+        plainer = None if attempt.reader.committed else simpler(request, error)
+        if plainer is not None:
+            self._request = plainer
+            self._forget_try()
+            return 0.0
+        self._tries += 1
+        following = self._following(attempt, request, error, self._tries)
+        if following is None:
+            final = self._final(error)
+            raise final from (cause if final is error else error)
+        self._request, pause = following
+        return pause
+
+    def _following(
+        self, attempt: _Attempt, request: Request, error: AnyLLMError, tries: int
+    ) -> Optional[tuple[Request, float]]:
         """What to send next, after so many seconds; None when *error* ends the call."""
         retry, left = self.job.options.retry, self.ctx.remaining()
         self._debug("try %d ended: %s", tries, self._told(error))
-        if not self._reader.committed:
+        if not attempt.reader.committed:
             pause = pause_before_retry(error, tries, retry, left)
-            if pause is None:
+            if pause is not None:
+                if self.job.announces:
+                    self._put(_retried("before_content", tries, error, pause, self.job.provider))
+                self._forget_try()
+                return request, pause
+            if self.cut is None:
                 return None
-            if self.job.announces:
-                self._put(_retried("before_content", tries, error, pause, self.job.provider))
-            self._forget_try()
-            return request, pause
+            # A try after a cut brought nothing new, which is as if it had not been: what is left of the tries counts.
         pause = None if retry.after_content == "raise" else pause_after_cut(error, tries, retry, left)
         following = self._to_go_on() if retry.after_content == "continue" else request
         if pause is None or following is None:
             return None
         notice = _retried(retry.after_content, tries, error, pause, self.job.provider)
         self.cut = self._told(error)
-        answer = copy.deepcopy(self._reader.answer)
+        answer = copy.deepcopy(self._answer)
         answer.add(notice)
         self._at_cut = answer
         self._put(notice)
@@ -289,7 +368,7 @@ class Run:
         if text is None or self.job.resume is None:
             return None
         begun = text.rstrip()
-        self._tail = text[len(begun) :]
+        self._cut_text = begun, text[len(begun) :]
         try:
             return self.job.resume(begun)
         except AnyLLMError:  # the host takes no beginning together with what else is asked for
@@ -303,70 +382,73 @@ class Run:
         if not self._chunks.put(chunk):
             raise Cancelled
 
-    def _own_verdict(self) -> Optional[AnyLLMError]:
-        return self._why_stopped() if self.ctx.cancelled else self._timed_out
+    def _own_verdict(self, attempt: _Attempt) -> Optional[AnyLLMError]:
+        return self._why_stopped() if self.ctx.cancelled else attempt.timed_out
 
     def _forget_try(self) -> None:
-        self._reader = self._new_reader(copy.deepcopy(self._at_cut))
-        self._timed_out = None
-
-    def _new_reader(self, answer: Optional[Answer] = None) -> Reader:
-        answer = self.job.answer() if answer is None else answer
-        return Reader(answer, self._chunks, self.job.options, self._content_clock, _is_crowded)
+        at_cut = self._at_cut
+        self._attempt = _Attempt(self, self.job.answer() if at_cut is None else copy.deepcopy(at_cut))
 
     def _decoder(self) -> Decoder:
         decoder = self.job.dialect.decoder()
-        return decoder if self._tail is None else Stitched(decoder, self._tail)
+        return decoder if self._cut_text is None else Stitched(decoder, *self._cut_text)
 
     def _try(self, request: Request) -> None:
         timeouts = self.job.options.timeouts
         target = self.job.target()
-        self._call = call = Call(on_connected=self._connect_clock.stop)
+        attempt = self._attempt
         self._debug("try begins: %s %s, %d bytes", request.method, request.path.partition("?")[0], len(request.body))
-        if self.ctx.cancelled:  # after the call is known to `_stop`, which may have come just before
+        if self.ctx.cancelled:  # after the attempt is known to `_stop`, which may have come just before
             raise self._why_stopped()
-        self._connect_clock.start("connect", timeouts.connect)
-        self._content_clock.start("first_content", timeouts.first_content)
         url = _joined(target.base_url, request.path)
         encoding = {"Accept-Encoding": "gzip, deflate"} if self.job.options.compression else {}
         headers = {**encoding, **target.headers, **request.headers}
         self._secrets = secrets_in(target.secret, headers, url)
+        if target.sign is not None:
+            headers = {**headers, **target.sign(request.method, url, headers, request.body)}
+            self._secrets = secrets_in(target.secret, headers, url)
         try:
-            if target.sign is not None:
-                headers = {**headers, **target.sign(request.method, url, headers, request.body)}
-                self._secrets = secrets_in(target.secret, headers, url)
+            attempt.connect_clock.start("connect", timeouts.connect)
+            attempt.content_clock.start("first_content", timeouts.first_content)
             response = self.job.transport.send(
-                call, request.method, url, headers, request.body, connect_timeout=timeouts.connect
+                attempt.call, request.method, url, headers, request.body, connect_timeout=timeouts.connect
             )
             try:
-                self._read(response)
+                self._read(attempt, response)
             finally:
                 response.close()
         finally:
-            self._connect_clock.stop()
-            self._content_clock.stop()
+            attempt.stop_clocks()
 
-    def _read(self, response: Response) -> None:
+    def _read(self, attempt: _Attempt, response: Response) -> None:
+        self._raise_if_stopped(attempt)
         limit = self.job.options.max_event_bytes
         self._debug("answered: HTTP %d, %s", response.status, response.headers.get("content-type"))
         self.request_id = next(filter(None, map(response.headers.get, _REQUEST_IDS)), None)
         if not 200 <= response.status < 300:
             body = response.text_so_far(limit)
-            self._raise_if_stopped()
+            self._raise_if_stopped(attempt)
             raise self.job.dialect.error(response.status, response.headers, body)
         try:
             if self.job.parse is None:
-                self._reader.read(response, self._decoder())
+                attempt.reader.read(response, self._decoder())
             else:
-                self._chunks.put(self.job.parse(response.read(limit)))
+                self._read_whole(attempt, response.read(limit))
         except APIError as exc:
             exc.request_id = exc.request_id or self.request_id
             raise
         self._end(None)
         response.drain(_DRAIN)
 
-    def _raise_if_stopped(self) -> None:
-        verdict = self._own_verdict()
+    def _read_whole(self, attempt: _Attempt, body: bytes) -> None:
+        assert self.job.parse is not None
+        attempt.content_clock.stop()  # the provider has done its part: a large answer takes us a while
+        answer = self.job.parse(body)
+        attempt.commit()
+        self._chunks.put(answer)
+
+    def _raise_if_stopped(self, attempt: _Attempt) -> None:
+        verdict = self._own_verdict(attempt)
         if verdict is not None:
             raise verdict
 
@@ -444,8 +526,7 @@ def _after_fork() -> None:
     for run in _active.copy().values():
         with contextlib.suppress(Exception):  # of one that is in no state to be forgotten; the others are to be
             run._call.forget()
-        run._connect_clock.stop()
-        run._content_clock.stop()
+        run._attempt.stop_clocks()
         run.cancel("forked: the stream goes on in the parent process")
     _active.clear()
 

@@ -36,7 +36,7 @@ class Bench:
         self.timer = timer
         self.fired: List[Tuple[str, float]] = []
         self.looks = 0
-        self.clock = Clock(lambda name, seconds: self.fired.append((name, seconds)))
+        self.clock = Clock(lambda limit, seconds: self.fired.append((limit.name, seconds)))
 
     def at(self, seconds: float) -> List[Tuple[str, float]]:
         """Let the time be *seconds* after the beginning, with every look on the way at its own time."""
@@ -195,7 +195,7 @@ def test_a_look_in_the_middle_of_resume_does_not_count_the_pause(bench: Bench):
 
         def __setattr__(self, name: str, value: Any) -> None:
             super().__setattr__(name, value)
-            self._look(self._run)
+            self._look(self._limit)
 
     clock.__class__ = Watched
     clock.resume()
@@ -205,7 +205,7 @@ def test_a_look_in_the_middle_of_resume_does_not_count_the_pause(bench: Bench):
 
 def test_a_look_of_an_earlier_start_does_nothing(bench: Bench):
     bench.clock.start("connect", 1)
-    old = bench.clock._run
+    old = bench.clock._limit
     bench.clock.start("connect", 100)
     bench.time.now += 50
     bench.clock._look(old)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
@@ -206,7 +207,8 @@ def test_what_came_is_kept_when_the_next_tries_bring_nothing():
 
 @pytest.mark.parametrize("policy", ["restart", "continue"])
 def test_attempts_are_tries_in_all(policy: str):
-    with serve(CUT) as server:
+    more = Reply.sse([*chat_events("and more ", finish_reason=None, usage=False), Cut("clean")], done=False)
+    with serve(CUT, more) as server:
         stream = ask("llama_cpp", server.url, options(policy, attempts=4))
         list(stream.chunks)
         assert isinstance(stream.errors.get(), IncompleteStreamError)
@@ -232,6 +234,66 @@ def test_a_host_that_refuses_to_go_on_is_not_the_news():
     assert isinstance(error.__cause__, InvalidRequestError)
     assert error.partial is not None
     assert error.partial.content == "one two "
+
+
+LONG = "A text that is long enough to be known by its beginning, however it goes on. "
+
+
+@pytest.mark.parametrize(
+    ("begun", "anew"),
+    [
+        ("Hello ", ["Hello world"]),
+        ("Hello", ["Hel", "lo", " world"]),
+        ("Hello", list("Hello world")),
+        ("Hello", ["\n", " Hello", " world"]),
+        (LONG, [LONG[:40] + "and goes on as it likes"]),
+        (LONG, list(LONG)),
+    ],
+)
+def test_a_host_that_starts_anew_gives_the_error_that_cut_the_answer(begun: str, anew: List[str]):
+    """It ignores the text that it is to continue: its answer behind the cut one would be the text twice."""
+    with serve(_chat([begun], is_whole=False), _chat(anew, is_whole=True)) as server:
+        stream = ask("llama_cpp", server.url, options("continue"))
+        assert "".join(chunk.content for chunk in stream.chunks) == begun
+        error = stream.errors.get()
+        assert len(server.requests) == 2
+    assert isinstance(error, IncompleteStreamError)
+    assert isinstance(error.__cause__, InvalidRequestError)
+    assert "began a new one" in str(error.__cause__)
+    assert error.partial is not None
+    assert error.partial.content == begun
+
+
+@pytest.mark.parametrize(
+    ("begun", "rest"),
+    [
+        ("ha ha", [" ha"]),
+        ("Hello", ["Hell", "o no"][:1]),
+        ("Hello", ["He", "y"]),
+        (LONG, [LONG[:20], "is something else"]),
+        (LONG, ["", LONG[:5]]),
+    ],
+)
+def test_a_few_equal_characters_do_not_end_a_continued_answer(begun: str, rest: List[str]):
+    with serve(_chat([begun], is_whole=False), _chat(rest, is_whole=True)) as server:
+        answer = ask("llama_cpp", server.url, options("continue")).collect()
+    assert answer.content == begun + "".join(rest)
+
+
+def test_reasoning_of_a_continued_answer_is_not_held_back():
+    """However long it takes: only text is compared with what there was."""
+    thoughts = [{"reasoning_content": "hm"}, {"content": "Hel"}, {"content": "p"}]
+    first = chat_events("Hello", finish_reason=None, usage=False)
+    deltas = [{**first[0], "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in thoughts]
+    go_on = threading.Event()
+    second = [deltas[0], Stall(go_on), *deltas[1:], *chat_events("", role=False)[-2:]]
+    with serve(_chat(["Hello"], is_whole=False), Reply.sse(second)) as server:
+        stream = ask("llama_cpp", server.url, options("continue"))
+        for chunk in stream.chunks:
+            if chunk.reasoning:
+                go_on.set()
+        assert stream.errors.get() is None
+        assert stream.partial.content == "HelloHelp"
 
 
 def test_claude_goes_on_from_no_text_while_it_thinks():
@@ -332,7 +394,7 @@ class Saying:
     ],
 )
 def test_white_space_that_is_said_again_is_left_out(tail: str, texts: List[str], left: str):
-    chunks: List[ChatCompletionChunk] = list(Stitched(Saying(*texts), tail).feed(None))  # type: ignore[arg-type]
+    chunks: List[ChatCompletionChunk] = list(Stitched(Saying(*texts), "Before it", tail).feed(None))  # type: ignore[arg-type]
     assert "".join(chunk.content for chunk in chunks) == left
 
 

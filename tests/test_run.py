@@ -584,6 +584,130 @@ def test_a_name_that_never_resolves_meets_the_connect_clock(slow_resolver: Any):
     assert clock_of(read(stream)[1]) == "connect"
 
 
+@pytest.mark.parametrize("tries", [1, 2])
+def test_a_clock_that_finds_no_socket_keeps_the_retries(monkeypatch: pytest.MonkeyPatch, tries: int):
+    """The worker is resolving a name, which nothing interrupts: it is left behind, and another goes on."""
+    resolve, names, go_on = socket.getaddrinfo, [], threading.Event()
+
+    def slow(*args: Any, **kwargs: Any) -> Any:
+        names.append(args[0])
+        if len(names) <= tries:
+            assert go_on.wait(TIMEOUT)
+        return resolve(*args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    try:
+        with serve(Reply.sse(ANSWER)) as server:
+            stream = ask(server.url, timeouts=anyllm.Timeouts(connect=0.1))
+            received, error = read(stream)
+            assert (text(received), error) == ("one two three", None)
+            assert len(names) == tries + 1
+            go_on.set()
+            for worker in [thread for thread in threading.enumerate() if thread.name == "anyllm-call"]:
+                worker.join(TIMEOUT)
+                assert not worker.is_alive()
+            assert server.connections == 1, "a worker that was left behind went on"
+    finally:
+        go_on.set()
+
+
+def test_a_name_that_never_resolves_is_tried_as_often_as_it_may(slow_resolver: Any):
+    tries: List[Any] = []
+    attempt = _run.Run._try
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_run.Run, "_try", lambda self, request: (tries.append(self), attempt(self, request)))
+        assert clock_of(read(ask("http://127.0.0.1:9", timeouts=anyllm.Timeouts(connect=0.02)))[1]) == "connect"
+    assert len(tries) == 3
+
+
+def test_cancelling_frees_the_caller_after_a_worker_was_left_behind(slow_resolver: Any):
+    patient = anyllm.Retry(attempts=2, backoff=TIMEOUT * 4, max_backoff=TIMEOUT * 4)
+    stream = ask("http://127.0.0.1:9", timeouts=anyllm.Timeouts(connect=0.02), retry=patient)
+    first = stream._run._attempt
+    eventually(lambda: stream._run._attempt is not first)
+    stream.cancel()
+    assert isinstance(read(stream)[1], Cancelled)
+    stream._run._thread.join(TIMEOUT)
+    assert not stream._run._thread.is_alive()
+
+
+def test_a_clock_that_fires_late_leaves_the_next_try_alone(monkeypatch: pytest.MonkeyPatch):
+    """Its thread may not have been scheduled for a moment, and its try has ended by itself meanwhile."""
+    fired, second, late = threading.Event(), threading.Event(), threading.Event()
+    time_out = _run.Run._time_out
+
+    def delayed(self: _run.Run, limit: Any, seconds: float) -> None:
+        fired.set()
+        assert second.wait(TIMEOUT)
+        time_out(self, limit, seconds)
+        late.set()
+
+    monkeypatch.setattr(_run.Run, "_time_out", delayed)
+
+    def busy(_request: Any) -> Reply:
+        assert fired.wait(TIMEOUT)
+        return Reply.error(503, "busy")
+
+    def well(_request: Any) -> Reply:
+        second.set()
+        assert late.wait(TIMEOUT)
+        return Reply.sse(ANSWER)
+
+    answers = iter([busy, well])
+    first_content = [0.1, 600.0]
+    starts = _clock.Clock.start
+
+    def start(self: Any, name: str, seconds: Any, **more: Any) -> None:
+        starts(self, name, first_content.pop(0) if name == "first_content" else seconds, **more)
+
+    monkeypatch.setattr(_clock.Clock, "start", start)
+    with serve(lambda request: next(answers)(request)) as server:
+        received, error = read(ask(server.url))
+        assert (text(received), error) == ("one two three", None)
+
+
+def test_no_clock_runs_while_a_whole_answer_is_parsed(monkeypatch: pytest.MonkeyPatch):
+    """The provider has done its part."""
+    limits: List[Any] = []
+    parse = OpenAIChat.response
+
+    def slow(self: Any, body: bytes) -> Any:
+        (run,) = _run._active.values()
+        limits.append((run._attempt.content_clock._limit, run._attempt.connect_clock._limit))
+        return parse(self, body)
+
+    monkeypatch.setattr(OpenAIChat, "response", slow)
+    whole = {"id": "1", "model": "m", "choices": [{"index": 0, "message": {"content": "x"}, "finish_reason": "stop"}]}
+    with serve(Reply.json(whole)) as server:
+        provider = anyllm.provider("compatible", base_url=server.url)
+        assert provider.completion(anyllm.Context(TIMEOUT), {"model": "m", "messages": HELLO}).content == "x"
+    assert limits == [(None, None)]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("how", ["reset", "eof"])
+def test_a_connection_that_breaks_before_the_first_content_is_tried_again(how: str, whole: bool):
+    """Nobody has seen anything of it, however good its headers were."""
+    broken = Reply(body=[*sse({"choices": [{"index": 0, "delta": {"role": "assistant"}}]}), Cut(how)])
+    message = {"choices": [{"index": 0, "message": {"content": "one two three"}, "finish_reason": "stop"}]}
+    with serve(broken, broken, Reply.json(message) if whole else Reply.sse(ANSWER)) as server:
+        provider = anyllm.provider("compatible", base_url=server.url, options={"retry": QUICK})
+        params = {"model": "m", "messages": HELLO}
+        if whole:
+            assert provider.completion(anyllm.Context(TIMEOUT), params).content == "one two three"
+        else:
+            assert provider.completion_stream(anyllm.Context(TIMEOUT), params).collect().content == "one two three"
+        assert len(server.requests) == 3
+
+
+def test_a_page_instead_of_an_answer_is_not_asked_for_again():
+    """Its connection did not break: it says the same the next time."""
+    page = Reply(body=[b"<html>It works!</html>"], content_type="text/html")
+    with serve(page) as server:
+        assert isinstance(read(ask(server.url))[1], AnyLLMError)
+        assert len(server.requests) == 1
+
+
 def test_the_connect_clock_ends_with_the_connection():
     with serve(Reply.sse([Pause(0.5), *ANSWER])) as server:
         for _ in range(2):  # the second is connected from the beginning
@@ -605,7 +729,7 @@ def test_clocks_that_are_off_are_never_looked_at(monkeypatch: pytest.MonkeyPatch
     with serve(Reply.sse(ANSWER)) as server:
         timeouts = anyllm.Timeouts(connect=None, first_content=None, idle=None)
         assert read(ask(server.url, timeouts=timeouts))[1] is None
-    assert all(clock[0]._name == "tail" for clock in looks)
+    assert all(limit.name == "tail" for _, _, limit in looks)
 
 
 class Later:
@@ -623,10 +747,10 @@ def test_a_slow_consumer_lets_no_clock_run(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(_clock, "time", later)
     with serve(Reply.sse(chat_events(["x"] * 50))) as server:
         stream = ask(server.url, buffer=1, timeouts=anyllm.Timeouts(idle=5, first_content=5))
-        clock = stream._run._content_clock
+        clock = stream._run._attempt.content_clock
         eventually(lambda: stream.chunks.full() and clock._paused is not None)
         later.ahead = 1e6  # the caller has gone for eleven days
-        clock._look(clock._run)
+        clock._look(clock._limit)
         received, error = read(stream)
     assert (text(received), error) == ("x" * 50, None)
 
@@ -637,14 +761,14 @@ def test_a_host_that_is_silent_after_a_slow_consumer_meets_its_clock(monkeypatch
     silence = threading.Event()
     with serve(Reply.sse([*chat_events(["x"] * 50, finish_reason=None), Signal(silence), Stall()])) as server:
         stream = ask(server.url, buffer=1, timeouts=anyllm.Timeouts(idle=50))
-        clock = stream._run._content_clock
+        clock = stream._run._attempt.content_clock
         eventually(lambda: stream.chunks.full() and clock._paused is not None)
         received = [stream.chunks.get() for _ in range(51)]  # all but the usage
         assert silence.wait(TIMEOUT)
         stream.chunks.get()
         eventually(lambda: clock._paused is None)
         later.ahead += 51
-        clock._look(clock._run)
+        clock._look(clock._limit)
         assert clock_of(read(stream)[1]) == "idle"
     assert text(received) == "x" * 50
 
@@ -812,7 +936,10 @@ def test_a_flood_that_says_nothing_keeps_no_chunk_back():
             yield f"data: {json.dumps(last)}\n\n".encode()
 
     clock = _clock.Clock(lambda *_: None)
-    reader = _reader.Reader(_assemble.Assembler(), sender, anyllm.StreamingOptions(), clock, lambda: False)
+    reader = _reader.Reader(
+        *(_assemble.Assembler(), sender, anyllm.StreamingOptions(), clock, lambda: False),
+        lambda: setattr(reader, "committed", True),
+    )
     with contextlib.suppress(IncompleteStreamError):
         reader.read(Flood(), OpenAIChat().decoder())  # type: ignore[arg-type]
     clock.stop()
