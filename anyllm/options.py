@@ -155,8 +155,9 @@ class StreamingOptions:
     Attributes:
         timeouts: The clocks.
         retry: What is tried again, and how often.
-        buffer: How many chunks may wait for a slow consumer before the provider is slowed down. The worker may have up
-            to four times as many in hand, from one read: changing threads costs more than decoding.
+        buffer: How many chunks may wait for a slow consumer before the worker stops reading, which slows the provider
+            down. The batch of one read may be up to four times as many and is put whole, because changing threads costs
+            more than decoding: up to five times *buffer* can wait, and `Channel.qsize` counts them.
         read_size: How many bytes one read takes at most; None suits it to how many streams run.
         max_event_bytes: The largest event, whole answer or error body that is read, in bytes.
         compression: Whether to ask for a compressed answer, which saves bytes on the wire and delays small events.

@@ -222,12 +222,27 @@ def test_a_slow_consumer_stops_the_provider(framing):
         options = wire.PLAIN.evolve(buffer=4)
         stream = wire.provider(server.url, options=options).completion_stream(anyllm.Context(), PARAMS)
         until(lambda: stream._run._full.senders)  # the worker waits for room
-        assert stream.chunks.qsize() <= 4
         ahead = len(stream.partial.content or "") // len(piece)
-        assert ahead <= 4 + 33  # the queue, and one batch in the worker's hand
+        assert ahead <= 4 + 33  # the buffer, and one batch beyond it
+        assert stream.chunks.qsize() >= ahead
+        assert stream.chunks.full()
         assert not all_sent.is_set()
         assert len("".join(stream.text_stream)) == 400 * len(piece)
         wire.join_workers()
+
+
+def test_what_waits_is_what_can_be_received_at_once():
+    """Whatever the batch that the worker puts: nobody else must touch the stream meanwhile."""
+    reply = Reply(body=[b"".join(Reply.sse(chat_events(["x"] * 2000)).body)])  # type: ignore[arg-type]
+    with serve(reply) as server:
+        stream = wire.provider(server.url).completion_stream(anyllm.Context(), PARAMS)
+        until(lambda: stream._run._full.senders)
+        waiting = stream.chunks.qsize()
+        low_water = stream._run._full.low_water  # from here on the worker puts more
+        received = [stream.chunks.get_nowait() for _ in range(waiting - low_water - 1)]
+        assert None not in received
+        assert stream.chunks.qsize() == low_water + 1
+        stream.cancel()
 
 
 def test_a_slow_consumer_is_not_a_silent_provider():
