@@ -1,13 +1,14 @@
-"""A stream for those who do not want to hold two channels: it iterates its chunks, raises its error, tells events."""
+"""The stream of a `Client`: it iterates its chunks, raises its error, and gives events."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from anyllm._chat_reading import Plan, Reading, Timing
-from anyllm._stream import Said
+from anyllm._other_names import no_attribute
+from anyllm._stream import OF_AN_ANSWER, Said
 from anyllm.errors import AnyLLMError
 from anyllm.events import Events, StreamEvent, call_back, has_callbacks
 from anyllm.types import ChatCompletion, ChatCompletionChunk
@@ -16,6 +17,11 @@ __all__ = ["ChatStream"]
 
 #: What happens before the first content is for events; to who reads chunks nothing has happened yet.
 _UNSEEN = frozenset(("before_content", "fallback", "hedge"))
+_HINTS = {
+    **OF_AN_ANSWER,
+    "errors": "a ChatStream raises its error where it is read; `try: ... except anyllm.AnyLLMError` catches it",
+    **dict.fromkeys(("get", "get_nowait", "next", "recv"), "iterate it: for chunk in stream; or next(stream)"),
+}
 
 
 class ChatStream:
@@ -25,7 +31,8 @@ class ChatStream:
         for chunk in client.chat_stream("Tell me a story."):
             print(chunk.content, end="", flush=True)
 
-    The stream's error is raised at the end of the iteration. There is one reader; `cancel` may be called by anyone. As
+    It has the members of `Stream`, except that it has no ``errors``: the stream's error is raised at the end of the
+    iteration. There is one reader; `cancel` may be called by anyone. As
     a context manager it is cancelled on exit, and so it is when nobody holds it or an iterator of it any more: after a
     ``break`` it goes on as long as a variable has it. The callbacks of its options are called by whoever reads.
     """
@@ -42,9 +49,12 @@ class ChatStream:
         """The chunks; another iteration goes on where the last one stopped."""
         return _seen(self._source)
 
+    def __next__(self) -> ChatCompletionChunk:
+        return next(iter(self))
+
     @property
     def chunks(self) -> Iterator[ChatCompletionChunk]:
-        """The same, for code that knows the pair."""
+        """The chunks, under the name that they have in a `Stream`."""
         return iter(self)
 
     def events(self) -> Iterator[StreamEvent]:
@@ -107,7 +117,7 @@ class ChatStream:
 
     @property
     def request_id(self) -> Optional[str]:
-        """The provider's id for the request, once it has answered."""
+        """The provider's id for the request, once it has answered; None before, and where it gives none."""
         return self._reading.request_id
 
     # -- ending ----------------------------------------------------------------------------------------------------
@@ -135,6 +145,11 @@ class ChatStream:
 
     def __reduce__(self) -> Any:
         raise TypeError("a ChatStream cannot be copied or pickled: collect() it, and pickle the answer")
+
+    if not TYPE_CHECKING:  # which is to find names that are not there
+
+        def __getattr__(self, name):
+            raise no_attribute("a ChatStream", name, _HINTS)
 
 
 # Generators that refer to the reading and not to the `ChatStream`: letting go of either one ends the calls at once,

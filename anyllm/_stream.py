@@ -5,16 +5,32 @@ from __future__ import annotations
 import queue
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, NamedTuple, Optional, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional, cast
 
 from anyllm._job import Job
+from anyllm._other_names import no_attribute
 from anyllm._run import Run, start
 from anyllm.channel import Channel
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError, Cancelled
 from anyllm.types import ChatCompletion, ChatCompletionChunk
 
-__all__ = ["Said", "Stream", "call", "stream"]
+__all__ = ["OF_AN_ANSWER", "Said", "Stream", "call", "stream"]
+
+#: What an answer has, and a stream has not before it is collected.
+OF_AN_ANSWER = dict.fromkeys(
+    (
+        *("choices", "content", "cost_usd", "finish_reason", "get_json", "id", "message", "model", "parsed"),
+        *("reasoning", "text", "to_dict", "to_message", "tool_calls", "usage"),
+    ),
+    "this is a stream; stream.collect() waits for the whole answer, which has it",
+)
+_HINTS = {
+    **OF_AN_ANSWER,
+    "events": "anyllm.EventProcessor().process(stream) gives events, and so does Client.chat_stream(...).events()",
+    "timing": "only Client.chat_stream(...) measures it",
+    **dict.fromkeys(("get", "get_nowait", "recv"), "chunks, errors = stream; then chunks.get()"),
+}
 
 
 class _Pair(NamedTuple):
@@ -24,9 +40,13 @@ class _Pair(NamedTuple):
 
 class Stream(_Pair):
     """
-    A running stream: unpack it into ``chunks, errors``, or use its methods.
+    A running stream: unpack it into ``chunks, errors``, or use its methods::
 
-    As a context manager it is cancelled on exit, which does nothing to one that is over.
+        chunks, errors = stream
+        for chunk in stream.chunks: ...
+
+    It is a tuple of two, so a loop over the stream itself gives the two channels. `ChatStream` has the same members and
+    iterates its chunks. As a context manager it is cancelled on exit, which does nothing to one that is over.
 
     Attributes:
         chunks: The chunks; closed at the end.
@@ -49,8 +69,21 @@ class Stream(_Pair):
         """
         for _ in self.chunks:
             pass
+        return self.completion
+
+    @property
+    def completion(self) -> ChatCompletion:
+        """
+        The whole answer of a stream that has been read to its end.
+
+        Raises:
+            AnyLLMError: the stream's error, if it ended with one.
+            RuntimeError: it has not been read to its end.
+        """
         self._raise_error()
-        return cast(ChatCompletion, self._run.partial)
+        if not (self.chunks.closed and self.chunks.empty()):
+            raise RuntimeError("the stream has not been read to its end: iterate its chunks, or collect() it")
+        return self.partial
 
     @property
     def text_stream(self) -> Iterator[str]:
@@ -86,9 +119,18 @@ class Stream(_Pair):
         """The response so far: all that came, received or still waiting."""
         return cast(ChatCompletion, self._run.partial)
 
+    @property
+    def request_id(self) -> Optional[str]:
+        """The provider's id for the request, once it has answered; None before, and where it gives none."""
+        return self._run.request_id
+
     def cancel(self, cause: object = None) -> None:
         """End this stream, and nothing else under its Context. Safe in any thread and in a signal handler."""
         self._run.cancel(cause)
+
+    def close(self) -> None:
+        """`cancel`, under the name that `contextlib.closing` and WSGI servers know."""
+        self.cancel()
 
     def __enter__(self) -> Stream:
         return self
@@ -100,6 +142,11 @@ class Stream(_Pair):
 
     def __reduce__(self) -> Any:
         raise TypeError("a Stream cannot be copied or pickled: collect() it, and pickle the answer")
+
+    if not TYPE_CHECKING:  # which is to find names that are not there
+
+        def __getattr__(self, name):
+            raise no_attribute("a Stream", name, _HINTS)
 
 
 class Said:

@@ -771,3 +771,24 @@ def test_two_hundred_threads_share_one_client():
     assert not failures
     assert not any(thread.is_alive() for thread in threads)
     assert peak[0] <= most
+
+
+def test_next_gives_the_next_chunk():
+    stream = client(["a", "b"]).chat_stream("Hi")
+    assert next(stream).content == ""
+    assert next(stream).content == "a"
+    assert [chunk.content for chunk in stream if chunk.content] == ["b"]
+    with pytest.raises(StopIteration):
+        next(stream)
+    assert stream.completion.content == "ab"
+
+
+def test_what_a_chat_stream_does_not_have_is_answered():
+    stream = client("well").chat_stream("Hi")
+    with pytest.raises(AttributeError, match=r"a ChatStream has no 'errors'.*except anyllm\.AnyLLMError"):
+        _ = stream.errors
+    with pytest.raises(AttributeError, match=r"a ChatStream has no 'content'.*stream\.collect\(\)"):
+        _ = stream.content
+    with pytest.raises(AttributeError, match="for chunk in stream"):
+        _ = stream.get
+    assert stream.collect().content == "well"

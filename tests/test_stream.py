@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import pickle
 import threading
@@ -152,6 +153,70 @@ def test_a_stream_cannot_be_copied(copying: Any):
         with pytest.raises(TypeError, match="collect"):
             copying(stream)
         stream.collect()
+
+
+def test_completion_needs_a_stream_that_was_read_to_its_end():
+    held = threading.Event()
+    with serve(Reply.sse([*chat_events("hi")[:2], Stall(held), *chat_events("hi")[2:]])) as server:
+        stream = ask(server.url)
+        with pytest.raises(RuntimeError, match=r"collect\(\)"):
+            _ = stream.completion
+        held.set()
+        for _ in stream.chunks:
+            pass
+        assert stream.completion.content == "hi"
+        assert stream.completion == stream.collect()
+
+
+def test_completion_raises_the_error_of_the_stream():
+    with serve(Reply.error(400, "no")) as server:
+        stream = ask(server.url)
+        assert list(stream.chunks) == []
+        with pytest.raises(InvalidRequestError):
+            _ = stream.completion
+
+
+def test_close_cancels():
+    with serve(Reply.sse([Stall()])) as server:
+        stream = ask(server.url)
+        with contextlib.closing(stream):
+            pass
+        assert isinstance(stream.errors.get(), Cancelled)
+
+
+def test_request_id_is_there_once_the_provider_has_answered():
+    held = threading.Event()
+    reply = Reply.sse(chat_events("hi"), headers={"x-request-id": "req_1"}, before_headers=[Stall(held)])
+    with serve(reply) as server:
+        stream = ask(server.url)
+        assert stream.request_id is None
+        held.set()
+        stream.collect()
+        assert stream.request_id == "req_1"
+
+
+PUBLIC = {"chunks", "errors", "collect", "completion", "partial", "text_stream", "request_id", "cancel", "close"}
+
+
+def test_stream_and_chat_stream_have_the_same_members():
+    """What one has and the other cannot have is answered with what to write instead."""
+    pair = {name for name in dir(anyllm.Stream) if not name.startswith("_")} - {"count", "index"}  # a tuple's
+    chat = {name for name in dir(anyllm.ChatStream) if not name.startswith("_")}
+    assert pair == PUBLIC
+    assert chat == PUBLIC - {"errors"} | {"events", "timing"}
+    with serve(Reply.sse(chat_events("hi"))) as server:
+        stream = ask(server.url)
+        for name in ("events", "timing"):
+            with pytest.raises(AttributeError, match=rf"a Stream has no '{name}': .*chat_stream"):
+                getattr(stream, name)
+        stream.collect()
+    for name in ("content", "usage", "choices", "get_json"):
+        with pytest.raises(AttributeError, match=r"stream\.collect\(\)"):
+            getattr(stream, name)
+    with pytest.raises(AttributeError, match=r"chunks\.get\(\)"):
+        _ = stream.get
+    with pytest.raises(AttributeError, match="a Stream has no 'colect'"):
+        _ = stream.colect
 
 
 def test_completion_gives_the_answer_or_raises():
