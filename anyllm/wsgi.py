@@ -100,7 +100,7 @@ def answer(
     error = made.begin(patience)
     if error is None:
         return Answer(made, 200, headers(how))
-    code = status(error)
+    code = status(error, how)
     extra = {"Content-Type": "application/json", "Cache-Control": "no-store"}
     wait = retry_after(error)
     if wait is not None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import pickle
-from typing import Any, List
+from typing import Any, Iterator, List
 
 import pytest
 
 import anyllm
-from anyllm import errors, formats
+from anyllm import errors, formats, wsgi
 from anyllm.channel import open_channel
+from anyllm.gateway._replies import problem
 from anyllm.testing import Reply, chat_events, serve
 from anyllm.types import ChatCompletion, ChatCompletionChunk, Choice, ChunkChoice, ChunkDelta, Message, Retried, Usage
 
@@ -201,3 +202,37 @@ def test_a_line_is_one_for_readers_that_follow_unicode(name):
     said = b"".join(formats.encode(iter([chunk(text, role="assistant"), WHOLE[-1]]), name)).decode()
     first = json.loads(said.splitlines()[0])
     assert text in (first.get("content"), first.get("response"), first.get("message", {}).get("content"))
+
+
+# -- the status of an error --------------------------------------------------------------------------------------------
+
+VISITORS = ("sse", "ndjson", "json", "text")
+BAD_KEY = errors.AuthenticationError("bad key", status_code=401)
+
+
+@pytest.mark.parametrize("format", formats.FORMATS)
+def test_a_site_and_the_gateway_answer_an_error_with_one_status(format: str):
+    """The format says who reads it: visitors of a page, or clients of a provider's API."""
+    how = formats.find(format)
+    expected = 502 if format in VISITORS else 401
+    assert formats.status(BAD_KEY, format) == formats.status(BAD_KEY, how) == expected
+    assert wsgi.answer(failing(BAD_KEY), format).status == expected
+    assert problem(BAD_KEY, how).status == expected
+
+
+def test_without_a_format_the_status_is_for_visitors():
+    assert formats.status(BAD_KEY) == wsgi.status(BAD_KEY) == 502
+    assert formats.status(KeyError("bug")) == formats.status(KeyError("bug"), "openai") == 500
+
+
+def test_the_older_name_of_status_warns():
+    with pytest.warns(DeprecationWarning, match="formats.status"):
+        older = formats.status_of
+    assert older(BAD_KEY) == formats.status(BAD_KEY, "openai")
+    with pytest.raises(AttributeError, match="no attribute 'stauts'"):
+        _ = formats.stauts
+
+
+def failing(error: BaseException) -> Iterator[str]:
+    raise error
+    yield ""

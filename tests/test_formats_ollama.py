@@ -549,7 +549,7 @@ FAILURES: List[AnyLLMError] = [
 @pytest.mark.parametrize("error", FAILURES, ids=lambda error: type(error).__name__)
 def test_an_error_is_the_same_on_the_other_side(error):
     """As a response; in a stream Ollama has no status, and its words alone tell the class."""
-    status = formats.status_of(error)
+    status = formats.status(error, "ollama")
     body = OllamaChat().problem(error, status)
     assert json.loads(body) == {"error": error.message}
     assert type(DIALECT.error(status, {}, body)) is type(error)

@@ -205,7 +205,7 @@ FAILURES: List[AnyLLMError] = [
 def test_an_error_is_the_same_on_the_other_side(error):
     """As a response, and in the middle of a stream."""
     fmt = formats.find("openai")
-    status = formats.status_of(error)
+    status = formats.status(error, "openai")
     again = DIALECT.error(status, {}, fmt.problem(error, status))
     assert type(again) is type(error)
     assert (again.message, again.param) == (error.message, getattr(error, "param", None))
@@ -231,7 +231,7 @@ def test_an_error_is_the_same_on_the_other_side(error):
     ids=lambda value: type(value).__name__,
 )
 def test_what_no_provider_said_has_a_status_and_a_type_too(error, status):
-    assert formats.status_of(error) == status
+    assert formats.status(error, "openai") == status
     told = json.loads(formats.find("openai").problem(error, status))["error"]
     assert told["type"]
     assert told["message"]

@@ -11,18 +11,19 @@ responses of them.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Callable, Optional, Union
 
 from anyllm.formats._anthropic import AnthropicMessages
 from anyllm.formats._body import KEEP_ALIVE, Body
-from anyllm.formats._failures import status_of
 from anyllm.formats._gemini import Gemini
 from anyllm.formats._ollama import OllamaChat, OllamaGenerate
 from anyllm.formats._openai_chat import OpenAIChat
 from anyllm.formats._openai_responses import OpenAIResponses
-from anyllm.formats._told import describe, status
+from anyllm.formats._statuses import client_status, visitor_status
+from anyllm.formats._told import describe
 from anyllm.formats._visitors import Describe, Event, Json, Ndjson, Sse, Text
 from anyllm.formats._writing import Format, Writer
 from anyllm.types import ChatCompletion
@@ -52,7 +53,6 @@ __all__ = [
     "find",
     "headers",
     "status",
-    "status_of",
 ]
 
 #: A format by its name, or itself.
@@ -117,6 +117,34 @@ def headers(format: Named = "openai") -> dict[str, str]:
         "X-Accel-Buffering": "no",  # nginx
         "X-Content-Type-Options": "nosniff",  # what a model writes may look like a page
     }
+
+
+def status(error: BaseException, format: Named = "sse") -> int:
+    """
+    The HTTP status of a response that says *error* in a format.
+
+    Visitors of a page ("sse", "ndjson", "json", "text") do not learn what is wrong with the site's key or account: 401,
+    402 and 403 become 502. In the other formats, which clients of a provider's API read, it is the provider's own
+    status, or the one that its API uses for such an error.
+
+    Returns:
+        400 to 599; 500 for what is no `AnyLLMError`.
+
+    Raises:
+        ValueError: *format* is unknown.
+    """
+    return visitor_status(error) if isinstance(find(format), Sse) else client_status(error)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "status_of":
+        warnings.warn(
+            "anyllm.formats.status_of(error) is now anyllm.formats.status(error, 'openai')",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return client_status
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def find(format: Named, **settings: Any) -> Format:

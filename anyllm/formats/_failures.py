@@ -1,5 +1,5 @@
 """
-Errors as the clients of a format read them: what the provider said, under the status that it said it with.
+Errors as the clients of a format read them: what the provider said. `_statuses` has the HTTP status.
 
 Unlike what a site's visitors are told (`_told`), this is for those who call a model's API themselves: a client that
 asks through us gets the error it would have got without us.
@@ -14,7 +14,6 @@ from anyllm.errors import (
     AnyLLMError,
     APIError,
     AuthenticationError,
-    Cancelled,
     ContentFilterError,
     ContextLengthExceededError,
     DeadlineExceeded,
@@ -31,29 +30,9 @@ from anyllm.errors import (
     UnsupportedParameterError,
     UnsupportedProviderError,
 )
-from anyllm.limits import CircuitOpenError, LimitTooSmallError, WaitTooLongError
+from anyllm.limits import WaitTooLongError
 
-__all__ = ["message_of", "openai_error", "said_by_host", "status_of"]
-
-#: Of errors that carry no status of their own.
-_STATUSES: tuple[tuple[type[BaseException], int], ...] = (
-    (AuthenticationError, 401),
-    (InsufficientFundsError, 402),
-    (PermissionDeniedError, 403),
-    (ModelNotFoundError, 404),
-    (UnsupportedProviderError, 404),
-    (InvalidRequestError, 400),
-    (RateLimitError, 429),
-    (WaitTooLongError, 429),
-    (LimitTooSmallError, 413),
-    (OverloadedError, 503),
-    (LocalUnavailableError, 503),
-    (CircuitOpenError, 503),
-    (Cancelled, 503),
-    (DeadlineExceeded, 504),
-    (StreamTimeoutError, 504),
-    (AnyLLMError, 502),
-)
+__all__ = ["message_of", "openai_error", "said_by_host"]
 
 #: OpenAI's type and code, for what others say otherwise.
 _OPENAI: tuple[tuple[type[BaseException], str, Optional[str]], ...] = (
@@ -77,14 +56,6 @@ _OPENAI: tuple[tuple[type[BaseException], str, Optional[str]], ...] = (
     (APIError, "api_error", None),
     (AnyLLMError, "upstream_error", None),
 )
-
-
-def status_of(error: BaseException) -> int:
-    """The HTTP status that the provider said it with; of what no provider said, the one that means it."""
-    said = getattr(error, "status_code", None)
-    if isinstance(said, int) and 400 <= said < 600:
-        return said
-    return next((code for kind, code in _STATUSES if isinstance(error, kind)), 500)
 
 
 def message_of(error: BaseException) -> str:

@@ -22,7 +22,8 @@ from anyllm.errors import (
     RateLimitError,
     UnsupportedParameterError,
 )
-from anyllm.formats._failures import message_of, said_by_host, status_of
+from anyllm.formats._failures import message_of, said_by_host
+from anyllm.formats._statuses import client_status
 
 __all__ = ["failed_answer", "google_error"]
 
@@ -61,7 +62,7 @@ _TYPES = "type.googleapis.com/google.rpc."
 def google_error(error: BaseException) -> dict[str, Any]:
     """``{"code": ..., "message": ..., "status": ...}``, and Google's ``details`` where they say more."""
     said = said_by_host(error, "code", "message", "status")
-    code = status_of(error)
+    code = client_status(error)
     if said and isinstance(said["status"], str):
         return {**said, "code": code}
     by_code = _STATUSES_BY_CODE.get(code) or ("INTERNAL" if code >= 500 else "INVALID_ARGUMENT")

@@ -1,38 +1,14 @@
-"""What visitors of a site are told of an error, and by which HTTP status: the class and a sentence of ours, no more."""
+"""What visitors of a site are told of an error: the class and a sentence of ours, no more."""
 
 from __future__ import annotations
 
 import math
 from typing import Any, Optional
 
-from anyllm.errors import (
-    AnyLLMError,
-    APIError,
-    Cancelled,
-    ContentFilterError,
-    ContextLengthExceededError,
-    DeadlineExceeded,
-    InvalidRequestError,
-    LocalUnavailableError,
-    MissingAPIKeyError,
-    ModelNotFoundError,
-    OverloadedError,
-    RateLimitError,
-    StreamTimeoutError,
-    UnsupportedProviderError,
-)
-from anyllm.limits import CircuitOpenError, LimitTooSmallError, WaitTooLongError
+from anyllm.errors import AnyLLMError
+from anyllm.formats._statuses import visitor_status
 
-__all__ = ["describe", "retry_after", "status"]
-
-
-def status(error: BaseException) -> int:
-    """
-    The HTTP status that an error is to a visitor.
-
-    What the provider holds against us (the key, the account) is no fault of theirs: 401 and 403 do not come of it.
-    """
-    return next((code for kind, code in _STATUSES if isinstance(error, kind)), 500)
+__all__ = ["describe", "retry_after"]
 
 
 def describe(error: BaseException) -> dict[str, Any]:
@@ -43,7 +19,7 @@ def describe(error: BaseException) -> dict[str, Any]:
     {"message": str(error)}`` tells all.
     """
     kind = type(error).__name__ if isinstance(error, AnyLLMError) else "InternalError"
-    told: dict[str, Any] = {"type": kind, "message": _SENTENCES[status(error)]}
+    told: dict[str, Any] = {"type": kind, "message": _SENTENCES[visitor_status(error)]}
     told["is_retryable"] = isinstance(error, AnyLLMError) and error.is_retryable
     wait = retry_after(error)
     if wait is not None:
@@ -57,25 +33,6 @@ def retry_after(error: BaseException) -> Optional[int]:
     return math.ceil(wait) if wait is not None and math.isfinite(wait) else None
 
 
-_STATUSES: tuple[tuple[type[BaseException], int], ...] = (
-    (RateLimitError, 429),
-    (OverloadedError, 503),
-    (ContextLengthExceededError, 413),
-    (ContentFilterError, 422),
-    (InvalidRequestError, 400),
-    (ModelNotFoundError, 404),
-    (UnsupportedProviderError, 404),
-    (MissingAPIKeyError, 500),
-    (LocalUnavailableError, 503),
-    (CircuitOpenError, 503),
-    (LimitTooSmallError, 413),
-    (WaitTooLongError, 503),
-    (Cancelled, 503),
-    (DeadlineExceeded, 504),
-    (StreamTimeoutError, 504),
-    (APIError, 502),
-    (AnyLLMError, 502),
-)
 _SENTENCES = {
     400: "The model does not accept this request.",
     404: "There is no such model.",

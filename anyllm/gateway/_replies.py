@@ -8,7 +8,7 @@ from typing import Any, Optional
 import attrs
 
 from anyllm.errors import AnyLLMError
-from anyllm.formats import Format, status_of
+from anyllm.formats import Format, status
 from anyllm.formats._told import retry_after
 from anyllm.formats._writing import json_bytes
 
@@ -46,14 +46,14 @@ def problem(error: BaseException, format: Format) -> Reply:
 
     The header ``x-should-retry`` is what OpenAI's and Anthropic's clients go by.
     """
-    status = status_of(error)
-    reply = json_reply(format.problem(error, status), status)
+    code = status(error, format)
+    reply = json_reply(format.problem(error, code), code)
     reply.error = error
     wait = retry_after(error)
     if wait is not None:
         reply.headers["Retry-After"] = str(wait)
     is_retryable = isinstance(error, AnyLLMError) and error.is_retryable
     reply.headers["x-should-retry"] = "true" if is_retryable else "false"
-    if status == 401:
+    if code == 401:
         reply.headers["WWW-Authenticate"] = "Bearer"
     return reply
