@@ -63,6 +63,7 @@ if typing.TYPE_CHECKING:
         UnsupportedProviderError,
     )
     from anyllm.events import StreamEvent
+    from anyllm.limits import CircuitOpenError, LimitTooSmallError, WaitTooLongError
     from anyllm.options import Retry, StreamingOptions, Timeouts
     from anyllm.pricing import Price, cost_of
     from anyllm.processing import EventProcessor
@@ -157,12 +158,14 @@ __all__ = [
     "AuthenticationError",
     "BudgetExceededError",
     "Cancelled",
+    "CircuitOpenError",
     "ContentFilterError",
     "ContextLengthExceededError",
     "DeadlineExceeded",
     "IncompleteStreamError",
     "InsufficientFundsError",
     "InvalidRequestError",
+    "LimitTooSmallError",
     "LocalUnavailableError",
     "MalformedStreamError",
     "MissingAPIKeyError",
@@ -177,6 +180,7 @@ __all__ = [
     "ToolArgumentsError",
     "UnsupportedParameterError",
     "UnsupportedProviderError",
+    "WaitTooLongError",
 ]
 
 #: Where each name lives; type checkers read the imports above instead.
@@ -200,6 +204,7 @@ _HOMES = {
         "UnsupportedParameterError UnsupportedProviderError"
     ),
     "anyllm.events": "StreamEvent",
+    "anyllm.limits": "CircuitOpenError LimitTooSmallError WaitTooLongError",
     "anyllm.options": "Retry StreamingOptions Timeouts",
     "anyllm.pricing": "Price cost_of",
     "anyllm.processing": "EventProcessor",
@@ -214,8 +219,8 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 _MODULES = (
     *("channel", "context", "errors", "options", "testing", "types"),
-    *("agent", "caching", "client", "events", "json_stream", "limits", "pricing", "processing", "reading"),
-    *("structured", "tokens", "tools", "wsgi"),
+    *("agent", "caching", "client", "events", "formats", "json_stream", "limits", "pricing", "processing"),
+    *("reading", "structured", "tokens", "tools", "wsgi"),
 )
 
 

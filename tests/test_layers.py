@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib
 import inspect
 import pathlib
@@ -182,6 +183,28 @@ def test_all_is_complete():
     }
     assert public == set(anyllm.__all__) - {"__version__"}
     assert len(anyllm.__all__) == len(set(anyllm.__all__))
+
+
+def subclasses(kind: type) -> Iterator[type]:
+    for sub in kind.__subclasses__():
+        yield sub
+        yield from subclasses(sub)
+
+
+def test_every_error_that_can_reach_a_user_is_exported():
+    """Whoever calls can catch it by a name of `anyllm`; the gateway's errors reach its clients as responses."""
+    for module in submodules():
+        with contextlib.suppress(ImportError):  # an extra that is not installed
+            importlib.import_module(module)
+    own = {kind for kind in subclasses(anyllm.AnyLLMError) if kind.__module__.startswith("anyllm.")}
+    inner = {"BodyTooLarge", "NoRoom"}  # the latter stays between a client's guards and its reading
+    assert {kind.__name__ for kind in own} - inner <= set(anyllm.__all__)
+
+
+def test_public_modules_are_attributes_of_the_package():
+    for module in ("formats", "limits", "options", "testing", "wsgi"):
+        assert getattr(anyllm, module) is importlib.import_module(f"anyllm.{module}")
+        assert module in dir(anyllm)
 
 
 @pytest.mark.parametrize("name", [name for name in anyllm.__all__ if name != "__version__"])
