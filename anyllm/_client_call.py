@@ -128,7 +128,7 @@ class Call:
     def _open(self, target: Target, wait: bool) -> tuple[_stream.Stream, Lease]:
         lease = self._enter(target, wait)
         where = (target.api_key, target.base_url)
-        job = target.host.answering(self.params, target.model, True, *where, in_the_pump(self.options))
+        job = target.host._completion_job(self.params, target.model, True, *where, in_the_pump(self.options))
         return _stream.stream(self.ctx, attrs.evolve(job, announces=True)), lease
 
     def _enter(self, target: Target, wait: bool = True) -> Lease:
@@ -199,11 +199,11 @@ class Call:
         """What the answer of *target* is kept under; None if it is not kept, or the question cannot be written down."""
         if self.around.cache is None:
             return None
-        headers = {**target.host.headers, **(self.params.extra_headers or {})}
+        headers = {**target.host._headers, **(self.params.extra_headers or {})}
         headers.pop(IDEMPOTENCY, None)  # new for each call
         params = self.params.evolve(model=target.model, extra_headers=headers)
         try:
-            return caching.cache_key(target.host.name, target.base_url or target.host.server, params)
+            return caching.cache_key(target.host.name, target.base_url or target.host._server, params)
         except TypeError:
             return None
 

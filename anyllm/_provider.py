@@ -109,7 +109,7 @@ class Provider:
     ) -> _stream.Stream:
         """`anyllm.completion_stream` with this provider; the model in *params* is bare."""
         params = _convert.structure(CompletionParams, params)
-        return _stream.stream(ctx, self.answering(params, params.model, True, api_key, base_url, options))
+        return _stream.stream(ctx, self._completion_job(params, params.model, True, api_key, base_url, options))
 
     @explains_itself
     def completion(
@@ -123,7 +123,7 @@ class Provider:
     ) -> ChatCompletion:
         """`anyllm.completion` with this provider; the model in *params* is bare."""
         params = _convert.structure(CompletionParams, params)
-        job = self.answering(params, params.model, False, api_key, base_url, options)
+        job = self._completion_job(params, params.model, False, api_key, base_url, options)
         return cast(ChatCompletion, _stream.call(ctx, job))
 
     @explains_itself
@@ -138,7 +138,9 @@ class Provider:
     ) -> Embeddings:
         """`anyllm.embedding` with this provider; the model in *params* is bare."""
         params = _convert.structure(EmbeddingParams, params)
-        return cast(Embeddings, _stream.call(ctx, self.embedded(params, params.model, api_key, base_url, options)))
+        return cast(
+            Embeddings, _stream.call(ctx, self._embedding_job(params, params.model, api_key, base_url, options))
+        )
 
     def list_models(
         self,
@@ -157,7 +159,7 @@ class Provider:
             return dialect.models_request()
 
         parse = dialect.models if isinstance(dialect, Lister) else None
-        return cast("list[Model]", _stream.call(ctx, self.job(prepare, parse, "", api_key, base_url, options)))
+        return cast("list[Model]", _stream.call(ctx, self._job(prepare, parse, "", api_key, base_url, options)))
 
     def close(self) -> None:
         """Close idle connections; running streams go on, and the provider can be used again."""
@@ -169,7 +171,7 @@ class Provider:
 
     # -- one call --------------------------------------------------------------------------------------------------
 
-    def answering(
+    def _completion_job(
         self,
         params: CompletionParams,
         model: str,
@@ -185,13 +187,13 @@ class Provider:
             self._check_model(model)
             return dialect.request(params, model=model, stream=stream)
 
-        job = self.job(prepare, None if stream else dialect.response, model, api_key, base_url, options)
+        job = self._job(prepare, None if stream else dialect.response, model, api_key, base_url, options)
         if not stream or not isinstance(dialect, Continuer) or not self.capabilities.prefill:
             return job
         anew = _as_another_request(params)
         return attrs.evolve(job, resume=lambda text: dialect.continuation(anew, text, model=model))
 
-    def embedded(
+    def _embedding_job(
         self,
         params: EmbeddingParams,
         model: str,
@@ -209,9 +211,9 @@ class Provider:
             return dialect.embedding_request(params, model=model)
 
         parse = dialect.embeddings if isinstance(dialect, Embedder) else None
-        return self.job(prepare, parse, model, api_key, base_url, options)
+        return self._job(prepare, parse, model, api_key, base_url, options)
 
-    def job(
+    def _job(
         self,
         prepare: Callable[[], Request],
         parse: Optional[Callable[[bytes], Any]],
@@ -253,14 +255,9 @@ class Provider:
             raise ModelNotFoundError(f"there is no model {model!r} here, only {there}", param="model")
 
     @property
-    def server(self) -> Optional[str]:
+    def _server(self) -> Optional[str]:
         """Where calls go, if that is not the provider's own place."""
         return self._base_url or _from_environment(self._row.base_url_vars)
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """What each request has besides its own."""
-        return self._headers
 
     def _target(self, api_key: ApiKey, base_url: Optional[str], model: str = "") -> Target:
         """Where to send, and with which key. On the worker's thread: a key may take time to get."""

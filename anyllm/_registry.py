@@ -94,7 +94,9 @@ def completion_stream(
     """
     params = _convert.structure(CompletionParams, params)
     job = _routed(
-        params.model, provider, lambda host, model: host.answering(params, model, True, api_key, base_url, options)
+        params.model,
+        provider,
+        lambda host, model: host._completion_job(params, model, True, api_key, base_url, options),
     )
     return _stream.stream(ctx, job)
 
@@ -119,7 +121,9 @@ def completion(
     """
     params = _convert.structure(CompletionParams, params)
     job = _routed(
-        params.model, provider, lambda host, model: host.answering(params, model, False, api_key, base_url, options)
+        params.model,
+        provider,
+        lambda host, model: host._completion_job(params, model, False, api_key, base_url, options),
     )
     return cast(ChatCompletion, _stream.call(ctx, job))
 
@@ -146,7 +150,9 @@ def embedding(
         AnyLLMError: why there are none.
     """
     params = _convert.structure(EmbeddingParams, params)
-    job = _routed(params.model, provider, lambda host, model: host.embedded(params, model, api_key, base_url, options))
+    job = _routed(
+        params.model, provider, lambda host, model: host._embedding_job(params, model, api_key, base_url, options)
+    )
     return cast(Embeddings, _stream.call(ctx, job))
 
 

@@ -250,7 +250,7 @@ def test_no_repr_shows_a_key():
     target = provider._target(None, None)
     assert target.secret == KEY
     params = anyllm.CompletionParams(model="m", messages=HELLO, extra_headers={"Authorization": KEY})
-    job = provider.answering(params, "m", True, KEY, None, None)
+    job = provider._completion_job(params, "m", True, KEY, None, None)
     for thing in (provider, anyllm.provider("openai", api_key=key), target, params, job.options, job.transport):
         assert KEY not in repr(thing)
         assert KEY not in str(thing)
@@ -443,7 +443,7 @@ def test_params_of_a_call_may_be_a_dict_or_the_class():
 
 def test_a_job_for_nowhere_has_no_provider():
     params = anyllm.CompletionParams(model="x", messages=HELLO)
-    job = _registry._routed("x", None, lambda host, model: host.answering(params, model, True, None, None, None))
+    job = _registry._routed("x", None, lambda host, model: host._completion_job(params, model, True, None, None, None))
     assert isinstance(job, _job.Job)
     assert job.provider == ""
 
@@ -529,3 +529,9 @@ def test_threads_that_are_first_share_one_provider(spawn: Any):
             return _registry.host_of("groq")
 
         assert len({id(task.join()) for task in [spawn(first) for _ in range(6)]}) == 1
+
+
+def test_a_provider_shows_what_users_need_and_nothing_else():
+    shown = {name for name in dir(anyllm.provider("openai", api_key=KEY)) if not name.startswith("_")}
+    calls = {"completion_stream", "completion", "embedding", "list_models"}
+    assert shown == {"name", "capabilities", "dialect", "close", *calls}

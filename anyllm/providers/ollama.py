@@ -86,7 +86,7 @@ def pull(
     def prepare() -> Request:
         return pull_request(model, insecure=insecure, provider=host.name)
 
-    job = host.job(prepare, None, model, api_key, base_url, options)
+    job = host._job(prepare, None, model, api_key, base_url, options)
     return _stream.stream(ctx, attrs.evolve(job, dialect=_Pulls(provider=host.name), answer=_Latest))
 
 
@@ -111,7 +111,7 @@ def show(
     def parse(body: bytes) -> ModelDetails:
         return model_details(body, provider=host.name)
 
-    job = host.job(lambda: show_request(model, provider=host.name), parse, model, api_key, base_url, options)
+    job = host._job(lambda: show_request(model, provider=host.name), parse, model, api_key, base_url, options)
     return cast(ModelDetails, _stream.call(ctx, job))
 
 
@@ -136,7 +136,7 @@ def delete(
     def prepare() -> Request:
         return delete_request(model, provider=host.name)
 
-    _stream.call(ctx, host.job(prepare, lambda body: True, model, api_key, base_url, options))  # its answer is empty
+    _stream.call(ctx, host._job(prepare, lambda body: True, model, api_key, base_url, options))  # its answer is empty
 
 
 def _host(provider: Host) -> Provider:
