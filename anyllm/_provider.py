@@ -180,7 +180,17 @@ class Provider:
         base_url: Optional[str],
         options: Options,
     ) -> Job:
-        """The job of asking *model*, named without its provider."""
+        """
+        The job of asking *model*, named without its provider.
+
+        Raises:
+            TypeError: *params* ask for a stream and the call is none, or the other way round.
+        """
+        if params.stream is not None and params.stream is not stream:
+            does, other = (
+                ("streams", "completion()") if stream else ("waits for the whole answer", "completion_stream()")
+            )
+            raise TypeError(f"this call {does}: for stream={params.stream} call {other}, or leave stream out")
         dialect = self.dialect
 
         def prepare() -> Request:

@@ -22,7 +22,7 @@ from anyllm.errors import (
 )
 from anyllm.providers import _rows
 from anyllm.providers._table._making import chat
-from anyllm.testing import Reply, chat_events, serve
+from anyllm.testing import Reply, chat_events, fake, serve
 
 KEY = "sk-Secret0123456789abcdef"
 HELLO = [{"role": "user", "content": "hello"}]
@@ -535,3 +535,14 @@ def test_a_provider_shows_what_users_need_and_nothing_else():
     shown = {name for name in dir(anyllm.provider("openai", api_key=KEY)) if not name.startswith("_")}
     calls = {"completion_stream", "completion", "embedding", "list_models"}
     assert shown == {"name", "capabilities", "dialect", "close", *calls}
+
+
+def test_stream_in_the_params_says_what_the_call_does_or_is_answered():
+    provider = fake("well")
+    ctx = anyllm.Context(timeout=60)
+    assert provider.completion(ctx, {**PARAMS, "stream": False}).content == "well"
+    assert provider.completion_stream(ctx, {**PARAMS, "stream": True}).collect().content == "well"
+    with pytest.raises(TypeError, match=r"for stream=True call completion_stream\(\), or leave stream out"):
+        provider.completion(ctx, {**PARAMS, "stream": True})
+    with pytest.raises(TypeError, match=r"for stream=False call completion\(\), or leave stream out"):
+        anyllm.completion_stream(ctx, {**PARAMS, "stream": False}, provider=provider)

@@ -67,7 +67,8 @@ class CompletionParams(Serializable):
         thinking_budget: The longest reasoning, in tokens; 0 turns it off.
         logprobs: Whether to send log probabilities.
         top_logprobs: How many alternatives to each token.
-        stream: Accepted for the guides' sake; the call decides.
+        stream: May say what the call does anyway: True for `completion_stream`, False for `completion`. The other way
+            round it is a TypeError.
         stream_options: ``{"include_usage": False}`` turns the usage chunk off; more is passed on.
         functions: The older form of tools.
         function_call: The older form of tool_choice.
