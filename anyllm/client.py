@@ -8,9 +8,10 @@ module of its own; here they are put together for one call.
 
 from __future__ import annotations
 
+import functools
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Optional, Union, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Optional, TypeVar, Union, cast
 
 import attrs
 
@@ -30,8 +31,24 @@ from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embe
 
 __all__ = ["ChatStream", "Client"]
 
-#: What may be said to a model: a text, a message, or a conversation of messages or dicts in their shape.
-Messages = Union[str, Message, Sequence[Union[Message, Mapping[str, Any]]]]
+#: What to ask: a text, a message, a conversation of messages, or `CompletionParams`. Dicts in their shapes do as well.
+Messages = Union[str, Message, CompletionParams, Mapping[str, Any], Sequence[Union[Message, Mapping[str, Any]]]]
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _asks(method: F) -> F:
+    """Answer a call without a question with the right one, which Python's own TypeError does not show."""
+
+    @functools.wraps(method)
+    def checked(client: Any, *args: Any, **kwargs: Any) -> Any:
+        if not args and "messages" not in kwargs:
+            name = method.__name__
+            other = next((key for key in ("prompt", "input", "text", "message", "request") if key in kwargs), None)
+            hint = "" if other is None else f", or messages= instead of {other}="
+            raise TypeError(f"{name}() takes what to ask first: client.{name}('Hello'){hint}")
+        return method(client, *args, **kwargs)
+
+    return cast(F, checked)
 
 
 class Client:
@@ -44,7 +61,7 @@ class Client:
             print(text, end="", flush=True)
 
     Args:
-        model: "provider/model"; bare where *provider* is given.
+        model: "provider/model"; bare where *provider* is given. None for a client whose calls each name one.
         provider: A name or object.
         api_key: The key of *model*'s provider, or a function that gives it.
         base_url: Its server.
@@ -69,7 +86,7 @@ class Client:
 
     def __init__(
         self,
-        model: str,
+        model: Optional[str] = None,
         *,
         provider: Union[str, Provider, None] = None,
         api_key: ApiKey = None,
@@ -90,7 +107,11 @@ class Client:
         self.options = _options(options) or StreamingOptions()
         self._timeout = _seconds("timeout", timeout)
         self._provider = provider
-        self._main = _target(model, provider, api_key, base_url)
+        #: Where the key and the server belong; without a model, if it is only a provider. None where neither is named.
+        self._home = _home(model, provider, api_key, base_url)
+        self._main = None if model is None else self._home
+        if model is None and fallback:
+            raise TypeError("fallback= comes after a model: Client('openai/gpt-4o-mini', fallback=[...])")
         others = (other if isinstance(other, Target) else _target(other) for other in _names(fallback))
         self._fallback = tuple(map(self._at_home, others))
         self._router = Router(self.targets, strategy, prices)
@@ -107,14 +128,20 @@ class Client:
             cache=None if cache is None else caching.Guarded(cache),
             cache_ttl=_seconds("cache_ttl", cache_ttl),
         )
+        if "stream" in defaults:
+            raise TypeError(
+                "stream is no setting of a Client: chat() waits for the whole answer, chat_stream() streams"
+            )
         self._defaults = defaults
         self._params("", {})  # what is wrong with the defaults is said here
 
     # -- calls -----------------------------------------------------------------------------------------------------
 
+    @_asks
     def chat(
         self,
         messages: Messages,
+        model: Optional[str] = None,
         *,
         ctx: Optional[Context] = None,
         timeout: Optional[float] = None,
@@ -126,27 +153,30 @@ class Client:
         Ask, and wait for the whole answer.
 
         Args:
-            messages: A text, a message, or the conversation.
+            messages: A text, a message, the conversation, or whole `CompletionParams`; or a dict in the shape of one.
+            model: Another model, this once; it is asked alone. The client's own, where it is None.
             ctx: Ends the call.
             timeout: Seconds, at most.
             options: How this call behaves.
             idempotency_key: Sent as ``Idempotency-Key``, so that a host that knows it answers a repeated try once; True
                 for a new one.
-            params: Parameters of `CompletionParams`; ``model`` asks another model this once. ``tools`` may hold
-                functions, and ``response_format`` a class, whose instance the answer then has as ``parsed``.
+            params: Parameters of `CompletionParams`, which win over those in *messages*. ``tools`` may hold functions,
+                and ``response_format`` a class, whose instance the answer then has as ``parsed``.
 
         Raises:
             AnyLLMError: why there is no answer.
-            TypeError: there is no such parameter, or one has the wrong type.
+            TypeError: there is no such parameter, one has the wrong type, or it is ``stream=True``.
         """
-        call = self._call(messages, ctx, timeout, options, idempotency_key, params)
+        call = self._call(False, messages, model, ctx, timeout, options, idempotency_key, params)
         if call.hedge is not None and len(call.targets) > 1:
             return ChatStream(call.plan()).collect()
         return call.whole_told() if has_callbacks(call.options) else call.whole()
 
+    @_asks
     def chat_stream(
         self,
         messages: Messages,
+        model: Optional[str] = None,
         *,
         ctx: Optional[Context] = None,
         timeout: Optional[float] = None,
@@ -160,20 +190,22 @@ class Client:
         The call is sent at once; where a rate or a number of calls is kept, as soon as it may be. Args and raised
         TypeError are those of `chat`; all else that goes wrong is raised where the stream is read.
         """
-        return ChatStream(self._call(messages, ctx, timeout, options, idempotency_key, params).plan())
+        return ChatStream(self._call(True, messages, model, ctx, timeout, options, idempotency_key, params).plan())
 
-    def stream(self, messages: Messages, **params: Any) -> Iterator[str]:
+    @_asks
+    def stream(self, messages: Messages, model: Optional[str] = None, **params: Any) -> Iterator[str]:
         """
         Just the text of `chat_stream`, piece by piece, with the same arguments.
 
         Raises:
             AnyLLMError: why the text is not whole, at its end.
         """
-        return self.chat_stream(messages, **params).text_stream
+        return self.chat_stream(messages, model, **params).text_stream
 
-    def stream_with_usage(self, messages: Messages, **params: Any) -> ChatCompletion:
+    @_asks
+    def stream_with_usage(self, messages: Messages, model: Optional[str] = None, **params: Any) -> ChatCompletion:
         """``chat_stream(...).collect()``: the whole answer of a stream, usage and cost included."""
-        return self.chat_stream(messages, **params).collect()
+        return self.chat_stream(messages, model, **params).collect()
 
     def embed(
         self,
@@ -191,7 +223,7 @@ class Client:
         Raises:
             AnyLLMError: why there are none.
         """
-        target = self._main if model is None else self._other(model)
+        target = self._needed() if model is None else self._other(model)
         asked = _convert.structure(EmbeddingParams, {"model": target.model, "input": input, **params})
         with self._child(ctx, timeout) as child:
             lease = self._around.guards.enter(child, target.host.name, lambda: tokens.count_tokens(str(input)).tokens)
@@ -206,20 +238,21 @@ class Client:
         Raises:
             AnyLLMError: why there is no list.
         """
+        home = self._home
+        if home is None:
+            raise TypeError("whose models? Name a model or a provider: Client(provider='openai').models()")
         with self._child(ctx, timeout) as child:
-            main = self._main
-            how = in_the_pump(self.options)
-            return main.host.list_models(child, api_key=main.api_key, base_url=main.base_url, options=how)
+            return home.host.list_models(child, **home.where, options=in_the_pump(self.options))
 
     @property
     def targets(self) -> tuple[Target, ...]:
         """The models that are asked, as they were given: which host each is at, and its name there."""
-        return (self._main, *self._fallback)
+        return () if self._main is None else (self._main, *self._fallback)
 
     def close(self) -> None:
         """Close idle connections of its own; running calls go on, and the client can be used again."""
-        for target in self.targets:
-            if target.is_own:
+        for target in (*self.targets, self._home):
+            if target is not None and target.is_own:
                 target.host.close()
 
     def __enter__(self) -> Client:
@@ -230,31 +263,40 @@ class Client:
 
     def __repr__(self) -> str:
         names = ", ".join(target.name for target in self.targets)
-        return f"<Client {names}>"
+        return f"<Client {names or 'without a model'}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a Client cannot be copied or pickled: make one in each process, and share it between threads")
 
     # -- one call --------------------------------------------------------------------------------------------------
 
     def _call(
         self,
+        streams: bool,
         messages: Messages,
+        model: Optional[str],
         ctx: Optional[Context],
         timeout: Optional[float],
         options: Options,
         idempotency_key: Union[str, bool, None],
         params: dict[str, Any],
     ) -> Call:
+        messages, others = _unpacked(messages)
+        params = {**others, **params}
+        _check_stream(params.pop("stream", None), streams)
+        if model is not None:
+            params["model"] = model
         wanted = params.get("response_format", self._defaults.get("response_format"))
         asked = self._params(messages, params)
         if idempotency_key:
             key = str(uuid.uuid4()) if idempotency_key is True else idempotency_key
             asked = asked.evolve(extra_headers={IDEMPOTENCY: key, **(asked.extra_headers or {})})
-        named = params.get("model")
         how = _options(options) or self.options
         return Call(
             ctx=self._child(ctx, timeout).child(how.timeouts.total),
             params=asked,
             options=how,
-            targets=self._router.order() if named is None else (self._other(named),),
+            targets=self._targets_of(params.get("model")),
             router=self._router,
             hedge=self._hedge,
             wanted=None if wanted is None or isinstance(wanted, Mapping) else wanted,
@@ -265,7 +307,7 @@ class Client:
         given = {**self._defaults, **params}
         _check_names(given)
         given["messages"] = _messages(messages)
-        given["model"] = self._main.model
+        given["model"] = "" if self._main is None else self._main.model
         if given.get("response_format") is not None:
             given["response_format"] = structured.response_format(given["response_format"])
         if given.get("tools"):
@@ -274,17 +316,29 @@ class Client:
             given["tools"] = tools.tools_in(given["tools"])[0]
         return CompletionParams(**given)
 
+    def _targets_of(self, model: Optional[str]) -> tuple[Target, ...]:
+        """The models of one call; *model* is the one that it names itself."""
+        main = self._needed() if model is None else self._main
+        if main is not None and (model is None or model in (main.name, main.model if self._provider else None)):
+            return self._router.order()
+        return (self._other(cast(str, model)),)
+
+    def _needed(self) -> Target:
+        if self._main is None:
+            raise TypeError("which model? Client('openai/gpt-4o-mini'), or model='openai/gpt-4o-mini' in the call")
+        return self._main
+
     def _other(self, model: str) -> Target:
         """Another model: bare where the client has a provider, and with the client's key and server at the same one."""
-        if self._provider is not None:
-            return attrs.evolve(self._main, model=model)
+        if self._provider is not None and self._home is not None:
+            return attrs.evolve(self._home, model=model)
         return self._at_home(_target(model))
 
     def _at_home(self, other: Target) -> Target:
         """*other*, with the client's key and server where it is at the same host and has none of its own."""
-        main = self._main
-        shares = other.host.name == main.host.name and not other.is_own
-        return attrs.evolve(main, model=other.model) if shares else other
+        home = self._home
+        shares = home is not None and other.host.name == home.host.name and not other.is_own
+        return attrs.evolve(home, model=other.model) if home is not None and shares else other
 
     def _child(self, ctx: Optional[Context], timeout: Optional[float]) -> Context:
         if ctx is not None and not isinstance(ctx, Context):
@@ -344,6 +398,18 @@ def _names(models: Sequence[Union[str, Target]]) -> Sequence[Union[str, Target]]
     return models
 
 
+def _home(
+    model: Optional[str], provider: Union[str, Provider, None], api_key: ApiKey, base_url: Optional[str]
+) -> Optional[Target]:
+    if model is not None or provider is not None:
+        return _target("" if model is None else model, provider, api_key, base_url)
+    if api_key is not None or base_url is not None:
+        raise TypeError(
+            "whose api_key and base_url? Name a model or a provider: Client(provider='openai', api_key=...)"
+        )
+    return None
+
+
 def _target(
     model: str,
     provider: Union[str, Provider, None] = None,
@@ -351,7 +417,8 @@ def _target(
     base_url: Optional[str] = None,
 ) -> Target:
     if not isinstance(model, str):
-        raise TypeError(f"model must be a str, as in 'openai/gpt-4o-mini', not {type(model).__name__}")
+        hint = "; a provider goes here: Client('gpt-4o-mini', provider=...)" if isinstance(model, Provider) else ""
+        raise TypeError(f"model must be a str, as in 'openai/gpt-4o-mini', not {type(model).__name__}{hint}")
     host, bare = _registry.route(model, provider)
     if isinstance(provider, Provider):
         return Target(host, bare, api_key, base_url)
@@ -360,7 +427,33 @@ def _target(
     return Target(host, bare)
 
 
-def _messages(messages: Messages) -> Sequence[Any]:
+def _unpacked(messages: Messages) -> tuple[Any, Mapping[str, Any]]:
+    """The messages, and what else is asked, of `CompletionParams` or of a dict in its shape."""
+    if isinstance(messages, CompletionParams):
+        given = {field.name: getattr(messages, field.name) for field in attrs.fields(CompletionParams)}
+        params = {name: value for name, value in given.items() if value is not None}
+    elif isinstance(messages, Mapping) and "messages" in messages:
+        params = dict(messages)
+    else:
+        return messages, {}
+    return params.pop("messages"), params
+
+
+def _messages(messages: Any) -> Sequence[Any]:
     if isinstance(messages, str):
         return [Message.user(messages)]
-    return [messages] if isinstance(messages, Message) else messages
+    if isinstance(messages, Message) or (isinstance(messages, Mapping) and "role" in messages):
+        return [messages]
+    return cast(Sequence[Any], messages)
+
+
+def _check_stream(given: Any, streams: bool) -> None:
+    """
+    ``stream`` may say what the call does anyway.
+
+    Raises:
+        TypeError: it says otherwise.
+    """
+    if given is not None and bool(given) is not streams:
+        does, other = ("streams", "chat()") if streams else ("waits for the whole answer", "chat_stream()")
+        raise TypeError(f"this call {does}: for stream={given} call {other}, or leave stream out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import pickle
 import threading
@@ -792,3 +793,117 @@ def test_what_a_chat_stream_does_not_have_is_answered():
     with pytest.raises(AttributeError, match="for chunk in stream"):
         _ = stream.get
     assert stream.collect().content == "well"
+
+
+# -- what may be asked, and how a newcomer asks it ---------------------------------------------------------------------
+
+ASKED = anyllm.CompletionParams(model="m", messages=[Message.user("Hi")], max_tokens=7)
+IN_A_DICT = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 7}
+
+
+@pytest.mark.parametrize("asked", [ASKED, IN_A_DICT], ids=["CompletionParams", "dict"])
+@pytest.mark.parametrize("call", ["chat", "chat_stream", "stream", "stream_with_usage"])
+def test_every_call_takes_whole_params(call: str, asked: Any):
+    provider = fake("well")
+    answer = getattr(Client("m", provider=provider, temperature=0), call)(asked)
+    if call == "chat_stream":
+        answer = answer.collect()
+    assert (answer.content if call != "stream" else "".join(answer)) == "well"
+    (request,) = provider.requests
+    assert request["messages"] == [{"role": "user", "content": "Hi"}]
+    assert (request["model"], request["max_tokens"], request["temperature"]) == ("m", 7, 0)
+
+
+def test_what_a_call_says_itself_wins_over_whole_params():
+    provider = fake("well")
+    Client("m", provider=provider, max_tokens=1).chat(ASKED, max_tokens=9)
+    assert provider.requests[0]["max_tokens"] == 9
+
+
+def test_the_model_of_whole_params_is_asked():
+    provider = fake("well")
+    Client("m", provider=provider).chat(ASKED.evolve(model="other"))
+    assert provider.requests[0]["model"] == "other"
+
+
+@pytest.mark.parametrize(("settings", "names"), [({"provider": fake("x")}, ("m", None)), ({}, ("compatible/m", None))])
+def test_a_call_that_names_the_clients_own_model_falls_back_too(settings: Any, names: Any):
+    asking = Client(names[0], fallback=["compatible/backup"], **settings)
+    for name in names:
+        assert [target.model for target in asking._targets_of(name)] == ["m", "backup"]
+    assert [target.model for target in asking._targets_of("compatible/other")][1:] == []
+
+
+def test_one_message_as_a_dict_is_a_message():
+    provider = fake("well")
+    Client("m", provider=provider).chat({"role": "user", "content": "Hi"})
+    assert provider.requests[0]["messages"] == [{"role": "user", "content": "Hi"}]
+
+
+def test_a_client_may_have_no_model_of_its_own():
+    provider = fake("well")
+    asking = Client(provider=provider)
+    assert asking.chat("Hi", model="a").content == asking.chat("Hi", "b").content == "well"
+    assert list(asking.stream("Hi", model="c")) == ["well"]
+    assert asking.stream_with_usage("Hi", "d").content == "well"
+    assert [request["model"] for request in provider.requests] == ["a", "b", "c", "d"]
+    assert repr(asking) == "<Client without a model>"
+    with pytest.raises(TypeError, match=r"which model\? Client\('openai/gpt-4o-mini'\), or model="):
+        asking.chat("Hi")
+    with pytest.raises(TypeError, match="which model"):
+        Client().stream("Hi")
+    with pytest.raises(TypeError, match="which model"):
+        Client().embed("Hi")
+    with pytest.raises(TypeError, match="whose models"):
+        Client().models()
+    with pytest.raises(TypeError, match="whose api_key"):
+        Client(api_key="x")
+    with pytest.raises(TypeError, match="fallback= comes after a model"):
+        Client(fallback=["openai/m"])
+
+
+def test_a_client_without_a_model_keeps_the_key_of_its_provider():
+    answer = Reply.json({"choices": [{"message": {"content": "well"}, "finish_reason": "stop"}]})
+    with (
+        serve(answer) as server,
+        Client(provider="compatible", api_key="k1", base_url=server.url, options=ONCE) as asking,
+    ):
+        asking.chat("Hi", model="m")
+        assert server.requests[0].headers["Authorization"] == "Bearer k1"
+        assert server.requests[0].json()["model"] == "m"
+
+
+def test_stream_says_what_the_call_does_or_is_answered():
+    """Who writes stream=True expects chunks, and would iterate a whole answer."""
+    asking = client("well")
+    assert asking.chat("Hi", stream=False).content == "well"
+    assert asking.chat_stream("Hi", stream=True).collect().content == "well"
+    with pytest.raises(TypeError, match=r"for stream=True call chat_stream\(\)"):
+        asking.chat("Hi", stream=True)
+    with pytest.raises(TypeError, match=r"for stream=True call chat_stream\(\)"):
+        asking.chat(ASKED.evolve(stream=True))
+    with pytest.raises(TypeError, match=r"for stream=False call chat\(\)"):
+        asking.stream("Hi", stream=False)
+    with pytest.raises(TypeError, match="stream is no setting of a Client"):
+        client("well", stream=True)
+
+
+@pytest.mark.parametrize("call", ["chat", "chat_stream", "stream", "stream_with_usage"])
+def test_a_call_without_a_question_shows_the_right_one(call: str):
+    with pytest.raises(TypeError, match=rf"{call}\(\) takes what to ask first: client\.{call}\('Hello'\)$"):
+        getattr(client("well"), call)()
+    with pytest.raises(TypeError, match=r"messages= instead of prompt=$"):
+        getattr(client("well"), call)(prompt="Hi")
+
+
+def test_a_provider_in_the_models_place_is_answered():
+    with pytest.raises(
+        TypeError, match=r"not FakeProvider; a provider goes here: Client\('gpt-4o-mini', provider=\.\.\.\)"
+    ):
+        Client(fake("well"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("copying", [copy.deepcopy, pickle.dumps])
+def test_a_client_cannot_be_copied(copying: Any):
+    with pytest.raises(TypeError, match="make one in each process"):
+        copying(client("well"))
