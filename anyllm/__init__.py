@@ -230,7 +230,9 @@ def __getattr__(name: str) -> typing.Any:
     elif name in _MODULES:
         value = importlib.import_module(f"anyllm.{name}")
     else:
-        raise AttributeError(f"module 'anyllm' has no attribute {name!r}")
+        from anyllm._other_names import MODULE, no_attribute
+
+        raise no_attribute("module 'anyllm'", name, MODULE)
     globals()[name] = value  # so that it is asked for once
     return value
 

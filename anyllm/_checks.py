@@ -1,20 +1,25 @@
-"""Typos in keyword arguments, answered with the name that was probably meant."""
+"""Wrong keyword arguments and assignments, answered with what to write instead."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
-from typing import Any, TypeVar
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar, cast
 
 import attrs
 
+from anyllm._other_names import instead_of, remember_fields
+
 C = TypeVar("C", bound=type)
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def check_keywords(cls: C) -> C:
     """Class decorator: make an attrs class's constructor name the nearest field for an unknown keyword."""
     plain_init = cls.__init__  # type: ignore[misc]  # the class is only seen here, before it has instances
     known = frozenset(field.name for field in attrs.fields(cls) if field.init)
+    remember_fields(cls.__name__, known)
 
     @functools.wraps(plain_init)
     def checked_init(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -30,7 +35,45 @@ def unknown_keyword(what: str, given: Iterable[str], known: Iterable[str]) -> Ty
     """The TypeError for the first name of *given* that *known* lacks."""
     names = sorted(known)
     stray = next(name for name in given if name not in names)
-    return TypeError(f"{what} has no {stray!r}" + did_you_mean(str(stray), names))
+    instead = instead_of(str(stray), what)
+    hint = did_you_mean(str(stray), names) if instead is None else f"; write {instead}"
+    return TypeError(f"{what} has no {stray!r}{hint}")
+
+
+def explain_keywords(function: F) -> F:
+    """Decorator: make a function name the right or the nearest keyword for an unknown one."""
+    names = [name for name, p in inspect.signature(function).parameters.items() if p.kind is not p.POSITIONAL_ONLY]
+    known = frozenset(names)
+
+    @functools.wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        if not known.issuperset(kwargs):
+            raise unknown_keyword(f"{function.__name__}()", kwargs, known - {"self"})
+        return function(*args, **kwargs)
+
+    return cast(F, checked)
+
+
+class _FrozenError(attrs.exceptions.FrozenInstanceError):
+    """attrs' own error, which takes no message, with one."""
+
+    def __init__(self, message: str) -> None:
+        AttributeError.__init__(self, message)
+        self.msg = message  # as in that one
+
+    def __str__(self) -> str:
+        return self.msg
+
+
+def explain_frozen(cls: C) -> C:
+    """Class decorator: make a frozen attrs class say how to get a changed copy, where one of its fields is set."""
+
+    def refuse(self: Any, name: str, value: Any) -> None:
+        how = f"value.evolve({name}=...)" if hasattr(cls, "evolve") else f"attrs.evolve(value, {name}=...)"
+        raise _FrozenError(f"a {cls.__name__} is never changed; {how} gives a changed copy")
+
+    cls.__setattr__ = refuse  # type: ignore[assignment, method-assign]
+    return cls
 
 
 def whole_number(name: str, value: Any, least: int = 1) -> int:

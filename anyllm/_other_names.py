@@ -1,13 +1,229 @@
-"""Names from other libraries, and names in the wrong place: an error message that says what to write instead."""
+"""
+Names from other libraries, and our own in the wrong place: what an error message says to write instead.
+
+Strategy: all of it stands in the tables of this module. `OPTIONS` is for keyword arguments: where the thing belongs
+here, and how it is written there, so that the answer fits the place where it was written (`Timeouts(connect=...)` is
+``connect=...`` within a `Timeouts`, and ``options=anyllm.StreamingOptions(timeouts=...)`` in a call). `ATTRIBUTES` is
+for what is read from our objects.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any, Optional
 
-__all__ = ["no_attribute"]
+__all__ = ["ATTRIBUTES", "MODULE", "OPTIONS", "instead_of", "no_attribute", "no_value_attribute", "remember_fields"]
+
+_TIMEOUTS, _RETRY, _OPTIONS, _PARAMS = "Timeouts", "Retry", "StreamingOptions", "CompletionParams"
+#: What is written as it stands, wherever it was looked for.
+_ANYWHERE = ""
+
+#: By the name that another library has for it: the class (or function) that has it here, and how it is written there.
+OPTIONS: Mapping[str, tuple[str, str]] = {
+    # time-outs
+    "connection_timeout": (_TIMEOUTS, "connect=..."),
+    "connect_timeout": (_TIMEOUTS, "connect=..."),
+    "read_timeout": (_TIMEOUTS, "idle=..., first_content=..."),
+    "idle_timeout": (_TIMEOUTS, "idle=..."),
+    "stream_timeout": (_TIMEOUTS, "idle=..., first_content=..."),
+    "first_token_timeout": (_TIMEOUTS, "first_content=..."),
+    "total_timeout": (_TIMEOUTS, "total=..."),
+    "request_timeout": (_TIMEOUTS, "total=..."),
+    "timeout": (_TIMEOUTS, "total=..."),
+    "deadline": (_TIMEOUTS, "total=..."),
+    # further tries
+    "retry_on_connection_error": (_RETRY, "attempts=..."),
+    "max_reconnect_attempts": (_RETRY, "attempts=..."),
+    "max_retries": (_RETRY, "attempts=..."),
+    "max_attempts": (_RETRY, "attempts=..."),
+    "num_retries": (_RETRY, "attempts=..."),
+    "retries": (_RETRY, "attempts=..."),
+    "reconnect_delay": (_RETRY, "backoff=..."),
+    "retry_delay": (_RETRY, "backoff=..."),
+    "initial_delay": (_RETRY, "backoff=..."),
+    "max_delay": (_RETRY, "max_backoff=..."),
+    # streams
+    "preserve_partial_response": (_OPTIONS, "keep_partial=..."),
+    "chunk_size": (_OPTIONS, "read_size=..."),
+    "buffer_size": (_OPTIONS, "buffer=... (in chunks)"),
+    "enable_compression": (_OPTIONS, "compression=..."),
+    "enable_usage_aggregation": (_OPTIONS, "usage='auto', or usage='provider' to turn it off"),
+    "aggregator_type": (_OPTIONS, "usage='auto', 'tiktoken' or 'character'"),
+    "enable_json_stream_handler": (_OPTIONS, "json=True"),
+    "validate_json_incrementally": (_OPTIONS, "json=True"),
+    "on_token": (_OPTIONS, "on_delta=..."),
+    "on_text": (_OPTIONS, "on_delta=..."),
+    "on_content": (_OPTIONS, "on_delta=..."),
+    "on_chunk": (_OPTIONS, "on_delta=..."),
+    "on_end": (_OPTIONS, "on_complete=..."),
+    "on_done": (_OPTIONS, "on_complete=..."),
+    "on_finish": (_OPTIONS, "on_complete=..."),
+    # parameters
+    "max_completion_tokens": (_PARAMS, "max_tokens=..."),
+    "max_output_tokens": (_PARAMS, "max_tokens=..."),
+    "max_new_tokens": (_PARAMS, "max_tokens=..."),
+    "num_predict": (_PARAMS, "max_tokens=..."),
+    "stop_sequences": (_PARAMS, "stop=..."),
+    "prompt": (_PARAMS, "messages=..."),
+    "reasoning": (_PARAMS, "reasoning_effort=..."),
+    "reasoning_budget": (_PARAMS, "thinking_budget=..."),
+    "include_usage": (_PARAMS, "stream_options={'include_usage': ...}"),
+    "top_k": (_PARAMS, "extra_body={'top_k': ...}"),
+    "min_p": (_PARAMS, "extra_body={'min_p': ...}"),
+    "frequency_penalty": (_PARAMS, "extra_body={'frequency_penalty': ...}"),
+    "presence_penalty": (_PARAMS, "extra_body={'presence_penalty': ...}"),
+    "logit_bias": (_PARAMS, "extra_body={'logit_bias': ...}"),
+    # clients and calls
+    "streaming_options": (_ANYWHERE, "options=..."),
+    "return_usage": (_ANYWHERE, "client.stream_with_usage(...)"),
+    "system": (_ANYWHERE, "messages=[anyllm.Message.system(...), anyllm.Message.user(...)]"),
+    "api_base": (_ANYWHERE, "base_url=..."),
+    "endpoint": (_ANYWHERE, "base_url=..."),
+    "apikey": (_ANYWHERE, "api_key=..."),
+    "token": (_ANYWHERE, "api_key=..."),
+    "fallbacks": (_ANYWHERE, "anyllm.Client(..., fallback=[...])"),
+    "default_headers": (_ANYWHERE, "anyllm.provider(..., headers={...}), or extra_headers={...} for a call"),
+    "http_client": (_ANYWHERE, "anyllm.provider(..., session=requests.Session())"),
+    "mock_response": (_ANYWHERE, "provider=anyllm.testing.fake(...)"),
+    "definition": (_ANYWHERE, "anyllm.Agent(model, tools=[...], system=...)"),
+}
+
+#: What other libraries call it, by our class: what to read here. "any" is for all of our values.
+ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
+    "any": {
+        **dict.fromkeys(("model_dump", "dict", "json", "as_dict", "asdict"), ".to_dict()"),
+        "model_dump_json": "json.dumps(value.to_dict())",
+        "get": "attributes: value.name, or .to_dict()",
+        "copy": "attrs.evolve(value, name=...)",
+    },
+    "ChatCompletionChunk": {
+        **dict.fromkeys(("get_content", "get_text", "text", "message", "response", "output_text"), "chunk.content"),
+        **dict.fromkeys(("reasoning_content", "get_reasoning", "thinking"), "chunk.reasoning"),
+        "raw_chunk": "chunk.raw",
+        "role": "chunk.choices[0].delta.role",
+        "delta": "chunk.choices[0].delta",
+        "function_call": "chunk.tool_calls",
+        "done": "chunk.finish_reason is not None",
+        "stop_reason": "chunk.finish_reason",
+        "type": "client.chat_stream(...).events(), whose events have a type",
+    },
+    "ChatCompletion": {
+        **dict.fromkeys(("get_text", "get_content", "text", "output_text"), "answer.content"),
+        "message": "answer.choices[0].message, or answer.to_message()",
+        "reasoning_content": "answer.reasoning",
+        "stop_reason": "answer.finish_reason",
+        "function_call": "answer.tool_calls",
+        "json": "answer.get_json() for the text, answer.to_dict() for all of it",
+        "text_stream": "client.stream(...): this is a whole answer",
+        "collect": "it as it is: this is a whole answer",
+    },
+    "Choice": {"delta": "choice.message: this is a whole answer", "text": "choice.message.text"},
+    "ChunkChoice": {"message": "choice.delta: this is a piece of an answer", "text": "choice.delta.content"},
+    "ChunkDelta": {"reasoning_content": "delta.reasoning.content", "function_call": "delta.tool_calls"},
+    "Usage": {
+        **dict.fromkeys(("input_tokens", "prompt_token_count"), "usage.prompt_tokens"),
+        **dict.fromkeys(("output_tokens", "candidates_token_count"), "usage.completion_tokens"),
+        "cached_tokens": "usage.cache_read_tokens",
+        "cache_info": "usage.cache_read_tokens and usage.cache_write_tokens",
+        "get": "usage.total_tokens and so on; usage.cache_read_tokens for a cache",
+        "cost": "answer.cost_usd",
+    },
+    "ToolCall": {"input": "call.parse()", "args": "call.parse()"},
+    "Embeddings": {"data": "embeddings.vectors", "embedding": "embeddings.vectors[0]"},
+    "StreamEvent": {
+        **dict.fromkeys(("delta", "content", "data"), "event.text"),
+        "metadata": "event.tool_call, event.result, event.request_id",
+        "tool": "event.tool_call.name",
+        "name": "event.tool_call.name",
+        "response": "event.completion",
+    },
+    "Client": {
+        "chat_stream_ollama": "anyllm.formats.encode(client.chat_stream(...), 'ollama')",
+        **dict.fromkeys(("streamComplete", "completion_stream", "stream_chat", "streaming"), "client.chat_stream(...)"),
+        **dict.fromkeys(("complete", "completion", "completions", "generate", "invoke", "run"), "client.chat(...)"),
+        "embedding": "client.embed(...)",
+        "embeddings": "client.embed(...)",
+        "list_models": "client.models()",
+        "responses": "client.chat(...), with a model 'openai-responses/...'",
+    },
+    "Provider": {
+        **dict.fromkeys(("CompletionStream", "stream"), "provider.completion_stream(ctx, params)"),
+        "Completion": "provider.completion(ctx, params)",
+        **dict.fromkeys(("chat", "chat_stream", "stream_with_usage"), "anyllm.Client('model', provider=provider)"),
+        "models": "provider.list_models(ctx)",
+    },
+}
+
+#: What other libraries have at their top, and in their modules of options.
+MODULE: Mapping[str, str] = {
+    **{f"Role{role.title()}": f"{role!r}" for role in ("system", "user", "assistant", "tool")},
+    "Role": "'system', 'user', 'assistant' or 'tool'",
+    **{
+        f"ReasoningEffort{effort.title()}": f"reasoning_effort={effort!r}"
+        for effort in ("none", "low", "medium", "high")
+    },
+    **{f"{name}_OPTIONS": f"anyllm.options.{name}" for name in ("JSON_MODE", "HIGH_THROUGHPUT", "LOW_LATENCY")},
+    **{name: f"anyllm.options.{name}" for name in ("JSON_MODE", "HIGH_THROUGHPUT", "LOW_LATENCY", "DEBUG")},
+    **dict.fromkeys(("OpenAI", "LLMClient", "LlmClient", "SteerLLMClient", "LLM"), "anyllm.Client"),
+    "CompletionStream": "anyllm.completion_stream",
+    "stream": "anyllm.completion_stream, or anyllm.Client(model).stream(...)",
+    "chat": "anyllm.Client(model).chat(...)",
+    "ChatRequest": "anyllm.CompletionParams",
+    **dict.fromkeys(("StreamChunk", "StreamingResponse"), "anyllm.ChatCompletionChunk"),
+    "AgentRunner": "anyllm.Agent",
+    "acompletion": "anyllm.completion, on a thread: asyncio.to_thread(anyllm.completion, ctx, params)",
+    "StreamAdapter": "anyllm.provider: each one's format is read into the same chunks",
+    "StreamingHelper": "anyllm.Client(model).chat_stream(...)",
+}
+
+#: The fields of our own classes of options, by the class's name.
+_fields: dict[str, frozenset[str]] = {}
+_NESTED = {_TIMEOUTS: "timeouts", _RETRY: "retry"}
+#: Those whose unknown names may be another library's.
+_ANSWERED = (_TIMEOUTS, _RETRY, _OPTIONS, _PARAMS, "Agent", "EmbeddingParams")
+
+
+def remember_fields(name: str, fields: Iterable[str]) -> None:
+    """Know the *fields* of the class called *name*, to recognise them in the wrong place."""
+    _fields[name] = frozenset(fields)
+
+
+def instead_of(name: str, place: str) -> Optional[str]:
+    """
+    What to write instead of the keyword argument *name*.
+
+    Args:
+        place: Where it was written: "Timeouts", "Retry", "StreamingOptions", "CompletionParams", "Agent", "a model" (a
+            call of a `Client`), or a function with a Context, as "completion()".
+    """
+    takes_context = place.endswith("()")
+    if place not in _ANSWERED and place != "a model" and not takes_context:
+        return None
+    where, spelling = OPTIONS.get(name) or next(
+        ((owner, f"{name}=...") for owner in (_TIMEOUTS, _RETRY, _OPTIONS, _PARAMS) if name in _fields.get(owner, ())),
+        (_ANYWHERE, ""),
+    )
+    if where in (_ANYWHERE, place):
+        return spelling or None
+    if where == _PARAMS:
+        return spelling if place in ("Agent", "a model") else f"anyllm.CompletionParams({spelling})"
+    if spelling == "total=..." and place in ("Agent", "a model"):
+        return "timeout=..."
+    if spelling == "total=..." and takes_context:
+        return "anyllm.Context(timeout=...)"
+    if where in _NESTED:
+        spelling = f"{_NESTED[where]}=anyllm.{where}({spelling})"
+    return spelling if place == _OPTIONS else f"options=anyllm.StreamingOptions({spelling})"
 
 
 def no_attribute(what: str, name: str, hints: Mapping[str, str]) -> AttributeError:
     """The AttributeError of an object that is called *what* and has no *name*; *hints* say what to write instead."""
     hint = hints.get(name)
     return AttributeError(f"{what} has no {name!r}" + (f": {hint}" if hint else ""))
+
+
+def no_value_attribute(value: Any, name: str) -> AttributeError:
+    """The AttributeError of one of our values."""
+    kind = type(value).__name__
+    hint = ATTRIBUTES.get(kind, {}).get(name) or ATTRIBUTES["any"].get(name)
+    return AttributeError(f"{kind} has no {name!r}" + (f"; write {hint}" if hint else ""))

@@ -8,18 +8,21 @@ row's own host, or to the one that the environment names: an explicit base URL e
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, Optional, TypeVar, Union, cast
+from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union, cast
 
 import attrs
 from urllib3.exceptions import LocationValueError
 from urllib3.util import parse_url
 
 from anyllm import _convert, _stream
+from anyllm._checks import unknown_keyword
 from anyllm._http import Transport
 from anyllm._http_failures import without_secrets
 from anyllm._job import Job, Target
+from anyllm._other_names import ATTRIBUTES, no_attribute
 from anyllm.context import Context
 from anyllm.dialects import Continuer, Dialect, Embedder, Lister, Request
 from anyllm.errors import (
@@ -46,6 +49,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 def explains_itself(function: F) -> F:
     """Answer a missing or swapped Context with the right call, which Python's own TypeError does not show."""
 
+    names = frozenset(inspect.signature(function).parameters)
+
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
         given = [arg for arg in args if not isinstance(arg, Provider)]
@@ -55,6 +60,8 @@ def explains_itself(function: F) -> F:
             raise TypeError(
                 f"{name}() takes a Context and parameters: anyllm.{name}(anyllm.Context(timeout=60), {_wanted(name)})"
             )
+        if not names.issuperset(kwargs):
+            raise unknown_keyword(f"{function.__name__}()", kwargs, names - {"self"})
         return function(*args, **kwargs)
 
     return cast(F, checked)
@@ -168,6 +175,16 @@ class Provider:
     def __repr__(self) -> str:
         where = "" if self._base_url is None else f" at {without_secrets(self._base_url)}"
         return f"<Provider {self.name}{where}>"
+
+    if not TYPE_CHECKING:  # which is to find names that are not there
+
+        def __getattr__(self, name):
+            raise no_attribute("a Provider", name, ATTRIBUTES["Provider"])
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a Provider cannot be copied or pickled: make one in each process, and share it between threads"
+        )
 
     # -- one call --------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import attrs
 import requests
 
 from anyllm import _convert, _stream
-from anyllm._checks import did_you_mean
+from anyllm._checks import did_you_mean, explain_keywords
 from anyllm._http import Transport
 from anyllm._job import Job
 from anyllm._provider import ApiKey, EmbeddingInput, Options, Params, Provider, explains_itself, options_in
@@ -25,6 +25,7 @@ from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embe
 __all__ = ["Provider", "completion", "completion_stream", "embedding", "host_of", "list_models", "provider", "route"]
 
 
+@explain_keywords
 def provider(
     name: str,
     *,
@@ -156,6 +157,7 @@ def embedding(
     return cast(Embeddings, _stream.call(ctx, job))
 
 
+@explain_keywords
 def list_models(
     ctx: Context,
     provider: Union[str, Provider],

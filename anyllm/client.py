@@ -9,9 +9,10 @@ module of its own; here they are put together for one call.
 from __future__ import annotations
 
 import functools
+import inspect
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Optional, TypeVar, Union, cast
+from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union, cast
 
 import attrs
 
@@ -20,6 +21,7 @@ from anyllm._chat_stream import ChatStream
 from anyllm._checks import did_you_mean
 from anyllm._client_call import IDEMPOTENCY, Around, Call, ended
 from anyllm._guards import Breaker, Guards
+from anyllm._other_names import ATTRIBUTES, instead_of, no_attribute
 from anyllm._provider import ApiKey, Options, Provider
 from anyllm._routing import Router, Target
 from anyllm.context import Context
@@ -265,6 +267,11 @@ class Client:
         names = ", ".join(target.name for target in self.targets)
         return f"<Client {names or 'without a model'}>"
 
+    if not TYPE_CHECKING:  # which is to find names that are not there
+
+        def __getattr__(self, name):
+            raise no_attribute("a Client", name, ATTRIBUTES["Client"])
+
     def __reduce__(self) -> Any:
         raise TypeError("a Client cannot be copied or pickled: make one in each process, and share it between threads")
 
@@ -373,6 +380,7 @@ def _seconds(name: str, value: Optional[float]) -> Optional[float]:
 
 _PARAMS = frozenset(field.name for field in attrs.fields(CompletionParams))
 _OPTIONS = frozenset(field.name for cls in (StreamingOptions, Timeouts, Retry) for field in attrs.fields(cls))
+_SETTINGS = frozenset(inspect.signature(Client).parameters) - {"defaults"}
 
 
 def _check_names(params: Mapping[str, Any]) -> None:
@@ -383,13 +391,19 @@ def _check_names(params: Mapping[str, Any]) -> None:
         TypeError: a name is none of `CompletionParams`.
     """
     stray = next((name for name in params if name not in _PARAMS), None)
+    if stray is None:
+        return
+    instead = instead_of(stray, "a model")
     if stray in _OPTIONS:
-        raise TypeError(f"{stray!r} belongs to the options: options=anyllm.StreamingOptions(...)")
+        raise TypeError(f"{stray!r} belongs to the options: {instead}")
+    if stray in _SETTINGS:
+        raise TypeError(f"{stray!r} is a setting of the Client, for all of its calls: Client(..., {stray}=...)")
     if stray == "system":
         raise TypeError("'system' is a message: [anyllm.Message.system(...), anyllm.Message.user(...)]")
-    if stray is not None:
-        hint = did_you_mean(stray, _PARAMS)
-        raise TypeError(f"a model has no parameter {stray!r}{hint}; what only one host knows goes into extra_body")
+    if instead is not None:
+        raise TypeError(f"a model has no parameter {stray!r}; write {instead}")
+    hint = did_you_mean(stray, {*_PARAMS, *_SETTINGS})
+    raise TypeError(f"a model has no parameter {stray!r}{hint}; what only one host knows goes into extra_body")
 
 
 def _names(models: Sequence[Union[str, Target]]) -> Sequence[Union[str, Target]]:

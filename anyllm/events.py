@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 import attrs
 
+from anyllm._checks import explain_frozen
+from anyllm._other_names import no_value_attribute
 from anyllm.errors import AnyLLMError
 from anyllm.json_stream import JSONStream
 from anyllm.options import StreamingOptions
@@ -27,6 +29,7 @@ TYPES = (
 )
 
 
+@explain_frozen
 @attrs.define(frozen=True, kw_only=True)
 class StreamEvent:
     """
@@ -70,6 +73,11 @@ class StreamEvent:
     def evolve(self, **changes: Any) -> StreamEvent:
         """A copy with *changes*."""
         return attrs.evolve(self, **changes)
+
+    if not TYPE_CHECKING:  # which is to find names that are not there
+
+        def __getattr__(self, name):
+            raise no_value_attribute(self, name)
 
 
 class Events:

@@ -10,7 +10,8 @@ from typing import Any, Optional, TypeVar
 import attrs
 
 from anyllm import _convert
-from anyllm._checks import check_keywords, whole_number
+from anyllm._checks import check_keywords, explain_frozen, whole_number
+from anyllm._other_names import MODULE, no_attribute
 from anyllm.errors import AnyLLMError
 
 #: What may follow when a stream is cut after its first content.
@@ -66,6 +67,7 @@ def _function(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> No
 
 
 @check_keywords
+@explain_frozen
 @attrs.define(frozen=True, kw_only=True)
 class Timeouts:
     """
@@ -101,6 +103,7 @@ def _attempts_by_error(value: Any) -> Mapping[type[AnyLLMError], int]:
 
 
 @check_keywords
+@explain_frozen
 @attrs.define(frozen=True, kw_only=True)
 class Retry:
     """
@@ -147,6 +150,7 @@ def _structured(cls: type[T], name: str, value: Any) -> T:
 
 
 @check_keywords
+@explain_frozen
 @attrs.define(frozen=True, kw_only=True)
 class StreamingOptions:
     """
@@ -241,3 +245,7 @@ LOW_LATENCY = StreamingOptions(
 )
 #: Every step of a call logged.
 DEBUG = StreamingOptions(debug=True)
+
+
+def __getattr__(name: str) -> Any:
+    raise no_attribute(f"module {__name__!r}", name, MODULE)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Optional, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Optional, Protocol, TypeVar
 
 from anyllm import _convert
+from anyllm._other_names import no_value_attribute
 
 S = TypeVar("S", bound="Serializable")
 
@@ -34,6 +35,22 @@ class Serializable:
             TypeError: a key or a type does not fit; the message names it.
         """
         return _convert.structure(cls, value)
+
+    # -- mistakes, answered ----------------------------------------------------------------------------------------
+
+    if not TYPE_CHECKING:  # which is to find names that are not there
+
+        def __getitem__(self, key):
+            # Also what a loop over a value calls: one that expected an answer piece by piece.
+            kind = type(self).__name__
+            if isinstance(key, str):
+                raise TypeError(f"a {kind} has attributes and no keys: write .{key}, or .to_dict() for a dict")
+            raise TypeError(
+                f"a {kind} is no sequence; completion_stream() and Client.chat_stream() give an answer in pieces"
+            )
+
+        def __getattr__(self, name):
+            raise no_value_attribute(self, name)
 
 
 class _Numbered(Protocol):

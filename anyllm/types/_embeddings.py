@@ -7,7 +7,7 @@ from typing import Any, Optional, Union
 
 import attrs
 
-from anyllm._checks import check_keywords
+from anyllm._checks import check_keywords, explain_frozen
 from anyllm.types._base import Serializable
 from anyllm.types._parts import Usage
 
@@ -20,6 +20,7 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 
 @check_keywords
+@explain_frozen
 @attrs.define(frozen=True)
 class EmbeddingParams(Serializable):
     """

@@ -8,12 +8,13 @@ from typing import Any, Optional, Union
 import attrs
 
 from anyllm import _convert
-from anyllm._checks import check_keywords
+from anyllm._checks import check_keywords, explain_frozen
 from anyllm.types._base import Serializable
 from anyllm.types._media import Source, as_sound, as_url, file_name
 from anyllm.types._parts import Reasoning, ToolCall
 
 
+@explain_frozen
 @attrs.define(frozen=True)
 class ContentPart(Serializable):
     """
@@ -118,6 +119,7 @@ def _reasoning(value: Any) -> Optional[Reasoning]:
 
 
 @check_keywords
+@explain_frozen
 @attrs.define(frozen=True)
 class Message(Serializable):
     """

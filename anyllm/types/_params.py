@@ -8,7 +8,7 @@ from typing import Any, Optional, Union
 import attrs
 
 from anyllm import _convert
-from anyllm._checks import check_keywords
+from anyllm._checks import check_keywords, explain_frozen
 from anyllm.types._base import Serializable
 from anyllm.types._messages import Message
 
@@ -42,6 +42,7 @@ def _optional(*types: type, repr: bool = True) -> Any:
 
 
 @check_keywords
+@explain_frozen
 @attrs.define(frozen=True)
 class CompletionParams(Serializable):
     """

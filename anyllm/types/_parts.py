@@ -7,9 +7,11 @@ from typing import Any, Optional
 import attrs
 
 from anyllm import _convert
+from anyllm._checks import explain_frozen
 from anyllm.types._base import Serializable
 
 
+@explain_frozen
 @attrs.define(frozen=True)
 class FunctionCall(Serializable):
     """
@@ -28,6 +30,7 @@ def _function(value: Any) -> FunctionCall:
     return _convert.structure(FunctionCall, value)
 
 
+@explain_frozen
 @attrs.define(frozen=True)
 class ToolCall(Serializable):
     """
@@ -86,6 +89,7 @@ class ToolCall(Serializable):
         return arguments
 
 
+@explain_frozen
 @attrs.define(frozen=True)
 class Reasoning(Serializable):
     """
@@ -105,6 +109,7 @@ class Reasoning(Serializable):
     details: Optional[list[dict[str, Any]]] = None
 
 
+@explain_frozen
 @attrs.define(frozen=True)
 class Retried(Serializable):
     """
@@ -124,6 +129,7 @@ class Retried(Serializable):
     pause: float = 0.0
 
 
+@explain_frozen
 @attrs.define(frozen=True)
 class Usage(Serializable):
     """
