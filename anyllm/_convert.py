@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 #: How cattrs ends a line about the whole, which names no place in it.
 _ROOT = " @ $"
+#: In UTF-8, and as JSON can write it.
+_LINE_ENDS = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
 
 #: JSON to plain Python values; one of `NOT_JSON` for anything that is not text, lone surrogates included. See `loads`.
 loads_strictly = msgspec.json.Decoder().decode
@@ -57,6 +59,22 @@ def dumps(value: Any) -> bytes:
         TypeError: *value* holds something that JSON cannot.
     """
     return _encode(unstructure(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """Compact JSON; half of an emoji, which is no text, is escaped."""
+    try:
+        return dumps(value)
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+def in_one_line(data: bytes) -> bytes:
+    """JSON without what ends a line for readers that follow Unicode, as httpx's and so Ollama's clients do."""
+    if not data.isascii():
+        for end, escaped in _LINE_ENDS:
+            data = data.replace(end, escaped)
+    return data
 
 
 def is_json(text: str | bytes) -> bool:

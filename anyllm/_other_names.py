@@ -99,6 +99,7 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     "ChatCompletionChunk": {
         **dict.fromkeys(("get_content", "get_text", "text", "message", "response", "output_text"), "chunk.content"),
         **dict.fromkeys(("reasoning_content", "get_reasoning", "thinking"), "chunk.reasoning"),
+        **dict.fromkeys(("json", "model_dump_json"), "chunk.to_json()"),
         "raw_chunk": "chunk.raw",
         "role": "chunk.choices[0].delta.role",
         "delta": "chunk.choices[0].delta",

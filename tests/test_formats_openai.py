@@ -20,6 +20,7 @@ from anyllm.types import (
     FunctionCall,
     Message,
     Reasoning,
+    Retried,
     ToolCall,
     Usage,
     text_chunk,
@@ -62,6 +63,45 @@ STREAM = [
 
 def test_our_dialect_reads_the_same_chunks():
     assert read_back(b"".join(formats.encode(iter(STREAM), "openai"))) == STREAM
+
+
+def test_a_chunk_by_itself_is_written_as_in_a_stream():
+    assert [json.loads(item.to_json()) for item in STREAM] == written(STREAM)
+    assert read_back("".join(item.to_sse() for item in STREAM).encode() + b"data: [DONE]\n\n") == STREAM
+
+
+def test_a_chunk_by_itself_in_each_of_three_forms():
+    item = text_chunk("a-1", "Hi", 7, "m", None, None, "p", None)
+    data = (
+        '{"id":"a-1","object":"chat.completion.chunk","created":7,"model":"m",'
+        '"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}]}'
+    )
+    assert item.to_json() == data
+    assert item.to_sse() == f"data: {data}\n\n"
+    assert item.to_ndjson() == f"{data}\n"
+
+
+@pytest.mark.parametrize("text", ["a\nb\u2028c\u0085d", "\U0001f600", "\ud83d", 'quo"te'])
+def test_a_chunk_by_itself_is_one_line_of_valid_json(text: str):
+    """Half an emoji too, which is no text: a host may cut one in two."""
+    item = chunk(ChunkDelta(None, text))
+    assert len(item.to_json().splitlines()) == 1
+    item.to_json().encode()
+    assert json.loads(item.to_json())["choices"][0]["delta"]["content"] == text
+
+
+def test_what_other_providers_say_is_in_a_chunk_by_itself_in_openais_words():
+    reasoning = Reasoning("hm", "sig")
+    item = chunk(
+        ChunkDelta("assistant", reasoning=reasoning), finish="length", said="MAX_TOKENS", usage=Usage(3, 2, 5, 1)
+    )
+    told = json.loads(item.to_json())
+    assert told["choices"][0]["delta"]["reasoning_content"] == "hm"
+    assert told["choices"][0]["delta"]["reasoning_details"] == [{"type": "reasoning.text", "signature": "sig"}]
+    assert told["choices"][0]["finish_reason"] == "length"
+    assert told["usage"]["total_tokens"] == 5
+    again = ChatCompletionChunk(retry=Retried("restart", 2, "cut"))
+    assert json.loads(again.to_json())["retry"]["policy"] == "restart"
 
 
 def test_the_answers_are_told_apart():

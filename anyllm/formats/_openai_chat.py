@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar, Optional
 
 import attrs
@@ -23,28 +23,30 @@ import attrs
 from anyllm.formats._failures import openai_error
 from anyllm.formats._writing import Writer, event, json_bytes
 from anyllm.types import (
-    FINISH_REASONS,
     ChatCompletion,
     ChatCompletionChunk,
     Choice,
     ChunkChoice,
-    Reasoning,
     ToolCall,
     Usage,
     text_alone,
+)
+from anyllm.types._openai_chunk import (
+    DETAILS,
+    WRITTEN,
+    about_object,
+    choice_object,
+    finish_word,
+    function_object,
+    further_keys,
+    is_native,
+    reasoning_keys,
+    usage_object,
 )
 
 __all__ = ["OpenAIChat"]
 
 _DONE = b"data: [DONE]\n\n"
-_REASONING = "reasoning_content"
-_DETAILS = "reasoning_details"
-#: The names under which OpenAI-compatible hosts send reasoning, which clients of theirs look for.
-_REASONING_NAMES = frozenset((_REASONING, "reasoning", "thought", "thinking"))
-#: The keys of an event that are written from the chunk.
-_WRITTEN = frozenset(
-    ("id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier", "obfuscation")
-)
 
 
 @attrs.define(frozen=True)
@@ -73,15 +75,15 @@ class OpenAIChat:
 
     def whole(self, completion: ChatCompletion) -> bytes:
         """A whole answer: a ``chat.completion``."""
-        native = _is_native(completion.raw)
+        native = is_native(completion.raw)
         body = {
             "id": completion.id or _new_id(),
             "object": "chat.completion",
             "created": completion.created or int(time.time()),
             "model": completion.model or self.model,
             "choices": [_whole_choice(choice, native) for choice in completion.choices],
-            **_about(completion.system_fingerprint, completion.service_tier),
-            **_further(completion.raw, native),
+            **about_object(completion.system_fingerprint, completion.service_tier),
+            **further_keys(completion.raw, native),
         }
         if completion.usage is not None:
             body["usage"] = self.usage(completion.usage, completion.model, native)
@@ -117,7 +119,7 @@ class _ChunkWriter(Writer):
             before, after = self._frame(chunk)
             return b"%b%b%b" % (before, json_bytes(text), after)
         if self._native is None:
-            self._native = _is_native(chunk.raw)
+            self._native = is_native(chunk.raw)
         return self._event(chunk)
 
     def end(self) -> bytes:
@@ -135,13 +137,13 @@ class _ChunkWriter(Writer):
     def _event(self, chunk: ChatCompletionChunk) -> bytes:
         native = bool(self._native)
         choices = [self._choice(choice, native) for choice in chunk.choices]
-        body = {**self._head(chunk), "choices": choices, **_about(chunk.system_fingerprint, chunk.service_tier)}
+        body = {**self._head(chunk), "choices": choices, **about_object(chunk.system_fingerprint, chunk.service_tier)}
         if native:
-            body.update(_further(chunk.raw, native))
+            body.update(further_keys(chunk.raw, native))
         usage = self._usage_of(chunk)
         if usage is not None:
             body["usage"] = self._format.usage(usage, chunk.model or self._model, native)
-        elif chunk.usage is not None and not choices and (not self._format.include_usage or body.keys() <= _WRITTEN):
+        elif chunk.usage is not None and not choices and (not self._format.include_usage or body.keys() <= WRITTEN):
             return b""  # there was nothing in it but the tokens, which come last; or who did not ask expects a choice
         return event(body)
 
@@ -160,30 +162,13 @@ class _ChunkWriter(Writer):
         return None
 
     def _choice(self, choice: ChunkChoice, native: bool) -> dict[str, Any]:
-        delta = choice.delta
-        said: dict[str, Any] = {}
-        if delta.role is not None:
-            said["role"] = delta.role
-        if delta.content is not None:
-            said["content"] = delta.content
-        if delta.refusal is not None:
-            said["refusal"] = delta.refusal
-        if delta.reasoning is not None:
-            said.update(reasoning_keys(delta.reasoning, native))
-            if not native and _DETAILS in said:
-                said[_DETAILS] = self._numbered(choice.index, said[_DETAILS])
-        if delta.tool_calls is not None:
-            said["tool_calls"] = [_fragment(call) for call in delta.tool_calls]
-        if delta.audio is not None:
-            said["audio"] = delta.audio
-        finish = _finish(choice, native)
-        if finish is None:
+        written = choice_object(choice, native)
+        if not native and DETAILS in written["delta"]:
+            written["delta"][DETAILS] = self._numbered(choice.index, written["delta"][DETAILS])
+        if written["finish_reason"] is None:
             self._running.add(choice.index)
         else:
             self._running.discard(choice.index)
-        written: dict[str, Any] = {"index": choice.index, "delta": said, "finish_reason": finish}
-        if choice.logprobs is not None:
-            written["logprobs"] = choice.logprobs
         return written
 
     def _numbered(self, answer: int, details: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -214,48 +199,11 @@ class _ChunkWriter(Writer):
         """The bytes before and after a text, which are the same for nearly all of an answer's chunks."""
         about = (chunk.id, chunk.created, chunk.model, chunk.system_fingerprint, chunk.service_tier)
         if about != self._about:
-            body = {**self._head(chunk), **_about(chunk.system_fingerprint, chunk.service_tier)}
+            body = {**self._head(chunk), **about_object(chunk.system_fingerprint, chunk.service_tier)}
             head = b"data: " + json_bytes(body)[:-1]
             before = head + b',"choices":[{"index":0,"delta":{"content":'
             self._around, self._about = (before, b'},"finish_reason":null}]}\n\n'), about
         return self._around
-
-
-# -- what a stream and a whole answer share ----------------------------------------------------------------------------
-
-
-def usage_object(usage: Usage, native: bool = False) -> dict[str, Any]:
-    """
-    Tokens, as OpenAI counts them.
-
-    Args:
-        native: Whether the provider counts so too: its own object is passed on, with whatever else it says.
-    """
-    counts = {name: getattr(usage, name) for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
-    if native and usage.raw:
-        return {**counts, **usage.raw}
-    body: dict[str, Any] = {**counts}
-    cached = {"cached_tokens": usage.cache_read_tokens, "cache_write_tokens": usage.cache_write_tokens}
-    prompt = {name: count for name, count in cached.items() if count is not None}
-    if prompt:
-        body["prompt_tokens_details"] = prompt
-    if usage.reasoning_tokens is not None:
-        body["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
-    return body
-
-
-def reasoning_keys(reasoning: Reasoning, native: bool = False) -> dict[str, Any]:
-    """Reasoning under the names that clients of OpenAI-compatible hosts look for."""
-    keys: dict[str, Any] = {}
-    if reasoning.content is not None:
-        name = reasoning.field if native and reasoning.field in _REASONING_NAMES else _REASONING
-        keys[name] = reasoning.content
-    details = reasoning.details
-    if details is None and reasoning.signature is not None:
-        details = [{"type": "reasoning.text", "signature": reasoning.signature}]
-    if details is not None:
-        keys[_DETAILS] = details
-    return keys
 
 
 def _whole_choice(choice: Choice, native: bool) -> dict[str, Any]:
@@ -268,63 +216,18 @@ def _whole_choice(choice: Choice, native: bool) -> dict[str, Any]:
         said["tool_calls"] = [_call(call) for call in message.tool_calls]
     if message.audio is not None:
         said["audio"] = message.audio
-    written = {"index": choice.index, "message": said, "finish_reason": _finish(choice, native) or "stop"}
+    written = {"index": choice.index, "message": said, "finish_reason": finish_word(choice, native) or "stop"}
     if choice.logprobs is not None:
         written["logprobs"] = choice.logprobs
     return written
 
 
-def _finish(choice: Any, native: bool) -> Optional[str]:
-    """A host that speaks this format is quoted; what others say is put into OpenAI's words, if there is one."""
-    if choice.finish_reason is None:
-        return None
-    known = choice.finish_reason in FINISH_REASONS and choice.finish_reason != "unknown"
-    said = choice.raw_finish_reason if native or not known else choice.finish_reason
-    return str(said or choice.finish_reason)
-
-
-def _fragment(call: ToolCall) -> dict[str, Any]:
-    written: dict[str, Any] = {"index": call.index}
-    if call.id is not None:
-        written["id"] = call.id
-    if call.id is not None or call.name is not None:
-        written["type"] = call.type
-    written.update(_function(call))
-    if call.extra_content is not None:
-        written["extra_content"] = call.extra_content
-    return written
-
-
 def _call(call: ToolCall) -> dict[str, Any]:
     written: dict[str, Any] = {"id": call.id, "type": call.type}
-    written.update(_function(call))
+    written.update(function_object(call))
     if call.extra_content is not None:
         written["extra_content"] = call.extra_content
     return written
-
-
-def _function(call: ToolCall) -> dict[str, Any]:
-    """What is called, and with what: JSON, or the free text of a custom tool."""
-    key, said = ("custom", "input") if call.type == "custom" else ("function", "arguments")
-    name = {} if call.name is None else {"name": call.name}
-    return {key: {**name, said: call.arguments}}
-
-
-def _about(fingerprint: Optional[str], tier: Optional[str]) -> dict[str, Any]:
-    said = {"system_fingerprint": fingerprint, "service_tier": tier}
-    return {name: value for name, value in said.items() if value is not None}
-
-
-def _is_native(raw: Any) -> bool:
-    """Whether a provider's own event, or answer, is one of this format."""
-    return isinstance(raw, Mapping) and isinstance(raw.get("choices"), list)
-
-
-def _further(raw: Any, native: bool) -> dict[str, Any]:
-    """What else a host of this format says beside the choices: citations, timings."""
-    if not native or not isinstance(raw, Mapping):
-        return {}
-    return {key: value for key, value in raw.items() if key not in _WRITTEN}
 
 
 def _new_id() -> str:

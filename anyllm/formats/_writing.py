@@ -7,17 +7,13 @@ wants said at the end or only once, and neither waits nor sends: `Body` does tha
 
 from __future__ import annotations
 
-import json
 from typing import Any, ClassVar, Protocol
 
-from anyllm import _convert
+from anyllm._convert import in_one_line, json_bytes
 from anyllm.errors import IncompleteStreamError
 from anyllm.types import ChatCompletion, ChatCompletionChunk
 
 __all__ = ["Format", "Writer", "event", "in_one_line", "json_bytes", "json_line"]
-
-#: In UTF-8, and as JSON can write it.
-_LINE_ENDS = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
 
 
 class Writer:
@@ -74,14 +70,6 @@ class Format(Protocol):
         """The body of a response that says with *status* that there is no answer."""
 
 
-def json_bytes(value: Any) -> bytes:
-    """Compact JSON; half of an emoji, which is no text, is escaped."""
-    try:
-        return _convert.dumps(value)
-    except UnicodeEncodeError:
-        return json.dumps(value, separators=(",", ":")).encode()
-
-
 def event(value: Any, name: str = "") -> bytes:
     """A server-sent event whose data is JSON."""
     data = b"data: %b\n\n" % json_bytes(value)
@@ -91,11 +79,3 @@ def event(value: Any, name: str = "") -> bytes:
 def json_line(value: Any) -> bytes:
     """Compact JSON that is one line for every reader of lines."""
     return in_one_line(json_bytes(value))
-
-
-def in_one_line(data: bytes) -> bytes:
-    """JSON without what ends a line for readers that follow Unicode, as httpx's and so Ollama's clients do."""
-    if not data.isascii():
-        for end, escaped in _LINE_ENDS:
-            data = data.replace(end, escaped)
-    return data

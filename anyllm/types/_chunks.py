@@ -8,9 +8,10 @@ import attrs
 
 from anyllm import _convert
 from anyllm.types._base import Serializable, first_choice
-from anyllm.types._parts import Reasoning, Retried, ToolCall, Usage
+from anyllm.types._openai_chunk import chunk_object
+from anyllm.types._parts import FINISH_REASONS, Reasoning, Retried, ToolCall, Usage
 
-FINISH_REASONS = ("stop", "length", "tool_calls", "content_filter", "unknown")
+__all__ = ["FINISH_REASONS", "ChatCompletionChunk", "ChunkChoice", "ChunkDelta", "text_alone", "text_chunk"]
 
 
 @attrs.define
@@ -124,6 +125,27 @@ class ChatCompletionChunk(Serializable):
         """The provider's own word for why choice 0 ended."""
         choice = first_choice(self.choices)
         return choice.raw_finish_reason if choice else None
+
+    def to_json(self) -> str:
+        """
+        The chunk as OpenAI writes it, in one line of JSON::
+
+            {"id":"...","object":"chat.completion.chunk","created":0,"model":"...",
+             "choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}]}
+
+        ``delta`` has what the chunk adds (``role``, ``content``, ``refusal``, ``reasoning_content``, ``tool_calls``,
+        ``audio``), ``usage`` stands beside the choices where the chunk has it. The chunk is written by itself:
+        `anyllm.formats.encode` writes whole streams, with the end that clients wait for, and errors.
+        """
+        return _convert.in_one_line(_convert.json_bytes(chunk_object(self))).decode()
+
+    def to_sse(self) -> str:
+        """The chunk as a server-sent event: ``data: {...}``, as in `to_json`, and an empty line."""
+        return f"data: {self.to_json()}\n\n"
+
+    def to_ndjson(self) -> str:
+        """The chunk as a line of NDJSON: that of `to_json`, and its end."""
+        return f"{self.to_json()}\n"
 
     @property
     def _delta(self) -> Optional[ChunkDelta]:

@@ -10,6 +10,9 @@ from anyllm import _convert
 from anyllm._checks import explain_frozen
 from anyllm.types._base import Serializable
 
+#: What `finish_reason` may be.
+FINISH_REASONS = ("stop", "length", "tool_calls", "content_filter", "unknown")
+
 
 @explain_frozen
 @attrs.define(frozen=True)
