@@ -43,6 +43,7 @@ if typing.TYPE_CHECKING:
         APIError,
         AuthenticationError,
         Cancelled,
+        ConnectionLostError,
         ContentFilterError,
         ContextLengthExceededError,
         DeadlineExceeded,
@@ -159,6 +160,7 @@ __all__ = [
     "BudgetExceededError",
     "Cancelled",
     "CircuitOpenError",
+    "ConnectionLostError",
     "ContentFilterError",
     "ContextLengthExceededError",
     "DeadlineExceeded",
@@ -197,8 +199,8 @@ _HOMES = {
         "Context after_func background cause with_cancel with_deadline with_timeout with_value without_cancel"
     ),
     "anyllm.errors": (
-        "AnyLLMError APIError AuthenticationError Cancelled ContentFilterError ContextLengthExceededError "
-        "DeadlineExceeded IncompleteStreamError InsufficientFundsError InvalidRequestError "
+        "AnyLLMError APIError AuthenticationError Cancelled ConnectionLostError ContentFilterError "
+        "ContextLengthExceededError DeadlineExceeded IncompleteStreamError InsufficientFundsError InvalidRequestError "
         "LocalUnavailableError MalformedStreamError MissingAPIKeyError ModelNotFoundError NetworkError "
         "OverloadedError PermissionDeniedError RateLimitError ServerError StreamTimeoutError "
         "UnsupportedParameterError UnsupportedProviderError"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Optional, Union
 
 from anyllm.context import Context
-from anyllm.errors import AnyLLMError, APIError, DeadlineExceeded, NetworkError
+from anyllm.errors import AnyLLMError, APIError, DeadlineExceeded, IncompleteStreamError, NetworkError
 from anyllm.limits import Attempt, CircuitBreaker, RateLimit, Reservation, Slot, StreamLimit
 from anyllm.types import Usage
 
@@ -23,6 +23,13 @@ Breaker = Union[CircuitBreaker, Mapping[str, Any], None]
 
 #: Seconds that a call waits which may not wait.
 _AT_ONCE = 0.001
+
+
+def _is_refusal(error: Optional[BaseException]) -> bool:
+    """Whether nothing was answered, so that no tokens are to be paid for."""
+    if isinstance(error, IncompleteStreamError):
+        return False
+    return isinstance(error, (APIError, NetworkError)) and not error.partial
 
 
 class NoRoom(AnyLLMError):
@@ -48,7 +55,7 @@ class Lease:
         if self.reservation is not None:
             if usage is not None:
                 self.reservation.settle(usage.total_tokens)
-            elif isinstance(error, (APIError, NetworkError)) and not error.partial:  # nothing was answered
+            elif _is_refusal(error):
                 self.reservation.settle(0)
         if self.slot is not None:
             self.slot.release()

@@ -29,7 +29,7 @@ from anyllm._chunked import Dechunker
 from anyllm._http_failures import FOREIGN, no_url, reason, translate
 from anyllm._sockets import Call
 from anyllm._version import __version__
-from anyllm.errors import IncompleteStreamError, InvalidRequestError, MalformedStreamError
+from anyllm.errors import ConnectionLostError, InvalidRequestError, MalformedStreamError
 
 __all__ = ["Call", "Response", "Transport"]
 
@@ -223,7 +223,7 @@ class Response:
 
         Raises:
             MalformedStreamError: it is larger than *limit* bytes.
-            IncompleteStreamError: it ended early.
+            ConnectionLostError: it ended early.
         """
         parts, size = [], 0
         for data in self.reads():
@@ -232,7 +232,7 @@ class Response:
             if size > limit:
                 raise MalformedStreamError(f"the answer is larger than max_event_bytes ({limit} bytes)")
         if self.broken is not None:
-            raise IncompleteStreamError(f"the answer ended early: {reason(self.broken)}") from self.broken
+            raise ConnectionLostError(f"the answer ended early: {reason(self.broken)}") from self.broken
         return b"".join(parts)
 
     def text_so_far(self, limit: int) -> bytes:

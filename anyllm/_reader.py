@@ -20,7 +20,7 @@ from anyllm._http import Response
 from anyllm._turns import Turns
 from anyllm.channel import Sender
 from anyllm.dialects import Decoder
-from anyllm.errors import AnyLLMError, Cancelled, IncompleteStreamError
+from anyllm.errors import AnyLLMError, Cancelled, ConnectionLostError, IncompleteStreamError
 from anyllm.options import StreamingOptions
 from anyllm.types import ChatCompletionChunk
 
@@ -137,7 +137,9 @@ class Reader:
                 add(chunk)
                 batch.append(chunk)
         except IncompleteStreamError as exc:
-            raise exc from response.broken
+            if response.broken is None:
+                raise
+            raise ConnectionLostError.instead_of(exc) from response.broken
 
     def _between_reads(self, response: Response, decoder: Decoder) -> Iterator[bytes]:
         """The reads, each with a turn to decode it; what they brought is handed over before we wait for the next."""

@@ -64,6 +64,8 @@ def _attempts_for(error: AnyLLMError, retry: Retry) -> Optional[int]:
 def _by_default(error: AnyLLMError, retry: Retry) -> int:
     if isinstance(error, StreamTimeoutError):
         may_pass = error.clock == "connect"
+    elif isinstance(error, IncompleteStreamError):  # also where the network cut it
+        may_pass = False
     else:
         may_pass = error.is_retryable and (isinstance(error, (NetworkError, APIError)) or _is_broken(error))
     return retry.attempts if may_pass else 1

@@ -7,6 +7,7 @@ Every way a call can fail, as one tree.
     ├── StreamTimeoutError              one of the stream's clocks ran out  (also a TimeoutError)
     ├── NetworkError                    no answer: name, connection, TLS, reset
     ├── IncompleteStreamError           the answer ended before its end was said
+    │   └── ConnectionLostError             the network broke it off            (also a NetworkError)
     ├── MalformedStreamError            the answer cannot be read, or is larger than the limit
     ├── APIError                        the provider said no
     │   ├── AuthenticationError             401
@@ -165,7 +166,11 @@ class StreamTimeoutError(AnyLLMError, TimeoutError):
 
 
 class NetworkError(AnyLLMError):
-    """No usable answer from the host: name resolution, connection, TLS, a proxy, a reset before the answer."""
+    """
+    No usable answer from the host: name resolution, connection, TLS, a proxy, a reset.
+
+    In the middle of an answer it is a `ConnectionLostError`, which is an `IncompleteStreamError` too.
+    """
 
     is_retryable = True
 
@@ -174,6 +179,22 @@ class IncompleteStreamError(AnyLLMError):
     """The bytes ended before the answer did; ``partial`` holds what came."""
 
     is_retryable = True
+
+
+class ConnectionLostError(IncompleteStreamError, NetworkError):
+    """
+    The connection broke in the middle of the answer: it was reset, or ended inside the body.
+
+    Where a host marks the end of a body by closing the connection, nobody can tell that from a cut: the answer is then
+    an `IncompleteStreamError`. Retries treat both alike (see `Retry`).
+    """
+
+    @classmethod
+    def instead_of(cls, error: IncompleteStreamError) -> ConnectionLostError:
+        """*error*, which a broken connection caused, as one of this class."""
+        lost = _rebuild(cls, error.args, error.__dict__)
+        assert isinstance(lost, cls)
+        return lost
 
 
 class MalformedStreamError(AnyLLMError):

@@ -34,6 +34,7 @@ import anyllm
 from anyllm.errors import (
     APIError,
     AuthenticationError,
+    ConnectionLostError,
     ContentFilterError,
     ContextLengthExceededError,
     IncompleteStreamError,
@@ -455,7 +456,7 @@ def test_an_answer_cut_after_any_event_is_an_error_with_what_came(
         if events == 1:
             assert (type(error), error.partial) == (NetworkError, None)  # not even the headers came
             continue
-        assert type(error) is IncompleteStreamError
+        assert type(error) is ConnectionLostError
         assert error.partial is not None
         texts.append(error.partial.content)
         counts.append(len(error.partial.tool_calls))
@@ -687,7 +688,7 @@ def test_a_lost_connection_before_the_answer_is_tried_again(host: anyllm.Provide
 def test_nothing_is_tried_again_after_content(host: anyllm.Provider, mock: Mock):
     mock.will({**says(TEXT), "chunkSize": 3, "latency": 1, "truncateAfterChunks": 9})
     error = error_of(streamed, host, options=QUICKLY)
-    assert type(error) is IncompleteStreamError
+    assert type(error) is ConnectionLostError
     assert error.partial.content
     assert TEXT.startswith(error.partial.content)
     assert len(mock.asked()) == 1

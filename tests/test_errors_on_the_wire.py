@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import pickle
 import socket
 import ssl
+import threading
 import traceback
 from typing import Any, Dict, Iterator, List, Optional
 
@@ -19,6 +21,7 @@ from anyllm.errors import (
     AnyLLMError,
     APIError,
     AuthenticationError,
+    ConnectionLostError,
     ContentFilterError,
     ContextLengthExceededError,
     IncompleteStreamError,
@@ -35,7 +38,7 @@ from anyllm.errors import (
     UnsupportedParameterError,
     UnsupportedProviderError,
 )
-from anyllm.testing import RecordedRequest, Reply, chat_events, serve
+from anyllm.testing import Cut, RecordedRequest, Reply, Stall, chat_events, serve
 
 KEY = "sk-Secret0123456789abcdef"
 PARAMS = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
@@ -216,7 +219,52 @@ def test_an_empty_body(whole: bool, kind: type):
 def test_a_body_cut_short_of_a_whole_answer():
     with serve(Reply.recorded(b'{"choices": []}', cut_at=5, framing="length")) as server:
         error = fail(server.url, whole=True)
+    assert type(error) is ConnectionLostError
+
+
+TWO_PIECES = chat_events(["so ", "far"])[:3]
+
+
+@pytest.mark.parametrize("how", ["eof", "reset"])
+@pytest.mark.parametrize("framing", ["chunked", "length"])
+def test_a_connection_lost_in_the_middle_of_a_stream(how: str, framing: str):
+    """Whoever catches what the network does wrong catches this, and so does whoever asks if the answer is whole."""
+    held = threading.Event()
+    cut = Reply.sse([*TWO_PIECES, Stall(held), Cut(how), "never"], done=False, framing=framing)
+    with serve(cut) as server:
+        chunks, errors = anyllm.provider("compatible", base_url=server.url, options=OPTIONS).completion_stream(
+            anyllm.Context(timeout=30), PARAMS
+        )
+        assert [chunks.get().content for _ in range(3)] == ["", "so ", "far"]
+        held.set()
+        assert chunks.get() is None
+        error = errors.get()
+    assert type(error) is ConnectionLostError
+    assert isinstance(error, NetworkError)
+    assert isinstance(error, IncompleteStreamError)
+    assert error.is_retryable
+    assert error.__cause__ is not None
+    for again in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
+        assert type(again) is ConnectionLostError
+        assert again.partial.content == "so far"
+        assert (str(again), again.provider) == (str(error), "compatible")
+
+
+@pytest.mark.parametrize("framing", ["chunked", "length", "close"])
+def test_a_stream_that_its_host_ends_early_is_no_network_error(framing: str):
+    with serve(Reply.sse(TWO_PIECES, done=False, framing=framing)) as server:
+        error = fail(server.url)
     assert type(error) is IncompleteStreamError
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_lost_connection_is_tried_again_no_more_than_another_cut(whole: bool):
+    """The host has begun to answer, and may bill both."""
+    cut = Reply(body=[b": x\n\n", Cut("eof"), b"x"])
+    with serve(cut) as server:
+        retry = anyllm.StreamingOptions(retry=anyllm.Retry(attempts=3, backoff=0.0))
+        assert type(fail(server.url, whole=whole, options=retry)) is ConnectionLostError
+        assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("whole", [False, True])
