@@ -85,7 +85,7 @@ class Call:
     def whole_told(self) -> ChatCompletion:
         """`whole`, with the callbacks for what it brings."""
         first = self.targets[0]
-        events = Events(first.host.name, first.model)
+        events = Events(first.host.name, first.model, json=self.options.json)
         call_back(self.options, events.start())
         try:
             answer = self.whole()

@@ -17,7 +17,7 @@ import attrs
 from anyllm._checks import explain_frozen
 from anyllm._other_names import no_value_attribute
 from anyllm.errors import AnyLLMError
-from anyllm.json_stream import JSONStream
+from anyllm.json_stream import JSONStream, JSONStreamError
 from anyllm.options import StreamingOptions
 from anyllm.types import ChatCompletion, ChatCompletionChunk, FunctionCall, Message, Retried, ToolCall, Usage
 
@@ -25,7 +25,7 @@ __all__ = ["TYPES", "Events", "StreamEvent", "call_back"]
 
 TYPES = (
     *("start", "text", "reasoning", "tool_call_start", "tool_call_delta", "tool_call", "tool_result"),
-    *("usage", "retry", "complete", "error"),
+    *("json_error", "usage", "retry", "complete", "error"),
 )
 
 
@@ -45,8 +45,11 @@ class StreamEvent:
         tool_call: For "tool_call_start": the call with its id and name; for "tool_call_delta": the fragment that is
             added; for "tool_call": the whole call; for "tool_result": the call that was made.
         value: For "tool_call_delta": the arguments as far as they came, a dict; for "text", if the text is JSON: the
-            document as far as it came. It is one object that grows: copy it to keep it. For an agent's "complete": the
-            `AgentResult`.
+            document as far as it came, None before it begins. It is one object that grows: copy it to keep it. For an
+            agent's "complete": the `AgentResult`.
+        json_error: For "json_error": what is wrong with text that was to be JSON, and where. The event comes once, as
+            soon as that shows, and ``value`` does not grow any more after it; of a document that only ended too early
+            (``is_truncated``) it comes at the end.
         result: For "tool_result": the message that answers the call.
         usage: For "usage", which an agent tells for each turn.
         retry: For "retry": which try begins, and why.
@@ -63,6 +66,7 @@ class StreamEvent:
     text: str = ""
     tool_call: Optional[ToolCall] = None
     value: Any = None
+    json_error: Optional[JSONStreamError] = None
     result: Optional[Message] = None
     usage: Optional[Usage] = None
     retry: Optional[Retried] = None
@@ -111,6 +115,7 @@ class Events:
 
     def _begin(self) -> None:
         self._document = JSONStream() if self._json else None
+        self._has_text = False
         self._calls: dict[int, _Call] = {}
 
     def start(self) -> StreamEvent:
@@ -128,7 +133,7 @@ class Events:
         if chunk.reasoning:
             yield self._event("reasoning", text=chunk.reasoning)
         if chunk.content:
-            yield self._text(chunk.content)
+            yield from self._text(chunk.content)
         for fragment in chunk.tool_calls:
             yield from self._fragment(fragment)
 
@@ -137,13 +142,14 @@ class Events:
         if completion.reasoning:
             yield self._event("reasoning", text=completion.reasoning)
         if completion.content:
-            yield self._text(completion.content)
+            yield from self._text(completion.content)
         for call in completion.tool_calls:
             yield self._event("tool_call", tool_call=call)
         yield from self.complete(completion)
 
     def complete(self, completion: ChatCompletion) -> Iterator[StreamEvent]:
         """The last ones of a stream that ended well: calls that are whole now, usage, and the end."""
+        yield from self._end_of_document()
         for call in self._calls.values():
             yield from self._whole(call)
         if completion.usage is not None:
@@ -164,11 +170,27 @@ class Events:
             **fields,
         )
 
-    def _text(self, text: str) -> StreamEvent:
-        if self._document is None:
-            return self._event("text", text=text)
-        self._document.feed(text)
-        return self._event("text", text=text, value=self._document.value)
+    def _text(self, text: str) -> Iterator[StreamEvent]:
+        document = self._document
+        if document is None:
+            yield self._event("text", text=text)
+            return
+        was_right = document.error is None
+        document.feed(text)
+        self._has_text = True
+        value = document.value
+        yield self._event("text", text=text, value=None if value is JSONStream.NOTHING else value)
+        if was_right and document.error is not None:
+            yield self._event("json_error", json_error=document.error)
+
+    def _end_of_document(self) -> Iterator[StreamEvent]:
+        document = self._document
+        if document is None or document.error is not None or not self._has_text:
+            return
+        try:
+            document.finish()
+        except JSONStreamError as exc:
+            yield self._event("json_error", json_error=exc)
 
     # -- tool calls ------------------------------------------------------------------------------------------------
 
@@ -240,6 +262,7 @@ _CALLBACKS = {
     "text": ("on_delta", "text"),
     "reasoning": ("on_reasoning", "text"),
     "tool_call": ("on_tool_call", "tool_call"),
+    "json_error": ("on_json_error", "json_error"),
     "retry": ("on_retry", "retry"),
     "usage": ("on_usage", "usage"),
     "complete": ("on_complete", "completion"),

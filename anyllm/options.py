@@ -169,11 +169,14 @@ class StreamingOptions:
         debug: Whether to log each step of a call at DEBUG, without keys or content, to the logger "anyllm".
         usage: How tokens are counted where the provider does not say: "tiktoken", "character", "auto" for the first of
             these that works here, or "provider" for not at all. What is counted is marked "estimated".
-        json: Whether the text is JSON, to be parsed as it comes: events then hold the document so far.
+        json: Whether the text is JSON, to be parsed as it comes: events then hold the document so far, and say when it
+            is none.
         on_start: Called once, before everything else.
         on_delta: Called with each piece of text.
         on_reasoning: Called with each piece of reasoning.
         on_tool_call: Called with each whole `ToolCall`.
+        on_json_error: Called once with the `anyllm.json_stream.JSONStreamError`, as soon as text that was to be JSON
+            (`json`) shows that it is none. The stream goes on, unless the function raises.
         on_retry: Called with the `Retried` of each further try; after "restart" the text begins anew.
         on_usage: Called once with the `Usage`, if there is any.
         on_complete: Called once with the `ChatCompletion`, if the stream ends well.
@@ -197,6 +200,7 @@ class StreamingOptions:
     on_delta: Any = attrs.field(default=None, validator=_function)
     on_reasoning: Any = attrs.field(default=None, validator=_function)
     on_tool_call: Any = attrs.field(default=None, validator=_function)
+    on_json_error: Any = attrs.field(default=None, validator=_function)
     on_retry: Any = attrs.field(default=None, validator=_function)
     on_usage: Any = attrs.field(default=None, validator=_function)
     on_complete: Any = attrs.field(default=None, validator=_function)

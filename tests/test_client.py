@@ -308,6 +308,56 @@ def test_events_of_json_hold_the_document_so_far():
     assert values == ["{'a': [1]}", "{'a': [1, 2]}", "{'a': [1, 2], 'b': 'x'}", "{'a': [1, 2], 'b': 'xy'}"]
 
 
+def events_of_json(*pieces: str) -> List[anyllm.StreamEvent]:
+    return list(client(list(pieces)).chat_stream("Hi", options=ONCE.evolve(json=True)).events())
+
+
+def test_broken_json_is_an_event_as_soon_as_it_shows():
+    events = events_of_json('{"a": 1', ", b: 2}", " and more")
+    assert [event.type for event in events] == ["start", "text", "text", "json_error", "text", "usage", "complete"]
+    (broken,) = (event for event in events if event.type == "json_error")
+    assert broken.json_error is not None
+    assert (broken.json_error.position, broken.json_error.is_truncated) == (9, False)
+    assert [event.value for event in events if event.type == "text"] == [{"a": 1}] * 3
+    assert events[-1].completion is not None
+
+
+@pytest.mark.parametrize("pieces", [["```json\n", "{"], ["Here it is"], [" ", "[1]"]])
+def test_before_the_document_begins_its_value_is_none(pieces: Any):
+    """And not the sentinel that the reader of the document has for that."""
+    first = next(event for event in events_of_json(*pieces) if event.type == "text")
+    assert first.value is None
+
+
+def test_a_document_that_ends_too_early_is_an_event_before_the_end():
+    events = events_of_json('{"a": ', "[1")
+    assert [event.type for event in events] == ["start", "text", "text", "json_error", "usage", "complete"]
+    error = events[3].json_error
+    assert error is not None
+    assert error.is_truncated
+
+
+@pytest.mark.parametrize("pieces", [['{"a": 1}'], ["1", "2"], ["```json\n[]\n```\n", "That is it."], []])
+def test_a_whole_document_is_no_json_error(pieces: Any):
+    assert not [event for event in events_of_json(*pieces) if event.type == "json_error"]
+
+
+@pytest.mark.parametrize("call", ["chat", "stream_with_usage"])
+def test_broken_json_is_called_back(call: str):
+    errors: List[Any] = []
+    options = ONCE.evolve(json=True, on_json_error=errors.append)
+    assert getattr(client(['{"a": x', "}"]), call)("Hi", options=options).content == '{"a": x}'
+    assert [type(error).__name__ for error in errors] == ["JSONStreamError"]
+
+
+def test_an_answer_that_begins_anew_is_another_document():
+    provider = fake(["{", anyllm.IncompleteStreamError("cut")], ["[1]"])
+    options = anyllm.StreamingOptions(json=True, retry=anyllm.Retry(after_content="restart", backoff=0.0))
+    events = list(Client("m", provider=provider, options=options).chat_stream("Hi").events())
+    assert [event.value for event in events if event.type == "text"] == [{}, [1]]
+    assert "json_error" not in [event.type for event in events]
+
+
 def test_an_error_is_an_event_and_then_raised():
     seen: List[anyllm.StreamEvent] = []
     stream = client(["one", ServerError("down")]).chat_stream("Hi")

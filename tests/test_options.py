@@ -34,9 +34,8 @@ def test_the_defaults_are_the_promised_ones():
         "debug": False,
         "usage": "auto",
         "json": False,
-        **dict.fromkeys(
-            ("on_start", "on_delta", "on_reasoning", "on_tool_call", "on_retry", "on_usage", "on_complete", "on_error")
-        ),
+        **dict.fromkeys(("on_start", "on_delta", "on_reasoning", "on_tool_call", "on_json_error")),
+        **dict.fromkeys(("on_retry", "on_usage", "on_complete", "on_error")),
     }
 
 
