@@ -25,6 +25,7 @@ from anyllm._job import Job, Target
 from anyllm._other_names import ATTRIBUTES, no_attribute
 from anyllm.context import Context
 from anyllm.dialects import Continuer, Dialect, Embedder, Lister, Request
+from anyllm.dialects._whole_answer import whole_answer
 from anyllm.errors import (
     AnyLLMError,
     AuthenticationError,
@@ -214,7 +215,8 @@ class Provider:
             self._check_model(model)
             return dialect.request(params, model=model, stream=stream)
 
-        job = self._job(prepare, None if stream else dialect.response, model, api_key, base_url, options)
+        parse = None if stream else functools.partial(whole_answer, dialect)
+        job = self._job(prepare, parse, model, api_key, base_url, options)
         if not stream or not isinstance(dialect, Continuer) or not self.capabilities.prefill:
             return job
         anew = _as_another_request(params)

@@ -1,0 +1,48 @@
+"""A whole answer out of a body, which some hosts stream although nobody asked them to."""
+
+from __future__ import annotations
+
+from anyllm._assemble import Assembler
+from anyllm._framing import events
+from anyllm.dialects import Dialect
+from anyllm.errors import AnyLLMError, APIError, MalformedStreamError
+from anyllm.types import ChatCompletion
+
+__all__ = ["whole_answer"]
+
+
+def whole_answer(dialect: Dialect, body: bytes) -> ChatCompletion:
+    """
+    The answer in *body*: one JSON document, or the stream that the same dialect decodes.
+
+    The content type is not asked: it is wrong too often. A body that *dialect* cannot read as a whole, and that brings
+    at least one chunk or the provider's error as a stream, is a stream.
+
+    Raises:
+        APIError: the body is the provider's error.
+        IncompleteStreamError: it is a stream that ends before the answer does; ``partial`` holds what came.
+        MalformedStreamError: it is neither.
+    """
+    try:
+        return dialect.response(body)
+    except MalformedStreamError as exc:
+        malformed = exc
+    answer = Assembler()
+    try:
+        decoder = dialect.decoder()
+        for event in events([body], max_event_bytes=len(body)):
+            for chunk in decoder.feed(event):
+                answer.add(chunk)
+            if decoder.done:
+                break
+        for chunk in decoder.finish():
+            answer.add(chunk)
+    except AnyLLMError as exc:
+        if answer.has_begun:
+            exc.partial = answer.snapshot()
+        elif not isinstance(exc, APIError):
+            raise malformed from malformed.__cause__
+        raise
+    if not answer.has_begun:
+        raise malformed from malformed.__cause__
+    return answer.snapshot()
