@@ -64,16 +64,9 @@ def _attempts_for(error: AnyLLMError, retry: Retry) -> Optional[int]:
 def _by_default(error: AnyLLMError, retry: Retry) -> int:
     if isinstance(error, StreamTimeoutError):
         may_pass = error.clock == "connect"
-    elif isinstance(error, IncompleteStreamError):  # also where the network cut it
-        may_pass = False
     else:
-        may_pass = error.is_retryable and (isinstance(error, (NetworkError, APIError)) or _is_broken(error))
+        may_pass = error.is_retryable and isinstance(error, (NetworkError, APIError))
     return retry.attempts if may_pass else 1
-
-
-def _is_broken(error: AnyLLMError) -> bool:
-    """Whether the connection broke inside the answer: what has no end of its own, a page for example, is no failure."""
-    return isinstance(error, IncompleteStreamError) and error.__cause__ is not None
 
 
 def _pause(error: AnyLLMError, tries: int, retry: Retry, left: Optional[float]) -> Optional[float]:

@@ -107,8 +107,9 @@ def _attempts_by_error(value: Any) -> Mapping[type[AnyLLMError], int]:
 @attrs.define(frozen=True, kw_only=True)
 class Retry:
     """
-    What is tried again: before the first content failed connections, 408, 409, 429, 5xx, and the same errors sent as an
-    event; after content nothing, unless `after_content` says otherwise, so that no text comes twice by surprise.
+    What is tried again: before the first content failed and broken connections, 408, 409, 429, 5xx, and the same errors
+    sent as an event; after content nothing, unless `after_content` says otherwise, so that no text comes twice by
+    surprise.
 
     Attributes:
         attempts: How many tries in all; 1 never tries again.

@@ -258,16 +258,6 @@ def test_a_stream_that_its_host_ends_early_is_no_network_error(framing: str):
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_a_lost_connection_is_tried_again_no_more_than_another_cut(whole: bool):
-    """The host has begun to answer, and may bill both."""
-    cut = Reply(body=[b": x\n\n", Cut("eof"), b"x"])
-    with serve(cut) as server:
-        retry = anyllm.StreamingOptions(retry=anyllm.Retry(attempts=3, backoff=0.0))
-        assert type(fail(server.url, whole=whole, options=retry)) is ConnectionLostError
-        assert len(server.requests) == 1
-
-
-@pytest.mark.parametrize("whole", [False, True])
 def test_a_name_that_does_not_resolve(whole: bool, monkeypatch: pytest.MonkeyPatch, logged: Any):
     def nowhere(*_: Any, **__: Any) -> Any:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
