@@ -1,0 +1,83 @@
+"""`pip install -e .` as the README has it, in a virtual environment of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.once
+
+ROOT = Path(__file__).resolve().parents[1]
+TIMEOUT = 300  # seconds, for what hangs
+
+
+def _run(*command: str | Path, cwd: Path, **environment: str) -> str:
+    env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    done = subprocess.run(
+        [*map(str, command)],
+        cwd=cwd,
+        env={**env, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment in which a clone named "anyllm" is installed; the clone lies two folders above."""
+    folder = tmp_path_factory.mktemp("install")
+    clone = folder / "anyllm"
+    clone.mkdir()
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, clone)
+    shutil.copytree(ROOT / "anyllm", clone / "anyllm", ignore=shutil.ignore_patterns("__pycache__"))
+    _run(sys.executable, "-m", "venv", "env", cwd=folder)
+    python = folder / "env" / ("Scripts" if os.name == "nt" else "bin") / "python"
+    # It uses the packages that the tests run with, so that nothing has to be fetched.
+    packages = list(dict.fromkeys(sysconfig.get_path(kind) for kind in ("purelib", "platlib")))
+    site = Path(_run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder))
+    (site / "packages.pth").write_text("\n".join(packages) + "\n")
+    command = (python, "-m", "pip", "install", "--no-deps", "-e", clone)
+    if _builds_alone():
+        _run(*command, "--no-build-isolation", cwd=folder, PYTHONPATH=os.pathsep.join(packages))
+    else:
+        _run(*command, cwd=folder)
+    return python
+
+
+def _builds_alone() -> bool:
+    """Whether the setuptools here builds without the package "wheel"; the extra "test-basics" asks for such a one."""
+    try:
+        major, minor = map(int, metadata.version("setuptools").split(".")[:2])
+    except metadata.PackageNotFoundError:
+        return False
+    return (major, minor) >= (70, 1)
+
+
+@pytest.mark.parametrize("where", [".", "anyllm", "elsewhere"])
+def test_an_installed_clone_is_imported_from_every_folder(python: Path, where: str) -> None:
+    """
+    In the folder above it, a clone named "anyllm" is a namespace package to Python, without any contents, unless a
+    folder on the path has a regular one. A finder that setuptools puts behind the path comes too late.
+    """
+    folder = python.parents[2] / where
+    folder.mkdir(exist_ok=True)
+    (folder / "program.py").write_text("import anyllm\nprint(anyllm.Client.__name__, anyllm.__file__)\n")
+    name, file = _run(python, "program.py", cwd=folder).split(" ", 1)
+    assert name == "Client"
+    assert Path(file).resolve() == (python.parents[2] / "anyllm/anyllm/__init__.py").resolve()
+
+
+def test_the_command_of_an_installed_clone_runs_in_the_folder_above(python: Path) -> None:
+    assert _run(python.with_name("anyllm"), "--version", cwd=python.parents[2]).startswith("anyllm")
