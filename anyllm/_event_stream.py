@@ -19,6 +19,7 @@ from typing import Any
 
 from anyllm import _convert
 from anyllm._event import Event, JSONEvent, too_large
+from anyllm._extras import pip_install
 from anyllm.errors import InvalidRequestError, MalformedStreamError
 
 __all__ = ["event_stream_parser", "frames"]
@@ -64,9 +65,7 @@ def event_stream_parser() -> Any:
     try:
         from botocore.eventstream import EventStreamBuffer  # on first use: it is an extra
     except ImportError as exc:
-        raise InvalidRequestError(
-            'event streams of AWS are read with botocore: pip install "anyllm-channels[bedrock]"'
-        ) from exc
+        raise InvalidRequestError(f"event streams of AWS are read with botocore: {pip_install('bedrock')}") from exc
     return EventStreamBuffer()
 
 

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any, Optional, Protocol, Union
 
 from anyllm._checks import whole_number
+from anyllm._extras import pip_install
 from anyllm._replay import replayed
 from anyllm.types import (
     ChatCompletion,
@@ -221,7 +222,7 @@ class _Kept:
         try:
             from cachetools import TLRUCache
         except ImportError as exc:
-            raise ImportError('MemoryCache keeps with cachetools: pip install "anyllm-channels[cache]"') from exc
+            raise ImportError(f"MemoryCache needs cachetools: {pip_install('cache')}") from exc
         #: Held for each single operation.
         self._lock = threading.Lock()
         self._items: Any = TLRUCache(maxsize, _expiry, clock) if items is None else items
@@ -274,7 +275,7 @@ class DiskCache:
         try:
             import diskcache
         except ImportError as exc:
-            raise ImportError('DiskCache keeps with diskcache: pip install "anyllm-channels[cache]"') from exc
+            raise ImportError(f"DiskCache needs diskcache: {pip_install('cache')}") from exc
 
         class BytesAlone(diskcache.Disk):  # type: ignore[misc]  # which has no types
             """Whoever can write to the folder could otherwise have any code run by leaving a pickle there."""
@@ -357,7 +358,7 @@ def _redis(url: str, timeout: float) -> Any:
     try:
         import redis
     except ImportError as exc:
-        raise ImportError('RedisCache talks with redis: pip install "anyllm-channels[redis]"') from exc
+        raise ImportError(f"RedisCache needs redis: {pip_install('redis')}") from exc
     seconds = _seconds(timeout)
     return redis.Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds)
 

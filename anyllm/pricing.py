@@ -21,6 +21,7 @@ from typing import Any, Optional, Union
 import attrs
 
 from anyllm import _convert
+from anyllm._extras import pip_install
 from anyllm.providers import _rows
 from anyllm.providers._row import Row
 from anyllm.types import Cost, Serializable, Usage
@@ -184,7 +185,7 @@ def price_table_date() -> date:
     if library is None:
         raise ImportError(
             "prices come from genai-prices, which needs Python 3.11 or newer: "
-            'pip install "anyllm-channels[prices]"; prices of your own, cost_of(..., prices={...}), need nothing'
+            f"{pip_install('prices')}; prices of your own, cost_of(..., prices={{...}}), need nothing"
         )
     return _date_of(library.get_snapshot())
 

@@ -12,6 +12,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, Callable, Optional, TypeVar, overload
 
+from anyllm._extras import pip_install
 from anyllm._faults import KINDS, Fault, expected, listed, path_of, short
 from anyllm._filling import filled, has_fields
 from anyllm._schema import schema_of, strict
@@ -209,7 +210,7 @@ def _schema_checker(schema: Mapping[str, Any]) -> _Checker:
         from referencing.exceptions import Unresolvable
     except ImportError as exc:
         raise ImportError(
-            'a JSON schema is checked by jsonschema: pip install "anyllm-channels[jsonschema]"', name=exc.name
+            f"a JSON schema is checked by jsonschema: {pip_install('jsonschema')}", name=exc.name
         ) from exc
     kind: Any = validator_for(schema, default=jsonschema.Draft202012Validator)
     try:

@@ -20,6 +20,7 @@ from typing import Any, Callable, Optional
 import attrs
 
 from anyllm import _convert
+from anyllm._extras import pip_install
 from anyllm.types import ChatCompletion, CompletionParams, Message, Serializable, ToolCall, Usage
 
 __all__ = ["METHODS", "TokenCount", "count_tokens", "estimate_usage"]
@@ -188,7 +189,7 @@ def _vocabulary(model: str, method: str) -> tuple[str, float]:
     except ImportError as exc:
         if method == "auto":
             return "", 0
-        raise ImportError('tokens are counted with tiktoken: pip install "anyllm-channels[tiktoken]"') from exc
+        raise ImportError(f"tokens are counted with tiktoken: {pip_install('tiktoken')}") from exc
     try:
         return encoding_name_for_model(model.rpartition("/")[2]), _EXACT
     except KeyError:

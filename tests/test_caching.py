@@ -706,16 +706,16 @@ def test_a_cache_that_gives_something_else_gives_nothing():
 
 
 @pytest.mark.parametrize(
-    ("library", "make", "extra"),
+    ("library", "make", "packages"),
     [
-        ("cachetools", lambda _: MemoryCache(), "cache"),
-        ("diskcache", lambda path: DiskCache(path / "d"), "cache"),
+        ("cachetools", lambda _: MemoryCache(), "cachetools diskcache"),
+        ("diskcache", lambda path: DiskCache(path / "d"), "cachetools diskcache"),
         ("redis", lambda _: RedisCache("redis://127.0.0.1"), "redis"),
     ],
 )
-def test_a_missing_library_is_named_with_its_extra(library, make, extra, monkeypatch, tmp_path):
+def test_a_missing_library_is_named_with_what_to_install(library, make, packages, monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, library, None)
-    with pytest.raises(ImportError, match=rf"anyllm-channels\[{extra}\]"):
+    with pytest.raises(ImportError, match=rf"{library}: pip install {packages}$"):
         make(tmp_path)
 
 

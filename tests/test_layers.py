@@ -20,7 +20,7 @@ import anyllm
 PACKAGE = pathlib.Path(anyllm.__file__).parent
 #: From the ground up. A name stands for the module, or for the package and everything in it.
 LAYERS = (
-    ("_version", "_other_names", "_checks", "_convert", "types", "options", "errors"),
+    ("_version", "_extras", "_other_names", "_checks", "_convert", "types", "options", "errors"),
     (
         "_waiting",
         "_background",

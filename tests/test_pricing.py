@@ -397,7 +397,7 @@ def test_a_price_is_a_number() -> None:
 
 def test_without_a_table_nothing_is_known_and_one_is_told_what_to_install(no_library: None) -> None:
     assert cost_of(PLAIN, "gpt-4o", "openai") is None
-    with pytest.raises(ImportError, match=r'pip install "anyllm-channels\[prices\]"'):
+    with pytest.raises(ImportError, match="pip install genai-prices"):
         price_table_date()
 
 

@@ -58,7 +58,8 @@ def distribution() -> Iterator[Finding]:
         yield fail(
             "anyllm",
             f"the distribution anyllm {foreign.version} is not ours and takes the same module's place: "
-            f"`pip uninstall anyllm`, then `pip install --force-reinstall --no-deps {_OURS}`",
+            f"`pip uninstall anyllm`, then install {_OURS} again: in its clone, `pip install --force-reinstall "
+            "--no-deps -e .`",
         )
 
 

@@ -15,6 +15,7 @@ from typing import Any, Optional
 
 import attrs
 
+from anyllm._extras import pip_install
 from anyllm.errors import AnyLLMError, APIError, ModelNotFoundError
 from anyllm.formats import AnthropicMessages, Format, Gemini, OllamaChat, OpenAIChat
 from anyllm.gateway import _listing, _ollama
@@ -323,7 +324,7 @@ class Gateway:
     def _figures(self, exchange: Exchange) -> Reply:
         figures = self.metrics.text()
         if figures is None:
-            raise ModelNotFoundError('figures need `pip install "anyllm-channels[serve]"`', status_code=501)
+            raise ModelNotFoundError(f"figures need prometheus-client: {pip_install('serve')}", status_code=501)
         kind, text = figures
         return Reply(200, {"Content-Type": kind, "Content-Length": str(len(text))}, [text])
 

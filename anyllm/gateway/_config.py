@@ -12,6 +12,7 @@ import attrs
 
 from anyllm import _convert
 from anyllm._checks import check_keywords, whole_number
+from anyllm._extras import pip_install
 from anyllm.gateway._keys import Keys
 
 __all__ = ["Config", "ModelEntry", "Server", "load"]
@@ -209,4 +210,4 @@ def _toml() -> Any:
             return importlib.import_module(name)
         except ModuleNotFoundError:
             pass
-    raise ValueError('a TOML file needs `pip install "anyllm-channels[serve]"` before Python 3.11')
+    raise ValueError(f"before Python 3.11, a TOML file needs tomli: {pip_install('serve')}")

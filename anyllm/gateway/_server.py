@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
+from anyllm._extras import pip_install
 from anyllm.gateway._access import is_loopback
 from anyllm.gateway._app import Gateway
 from anyllm.gateway._config import Config
@@ -47,7 +48,7 @@ class GatewayServer:
     Raises:
         NeedsKeys: it has no keys, and is to listen on more than loopback.
         OSError: nobody can listen there.
-        ModuleNotFoundError: waitress is not installed; the message names the extra.
+        ModuleNotFoundError: waitress is not installed; the message says what to install.
     """
 
     def __init__(
@@ -61,8 +62,7 @@ class GatewayServer:
         try:
             import waitress  # noqa: F401
         except ModuleNotFoundError as exc:
-            what = 'serving needs waitress: pip install "anyllm-channels[serve]"'
-            raise ModuleNotFoundError(what, name="waitress") from exc
+            raise ModuleNotFoundError(f"serving needs waitress: {pip_install('serve')}", name="waitress") from exc
         bound = bind(gateway.config) if sockets is None else sockets
         from anyllm.gateway._connections import Connection, Request
         from anyllm.gateway._loop import Loop

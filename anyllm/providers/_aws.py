@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import SplitResult
 
 from anyllm._event_stream import event_stream_parser
+from anyllm._extras import pip_install
 from anyllm.errors import AnyLLMError, AuthenticationError, InvalidRequestError
 from anyllm.providers._places import is_own, parts_of, variable
 from anyllm.providers._row import Signable, bearer
@@ -153,7 +154,7 @@ def _chain(_environment: tuple[tuple[str, str], ...]) -> Any:
 
 
 def _missing() -> InvalidRequestError:
-    return InvalidRequestError('requests to AWS are signed with botocore: pip install "anyllm-channels[bedrock]"')
+    return InvalidRequestError(f"requests to AWS are signed with botocore: {pip_install('bedrock')}")
 
 
 # -- places ------------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Optional
 
+from anyllm._extras import pip_install
 from anyllm.errors import AuthenticationError, InvalidRequestError
 from anyllm.providers._places import is_own, parts_of, variable
 from anyllm.providers._row import Signable, bearer
@@ -142,8 +143,8 @@ def _default(_environment: tuple[tuple[str, str], ...]) -> tuple[Any, Optional[s
         import google.auth
     except ImportError as exc:
         raise InvalidRequestError(
-            'credentials of Google Cloud are found with google-auth: pip install "anyllm-channels[vertex]", or set '
-            f"{KEY_VAR}, or pass api_key="
+            f"credentials of Google Cloud are found with google-auth: {pip_install('vertex')}, "
+            f"or set {KEY_VAR}, or pass api_key="
         ) from exc
     try:
         credentials, project = google.auth.default(scopes=[_SCOPE])

@@ -19,6 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from anyllm._extras import pip_install
 from anyllm.errors import LocalUnavailableError
 from anyllm.providers.local._cache import cache_dir
 from anyllm.providers.local._facts import MODEL
@@ -67,14 +68,12 @@ def require() -> None:
     if sys.version_info < (3, 10):
         raise LocalUnavailableError(
             "the provider local needs Python 3.10 or newer and a platform that xllamacpp has a wheel for; "
-            f"this is {here}. Choose another model, or a newer Python and "
-            '`pip install "anyllm-channels[local]"`'
+            f"this is {here}. Choose another model, or a newer Python and `{pip_install('local')}`"
         )
     raise LocalUnavailableError(
         "the provider local needs the package xllamacpp, which is not installed: "
-        '`pip install "anyllm-channels[local]"` (in a clone: `pip install -e ".[local]"`). '
-        f"It needs Python 3.10 or newer and a platform with a wheel; if pip finds none for {here}, "
-        "choose another model"
+        f"`{pip_install('local')}`. It needs Python 3.10 or newer and a platform with a wheel; "
+        f"if pip finds none for {here}, choose another model"
     )
 
 
