@@ -113,6 +113,22 @@ def test_a_file_that_is_not_there_and_a_port_that_is_taken(serving, tmp_path, ca
     assert "nothing.toml" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_without_its_extra_it_says_so_before_it_listens(workers, monkeypatch, capsys):
+    """It used to say "serving at" first, and with several workers it began one after the other."""
+    monkeypatch.setitem(sys.modules, "waitress", None)
+    assert main(["serve", "--port", "0", "--workers", workers]) == 3
+    assert capsys.readouterr().err.startswith("anyllm: serving needs waitress: pip install")
+
+
+def test_a_file_that_needs_a_parser_says_which(monkeypatch, tmp_path, capsys):
+    """Python has none before 3.11."""
+    for name in ("tomllib", "tomli"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert main(["serve", "-c", str(tmp_path / "gateway.toml")]) == 3
+    assert "tomli: pip install" in capsys.readouterr().err
+
+
 @pytest.mark.fork
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_workers_answer_as_one_and_are_replaced(serving):

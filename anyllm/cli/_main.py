@@ -56,7 +56,7 @@ _EPILOG = """
 API keys are read from the environment only (OPENAI_API_KEY, GROQ_API_KEY, ...), because others on a machine can see
 command lines; `anyllm doctor` lists the ones it finds.
 
-Exit status: 0 done, 1 error, 2 wrong command line, 3 the local model cannot run here, 124 out of time, 130 interrupted.
+Exit status: 0 done, 1 error, 2 wrong command line, 3 not available here, 124 out of time, 130 interrupted.
 """
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import click
 
-from anyllm.cli._errors import ERROR, OK, USAGE
+from anyllm.cli._errors import NOT_HERE, OK, USAGE
 from anyllm.cli._output import say
 
 __all__ = ["serve"]
@@ -69,7 +69,7 @@ def serve(
         return USAGE
     except ModuleNotFoundError as exc:
         say(str(exc))
-        return ERROR
+        return NOT_HERE
     if not quiet:
         _log_to_stderr()
     sys.setswitchinterval(_SWITCH)

@@ -196,6 +196,7 @@ def load(path: Union[str, Path]) -> Config:
     Raises:
         OSError: the file cannot be read.
         ValueError: it is no TOML, or something in it is wrong; the message names it.
+        ModuleNotFoundError: tomli is not installed, which Python 3.9 and 3.10 need.
     """
     toml = _toml()
     try:
@@ -210,4 +211,4 @@ def _toml() -> Any:
             return importlib.import_module(name)
         except ModuleNotFoundError:
             pass
-    raise ValueError(f"before Python 3.11, a TOML file needs tomli: {pip_install('serve')}")
+    raise ModuleNotFoundError(f"before Python 3.11, a TOML file needs tomli: {pip_install('serve')}")

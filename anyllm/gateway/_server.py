@@ -59,10 +59,7 @@ class GatewayServer:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         server = gateway.config.server
-        try:
-            import waitress  # noqa: F401
-        except ModuleNotFoundError as exc:
-            raise ModuleNotFoundError(f"serving needs waitress: {pip_install('serve')}", name="waitress") from exc
+        _require_waitress()
         bound = bind(gateway.config) if sockets is None else sockets
         from anyllm.gateway._connections import Connection, Request
         from anyllm.gateway._loop import Loop
@@ -217,6 +214,13 @@ def url_of(config: Config, sockets: Sequence[socket.socket]) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{sockets[0].getsockname()[1]}"
 
 
+def _require_waitress() -> None:
+    try:
+        import waitress  # noqa: F401
+    except ModuleNotFoundError as exc:
+        raise ModuleNotFoundError(f"serving needs waitress: {pip_install('serve')}", name="waitress") from exc
+
+
 def bind(config: Config) -> list[socket.socket]:
     """
     Sockets for all addresses of the host that a gateway is to listen at, with one port.
@@ -224,7 +228,9 @@ def bind(config: Config) -> list[socket.socket]:
     Raises:
         NeedsKeys: it has no keys, and is to listen on more than loopback.
         OSError: nobody can listen there.
+        ModuleNotFoundError: waitress is not installed, so that no `GatewayServer` could answer there.
     """
+    _require_waitress()
     host, port = config.server.host, config.server.port
     if not config.keys and not is_loopback(host):
         raise NeedsKeys(f"to listen at {host} the gateway needs keys: `anyllm serve --new-key NAME` makes one")
