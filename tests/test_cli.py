@@ -251,12 +251,45 @@ def test_closed_standard_input_adds_nothing(paris: Server) -> None:
     assert asked(paris)[0]["content"] == "Hi"
 
 
-def test_piped_bytes_that_are_not_utf8_are_replaced(paris: Server, tmp_path: Path) -> None:
-    (tmp_path / "latin-1").write_bytes("café\n".encode("latin-1"))
-    with open(tmp_path / "latin-1", "rb") as stdin:
-        done = run("--base-url", paris.url, "Hi", stdin=stdin)
+def piped(tmp_path: Path, data: bytes, *args: str) -> subprocess.CompletedProcess[str]:
+    (tmp_path / "piped").write_bytes(data)
+    with open(tmp_path / "piped", "rb") as stdin:
+        return run(*args, stdin=stdin)
+
+
+def test_piped_bytes_that_are_not_utf8_are_replaced_and_that_is_said(paris: Server, tmp_path: Path) -> None:
+    done = piped(tmp_path, "café\n".encode("latin-1"), "--base-url", paris.url, "Hi")
     assert done.returncode == 0
     assert asked(paris)[0]["content"] == "caf\ufffd\n\nHi"
+    assert "not UTF-8: 1 of 5 characters" in one_line(done.stderr)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_piped_text_with_a_byte_order_mark_is_read(paris: Server, tmp_path: Path, encoding: str) -> None:
+    """Windows PowerShell writes UTF-16 into files."""
+    done = piped(tmp_path, "\x1b[31mcafé ☕\x1b[0m\n".encode(encoding), "--base-url", paris.url)
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert asked(paris)[0]["content"] == "\x1b[31mcafé ☕\x1b[0m"
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"\x7fELF\2\1\1\0\0", "standard input is not text in UTF-8"),
+        (bytes(range(128, 256)), "standard input is not text in UTF-8"),
+        (
+            b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+            r"image/png, which only a program.*ContentPart.from_image\(\)",
+        ),
+        (b"%PDF-1.7\n%\xe2\xe3", r"application/pdf.*ContentPart.from_file\(\)"),
+        (b"ID3\4\0\0\0", r"audio/mpeg.*ContentPart.from_audio\(\)"),
+    ],
+)
+def test_a_file_that_is_no_text_is_refused(paris: Server, tmp_path: Path, data: bytes, words: str) -> None:
+    done = piped(tmp_path, data, "--base-url", paris.url, "What is it?")
+    assert (done.stdout, done.returncode) == ("", 2)
+    assert re.search(words, one_line(done.stderr))
+    assert not paris.requests
 
 
 def test_a_double_dash_makes_a_prompt_of_a_command_and_of_a_dash(paris: Server) -> None:

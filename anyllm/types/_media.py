@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Optional, Union
 
-__all__ = ["Source", "as_sound", "as_url", "file_name"]
+__all__ = ["Source", "as_sound", "as_url", "file_name", "media_type_of"]
 
 #: A URL, a data URL, the path of a file, or the bytes themselves.
 Source = Union[str, "os.PathLike[str]", bytes]
@@ -64,13 +64,14 @@ def file_name(source: Source) -> Optional[str]:
 def _read(source: Source) -> tuple[bytes, Optional[str]]:
     """The bytes and their media type; None when neither they nor the name tell it."""
     if isinstance(source, (bytes, bytearray)):
-        return bytes(source), _sniffed(source)
+        return bytes(source), media_type_of(source)
     path = Path(source)
     data = path.read_bytes()
-    return data, _sniffed(data) or mimetypes.guess_type(path.name)[0]
+    return data, media_type_of(data) or mimetypes.guess_type(path.name)[0]
 
 
-def _sniffed(data: bytes) -> Optional[str]:
+def media_type_of(data: bytes) -> Optional[str]:
+    """The media type that the first bytes of *data* tell; None if they tell none."""
     if data[:4] == b"RIFF":
         return {b"WEBP": "image/webp", b"WAVE": "audio/wav"}.get(data[8:12])
     return next((kind for magic, kind in _MAGIC if data.startswith(magic)), None)
