@@ -33,8 +33,12 @@ def providers(form: str) -> None:
         click.echo(f"{row.name:<{width}}  {_key(row)}")
 
 
+def _complete_provider(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    return [row.name for row in _rows.ROWS if row.capabilities.list_models and row.name.startswith(incomplete)]
+
+
 @click.command()
-@click.argument("provider", required=False)
+@click.argument("provider", required=False, shell_complete=_complete_provider)
 @click.option("--base-url", help="The server to ask, instead of the provider's own.")
 @click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds to wait for each provider.")
 @_FORMAT

@@ -15,6 +15,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -26,18 +27,29 @@ from anyllm.cli._output import say
 from anyllm.cli._prompt import prompt
 from anyllm.cli._serve import serve
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 __all__ = ["commands", "main"]
 
 _DEFAULT = "prompt"
+#: The variable in which a shell says what it wants: "bash_source", "zsh_complete", ...
+_COMPLETE = "_ANYLLM_COMPLETE"
 
 
 class _DefaultingGroup(click.Group):
     """A group whose command line is a prompt when its first word is no command."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and ctx.resilient_parsing:
+            return super().parse_args(ctx, args)  # a shell completes the first word: a command is possible, too
         if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
             args = [_DEFAULT, *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        found = super().shell_complete(ctx, incomplete) + self.commands[_DEFAULT].shell_complete(ctx, incomplete)
+        return list({item.value: item for item in found if item.value != _DEFAULT}.values())
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_usage("anyllm", "[OPTIONS] [--] PROMPT...")
@@ -102,6 +114,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if argv is None:
             _prepare_process()
+            instruction = os.environ.get(_COMPLETE)
+            if instruction:
+                from click.shell_completion import shell_complete
+
+                return shell_complete(commands, {}, "anyllm", _COMPLETE, instruction)
         code = _run(list(sys.argv[1:] if argv is None else argv))
         if argv is None:
             _prepare_exit()

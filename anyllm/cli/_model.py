@@ -6,9 +6,11 @@ import os
 import re
 from typing import NamedTuple
 
+import click
+
 from anyllm.providers import _rows
 
-__all__ = ["DEFAULT_MODEL", "EXAMPLES", "Chosen", "choose"]
+__all__ = ["DEFAULT_MODEL", "EXAMPLES", "Chosen", "choose", "complete_model"]
 
 DEFAULT_MODEL = "local/smollm2"
 #: Servers of one model take any name for it; the others answer that they have no such model.
@@ -75,3 +77,9 @@ def _allowed_by_keys() -> list[str]:
 
 def _is_set(names: tuple[str, ...]) -> bool:
     return any(os.environ.get(name, "").strip() for name in names)
+
+
+def complete_model(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """What a shell may put after -m: an example of each provider, or its name; nobody is asked for a list."""
+    models = [DEFAULT_MODEL, *(f"{row.name}/{EXAMPLES.get(row.name, '')}" for row in _rows.ROWS if row.name != "local")]
+    return [model for model in models if model.startswith(incomplete)]

@@ -12,7 +12,7 @@ import click
 from anyllm._checks import did_you_mean
 from anyllm.types import CompletionParams
 
-__all__ = ["KEYS", "parse_options"]
+__all__ = ["KEYS", "complete_key", "parse_options"]
 
 #: The command line has other ways to say these.
 _NOT_HERE = ("model", "messages", "stream")
@@ -58,3 +58,8 @@ def _readings(text: str) -> list[Any]:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def complete_key(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """What a shell may put after -o."""
+    return [key for key in KEYS if key.startswith(incomplete)]

@@ -9,8 +9,8 @@ import click
 
 import anyllm
 from anyllm.cli._errors import exit_code, message
-from anyllm.cli._model import choose
-from anyllm.cli._options import KEYS, parse_options
+from anyllm.cli._model import choose, complete_model
+from anyllm.cli._options import KEYS, complete_key, parse_options
 from anyllm.cli._output import PRINTERS, Printer, say
 from anyllm.cli._stdin import on_terminal, piped_text
 
@@ -39,6 +39,7 @@ def _url(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str
     metavar="PROVIDER/MODEL",
     envvar="ANYLLM_MODEL",
     show_envvar=True,
+    shell_complete=complete_model,
     help="Who answers; without one, a very small model on this machine.",
 )
 @click.option("-s", "--system", metavar="TEXT", help="What the model is told before the prompt.")
@@ -47,6 +48,7 @@ def _url(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str
     metavar="KEY VALUE",
     type=(str, str),
     multiple=True,
+    shell_complete=complete_key,
     help=f"A parameter, its value as JSON or text; may be repeated. Keys: {', '.join(KEYS)}.",
 )
 @click.option(
