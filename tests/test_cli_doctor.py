@@ -219,3 +219,43 @@ def test_a_local_model_that_cannot_run_is_a_warning_that_says_why(tmp_path: Path
     done = doctor(tmp_path, ANYLLM_CACHE=str(tmp_path / "cache"))
     assert lines(done, "local")[0].startswith("warn ")
     assert done.returncode == 0
+
+
+def test_a_cache_that_cannot_be_written_is_a_warning_that_names_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = doctor(ANYLLM_CACHE=str(tmp_path / "file" / "cache"))
+    (line,) = lines(done, "cache")
+    assert line.startswith("warn ")
+    assert "cannot be written" in line
+    assert "ANYLLM_CACHE" in line
+    assert done.returncode == 0  # everything but the local model works
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc is a folder that not even root can write to")
+def test_a_home_that_cannot_be_written_is_a_warning() -> None:
+    (line,) = lines(doctor(HOME="/proc", ANYLLM_CACHE="", XDG_CACHE_HOME=""), "cache")
+    assert line.startswith("warn ")
+    assert "/proc/.cache/anyllm cannot be written" in line
+
+
+def test_a_cache_that_can_be_written_is_not_made(tmp_path: Path) -> None:
+    """The doctor looks, and leaves everything as it was."""
+    (line,) = lines(doctor(ANYLLM_CACHE=str(tmp_path / "a" / "b")), "cache")
+    assert line.startswith("ok ")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_without_room_for_the_weights_is_a_warning(tmp_path: Path) -> None:
+    wrong = _environment._why_not_writable(tmp_path, 10**18)
+    assert wrong is not None
+    assert "has room for" in wrong
+
+
+def test_without_a_folder_for_temporary_files_there_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(_environment.tempfile, "gettempdir", none)
+    found = {finding.subject: finding for finding in _environment.folders()}
+    assert found["temporary"].level == "warn"
+    assert "TMPDIR" in found["temporary"].text

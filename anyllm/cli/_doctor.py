@@ -18,6 +18,7 @@ _CHECKS: tuple[Callable[[], Iterable[Finding]], ...] = (
     _installation.dependencies,
     _installation.sseclient,
     _environment.local_model,
+    _environment.folders,
     _environment.keys,
     _environment.proxies,
     _environment.certificates,

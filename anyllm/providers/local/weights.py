@@ -59,6 +59,11 @@ def ensure_weights(*, progress: bool | None = None) -> Path:
     return path
 
 
+def are_here() -> bool:
+    """Whether `ensure_weights` has nothing to write."""
+    return _verified(cache_dir() / SMOLLM2.file)
+
+
 def import_weights(path: Path) -> Path:
     """
     Put the model file into the cache from a local file.
