@@ -12,7 +12,7 @@ import socket
 import sys
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
 from io import BufferedReader
@@ -94,6 +94,7 @@ class Transport:
         body: bytes,
         *,
         connect_timeout: Optional[float] = None,
+        on_request: Optional[Callable[[str, str, Mapping[str, Any], bytes], object]] = None,
     ) -> Response:
         """
         Send a request and wait for the status and headers of its answer.
@@ -101,6 +102,7 @@ class Transport:
         Args:
             call: Aborting it ends this call, and every read of the response.
             connect_timeout: Seconds for each address of the host to be connected to.
+            on_request: Called with method, URL, headers and body as they are sent, before they are.
 
         Raises:
             NetworkError: there was no answer.
@@ -117,6 +119,8 @@ class Transport:
                 **session.merge_environment_settings(prepared.url, {}, True, self._verify, None),
                 "timeout": (_socket_timeout(connect_timeout), None),
             }
+            if on_request is not None:
+                on_request(method, prepared.url or url, prepared.headers, body)
             adapter = session.get_adapter(prepared.url or url)
             if not _says_when_connected(adapter, prepared.url or url, settings["proxies"]):
                 call.connected()  # so nobody else does; the time-out of `requests` is the connect clock there
@@ -162,6 +166,10 @@ class Response:
         The body as it comes, never empty; called again, it goes on. An early end is not raised but noted in `broken`.
         """
         return self._body
+
+    def watch(self, first: Callable[[bytes], object]) -> None:
+        """Have *first* called with the first bytes of the body; before anybody reads them."""
+        self._body = _watched(self._body, first)
 
     def has_more(self) -> bool:
         """Whether the next read has something to read, or the end, without waiting. False also where nobody knows."""
@@ -263,6 +271,16 @@ class Response:
             self._raw.close()
         except (urllib3.exceptions.HTTPError, HTTPException, OSError):
             pass
+
+
+def _watched(reads: Iterator[bytes], first: Callable[[bytes], object]) -> Iterator[bytes]:
+    for data in reads:
+        if data:
+            first(data)
+            yield data
+            break
+        yield data
+    yield from reads
 
 
 def _has_whole_record(sock: Any) -> bool:

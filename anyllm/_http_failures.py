@@ -17,7 +17,7 @@ import urllib3
 
 from anyllm.errors import AnyLLMError, InvalidRequestError, NetworkError, StreamTimeoutError
 
-__all__ = ["FOREIGN", "no_url", "reason", "secrets_in", "translate", "without_secrets"]
+__all__ = ["FOREIGN", "is_secret", "no_url", "reason", "secrets_in", "translate", "without_secrets"]
 
 #: Characters of a foreign error's words that are kept: some quote the whole of what they choked on.
 _LONGEST_REASON = 300
@@ -42,15 +42,20 @@ def without_secrets(url: str) -> str:
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
+def is_secret(name: str) -> bool:
+    """Whether a header or parameter of this name holds what nobody may be shown."""
+    return _SECRET.search(name) is not None
+
+
 def secrets_in(key: Optional[str], headers: Mapping[str, str], url: str) -> tuple[str, ...]:
     """What of a request nobody may be shown, as it was sent and as it stands in URLs, should the host repeat it."""
     found = [] if key is None else [key, *key.split(":")[1:]]  # a pair's first half is no secret
     for name, value in headers.items():
-        if _SECRET.search(name):
+        if is_secret(name):
             found += [value, value.rpartition(" ")[2]]
     with contextlib.suppress(ValueError):
         parts = urlsplit(url)
-        found += [value for name, value in parse_qsl(parts.query) if _SECRET.search(name)]
+        found += [value for name, value in parse_qsl(parts.query) if is_secret(name)]
         found += [unquote(parts.password)] if parts.password else []
     return tuple(dict.fromkeys([*found, *(quote(secret, safe="") for secret in found)]))
 

@@ -26,6 +26,7 @@ from collections.abc import Callable
 from typing import Any, Optional
 
 from anyllm import _background, _leaving
+from anyllm._call_log import call_log
 from anyllm._clock import Clock, Limit
 from anyllm._http import Call, Response
 from anyllm._http_failures import secrets_in
@@ -112,6 +113,7 @@ class Run:
         self._given = ctx
         self.streaming = job.parse is None
         self._secrets: tuple[str, ...] = ()
+        self._call_log = call_log(job.provider, job.options.debug)
         self._ended: dict[str, tuple[Optional[AnyLLMError]]] = {}
         self._thread: Optional[threading.Thread] = None
         self.cut: Optional[AnyLLMError] = None  # after which the answer began anew, or goes on
@@ -284,8 +286,8 @@ class Run:
             _leaving.ends()
 
     def _debug(self, text: str, *facts: object) -> None:
-        if self.job.options.debug:
-            _log.debug(f"%s: {text}", self.job.provider, *facts)
+        if self._call_log is not None:
+            self._call_log.step(text, *facts)
 
     def _try_until_it_works(self, failure: Optional[AnyLLMError]) -> None:
         """
@@ -410,8 +412,13 @@ class Run:
         try:
             attempt.connect_clock.start("connect", timeouts.connect)
             attempt.content_clock.start("first_content", timeouts.first_content)
+            log = self._call_log
+            if log is not None:
+                log.secrets = self._secrets
             response = self.job.transport.send(
-                attempt.call, request.method, url, headers, request.body, connect_timeout=timeouts.connect
+                *(attempt.call, request.method, url, headers, request.body),
+                connect_timeout=timeouts.connect,
+                on_request=None if log is None else log.request,
             )
             try:
                 self._read(attempt, response)
@@ -423,7 +430,8 @@ class Run:
     def _read(self, attempt: _Attempt, response: Response) -> None:
         self._raise_if_stopped(attempt)
         limit = self.job.options.max_event_bytes
-        self._debug("answered: HTTP %d, %s", response.status, response.headers.get("content-type"))
+        if self._call_log is not None:
+            self._call_log.answer(response)
         self.request_id = next(filter(None, map(response.headers.get, _REQUEST_IDS)), None)
         if not 200 <= response.status < 300:
             body = response.text_so_far(limit)

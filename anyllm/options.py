@@ -167,7 +167,8 @@ class StreamingOptions:
         max_event_bytes: The largest event, whole answer or error body that is read, in bytes.
         compression: Whether to ask for a compressed answer, which saves bytes on the wire and delays small events.
         keep_partial: Whether errors carry what came before them.
-        debug: Whether to log each step of a call at DEBUG, without keys or content, to the logger "anyllm".
+        debug: Whether to log each step of a call at DEBUG to the logger "anyllm": what is sent, without its body, and
+            how the answer begins; never a key. The environment variable ANYLLM_LOG=debug does so for every call.
         usage: How tokens are counted where the provider does not say: "tiktoken", "character", "auto" for the first of
             these that works here, or "provider" for not at all. What is counted is marked "estimated".
         json: Whether the text is JSON, to be parsed as it comes: events then hold the document so far, and say when it

@@ -34,6 +34,7 @@ LAYERS = (
         "_sockets",
         "_http_failures",
         "_http",
+        "_call_log",
         "_event",
         "_event_stream",
         "_sse",

@@ -101,10 +101,10 @@ def test_reads_are_as_large_as_asked(size: int, monkeypatch: pytest.MonkeyPatch)
     assert max(sizes) == size
 
 
-def test_debug_tells_each_step_and_no_secret(caplog: pytest.LogCaptureFixture):
+def test_debug_tells_each_step_and_no_secret_and_of_the_content_only_the_beginning(caplog: pytest.LogCaptureFixture):
     how = anyllm.StreamingOptions(timeouts=OFF, retry=anyllm.Retry(backoff=0), debug=True)
     secret = "key-of-the-tests"
-    replies = (Reply.error(500, f"no {secret}"), Reply.sse(chat_events("very private words")))
+    replies = (Reply.error(500, f"no {secret}"), Reply.sse(chat_events(["Hello", " " * 300, "very private words"])))
     with serve(*replies) as server, caplog.at_level(logging.DEBUG, "anyllm"):
         ask(server.url, how).collect()
         until(lambda: "call ended" in caplog.text)

@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 import click
 
+from anyllm._call_log import has_handler
 from anyllm.cli._errors import NOT_HERE, OK, USAGE
 from anyllm.cli._output import say
 
@@ -103,7 +104,8 @@ def _log_to_stderr() -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     for name, level in (("anyllm.gateway", logging.INFO), ("waitress", logging.WARNING)):
         logger = logging.getLogger(name)
-        logger.addHandler(handler)
+        if name == "waitress" or not has_handler():  # of ANYLLM_LOG, which shows these lines already
+            logger.addHandler(handler)
         logger.setLevel(level)
 
 

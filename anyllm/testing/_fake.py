@@ -112,6 +112,9 @@ class _FakeResponse:
         self._dialect = dialect
         self._pieces = pieces
 
+    def watch(self, first: object) -> None:
+        """Nothing is sent here."""
+
     def reads(self) -> Iterator[bytes]:
         for piece in self._pieces:
             if isinstance(piece, AnyLLMError):
