@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Optional
 from anyllm._chat_reading import Plan, Reading, Timing
 from anyllm._other_names import no_attribute
 from anyllm._stream import OF_AN_ANSWER, Said
-from anyllm.errors import AnyLLMError
+from anyllm.errors import AnyLLMError, Cancelled
 from anyllm.events import Events, StreamEvent, call_back, has_callbacks
 from anyllm.types import ChatCompletion, ChatCompletionChunk
 
@@ -41,7 +41,7 @@ class ChatStream:
         self._reading = Reading(plan)
         source = self._reading.chunks()
         told = has_callbacks(self._reading.plan.options)
-        self._source = _with_callbacks(self._reading, source) if told else source
+        self._source: Any = _with_callbacks(self._reading, source) if told else source  # a generator
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -95,10 +95,14 @@ class ChatStream:
         The whole answer of a stream that has been read to its end.
 
         Raises:
-            AnyLLMError: the stream's error, if it ended with one.
+            AnyLLMError: the stream's error, if it ended with one; `Cancelled` if Ctrl-C, or an exception of a callback,
+                interrupted who read it.
             RuntimeError: it has not been read to its end.
         """
         reading = self._reading
+        if reading.error is None and self._is_interrupted:
+            words = "the reading was interrupted: `partial` holds what had come"
+            reading.error = Cancelled(words, provider=reading.plan.targets[0].host.name, partial=reading.partial)
         if reading.error is not None:
             raise reading.error
         if reading.answer is None:
@@ -138,9 +142,15 @@ class ChatStream:
     ) -> None:
         self.cancel()
 
+    @property
+    def _is_interrupted(self) -> bool:
+        """Whether an exception of somebody else's went through the generator, which is over since."""
+        return self._reading.answer is None and self._source.gi_frame is None
+
     def __repr__(self) -> str:
         reading = self._reading
-        state = "failed" if reading.error is not None else "running" if reading.answer is None else "complete"
+        failed = reading.error is not None or self._is_interrupted
+        state = "failed" if failed else "running" if reading.answer is None else "complete"
         return f"<ChatStream of {reading.plan.targets[0].name}, {state}>"
 
     def __reduce__(self) -> Any:

@@ -319,3 +319,50 @@ def test_what_follows_a_text_is_another_request():
         asking = Client("llama_cpp/m", base_url=server.url, options=again("continue"))
         assert asking.chat_stream("Hi", idempotency_key=True).collect().content == "Hello world"
         assert [request.headers.get("Idempotency-Key") is None for request in server.requests] == [False, True]
+
+
+# -- whoever reads is interrupted --------------------------------------------------------------------------------------
+
+
+def interrupt(_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def is_partial(stream: Any, text: str) -> None:
+    """Asked for the whole answer, *stream* says that it was interrupted, every time, and has what came."""
+    for whole_answer in (stream.collect, lambda: stream.completion, stream.collect):
+        with pytest.raises(anyllm.Cancelled, match="interrupted: `partial` holds") as caught:
+            whole_answer()
+        assert caught.value.partial is not None
+        assert caught.value.partial.content == text
+    assert stream.partial.content == text
+    assert "failed" in repr(stream)
+
+
+def test_after_ctrl_c_the_whole_answer_is_not_said_to_be_unread():
+    """`collect()` said "iterate it, or collect() it"."""
+    stream = Client("m", provider=fake(["Hel", Stall()])).chat_stream(
+        "Hi", options=anyllm.StreamingOptions(timeouts=OFF)
+    )
+    assert next(chunk for chunk in stream if chunk.content).content == "Hel"
+    with pytest.raises(KeyboardInterrupt):
+        stream._source.throw(KeyboardInterrupt)  # as if it had come while the generator waited
+    is_partial(stream, "Hel")
+
+
+def test_an_exception_of_a_callback_interrupts_the_reading():
+    options = anyllm.StreamingOptions(timeouts=OFF, on_delta=interrupt)
+    stream = Client("m", provider=fake(["Hel", Stall()])).chat_stream("Hi", options=options)
+    with pytest.raises(KeyboardInterrupt):
+        list(stream)
+    is_partial(stream, "Hel")
+
+
+def test_who_leaves_a_loop_is_not_interrupted():
+    stream = Client("m", provider=fake(["Hel", "lo"])).chat_stream("Hi")
+    for chunk in stream:
+        if chunk.content:
+            break
+    with pytest.raises(RuntimeError, match="not been read to its end"):
+        stream.completion  # noqa: B018  # a property that raises
+    assert stream.collect().content == "Hello"

@@ -66,7 +66,8 @@ class _DefaultingGroup(click.Group):
 
 _EPILOG = """
 API keys are read from the environment only (OPENAI_API_KEY, GROQ_API_KEY, ...), because others on a machine can see
-command lines; `anyllm doctor` lists the ones it finds. ANYLLM_LOG=debug shows what is sent and what comes back, without keys.
+command lines; `anyllm doctor` lists the ones it finds. ANYLLM_LOG=debug shows what is sent and what comes back, without
+keys.
 
 Exit status: 0 done, 1 error, 2 wrong command line, 3 not available here, 124 out of time, 130 interrupted.
 """
