@@ -150,7 +150,7 @@ class Call:
 
     def _parsed(self, answer: ChatCompletion) -> Any:
         try:
-            return structured.parse(answer.content, self.wanted)
+            return structured.parse(answer, self.wanted)
         except AnyLLMError as exc:
             exc.provider, exc.partial = answer.provider or None, answer
             raise

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Any, Callable, Optional, TypeVar, overload
+from typing import Any, Callable, Optional, TypeVar, Union, overload
 
 from anyllm._extras import pip_install
 from anyllm._faults import KINDS, Fault, expected, listed, path_of, short
@@ -19,6 +19,8 @@ from anyllm._schema import schema_of, strict
 from anyllm.errors import AnyLLMError
 from anyllm.json_stream import JSONStream, JSONStreamError
 from anyllm.json_stream import repair as _repaired
+from anyllm.types import ChatCompletion
+from anyllm.types._completions import cause_of_no_answer
 
 __all__ = ["Fault", "StructuredOutputError", "parse", "response_format"]
 
@@ -120,20 +122,20 @@ def _class(of: Any) -> Any:
 
 
 @overload
-def parse(text: str, of: type[T], *, repair: bool = False) -> T: ...
+def parse(text: Union[str, ChatCompletion], of: type[T], *, repair: bool = False) -> T: ...
 
 
 @overload
-def parse(text: str, of: Optional[Mapping[str, Any]] = None, *, repair: bool = False) -> Any: ...
+def parse(text: Union[str, ChatCompletion], of: Optional[Mapping[str, Any]] = None, *, repair: bool = False) -> Any: ...
 
 
-def parse(text: str, of: Any = None, *, repair: bool = False) -> Any:
+def parse(text: Union[str, ChatCompletion], of: Any = None, *, repair: bool = False) -> Any:
     """
     The value of an answer's text.
 
     Args:
         text: A JSON document, alone or in a Markdown code fence. What follows it is ignored, and what a model says
-            before a fence too.
+            before a fence too. Of a whole answer, the error also says if a refusal, a filter or the token limit is why.
         of: What it must be, as for `response_format`; None for any JSON. A schema needs the extra "jsonschema".
         repair: Whether to close a document that was cut off, as `json_stream.repair` does, and take what is there.
 
@@ -146,7 +148,11 @@ def parse(text: str, of: Any = None, *, repair: bool = False) -> Any:
         ImportError: *of* is a schema, and jsonschema is not installed.
     """
     check = _checker(of)
-    value = _read(text, repair)
+    cause = None
+    if isinstance(text, ChatCompletion):
+        cause = cause_of_no_answer(text)
+        text = text.content
+    value = _read(text, repair, cause)
     try:
         value, faults = check(value)
     except RecursionError as exc:
@@ -156,7 +162,7 @@ def parse(text: str, of: Any = None, *, repair: bool = False) -> Any:
     return value
 
 
-def _read(text: str, repair: bool) -> Any:
+def _read(text: str, repair: bool, cause: Optional[str]) -> Any:
     before, document = _document(text)
     try:
         if repair:
@@ -166,10 +172,21 @@ def _read(text: str, repair: bool) -> Any:
         return stream.finish()
     except JSONStreamError as exc:
         where = before + exc.position
-        why = f"{'' if exc.is_truncated else 'not JSON: '}{exc.reason} at character {where}"
+        why = _why_no_json(text, exc, where)
+        why = why if cause is None else f"{cause}: {why}"
         raise StructuredOutputError(
             why, text=text, errors=[Fault("$", why)], position=where, is_truncated=exc.is_truncated
         ) from exc
+
+
+def _why_no_json(text: str, exc: JSONStreamError, where: int) -> str:
+    if not text.strip():
+        return "the text is empty"
+    if exc.is_truncated:
+        return f"{exc.reason} at character {where}"
+    if not text[:where].strip():  # words, whose first letter may be that of a literal
+        return f"not JSON: expected a value at character {where}, not {short(text[where:].strip())!r}"
+    return f"not JSON: {exc.reason} at character {where}"
 
 
 def _document(text: str) -> tuple[int, str]:

@@ -32,11 +32,13 @@ import attrs
 import msgspec
 import pytest
 
+from anyllm import Client
 from anyllm._schema import schema_of, strict
 from anyllm.errors import AnyLLMError
 from anyllm.providers import _rows
 from anyllm.structured import Fault, StructuredOutputError, parse, response_format
-from anyllm.types import CompletionParams, Message
+from anyllm.testing import fake
+from anyllm.types import ChatCompletion, Choice, CompletionParams, Message
 
 T = TypeVar("T")
 
@@ -241,10 +243,13 @@ def test_any_json_is_a_value(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message", "position", "is_truncated"),
     [
-        ("Sorry, I cannot.", "not JSON: expected a value at character 0", 0, False),
+        ("Sorry, I cannot.", "not JSON: expected a value at character 0, not 'Sorry, I cannot.'", 0, False),
+        ("I cannot.", "not JSON: expected a value at character 0, not 'I cannot.'", 0, False),
+        ("not now", "not JSON: expected a value at character 0, not 'not now'", 0, False),
         ('{"a": 1,}', "not JSON: expected a key at character 8", 8, False),
         ('{"a": [1, 2', "cut off: the document is cut off: the number may go on at character 11", 11, True),
-        ("", "cut off: the document is cut off: no value has begun at character 0", 0, True),
+        ("", "the text is empty", 0, True),
+        ("```json\n", "the document is cut off: no value has begun at character 8", 8, True),
         ("So:\n```json\n[1 2]\n```", "not JSON: expected ',' or ']' at character 15", 15, False),
     ],
 )
@@ -256,6 +261,59 @@ def test_what_is_no_json_says_where(text: str, message: str, position: int, is_t
         assert str(error) == message.replace("cut off: the document is cut off", "the document is cut off")
         assert (error.text, error.path, error.position, error.is_truncated) == (text, "$", position, is_truncated)
         assert isinstance(error.__cause__, ValueError)
+
+
+def answer(text: Optional[str], finish_reason: str, **more: Any) -> ChatCompletion:
+    message = Message(role="assistant", content=text, **more)
+    return ChatCompletion(choices=[Choice(index=0, message=message, finish_reason=finish_reason)])
+
+
+@pytest.mark.parametrize(
+    ("whole", "words"),
+    [
+        (answer('{"a": 1, "b', "length"), "the token limit ended the answer: the document is cut off: the key is not"),
+        (
+            answer('```json\n{"a": [1', "length"),
+            "the token limit ended the answer: the document is cut off: the number",
+        ),
+        (answer(None, "length"), "the token limit was spent before any text came: the text is empty"),
+        (answer("", "content_filter"), "a content filter ended the answer: the text is empty"),
+        (answer(None, "stop", refusal="I will not."), r"the model refused \(I will not\.\): the text is empty"),
+        (answer("I will not.", "stop"), "not JSON: expected a value at character 0, not 'I will not.'"),
+    ],
+)
+def test_of_a_whole_answer_the_cause_is_named(whole: ChatCompletion, words: str) -> None:
+    """All of these were "cut off", which sends whoever reads it to look for a fault of the network."""
+    with pytest.raises(StructuredOutputError, match=f"^{words}"):
+        parse(whole, Order)
+    said = whole.to_message()
+    delta = {"role": "assistant", "content": said.content, "refusal": said.refusal}
+    event = {"choices": [{"index": 0, "delta": delta, "finish_reason": whole.finish_reason}]}
+    client = Client("m", provider=fake([event]))
+    with pytest.raises(StructuredOutputError, match=words):
+        client.chat_stream("Hi", response_format=Order).collect()
+    if "not JSON" not in words:
+        with pytest.raises(ValueError, match=f"^{words.partition(':')[0]}: "):
+            whole.get_json()
+
+
+def test_an_answer_that_is_whole_in_spite_of_its_end_is_taken() -> None:
+    for text in ('{"a": 1}', '```json\n{"a": 1}\n```', 'Here:\n```json\n{"a": 1}'):
+        assert parse(answer(text, "length")) == answer(text, "length").get_json() == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '```json\n{"a": "```"}\n```',
+        '```json {"a": "```"} ```',
+        '```\n{"a":\n"```"}\n  ```\nThat is all.',
+        'So:\n\n```JSON\n{"a": "```"}\n```\n\n```\nmore\n```',
+        '\n{"a": "```"}',
+    ],
+)
+def test_fences_are_read_the_same_by_both(text: str) -> None:
+    assert parse(text) == answer(text, "stop").get_json() == {"a": "```"}
 
 
 def test_a_document_that_was_cut_off_is_closed_on_request_only() -> None:

@@ -13,7 +13,8 @@ from anyllm.types._cost import Cost
 from anyllm.types._messages import Message
 from anyllm.types._parts import Retried, ToolCall, Usage
 
-_FENCED = re.compile(r"\s*```[\w+.-]*\s*\n(?P<json>.*?)\s*```\s*", re.DOTALL)
+#: A document in a Markdown fence, which may follow words, and may never be closed. JSON's strings have no line breaks.
+_FENCED = re.compile(r"^[ \t]*```[\w+.-]*(?P<json>.*?)(?:\n[ \t]*```|```\s*\Z|\Z)", re.DOTALL | re.MULTILINE)
 
 
 @attrs.define
@@ -97,10 +98,18 @@ class ChatCompletion(Serializable):
         The text of choice 0 as JSON, out of a Markdown code fence if it stands in one.
 
         Raises:
-            ValueError: it is no JSON. `anyllm.structured.parse` also checks it, and repairs it on request.
+            ValueError: it is no JSON; the message says so if a refusal or a spent token limit is why.
+                `anyllm.structured.parse` also checks it, and repairs it on request.
         """
-        fenced = _FENCED.fullmatch(self.content)
-        return _convert.loads(fenced["json"] if fenced else self.content)
+        text = self.content
+        fenced = None if text.lstrip()[:1] in ("{", "[", '"') else _FENCED.search(text)
+        try:
+            return _convert.loads(fenced["json"] if fenced else text)
+        except ValueError as exc:
+            cause = cause_of_no_answer(self)
+            if cause is None:
+                raise
+            raise ValueError(f"{cause}: {exc}") from exc
 
     @property
     def finish_reason(self) -> Optional[str]:
@@ -118,3 +127,16 @@ class ChatCompletion(Serializable):
         """The answer as a turn to append to the conversation: reasoning, signatures and tool calls included."""
         choice = first_choice(self.choices)
         return choice.message if choice else Message("assistant")
+
+
+def cause_of_no_answer(answer: ChatCompletion) -> Optional[str]:
+    """Why choice 0 of *answer* is not what it was to be, in words; None where nothing says so."""
+    if answer.refusal:
+        return f"the model refused ({answer.refusal})"
+    if answer.finish_reason == "content_filter":
+        return "a content filter ended the answer"
+    if answer.finish_reason == "length":
+        return (
+            "the token limit ended the answer" if answer.content else "the token limit was spent before any text came"
+        )
+    return None
