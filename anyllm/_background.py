@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Optional
 
+from anyllm import _monkey_patch
+
 __all__ = ["flush_log", "log", "start_thread"]
 
 _log = logging.getLogger("anyllm")
@@ -95,7 +97,8 @@ def _log_all() -> None:
 
 def flush_log() -> None:
     """Log what waits, on this thread, after what another thread is logging."""
-    if not _flushing.acquire(timeout=_PATIENCE):
+    lock = _flushing
+    if not lock.acquire(timeout=_PATIENCE):
         return
     try:
         while True:
@@ -104,7 +107,7 @@ def flush_log() -> None:
     except IndexError:
         pass
     finally:
-        _flushing.release()
+        lock.release()
 
 
 def _take(right: list[None]) -> bool:
@@ -115,15 +118,20 @@ def _take(right: list[None]) -> bool:
     return True
 
 
-def _after_fork() -> None:
-    """In a child: what waits is the parent's to do, and its threads are not here."""
+def _renew_lock() -> None:
     global _flushing
     _flushing = threading.Lock()
+
+
+def _after_fork() -> None:
+    """In a child: what waits is the parent's to do, and its threads are not here."""
+    _renew_lock()
     _jobs.clear()
     _records.clear()
     _dispatcher[:] = _logger[:] = [None]
 
 
 atexit.register(flush_log)
+_monkey_patch.on_patch(_renew_lock)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

@@ -47,11 +47,12 @@ class Clock:
         attempt: Which try of the call it belongs to.
     """
 
-    __slots__ = ("_attempt", "_entries", "_fire", "_limit", "_paused", "_since")
+    __slots__ = ("_attempt", "_entries", "_fire", "_limit", "_paused", "_since", "_timer")
 
     def __init__(self, fire: Callable[[Limit, float], object], attempt: Any = None) -> None:
         self._fire = fire
         self._attempt = attempt
+        self._timer = _timer.shared  # of the same kind as the worker, also after a late monkey patch
         self._limit: Optional[Limit] = None  # None when stopped
         self._entries: dict[_timer.Entry, None] = {}  # more than one only while a start races a look
         self._since = 0.0
@@ -98,7 +99,7 @@ class Clock:
                 break
 
     def _look_at(self, when: float, limit: Limit) -> None:
-        entry = _timer.shared.call_at(when, lambda: self._look(limit))
+        entry = self._timer.call_at(when, lambda: self._look(limit))
         self._entries[entry] = None
         for other in self._entries.copy():
             if other.call is None:  # it has been called, perhaps before it was noted here

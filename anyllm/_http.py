@@ -24,12 +24,12 @@ from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth
 from urllib3.util import wait_for_read
 
-from anyllm import _sockets
+from anyllm import _monkey_patch, _sockets
 from anyllm._chunked import Dechunker
 from anyllm._http_failures import FOREIGN, no_url, reason, translate
 from anyllm._sockets import Call
 from anyllm._version import __version__
-from anyllm.errors import ConnectionLostError, InvalidRequestError, MalformedStreamError
+from anyllm.errors import AnyLLMError, ConnectionLostError, InvalidRequestError, MalformedStreamError
 
 __all__ = ["Call", "Response", "Transport"]
 
@@ -75,6 +75,18 @@ class Transport:
         self._lock = threading.Lock()  # guards the making of the session
         self._session: Optional[requests.Session] = None
 
+    def _drop_connections(self) -> None:
+        """Start with fresh connections; those that serve a call now are closed after it. Does not wait."""
+        made = self._session
+        self._start_anew()
+        if made is not None:
+            made.close()
+        if self._given is not None:
+            for adapter in self._given.adapters.values():
+                for manager in (getattr(adapter, "poolmanager", None), *getattr(adapter, "proxy_manager", {}).values()):
+                    if manager is not None:
+                        manager.clear()
+
     def session(self) -> requests.Session:
         """The session of this process."""
         if self._given is not None:
@@ -108,9 +120,13 @@ class Transport:
             NetworkError: there was no answer.
             StreamTimeoutError: there was no connection in time.
             InvalidRequestError: the URL or a header cannot be sent.
+            AnyLLMError: greenlets would wait on native sockets, which nothing could end.
         """
         _check_url(url)
         _check_headers(headers)
+        problem = _monkey_patch.problem(tls=url.lower().startswith("https:"))
+        if problem is not None:
+            raise AnyLLMError(problem)
         try:
             session = self.session()
             request = requests.Request(method, url, dict(headers), data=body or None, auth=_auth(url, headers))
@@ -286,9 +302,10 @@ def _watched(reads: Iterator[bytes], first: Callable[[bytes], object]) -> Iterat
 def _has_whole_record(sock: Any) -> bool:
     """Whether a TLS record has come whole: of half of one a read gives nothing, and waits. True at the end."""
     plain = getattr(sock, "socket", sock)
-    head = socket.socket.recv(plain, 5, socket.MSG_PEEK)
+    peek = _sockets.plain_class(plain).recv
+    head = peek(plain, 5, socket.MSG_PEEK)
     size = 5 + int.from_bytes(head[3:], "big")
-    return not head or (len(head) == 5 and len(socket.socket.recv(plain, size, socket.MSG_PEEK)) == size)
+    return not head or (len(head) == 5 and len(peek(plain, size, socket.MSG_PEEK)) == size)
 
 
 class _Adapter(HTTPAdapter):
@@ -378,5 +395,12 @@ def _after_fork() -> None:
         transport._start_anew()
 
 
+def _after_patch() -> None:
+    """Idle connections are native sockets, on which a greenlet would block all others."""
+    for transport in tuple(_transports):
+        transport._drop_connections()
+
+
+_monkey_patch.on_patch(_after_patch)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

@@ -18,8 +18,9 @@ __all__ = ["begins", "ends"]
 
 #: Seconds that a fork waits at most.
 _PATIENCE = 0.1
-#: Worker threads that run, each with a function that says whether its call is over.
-_running: dict[threading.Thread, Callable[[], bool]] = {}
+#: Worker threads that run, by their system's id (a late monkey patch changes what `current_thread` gives), each with a
+#: function that says whether its call is over.
+_running: dict[int, tuple[threading.Thread, Callable[[], bool]]] = {}
 #: System ids of those that ended last.
 _ended: deque[int] = deque(maxlen=256)
 
@@ -27,13 +28,14 @@ _ended: deque[int] = deque(maxlen=256)
 def begins(is_over: Callable[[], bool]) -> None:
     """This thread is a worker, and will soon be gone when its call *is_over*."""
     if _is_native():
-        _running[threading.current_thread()] = is_over
+        _running[threading.get_native_id()] = threading.current_thread(), is_over
 
 
 def ends() -> None:
     """This thread has nothing left to do."""
-    if _running.pop(threading.current_thread(), None) is not None:
-        _ended.append(threading.get_native_id())
+    native = threading.get_native_id()
+    if _running.pop(native, None) is not None:
+        _ended.append(native)
 
 
 def _is_native() -> bool:
@@ -43,8 +45,8 @@ def _is_native() -> bool:
 
 def _before_fork() -> None:
     until = time.monotonic() + _PATIENCE
-    for thread, is_over in _running.copy().items():
-        if is_over() and thread is not threading.current_thread():
+    for native, (thread, is_over) in _running.copy().items():
+        if is_over() and native != threading.get_native_id():
             thread.join(max(0.0, until - time.monotonic()))
     while time.monotonic() < until and any(os.path.exists(f"/proc/self/task/{native}") for native in _ended.copy()):
         time.sleep(0.0005)

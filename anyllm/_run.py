@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Optional
 
-from anyllm import _background, _leaving
+from anyllm import _background, _leaving, _monkey_patch
 from anyllm._call_log import call_log
 from anyllm._clock import Clock, Limit
 from anyllm._http import Call, Response
@@ -106,6 +106,7 @@ class Run:
     """One call on its way. The caller's side uses `error`, `partial` and `cancel`."""
 
     def __init__(self, ctx: Context, job: Job) -> None:
+        _monkey_patch.renew()
         self.ctx = ctx.child(job.options.timeouts.total)
         self.job = job
         self.error: Optional[AnyLLMError] = None
@@ -116,6 +117,7 @@ class Run:
         self._call_log = call_log(job.provider, job.options.debug)
         self._ended: dict[str, tuple[Optional[AnyLLMError]]] = {}
         self._thread: Optional[threading.Thread] = None
+        self._worker: Optional[object] = None  # which worker the call goes on with
         self.cut: Optional[AnyLLMError] = None  # after which the answer began anew, or goes on
         self._at_cut: Optional[Answer] = None  # what had come then, which a try without content does not change
         self._cut_text: Optional[tuple[str, str]] = None  # the text that is to go on, and the white space after it
@@ -152,7 +154,8 @@ class Run:
             self._fail(AnyLLMError(f"cannot start a thread: {exc}"), exc)
 
     def _start_worker(self, failure: Optional[AnyLLMError] = None) -> None:
-        self._thread = threading.Thread(target=self._work, args=(failure,), name="anyllm-call", daemon=True)
+        self._worker = worker = object()
+        self._thread = threading.Thread(target=self._work, args=(worker, failure), name="anyllm-call", daemon=True)
         self._thread.start()
 
     def cancel(self, cause: object = None) -> None:
@@ -269,7 +272,7 @@ class Run:
 
     # -- the worker's side -----------------------------------------------------------------------------------------
 
-    def _work(self, failure: Optional[AnyLLMError]) -> None:
+    def _work(self, worker: object, failure: Optional[AnyLLMError]) -> None:
         _leaving.begins(lambda: bool(self._ended))
         try:
             self._try_until_it_works(failure)
@@ -280,10 +283,11 @@ class Run:
             words = f"a bug in anyllm: {type(exc).__name__}: {exc} (`anyllm doctor` checks the installation)"
             self._fail(AnyLLMError(words), exc)
         finally:
-            if self._thread is threading.current_thread():  # else left behind, and the call goes on
+            if worker is self._worker:  # else left behind, and the call goes on
                 self._unwatch()
                 self._debug("call ended: %s", self.error or "complete")
             _leaving.ends()
+            _monkey_patch.before_thread_ends()
 
     def _debug(self, text: str, *facts: object) -> None:
         if self._call_log is not None:

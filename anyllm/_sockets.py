@@ -15,14 +15,15 @@ never shut a neighbour's socket, nor a file descriptor that has been closed and 
 
 from __future__ import annotations
 
+import _socket
 import contextlib
+import contextvars
 import http.client
 import os
 import queue
 import socket
 import ssl
 import sys
-import threading
 import time
 import traceback
 import weakref
@@ -32,9 +33,10 @@ from typing import Any, Optional
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NameResolutionError, NewConnectionError
+from urllib3.util import ssl_
 from urllib3.util.connection import allowed_gai_family
 
-from anyllm import _waiting
+from anyllm import _monkey_patch, _waiting
 
 __all__ = ["Aborted", "Call", "POOLS", "serving"]
 
@@ -124,15 +126,25 @@ def _shut(sock: Any) -> None:
     # Not sock.shutdown(): on a TLS socket that would drop the TLS state under the thread that is using it.
     plain = getattr(sock, "socket", sock)  # TLS inside TLS is no socket, but has one
     try:
-        socket.socket.shutdown(plain, socket.SHUT_RDWR)
+        if _monkey_patch.binds_sockets():
+            with contextlib.closing(_duplicate(sock)) as handle:
+                handle.shutdown(socket.SHUT_RDWR)
+            return
+        plain_class(plain).shutdown(plain, socket.SHUT_RDWR)
     except (OSError, TypeError, AttributeError):
         pass  # not connected any more, closed, or no socket: what stands for one in tests is asked to close itself
 
 
-def _duplicate(sock: Any) -> socket.socket:
+def plain_class(sock: Any) -> Any:
+    """Whose methods work below TLS on *sock*, which may be older than a monkey patch, and native."""
+    return _socket.socket if isinstance(sock, _socket.socket) else socket.socket
+
+
+def _duplicate(sock: Any) -> _socket.socket:
     """A second handle on the same connection, to shut it by while the first is detached or handed on."""
     plain = getattr(sock, "socket", sock)
-    return socket.socket(plain.family, plain.type, plain.proto, fileno=socket.dup(plain.fileno()))
+    # Native even after a monkey patch: nobody waits on it, and gevent's belong to the thread that made them.
+    return _socket.socket(plain.family, plain.type, plain.proto, fileno=socket.dup(plain.fileno()))
 
 
 def _blind(sock: Any) -> None:
@@ -144,17 +156,19 @@ def _blind(sock: Any) -> None:
         os.dup2(ended.fileno(), plain.fileno(), inheritable=False)
 
 
-_current = threading.local()
+#: The call that this thread sends for. Not a `threading.local`: one made before a late monkey patch is shared by all
+#: greenlets of a thread.
+_current: contextvars.ContextVar[Optional[Call]] = contextvars.ContextVar("anyllm call", default=None)
 
 
 @contextlib.contextmanager
 def serving(call: Call) -> Iterator[None]:
     """What this thread sends inside the block belongs to *call*."""
-    _current.call = call
+    before = _current.set(call)
     try:
         yield
     finally:
-        _current.call = None
+        _current.reset(before)
 
 
 class _FinalResponse(http.client.HTTPResponse):
@@ -270,7 +284,7 @@ class _CallPool:
 
     def _get_conn(self: Any, timeout: Optional[float] = None) -> Any:
         conn = super()._get_conn(timeout)  # type: ignore[misc]
-        call = conn.call = getattr(_current, "call", None)
+        call = conn.call = _current.get()
         if call is not None and conn.sock is not None:
             try:
                 call.hold(conn.sock)
@@ -283,7 +297,7 @@ class _CallPool:
     def _put_conn(self: Any, conn: Any) -> None:
         if conn is not None:
             call, conn.call = conn.call, None
-            if call is not None and not call.let_go():
+            if (call is not None and not call.let_go()) or _monkey_patch.binds_sockets():
                 conn.close()
         super()._put_conn(conn)  # type: ignore[misc]
 
@@ -307,6 +321,12 @@ def _after_fork() -> None:
             idle.__init__(idle.maxsize)  # type: ignore[misc]  # new locks
 
 
+def _after_patch() -> None:
+    """urllib3 took the class when it was imported; the native one now fails, and would block."""
+    ssl_.SSLContext = ssl.SSLContext  # type: ignore[assignment]
+
+
+_monkey_patch.on_patch(_after_patch)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 

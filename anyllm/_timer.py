@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from typing import Optional
 
-from anyllm import _background, _waiting
+from anyllm import _background, _monkey_patch, _waiting
 
 __all__ = ["Entry", "Timer", "shared"]
 
@@ -54,11 +54,12 @@ class Timer:
     def __init__(self) -> None:
         #: Guards the heap and the start and end of the thread. Never held while a call runs, or by `cancel`.
         self._lock = threading.Lock()
+        self._make_lock = threading.Lock  # after a late monkey patch, the thread of before it goes on with native ones
         self._heap: list[Entry] = []
         self._live: dict[Entry, None] = {}
         self._order = itertools.count()
         self._thread: Optional[threading.Thread] = None
-        self._waiter = _waiting.new_waiter()
+        self._waiter = self._new_waiter()
 
     def call_at(self, when: float, call: Callable[[], object]) -> Entry:
         """Call *call* at the instant *when* of `time.monotonic`, or soon after."""
@@ -75,6 +76,11 @@ class Timer:
             _waiting.release(self._waiter)
         return entry
 
+    def _new_waiter(self) -> threading.Lock:
+        waiter = self._make_lock()
+        waiter.acquire()
+        return waiter
+
     def _ensure_thread(self) -> None:
         if self._thread is None:
             thread = threading.Thread(target=self._run, name="anyllm-timer", daemon=True)
@@ -89,7 +95,7 @@ class Timer:
     def _run(self) -> None:
         while True:
             # A fresh waiter before looking: whatever changes after the look wakes it.
-            self._waiter = waiter = _waiting.new_waiter()
+            self._waiter = waiter = self._new_waiter()
             due, wait_until = self._due()
             for entry in due:
                 self._fire(entry)
@@ -98,6 +104,7 @@ class Timer:
             if wait_until is not None:
                 _waiting.wait(waiter, wait_until)
             elif not _waiting.wait(waiter, time.monotonic() + _LINGER) and self._retire():
+                _monkey_patch.before_thread_ends()
                 return
 
     def _due(self) -> tuple[list[Entry], Optional[float]]:
@@ -134,6 +141,18 @@ class Timer:
         self._lock = threading.Lock()
         self._heap = sorted(self._live.copy())  # the old one may have been caught in the middle of a change
         self._thread = None
+        self._start_soon()
+
+    def _take_over(self, old: Timer) -> None:
+        """Serve the entries of *old*, which has no thread. Takes no lock of its, and nobody knows this timer yet."""
+        for entry in old._live.copy():
+            if entry in old._live:  # not cancelled meanwhile
+                entry._timer = self
+                self._live[entry] = None
+        self._heap = sorted(self._live)
+        self._start_soon()
+
+    def _start_soon(self) -> None:
         if self._live:
             # Not a Thread, whose start() waits and so lets gevent's greenlets run. They survive a fork, and whoever is
             # called after us must have taken the parent's connections from them by then.
@@ -146,5 +165,27 @@ class Timer:
 
 
 shared = Timer()
+#: Those of before a late monkey patch; each serves, on its native thread, the entries that it has.
+_replaced: list[Timer] = []
+
+
+def _after_patch() -> None:
+    """The lock is of the old kind. A thread of the old kind goes on with its entries, and ends after the last."""
+    global shared
+    old, shared = shared, Timer()
+    _replaced.append(old)
+    if old._thread is None:  # it has not been started, or a fork ended it
+        shared._take_over(old)
+
+
+def _after_fork() -> None:
+    shared._after_fork()
+    for old in _replaced:
+        old._thread = None
+        shared._take_over(old)
+    _replaced.clear()
+
+
+_monkey_patch.on_patch(_after_patch)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=shared._after_fork)
+    os.register_at_fork(after_in_child=_after_fork)

@@ -25,7 +25,7 @@ from collections.abc import Callable, Hashable, Mapping
 from types import MappingProxyType, TracebackType
 from typing import Any, Optional, Union
 
-from anyllm import _background, _timer, _waiting
+from anyllm import _background, _monkey_patch, _timer, _waiting
 from anyllm.channel import Channel, open_channel
 from anyllm.errors import AnyLLMError, Cancelled, DeadlineExceeded
 
@@ -218,6 +218,7 @@ class Context:
     def _watch_deadline(self) -> None:
         own = self._parent is None or self._deadline != self._parent._deadline
         if own and self._deadline is not None and "timer" not in self._links:
+            _monkey_patch.renew()
             entry = _timer.shared.call_at(self._deadline, lambda: self._finish(DeadlineExceeded(), _run_apart))
             self._link("timer", entry.cancel)
 

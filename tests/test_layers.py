@@ -23,6 +23,7 @@ LAYERS = (
     ("_version", "_extras", "_other_names", "_checks", "_convert", "types", "options", "errors"),
     (
         "_waiting",
+        "_monkey_patch",
         "_background",
         "_timer",
         "_pipe",

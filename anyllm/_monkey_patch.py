@@ -1,0 +1,100 @@
+"""
+Late monkey patching: gevent or eventlet replaces threads and sockets after anyllm has made some of its own.
+
+Strategy: a lock that was made before the patch blocks the whole thread, and with it every greenlet, the one that would
+release it included. So what outlives a call (the timer, the pools of connections) is made anew at the first call after
+the patch: whoever starts a call, or watches a deadline, calls `renew`, and that compares three attributes. What a call
+makes for itself is looked up in `threading` and `socket` each time, and needs nothing.
+
+Calls that run when the patch comes go on in their native threads, with the native objects that they began with.
+"""
+
+from __future__ import annotations
+
+import _socket
+import _thread
+import socket
+import ssl
+import threading
+import types
+from collections.abc import Callable
+from typing import Any, Optional
+
+__all__ = ["before_thread_ends", "binds_sockets", "on_patch", "problem", "renew"]
+
+_renewals: list[Callable[[], object]] = []
+
+
+def _primitives() -> tuple[Any, ...]:
+    return _thread.start_new_thread, socket.socket, ssl.SSLContext
+
+
+def _kinds() -> tuple[bool, bool, bool]:
+    """Whether threads, sockets and TLS are native; what else may be put in their place (by tests) is no patch."""
+    has_threads = isinstance(_thread.start_new_thread, types.BuiltinFunctionType)
+    has_sockets = not isinstance(socket.socket, type) or issubclass(socket.socket, _socket.socket)
+    has_tls = getattr(ssl.SSLContext, "__module__", "ssl") == "ssl"
+    return has_threads, has_sockets, has_tls
+
+
+_seen = _primitives()
+_first_kinds = _seen_kinds = _kinds()
+
+
+def on_patch(renewal: Callable[[], object]) -> None:
+    """
+    Call *renewal* once after each patch, in the order of registration.
+
+    It must not wait: another greenlet would run, and find the rest not renewed yet.
+    """
+    _renewals.append(renewal)
+
+
+def renew() -> None:
+    """Make anew what was made before a patch, if there has been one since the last time."""
+    global _seen, _seen_kinds
+    now = _primitives()
+    if now == _seen:
+        return
+    kinds, _seen = _kinds(), now
+    if kinds != _seen_kinds:
+        _seen_kinds = kinds
+        for renewal in tuple(_renewals):
+            renewal()
+
+
+def before_thread_ends() -> None:
+    """
+    To be called last in a thread that may have begun before a patch.
+
+    `threading` forgets a thread by its number, which the patch has changed, and would print a KeyError for one that it
+    does not find. This makes it find one.
+    """
+    if _kinds() != _first_kinds:
+        threading.current_thread()
+
+
+def binds_sockets() -> bool:
+    """Whether a socket works in one thread only: after ``patch_all(thread=False)`` it waits in that thread's hub."""
+    has_threads, has_sockets, _ = _kinds()
+    return has_threads and not has_sockets
+
+
+def problem(*, tls: bool) -> Optional[str]:
+    """
+    Why no call can be made under the present patch, and what to do; None when it can.
+
+    A greenlet that waits on a native socket stops all the others, the deadlines among them.
+
+    Args:
+        tls: Whether the call is over https.
+    """
+    has_threads, has_sockets, has_tls = _kinds()
+    if has_threads or not (has_sockets or (tls and has_tls)):
+        return None
+    missing = "sockets" if has_sockets else "TLS"
+    return (
+        f"threads are greenlets, but {missing} not patched: a silent host would stop the whole process, and no "
+        "deadline could end that; patch everything, with gevent.monkey.patch_all() (without socket=False or ssl=False) "
+        "or eventlet.monkey_patch()"
+    )
