@@ -376,6 +376,64 @@ def test_plain_http_needs_no_patched_tls(late: Callable[..., str], upstream: Ser
     late(upstream.url, "", "from gevent import monkey; monkey.patch_all(ssl=False)", PROMISES)
 
 
+def test_the_gateway_lists_models_after_a_late_patch(late: Callable[..., str], upstream: Server) -> None:
+    """It started a thread under a lock: the one who starts it waits, and the next to come finds the lock taken."""
+    before = """
+        import os
+        os.environ.update(OPENAI_API_KEY="key-of-the-tests", OPENAI_BASE_URL=given["base_url"])
+        from anyllm.gateway import Gateway
+        gateway = Gateway()
+    """
+    after = """
+        bodies = []
+        def get():
+            request = {"REQUEST_METHOD": "GET", "PATH_INFO": "/v1/models", "QUERY_STRING": "", "HTTP_HOST": "localhost"}
+            bodies.append(b"".join(gateway(request, lambda status, headers: None)))
+        at_once(get, get, get)
+        assert [b"openai/m" in body for body in bodies] == [True] * 3, bodies
+    """
+    late(upstream.url, before, PATCH, after)
+
+
+def test_googles_token_is_renewed_after_a_late_patch(late: Callable[..., str]) -> None:
+    """Two calls need a new one; google-auth waits for a host while it has the lock."""
+    pytest.importorskip("google.auth")
+    after = """
+        import time
+        from anyllm.providers import _google
+
+        class Credentials:
+            valid, token = False, None
+            def refresh(self, request):
+                time.sleep(0.01)  # as a host would take
+                self.valid, self.token = True, "token"
+
+        credentials, tokens = Credentials(), []
+        _google._found = lambda: (credentials, "project")
+        at_once(*[lambda: tokens.append(_google._token())] * 2)
+        assert tokens == ["token"] * 2
+    """
+    late("http://localhost", "import anyllm.providers._google", PATCH, A_DEADLINE, after)
+
+
+def test_the_local_model_loads_after_a_late_patch(late: Callable[..., str]) -> None:
+    """Its weights are fetched under a lock, and its library is tried in a process of its own."""
+    after = """
+        import subprocess, sys
+        from anyllm.providers.local import server
+
+        def start():
+            subprocess.run([sys.executable, "-c", ""], check=True)
+            return server.Endpoint(base_url="http://localhost", api_key="key")
+
+        server._host._start = start
+        found = []
+        at_once(*[lambda: found.append(server._host.endpoint())] * 2)
+        assert found[0] is found[1]
+    """
+    late("http://localhost", "import anyllm.providers.local.server", PATCH, A_DEADLINE, after)
+
+
 # -- gunicorn ----------------------------------------------------------------------------------------------------------
 
 APPLICATION = """

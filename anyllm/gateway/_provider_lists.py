@@ -72,10 +72,13 @@ class ProviderLists:
         """What ends when the list has been fetched; None where it need not be."""
         with self._lock:
             known = self._lists.setdefault(name, _List())
-            if known.fetching is None and known.until <= self._clock():
+            is_due = known.fetching is None and known.until <= self._clock()
+            if is_due:
                 known.fetching = Context()
-                threading.Thread(target=self._fetch, args=(name, known), name="anyllm-list", daemon=True).start()
-            return known.fetching
+            fetching = known.fetching
+        if is_due:  # not under the lock: `start` waits, and lets gevent's greenlets run
+            threading.Thread(target=self._fetch, args=(name, known), name="anyllm-list", daemon=True).start()
+        return fetching
 
     def _fetch(self, name: str, known: _List) -> None:
         models, age = None, _AGE_OF_FAILURE

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Optional
 
+from anyllm import _monkey_patch
 from anyllm._extras import pip_install
 from anyllm.errors import AuthenticationError, InvalidRequestError
 from anyllm.providers._places import is_own, parts_of, variable
@@ -156,10 +157,11 @@ def _default(_environment: tuple[tuple[str, str], ...]) -> tuple[Any, Optional[s
     return credentials, project
 
 
-def _after_fork() -> None:
+def _renew_lock() -> None:
     global _refreshing
-    _refreshing = threading.Lock()  # a thread that is not here may hold it
+    _refreshing = threading.Lock()  # the old one may be held by a thread that is not here, or stop every greenlet
 
 
+_monkey_patch.on_patch(_renew_lock)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=_renew_lock)

@@ -21,6 +21,7 @@ from typing import Any
 
 import attrs
 
+from anyllm import _monkey_patch
 from anyllm._run import end_all
 from anyllm.providers.local import _llama
 from anyllm.providers.local.weights import ensure_weights
@@ -97,6 +98,12 @@ class _Host:
             _skip_destructors()
         self._server = self._endpoint = None
 
+    def after_patch(self) -> None:
+        """Let greenlets wait for the lock, but for a native thread that loads the model now."""
+        if self._lock.acquire(blocking=False):
+            self._lock.release()
+            self._lock = threading.Lock()
+
     def stop(self) -> None:
         """Stop the server, at interpreter exit."""
         # A daemon thread may hold the lock in a download, and exit waits for no download.
@@ -159,5 +166,6 @@ def _skip_destructors() -> None:
 _host = _Host()
 atexit.register(_host.stop)
 atexit.register(end_all)  # runs first: a server with streams under way takes seconds to stop
+_monkey_patch.on_patch(_host.after_patch)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_host.after_fork)
