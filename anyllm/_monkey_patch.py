@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import _socket
 import _thread
+import os
 import socket
 import ssl
 import threading
@@ -20,7 +21,7 @@ import types
 from collections.abc import Callable
 from typing import Any, Optional
 
-__all__ = ["before_thread_ends", "binds_sockets", "on_patch", "problem", "renew"]
+__all__ = ["binds_sockets", "must_look", "on_patch", "problem", "renew", "thread_begins", "thread_ends"]
 
 _renewals: list[Callable[[], object]] = []
 
@@ -29,16 +30,21 @@ def _primitives() -> tuple[Any, ...]:
     return _thread.start_new_thread, socket.socket, ssl.SSLContext
 
 
+def _has_threads() -> bool:
+    return isinstance(_thread.start_new_thread, types.BuiltinFunctionType)
+
+
 def _kinds() -> tuple[bool, bool, bool]:
     """Whether threads, sockets and TLS are native; what else may be put in their place (by tests) is no patch."""
-    has_threads = isinstance(_thread.start_new_thread, types.BuiltinFunctionType)
     has_sockets = not isinstance(socket.socket, type) or issubclass(socket.socket, _socket.socket)
     has_tls = getattr(ssl.SSLContext, "__module__", "ssl") == "ssl"
-    return has_threads, has_sockets, has_tls
+    return _has_threads(), has_sockets, has_tls
 
 
 _seen = _primitives()
-_first_kinds = _seen_kinds = _kinds()
+_seen_kinds = _kinds()
+#: Native threads of anyllm's that run, by their system's ids.
+_natives: dict[int, None] = {}
 
 
 def on_patch(renewal: Callable[[], object]) -> None:
@@ -63,15 +69,28 @@ def renew() -> None:
             renewal()
 
 
-def before_thread_ends() -> None:
-    """
-    To be called last in a thread that may have begun before a patch.
+def thread_begins() -> None:
+    """To be called first in each thread of anyllm's."""
+    if _has_threads():
+        _natives[threading.get_native_id()] = None
 
-    `threading` forgets a thread by its number, which the patch has changed, and would print a KeyError for one that it
-    does not find. This makes it find one.
-    """
-    if _kinds() != _first_kinds:
+
+def thread_ends() -> None:
+    """To be called last."""
+    began_native = _natives.pop(threading.get_native_id(), _natives) is None
+    if began_native and not _has_threads():
+        # `threading` forgets a thread by its number, which the patch has changed, and would print a KeyError for one
+        # that it does not find. This makes it find one.
         threading.current_thread()
+
+
+def must_look() -> bool:
+    """
+    Whether who waits must look from time to time: threads that began before the patch may have to wake greenlets.
+
+    A lock of eventlet's never sees that, one of gevent's only in later versions (25.9 does not).
+    """
+    return bool(_natives) and not _has_threads()
 
 
 def binds_sockets() -> bool:
@@ -92,9 +111,13 @@ def problem(*, tls: bool) -> Optional[str]:
     has_threads, has_sockets, has_tls = _kinds()
     if has_threads or not (has_sockets or (tls and has_tls)):
         return None
-    missing = "sockets" if has_sockets else "TLS"
+    missing = "sockets are" if has_sockets else "TLS is"
     return (
         f"threads are greenlets, but {missing} not patched: a silent host would stop the whole process, and no "
         "deadline could end that; patch everything, with gevent.monkey.patch_all() (without socket=False or ssl=False) "
         "or eventlet.monkey_patch()"
     )
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_natives.clear)

@@ -273,6 +273,7 @@ class Run:
     # -- the worker's side -----------------------------------------------------------------------------------------
 
     def _work(self, worker: object, failure: Optional[AnyLLMError]) -> None:
+        _monkey_patch.thread_begins()
         _leaving.begins(lambda: bool(self._ended))
         try:
             self._try_until_it_works(failure)
@@ -287,7 +288,7 @@ class Run:
                 self._unwatch()
                 self._debug("call ended: %s", self.error or "complete")
             _leaving.ends()
-            _monkey_patch.before_thread_ends()
+            _monkey_patch.thread_ends()
 
     def _debug(self, text: str, *facts: object) -> None:
         if self._call_log is not None:

@@ -93,6 +93,7 @@ class Timer:
             _waiting.release(self._waiter)
 
     def _run(self) -> None:
+        _monkey_patch.thread_begins()
         while True:
             # A fresh waiter before looking: whatever changes after the look wakes it.
             self._waiter = waiter = self._new_waiter()
@@ -104,7 +105,7 @@ class Timer:
             if wait_until is not None:
                 _waiting.wait(waiter, wait_until)
             elif not _waiting.wait(waiter, time.monotonic() + _LINGER) and self._retire():
-                _monkey_patch.before_thread_ends()
+                _monkey_patch.thread_ends()
                 return
 
     def _due(self) -> tuple[list[Entry], Optional[float]]:

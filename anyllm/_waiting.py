@@ -14,10 +14,13 @@ import time
 from collections import deque
 from typing import Optional
 
+from anyllm import _monkey_patch
+
 __all__ = ["deadline_after", "leave", "new_waiter", "release", "wait", "wake"]
 
 #: Seconds after which the main thread, waiting, looks whether a signal has come. On Windows none interrupts a blocked
 #: acquire; elsewhere one does, but not if it comes just before that blocks, or is given to another thread.
+#: After a late monkey patch every greenlet looks, while there are native threads that may have to wake it.
 _SLICE = 0.1
 
 
@@ -40,7 +43,7 @@ def deadline_after(timeout: Optional[float]) -> Optional[float]:
 def wait(waiter: threading.Lock, deadline: Optional[float]) -> bool:
     """Block until *waiter* is woken (True) or the monotonic *deadline* has passed (False); Ctrl-C gets through."""
     in_main = threading.get_ident() == threading.main_thread().ident  # where signals are handled
-    longest = _SLICE if in_main else threading.TIMEOUT_MAX
+    longest = _SLICE if in_main or _monkey_patch.must_look() else threading.TIMEOUT_MAX
     while True:
         seconds = longest if deadline is None else min(longest, max(0.0, deadline - time.monotonic()))
         if waiter.acquire(timeout=seconds):

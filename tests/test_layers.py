@@ -22,8 +22,8 @@ PACKAGE = pathlib.Path(anyllm.__file__).parent
 LAYERS = (
     ("_version", "_extras", "_other_names", "_checks", "_convert", "types", "options", "errors"),
     (
-        "_waiting",
         "_monkey_patch",
+        "_waiting",
         "_background",
         "_timer",
         "_pipe",
