@@ -77,10 +77,10 @@ def thread_begins() -> None:
 
 def thread_ends() -> None:
     """To be called last."""
-    began_native = _natives.pop(threading.get_native_id(), _natives) is None
-    if began_native and not _has_threads():
-        # `threading` forgets a thread by its number, which the patch has changed, and would print a KeyError for one
-        # that it does not find. This makes it find one.
+    _natives.pop(threading.get_native_id(), None)
+    if not _has_threads():
+        # `threading` forgets a thread by its number, which the patch has changed, and in a child all threads but one,
+        # where greenlets go on. It would print a KeyError for a thread that it does not find; this makes it find one.
         threading.current_thread()
 
 
