@@ -19,7 +19,7 @@ from anyllm.types import (
     text_chunk,
 )
 
-__all__ = ["replayed"]
+__all__ = ["fragments", "replayed"]
 
 #: Characters of a piece of replayed text: about a word, and no more when it has no spaces.
 _PIECE = re.compile(r"\S{1,16}\s{0,16}|\s{1,16}")
@@ -82,7 +82,7 @@ def _deltas(message: Message) -> Iterator[ChunkDelta]:
     for text in _pieces(message.refusal or ""):
         yield ChunkDelta(refusal=text)
     for place, call in enumerate(message.tool_calls):
-        yield from (ChunkDelta(tool_calls=(part,)) for part in _fragments(call, place))
+        yield from (ChunkDelta(tool_calls=(part,)) for part in fragments(call, place))
     if message.audio is not None:
         yield ChunkDelta(audio=message.audio)
 
@@ -95,8 +95,8 @@ def _reasoning(reasoning: Reasoning) -> Iterator[Reasoning]:
         yield Reasoning(signature=reasoning.signature, field=reasoning.field, details=reasoning.details)
 
 
-def _fragments(call: ToolCall, place: int) -> Iterator[ToolCall]:
-    """The first fragment has id and name, the rest only arguments."""
+def fragments(call: ToolCall, place: int) -> Iterator[ToolCall]:
+    """A call as a stream brings it: the first fragment has id and name, the rest only arguments."""
     yield ToolCall(call.id, FunctionCall(call.name), call.type, place, call.extra_content)
     for text in _pieces(call.arguments):
         yield ToolCall(function=FunctionCall(arguments=text), index=place)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
+from typing import Any
 
 import pytest
 
 import anyllm
-from anyllm.testing import Stall, chat_events, fake
+from anyllm.testing import Stall, chat_events, fake, tool_call
 
 ASK = {"model": "any", "messages": [{"role": "user", "content": "Hi"}]}
 
@@ -102,3 +104,159 @@ def test_a_clock_that_runs_out_in_a_stall_ends_the_call(clock: str):
     error = stream.errors.get()
     assert isinstance(error, anyllm.StreamTimeoutError)
     assert error.clock == clock
+
+
+# -- what may be scripted ----------------------------------------------------------------------------------------------
+
+PARIS = {"city": "Paris"}
+
+
+def collected(*answers: Any) -> anyllm.ChatCompletion:
+    """Streamed and whole, which must agree."""
+    streamed = fake(*answers).completion_stream(anyllm.Context(), ASK).collect()
+    whole = fake(*answers).completion(anyllm.Context(), ASK)
+    assert (whole.content, whole.tool_calls) == (streamed.content, streamed.tool_calls)
+    assert whole.finish_reason == streamed.finish_reason
+    return streamed
+
+
+def test_a_tool_call_is_an_answer():
+    answer = collected(tool_call("weather", PARIS))
+    (call,) = answer.tool_calls
+    assert (call.id, call.name, call.parse()) == ("call_1", "weather", PARIS)
+    assert answer.finish_reason == "tool_calls"
+
+
+def test_a_tool_call_comes_in_fragments_as_from_a_host():
+    stream = fake(tool_call("weather", PARIS, id="w1")).completion_stream(anyllm.Context(), ASK)
+    parts = [part for chunk in stream.chunks for part in chunk.tool_calls]
+    assert (parts[0].id, parts[0].name, parts[0].arguments) == ("w1", "weather", "")
+    assert len(parts) > 2
+    assert all((part.id, part.name, part.index) == (None, None, 0) for part in parts[1:])
+
+
+def test_texts_and_calls_are_one_answer():
+    answer = collected(["Let me look. ", tool_call("a"), tool_call("b", '{"broken'), tool_call("c", id="mine")])
+    assert answer.content == "Let me look. "
+    assert [(call.id, call.name, call.index) for call in answer.tool_calls] == [
+        ("call_1", "a", 0),
+        ("call_2", "b", 1),
+        ("mine", "c", 2),
+    ]
+    assert not answer.tool_calls[1].is_complete
+
+
+def test_calls_of_several_turns_have_ids_of_their_own():
+    provider = fake(tool_call("f"), [tool_call("f"), tool_call("g")], anyllm.Message.assistant(tool_calls=[{}]))
+    turns = [provider.completion(anyllm.Context(), ASK) for _ in range(3)]
+    assert [call.id for turn in turns for call in turn.tool_calls] == ["call_1", "call_2", "call_3", "call_4"]
+
+
+MESSAGE = {"role": "assistant", "content": "Hi there"}
+OPENAI = {
+    "id": "chatcmpl-9",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "gpt",
+    "choices": [{"index": 0, "message": {**MESSAGE, "annotations": []}, "finish_reason": "length"}],
+    "usage": {
+        "prompt_tokens": 1,
+        "completion_tokens": 2,
+        "total_tokens": 3,
+        "prompt_tokens_details": {"cached_tokens": 1},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ({"content": "Hi there"}, "stop"),
+        (MESSAGE, "stop"),
+        (anyllm.Message.assistant("Hi there"), "stop"),
+        ({"choices": [{"message": MESSAGE}]}, "stop"),
+        (OPENAI, "length"),
+        (anyllm.ChatCompletion.from_dict({"choices": [{"message": MESSAGE, "finish_reason": "length"}]}), "length"),
+        (("Hi", " there"), "stop"),
+        ((piece for piece in ["Hi", " there"]), "stop"),
+    ],
+    ids=["content", "message-dict", "Message", "choices", "openai", "ChatCompletion", "tuple", "generator"],
+)
+def test_a_whole_answer_in_any_shape_is_streamed_and_given_whole(answer: Any, reason: str):
+    provider = fake(answer)
+    streamed = provider.completion_stream(anyllm.Context(), ASK).collect()
+    whole = provider.completion(anyllm.Context(), ASK)
+    assert streamed.content == whole.content == "Hi there"
+    assert streamed.finish_reason == whole.finish_reason == reason
+
+
+def test_an_answer_is_faked_from_what_another_said():
+    """As a dict in either shape, ours and OpenAI's."""
+    answer = collected(OPENAI)
+    again = collected(answer.to_dict())
+    assert (again.content, again.finish_reason, again.usage) == (answer.content, answer.finish_reason, answer.usage)
+
+
+def test_the_tokens_of_a_whole_answer_are_told():
+    usage = collected(OPENAI).usage
+    assert usage is not None
+    assert (usage.total_tokens, usage.cache_read_tokens) == (3, 1)
+
+
+def test_a_dict_with_tool_calls_is_an_answer():
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
+    answer = collected({"content": None, "tool_calls": [call]})
+    assert answer.finish_reason == "tool_calls"
+    assert answer.tool_calls[0].parse() == {"x": 1}
+
+
+def test_chunks_are_sent_as_they_are():
+    event = {"choices": [{"index": 0, "delta": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}]}
+    chunk = anyllm.ChatCompletionChunk.from_dict(event)
+    for answer in (event, [event], chunk, [chunk]):
+        assert fake(answer).completion_stream(anyllm.Context(), ASK).collect().content == "Hi"
+
+
+def test_a_class_of_errors_is_an_error():
+    error = anyllm.RateLimitError
+    options = anyllm.StreamingOptions(retry=anyllm.Retry(attempts=1))
+    with pytest.raises(anyllm.RateLimitError, match="a faked RateLimitError"):
+        fake(error).completion(anyllm.Context(), ASK, options=options)
+    stream = fake(["Hel", error]).completion_stream(anyllm.Context(), ASK)
+    with pytest.raises(anyllm.RateLimitError) as caught:
+        stream.collect()
+    assert caught.value.partial.content == "Hel"
+
+
+@pytest.mark.parametrize("answer", [Stall, Stall(), ["Hel", Stall]])
+def test_a_class_of_stalls_is_a_stall(answer: Any):
+    ctx = anyllm.Context(timeout=30)
+    stream = fake(answer).completion_stream(ctx, ASK)
+    ctx.cancel()
+    with pytest.raises(anyllm.Cancelled):
+        stream.collect()
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ((5,), "answer 1 of fake() is of type int: an answer is a text; a ToolCall;"),
+        (("fine", None), "answer 2 of fake() is of type NoneType: an answer is"),
+        ((b"bytes",), "is of type bytes"),
+        ((int,), "is the class int"),
+        ((["a", 5],), "piece 2 of answer 1 of fake() is of type int"),
+        (
+            (ValueError("x"),),
+            "is of type ValueError: an error is one of anyllm's, as anyllm.RateLimitError('slow down')",
+        ),
+        ((["a", ValueError],), "piece 2 of answer 1 of fake() is the class ValueError: an error is one of anyllm's"),
+        ((anyllm.StreamTimeoutError,), "StreamTimeoutError needs more than a message; give an instance of it"),
+        (({},), "a dict without 'choices'"),
+        (({"text": "x"},), "a dict without 'choices'"),
+        (({"choices": [{"message": {"role": "assistant", "content": 5}}]},), "answer 1 of fake(): "),
+    ],
+)
+def test_what_is_no_answer_is_said_where_it_is_given(answers: Any, words: str):
+    """And not by a call, as a bug of anyllm."""
+    with pytest.raises(TypeError, match=re.escape(words)):
+        fake(*answers)

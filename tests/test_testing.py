@@ -18,6 +18,7 @@ from typing import Any, Iterator, List, Tuple
 import pytest
 import requests
 
+import anyllm
 from anyllm.testing import (
     Cut,
     Pause,
@@ -31,6 +32,7 @@ from anyllm.testing import (
     keep_alive_comments,
     serve,
     silent,
+    tool_call,
 )
 
 TIMEOUT = 10  # seconds; for what should happen at once, so that a bug fails a test and does not hang it
@@ -690,3 +692,45 @@ def test_json_lines_come_one_a_write():
         response = requests.post(server.url, stream=True, timeout=TIMEOUT)
         assert response.headers["content-type"] == "application/x-ndjson"
         assert next(response.raw.stream(10)) == b'{"a":1}\n'
+
+
+# -- an answer in both forms -------------------------------------------------------------------------------------------
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}
+
+
+@pytest.mark.parametrize(
+    ("reply", "text", "calls", "reason"),
+    [
+        (Reply.chat("Hello big world"), "Hello big world", [], "stop"),
+        (Reply.chat(["Hel", "lo"], finish_reason="length"), "Hello", [], "length"),
+        (Reply.chat(tool_calls=[CALL]), "", ["weather"], "tool_calls"),
+        (
+            Reply.chat("Look: ", tool_calls=[tool_call("a", {"x": 1}), tool_call("b")]),
+            "Look: ",
+            ["a", "b"],
+            "tool_calls",
+        ),
+        (Reply.chat(iter(["a", "b"])), "ab", [], "stop"),
+    ],
+)
+def test_one_reply_answers_streamed_and_whole_calls(reply: Any, text: str, calls: List[str], reason: str):
+    with serve(reply) as server:
+        client = anyllm.Client("compatible/m", base_url=server.url)
+        answers = [client.chat("Hi"), client.chat_stream("Hi").collect(), client.chat("Hi")]
+        assert [request.json().get("stream", False) for request in server.requests] == [False, True, False]
+    for answer in answers:
+        assert (answer.content, answer.finish_reason) == (text, reason)
+        assert [call.name for call in answer.tool_calls] == calls
+        assert all(call.id and call.parse() is not None for call in answer.tool_calls)
+        assert answer.usage == answers[0].usage
+        assert answer.usage.source == "provider"
+
+
+def test_a_reply_in_both_forms_takes_what_replies_take():
+    with serve(Reply.chat("Hi", headers={"x-request-id": "req_1"}, usage=False)) as server:
+        for stream in (True, False):
+            answer = requests.post(f"{server.url}/x", json={"stream": stream}, timeout=10)
+            assert answer.headers["x-request-id"] == "req_1"
+            assert "usage" not in answer.text
+        assert requests.get(server.url, timeout=10).json()["object"] == "chat.completion"

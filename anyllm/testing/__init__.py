@@ -10,7 +10,8 @@ with serve(Reply.sse(chat_events("Hello world"))) as server:
 assert server.requests[0].json()["stream"] is True
 ```
 
-`fake("Hello world")` is a provider that answers from a script.
+`serve(Reply.chat("Hello world"))` answers both streamed and whole calls. `fake("Hello world")` is a provider that
+answers from a script, `tool_call("weather", {"city": "Paris"})` a call that either may answer with.
 
 The servers need nothing else of anyllm, so they serve the tests of any HTTP client. They listen on 127.0.0.1 only, on a
 port of the system's choice, and leave no thread or socket behind.
@@ -18,7 +19,7 @@ port of the system's choice, and leave no thread or socket behind.
 
 from __future__ import annotations
 
-from anyllm.testing._fake import FakeProvider, fake
+from anyllm.testing._fake import FakeProvider, fake, tool_call
 from anyllm.testing._replies import (
     Cut,
     Pause,
@@ -28,6 +29,7 @@ from anyllm.testing._replies import (
     SSEEvent,
     Stall,
     Step,
+    chat_completion,
     chat_events,
     keep_alive_comments,
 )
@@ -37,7 +39,7 @@ from anyllm.testing._silent import Silent, blackhole, silent
 __all__ = [
     "serve", "Server", "RecordedRequest", "Headers", "Script",
     "Reply", "Step", "SSEData", "SSEEvent", "Pause", "Stall", "Cut", "Signal",
-    "chat_events", "keep_alive_comments",
+    "chat_completion", "chat_events", "keep_alive_comments",
     "silent", "Silent", "blackhole",
-    "fake", "FakeProvider",
+    "fake", "FakeProvider", "tool_call",
 ]  # fmt: skip

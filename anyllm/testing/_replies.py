@@ -11,14 +11,14 @@ import itertools
 import json
 import re
 import threading
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 import attrs
 
 __all__ = [
     "Cut", "Pause", "Signal", "Stall", "Step",
     "Reply", "SSEData", "SSEEvent",
-    "chat_events", "keep_alive_comments",
+    "chat_completion", "chat_events", "keep_alive_comments",
 ]  # fmt: skip
 
 # These have no body, whatever their header says: https://www.rfc-editor.org/rfc/rfc9110#section-6.4.1
@@ -96,7 +96,8 @@ def _as_steps(steps: Iterable[Step]) -> Tuple[Step, ...]:
 @attrs.frozen(kw_only=True)
 class Reply:
     """
-    One scripted response. The constructors (`sse`, `recorded`, `json`, `text`, `error`) cover most tests.
+    One scripted response. The constructors (`sse`, `recorded`, `json`, `text`, `error`) cover most tests;
+    `chat` answers streamed and whole calls alike.
 
     Args:
         status: The status code; its usual reason phrase is added.
@@ -142,6 +143,50 @@ class Reply:
         if done:
             steps.append(_sse_step("[DONE]"))
         return cls(body=steps if event_per_write else _joined(steps), **fields)
+
+    @classmethod
+    def chat(
+        cls,
+        text_or_pieces: Union[str, Iterable[str], None] = None,
+        *,
+        tool_calls: Sequence[Any] = (),
+        model: str = "test-model",
+        finish_reason: Optional[str] = "stop",
+        usage: Union[bool, Mapping[str, Any]] = True,
+        **fields: Any,
+    ) -> Callable[[Any], Reply]:
+        """
+        An answer of OpenAI's chat completions, streamed or whole as each request's ``stream`` asks for.
+
+        Args:
+            text_or_pieces: What the model says, as in `chat_events`; None with *tool_calls* alone.
+            tool_calls: The calls that it makes: `ToolCall`s (`tool_call` makes one), or dicts in OpenAI's shape.
+            model: Its name.
+            finish_reason: Why it ends; "tool_calls" instead of "stop" where there are some.
+            usage: As in `chat_events`.
+            fields: Anything else `Reply` takes, for either.
+
+        Returns:
+            A function for `serve`, which makes the reply to a request.
+
+        Example::
+
+            with serve(Reply.chat("Hello")) as server: ...
+        """
+        pieces = text_or_pieces if isinstance(text_or_pieces, str) else tuple(text_or_pieces or ())
+        about: Dict[str, Any] = {
+            "tool_calls": tool_calls,
+            "model": model,
+            "finish_reason": finish_reason,
+            "usage": usage,
+        }
+        events, whole = chat_events(pieces, **about), chat_completion(pieces, **about)
+
+        def reply(request: Any) -> Reply:
+            streams = request.body and request.json().get("stream")
+            return cls.sse(events, **fields) if streams else cls.json(whole, **fields)
+
+        return reply
 
     @classmethod
     def ndjson(cls, lines: Iterable[Union[Mapping[str, Any], Step]], **fields: Any) -> Reply:
@@ -256,6 +301,7 @@ def chat_events(
     usage: Union[bool, Mapping[str, Any]] = True,
     role: bool = True,
     id: str = "chatcmpl-test",
+    tool_calls: Sequence[Any] = (),
 ) -> List[Dict[str, Any]]:
     """
     The events of one OpenAI chat completion, ready for `Reply.sse`.
@@ -264,11 +310,14 @@ def chat_events(
         text_or_pieces: What the model says: a str is cut into words that join to the same str again,
             anything else is one chunk for each piece.
         model: The `model` of every chunk.
-        finish_reason: That of the chunk after the text; None leaves this chunk out.
+        finish_reason: That of the chunk after the text, "tool_calls" instead of "stop" where there are some; None
+            leaves this chunk out.
         usage: End with a chunk of usage and no choices: True counts each piece as a token, a dict is sent
             as it is.
         role: Begin with a chunk that has the role and an empty content.
         id: The `id` of every chunk.
+        tool_calls: Calls after the text: `ToolCall`s, or dicts in OpenAI's shape. Each comes as two fragments, id and
+            name first, then the arguments.
 
     Returns:
         Dicts in the shape of `chat.completion.chunk`.
@@ -283,19 +332,71 @@ def chat_events(
         fixed = {"id": id, "object": "chat.completion.chunk", "created": 1700000000, "model": model}
         return {**fixed, "choices": choices, **more}
 
-    def choice(delta: Dict[str, str], reason: Optional[str] = None) -> List[Dict[str, Any]]:
+    def choice(delta: Dict[str, Any], reason: Optional[str] = None) -> List[Dict[str, Any]]:
         return [{"index": 0, "delta": delta, "finish_reason": reason}]
 
     events = [chunk(choice({"role": "assistant", "content": ""}))] if role else []
     events += [chunk(choice({"content": piece})) for piece in pieces]
+    for index, call in enumerate(_as_calls(tool_calls)):
+        function = call["function"]
+        begun = {**call, "index": index, "function": {"name": function["name"], "arguments": ""}}
+        events.append(chunk(choice({"tool_calls": [begun]})))
+        rest = {"index": index, "function": {"arguments": function["arguments"]}}
+        events.append(chunk(choice({"tool_calls": [rest]})))
     if finish_reason is not None:
-        events.append(chunk(choice({}, finish_reason)))
+        events.append(chunk(choice({}, _reason(finish_reason, tool_calls))))
     if usage is True:
         n = len(pieces)
         usage = {"prompt_tokens": 1, "completion_tokens": n, "total_tokens": n + 1}
     if usage:
         events.append(chunk([], usage=usage))
     return events
+
+
+def chat_completion(
+    text_or_pieces: Union[str, Iterable[str], None],
+    *,
+    model: str = "test-model",
+    finish_reason: Optional[str] = "stop",
+    usage: Union[bool, Mapping[str, Any]] = True,
+    id: str = "chatcmpl-test",
+    tool_calls: Sequence[Any] = (),
+) -> Dict[str, Any]:
+    """
+    One whole OpenAI chat completion, ready for `Reply.json`: what the events of `chat_events` add up to.
+
+    Args and what they mean are those of `chat_events`.
+
+    Returns:
+        A dict in the shape of ``chat.completion``.
+
+    Source: https://platform.openai.com/docs/api-reference/chat/object
+    """
+    events = chat_events(text_or_pieces or (), usage=usage)
+    text = "".join(event["choices"][0]["delta"].get("content", "") for event in events if event["choices"])
+    message: Dict[str, Any] = {"role": "assistant", "content": text or None if tool_calls else text}
+    if tool_calls:
+        message["tool_calls"] = _as_calls(tool_calls)
+    choice = {"index": 0, "message": message, "finish_reason": _reason(finish_reason, tool_calls)}
+    body = {"id": id, "object": "chat.completion", "created": 1700000000, "model": model, "choices": [choice]}
+    counted = events[-1].get("usage")
+    return {**body, "usage": counted} if counted else body
+
+
+def _as_calls(calls: Sequence[Any]) -> List[Dict[str, Any]]:
+    """In OpenAI's shape, each with an id."""
+    made = []
+    for number, call in enumerate(calls, 1):
+        said = call if isinstance(call, Mapping) else call.to_dict()
+        function = {"name": said["function"]["name"], "arguments": said["function"].get("arguments", "")}
+        made.append(
+            {"id": said.get("id") or f"call_{number}", "type": said.get("type", "function"), "function": function}
+        )
+    return made
+
+
+def _reason(finish_reason: Optional[str], tool_calls: Sequence[Any]) -> Optional[str]:
+    return "tool_calls" if tool_calls and finish_reason == "stop" else finish_reason
 
 
 def _compact(value: Any) -> str:
