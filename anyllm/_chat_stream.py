@@ -38,6 +38,8 @@ class ChatStream:
     """
 
     def __init__(self, plan: Plan) -> None:
+        if not isinstance(plan, Plan):
+            raise TypeError("a ChatStream is what Client(...).chat_stream('Hello') gives")
         self._reading = Reading(plan)
         source = self._reading.chunks()
         told = has_callbacks(self._reading.plan.options)

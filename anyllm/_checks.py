@@ -20,15 +20,30 @@ def check_keywords(cls: C) -> C:
     plain_init = cls.__init__  # type: ignore[misc]  # the class is only seen here, before it has instances
     known = frozenset(field.name for field in attrs.fields(cls) if field.init)
     remember_fields(cls.__name__, known)
+    by_place = [field for field in attrs.fields(cls) if field.init and not field.kw_only]
+    has_names = any(field.init and field.kw_only for field in attrs.fields(cls))
+    places = len(by_place) if has_names else len(known)
 
     @functools.wraps(plain_init)
     def checked_init(self: Any, *args: Any, **kwargs: Any) -> None:
         if not known.issuperset(kwargs):
             raise unknown_keyword(cls.__name__, kwargs, known)
+        if len(args) > places:
+            first = next(field.name for field in attrs.fields(cls) if field.init and field.kw_only)
+            raise TypeError(f"{cls.__name__} takes its values by name, as in {cls.__name__}({first}=...)")
         plain_init(self, *args, **kwargs)
 
     cls.__init__ = checked_init  # type: ignore[misc]
     return cls
+
+
+def kind_of(value: Any) -> str:
+    """What *value* is, for the end of a message: its type; or that it is a class or a function, not called."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if inspect.isroutine(value):
+        return f"the function {value.__name__}"
+    return type(value).__name__
 
 
 def unknown_keyword(what: str, given: Iterable[str], known: Iterable[str]) -> TypeError:
@@ -40,21 +55,33 @@ def unknown_keyword(what: str, given: Iterable[str], known: Iterable[str]) -> Ty
     return TypeError(f"{what} has no {stray!r}{hint}")
 
 
-def explain_keywords(function: F) -> F:
-    """Decorator: make a function name the right or the nearest keyword for an unknown one."""
-    names = [name for name, p in inspect.signature(function).parameters.items() if p.kind is not p.POSITIONAL_ONLY]
-    known = frozenset(names)
+def explain_call(example: str) -> Callable[[F], F]:
+    """
+    Decorator: make a function answer an unknown keyword with the right or the nearest one, and a call that does not fit
+    with *example*.
+    """
 
-    @functools.wraps(function)
-    def checked(*args: Any, **kwargs: Any) -> Any:
-        if not known.issuperset(kwargs):
-            raise unknown_keyword(f"{function.__name__}()", kwargs, known - {"self"})
-        return function(*args, **kwargs)
+    def decorate(function: F) -> F:
+        signature = inspect.signature(function)
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+        known = frozenset(signature.parameters) - {"self"}
 
-    return cast(F, checked)
+        @functools.wraps(function)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            if not takes_any and not known.issuperset(kwargs):
+                raise unknown_keyword(f"{function.__name__}()", kwargs, known)
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError as exc:
+                raise TypeError(f"{exc}; write {example}") from None
+            return function(*args, **kwargs)
+
+        return cast(F, checked)
+
+    return decorate
 
 
-class _FrozenError(attrs.exceptions.FrozenInstanceError):
+class FrozenValueError(attrs.exceptions.FrozenInstanceError):
     """attrs' own error, which takes no message, with one."""
 
     def __init__(self, message: str) -> None:
@@ -70,7 +97,7 @@ def explain_frozen(cls: C) -> C:
 
     def refuse(self: Any, name: str, value: Any) -> None:
         how = f"value.evolve({name}=...)" if hasattr(cls, "evolve") else f"attrs.evolve(value, {name}=...)"
-        raise _FrozenError(f"a {cls.__name__} is never changed; {how} gives a changed copy")
+        raise FrozenValueError(f"a {cls.__name__} is never changed; {how} gives a changed copy")
 
     cls.__setattr__ = refuse  # type: ignore[assignment, method-assign]
     return cls

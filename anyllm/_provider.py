@@ -34,7 +34,7 @@ from anyllm.errors import (
     ModelNotFoundError,
     UnsupportedProviderError,
 )
-from anyllm.options import StreamingOptions, for_the_pair
+from anyllm.options import StreamingOptions, for_the_pair, structured
 from anyllm.providers._row import Capabilities, Row, Signable
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Model
 
@@ -92,8 +92,10 @@ class Provider:
         base_url: Optional[str] = None,
         options: Options = None,
         headers: Optional[Mapping[str, str]] = None,
-        transport: Transport,
+        transport: Optional[Transport] = None,
     ) -> None:
+        if not isinstance(row, Row) or transport is None:
+            raise TypeError("a Provider is made by anyllm.provider(name, api_key=...)")
         _check_types(api_key, base_url)
         self.name = row.name
         self.dialect: Dialect = row.dialect
@@ -346,7 +348,7 @@ def options_in(options: Options) -> Optional[StreamingOptions]:
     Raises:
         TypeError: they have the wrong shape, or ask for what only a `Client` does.
     """
-    return None if options is None else for_the_pair(_convert.structure(StreamingOptions, options))
+    return None if options is None else for_the_pair(structured(options))
 
 
 def _called(key: ApiKey) -> Optional[str]:

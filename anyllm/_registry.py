@@ -11,7 +11,7 @@ import attrs
 import requests
 
 from anyllm import _convert, _stream
-from anyllm._checks import did_you_mean, explain_keywords
+from anyllm._checks import did_you_mean, explain_call, kind_of
 from anyllm._http import Transport
 from anyllm._job import Job
 from anyllm._provider import ApiKey, EmbeddingInput, Options, Params, Provider, explains_itself, options_in
@@ -25,7 +25,7 @@ from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embe
 __all__ = ["Provider", "completion", "completion_stream", "embedding", "host_of", "list_models", "provider", "route"]
 
 
-@explain_keywords
+@explain_call("anyllm.provider('openai', api_key=...)")
 def provider(
     name: str,
     *,
@@ -55,6 +55,9 @@ def provider(
         UnsupportedProviderError: there is no such provider.
         TypeError: an argument has the wrong type.
     """
+    if not isinstance(name, str):
+        hint = "; this is a provider already" if isinstance(name, Provider) else ""
+        raise TypeError(f"provider must be a name, as in anyllm.provider('openai'), not {kind_of(name)}{hint}")
     row = _row(name, name)
     if timeouts is not None:
         options = (options_in(options) or StreamingOptions()).evolve(timeouts=timeouts)
@@ -157,7 +160,7 @@ def embedding(
     return cast(Embeddings, _stream.call(ctx, job))
 
 
-@explain_keywords
+@explain_call("anyllm.list_models(anyllm.Context(), 'openai')")
 def list_models(
     ctx: Context,
     provider: Union[str, Provider],
@@ -225,7 +228,9 @@ def _split(model: str) -> tuple[str, str]:
 
 def _row(name: str, said: str) -> Row:
     if not isinstance(name, str):
-        raise TypeError(f"provider must be a name or a Provider, not {type(name).__name__}")
+        raise TypeError(f"provider must be a name or a Provider, not {kind_of(name)}")
+    if not name:
+        raise UnsupportedProviderError(f"no provider is called ''; a model is written provider/model, as in {_EXAMPLE}")
     row = _rows.find(name)
     if row is not None:
         return row
@@ -238,6 +243,7 @@ def _row(name: str, said: str) -> Row:
     )
 
 
+_EXAMPLE = "openai/gpt-4o-mini"
 _SOME = "openai, anthropic, gemini, ollama, openrouter, local"
 
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 import functools
 import inspect
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union, cast
 
 import attrs
 
 from anyllm import _convert, _registry, caching, structured, tokens
 from anyllm._chat_stream import ChatStream
-from anyllm._checks import did_you_mean
+from anyllm._checks import did_you_mean, explain_call, kind_of, whole_number
 from anyllm._client_call import IDEMPOTENCY, Around, Call, ended
 from anyllm._guards import Breaker, Guards
 from anyllm._other_names import ATTRIBUTES, instead_of, no_attribute
@@ -28,6 +28,7 @@ from anyllm.context import Context
 from anyllm.events import has_callbacks
 from anyllm.limits import CircuitBreaker, RateLimit, StreamLimit
 from anyllm.options import Retry, StreamingOptions, Timeouts, in_the_pump
+from anyllm.options import structured as how_to_stream
 from anyllm.pricing import Price
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Message, Model
 
@@ -86,6 +87,7 @@ class Client:
         UnsupportedProviderError: there is no such provider.
     """
 
+    @explain_call("Client('openai/gpt-4o-mini', api_key=..., base_url=..., timeout=...)")
     def __init__(
         self,
         model: Optional[str] = None,
@@ -124,7 +126,9 @@ class Client:
             raise TypeError(f"cache must have get and set, as anyllm.caching.MemoryCache() has, not {cache!r:.40}")
         self._around = Around(
             guards=Guards(
-                rate_limit, StreamLimit(max_streams) if isinstance(max_streams, int) else max_streams, breaker
+                rate_limit,
+                StreamLimit(whole_number("max_streams", max_streams)) if isinstance(max_streams, int) else max_streams,
+                breaker,
             ),
             prices={name: _convert.structure(Price, price) for name, price in (prices or {}).items()},
             cache=None if cache is None else caching.Guarded(cache),
@@ -272,6 +276,12 @@ class Client:
         def __getattr__(self, name):
             raise no_attribute("a Client", name, ATTRIBUTES["Client"])
 
+        def __setattr__(self, name, value):
+            # What no call would look at is no setting; methods may be replaced, as tests do.
+            if not name.startswith("_") and name != "options" and not hasattr(type(self), name):
+                raise AttributeError(f"a Client's settings do not change: make another one, Client(..., {name}=...)")
+            object.__setattr__(self, name, value)
+
     def __reduce__(self) -> Any:
         raise TypeError("a Client cannot be copied or pickled: make one in each process, and share it between threads")
 
@@ -349,13 +359,13 @@ class Client:
 
     def _child(self, ctx: Optional[Context], timeout: Optional[float]) -> Context:
         if ctx is not None and not isinstance(ctx, Context):
-            raise TypeError(f"ctx must be a Context, not {type(ctx).__name__}")
+            raise TypeError(f"ctx must be a Context, not {kind_of(ctx)}: write anyllm.Context(timeout=60)")
         seconds = self._timeout if timeout is None else timeout
         return Context(seconds, parent=ctx)
 
 
 def _options(options: Options) -> Optional[StreamingOptions]:
-    return None if options is None else _convert.structure(StreamingOptions, options)
+    return None if options is None else how_to_stream(options)
 
 
 def _check_kinds(**given: tuple[Any, Any]) -> None:
@@ -368,7 +378,7 @@ def _check_kinds(**given: tuple[Any, Any]) -> None:
     for name, (value, kinds) in given.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, kinds)):
             kind = " or ".join(one.__name__ for one in (kinds if isinstance(kinds, tuple) else (kinds,)))
-            raise TypeError(f"{name} must be {kind}, not {type(value).__name__}")
+            raise TypeError(f"{name} must be {kind}{_EXAMPLES.get(name, '')}, not {kind_of(value)}")
 
 
 def _seconds(name: str, value: Optional[float]) -> Optional[float]:
@@ -378,6 +388,10 @@ def _seconds(name: str, value: Optional[float]) -> Optional[float]:
     return value
 
 
+_EXAMPLES = {
+    "rate_limit": ", as in anyllm.limits.RateLimit(requests_per_minute=60)",
+    "breaker": ", as in anyllm.limits.CircuitBreaker()",
+}
 _PARAMS = frozenset(field.name for field in attrs.fields(CompletionParams))
 _OPTIONS = frozenset(field.name for cls in (StreamingOptions, Timeouts, Retry) for field in attrs.fields(cls))
 _SETTINGS = frozenset(inspect.signature(Client).parameters) - {"defaults"}
@@ -458,6 +472,16 @@ def _messages(messages: Any) -> Sequence[Any]:
         return [Message.user(messages)]
     if isinstance(messages, Message) or (isinstance(messages, Mapping) and "role" in messages):
         return [messages]
+    if isinstance(messages, Mapping):
+        raise TypeError(
+            "a dict is a message, with 'role' and 'content', or parameters, with 'messages'; this one has "
+            + (", ".join(map(repr, messages)) or "nothing")
+        )
+    if not isinstance(messages, Iterable) or isinstance(messages, (bytes, type)):
+        raise TypeError(
+            "messages must be a list, as in [Message.user('Hello')], or a text, a Message or CompletionParams, "
+            f"not {kind_of(messages)}"
+        )
     return cast(Sequence[Any], messages)
 
 

@@ -270,6 +270,9 @@ class Context:
     ) -> None:
         self.cancel()
 
+    def __reduce__(self) -> Any:
+        raise TypeError("a Context cannot be copied or pickled: make one where the call is made, or a child()")
+
     def __repr__(self) -> str:
         ended = self._end.get("error")
         state = "open" if ended is None else str(ended)

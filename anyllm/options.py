@@ -213,6 +213,22 @@ class StreamingOptions:
         return attrs.evolve(self, **changes)
 
 
+def structured(options: Any) -> StreamingOptions:
+    """
+    *options*, which may be a dict.
+
+    Raises:
+        TypeError: they are none.
+    """
+    field = {Timeouts: "timeouts", Retry: "retry"}.get(type(options))
+    if field is not None:
+        kind = type(options).__name__
+        raise TypeError(f"expected StreamingOptions or a dict, not {kind}: write StreamingOptions({field}={kind}(...))")
+    if options is StreamingOptions:
+        raise TypeError("expected StreamingOptions or a dict, not the class: write StreamingOptions(...)")
+    return _convert.structure(StreamingOptions, options)
+
+
 #: What only a `Client` does.
 _DEFAULTS = {field.name: field.default for field in attrs.fields(StreamingOptions)}
 _COMFORT = ("json", *(field.name for field in attrs.fields(StreamingOptions) if field.name.startswith("on_")))

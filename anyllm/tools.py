@@ -320,6 +320,8 @@ def tools_in(tools: Iterable[Any]) -> tuple[list[dict[str, Any]], dict[str, Tool
     definitions: list[dict[str, Any]] = []
     by_name: dict[str, Tool] = {}
     names: set[str] = set()
+    if isinstance(tools, (str, Mapping)) or not isinstance(tools, Iterable):
+        raise TypeError(f"tools must be a list of functions, Tools or dicts, not {type(tools).__name__}")
     for item in tools:
         if isinstance(item, Mapping):
             definition, inner = dict(item), item.get("function")

@@ -410,7 +410,7 @@ def test_an_error_after_some_text_stands_on_its_own_line(format_: str) -> None:
         assert done.stdout == "Hello world\n"
         return
     last = json.loads(done.stdout.splitlines()[-1])
-    assert last["error"]["class"] == "IncompleteStreamError"
+    assert last["error"]["class"] == "ConnectionLostError"
     if format_ == "json":
         assert anyllm.ChatCompletion.from_dict(last["partial"]).content == "Hello world"
 

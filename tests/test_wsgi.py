@@ -289,7 +289,7 @@ def test_an_error_after_the_first_word_is_the_last_event(make: Any, format: str)
     assert len(events) == 2
     name, _, data = events[-1].rpartition("data: ")
     assert name == ("event: error\n" if format == "sse" else "")
-    assert json.loads(data)["error"]["type"] == "IncompleteStreamError"
+    assert json.loads(data)["error"]["type"] == "ConnectionLostError"
     assert "Traceback" not in data
 
 
@@ -665,6 +665,7 @@ STATUSES = [
     (errors.LocalUnavailableError("x"), 503),
     (errors.NetworkError("x"), 502),
     (errors.IncompleteStreamError("x"), 502),
+    (errors.ConnectionLostError("x"), 502),
     (errors.MalformedStreamError("x"), 502),
     (errors.StreamTimeoutError(clock="idle", seconds=1), 504),
     (errors.DeadlineExceeded(), 504),

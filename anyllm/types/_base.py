@@ -39,14 +39,12 @@ class Serializable:
     # -- mistakes, answered ----------------------------------------------------------------------------------------
 
     if not TYPE_CHECKING:  # which is to find names that are not there
+        __iter__ = None  # else Python would iterate whatever can be subscripted
 
         def __getitem__(self, key):
-            # Also what a loop over a value calls: one that expected an answer piece by piece.
-            kind = type(self).__name__
-            if isinstance(key, str):
-                raise TypeError(f"a {kind} has attributes and no keys: write .{key}, or .to_dict() for a dict")
+            name = f".{key}" if isinstance(key, str) else "attributes"
             raise TypeError(
-                f"a {kind} is no sequence; completion_stream() and Client.chat_stream() give an answer in pieces"
+                f"a {type(self).__name__} has attributes and no keys: write {name}, or .to_dict() for a dict"
             )
 
         def __getattr__(self, name):

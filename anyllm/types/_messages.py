@@ -118,6 +118,10 @@ def _reasoning(value: Any) -> Optional[Reasoning]:
     return None if value is None else _convert.structure(Reasoning, value)
 
 
+#: What a message without a content may be; hosts know more roles than these.
+_ROLES = ("system", "developer", "user", "assistant", "tool", "function", "model")
+
+
 @check_keywords
 @explain_frozen
 @attrs.define(frozen=True)
@@ -146,6 +150,10 @@ class Message(Serializable):
     cache_control: Optional[dict[str, Any]] = None
     refusal: Optional[str] = None
     audio: Optional[dict[str, Any]] = attrs.field(default=None, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.content is None and not self.tool_calls and self.role not in _ROLES:
+            raise TypeError(f"the first value of a Message is its role: write Message.user({self.role!r:.40})")
 
     @classmethod
     def system(cls, content: Any, **fields: Any) -> Message:

@@ -21,7 +21,14 @@ _OF_MESSAGES = frozenset(field.name for field in attrs.fields(Message))
 def _messages(value: Any) -> tuple[Message, ...]:
     if isinstance(value, (str, bytes, Mapping, Message)) or not isinstance(value, Iterable):
         raise TypeError(f"messages must be a list, as in [Message.user('Hello')], not {type(value).__name__}")
-    return tuple(_convert.structure(Message, _without_empty(item)) for item in value)
+    return tuple(_message(at, item) for at, item in enumerate(value))
+
+
+def _message(at: int, item: Any) -> Message:
+    if not isinstance(item, (Message, Mapping)):
+        example = f"Message.user({item!r:.40})" if isinstance(item, str) else "Message.user('Hello')"
+        raise TypeError(f"messages[{at}]: expected Message or a dict, not {type(item).__name__}; write {example}")
+    return _convert.structure(Message, _without_empty(item))
 
 
 def _without_empty(item: Any) -> Any:
@@ -39,6 +46,14 @@ def _optional(*types: type, repr: bool = True) -> Any:
             raise TypeError(f"{attribute.name} must be {names} or None, not {type(value).__name__}")
 
     return attrs.field(default=None, kw_only=True, validator=check, repr=repr)
+
+
+def _texts(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    texts = [value] if isinstance(value, str) else value
+    if texts is None:
+        return
+    if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"{attribute.name} must be a str or a list of str, not {value!r:.60}")
 
 
 @check_keywords
@@ -82,7 +97,7 @@ class CompletionParams(Serializable):
     temperature: Optional[float] = _optional(int, float)
     top_p: Optional[float] = _optional(int, float)
     max_tokens: Optional[int] = _optional(int)
-    stop: Union[str, Sequence[str], None] = _optional(str, list, tuple)
+    stop: Union[str, Sequence[str], None] = attrs.field(default=None, kw_only=True, validator=_texts)
     n: Optional[int] = _optional(int)
     seed: Optional[int] = _optional(int)
     user: Optional[str] = _optional(str)
