@@ -203,14 +203,26 @@ class Client:
         """
         Just the text of `chat_stream`, piece by piece, with the same arguments.
 
+        For tokens and cost too, there is `stream_with_usage`; `chat_stream` has both the pieces and the answer.
+
         Raises:
             AnyLLMError: why the text is not whole, at its end.
+            TypeError: as `chat` does.
         """
         return self.chat_stream(messages, model, **params).text_stream
 
     @_asks
     def stream_with_usage(self, messages: Messages, model: Optional[str] = None, **params: Any) -> ChatCompletion:
-        """``chat_stream(...).collect()``: the whole answer of a stream, usage and cost included."""
+        """
+        Ask, read the stream to its end, and give the whole answer, with its ``usage`` and ``cost_usd``.
+
+        It is ``chat_stream(...).collect()``, with the same arguments: callbacks are called while it comes, and the
+        clocks are those of a stream.
+
+        Raises:
+            AnyLLMError: why the answer is not whole; its ``partial`` holds what came.
+            TypeError: as `chat` does.
+        """
         return self.chat_stream(messages, model, **params).collect()
 
     def embed(
@@ -226,8 +238,20 @@ class Client:
         """
         Make vectors of texts, with the client's first model or *model*.
 
+        Args:
+            input: A text, or a list of texts.
+            model: Another model, this once.
+            ctx: Ends the call.
+            timeout: Seconds, at most.
+            options: How this call behaves.
+            params: Parameters of `EmbeddingParams`, such as ``dimensions``.
+
+        Returns:
+            `Embeddings`: its ``vectors`` are in the order of the texts.
+
         Raises:
             AnyLLMError: why there are none.
+            TypeError: there is no such parameter, or one has the wrong type.
         """
         target = self._needed() if model is None else self._other(model)
         asked = _convert.structure(EmbeddingParams, {"model": target.model, "input": input, **params})

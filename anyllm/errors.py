@@ -43,6 +43,32 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from anyllm.types import ChatCompletion
 
+__all__ = [
+    "APIError",
+    "AnyLLMError",
+    "AuthenticationError",
+    "Cancelled",
+    "ConnectionLostError",
+    "ContentFilterError",
+    "ContextLengthExceededError",
+    "DeadlineExceeded",
+    "IncompleteStreamError",
+    "InsufficientFundsError",
+    "InvalidRequestError",
+    "LocalUnavailableError",
+    "MalformedStreamError",
+    "MissingAPIKeyError",
+    "ModelNotFoundError",
+    "NetworkError",
+    "OverloadedError",
+    "PermissionDeniedError",
+    "RateLimitError",
+    "ServerError",
+    "StreamTimeoutError",
+    "UnsupportedParameterError",
+    "UnsupportedProviderError",
+]
+
 #: Shorter secrets are not replaced in messages: they would match ordinary words.
 _SHORTEST_SECRET = 6
 #: As much of a longer one as may be shown.
@@ -249,11 +275,11 @@ class APIError(AnyLLMError):
 
 
 class AuthenticationError(APIError):
-    """The key is missing, wrong or expired (401)."""
+    """The key is missing, wrong or expired (401). Asking again does not help before the key is another."""
 
 
 class PermissionDeniedError(APIError):
-    """The key is good, but not for this (403)."""
+    """The key is good, but not for this model, region or endpoint (403)."""
 
 
 class InsufficientFundsError(APIError):
@@ -261,39 +287,46 @@ class InsufficientFundsError(APIError):
 
 
 class RateLimitError(APIError):
-    """Too many requests or tokens for now (429)."""
+    """
+    Too many requests or tokens for now (429). ``retry_after`` has the seconds to wait, where the provider says so.
+
+    Such a call is tried again by itself, see `Retry`; this is the error of the last try.
+    """
 
     is_retryable = True
 
 
 class InvalidRequestError(APIError):
-    """The provider does not accept the request as it stands (400, 404, 409, 413, 422)."""
+    """
+    The provider does not accept the request as it stands (400, 404, 409, 413, 422); ``param`` names the parameter at
+    fault, where the provider says so. Also raised before anything is sent, for what no provider would accept.
+    """
 
 
 class ContextLengthExceededError(InvalidRequestError):
-    """The messages and the answer do not fit in the model's context."""
+    """The messages, and the answer that ``max_tokens`` asks for, do not fit in the model's context."""
 
 
 class ContentFilterError(InvalidRequestError):
-    """A safety filter refused the request or cut the answer off."""
+    """A safety filter of the provider refused the request, or cut the answer off: ``partial`` then has what came."""
 
 
 class UnsupportedParameterError(InvalidRequestError):
-    """The host or model cannot do what ``param`` asks for."""
+    """The host or model cannot do what the parameter named in ``param`` asks for; mostly raised before sending."""
 
 
 class ModelNotFoundError(APIError):
-    """The host has no such model, or not for this key."""
+    """The host has no such model, or not for this key. `anyllm.list_models` says which there are."""
 
 
 class ServerError(APIError):
-    """The provider failed (408, 5xx)."""
+    """The provider failed (408, 5xx), or said so in the stream. Such a call is tried again by itself, see `Retry`."""
 
     is_retryable = True
 
 
 class OverloadedError(ServerError):
-    """The provider has too much to do (503, 529)."""
+    """The provider has too much to do (503, 529), or the model is being loaded. Tried again as any `ServerError`."""
 
 
 class MissingAPIKeyError(AnyLLMError):

@@ -14,6 +14,19 @@ from anyllm._checks import check_keywords, explain_frozen, whole_number
 from anyllm._other_names import MODULE, no_attribute
 from anyllm.errors import AnyLLMError
 
+__all__ = [
+    "AFTER_CONTENT",
+    "DEBUG",
+    "DEFAULT",
+    "HIGH_THROUGHPUT",
+    "JSON_MODE",
+    "LOW_LATENCY",
+    "USAGE",
+    "Retry",
+    "StreamingOptions",
+    "Timeouts",
+]
+
 #: What may follow when a stream is cut after its first content.
 AFTER_CONTENT = ("raise", "restart", "continue")
 #: How tokens are counted that a provider did not count.
@@ -159,7 +172,7 @@ class StreamingOptions:
 
     Attributes:
         timeouts: The clocks.
-        retry: What is tried again, and how often.
+        retry: What is tried again, how often, and after which waits.
         buffer: How many chunks may wait for a slow consumer before the worker stops reading, which slows the provider
             down. The batch of one read may be up to four times as many and is put whole, because changing threads costs
             more than decoding: up to five times *buffer* can wait, and `Channel.qsize` counts them.

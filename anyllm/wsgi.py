@@ -67,7 +67,12 @@ def body(
 
 
 def headers(format: formats.Named = "sse") -> dict[str, str]:
-    """`anyllm.formats.headers`: those that go with `body`."""
+    """
+    The headers that go with `body`: its type, and that nothing on the way may store, change or buffer it.
+
+    Raises:
+        ValueError: *format* is unknown.
+    """
     return formats.headers(format)
 
 

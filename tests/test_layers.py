@@ -219,6 +219,24 @@ def test_every_exported_name_has_a_docstring(name: str):
                 assert thing.__doc__, f"{name}.{member}"
 
 
+@pytest.mark.parametrize("module", anyllm._MODULES)
+def test_every_public_module_says_what_is_in_it_and_documents_it(module: str):
+    """Docstrings of attributes that attrs makes stand in their class's."""
+    there = importlib.import_module(f"anyllm.{module}")
+    assert there.__doc__
+    for name in there.__all__:
+        value = getattr(there, name)
+        if not (inspect.isclass(value) or inspect.isfunction(value)):
+            continue
+        doc = value.__doc__ or ""
+        assert doc.strip(), name
+        assert not doc.startswith(f"{name}("), f"{name} has the docstring that attrs makes"
+        for member, thing in vars(value).items() if inspect.isclass(value) else ():
+            function = thing.fget if isinstance(thing, property) else getattr(thing, "__func__", thing)
+            if inspect.isfunction(function) and not member.startswith("_"):
+                assert function.__doc__, f"{name}.{member}"
+
+
 QUIET = """
 import sys, threading
 opened = []

@@ -98,6 +98,11 @@ def encode_whole(completion: ChatCompletion, format: Named = "openai", **setting
     """
     A whole answer as the JSON of a format.
 
+    Args:
+        completion: The answer.
+        format: One of `FORMATS`, or an instance of one.
+        settings: Those of the format.
+
     Raises:
         ValueError: *format* is unknown.
     """

@@ -365,7 +365,13 @@ def chat_completion(
     """
     One whole OpenAI chat completion, ready for `Reply.json`: what the events of `chat_events` add up to.
 
-    Args and what they mean are those of `chat_events`.
+    Args:
+        text_or_pieces: What the model says; None for calls alone.
+        model: The `model` of the answer.
+        finish_reason: Why it ended; "tool_calls" instead of "stop" where there are some.
+        usage: True counts each piece as a token, a dict is sent as it is, False leaves it out.
+        id: The `id` of the answer.
+        tool_calls: `ToolCall`s, or dicts in OpenAI's shape.
 
     Returns:
         A dict in the shape of ``chat.completion``.

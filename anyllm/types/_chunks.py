@@ -191,6 +191,7 @@ def text_alone(chunk: ChatCompletionChunk) -> Optional[str]:
 
 
 def _choices_on_demand(chunk: Any) -> tuple[ChunkChoice, ...]:
+    """What is added to each choice; may be empty."""
     held = chunk._choices
     if type(held) is str:
         held = chunk._choices = (ChunkChoice(0, ChunkDelta(None, held)),)
@@ -198,6 +199,7 @@ def _choices_on_demand(chunk: Any) -> tuple[ChunkChoice, ...]:
 
 
 def _raw_on_demand(chunk: Any) -> Any:
+    """The provider's own event, decoded."""
     raw = chunk._raw
     if type(raw) is str:
         raw = chunk._raw = _convert.loads(raw)
