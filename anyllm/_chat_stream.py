@@ -161,7 +161,7 @@ class ChatStream:
     if not TYPE_CHECKING:  # which is to find names that are not there
 
         def __getattr__(self, name):
-            raise no_attribute("a ChatStream", name, _HINTS)
+            raise no_attribute("a ChatStream", name, _HINTS, ": ")
 
 
 # Generators that refer to the reading and not to the `ChatStream`: letting go of either one ends the calls at once,

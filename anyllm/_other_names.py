@@ -9,6 +9,7 @@ for what is read from our objects.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 
@@ -31,13 +32,13 @@ OPTIONS: Mapping[str, tuple[str, str]] = {
     "request_timeout": (_TIMEOUTS, "total=..."),
     "timeout": (_TIMEOUTS, "total=..."),
     "deadline": (_TIMEOUTS, "total=..."),
-    # further tries
+    # further tries; of ours the first one counts
     "retry_on_connection_error": (_RETRY, "attempts=..."),
-    "max_reconnect_attempts": (_RETRY, "attempts=..."),
-    "max_retries": (_RETRY, "attempts=..."),
+    "max_reconnect_attempts": (_RETRY, "attempts=1 + ..."),
+    "max_retries": (_RETRY, "attempts=1 + ..."),
     "max_attempts": (_RETRY, "attempts=..."),
-    "num_retries": (_RETRY, "attempts=..."),
-    "retries": (_RETRY, "attempts=..."),
+    "num_retries": (_RETRY, "attempts=1 + ..."),
+    "retries": (_RETRY, "attempts=1 + ..."),
     "reconnect_delay": (_RETRY, "backoff=..."),
     "retry_delay": (_RETRY, "backoff=..."),
     "initial_delay": (_RETRY, "backoff=..."),
@@ -217,14 +218,23 @@ def instead_of(name: str, place: str) -> Optional[str]:
     return spelling if place == _OPTIONS else f"options=anyllm.StreamingOptions({spelling})"
 
 
-def no_attribute(what: str, name: str, hints: Mapping[str, str]) -> AttributeError:
-    """The AttributeError of an object that is called *what* and has no *name*; *hints* say what to write instead."""
+def no_attribute(what: str, name: str, hints: Mapping[str, str], word: str = "; write ") -> AttributeError:
+    """
+    The AttributeError of an object that is called *what* and has no *name*.
+
+    Args:
+        hints: By name, what to write instead.
+        word: Stands before it.
+    """
     hint = hints.get(name)
-    return AttributeError(f"{what} has no {name!r}" + (f": {hint}" if hint else ""))
+    return AttributeError(f"{what} has no {name!r}" + (f"{word}{hint}" if hint else ""))
 
 
 def no_value_attribute(value: Any, name: str) -> AttributeError:
     """The AttributeError of one of our values."""
     kind = type(value).__name__
     hint = ATTRIBUTES.get(kind, {}).get(name) or ATTRIBUTES["any"].get(name)
+    if hint is None and not name.islower():  # FinishReason, as Go has it; finishReason, as JavaScript has it
+        spellings = (re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower(), name.lower())
+        hint = next((f".{spelling}" for spelling in spellings if hasattr(type(value), spelling)), None)
     return AttributeError(f"{kind} has no {name!r}" + (f"; write {hint}" if hint else ""))

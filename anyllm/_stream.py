@@ -146,7 +146,7 @@ class Stream(_Pair):
     if not TYPE_CHECKING:  # which is to find names that are not there
 
         def __getattr__(self, name):
-            raise no_attribute("a Stream", name, _HINTS)
+            raise no_attribute("a Stream", name, _HINTS, ": ")
 
 
 class Said:

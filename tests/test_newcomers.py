@@ -76,6 +76,10 @@ MISTAKES: Dict[str, Tuple[Callable[[], Any], str]] = {
     "a provider's class": (lambda: Client("m", provider=anyllm.Provider), "not the class Provider"),
     "Provider()": (lambda: anyllm.Provider("openai"), "a Provider is made by anyllm.provider(name"),
     "ChatStream()": (lambda: anyllm.ChatStream("Hi"), "is what Client(...).chat_stream('Hello') gives"),
+    "an agent's definition": (
+        lambda: anyllm.Agent("openai/m").stream(definition={}),
+        "write agent.stream('What is the weather in Paris?')",
+    ),
     "models without a context": (
         lambda: anyllm.list_models("openai"),
         "write anyllm.list_models(anyllm.Context(), 'openai')",

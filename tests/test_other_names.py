@@ -98,7 +98,7 @@ def test_an_option_of_a_guide_is_answered_with_ours_wherever_it_stands(place: st
             "temperature",
             "completion() has no 'temperature'; write anyllm.CompletionParams(temperature=...)",
         ),
-        ("provider", "max_retries", "options=anyllm.StreamingOptions(retry=anyllm.Retry(attempts=...))"),
+        ("provider", "max_retries", "options=anyllm.StreamingOptions(retry=anyllm.Retry(attempts=1 + ...))"),
         ("provider", "api_kee", "provider() has no 'api_kee'; did you mean 'api_key'?"),
         ("chat", "request_timeout", "a model has no parameter 'request_timeout'; write timeout=..."),
         ("chat", "max_completion_tokens", "write max_tokens=..."),
@@ -151,6 +151,10 @@ USAGE = anyllm.Usage(1, 2, 3, cache_read_tokens=1)
         (CHUNK, "function_call", "chunk.tool_calls"),
         (CHUNK, "message", "chunk.content"),
         (CHUNK, "done", "chunk.finish_reason is not None"),
+        (CHUNK, "Choices", ".choices"),
+        (CHUNK, "SystemFingerprint", ".system_fingerprint"),
+        (CHUNK, "finishReason", ".finish_reason"),
+        (CHUNK, "ID", ".id"),
         (CHUNK.choices[0], "message", "choice.delta"),
         (ANSWER, "get_text", "answer.content"),
         (ANSWER, "message", "answer.to_message()"),
@@ -206,7 +210,7 @@ def test_a_frozen_value_says_how_it_is_changed():
 def test_a_method_of_a_guide_is_answered_with_ours(thing: str):
     value = {"Client": Client("m", provider=fake()), "Provider": fake()}[thing]
     for name, instead in _other_names.ATTRIBUTES[thing].items():
-        with pytest.raises(AttributeError, match=re.escape(f"a {thing} has no {name!r}: {instead}")):
+        with pytest.raises(AttributeError, match=re.escape(f"a {thing} has no {name!r}; write {instead}")):
             getattr(value, name)
 
 

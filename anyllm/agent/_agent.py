@@ -10,7 +10,7 @@ from typing import Any, Optional, Union
 import attrs
 
 from anyllm import _convert
-from anyllm._checks import did_you_mean, unknown_keyword, whole_number
+from anyllm._checks import did_you_mean, explain_call, unknown_keyword, whole_number
 from anyllm._provider import Options, Provider
 from anyllm.agent._result import AgentResult
 from anyllm.agent._run import Run, Terms
@@ -101,6 +101,7 @@ class Agent:
         )
         self._params = _checked(params)
 
+    @explain_call("agent.run('What is the weather in Paris?')")
     def run(
         self,
         input: Input,
@@ -137,6 +138,7 @@ class Agent:
         assert isinstance(result, AgentResult)  # else an error was raised
         return result
 
+    @explain_call("agent.stream('What is the weather in Paris?')")
     def stream(
         self,
         input: Input,
