@@ -323,6 +323,8 @@ class Client:
         params: dict[str, Any],
     ) -> Call:
         messages, others = _unpacked(messages)
+        if self._is_own(others.get("model")):
+            del others["model"]  # which `CompletionParams` cannot be without
         params = {**others, **params}
         _check_stream(params.pop("stream", None), streams)
         if model is not None:
@@ -358,11 +360,18 @@ class Client:
         return CompletionParams(**given)
 
     def _targets_of(self, model: Optional[str]) -> tuple[Target, ...]:
-        """The models of one call; *model* is the one that it names itself."""
-        main = self._needed() if model is None else self._main
-        if main is not None and (model is None or model in (main.name, main.model if self._provider else None)):
-            return self._router.order()
-        return (self._other(cast(str, model)),)
+        """The models of one call; *model* is the one that it names itself, which is asked alone."""
+        if model is not None:
+            return (self._other(model),)
+        self._needed()
+        return self._router.order()
+
+    def _is_own(self, model: Any) -> bool:
+        """Whether that is the client's first model, as it was given or with its provider."""
+        main = self._main
+        if main is None or model is None:
+            return False
+        return bool(model == main.name or (self._provider is not None and model == main.model))
 
     def _needed(self) -> Target:
         if self._main is None:
@@ -479,7 +488,7 @@ def _target(
     return Target(host, bare)
 
 
-def _unpacked(messages: Messages) -> tuple[Any, Mapping[str, Any]]:
+def _unpacked(messages: Messages) -> tuple[Any, dict[str, Any]]:
     """The messages, and what else is asked, of `CompletionParams` or of a dict in its shape."""
     if isinstance(messages, CompletionParams):
         given = {field.name: getattr(messages, field.name) for field in attrs.fields(CompletionParams)}

@@ -876,12 +876,16 @@ def test_the_model_of_whole_params_is_asked():
     assert provider.requests[0]["model"] == "other"
 
 
-@pytest.mark.parametrize(("settings", "names"), [({"provider": fake("x")}, ("m", None)), ({}, ("compatible/m", None))])
-def test_a_call_that_names_the_clients_own_model_falls_back_too(settings: Any, names: Any):
-    asking = Client(names[0], fallback=["compatible/backup"], **settings)
-    for name in names:
-        assert [target.model for target in asking._targets_of(name)] == ["m", "backup"]
-    assert [target.model for target in asking._targets_of("compatible/other")][1:] == []
+@pytest.mark.parametrize("model", ["m", "compatible/m"])
+def test_whole_params_that_name_the_clients_own_model_fall_back_too(model: str):
+    """They cannot be without a model; one that a call names beside them is asked alone."""
+    provider = fake(ServerError("down", is_retryable=False), "from the second")
+    asking = Client("m", provider=provider, fallback=["compatible/backup"], options=ONCE)
+    assert asking.chat(ASKED.evolve(model=model)).content == "from the second"
+    assert [request["model"] for request in provider.requests] == ["m", "backup"]
+    alone = Client("m", provider=fake(ServerError("down", is_retryable=False)), fallback=["compatible/x"], options=ONCE)
+    with pytest.raises(ServerError):
+        alone.chat(ASKED, "m")
 
 
 def test_one_message_as_a_dict_is_a_message():
