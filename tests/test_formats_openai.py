@@ -95,11 +95,11 @@ def test_what_other_providers_say_is_in_a_chunk_by_itself_in_openais_words():
     item = chunk(
         ChunkDelta("assistant", reasoning=reasoning), finish="length", said="MAX_TOKENS", usage=Usage(3, 2, 5, 1)
     )
-    told = json.loads(item.to_json())
-    assert told["choices"][0]["delta"]["reasoning_content"] == "hm"
-    assert told["choices"][0]["delta"]["reasoning_details"] == [{"type": "reasoning.text", "signature": "sig"}]
-    assert told["choices"][0]["finish_reason"] == "length"
-    assert told["usage"]["total_tokens"] == 5
+    body = json.loads(item.to_json())
+    assert body["choices"][0]["delta"]["reasoning_content"] == "hm"
+    assert body["choices"][0]["delta"]["reasoning_details"] == [{"type": "reasoning.text", "signature": "sig"}]
+    assert body["choices"][0]["finish_reason"] == "length"
+    assert body["usage"]["total_tokens"] == 5
     again = ChatCompletionChunk(retry=Retried("restart", 2, "cut"))
     assert json.loads(again.to_json())["retry"]["policy"] == "restart"
 

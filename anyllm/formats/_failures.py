@@ -1,5 +1,5 @@
 """
-Errors as the clients of a format read them: what the provider said. `_statuses` has the HTTP status.
+The provider's own errors, as the clients of a format read them. `_statuses` has the HTTP status.
 
 Unlike what a site's visitors are told (`_told`), this is for those who call a model's API themselves: a client that
 asks through us gets the error it would have got without us.

@@ -393,10 +393,10 @@ def _as_calls(calls: Sequence[Any]) -> List[Dict[str, Any]]:
     """In OpenAI's shape, each with an id."""
     made = []
     for number, call in enumerate(calls, 1):
-        said = call if isinstance(call, Mapping) else call.to_dict()
-        function = {"name": said["function"]["name"], "arguments": said["function"].get("arguments", "")}
+        plain = call if isinstance(call, Mapping) else call.to_dict()
+        function = {"name": plain["function"]["name"], "arguments": plain["function"].get("arguments", "")}
         made.append(
-            {"id": said.get("id") or f"call_{number}", "type": said.get("type", "function"), "function": function}
+            {"id": plain.get("id") or f"call_{number}", "type": plain.get("type", "function"), "function": function}
         )
     return made
 

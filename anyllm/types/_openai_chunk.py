@@ -1,8 +1,8 @@
 """
 The JSON of OpenAI's ``chat.completion.chunk``: one chunk, and the pieces that streams and whole answers share.
 
-What a host of this format said in words of its own (its name for reasoning, its finish reason, its usage object,
-further keys) is passed on: it is *native*. What another provider said is put into OpenAI's words.
+An answer is *native* where its host speaks this format: its own words (its name for reasoning, its finish reason, its
+usage object, further keys) are passed on. The words of other providers are translated into OpenAI's.
 
 Source: https://platform.openai.com/docs/api-reference/chat-streaming
 """
@@ -116,8 +116,8 @@ def finish_word(choice: Any, native: bool) -> Optional[str]:
     if choice.finish_reason is None:
         return None
     known = choice.finish_reason in FINISH_REASONS and choice.finish_reason != "unknown"
-    said = choice.raw_finish_reason if native or not known else choice.finish_reason
-    return str(said or choice.finish_reason)
+    reason = choice.raw_finish_reason if native or not known else choice.finish_reason
+    return str(reason or choice.finish_reason)
 
 
 def fragment_object(call: ToolCall) -> dict[str, Any]:
@@ -134,14 +134,14 @@ def fragment_object(call: ToolCall) -> dict[str, Any]:
 
 def function_object(call: ToolCall) -> dict[str, Any]:
     """What is called, and with what: JSON, or the free text of a custom tool."""
-    key, said = ("custom", "input") if call.type == "custom" else ("function", "arguments")
+    key, field = ("custom", "input") if call.type == "custom" else ("function", "arguments")
     name = {} if call.name is None else {"name": call.name}
-    return {key: {**name, said: call.arguments}}
+    return {key: {**name, field: call.arguments}}
 
 
 def about_object(fingerprint: Optional[str], tier: Optional[str]) -> dict[str, Any]:
-    said = {"system_fingerprint": fingerprint, "service_tier": tier}
-    return {name: value for name, value in said.items() if value is not None}
+    about = {"system_fingerprint": fingerprint, "service_tier": tier}
+    return {name: value for name, value in about.items() if value is not None}
 
 
 def is_native(raw: Any) -> bool:
