@@ -15,14 +15,32 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 import requests
 import urllib3
 
-from anyllm.errors import AnyLLMError, InvalidRequestError, NetworkError, StreamTimeoutError
+from anyllm.errors import (
+    AnyLLMError,
+    APIError,
+    InvalidRequestError,
+    MalformedStreamError,
+    NetworkError,
+    StreamTimeoutError,
+)
 
-__all__ = ["FOREIGN", "is_secret", "no_url", "reason", "secrets_in", "translate", "without_secrets"]
+__all__ = ["FOREIGN", "is_secret", "no_url", "reason", "secrets_in", "translate", "without_secrets", "wrong_url"]
 
 #: Characters of a foreign error's words that are kept: some quote the whole of what they choked on.
 _LONGEST_REASON = 300
 #: Names of headers and of parameters that hold what nobody may be shown.
 _SECRET = re.compile(r"auth|key|token|secret|\bsig\b|signature|password|cookie", re.IGNORECASE)
+#: Messages of hosts, and of what stands before them, that have nothing at the path.
+_NO_PATH = re.compile(
+    r"^\W*(404\W*)?((error|http|page|file|resource|route|path|url|endpoint|api)\W*)*(404\W*)?((was|is)\W*)?"
+    r"(not[ _]?found|method not allowed)?\W*$"
+    r"|\b(no|unknown|invalid|unexpected|unsupported) (such )?(request )?(url|path|route|endpoint|handler|page)\b"
+    r"|\b(requested (url|resource|path|endpoint)|cannot (get|post))\b",
+    re.IGNORECASE,
+)
+#: What OpenAI's formats append to a base URL that ends in a version.
+_OPENAI_PATHS = ("/chat/completions", "/responses", "/embeddings", "/models")
+_VERSION = re.compile(r"/v\d\w*(?=/|$)")
 #: All that sending may raise; ValueError is what headers and URLs become that cannot be sent.
 FOREIGN = (requests.RequestException, urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError)
 #: We have no time-out but the one for connecting; in the TLS handshake it comes as that of a read.
@@ -63,6 +81,41 @@ def secrets_in(key: Optional[str], headers: Mapping[str, str], url: str) -> tupl
 def no_url(url: str) -> InvalidRequestError:
     """The error of a URL that nothing can be sent to."""
     return InvalidRequestError(f"cannot send to {without_secrets(url)!r}: it is no http or https URL; check base_url")
+
+
+def wrong_url(error: AnyLLMError, url: str, base_url: Optional[str], is_page: bool) -> Optional[str]:
+    """
+    What to say of the URL that was asked, if *error* is that of a wrong one; None if it speaks of something else.
+
+    Args:
+        error: What became of the answer.
+        url: What was asked.
+        base_url: The beginning of it that somebody chose; None for a provider's own, which is right.
+        is_page: Whether the answer was a web page.
+    """
+    if not (
+        _is_about_the_path(error)
+        if isinstance(error, APIError)
+        else is_page and isinstance(error, MalformedStreamError)
+    ):
+        return None
+    shown, base = without_secrets(url), without_secrets(base_url or "").rstrip("/")
+    path = shown[len(base) :]
+    if not base or not shown.startswith(base) or len(path) < 2:
+        return f"asked {shown}"
+    if path in _OPENAI_PATHS and not _VERSION.search(base):
+        return f"asked {shown}; base_url usually ends in /v1"
+    start = "/".join(path.split("/")[:3])
+    if _VERSION.match(path) and _VERSION.search(base):
+        return f"asked {shown}; base_url ends before {start}, without a version of its own"
+    return f"asked {shown}; base_url is what stands before {start}"
+
+
+def _is_about_the_path(error: APIError) -> bool:
+    """Whether a 404 means the path: of what else is missing, a model or an earlier answer, hosts say which one."""
+    if error.status_code not in (404, 405) or type(error) is not InvalidRequestError or error.param:
+        return False
+    return not isinstance(error.body, (dict, list)) or _NO_PATH.search(error.message) is not None
 
 
 def translate(exc: BaseException, url: str, connect_timeout: Optional[float]) -> AnyLLMError:

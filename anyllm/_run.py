@@ -29,7 +29,7 @@ from anyllm import _background, _leaving, _monkey_patch
 from anyllm._call_log import call_log
 from anyllm._clock import Clock, Limit
 from anyllm._http import Call, Response
-from anyllm._http_failures import secrets_in
+from anyllm._http_failures import secrets_in, wrong_url
 from anyllm._job import Job
 from anyllm._reader import Answer, Reader
 from anyllm._resume import Stitched, text_to_continue
@@ -427,6 +427,10 @@ class Run:
             )
             try:
                 self._read(attempt, response)
+            except AnyLLMError as exc:
+                is_page = "html" in (response.headers.get("content-type") or "")
+                exc.hint = exc.hint or wrong_url(exc, url, target.chosen, is_page)
+                raise
             finally:
                 response.close()
         finally:

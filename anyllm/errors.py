@@ -85,9 +85,12 @@ class AnyLLMError(Exception):
         code: The provider's own code ("rate_limit_exceeded"), or None.
         partial: The response so far, a `ChatCompletion`, or None when nothing had come.
         is_retryable: Whether the same call may succeed later, unchanged.
+        hint: What may be wrong on our side, where the error does not say it itself, or None: for a 404 that does not
+            speak of the model, the URL that was asked and how ``base_url`` should look.
     """
 
     is_retryable: bool = False
+    hint: str | None = None
 
     def __init__(
         self,
@@ -115,7 +118,7 @@ class AnyLLMError(Exception):
     def __str__(self) -> str:
         """One line: ``provider: code: message (facts)``, whatever the provider sent."""
         parts = [part for part in (self.provider, self._label(), self.message) if part]
-        facts = self._facts()
+        facts = self._facts() + ([self.hint] if self.hint else [])
         line = ": ".join(parts) or type(self).__name__
         return " ".join((line + (f" ({', '.join(facts)})" if facts else "")).split())
 

@@ -51,7 +51,8 @@ def message(error: BaseException) -> str:
     if isinstance(error, InvalidRequestError) and error.param == "base_url":
         return str(error).replace("pass base_url=", "give --base-url")
     if isinstance(error, AnyLLMError):
-        return str(error)
+        text = str(error)
+        return text.replace(error.hint, error.hint.replace("base_url", "--base-url")) if error.hint else text
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}"

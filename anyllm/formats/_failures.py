@@ -7,6 +7,7 @@ asks through us gets the error it would have got without us.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any, Optional
 
@@ -64,6 +65,9 @@ def message_of(error: BaseException) -> str:
         return "internal error"
     if isinstance(error, APIError) and error.message:
         return error.message
+    if error.hint:  # which names a URL that is not theirs to see
+        error = copy.copy(error)
+        error.hint = None
     return str(error)
 
 
