@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 from importlib import metadata
 from pathlib import Path
 
@@ -81,3 +83,38 @@ def test_an_installed_clone_is_imported_from_every_folder(python: Path, where: s
 
 def test_the_command_of_an_installed_clone_runs_in_the_folder_above(python: Path) -> None:
     assert _run(python.with_name("anyllm"), "--version", cwd=python.parents[2]).startswith("anyllm")
+
+
+# -- the source distribution -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """The names of the files in a source distribution."""
+    pytest.importorskip("setuptools")
+    folder = tmp_path_factory.mktemp("sdist")
+    ignored = shutil.ignore_patterns("__pycache__", ".git", ".*_cache", ".hypothesis", ".venv", "*.egg-info", "build")
+    shutil.copytree(ROOT, folder / "clone", ignore=ignored)
+    build = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
+    _run(sys.executable, "-W", "ignore", "-c", build, folder, cwd=folder / "clone")
+    (archive,) = folder.glob("*.tar.gz")
+    with tarfile.open(archive) as tar:
+        return {name.partition("/")[2] for name in tar.getnames()}
+
+
+def test_what_the_readme_links_to_is_named_in_words_and_in_the_source_distribution(sources: set[str]) -> None:
+    """Where an index shows the README, a relative link leads nowhere, and its text must say what is meant."""
+    links = re.findall(r"\[([^\]]*)\]\((?!https?:)([^)#]*)[^)]*\)", (ROOT / "README.md").read_text("utf-8"))
+    assert links
+    for text, target in links:
+        assert text == f"`{target}`"
+        assert target in sources
+
+
+def test_the_source_distribution_has_what_the_tests_need_and_nothing_that_was_made(sources: set[str]) -> None:
+    named = {"CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "pyproject.toml", "setup.cfg", ".ci/run"}
+    assert named <= sources
+    for folder in ("anyllm", "docs", "examples", "benchmarks", "tests"):
+        there = {path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*.py")}
+        assert there <= sources
+    assert not [name for name in sources if name.endswith(".pyc")]
