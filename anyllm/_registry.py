@@ -238,8 +238,9 @@ def _row(name: str, said: str) -> Row:
     if not hint and said == name and name:
         hint = f"; a model is written provider/model, as in openai/{name}"
     where = "" if said == name else f" (the text before the first '/' or ':' of {said!r})"
+    end = "" if hint.endswith("?") else "."
     raise UnsupportedProviderError(
-        f"no provider is called {name!r}{where}{hint}; there are {_SOME} and more, see `anyllm providers`"
+        f"no provider is called {name!r}{where}{hint}{end} There are {_SOME} and more, see `anyllm providers`"
     )
 
 

@@ -351,7 +351,14 @@ def test_a_terminal_is_not_read_for_a_prompt(paris: Server) -> None:
         (["local", "food"], "`anyllm -- local ...`"),
         (["doctor", "who"], "`anyllm -- doctor ...`"),
         (["-m", "gpt-4o", "Hi"], "openai/gpt-4o"),
-        (["-m", "opnai/gpt-4o", "Hi"], "did you mean 'openai'"),
+        (["-m", "opnai/gpt-4o", "Hi"], "did you mean 'openai'? There are"),
+        (["--formt", "json", "Hi"], "Did you mean '--format'? (see"),
+        (["--api-key", "x", "Hi"], "keys are read from the environment"),
+        (["doctr"], "did you mean 'doctor'? To ask a model, write `anyllm -- doctr`"),
+        (["provider"], "did you mean 'providers'?"),
+        (["serve", "--port", "x"], "(see `anyllm serve --help`)"),
+        (["models", "--timeout", "-1"], "must not be negative"),
+        (["models", "--base-url", "localhost:1"], "http://"),
     ],
 )
 def test_a_wrong_command_line_is_one_line_and_status_2(
@@ -361,6 +368,33 @@ def test_a_wrong_command_line_is_one_line_and_status_2(
     out, err = capsys.readouterr()
     assert out == ""
     assert says in one_line(err)
+
+
+def test_a_group_without_a_command_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """It was shown as one long line."""
+    main(["local"])
+    shown = "".join(capsys.readouterr())
+    assert shown.startswith("Usage: anyllm local")
+    assert "\n  download" in shown
+
+
+def test_the_word_help_alone_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["help"]) == 0
+    assert capsys.readouterr().out.startswith("Usage: anyllm")
+
+
+@pytest.mark.parametrize("words", [["dock"], ["models?"], ["doctr", "who"], ["--", "doctr"]])
+def test_what_is_not_nearly_a_command_is_a_prompt(paris: Server, words: list[str]) -> None:
+    done = run(*words, ANYLLM_MODEL="compatible/m", COMPATIBLE_BASE_URL=paris.url)
+    assert (done.stdout, done.returncode) == ("The capital is Paris.\n", 0)
+
+
+def test_models_of_a_base_url_alone_are_those_of_that_server() -> None:
+    """They were asked of every provider whose key is set, each at that URL."""
+    with serve(Reply.json({"data": [{"id": "qwen3"}]})) as server:
+        done = run("models", "--base-url", server.url, OPENAI_API_KEY=SECRET)
+        assert len(server.requests) == 1
+    assert done.stdout == "compatible/qwen3\n"
 
 
 def test_there_is_no_flag_for_keys_and_what_was_given_to_it_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
@@ -427,7 +461,7 @@ def test_the_time_out_is_status_124_and_keeps_what_was_printed() -> None:
     with serve(Reply.sse([first, Stall()])) as server:
         done = run("--base-url", server.url, "--timeout", "3", "Hi")
     assert (done.stdout, done.returncode) == ("Hello\n", 124)
-    assert "deadline" in one_line(done.stderr)
+    assert "took longer than --timeout 3" in one_line(done.stderr)
 
 
 @pytest.mark.parametrize(

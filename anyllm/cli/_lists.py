@@ -12,6 +12,7 @@ import click
 import anyllm
 from anyllm.cli._errors import OK, exit_code, message
 from anyllm.cli._output import say
+from anyllm.cli._prompt import seconds, url
 from anyllm.errors import AnyLLMError
 from anyllm.providers import _rows
 from anyllm.providers._row import Row
@@ -39,8 +40,20 @@ def _complete_provider(_ctx: click.Context, _param: click.Parameter, incomplete:
 
 @click.command()
 @click.argument("provider", required=False, shell_complete=_complete_provider)
-@click.option("--base-url", help="The server to ask, instead of the provider's own.")
-@click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds to wait for each provider.")
+@click.option(
+    "--base-url",
+    metavar="URL",
+    callback=url,
+    help="The server to ask, instead of the provider's own; without a provider, one that speaks OpenAI's format.",
+)
+@click.option(
+    "--timeout",
+    type=float,
+    default=30.0,
+    show_default=True,
+    callback=seconds,
+    help="Seconds to wait for each provider.",
+)
 @_FORMAT
 def models(provider: str | None, base_url: str | None, timeout: float, form: str) -> int:
     """
@@ -48,6 +61,8 @@ def models(provider: str | None, base_url: str | None, timeout: float, form: str
 
     Each line can follow -m.
     """
+    if provider is None and base_url is not None:
+        provider = "compatible"
     found: list[anyllm.Model] = []
     code = OK
     for name in [provider] if provider else _with_keys():

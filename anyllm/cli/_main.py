@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["commands", "main"]
 
 _DEFAULT = "prompt"
+#: How much alike a word and the command that it was probably meant to be are, from 0 to 1.
+_NEAR = 0.8
 #: The variable in which a shell says what it wants: "bash_source", "zsh_complete", ...
 _COMPLETE = "_ANYLLM_COMPLETE"
 
@@ -43,9 +45,25 @@ class _DefaultingGroup(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args and ctx.resilient_parsing:
             return super().parse_args(ctx, args)  # a shell completes the first word: a command is possible, too
+        if args == ["help"]:
+            args = ["--help"]
+        elif len(args) == 1:
+            self._check_spelling(ctx, args[0])
         if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
             args = [_DEFAULT, *args]
         return super().parse_args(ctx, args)
+
+    def _check_spelling(self, ctx: click.Context, word: str) -> None:
+        """A word alone that is nearly a command is not asked of a model, which may cost money."""
+        import difflib  # few words come alone
+
+        if word in self.commands or not word.isalpha() or ctx.resilient_parsing:
+            return
+        near = difflib.get_close_matches(word, self.commands.keys() - {_DEFAULT}, n=1, cutoff=_NEAR)
+        if near:
+            ctx.fail(
+                f"there is no command {word!r}; did you mean {near[0]!r}? To ask a model, write `anyllm -- {word}`"
+            )
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         found = super().shell_complete(ctx, incomplete) + self.commands[_DEFAULT].shell_complete(ctx, incomplete)
@@ -136,7 +154,10 @@ def _run(args: list[str]) -> int:
     except click.exceptions.Exit as exc:
         return exc.exit_code
     except click.UsageError as exc:
-        say(f"{exc.format_message().rstrip('.')}{_hint(exc, args)} (see `anyllm --help`)")
+        if isinstance(exc, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+            click.echo(exc.format_message(), err=True)  # all of the help, as older releases of click print it
+        else:
+            say(f"{exc.format_message().rstrip('.')}{_hint(exc, args)} (see `{_command_path(exc)} --help`)")
         return exc.exit_code
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
@@ -156,13 +177,21 @@ def _reader_left(exc: Exception) -> bool:
     )
 
 
+def _command_path(exc: click.UsageError) -> str:
+    path = exc.ctx.command_path if exc.ctx is not None else "anyllm"
+    return "anyllm" if path == f"anyllm {_DEFAULT}" else path  # whose help is that of all
+
+
 def _hint(exc: click.UsageError, args: list[str]) -> str:
-    """What to write when a prompt was taken for something else."""
+    """What to write instead, where the message does not say it."""
     first = args[0] if args else ""
-    if first in commands.commands and first != _DEFAULT:
-        return f"; to ask a model about {first!r}, write `anyllm -- {first} ...`"
+    is_command = first in commands.commands and first != _DEFAULT
     if isinstance(exc, click.NoSuchOption):
-        return "; a prompt that begins with a dash goes after `--`"
+        if "key" in exc.option_name:
+            return "; keys are read from the environment, as OPENAI_API_KEY, because others can see command lines"
+        return "" if is_command or exc.possibilities else "; a prompt that begins with a dash goes after `--`"
+    if is_command and not isinstance(exc, (click.BadParameter, click.BadOptionUsage)):
+        return f"; to ask a model about {first!r}, write `anyllm -- {first} ...`"
     return ""
 
 

@@ -14,19 +14,21 @@ from anyllm.cli._options import KEYS, complete_key, parse_options
 from anyllm.cli._output import PRINTERS, Printer, say
 from anyllm.cli._stdin import on_terminal, piped_text
 
-__all__ = ["prompt"]
+__all__ = ["prompt", "seconds", "url"]
 
 #: For the model that answers when none is named: so small a model rambles when it is hot.
 _DEFAULT_TEMPERATURE = 0.2
 
 
-def _seconds(_ctx: click.Context, _param: click.Parameter, value: float | None) -> float | None:
+def seconds(_ctx: click.Context, _param: click.Parameter, value: float | None) -> float | None:
+    """A number of seconds, as a Context takes it."""
     if value is not None and (math.isnan(value) or value < 0):
         raise click.BadParameter("must not be negative or NaN")
     return value
 
 
-def _url(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+def url(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """A URL that something can be sent to."""
     if value is not None and not value.lower().startswith(("http://", "https://")):
         raise click.BadParameter(f"{value!r} does not begin with http:// or https://")
     return value
@@ -54,7 +56,7 @@ def _url(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str
 @click.option(
     "--base-url",
     metavar="URL",
-    callback=_url,
+    callback=url,
     help="The server to ask. Without a model, any server that speaks OpenAI's format. "
     "It receives a key only if the provider's own variables name that host.",
 )
@@ -66,7 +68,7 @@ def _url(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str
     help="text as it comes; json, the whole answer at the end; ndjson, a line for each chunk as it comes.",
 )
 @click.option("--no-stream", is_flag=True, help="Ask for the answer in one piece.")
-@click.option("--timeout", metavar="SECONDS", type=float, callback=_seconds, help="The longest the answer may take.")
+@click.option("--timeout", metavar="SECONDS", type=float, callback=seconds, help="The longest the answer may take.")
 @click.version_option(anyllm.__version__, prog_name="anyllm")
 @click.pass_context
 def prompt(
@@ -134,13 +136,17 @@ def _ask(
             answer(ctx, params, where, printer)
         except anyllm.AnyLLMError as exc:
             printer.failed(exc)
-            say(message(exc))
+            say(f"the answer took longer than --timeout {timeout:g}" if _is_late(exc, timeout) else message(exc))
             return exit_code(exc)
         except KeyboardInterrupt:
             ctx.cancel("interrupted")
             _leave(printer)
             raise
     return 0
+
+
+def _is_late(error: anyllm.AnyLLMError, timeout: float | None) -> bool:
+    return timeout is not None and isinstance(error, anyllm.DeadlineExceeded)
 
 
 def _stream(ctx: anyllm.Context, params: anyllm.CompletionParams, where: dict[str, Any], printer: Printer) -> None:
