@@ -21,6 +21,7 @@ import contextvars
 import http.client
 import os
 import queue
+import select
 import socket
 import ssl
 import sys
@@ -33,7 +34,7 @@ from typing import Any, Optional
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NameResolutionError, NewConnectionError
-from urllib3.util import ssl_
+from urllib3.util import ssl_, wait
 from urllib3.util.connection import allowed_gai_family
 
 from anyllm import _monkey_patch, _waiting
@@ -126,7 +127,7 @@ def _shut(sock: Any) -> None:
     # Not sock.shutdown(): on a TLS socket that would drop the TLS state under the thread that is using it.
     plain = getattr(sock, "socket", sock)  # TLS inside TLS is no socket, but has one
     try:
-        if _monkey_patch.binds_sockets():
+        if _monkey_patch.binds_sockets() or not hasattr(plain_class(plain), "shutdown"):  # eventlet's class has none
             with contextlib.closing(_duplicate(sock)) as handle:
                 handle.shutdown(socket.SHUT_RDWR)
             return
@@ -322,8 +323,10 @@ def _after_fork() -> None:
 
 
 def _after_patch() -> None:
-    """urllib3 took the class when it was imported; the native one now fails, and would block."""
+    """Tell urllib3, which took the native class when it was imported, and perhaps a `poll` that eventlet takes away."""
     ssl_.SSLContext = ssl.SSLContext  # type: ignore[assignment]
+    if not hasattr(select, "poll"):
+        wait.wait_for_socket = wait.select_wait_for_socket
 
 
 _monkey_patch.on_patch(_after_patch)
