@@ -17,8 +17,9 @@ from typing import Any, Callable, Iterator, List, Optional
 import pytest
 from hypothesis import settings
 from marks_report import MarksReport
+from recordings import Recording, is_long, sampled_ids
 
-from anyllm import _timer
+from anyllm import _clock, _timer, context
 
 ROOT = pathlib.Path(__file__).parents[1]
 #: Seconds for what should happen at once, so that a bug fails a test and does not hang it.
@@ -112,6 +113,42 @@ def fast_switches() -> Iterator[None]:
     sys.setswitchinterval(interval)
 
 
+class LaterTime:
+    """A `time` module whose monotonic clock a test sets forward, so that deadlines come when the test is ready."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead
+
+    def forward(self, seconds: float = 1e6) -> None:
+        """Let so much time pass: whatever is due by then happens on the timer's thread, as it does in life."""
+        self.ahead += seconds
+        wake_timer()
+
+
+def wake_timer() -> None:
+    """Have the shared timer look at the time; returns when it has."""
+    has_looked = threading.Event()
+    _timer.shared.call_at(0.0, has_looked.set)
+    assert has_looked.wait(TIMEOUT)
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Iterator[LaterTime]:
+    """The time of contexts, of the clocks of calls and of their timer; for one step forward, near the test's end."""
+    made = LaterTime()
+    with monkeypatch.context() as patch:
+        for module in (context, _timer, _clock):
+            patch.setattr(module, "time", made)
+        yield made
+    wake_timer()  # which may sleep until an instant that is far ahead
+
+
 @pytest.fixture
 def script(tmp_path: pathlib.Path) -> Callable[..., subprocess.Popen[str]]:
     """
@@ -157,27 +194,85 @@ PLAIN = re.compile(
 )
 
 
+#: The share of its examples that hypothesis thinks of in the default run, and how many at least.
+DEFAULT_SHARE, FEWEST = 0.05, 5
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--long",
+        action="store_true",
+        help="also run what takes long: every recording, all of hypothesis' examples, official clients, the local "
+        "model, a browser (needs the extra test-long); with -m long nothing else. ANYLLM_LONG=1 does the same",
+    )
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
-    """Let hypothesis think of a share of its examples only: for checks that repeat those of another Python."""
-    for item in items:
-        if PLAIN.fullmatch(item.path.name):
-            item.add_marker("plain")
-    share = float(os.environ.get("ANYLLM_EXAMPLES", "1"))
-    for item in items if share < 1 else ():
-        test = getattr(item, "obj", None)
-        test = getattr(test, "__func__", test)
-        if getattr(test, "is_hypothesis_test", False):
-            chosen = getattr(test, "_hypothesis_internal_use_settings", None) or settings()
-            fewer = max(5, int(chosen.max_examples * share))
-            test._hypothesis_internal_use_settings = settings(chosen, max_examples=fewer)
-
-
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--long"):
+        os.environ["ANYLLM_LONG"] = "1"  # for modules that are imported later, and for processes that tests start
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A shell starts background jobs so, and every process that a test starts would inherit it.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.pluginmanager.register(MarksReport(), "marks-report")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> Optional[int]:
+    """As many processes as processors; none for a single file, whose output is then easier to read."""
+    paths = [arg for arg in config.args if not arg.startswith("-")]
+    if len(paths) == 1 and ".py" in paths[0]:
+        return 0
+    if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS"):
+        return None
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item]) -> None:
+    """Mark what the long run alone does, and leave it out of the default run."""
+    share = float(os.environ.get("ANYLLM_EXAMPLES") or (1 if is_long() else DEFAULT_SHARE))
+    for item in items:
+        if PLAIN.fullmatch(item.path.name):
+            item.add_marker("plain")
+        if any(item.get_closest_marker(mark) for mark in ("model", "browser")):
+            item.add_marker("long")
+        if is_long() and _does_more_at_length(item):
+            item.add_marker("long")
+        if share < 1:
+            _think_of_fewer_examples(item, share)
+    if not is_long():
+        left_out = [item for item in items if item.get_closest_marker("long")]
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=left_out)
+
+
+def at_length(number: int, *, default: int) -> int:
+    """How many a test that is marked "partly" tries: *number* in the long run."""
+    return number if is_long() else default
+
+
+def _does_more_at_length(item: pytest.Item) -> bool:
+    """Whether the default run does only a part of this: some of the examples, or of the recordings."""
+    if _is_of_hypothesis(item) or item.get_closest_marker("partly"):
+        return True
+    if not item.get_closest_marker("recordings"):
+        return False
+    callspec = getattr(item, "callspec", None)
+    recording = callspec.params.get("recording") if callspec else None
+    return not isinstance(recording, Recording) or recording.id not in sampled_ids()
+
+
+def _is_of_hypothesis(item: pytest.Item) -> bool:
+    return bool(getattr(getattr(item, "obj", None), "is_hypothesis_test", False))
+
+
+def _think_of_fewer_examples(item: pytest.Item, share: float) -> None:
+    if _is_of_hypothesis(item):
+        test = item.obj  # type: ignore[attr-defined]
+        test = getattr(test, "__func__", test)
+        chosen = getattr(test, "_hypothesis_internal_use_settings", None) or settings()
+        fewer = max(FEWEST, int(chosen.max_examples * share))
+        test._hypothesis_internal_use_settings = settings(chosen, max_examples=min(fewer, chosen.max_examples))
 
 
 def _described(entry: Any) -> str:

@@ -1,6 +1,7 @@
 """
 A pytest plugin: how many tests carry each mark that needs something special, and, where ``ANYLLM_NO_SKIPS`` is set, a
-failed run if any of them was skipped. A check that silently skips what it is there for is none.
+failed run if any of them was skipped. A check that silently skips what it is there for is none. It also says when the
+long tests were left out.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import os
 from collections import Counter
 
 import pytest
+from recordings import is_long
 
 MARKS = ("recordings", "fork", "gevent", "model")
 #: What there may be no way to have.
@@ -37,7 +39,9 @@ class MarksReport:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        for mark in (*MARKS, *OPTIONAL):
+        for mark in sorted(self.ran.keys() | self.skipped.keys()):
             terminalreporter.write_line(f"marked {mark}: {self.ran[mark]} ran, {self.skipped[mark]} skipped")
+        if not is_long():
+            terminalreporter.write_line("the long tests were left out: pytest --long runs them too")
         if self.forbidden():
             terminalreporter.write_line("ANYLLM_NO_SKIPS is set: the skipped tests above fail this run", red=True)

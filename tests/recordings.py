@@ -1,12 +1,14 @@
 """
 Recorded responses of real hosts, for the tests of every dialect.
 
-They lie outside the repository, in ``../shared/recordings`` beside it or where ANYLLM_RECORDINGS says.
+They lie outside the repository, in ``../shared/recordings`` beside it or where ANYLLM_RECORDINGS says. The default run
+reads a sample of them, ``pytest --long`` all.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.server
 import json
 import os
@@ -51,12 +53,43 @@ class Recording:
         return [*reads, self.body[at:]]
 
 
+#: Bytes of the largest recording in the sample: some tests take time that is quadratic in them.
+LARGEST = 64 * 1024
+
+
+#: Why a whole module is left out of the default run.
+IS_LONG = "only in the long run: pytest --long"
+
+
+def is_long() -> bool:
+    """Whether this is the long run, which conftest.py finds out."""
+    return bool(os.environ.get("ANYLLM_LONG"))
+
+
+@functools.lru_cache(maxsize=1)
+def every_recording() -> list[Recording]:
+    """All there are, read once."""
+    return [Recording(path) for path in sorted(RECORDINGS.glob("*/*.json"))]
+
+
+@functools.lru_cache(maxsize=1)
+def sampled_ids() -> frozenset[str]:
+    """The shortest recordings that have between them, for each API, every provider, format, status and tag."""
+    seen: set[tuple[str, str, object]] = set()
+    ids = set()
+    for recording in sorted(every_recording(), key=lambda recording: (len(recording.body), recording.id)):
+        words = [recording.provider, recording.format, recording.status, *recording.about["tags"]]
+        about = {(recording.api, "answer" if recording.status == 200 else "error", word) for word in words}
+        if len(recording.body) <= LARGEST and not about <= seen:
+            ids.add(recording.id)
+            seen |= about
+    return frozenset(ids)
+
+
 def recordings_of(*apis: str) -> list[Recording]:
-    """The recordings of these APIs; none where there are no recordings."""
-    if not RECORDINGS.is_dir():
-        return []
-    every = (Recording(path) for path in sorted(RECORDINGS.glob("*/*.json")))
-    return [recording for recording in every if recording.api in apis]
+    """The recordings of these APIs, in the default run those of the sample; none where there are no recordings."""
+    chosen = [recording for recording in every_recording() if recording.api in apis]
+    return chosen if is_long() else [recording for recording in chosen if recording.id in sampled_ids()]
 
 
 def marks(recordings: list[Recording]) -> list[Any]:

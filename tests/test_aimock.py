@@ -29,6 +29,7 @@ from typing import Any, Iterator, Optional, Tuple
 
 import pytest
 import requests
+from recordings import IS_LONG, is_long
 
 import anyllm
 from anyllm.errors import (
@@ -50,6 +51,9 @@ from anyllm.errors import (
     StreamTimeoutError,
 )
 
+pytestmark = pytest.mark.long
+if not is_long():
+    pytest.skip(IS_LONG, allow_module_level=True)
 LLMOCK = os.environ.get("ANYLLM_AIMOCK", "")
 if not LLMOCK:
     pytest.skip("ANYLLM_AIMOCK does not say where aimock's llmock is", allow_module_level=True)

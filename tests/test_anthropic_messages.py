@@ -1102,6 +1102,7 @@ SAME_CALLS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("name", SAME_CALLS)
 def test_request_is_what_the_official_client_sends(name: str, official: Any) -> None:

@@ -65,6 +65,7 @@ def test_the_query_of_a_base_url_stays_behind_the_path():
     assert path == "/openai/deployments/d/chat/completions?api-version=2024-10-21"
 
 
+@pytest.mark.long
 def test_a_dated_version_asks_the_deployment_as_the_official_client_does(monkeypatch: pytest.MonkeyPatch):
     openai = pytest.importorskip("openai")
     monkeypatch.setenv("OPENAI_API_VERSION", "2024-10-21")

@@ -720,6 +720,7 @@ CALLS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("case", CALLS)
 def test_anthropics_body_is_what_its_client_sends(case: str, stream: bool, anthropic_client: Any) -> None:
@@ -762,6 +763,7 @@ OPENAI_CALLS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("case", OPENAI_CALLS)
 def test_openais_body_is_what_its_client_sends_but_for_what_the_path_says(case: str, stream: bool, url: str) -> None:
@@ -782,6 +784,7 @@ def test_openais_body_is_what_its_client_sends_but_for_what_the_path_says(case: 
     assert sent(GPT, stream=stream, max_tokens=9, **params) == body
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stream", [True, False])
 def test_coheres_body_is_what_its_client_sends_but_for_what_the_path_says(stream: bool, url: str) -> None:
     """Its client for this host takes out the same two keys."""

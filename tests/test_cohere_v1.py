@@ -641,6 +641,7 @@ CALLS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("case", CALLS)
 def test_body_is_what_the_official_client_sends(case: str, stream: bool, official: Any) -> None:

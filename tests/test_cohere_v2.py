@@ -606,6 +606,7 @@ CALLS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("case", CALLS)
 def test_body_is_what_the_official_client_sends(case: str, stream: bool, official: Any) -> None:
@@ -620,6 +621,7 @@ def test_body_is_what_the_official_client_sends(case: str, stream: bool, officia
     assert _Listener.bodies == [(request.path, json.loads(request.body))]
 
 
+@pytest.mark.long
 def test_embedding_body_is_what_the_official_client_sends(official: Any) -> None:
     _Listener.bodies.clear()
     official.embed(model="e", texts=["a"], input_type="search_query", embedding_types=["float"], output_dimension=256)

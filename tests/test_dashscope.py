@@ -595,6 +595,7 @@ CALLS: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(("fields", "theirs"), CALLS, ids=range(len(CALLS)))
 def test_official_client_sends_the_same(fields: dict[str, Any], theirs: dict[str, Any], stream: bool) -> None:
@@ -613,6 +614,7 @@ def test_official_client_sends_the_same(fields: dict[str, Any], theirs: dict[str
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stream", [False, True])
 def test_official_client_shows_images_the_same(stream: bool) -> None:
     dashscope = pytest.importorskip("dashscope")
@@ -655,6 +657,7 @@ DIFFERENCES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "case",
     [

@@ -603,6 +603,7 @@ STREAM = [
 ]
 
 
+@pytest.mark.long
 def test_the_official_client_reads_a_stream_with_signs_of_life(client_of):
     lines = said(STREAM).splitlines(keepends=True)
     alive = b"".join(OllamaChat.keep_alive * 3 + line for line in lines)
@@ -616,6 +617,7 @@ def test_the_official_client_reads_a_stream_with_signs_of_life(client_of):
     assert datetime.datetime.fromisoformat(last.created_at[:19]) >= datetime.datetime(2023, 11, 14, 22, 13, 20)
 
 
+@pytest.mark.long
 def test_the_official_client_reads_generate(client_of):
     parts = list(client_of(said(STREAM, OllamaGenerate())).generate("m", stream=True))
     assert "".join(part.response for part in parts) == "He said \u2028\u2029é"
@@ -625,6 +627,7 @@ def test_the_official_client_reads_generate(client_of):
     assert (whole.response, whole.thinking, whole.eval_count) == ("Paris", "hm", 2)
 
 
+@pytest.mark.long
 def test_the_official_client_reads_a_whole_answer(client_of):
     whole = client_of(OllamaChat().whole(WHOLE)).chat("m")
     assert (whole.message.content, whole.message.thinking, whole.done_reason) == ("Paris", "hm", "stop")
@@ -632,6 +635,7 @@ def test_the_official_client_reads_a_whole_answer(client_of):
     assert whole.logprobs[0].token == "Paris"
 
 
+@pytest.mark.long
 def test_the_official_client_raises_errors(client_of):
     import ollama
 

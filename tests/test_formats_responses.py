@@ -411,6 +411,7 @@ def test_an_error_before_the_stream_is_read_as_the_same_error(error: Any, kind: 
     assert type(DIALECT.error(error.status_code, {}, body)) is kind
 
 
+@pytest.mark.long
 def test_the_official_client_raises_errors_and_reads_whole_answers() -> None:
     openai = pytest.importorskip("openai")
     bodies = {"broken": failing(errors.RateLimitError("slow down", status_code=429)), "good": bytes_of(STREAM)}

@@ -398,6 +398,7 @@ def test_random_json_is_read_or_an_error_of_the_request(said: Any, messages: Any
 # -- the official client -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_what_the_official_client_sends_is_read_and_sent_again():
     """A conversation with the client's own classes in it, as its users send answers back."""
     anthropic = pytest.importorskip("anthropic")

@@ -442,6 +442,7 @@ def ollama_talks(url: str, stream: bool) -> tuple[list[Any], str]:
 TALKS = {"openai": openai_talks, "anthropic": anthropic_talks, "ollama": ollama_talks}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 @pytest.mark.parametrize("speaks", list(HOSTS))
 @pytest.mark.parametrize("client", list(TALKS))
@@ -485,6 +486,7 @@ def sent_back(client: str, speaks: str) -> list[Any]:
     return ["Hm."]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("client", list(TALKS))
 def test_reasoning_goes_back_under_the_name_that_its_host_has_for_it(client: str):
     """Cerebras wants its own back as `reasoning`, and refuses another's name; clients have but one name for all."""
@@ -499,6 +501,7 @@ def test_reasoning_goes_back_under_the_name_that_its_host_has_for_it(client: str
 # -- what no host said -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fallback", [[], ["second"]], ids=["alone", "with a fallback"])
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 def test_tokens_that_no_host_counted_are_not_made_up(fallback: list[str], stream: bool):
@@ -537,6 +540,7 @@ def anthropic_talk(client: Any, stream: bool) -> Any:
         return answer.get_final_message()
 
 
+@pytest.mark.long
 def test_who_does_not_ask_for_tokens_gets_no_chunk_without_a_choice():
     """We ask for them in any case, and llama.cpp sends its timings beside them; many programs read ``choices[0]``."""
     *events, last = chat_events("It is sunny.")
@@ -575,6 +579,7 @@ def raised_by(client: str, url: str, stream: bool) -> Any:
     return raised.value
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 @pytest.mark.parametrize("client", list(ASKS))
 def test_a_refusal_comes_with_its_status_and_how_long_to_wait(client: str, stream: bool):
@@ -594,6 +599,7 @@ def test_a_refusal_comes_with_its_status_and_how_long_to_wait(client: str, strea
         assert KEY not in str(error.response.headers)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("status", [400, 404, 500])
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 def test_what_an_ollama_host_says_its_client_reads_as_without_us(stream: bool, status: int):
@@ -603,6 +609,7 @@ def test_what_an_ollama_host_says_its_client_reads_as_without_us(stream: bool, s
     assert (through.status_code, through.error) == (directly.status_code, directly.error)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["eof", "reset"])
 @pytest.mark.parametrize("client", list(ASKS))
 def test_a_connection_that_breaks_in_the_middle_raises(client: str, how: str):
@@ -636,6 +643,7 @@ def test_a_server_that_ends_by_itself_is_not_woken_too_late():
 EDITOR = {"num_ctx": 16384, "stop": []}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("speaks", ["openai", "anthropic"])
 def test_an_editor_that_knows_ollama_alone(speaks: str):
     """It lists what there is, asks what a model can, and chats with tools and thinking; then it asks for a title."""
@@ -662,6 +670,7 @@ def test_an_editor_that_knows_ollama_alone(speaks: str):
     assert body.get("thinking") or body.get("reasoning_effort")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("speaks", ["openai", "anthropic"])
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 def test_generate_is_answered_by_any_host(speaks: str, stream: bool):

@@ -617,6 +617,7 @@ def requests_of() -> Iterator[Any]:
     assert not thread.is_alive()
 
 
+@pytest.mark.long
 def test_what_the_official_client_sends_is_read(requests_of):
     from google.genai import types
 
@@ -673,6 +674,7 @@ def test_what_the_official_client_sends_is_read(requests_of):
     assert asked(again(body)).params == params  # what a host of Google's gets is read as the same again
 
 
+@pytest.mark.long
 def test_a_schema_of_the_official_client_is_read(requests_of):
     from google.genai import types
 

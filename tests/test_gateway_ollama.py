@@ -74,6 +74,7 @@ def test_a_request_of_ours_is_read_and_written_the_same(fields, stream):
     assert (asked.stream, asked.further, asked.hints, asked.native) == (stream, {}, {}, (Dialect,))
 
 
+@pytest.mark.long
 def test_the_official_clients_request_is_read_and_written_the_same():
     """But for the ids of calls, which it does not know."""
     ollama = pytest.importorskip("ollama")
@@ -451,6 +452,7 @@ def test_editors_in_rust_find_every_field_that_they_need():
     assert "tools" in shown["capabilities"]
 
 
+@pytest.mark.long
 def test_the_official_client_reads_what_is_told_of_models(monkeypatch):
     ollama = pytest.importorskip("ollama")
     httpx = pytest.importorskip("httpx")

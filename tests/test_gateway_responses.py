@@ -496,6 +496,7 @@ def official() -> Iterator[Any]:
     assert not thread.is_alive()
 
 
+@pytest.mark.long
 def test_the_official_clients_request_comes_through_unchanged(official: Any) -> None:
     """With what its guides send: whole output items of the turn before, and all sorts of options."""
     client, bodies = official

@@ -1157,6 +1157,7 @@ SAME_CALLS: dict[str, tuple[dict[str, Any], Any, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", SAME_CALLS)
 def test_request_is_what_the_official_client_sends(case: str, client: Any) -> None:
     fields, contents, options = SAME_CALLS[case]

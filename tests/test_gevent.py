@@ -41,7 +41,7 @@ def test_the_same_under_gevent(file):
     if not path.exists():
         pytest.skip("there is no such file")
     run = subprocess.run(
-        [sys.executable, "-m", "gevent.monkey", "--module", "pytest", "-q", "-p", "no:cacheprovider", str(path)],
+        [sys.executable, "-m", "gevent.monkey", "--module", "pytest", "-q", "-n0", "-p", "no:cacheprovider", str(path)],
         cwd=ROOT,
         # What is meaningless there, is skipped; and it is one process.
         env={**os.environ, "PYTHONPATH": str(ROOT), "ANYLLM_NO_SKIPS": "", "PYTEST_ADDOPTS": ""},

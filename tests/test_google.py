@@ -58,6 +58,7 @@ def test_the_location_says_the_host(location: str | None, host: str, monkeypatch
     assert _google.locate(_google.BASE_URL, "m") == place
 
 
+@pytest.mark.long
 def test_the_host_is_the_official_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     vertex = pytest.importorskip("anthropic.lib.vertex._client")
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p")
@@ -175,6 +176,7 @@ def test_the_project_may_be_that_of_the_default_credentials(google: Google) -> N
     assert _google.locate(_google.BASE_URL, "m") == place
 
 
+@pytest.mark.long
 def test_claude_on_vertex_is_asked_as_the_official_client_asks(google: Google) -> None:
     anthropic = pytest.importorskip("anthropic")
     messages: Any = PARAMS["messages"]

@@ -596,6 +596,7 @@ def client() -> Any:
     return make
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("call", CALLS, ids=range(len(CALLS)))
 def test_official_client_sends_the_same(call: dict[str, Any], client: Any) -> None:
     """It is given our body, warns of every key that it does not know, and writes its own."""
@@ -623,6 +624,7 @@ DIFFERENCES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "case",
     [case for case in CASES if case not in DIFFERENCES and not case.startswith(("error_at", "error_l", "whole"))],
@@ -663,6 +665,7 @@ def test_official_client_reads_the_same(case: str, client: Any) -> None:
         assert said in str(error)
 
 
+@pytest.mark.long
 def test_official_client_reads_the_same_errors(client: Any) -> None:
     from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
     from tencentcloud.hunyuan.v20230901 import models

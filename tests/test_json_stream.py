@@ -246,6 +246,7 @@ def test_what_is_taken_is_what_json_loads_takes(text: str) -> None:
     assert 0 <= error.position <= len(text)
 
 
+@pytest.mark.long
 def test_jiter_sees_the_same_in_what_came() -> None:
     """An oracle that others wrote, where it gives unfinished strings and no numbers are cut."""
     jiter = pytest.importorskip("jiter")

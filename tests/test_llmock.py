@@ -11,6 +11,7 @@ from typing import Any, Iterator
 
 import pytest
 import requests
+from recordings import IS_LONG, is_long
 
 import anyllm
 from anyllm import errors
@@ -26,6 +27,9 @@ from anyllm.errors import (
     StreamTimeoutError,
 )
 
+pytestmark = pytest.mark.long
+if not is_long():
+    pytest.skip(IS_LONG, allow_module_level=True)
 pytest.importorskip("llmock")
 
 #: Prints where each API is, and ends when its standard input does.

@@ -659,6 +659,7 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, str, Any]]:
         yield from leaves(item, f"{path}.{key}" if path else str(key))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("name", CALLS)
 def test_request_is_the_official_clients(name: str, stream: bool, official: Any) -> None:
@@ -692,11 +693,13 @@ def parse_host() -> Any:
     return pytest.importorskip("ollama._client")._parse_host
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("text", HOSTS)
 def test_host_is_read_as_the_official_client_reads_it(text: str, parse_host: Any) -> None:
     assert host_url(text) == parse_host(text)
 
 
+@pytest.mark.long
 @given(text=st.text(alphabet="a1.:/[]@ é", max_size=12) | st.sampled_from(HOSTS))
 @settings(max_examples=300, deadline=None)
 @example(text="://")
@@ -728,6 +731,7 @@ def test_dialect_makes_vectors_and_lists_models() -> None:
     assert isinstance(OllamaChat(), Lister)
 
 
+@pytest.mark.long
 def test_vectors_are_asked_for_as_the_official_client_does(official: Any) -> None:
     _Capture.bodies.clear()
     with contextlib.suppress(Exception):  # the answer is none to this question

@@ -183,6 +183,7 @@ def asked(request: Request) -> tuple[str, str, Any]:
     return request.method, request.path, json.loads(request.body)
 
 
+@pytest.mark.long
 def test_requests_are_the_official_clients(official: Any) -> None:
     _Host.seen.clear()
     theirs = list(official.pull("m", stream=True, insecure=True))

@@ -14,6 +14,7 @@ import anyllm
 from anyllm import ContentPart, FunctionCall, Message, Reasoning, ToolCall
 from anyllm.testing import RecordedRequest, Reply, Server, serve
 
+pytestmark = pytest.mark.long
 ONE_TRY = anyllm.StreamingOptions(retry=anyllm.Retry(attempts=1))
 MODEL, KEY = "gpt-any", "key-of-the-tests"
 ABOUT = {"id": "chatcmpl-1", "created": 1, "model": MODEL}

@@ -710,6 +710,7 @@ CALLS: list[tuple[dict[str, Any], dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("ours", "theirs"), CALLS)
 def test_request_is_the_official_clients(official: Any, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
     client, bodies = official

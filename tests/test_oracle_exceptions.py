@@ -30,6 +30,7 @@ def test_there_are_few_and_each_says_everything():
         assert len(entry["why"]) > 20
 
 
+@pytest.mark.long
 @pytest.mark.recordings
 @pytest.mark.skipif(not RECORDINGS.is_dir(), reason="no recordings")
 @pytest.mark.parametrize("entry", exceptions_in_file(), ids=lambda entry: f"{entry['client']}-{entry['field']}")

@@ -302,6 +302,7 @@ def has_counts_the_client_does_not_merge(plain: Plain) -> bool:
 EXCEPTIONS = Exceptions("anthropic")
 
 
+@pytest.mark.long
 @each_stream
 def test_stream_is_what_the_official_client_gives(recording: Recording, client: Any) -> None:
     answer, plain = read(recording).answer, Plain(bodies_in(recording.body))

@@ -355,6 +355,7 @@ def _deltas(bodies: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 EXCEPTIONS = Exceptions("openai")
 
 
+@pytest.mark.long
 @each_stream
 def test_stream_is_what_the_official_client_gives(recording: Recording, client: Any) -> None:
     ours = read(recording)

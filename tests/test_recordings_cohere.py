@@ -265,6 +265,7 @@ def has_no_arguments(calls: list[dict[str, str]]) -> bool:
 EXCEPTIONS = Exceptions("cohere")
 
 
+@pytest.mark.long
 @each_stream
 def test_stream_is_what_the_official_client_gives(recording: Recording, base_url: str) -> None:
     pytest.importorskip("cohere")

@@ -356,6 +356,7 @@ class Official:
             self.finish, self.last = event.finish_reason, event.response
 
 
+@pytest.mark.long
 @each([recording for recording in STREAMS if recording.format == "ndjson"])
 def test_stream_is_what_the_official_client_gives(recording: Recording, base_url: str) -> None:
     """It reads lines only; where they end, it ends too, and says nothing of it."""
@@ -381,6 +382,7 @@ def test_stream_is_what_the_official_client_gives(recording: Recording, base_url
         assert figures == (counted.input_tokens or 0, counted.output_tokens or 0)
 
 
+@pytest.mark.long
 @each(REFUSALS)
 def test_refusal_is_what_the_official_client_raises(recording: Recording, base_url: str) -> None:
     cohere = pytest.importorskip("cohere")

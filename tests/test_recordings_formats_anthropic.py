@@ -98,6 +98,7 @@ def client() -> Iterator[Any]:
         yield official
 
 
+@pytest.mark.long
 def test_the_official_client_reads_the_same(client: Any):
     """From the recordings, and from what we make of them: all blocks, the end, the tokens."""
     written = {recording.id: said_by(Ours(READ, [recording.body]), FORMAT) for recording in WHOLE}
@@ -108,6 +109,7 @@ def test_the_official_client_reads_the_same(client: Any):
             assert passed == original, recording.id
 
 
+@pytest.mark.long
 def test_the_official_client_reads_any_answer(client: Any):
     """What chunks of other dialects became is what a client of this format reads: one of each kind of recording."""
     varied = {(recording.api, *kind_of(recording)): recording for recording in EVERY if recording.api != "messages"}
@@ -128,6 +130,7 @@ def test_the_official_client_reads_any_answer(client: Any):
             assert (usage["input_tokens"] + sum(cached), usage["output_tokens"]) == answer["tokens"], name
 
 
+@pytest.mark.long
 def test_the_official_client_reads_the_same_whole(client: Any):
     """Answers that came whole in this format are passed on as they came; others are made."""
     originals = {recording.id: json.dumps(as_whole(client, recording)).encode() for recording in WHOLE[:12]}

@@ -167,6 +167,7 @@ def dumped(chunk: Any) -> Any:
     return chunk.model_dump(mode="json", exclude={"sdk_http_response"}, exclude_none=True)
 
 
+@pytest.mark.long
 def test_the_official_client_reads_the_same_of_googles_own(genai: Any) -> None:
     """Object by object, from the recording and from what we make of it; also with a sign of life before each event."""
     whole = [recording for recording in GEMINI if Ours(READ, [recording.body]).error is None]
@@ -183,6 +184,7 @@ def test_the_official_client_reads_the_same_of_googles_own(genai: Any) -> None:
     assert len(read_by[0]) == len(whole)
 
 
+@pytest.mark.long
 def test_the_official_client_reads_any_providers_answer(genai: Any) -> None:
     """Text, thoughts, calls, ends and tokens, of a stream and of a whole answer."""
     read_ones = {recording.id: read(recording) for recording in EVERY[::6]}

@@ -68,6 +68,7 @@ def test_any_recorded_answer_is_the_same_answer(recording: Recording):
     assert not isinstance(again.error, (IncompleteStreamError, MalformedStreamError))
 
 
+@pytest.mark.long
 def test_the_official_client_reads_the_same():
     """From the recording, and from what we make of it."""
     ollama = pytest.importorskip("ollama")
@@ -83,6 +84,7 @@ def test_the_official_client_reads_the_same():
             assert passed == original, recording.id
 
 
+@pytest.mark.long
 def test_the_official_client_reads_answers_of_others():
     """Every line of the shortest answer of each host, and of its shortest with calls."""
     ollama = pytest.importorskip("ollama")

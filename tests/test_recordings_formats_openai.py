@@ -45,6 +45,7 @@ def test_any_recorded_answer_is_the_same_answer(recording: Recording):
     assert answer_of(again) == answer_of(ours)
 
 
+@pytest.mark.long
 def test_the_official_client_reads_the_same():
     """From the recording, and from what we make of it. It takes half a millisecond for each chunk of long ones."""
     openai = pytest.importorskip("openai")

@@ -124,6 +124,7 @@ def test_an_answer_sent_back_through_us_reaches_its_host_as_it_was(recording: Re
     assert json.loads(again.body) == body
 
 
+@pytest.mark.long
 def test_the_official_client_reads_the_same_of_its_own() -> None:
     """From the recording, and from what we make of it."""
     openai = pytest.importorskip("openai")
@@ -155,6 +156,7 @@ def _read(responses: Any) -> Any:
     return None
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:Pydantic")  # of xAI's tools, which the client does not know
 def test_the_official_helper_takes_every_answer_together() -> None:
     """It holds events to their order: items before parts before text, under numbers that stay."""

@@ -22,12 +22,14 @@ import pytest
 import test_recordings_chat as chat
 from formats_of import every_stream
 from gateway_upstreams import HI, KEY, Scene, dialect_for, host_for, is_askable, read, whole_of
-from recordings import Ours, Recording, marks, recordings_of
+from recordings import IS_LONG, Ours, Recording, is_long, marks, recordings_of
 from test_recordings_formats_anthropic import has_no_words
 from test_recordings_formats_ollama import is_sayable
 
 from anyllm.errors import IncompleteStreamError
 
+if not is_long():
+    pytest.skip(IS_LONG, allow_module_level=True)
 pytest.importorskip("waitress")
 
 STREAMS = [*every_stream(), *(one for one in recordings_of("invoke-stream") if is_askable(one))]
@@ -50,7 +52,7 @@ def lean(recording: Recording) -> Ours:
 
 READ = {recording.id: lean(recording) for recording in STREAMS}
 
-pytestmark = marks(STREAMS)
+pytestmark = [*marks(STREAMS), pytest.mark.long]
 
 
 # -- what a client reads -----------------------------------------------------------------------------------------------

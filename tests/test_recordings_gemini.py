@@ -374,6 +374,7 @@ def has_calls_in_pieces(bodies: list[dict[str, Any]]) -> bool:
 EXCEPTIONS = Exceptions("google-genai")
 
 
+@pytest.mark.long
 @each_stream
 def test_stream_is_what_the_official_client_gives(recording: Recording, client: Any) -> None:
     ours, theirs = read(recording), Official(client, recording)

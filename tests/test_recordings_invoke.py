@@ -476,6 +476,7 @@ def is_for_anthropics_client(recording: Recording) -> bool:
     return is_whole and bool(payloads) and payloads[0].get("type") == "message_start"
 
 
+@pytest.mark.long
 @each([recording for recording in STREAMS if is_for_anthropics_client(recording)])
 def test_stream_is_what_anthropics_client_gives(recording: Recording, url: str) -> None:
     """Of answers that are Messages: the older format that these models have too, it does not know."""

@@ -288,6 +288,7 @@ def parsed(arguments: str) -> Any:
         return arguments
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FAILURES)
 def test_what_the_official_client_fails_on_is_read(name: str, client: Any, base_url: str) -> None:
     """Else it is no difference any more, and its line is to be taken out."""
@@ -303,6 +304,7 @@ def test_what_the_official_client_fails_on_is_read(name: str, client: Any, base_
     assert ours.answer.content == "So" or [call.parse() for call in ours.answer.tool_calls] == [{}]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", OMISSIONS)
 def test_what_the_official_client_leaves_out_is_read(name: str, client: Any, base_url: str) -> None:
     body = OMISSIONS[name][2]
@@ -317,6 +319,7 @@ def test_what_the_official_client_leaves_out_is_read(name: str, client: Any, bas
 # -- streams -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @each(STREAMS)
 def test_stream_is_what_the_official_client_gives(recording: Recording, client: Any, base_url: str) -> None:
     ours, theirs = read(recording.body), Official(client, f"{base_url}/{recording.id}")
@@ -339,6 +342,7 @@ ENDS: dict[str, tuple[type[AnyLLMError], bytes]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ENDS)
 def test_end_that_is_none_is_an_error(name: str, client: Any, base_url: str) -> None:
     kind, body = ENDS[name]
@@ -366,6 +370,7 @@ REPORTED: dict[str, bytes] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", REPORTED)
 def test_reported_calls_are_what_the_official_client_gives(name: str, client: Any, base_url: str) -> None:
     """It gives the fragments as they come; a call is the one that has a name, and what follows without one."""
@@ -418,6 +423,7 @@ def said_in(text: str) -> list[str]:
     return [message] if isinstance(message, str) else [complaint["msg"] for complaint in message]
 
 
+@pytest.mark.long
 @each(REFUSALS)
 def test_refusal_is_the_right_error_and_says_what_the_official_client_says(
     recording: Recording, client: Any, base_url: str
@@ -490,6 +496,7 @@ CALLS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CALLS)
 def test_request_is_what_the_official_client_sends(name: str, client: Any, base_url: str) -> None:
     """No stream_options among it, which Mistral refuses."""

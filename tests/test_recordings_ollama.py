@@ -252,6 +252,7 @@ class Official:
             self.usage = {key: value for key, value in said.items() if key.endswith(("_count", "_duration"))}
 
 
+@pytest.mark.long
 @each_stream
 def test_stream_is_what_the_official_client_gives(recording: Recording, server: str) -> None:
     """Without a difference: ids of calls, which the client does not know, are not in these recordings."""

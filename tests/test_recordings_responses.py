@@ -337,6 +337,7 @@ def has_calls_of_the_hosts_own(recording: Recording) -> bool:
 EXCEPTIONS = Exceptions("openai, responses")
 
 
+@pytest.mark.long
 @each_stream
 def test_stream_is_what_the_official_client_gives(recording: Recording, client: Any) -> None:
     ours, theirs = read(recording), Official(client, recording)

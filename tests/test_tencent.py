@@ -113,6 +113,7 @@ def test_key_that_is_no_pair_is_refused_and_not_shown(key: str) -> None:
 # -- the official client -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("text", ["Hi", "你好", 'quote " and \\u0041', "😀" * 50, "", "a\nb"])
 @pytest.mark.parametrize("now", [0, 1551113065, 1767225599, 4102444800])
 def test_official_client_signs_the_same(text: str, now: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -390,6 +390,7 @@ def test_prompts_with_tools_are_trusted_less(vocabularies: Vocabularies) -> None
 RECORDED = [recording for recording in recordings_of("chat") if recording.status == 200 and recording.format == "sse"]
 
 
+@pytest.mark.long
 @pytest.mark.recordings
 @pytest.mark.skipif(not RECORDED, reason="no recordings; set ANYLLM_RECORDINGS")
 def test_answers_of_real_hosts_are_estimated_well() -> None:
