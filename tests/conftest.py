@@ -23,7 +23,7 @@ from anyllm import _clock, _timer, context
 
 ROOT = pathlib.Path(__file__).parents[1]
 #: Seconds for what should happen at once, so that a bug fails a test and does not hang it.
-TIMEOUT = 15
+TIMEOUT = 30
 #: Threads that may outlive a test: the shared timer stays half a second after its last entry.
 LINGERING = ("anyllm-timer",)
 
@@ -157,7 +157,7 @@ def script(tmp_path: pathlib.Path) -> Callable[..., subprocess.Popen[str]]:
     It inherits gevent's patching, if any, and is killed with every thread's traceback when it takes too long.
     """
 
-    def start(source: str, seconds: float = 60) -> subprocess.Popen[str]:
+    def start(source: str, seconds: float = 120) -> subprocess.Popen[str]:
         path = tmp_path / "script.py"
         guard = f"import faulthandler; faulthandler.dump_traceback_later({seconds}, exit=True)\n"
         path.write_text(guard + textwrap.dedent(source))
@@ -177,7 +177,7 @@ def script(tmp_path: pathlib.Path) -> Callable[..., subprocess.Popen[str]]:
 def run_script(script: Callable[..., subprocess.Popen[str]]) -> Callable[..., str]:
     """Run a script to its end and give what it said; AssertionError, with that, when it fails."""
 
-    def run(source: str, seconds: float = 60) -> str:
+    def run(source: str, seconds: float = 120) -> str:
         process = script(source, seconds)
         said, _ = process.communicate(timeout=seconds + 30)
         assert process.returncode == 0, said

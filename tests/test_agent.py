@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import attrs
 import pytest
-from conftest import TIMEOUT, Task
+from conftest import TIMEOUT, LaterTime, Task
 from wire import until
 
 import anyllm
@@ -663,31 +663,42 @@ def test_results_that_were_there_when_a_run_ended_are_in_its_transcript(hanging:
     assert texts[1] == "quick"
 
 
-def test_the_time_of_a_run_ends_a_tool_that_hangs_and_is_a_budget(hanging: Hanging) -> None:
-    agent, _ = agent_over(calling(("a", "hang", "{}")), tools=[hanging.hang], timeout=0.2)
+def test_the_time_of_a_run_ends_a_tool_that_hangs_and_is_a_budget(
+    hanging: Hanging, spawn: Callable[..., Task], later: LaterTime
+) -> None:
+    agent, _ = agent_over(calling(("a", "hang", "{}")), tools=[hanging.hang], timeout=1000)
+    run = spawn(agent.run, "Go.")
+    assert hanging.begun.wait(TIMEOUT)
+    later.forward()
     with pytest.raises(BudgetExceededError) as caught:
-        agent.run("Go.")
+        run.join()
     error = caught.value
-    assert (error.budget, error.limit) == ("seconds", 0.2)
+    assert (error.budget, error.limit) == ("seconds", 1000)
     assert isinstance(error.__cause__, DeadlineExceeded)
     assert error.result is not None
     assert error.result.stopped_by == "seconds"
     assert [message.role for message in error.result.messages] == ["user", "assistant", "tool"]
 
 
-def test_the_time_of_a_run_ends_an_answer_on_its_way() -> None:
-    agent, _ = agent_over(["Once upon", Stall()], timeout=0.2)
+def test_the_time_of_a_run_ends_an_answer_on_its_way(later: LaterTime) -> None:
+    agent, _ = agent_over(["Once upon", Stall()], timeout=1000)
+    events = agent.stream("Go.")
+    assert any(event.type == "text" for event in events)  # and what follows is left in it
+    later.forward()
     with pytest.raises(BudgetExceededError) as caught:
-        agent.run("Go.")
+        list(events)
     assert caught.value.budget == "seconds"
     assert caught.value.partial is not None
     assert caught.value.partial.content == "Once upon"
 
 
-def test_the_callers_own_deadline_is_no_budget(hanging: Hanging) -> None:
-    agent, _ = agent_over(calling(("a", "hang", "{}")), tools=[hanging.hang], timeout=TIMEOUT)
+def test_the_callers_own_deadline_is_no_budget(hanging: Hanging, spawn: Callable[..., Task], later: LaterTime) -> None:
+    agent, _ = agent_over(calling(("a", "hang", "{}")), tools=[hanging.hang], timeout=1e9)
+    run = spawn(agent.run, "Go.", ctx=anyllm.Context(1000))
+    assert hanging.begun.wait(TIMEOUT)
+    later.forward()
     with pytest.raises(DeadlineExceeded):
-        agent.run("Go.", ctx=anyllm.Context(0.2))
+        run.join()
 
 
 def test_a_context_that_has_ended_asks_nobody() -> None:

@@ -63,7 +63,7 @@ def test_streams_through_the_gateway_are_complete_and_leave_nothing(tmp_path: Pa
 def test_an_unknown_name_is_a_usage_error() -> None:
     """It is said before anything is measured."""
     command = [sys.executable, str(RUN), "--only", "nothing"]
-    process = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    process = subprocess.run(command, capture_output=True, timeout=200, check=False)
     assert process.returncode == 2
 
 

@@ -158,7 +158,7 @@ def test_a_program_of_the_docs_runs(program: str):
             env=_environment(server.url),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=200,
             check=False,
         )
     assert done.returncode == 0, done.stderr

@@ -11,15 +11,15 @@ from typing import Any, List
 
 import pytest
 import wire
-from conftest import TIMEOUT
-from wire import HEAD, LAST, PARAMS, chunk, event, raw, request_from
+from conftest import TIMEOUT, LaterTime
+from wire import HEAD, LAST, PARAMS, chunk, event, raw, request_from, until
 
 import anyllm
 from anyllm import _reader, errors
 from anyllm.testing import Reply, chat_events, fake, serve
 
 DONE = chunk(b"data: [DONE]\n\n") + LAST
-SOON = 0.1  # seconds; what `_TAIL` is here, where it is made to pass
+SOON = 0.03  # seconds; what `_TAIL` is here, where it is made to pass
 
 
 @pytest.fixture
@@ -148,20 +148,23 @@ def test_headers_that_contradict_each_other_are_the_hosts_fault():
 # -- the last five seconds ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("short_tail")
-def test_another_choice_that_begins_gives_the_stream_its_time_back():
-    pause = threading.Event()
+def test_another_choice_that_begins_gives_the_stream_its_time_back(monkeypatch: pytest.MonkeyPatch, later: LaterTime):
+    monkeypatch.setattr(_reader, "_TAIL", 1000)
+    go_on = threading.Event()
 
     def answer(client: Any) -> None:
         request_from(client)
         client.sendall(HEAD + chunk(event("one", finish="stop")))
-        pause.wait(SOON / 2)
         client.sendall(chunk(event("two", index=1)))
-        pause.wait(5 * SOON)
+        assert go_on.wait(TIMEOUT)
         client.sendall(chunk(event(" more", index=1, finish="stop")) + DONE)
 
     with raw(answer) as server:
-        whole = ask(server.url).collect()
+        stream = wire.provider(server.url).completion_stream(anyllm.Context(), PARAMS)
+        until(lambda: len(stream.partial.choices) == 2)
+        later.forward()
+        go_on.set()
+        whole = stream.collect()
     assert [choice.message.text for choice in whole.choices] == ["one", "two more"]
 
 

@@ -187,7 +187,7 @@ def test_forks_under_load(server, run_script):
         thread.start()
 
     def work():
-        ctx = anyllm.Context(timeout=15)
+        ctx = anyllm.Context(timeout=60)
         assert ask(ctx=ctx).collect().content == "Hello"
         assert anyllm.active_streams() == 0
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.once
 
 FILES = pathlib.Path(__file__).parents[1] / "anyllm" / "gateway" / "page"
 #: Seconds for what should happen at once, so that a bug fails a test and does not hang it.
-TIMEOUT = 20
+TIMEOUT = 60
 #: What Chromium itself writes of a response that a test is about.
 FAILED = "Failed to load resource"
 KEY = "a-key-of-the-gateway"

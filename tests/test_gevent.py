@@ -48,7 +48,7 @@ def test_the_same_under_gevent(file):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=240,
+        timeout=600,
     )
     assert run.returncode == 0, run.stdout[-6000:]
     assert " passed" in run.stdout

@@ -103,7 +103,7 @@ def _run(programs: List[str], folder: Path) -> List[Any]:
         done = subprocess.run(
             [sys.executable, "-c", RUNNER],
             env={**os.environ, **hosts, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"},
-            input=json.dumps(programs), capture_output=True, text=True, timeout=60, cwd=folder, check=False,
+            input=json.dumps(programs), capture_output=True, text=True, timeout=200, cwd=folder, check=False,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""  # what is said of things that nobody let go of

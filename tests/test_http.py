@@ -483,14 +483,14 @@ def test_a_given_session_is_used_as_it_is():
 
 def test_a_stream_on_a_given_session_outlives_the_connect_clock():
     said, go_on = threading.Event(), threading.Event()
-    options = wire.PLAIN.evolve(timeouts=wire.OFF.__class__(connect=0.05, first_content=None, idle=None))
+    options = wire.PLAIN.evolve(timeouts=wire.OFF.__class__(connect=1, first_content=None, idle=None))
     events = [{"choices": [{"index": 0, "delta": {"content": "x"}, "finish_reason": "stop"}]}]
     with requests.Session() as session, serve(Reply.sse([Signal(said), Stall(go_on), *events])) as server:
         from anyllm import Context
 
         stream = wire.provider(server.url, session=session, options=options).completion_stream(Context(), wire.PARAMS)
         wire.set_soon(said)
-        assert not Context(timeout=0.2).child().wait(0.1)
+        assert not Context().wait(1.1)  # the limit may be the socket's own, which no test can set forward
         go_on.set()
         assert stream.collect().content == "x"
 

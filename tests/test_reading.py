@@ -20,7 +20,7 @@ from anyllm.testing import Reply, Stall, chat_events, fake, serve
 from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, FunctionCall, Reasoning, Retried, ToolCall, Usage
 
 PARAMS = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
-TIMEOUT = 15
+TIMEOUT = 30
 
 
 def ask(url: str) -> anyllm.Stream:

@@ -7,8 +7,8 @@ import threading
 from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
-from conftest import TIMEOUT
-from wire import OFF, PARAMS
+from conftest import TIMEOUT, LaterTime
+from wire import OFF, PARAMS, until
 
 import anyllm
 from anyllm._resume import Stitched, text_to_continue
@@ -115,13 +115,15 @@ class Host:
         return content if isinstance(content, str) else "".join(part["text"] for part in content)
 
 
-def ask(name: str, url: str, how: anyllm.StreamingOptions, base: str = "/v1") -> anyllm.Stream:
+def ask(
+    name: str, url: str, how: anyllm.StreamingOptions, base: str = "/v1", timeout: float = TIMEOUT
+) -> anyllm.Stream:
     host = anyllm.provider(name, base_url=url + base, api_key="none", options=how)
-    return host.completion_stream(anyllm.Context(TIMEOUT), PARAMS)
+    return host.completion_stream(anyllm.Context(timeout), PARAMS)
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("seed", range(35))
+@pytest.mark.parametrize("seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(4, 35))])
 @pytest.mark.parametrize("name", HOSTS)
 def test_what_goes_on_is_the_uncut_text(name: str, seed: int):
     dice = random.Random(seed * 7 + len(name))
@@ -316,12 +318,14 @@ def test_a_call_that_was_cut_is_not_gone_on_with():
         assert len(server.requests) == 1
 
 
-def test_a_silent_host_is_left_for_another_try():
+def test_a_silent_host_is_left_for_another_try(later: LaterTime):
     """Before the first content it is not: the answer may be on its way. After it, that is what was asked for."""
     silent = Reply.sse([*chat_events("one two ", finish_reason=None, usage=False), Stall()], done=False)
-    how = options("restart").evolve(timeouts=anyllm.Timeouts(idle=0.05))
+    how = options("restart").evolve(timeouts=anyllm.Timeouts(idle=1000))
     with serve(silent, WHOLE) as server:
-        stream = ask("llama_cpp", server.url, how)
+        stream = ask("llama_cpp", server.url, how, timeout=1e9)
+        until(lambda: stream.partial.content == "one two ")
+        later.forward()
         assert stream.collect().content == "one three"
         assert "content" in stream.partial.retries[0].reason
 

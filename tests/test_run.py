@@ -15,6 +15,7 @@ import time
 from typing import Any, Callable, Iterator, List, Optional, Set, Tuple
 
 import pytest
+from conftest import LaterTime, at_length
 
 import anyllm
 from anyllm import _assemble, _clock, _reader, _run
@@ -36,7 +37,7 @@ from anyllm.errors import (
 )
 from anyllm.testing import Cut, Pause, Reply, Signal, Stall, blackhole, chat_events, serve, silent
 
-TIMEOUT = 15
+TIMEOUT = 30
 HELLO = [{"role": "user", "content": "hello"}]
 QUICK = anyllm.Retry(backoff=0.001, max_backoff=0.001)
 ONCE = anyllm.Retry(attempts=1)
@@ -247,13 +248,14 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_waiting_for_errors_while_nobody_reads_full_chunks_is_warned_of(caplog: pytest.LogCaptureFixture):
+def test_waiting_for_errors_while_nobody_reads_full_chunks_is_warned_of(caplog: pytest.LogCaptureFixture, spawn: Any):
     with serve(Reply.sse([*chat_events("a b c d"), Stall()])) as server:
         stream = ask(server.url, buffer=1)
         eventually(stream.chunks.full)
-        with pytest.raises(queue.Empty):
-            stream.errors.get(timeout=0.1)
+        waiting = spawn(stream.errors.get)
+        eventually(lambda: caplog.records)
         stream.cancel()
+        assert isinstance(waiting.join(), Cancelled)
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "read chunks to the end, or cancel" in record.message
@@ -426,11 +428,12 @@ def test_nothing_after_done_is_waited_for():
         assert text(read(stream)[0]) == "one two three"
 
 
+@pytest.mark.partly
 @pytest.mark.parametrize("framing", ["chunked", "length", "close"])
 def test_mutated_bodies_end_in_one_way_or_the_other(framing: str):
     """Whatever a host sends: our own errors only, and both channels always close."""
     chance = random.Random(framing)
-    bodies = [mutated(chance) for _ in range(700)]
+    bodies = [mutated(chance) for _ in range(at_length(700, default=150))]
     answers = iter(bodies)
 
     def reply(_: Any) -> Reply:
@@ -517,13 +520,14 @@ def test_liveness_is_no_first_content(kind: str):
         error = read(ask(server.url, timeouts=anyllm.Timeouts(first_content=0.2)))[1]
         assert clock_of(error) == "first_content"
         assert error.seconds == 0.2
+        server.wait_for_requests(1)
         assert len(server.requests) == 1  # the host has the request, and may be working on it
         assert server.wait_closed()
 
 
 @pytest.mark.parametrize("kind", LIVENESS)
 def test_liveness_does_not_set_the_idle_clock_back(kind: str):
-    with serve(Reply(body=[*sse(*ANSWER[:3]), *LIVENESS[kind] * 3000])) as server:
+    with serve(Reply(body=[b"".join(sse(*ANSWER[:3])), *LIVENESS[kind] * 3000])) as server:
         received, error = read(ask(server.url, timeouts=anyllm.Timeouts(idle=0.2)))
         assert clock_of(error) == "idle"
         assert error.partial.content == text(received) == "one two"
@@ -531,12 +535,19 @@ def test_liveness_does_not_set_the_idle_clock_back(kind: str):
 
 
 @pytest.mark.parametrize("delta", [{"content": "x"}, {"reasoning_content": "x"}, {"refusal": "x"}], ids=repr)
-def test_content_of_any_kind_sets_the_idle_clock_back(delta: Any):
+def test_content_of_any_kind_sets_the_idle_clock_back(delta: Any, later: LaterTime):
     """More than twice the limit, in steps far below it."""
     event = sse({"choices": [{"index": 0, "delta": delta}]})
-    steps = [step for _ in range(20) for step in (*event, Pause(0.05))]
+    go_on = [threading.Event() for _ in range(5)]
+    steps = [step for step_over in go_on for step in (*event, Stall(step_over))]
     with serve(Reply(body=[*steps, *sse(ANSWER[-1])])) as server:
-        assert read(ask(server.url, timeouts=anyllm.Timeouts(idle=0.4, first_content=0.4)))[1] is None
+        timeouts = anyllm.Timeouts(idle=1000, first_content=1000)
+        stream = ask(server.url, ctx=anyllm.Context(), timeouts=timeouts)
+        for step_over in go_on:
+            assert stream.chunks.get(timeout=TIMEOUT) is not None
+            later.forward(600)
+            step_over.set()
+        assert read(stream)[1] is None
 
 
 def test_a_host_that_never_sends_headers_meets_the_first_content_clock():
@@ -586,6 +597,16 @@ def test_a_name_that_never_resolves_meets_the_connect_clock(slow_resolver: Any):
     assert clock_of(read(stream)[1]) == "connect"
 
 
+def limit_tries(monkeypatch: pytest.MonkeyPatch, clock: str, limits: List[float]) -> None:
+    """Let the *clock* of the first tries have *limits*, in seconds, and those that follow the one they are given."""
+    start = _clock.Clock.start
+
+    def limited(self: _clock.Clock, name: str, seconds: Any, **more: Any) -> None:
+        start(self, name, limits.pop(0) if name == clock and limits else seconds, **more)
+
+    monkeypatch.setattr(_clock.Clock, "start", limited)
+
+
 @pytest.mark.parametrize("tries", [1, 2])
 def test_a_clock_that_finds_no_socket_keeps_the_retries(monkeypatch: pytest.MonkeyPatch, tries: int):
     """The worker is resolving a name, which nothing interrupts: it is left behind, and another goes on."""
@@ -598,9 +619,10 @@ def test_a_clock_that_finds_no_socket_keeps_the_retries(monkeypatch: pytest.Monk
         return resolve(*args, **kwargs)
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
+    limit_tries(monkeypatch, "connect", [0.05] * tries)
     try:
         with serve(Reply.sse(ANSWER)) as server:
-            stream = ask(server.url, timeouts=anyllm.Timeouts(connect=0.1))
+            stream = ask(server.url)
             received, error = read(stream)
             assert (text(received), error) == ("one two three", None)
             assert len(names) == tries + 1
@@ -656,13 +678,7 @@ def test_a_clock_that_fires_late_leaves_the_next_try_alone(monkeypatch: pytest.M
         return Reply.sse(ANSWER)
 
     answers = iter([busy, well])
-    first_content = [0.1, 600.0]
-    starts = _clock.Clock.start
-
-    def start(self: Any, name: str, seconds: Any, **more: Any) -> None:
-        starts(self, name, first_content.pop(0) if name == "first_content" else seconds, **more)
-
-    monkeypatch.setattr(_clock.Clock, "start", start)
+    limit_tries(monkeypatch, "first_content", [0.1])
     with serve(lambda request: next(answers)(request)) as server:
         received, error = read(ask(server.url))
         assert (text(received), error) == ("one two three", None)
@@ -710,10 +726,15 @@ def test_a_page_instead_of_an_answer_is_not_asked_for_again():
         assert len(server.requests) == 1
 
 
-def test_the_connect_clock_ends_with_the_connection():
-    with serve(Reply.sse([Pause(0.5), *ANSWER])) as server:
-        for _ in range(2):  # the second is connected from the beginning
-            stream = ask(server.url, timeouts=anyllm.Timeouts(connect=0.2))
+def test_the_connect_clock_ends_with_the_connection(later: LaterTime):
+    here, go_on = ([threading.Event() for _ in range(2)] for _ in range(2))
+    replies = [Reply.sse([Signal(here[number]), Stall(go_on[number]), *ANSWER]) for number in range(2)]
+    with serve(*replies) as server:
+        for number in range(2):  # the second is connected from the beginning
+            stream = ask(server.url, ctx=anyllm.Context(), retry=ONCE, timeouts=anyllm.Timeouts(connect=100))
+            assert here[number].wait(TIMEOUT)
+            later.forward(200)
+            go_on[number].set()
             assert read(stream)[1] is None
             stream._run._thread.join(TIMEOUT)
 
@@ -897,7 +918,7 @@ def test_a_retry_after_that_is_too_long_is_raised_at_once(headers: Any, seconds:
 
 
 @pytest.mark.parametrize("end", ["cancel", "deadline"])
-def test_the_wait_before_a_retry_can_be_cancelled(end: str, monkeypatch: pytest.MonkeyPatch):
+def test_the_wait_before_a_retry_can_be_cancelled(end: str, monkeypatch: pytest.MonkeyPatch, later: LaterTime):
     waiting = threading.Event()
 
     def long_pause(*_: Any) -> float:
@@ -905,12 +926,14 @@ def test_the_wait_before_a_retry_can_be_cancelled(end: str, monkeypatch: pytest.
         return 1000.0
 
     monkeypatch.setattr(_run, "pause_before_retry", long_pause)
-    ctx = anyllm.Context() if end == "cancel" else anyllm.Context(timeout=0.3)
+    ctx = anyllm.Context() if end == "cancel" else anyllm.Context(timeout=1000)
     with serve(Reply.error(429, "later")) as server:
         stream = ask(server.url, ctx=ctx)
         assert waiting.wait(TIMEOUT)
         if end == "cancel":
             ctx.cancel("enough")
+        else:
+            later.forward()
         error = read(stream)[1]
         assert isinstance(error, Cancelled if end == "cancel" else DeadlineExceeded)
         assert len(server.requests) == 1

@@ -16,7 +16,7 @@ from anyllm.errors import Cancelled, IncompleteStreamError, InvalidRequestError
 from anyllm.testing import Reply, Stall, chat_events, serve
 
 PARAMS = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
-TIMEOUT = 15
+TIMEOUT = 30
 
 
 def ask(url: str, ctx: Any = None) -> anyllm.Stream:

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMS = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
-TIMEOUT = 15
+TIMEOUT = 30
 KEY = "sk-very-secret-1234567890"
 #: Seconds: what comes in the same test, and what does not.
 SOON, NEVER = 0.01, 3600.0
