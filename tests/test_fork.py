@@ -225,6 +225,31 @@ def test_a_pool_of_forked_processes(server, run_script):
     assert "done 0" in run_script(server.script + textwrap.dedent(source))
 
 
+def test_a_child_closes_its_copies_of_idle_connections(server, run_script):
+    """Also those of a pool which a worker uses that does not exist there, and so never lets go of."""
+    source = """
+    from anyllm import _sockets
+
+    def idle():
+        pools = [pool.pool for pool in tuple(_sockets._pools) if pool.pool]
+        return [conn for queue in pools for conn in queue.queue if conn is not None and conn.sock is not None]
+
+    stream = ask("silent")
+    stream.chunks.get()
+    assert ask().collect().content == "Hello"
+    while not idle():
+        threading.Event().wait(0.001)
+
+    def work():
+        assert idle() == []
+
+    ends_well(in_child(work))
+    assert idle()
+    stream.cancel()
+    """
+    run_script(server.script + textwrap.dedent(source))
+
+
 def test_a_child_that_stays_does_not_keep_connections_open(server, script):
     """The host sees that the parent has closed its own, though the child had copies of the descriptors."""
     source = """
