@@ -217,6 +217,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(MarksReport(), "marks-report")
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> Optional[int]:
     """As many processes as processors; none for a single file, whose output is then easier to read."""
     paths = [arg for arg in config.args if not arg.startswith("-")]
@@ -230,7 +231,6 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> Optional[int]:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item]) -> None:
     """Mark what the long run alone does, and leave it out of the default run."""
-    share = float(os.environ.get("ANYLLM_EXAMPLES") or (1 if is_long() else DEFAULT_SHARE))
     for item in items:
         if PLAIN.fullmatch(item.path.name):
             item.add_marker("plain")
@@ -238,9 +238,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item
             item.add_marker("long")
         if is_long() and _does_more_at_length(item):
             item.add_marker("long")
-        if share < 1:
-            _think_of_fewer_examples(item, share)
     if not is_long():
+        _think_of_fewer_examples(items)
         left_out = [item for item in items if item.get_closest_marker("long")]
         items[:] = [item for item in items if not item.get_closest_marker("long")]
         config.hook.pytest_deselected(items=left_out)
@@ -266,12 +265,11 @@ def _is_of_hypothesis(item: pytest.Item) -> bool:
     return bool(getattr(getattr(item, "obj", None), "is_hypothesis_test", False))
 
 
-def _think_of_fewer_examples(item: pytest.Item, share: float) -> None:
-    if _is_of_hypothesis(item):
-        test = item.obj  # type: ignore[attr-defined]
-        test = getattr(test, "__func__", test)
+def _think_of_fewer_examples(items: List[pytest.Item]) -> None:
+    tests = [item.obj for item in items if _is_of_hypothesis(item)]  # type: ignore[attr-defined]
+    for test in {getattr(test, "__func__", test) for test in tests}:  # of several items once
         chosen = getattr(test, "_hypothesis_internal_use_settings", None) or settings()
-        fewer = max(FEWEST, int(chosen.max_examples * share))
+        fewer = max(FEWEST, int(chosen.max_examples * DEFAULT_SHARE))
         test._hypothesis_internal_use_settings = settings(chosen, max_examples=min(fewer, chosen.max_examples))
 
 
