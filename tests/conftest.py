@@ -238,6 +238,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item
             item.add_marker("long")
         if is_long() and _does_more_at_length(item):
             item.add_marker("long")
+    items.sort(key=lambda item: item.path.name != "test_gevent.py")  # the longest ones first, so that none is the last
     if not is_long():
         _think_of_fewer_examples(items)
         left_out = [item for item in items if item.get_closest_marker("long")]
