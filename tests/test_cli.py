@@ -352,7 +352,7 @@ def test_a_terminal_is_not_read_for_a_prompt(paris: Server) -> None:
         (["doctor", "who"], "`anyllm -- doctor ...`"),
         (["-m", "gpt-4o", "Hi"], "openai/gpt-4o"),
         (["-m", "opnai/gpt-4o", "Hi"], "did you mean 'openai'? There are"),
-        (["--formt", "json", "Hi"], "Did you mean '--format'? (see"),
+        (["--formt", "json", "Hi"], "? (see `anyllm --help`)"),
         (["--api-key", "x", "Hi"], "keys are read from the environment"),
         (["doctr"], "did you mean 'doctor'? To ask a model, write `anyllm -- doctr`"),
         (["provider"], "did you mean 'providers'?"),
