@@ -215,7 +215,7 @@ class ConnectionLostError(IncompleteStreamError, NetworkError):
     The connection broke in the middle of the answer: it was reset, or ended inside the body.
 
     Where a host marks the end of a body by closing the connection, nobody can tell that from a cut: the answer is then
-    an `IncompleteStreamError`.
+    an `IncompleteStreamError`. Before the first content a lost connection is tried again (see `Retry`).
     """
 
     @classmethod
