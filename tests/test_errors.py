@@ -112,6 +112,7 @@ TREE = {
     "StreamTimeoutError": "AnyLLMError",
     "NetworkError": "AnyLLMError",
     "IncompleteStreamError": "AnyLLMError",
+    "ConnectionLostError": "IncompleteStreamError NetworkError AnyLLMError",
     "MalformedStreamError": "AnyLLMError",
     "APIError": "AnyLLMError",
     "AuthenticationError": "APIError AnyLLMError",
