@@ -17,6 +17,7 @@ import anyllm
 from anyllm import errors
 from anyllm.errors import (
     AuthenticationError,
+    ConnectionLostError,
     ContextLengthExceededError,
     IncompleteStreamError,
     InvalidRequestError,
@@ -138,7 +139,7 @@ def test_a_tool_is_called_and_answered(host: anyllm.Provider, mock: Mock):
 @pytest.mark.parametrize(
     ("kind", "wanted"),
     [
-        ("disconnect", IncompleteStreamError),
+        ("disconnect", ConnectionLostError),
         ("truncate", IncompleteStreamError),
         ("malformed", MalformedStreamError),
     ],
