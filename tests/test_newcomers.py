@@ -111,6 +111,9 @@ def test_an_assignment_that_no_call_would_see_is_refused():
     with mock.patch.object(asking, "chat", return_value="mocked"):
         assert asking.chat("Hi") == "mocked"
     assert asking.chat("Hi").content == "Hello big world"
+    own = type("Own", (Client,), {})("m", provider=fake())
+    own.colour = "red"
+    assert own.colour == "red"
 
 
 def test_an_empty_model_says_how_models_are_written():
