@@ -253,10 +253,10 @@ def test_a_slow_consumer_is_not_a_silent_provider(later: Any):
     events = [*first, Stall(go_on), *chat_events("y", role=False)]
     with serve(Reply.sse(events, event_per_write=False)) as server:
         stream = wire.provider(server.url, options=options).completion_stream(anyllm.Context(), PARAMS)
-        clock = stream._run._content_clock
+        clock = stream._run._attempt.content_clock
         until(lambda: stream._run._full.senders and clock._paused is not None)  # the worker waits for room
         later.forward()
-        clock._look(clock._run)
+        clock._look(clock._limit)
         go_on.set()
         assert stream.collect().content == "x" * 50 + "y"
 

@@ -259,9 +259,7 @@ def test_a_stream_that_its_host_ends_early_is_no_network_error(framing: str):
 
 @pytest.mark.parametrize(("kind", "tries"), [(NetworkError, 2), (IncompleteStreamError, 2), (ServerError, 3)])
 def test_a_lost_connection_is_tried_as_often_as_its_class_says(kind: Any, tries: int):
-    with serve(Reply(body=[b": x
-
-", Cut("eof"), b"x"])) as server:
+    with serve(Reply(body=[b": x\n\n", Cut("eof"), b"x"])) as server:
         options = anyllm.StreamingOptions(retry=anyllm.Retry(errors={kind: 2}, backoff=0.0))
         assert type(fail(server.url, options=options)) is ConnectionLostError
         assert len(server.requests) == tries
