@@ -646,7 +646,8 @@ def test_a_name_that_never_resolves_is_tried_as_often_as_it_may(slow_resolver: A
 
 def test_cancelling_frees_the_caller_after_a_worker_was_left_behind(slow_resolver: Any):
     patient = anyllm.Retry(attempts=2, backoff=TIMEOUT * 4, max_backoff=TIMEOUT * 4)
-    stream = ask("http://127.0.0.1:9", timeouts=anyllm.Timeouts(connect=0.02), retry=patient)
+    ctx = anyllm.Context()
+    stream = ask("http://127.0.0.1:9", ctx=ctx, timeouts=anyllm.Timeouts(connect=0.02), retry=patient)
     eventually(lambda: stream._run._tries)
     stream.cancel()
     assert isinstance(read(stream)[1], Cancelled)
