@@ -75,9 +75,9 @@ class CallLog:
         return scrub(AnyLLMError(text), *spellings).message
 
 
-def call_log(provider: str, enabled: bool) -> Optional[CallLog]:
-    """The log of a call to *provider*; None unless it is *enabled* here or by ANYLLM_LOG."""
-    return CallLog(provider) if (enabled or _is_on) and _log.isEnabledFor(logging.DEBUG) else None
+def call_log(provider: str, debug: bool) -> Optional[CallLog]:
+    """The log of a call to *provider*; None where neither *debug* nor ANYLLM_LOG asks for it, or nobody listens."""
+    return CallLog(provider) if (debug or _is_on) and _log.isEnabledFor(logging.DEBUG) else None
 
 
 def has_handler() -> bool:
@@ -107,7 +107,7 @@ def _value(name: str, value: Any) -> str:
 # -- the environment ---------------------------------------------------------------------------------------------------
 
 
-def _parse_setting(value: str) -> tuple[Optional[int], bool]:
+def _parse(value: str) -> tuple[Optional[int], bool]:
     """
     The level that *value* of ANYLLM_LOG names, None for no log, and whether bodies are shown.
 
@@ -124,7 +124,7 @@ def _parse_setting(value: str) -> tuple[Optional[int], bool]:
 def _set_up() -> tuple[Optional[int], bool]:
     problem = None
     try:
-        level, shows_bodies = _parse_setting(os.environ.get("ANYLLM_LOG", ""))
+        level, shows_bodies = _parse(os.environ.get("ANYLLM_LOG", ""))
     except ValueError as exc:
         level, shows_bodies, problem = logging.WARNING, False, exc
     if level is not None:

@@ -185,7 +185,7 @@ class Response:
 
     def watch(self, first: Callable[[bytes], object]) -> None:
         """Have *first* called with the first bytes of the body; before anybody reads them."""
-        self._body = _watched(self._body, first)
+        self._body = _with_notice(self._body, first)
 
     def has_more(self) -> bool:
         """Whether the next read has something to read, or the end, without waiting. False also where nobody knows."""
@@ -289,7 +289,7 @@ class Response:
             pass
 
 
-def _watched(reads: Iterator[bytes], first: Callable[[bytes], object]) -> Iterator[bytes]:
+def _with_notice(reads: Iterator[bytes], first: Callable[[bytes], object]) -> Iterator[bytes]:
     for data in reads:
         if data:
             first(data)

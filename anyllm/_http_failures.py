@@ -99,16 +99,16 @@ def wrong_url(error: AnyLLMError, url: str, base_url: Optional[str], is_page: bo
         else is_page and isinstance(error, MalformedStreamError)
     ):
         return None
-    shown, base = without_secrets(url), without_secrets(base_url or "").rstrip("/")
-    path = shown[len(base) :]
-    if not base or not shown.startswith(base) or len(path) < 2:
-        return f"asked {shown}"
+    address, base = without_secrets(url), without_secrets(base_url or "").rstrip("/")
+    path = address[len(base) :]
+    if not base or not address.startswith(base) or len(path) < 2:
+        return f"asked {address}"
     if path in _OPENAI_PATHS and not _VERSION.search(base):
-        return f"asked {shown}; base_url usually ends in /v1"
+        return f"asked {address}; base_url usually ends in /v1"
     start = "/".join(path.split("/")[:3])
     if _VERSION.match(path) and _VERSION.search(base):
-        return f"asked {shown}; base_url ends before {start}, without a version of its own"
-    return f"asked {shown}; base_url is what stands before {start}"
+        return f"asked {address}; base_url ends before {start}, without a version of its own"
+    return f"asked {address}; base_url is what stands before {start}"
 
 
 def _is_about_the_path(error: APIError) -> bool:

@@ -28,14 +28,14 @@ class Target:
         headers: The provider's own, the key among them; the request's win over them.
         secret: The key, to be kept out of everything that is said.
         sign: Gives the headers that sign a request: of its method, URL, headers and body.
-        chosen: The base URL that somebody chose, and may have mistyped; None for the provider's own.
+        custom_base_url: The base URL that somebody chose, and may have mistyped; None for the provider's own.
     """
 
     base_url: str = attrs.field(repr=without_secrets)
     headers: Mapping[str, str] = attrs.field(repr=False)
     secret: Optional[str] = attrs.field(default=None, repr=False)
     sign: Optional[Callable[[str, str, Mapping[str, str], bytes], Mapping[str, str]]] = None
-    chosen: Optional[str] = attrs.field(default=None, repr=False)
+    custom_base_url: Optional[str] = attrs.field(default=None, repr=False)
 
 
 @attrs.define(frozen=True)

@@ -297,8 +297,8 @@ class Provider:
         headers = {**self._row.headers, **self._headers}
         if self._row.endpoint is not None and explicit is None:
             return self._target_at(*self._row.endpoint(), headers)
-        chosen = explicit or _from_environment(self._row.base_url_vars)
-        base = chosen or self._row.base_url
+        custom = explicit or _from_environment(self._row.base_url_vars)
+        base = custom or self._row.base_url
         if base is None:
             wanted = "".join(f" or set {name}" for name in self._row.base_url_vars)
             raise InvalidRequestError(f"say where the server is: pass base_url={wanted}", param="base_url")
@@ -308,20 +308,20 @@ class Provider:
             name = " and ".join(self._row.key_pair_vars) or self._row.key_vars[0]
             what = "no API key" if given is None else "api_key is empty"
             raise MissingAPIKeyError(f"{what}: set {name} or pass api_key=", env_var=name)
-        return self._target_at(self._row.locate(base, model), key, headers, chosen)
+        return self._target_at(self._row.locate(base, model), key, headers, custom)
 
     def _target_at(
-        self, base: str, key: Optional[str], headers: Mapping[str, str], chosen: Optional[str] = None
+        self, base: str, key: Optional[str], headers: Mapping[str, str], custom: Optional[str] = None
     ) -> Target:
         sign = self._row.sign
         if sign is None:
             authorization = self._row.auth(key) if key else {}
-            return Target(base.rstrip("/"), {**authorization, **headers}, key, chosen=chosen)
+            return Target(base.rstrip("/"), {**authorization, **headers}, key, custom_base_url=custom)
 
         def signature(method: str, url: str, headers: Mapping[str, str], body: bytes) -> Mapping[str, str]:
             return sign(Signable(method=method, url=url, headers=headers, body=body, key=key))
 
-        return Target(base.rstrip("/"), headers, key, signature, chosen)
+        return Target(base.rstrip("/"), headers, key, signature, custom)
 
     def _is_own(self, base: str) -> bool:
         """Whether that is the host which this provider's key in the environment belongs to."""

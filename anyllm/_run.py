@@ -429,7 +429,7 @@ class Run:
                 self._read(attempt, response)
             except AnyLLMError as exc:
                 is_page = "html" in (response.headers.get("content-type") or "")
-                exc.hint = exc.hint or wrong_url(exc, url, target.chosen, is_page)
+                exc.hint = exc.hint or wrong_url(exc, url, target.custom_base_url, is_page)
                 raise
             finally:
                 response.close()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import anyllm
-from anyllm._call_log import _asked_for, _headers, _url
+from anyllm._call_log import _headers, _parse, _url
 from anyllm.providers import _rows
 from anyllm.testing import Reply, chat_events, serve
 
@@ -86,7 +86,7 @@ def test_a_value_that_is_none_of_these_is_said_once(echo: Any) -> None:
 @pytest.mark.parametrize("value", ["debug,info", "debug;body", "1"])
 def test_what_cannot_be_meant_is_refused(value: str) -> None:
     with pytest.raises(ValueError, match="ANYLLM_LOG is"):
-        _asked_for(value)
+        _parse(value)
 
 
 def test_the_command_line_shows_it_too(echo: Any) -> None:

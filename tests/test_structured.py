@@ -286,8 +286,8 @@ def test_of_a_whole_answer_the_cause_is_named(whole: ChatCompletion, words: str)
     """All of these were "cut off", which sends whoever reads it to look for a fault of the network."""
     with pytest.raises(StructuredOutputError, match=f"^{words}"):
         parse(whole, Order)
-    said = whole.to_message()
-    delta = {"role": "assistant", "content": said.content, "refusal": said.refusal}
+    message = whole.to_message()
+    delta = {"role": "assistant", "content": message.content, "refusal": message.refusal}
     event = {"choices": [{"index": 0, "delta": delta, "finish_reason": whole.finish_reason}]}
     client = Client("m", provider=fake([event]))
     with pytest.raises(StructuredOutputError, match=words):

@@ -136,7 +136,7 @@ def _ask(
             answer(ctx, params, where, printer)
         except anyllm.AnyLLMError as exc:
             printer.failed(exc)
-            say(f"the answer took longer than --timeout {timeout:g}" if _is_late(exc, timeout) else message(exc))
+            say(f"the answer took longer than --timeout {timeout:g}" if _is_timeout(exc, timeout) else message(exc))
             return exit_code(exc)
         except KeyboardInterrupt:
             ctx.cancel("interrupted")
@@ -145,7 +145,7 @@ def _ask(
     return 0
 
 
-def _is_late(error: anyllm.AnyLLMError, timeout: float | None) -> bool:
+def _is_timeout(error: anyllm.AnyLLMError, timeout: float | None) -> bool:
     return timeout is not None and isinstance(error, anyllm.DeadlineExceeded)
 
 

@@ -24,7 +24,7 @@ _MARKS = (
 #: What text does not contain, apart from the escapes of colours.
 _CONTROL = re.compile("[\x00-\x06\x0e-\x1a\x1c-\x1f]")
 #: The share of characters that may be lost before a text in an old encoding is not worth sending.
-_MOST_LOST = 0.3
+_MOST_LOSSES = 0.3
 _WAYS = {"image": "ContentPart.from_image()", "audio": "ContentPart.from_audio()"}
 
 
@@ -53,14 +53,18 @@ def piped_text() -> str:
         return ""
     encoding = next((encoding for mark, encoding in _MARKS if data.startswith(mark)), "utf-8")
     try:
-        text, lost = data.decode(encoding), 0
+        text, replacements = data.decode(encoding), 0
     except UnicodeDecodeError:
         text = data.decode(encoding, errors="replace")
-        lost = text.count("\ufffd")
-    if "\0" in text or data.startswith(b"%PDF-") or lost + len(_CONTROL.findall(text)) > _MOST_LOST * len(text):
+        replacements = text.count("\ufffd")
+    if (
+        "\0" in text
+        or data.startswith(b"%PDF-")
+        or replacements + len(_CONTROL.findall(text)) > _MOST_LOSSES * len(text)
+    ):
         raise click.UsageError(_no_text(data))
-    if lost:
-        say(f"standard input is not UTF-8: {lost} of {len(text)} characters are sent as U+FFFD")
+    if replacements:
+        say(f"standard input is not UTF-8: {replacements} of {len(text)} characters are sent as U+FFFD")
     return text
 
 
