@@ -14,16 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
-from typing import Any, NamedTuple, Optional
+from typing import Any, Literal, NamedTuple, Optional, Union
 
 from anyllm import formats
 from anyllm.formats import KEEP_ALIVE, Body, describe, status
 from anyllm.formats._told import retry_after
 
 __all__ = ["Answer", "answer", "body", "describe", "headers", "respond", "status"]
-
-#: Seconds to wait for the first content before the answer begins without it, and can no longer fail with a status.
-PATIENCE = 20.0
 
 
 class Answer(NamedTuple):
@@ -51,8 +48,9 @@ def body(
             ``cancel()`` or ``close()`` if it can be ended.
         format: One of `anyllm.formats.FORMATS`, or an instance of one.
         keep_alive: Seconds of silence before a comment ("sse") or a space ("ndjson") is sent, which is how a client
-            that has left is noticed; None for never. An iterable cannot be waited for only so long, and "text" has
-            nothing to send that would not be part of it: there the client is missed at the next piece.
+            that has left is noticed, within this time and half a second; None for never. An iterable cannot be waited
+            for only so long, and "text" has nothing to send that would not be part of it: there the client is missed
+            at the next piece.
         settings: Those of the format. Of the four above: ``event``, what is sent of a chunk, as a dict (None skips it;
             not given, it is the text, none of it twice: reasoning and tool calls are the application's own business);
             and ``describe``, what is said of an error (`describe` if not given).
@@ -80,7 +78,7 @@ def answer(
     stream: Any,
     format: formats.Named = "sse",
     *,
-    patience: Optional[float] = PATIENCE,
+    patience: Union[float, Literal["keep_alive"], None] = "keep_alive",
     keep_alive: Optional[float] = KEEP_ALIVE,
     **settings: Any,
 ) -> Answer:
@@ -88,8 +86,9 @@ def answer(
     Wait for the first content, so that an error before it has a status of its own.
 
     Args:
-        patience: Seconds to wait; after that the answer begins, with 200, and an error becomes an event in it. None
-            waits as long as it takes. Meanwhile nothing is written, so a client that leaves is not noticed.
+        patience: Seconds to wait; after that the answer begins, with 200, and an error becomes an event in it.
+            Meanwhile nothing is written, so a client that leaves is not noticed: by default it is no longer than the
+            silences of *keep_alive* are, 5 seconds where that is None. None waits as long as it takes.
         stream: As in `body`, and so are the others.
 
     Returns:
@@ -98,10 +97,12 @@ def answer(
     Raises:
         ValueError: *patience* is negative; and as `body` does.
     """
-    if patience is not None and not patience >= 0:
+    if patience is not None and patience != "keep_alive" and not patience >= 0:
         raise ValueError(f"patience must not be negative: {patience!r}")
     how = formats.find(format, **settings)
     made = Body(stream, how, keep_alive)
+    if patience == "keep_alive":
+        patience = KEEP_ALIVE if keep_alive is None else keep_alive
     error = made.begin(patience)
     if error is None:
         return Answer(made, 200, headers(how))

@@ -58,6 +58,16 @@ def test_a_stream():
     assert "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks) == "Paris"
 
 
+def test_under_another_server_an_answer_begins_when_a_silence_is_broken():
+    """Only a write shows it that its client has left."""
+    with serve(Reply.sse([Stall()])) as upstream:
+        app = before(upstream.url, server={"patience": 3600, "keep_alive": 0.01})
+        running = app(environ_of("POST", "/v1/chat/completions", STREAM), lambda *args: None)
+        assert next(iter(running)) == b": keep-alive\n\n"
+        running.close()
+        assert upstream.wait_closed()
+
+
 def test_tokens_are_told_to_a_stream_that_asks():
     with serve(Reply.sse(chat_events(["Paris"]))) as upstream:
         app = before(upstream.url)

@@ -8,6 +8,8 @@ import http.client
 import json
 import os
 import queue
+import re
+import socket
 import socketserver
 import subprocess
 import sys
@@ -255,6 +257,44 @@ def test_a_client_that_leaves_before_the_first_word_ends_the_call(make: Any):
         assert upstream.wait_closed(TIMEOUT)
 
 
+@pytest.mark.parametrize("server", SERVERS)
+def test_an_answer_waits_no_longer_than_a_silence_for_a_client_that_may_have_left(server: Any):
+    """Nothing is written before the answer begins; only a write shows that nobody reads."""
+    with (
+        serve(Reply.sse([Stall()])) as upstream,
+        server(bare(lambda: ask(upstream.url), keep_alive=SOON)) as port,
+        socket.create_connection(("127.0.0.1", port), TIMEOUT) as leaving,
+    ):
+        leaving.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        upstream.wait_for_requests(1)
+        leaving.close()
+        assert upstream.wait_closed(TIMEOUT)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("patience", [0, SOON])
+def test_one_silence_shows_that_a_client_has_left(server: Any, patience: float):
+    """The next is an hour away. The first write succeeds, because the client's system has not answered it yet."""
+    with (
+        serve(Reply.sse([Stall()])) as upstream,
+        server(bare(lambda: ask(upstream.url), patience=patience, keep_alive=NEVER)) as port,
+        socket.create_connection(("127.0.0.1", port), TIMEOUT) as leaving,
+    ):
+        leaving.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        upstream.wait_for_requests(1)
+        leaving.close()
+        assert upstream.wait_closed(TIMEOUT)
+
+
+def test_an_error_in_the_first_moments_has_its_status():
+    """Of a call that fails late, but before a silence is broken."""
+    pair = Pair()
+    timer = threading.Timer(0.05, pair.end, [errors.NetworkError("x")])
+    timer.start()
+    assert wsgi.answer(pair).status == 502
+    timer.join(TIMEOUT)
+
+
 @pytest.mark.parametrize("make", [make for make in FRAMEWORKS if make is not in_flask_body])
 def test_an_error_before_the_first_word_has_its_status(make: Any):
     refused = {"error": {"message": f"key {KEY} of org-1 has too many requests", "code": "rate_limit_exceeded"}}
@@ -481,7 +521,8 @@ def test_chunks_that_show_nothing_do_not_hide_that_the_client_has_left(monkeypat
     pair.sender.put(piece("one"))
     pair.end()
     made = wsgi.body(pair, keep_alive=5, event=event)
-    assert list(made) == [b": keep-alive\n\n", b'data: {"content": "one"}\n\n', b"event: done\ndata: {}\n\n"]
+    silence = [b": keep-alive\n\n"] * 3
+    assert list(made) == [*silence, b'data: {"content": "one"}\n\n', b"event: done\ndata: {}\n\n"]
 
 
 def test_a_text_is_not_kept_alive(spawn: Any):
@@ -646,6 +687,14 @@ def test_seconds_are_checked(seconds: float):
             wsgi.answer([], patience=seconds)
 
 
+def test_without_keep_alives_an_answer_waits_as_long_as_with_them(monkeypatch: pytest.MonkeyPatch):
+    waits: List[Any] = []
+    monkeypatch.setattr(_body.Body, "begin", lambda self, patience: waits.append(patience))
+    for options in ({}, {"keep_alive": None}, {"keep_alive": 2}, {"keep_alive": 2, "patience": 30}, {"patience": None}):
+        wsgi.answer([], **options)
+    assert waits == [5, 5, 2, 30, None]
+
+
 # -- before the first byte ---------------------------------------------------------------------------------------------
 
 STATUSES = [
@@ -738,6 +787,51 @@ def test_an_error_is_logged_in_the_providers_words_and_without_the_key(caplog: p
     assert KEY not in b"".join(made.body).decode()
     assert "bad key [key]" in caplog.text
     assert KEY not in caplog.text
+
+
+# -- under gunicorn ----------------------------------------------------------------------------------------------------
+
+#: The stream's next silence is an hour away, so that only the first can show that nobody reads.
+UNDER_GUNICORN = """
+import os
+import anyllm
+from anyllm import wsgi
+
+def app(environ, start_response):
+    params = anyllm.CompletionParams("compatible/m", [anyllm.Message.user("hello")])
+    stream = anyllm.completion_stream(anyllm.Context(), params, base_url=os.environ["UPSTREAM"])
+    return wsgi.respond(environ, start_response, stream, patience=0.01, keep_alive=3600)
+"""
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("worker", ["sync", "gthread", "gevent"])
+def test_gunicorn_ends_the_call_of_a_client_that_leaves(worker: str, tmp_path: Path):
+    pytest.importorskip("gunicorn")
+    (tmp_path / "site_under_test.py").write_text(UNDER_GUNICORN)
+    command = ["-m", "gunicorn", "-k", worker, "-b", "127.0.0.1:0", "--graceful-timeout", "1", "site_under_test:app"]
+    with serve(Reply.sse([Stall()])) as upstream:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "UPSTREAM": f"{upstream.url}/v1"}
+        with subprocess.Popen(
+            [sys.executable, *command], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+        ) as gunicorn:
+            assert gunicorn.stderr is not None
+            killer = threading.Timer(60, gunicorn.kill)
+            killer.start()
+            try:
+                listening = next(line for line in gunicorn.stderr if "Listening at" in line)
+                port = int(re.findall(r"127.0.0.1:(\d+)", listening)[0])
+                with socket.create_connection(("127.0.0.1", port), TIMEOUT) as leaving:
+                    leaving.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    upstream.wait_for_requests(1, TIMEOUT)
+                assert upstream.wait_closed(TIMEOUT)
+                gunicorn.terminate()
+                said_beside = gunicorn.stderr.read()
+            finally:
+                killer.cancel()
+                killer.join()
+                gunicorn.kill()
+        assert "Traceback" not in said_beside
 
 
 # -- the examples ------------------------------------------------------------------------------------------------------

@@ -4,6 +4,10 @@ The body of a response: what a server iterates, and closes when its client has g
 Strategy: a server notices that its client has gone when it writes, and then calls the body's ``close()`` (PEP 3333).
 So a silent model must not mean that nothing is written: the body waits for the next chunk only so long, then gives
 something that every client ignores. ``close()``, letting go of the body, and any exception in it cancel the stream.
+
+The first write to a client that has gone succeeds: only then does the client's system answer that nobody is there. The
+second fails, and a server that writes on a thread of its own (waitress) reports it at the third. So a silence is broken
+by three writes, one soon after the other, and not by one write in each interval.
 """
 
 from __future__ import annotations
@@ -25,6 +29,8 @@ _log = logging.getLogger("anyllm")
 
 #: Seconds of silence before something is written that only proves that the client is there.
 KEEP_ALIVE = 5.0
+#: How many writes break a silence, and the seconds between them: enough for an answer from a client far away.
+_WRITES, _BETWEEN_WRITES = 3, 0.25
 
 
 class Outlet(Protocol):
@@ -78,13 +84,14 @@ class Body:
         self._outlet = outlet
         self._ready = b""  # what `begin` has received, or the outlet did not take
         self._written_at = 0.0
+        self._writes_due = 0  # how many of the writes that break a silence are left
 
     def __iter__(self) -> Body:
         return self
 
     def __next__(self) -> bytes:
         try:
-            written = self._next_bytes(self._keep_alive, None if self._outlet is None else self._pass_on)
+            written = self._next_bytes(self._seconds_of_silence(), None if self._outlet is None else self._pass_on)
         except Exception as exc:
             if self._source is None:  # closed meanwhile: the error is that it was cancelled, and nobody is there
                 raise StopIteration from None
@@ -95,7 +102,20 @@ class Body:
             raise
         if written is None:
             raise StopIteration
-        return written or self.format.keep_alive
+        if written:
+            self._writes_due = 0
+            return written
+        if self._outlet is None:  # a server that has one looks for itself whether its client is there
+            self._writes_due = (self._writes_due or _WRITES) - 1
+        return self.format.keep_alive
+
+    def _seconds_of_silence(self) -> Optional[float]:
+        """How long to wait for the next chunk before something is written without one; None for ever."""
+        if self._keep_alive is None or not self._writes_due:
+            return self._keep_alive
+        if self._writes_due == _WRITES:  # `begin` has waited
+            return 0
+        return min(self._keep_alive, _BETWEEN_WRITES)
 
     def begin(self, patience: Optional[float]) -> Optional[BaseException]:
         """
@@ -109,6 +129,8 @@ class Body:
         """
         try:
             self._ready = self._next_bytes(patience) or b""
+            if not self._ready:
+                self._writes_due = _WRITES
         except Exception as exc:
             self._fail(exc)
             return exc

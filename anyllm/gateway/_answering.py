@@ -101,7 +101,8 @@ def _whole(exchange: Exchange, asked: Asked, route: Route, params: CompletionPar
 def _streamed(exchange: Exchange, asked: Asked, route: Route, params: CompletionParams, server: Server) -> Reply:
     stream, outlet = route.stream(exchange.ctx, params), exchange.environ.get(OUTLET)
     body = Body(stream, asked.format, server.keep_alive, exchange.chunk, outlet)
-    error = body.begin(server.patience)
+    # Our own server sees that a client leaves while nothing is written; others do not, and so must not wait long.
+    error = body.begin(server.patience if outlet is not None else min(server.patience, server.keep_alive))
     if error is not None:
         return problem(error, asked.format)
     return Reply(200, headers(asked.format), _Watched(body, exchange))
