@@ -23,6 +23,10 @@ from anyllm.formats._told import retry_after
 __all__ = ["Answer", "answer", "body", "describe", "headers", "respond", "status"]
 
 
+#: Seconds, or "keep_alive" for as many as that; None for as long as it takes.
+Patience = Union[float, Literal["keep_alive"], None]
+
+
 class Answer(NamedTuple):
     """What a response is made of, in the order in which Flask, Werkzeug and Bottle take it."""
 
@@ -78,7 +82,7 @@ def answer(
     stream: Any,
     format: formats.Named = "sse",
     *,
-    patience: Union[float, Literal["keep_alive"], None] = "keep_alive",
+    patience: Patience = "keep_alive",
     keep_alive: Optional[float] = KEEP_ALIVE,
     **settings: Any,
 ) -> Answer:
@@ -97,21 +101,33 @@ def answer(
     Raises:
         ValueError: *patience* is negative; and as `body` does.
     """
-    if patience is not None and patience != "keep_alive" and not patience >= 0:
-        raise ValueError(f"patience must not be negative: {patience!r}")
     how = formats.find(format, **settings)
+    seconds = seconds_to_wait(patience, keep_alive)
     made = Body(stream, how, keep_alive)
-    if patience == "keep_alive":
-        patience = KEEP_ALIVE if keep_alive is None else keep_alive
-    error = made.begin(patience)
+    error = made.begin(seconds)
     if error is None:
         return Answer(made, 200, headers(how))
-    code = status(error, how)
+    written, code, extra = failure(how, error)
+    return Answer(iter([written]), code, extra)
+
+
+def seconds_to_wait(patience: Patience, keep_alive: Optional[float]) -> Optional[float]:
+    """How long *patience* is; None for as long as it takes."""
+    if patience == "keep_alive":
+        return KEEP_ALIVE if keep_alive is None else keep_alive
+    if patience is not None and not patience >= 0:
+        raise ValueError(f"patience must not be negative: {patience!r}")
+    return patience
+
+
+def failure(format: formats.Format, error: BaseException) -> tuple[bytes, int, dict[str, str]]:
+    """Body, status and headers of a response that says why there is no answer."""
+    code = status(error, format)
     extra = {"Content-Type": "application/json", "Cache-Control": "no-store"}
     wait = retry_after(error)
     if wait is not None:
         extra["Retry-After"] = str(wait)
-    return Answer(iter([how.problem(error, code)]), code, extra)
+    return format.problem(error, code), code, extra
 
 
 def respond(

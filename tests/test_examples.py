@@ -19,8 +19,8 @@ pytestmark = pytest.mark.once
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 PROVIDERS = sorted((ROOT / "examples" / "providers").glob("*.py"))
-#: These serve a page, and are tested with `anyllm.wsgi`.
-SERVERS = ("django_stream.py", "flask_stream.py")
+#: These serve pages, and are tested with `anyllm.wsgi` and `anyllm.asgi`.
+SERVERS = ("django_stream.py", "flask_stream.py", "starlette_stream.py")
 SAID = "One fish. Two fish. Red fish."
 
 

@@ -1,5 +1,5 @@
 """
-The programs of the guide, of the troubleshooting and of the page for those who come from elsewhere run as they stand.
+The programs of the pages in docs/ run as they stand.
 
 Strategy: starting Python and loading what the programs need takes longer than they do, so those of one document run
 one after the other in one process, each with names of its own.
@@ -33,7 +33,7 @@ from anyllm.types import CompletionParams
 pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = ("guide", "troubleshooting", "migrating", "gateway")
+NAMES = ("guide", "troubleshooting", "migrating", "gateway", "async")
 TEXTS = {name: (ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in NAMES}
 PROGRAMS = {name: re.findall(r"```python\n(.*?)```", text, re.DOTALL) for name, text in TEXTS.items()}
 
@@ -61,6 +61,9 @@ PRINTS = {
     "capabilities.refused": "seed",
     "wsgi.headers": "X-Accel-Buffering",
     'stream.cancel("not interested")': "Cancelled|NoneType",
+    "asgi.answer": r'(?s)200 data: \{"content": "One"\}.*event: done',
+    "asgi.body": r'(?s)data: \{"content": "One"\}.*event: done',
+    "asyncio.gather": r"^\['One fish. Two fish. Red fish.'(, 'One fish. Two fish. Red fish.'){5}\]\n$",
     ").cost)": "Cost\\(total_usd",
 }
 

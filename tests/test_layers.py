@@ -69,7 +69,7 @@ LAYERS = (
         ),
         *("tokens", "tools", "reading", "_filling", "_faults", "_docstrings", "_replay"),
     ),
-    ("cli", "gateway", "wsgi", "_batch", "agent", "__main__"),
+    ("cli", "gateway", "wsgi", "asgi", "_batch", "agent", "__main__"),
 )
 #: The rows of the table name a server to start, on first use and inside a function.
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any, Optional, Protocol
 
 from anyllm._pipe import EMPTY
+from anyllm.channel import Channel
 from anyllm.errors import AnyLLMError, Cancelled
 from anyllm.formats._sources import END, SILENCE, PassOn, Source, source_of
 from anyllm.formats._writing import Format
@@ -90,16 +91,7 @@ class Body:
         return self
 
     def __next__(self) -> bytes:
-        try:
-            written = self._next_bytes(self._seconds_of_silence(), None if self._outlet is None else self._pass_on)
-        except Exception as exc:
-            if self._source is None:  # closed meanwhile: the error is that it was cancelled, and nobody is there
-                raise StopIteration from None
-            self._fail(exc)
-            return self._last_words(exc)
-        except BaseException:
-            self.close()
-            raise
+        written = self._attempt(self._seconds_of_silence(), None if self._outlet is None else self._pass_on)
         if written is None:
             raise StopIteration
         if written:
@@ -108,6 +100,33 @@ class Body:
         if self._outlet is None:  # a server that has one looks for itself whether its client is there
             self._writes_due = (self._writes_due or _WRITES) - 1
         return self.format.keep_alive
+
+    def take(self) -> Optional[bytes]:
+        """The next bytes, without waiting: b"" when there are none yet, None when all is said."""
+        return self._attempt(0)
+
+    @property
+    def channel(self) -> Optional[Channel[Any]]:
+        """
+        Where to wait for what `take` gives; None when nothing more will come.
+
+        Raises:
+            TypeError: the stream is an iterable without ``cancel()``, which cannot be waited for.
+        """
+        return None if self._ready or self._source is None else self._source.channel
+
+    def _attempt(self, seconds: Optional[float], pass_on: Optional[PassOn] = None) -> Optional[bytes]:
+        """`_next_bytes`, with what the format says of an error as the last of them."""
+        try:
+            return self._next_bytes(seconds, pass_on)
+        except Exception as exc:
+            if self._source is None:  # closed meanwhile: the error is that it was cancelled, and nobody is there
+                return None
+            self._fail(exc)
+            return self._last_words(exc) or None
+        except BaseException:
+            self.close()
+            raise
 
     def _seconds_of_silence(self) -> Optional[float]:
         """How long to wait for the next chunk before something is written without one; None for ever."""

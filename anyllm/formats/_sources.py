@@ -29,6 +29,10 @@ class _Pair:
         self._stream = stream
         self._chunks: Channel[Any] = stream.chunks
 
+    @property
+    def channel(self) -> Channel[Any]:
+        return self._chunks
+
     def next(self, timeout: Optional[float], pass_on: Optional[PassOn] = None) -> Any:
         """
         The next item, `END`, or `SILENCE` after *timeout* seconds, or, where items were passed on, whenever that is to
@@ -62,6 +66,10 @@ class _Items:
         self._items = items
         self._iterator = iter(items)
 
+    @property
+    def channel(self) -> Channel[Any]:
+        raise TypeError(f"a {type(self._items).__name__} cannot be waited for: pass a Stream or a ChatStream")
+
     def next(self, timeout: Optional[float], pass_on: Optional[PassOn] = None) -> Any:
         return next(self._iterator, END)
 
@@ -91,12 +99,16 @@ class _Ahead:
         self._items = items
         self._channel: Optional[Channel[Any]] = None
 
-    def next(self, timeout: Optional[float], pass_on: Optional[PassOn] = None) -> Any:
+    @property
+    def channel(self) -> Channel[Any]:
         if self._channel is None:
             sender, self._channel = open_channel(1)
             threading.Thread(target=_read, args=(self._items, sender), name="anyllm-wsgi", daemon=True).start()
+        return self._channel
+
+    def next(self, timeout: Optional[float], pass_on: Optional[PassOn] = None) -> Any:
         try:
-            item = self._channel.get(timeout=timeout)
+            item = self.channel.get(timeout=timeout)
         except queue.Empty:
             return SILENCE
         if isinstance(item, _Raised):
