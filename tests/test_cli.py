@@ -670,9 +670,9 @@ def test_examples_are_of_hosts_in_the_table() -> None:
     assert all(_rows.find(name) for name in EXAMPLES)
 
 
-@pytest.mark.parametrize(("options", "temperature"), [([], 0.2), (["-o", "temperature", "1"], 1)])
-def test_the_default_model_is_asked_coolly_unless_told_otherwise(
-    options: list[str], temperature: float, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("options", "temperature"), [([], None), (["-o", "temperature", "1"], 1)])
+def test_the_default_model_is_asked_as_any_other_is(
+    options: list[str], temperature: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[anyllm.CompletionParams] = []
 

@@ -704,7 +704,7 @@ def local_gateway() -> Iterator[str]:
     program = """
         import sys
         from anyllm.gateway import Config, Gateway, GatewayServer
-        PARAMS = {"temperature": 0, "max_tokens": 24}
+        PARAMS = {"max_tokens": 24}  # as the page asks: without a temperature
         config = Config(server={"port": 0}, models={"m": {"model": "local/smollm2", "params": PARAMS}})
         with GatewayServer(Gateway(config)) as server:
             print(server.url, flush=True)

@@ -73,7 +73,6 @@ def ask(endpoint: Endpoint, question: str = QUESTION) -> requests.Response:
             json={
                 "model": MODEL,
                 "stream": True,
-                "temperature": 0.2,
                 "max_tokens": 40,
                 "messages": [{"role": "user", "content": question}],
             },
@@ -96,7 +95,7 @@ def run_script(body: str, timeout: float = TIMEOUT, **environment: str) -> subpr
         from anyllm.providers.local import endpoint
 
         def opened(where, question, **more):
-            body = {"messages": [{"role": "user", "content": question}], "temperature": 0.2, **more}
+            body = {"messages": [{"role": "user", "content": question}], **more}
             headers = {"Authorization": "Bearer " + where.api_key, "Content-Type": "application/json"}
             url = where.base_url + "/chat/completions"
             request = urllib.request.Request(url, json.dumps(body).encode(), headers)
@@ -128,6 +127,26 @@ def test_streams_a_real_answer(endpoint: Endpoint) -> None:
     response = ask(endpoint)
     assert "Paris" in text_of(response)
     assert f'"model":"{MODEL}"' in response.text, "the file's path is no model name"
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("seed", range(4))
+def test_a_request_that_says_nothing_of_sampling_is_answered_well(endpoint: Endpoint, seed: int) -> None:
+    """At llama.cpp's own temperature so small a model names other capitals for every second seed."""
+    host = anyllm.provider("compatible", api_key=endpoint.api_key, base_url=endpoint.base_url)
+    params = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}], "seed": seed, "max_tokens": 40}
+    assert host.completion(anyllm.Context(timeout=TIMEOUT), params).content == "The capital of France is Paris."
+    host.close()
+
+
+@pytest.mark.model
+def test_a_request_chooses_its_sampling_itself(endpoint: Endpoint) -> None:
+    """Hot enough, the seeds differ."""
+    host = anyllm.provider("compatible", api_key=endpoint.api_key, base_url=endpoint.base_url)
+    params = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}], "temperature": 2, "max_tokens": 12}
+    answers = {host.completion(anyllm.Context(timeout=TIMEOUT), {**params, "seed": seed}).content for seed in range(3)}
+    assert len(answers) > 1
+    host.close()
 
 
 @pytest.mark.model
@@ -395,7 +414,7 @@ def test_a_real_model_answers_in_each_format_that_its_server_speaks(
     endpoint: Endpoint, provider: str, path: str
 ) -> None:
     host = anyllm.provider(provider, api_key=endpoint.api_key, base_url=endpoint.base_url[: -len("/v1")] + path)
-    params = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}], "temperature": 0.2}
+    params = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}]}
     streamed = host.completion_stream(anyllm.Context(timeout=TIMEOUT), params).collect()
     whole = host.completion(anyllm.Context(timeout=TIMEOUT), params)
     for answer in (streamed, whole):

@@ -16,9 +16,6 @@ from anyllm.cli._stdin import on_terminal, piped_text
 
 __all__ = ["prompt", "seconds", "url"]
 
-#: For the model that answers when none is named: so small a model rambles when it is hot.
-_DEFAULT_TEMPERATURE = 0.2
-
 
 def seconds(_ctx: click.Context, _param: click.Parameter, value: float | None) -> float | None:
     """A number of seconds, as a Context takes it."""
@@ -91,7 +88,6 @@ def prompt(
     chosen = choose(model, base_url)
     if chosen.notice is not None:
         say(chosen.notice)
-        params.setdefault("temperature", _DEFAULT_TEMPERATURE)
     messages = [anyllm.Message.system(system)] if system else []
     messages.append(anyllm.Message.user(question))
     return _ask(
