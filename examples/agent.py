@@ -1,9 +1,11 @@
-"""An agent: a model that calls your functions until it has its answer."""
+"""An agent: a model that calls your functions until it has its answer. Without a key a script plays the model."""
 
 import os
+import sys
 
 import anyllm
 from anyllm.agent import Agent
+from anyllm.testing import fake, tool_call
 
 
 def multiply(a: int, b: int) -> int:
@@ -11,10 +13,15 @@ def multiply(a: int, b: int) -> int:
     return a * b
 
 
+model, provider = os.environ.get("ANYLLM_MODEL", "openai/gpt-4o-mini"), None
+if model.startswith("openai/") and not os.environ.get("OPENAI_API_KEY"):
+    print("no model is asked: set OPENAI_API_KEY, or ANYLLM_MODEL to another that calls tools", file=sys.stderr)
+    provider = fake(tool_call("multiply", {"a": 12, "b": 34}), "12 times 34 is 408.")
+
 agent = Agent(
-    os.environ.get("ANYLLM_MODEL", "openai/gpt-4o-mini"),
+    anyllm.Client(model, provider=provider),
     tools=[multiply],
-    system="Answer in one sentence. Use the tools to reckon.",
+    system="Answer in one sentence. Use the tools to calculate.",
     max_turns=5,
 )
 for event in agent.stream("What is {a} times {b}?", variables={"a": 12, "b": 34}, ctx=anyllm.Context(timeout=120)):

@@ -5,7 +5,7 @@ import os
 import anyllm
 
 model = os.environ.get("ANYLLM_MODEL", "local/smollm2")
-params = anyllm.CompletionParams(model=model, messages=[anyllm.Message.user("Count to a hundred.")], temperature=0.2)
+params = anyllm.CompletionParams(model=model, messages=[anyllm.Message.user("Count to a hundred.")], max_tokens=300)
 
 ctx, cancel = anyllm.with_timeout(anyllm.background(), 30)
 chunks, errors = anyllm.completion_stream(ctx, params)

@@ -19,7 +19,7 @@ def ask(request):
         anyllm.CompletionParams(
             model=os.environ.get("ANYLLM_MODEL", "local/smollm2"),
             messages=[anyllm.Message.user(request.GET.get("q", "Hello"))],
-            temperature=0.2,
+            max_tokens=300,
         ),
     )
     return StreamingHttpResponse(wsgi.body(stream), headers=wsgi.headers())

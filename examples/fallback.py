@@ -12,7 +12,7 @@ client = anyllm.Client(
     breaker={"failures": 5},  # a provider that fails is left alone for a while
     temperature=0.2,
 )
-stream = client.chat_stream("What is the capital of France? Answer in one sentence.")
+stream = client.chat_stream("What is the capital of France? Answer in one sentence.", max_tokens=100)
 for event in stream.events():
     if event.type == "retry":
         print(f"[{event.retry.policy}: {event.retry.reason}]")

@@ -12,7 +12,7 @@ def first_to_speak(prompt: str) -> anyllm.Stream:
     streams = [
         anyllm.completion_stream(
             anyllm.Context(timeout=120),
-            anyllm.CompletionParams(model=model, messages=[anyllm.Message.user(prompt)], temperature=0.2),
+            anyllm.CompletionParams(model=model, messages=[anyllm.Message.user(prompt)], max_tokens=100),
         )
         for model in MODELS
     ]

@@ -38,7 +38,7 @@ def ask():
         anyllm.CompletionParams(
             model=os.environ.get("ANYLLM_MODEL", "local/smollm2"),
             messages=[anyllm.Message.user(request.args.get("q", "Hello"))],
-            temperature=0.2,
+            max_tokens=300,
         ),
     )
     return wsgi.answer(stream)  # an error before the first word has a status of its own

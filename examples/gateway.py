@@ -13,7 +13,8 @@ with gateway.GatewayServer(gateway.Gateway(config)) as server, requests.Session(
     session.trust_env = False  # no proxy between two parts of one program
     for model in session.get(f"{server.url}/api/tags").json()["models"]:
         print("there is", model["name"])
-    question = {"model": "assistant", "messages": [{"role": "user", "content": "Say hello."}]}
+    messages = [{"role": "user", "content": "Say hello."}]
+    question = {"model": "assistant", "messages": messages, "options": {"num_predict": 50}}
     with session.post(f"{server.url}/api/chat", json=question, stream=True) as answer:
         for line in answer.iter_lines():
             print(json.loads(line)["message"]["content"], end="", flush=True)

@@ -9,10 +9,10 @@ client = anyllm.Client(os.environ.get("ANYLLM_MODEL", "local/smollm2"), temperat
 question = "Write two sentences about the sea."
 
 start = time.perf_counter()
-client.chat(question, max_tokens=100)
+client.chat(question, max_tokens=50)
 print(f"whole answer: everything after {time.perf_counter() - start:.2f} s")
 
-stream = client.chat_stream(question, max_tokens=100)
+stream = client.chat_stream(question, max_tokens=50)
 stream.collect()
 timing = stream.timing
 print(f"stream: first word after {timing.first_content:.2f} s, last after {timing.total:.2f} s")

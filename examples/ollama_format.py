@@ -6,5 +6,5 @@ import anyllm
 from anyllm import formats
 
 client = anyllm.Client(os.environ.get("ANYLLM_MODEL", "local/smollm2"))
-for line in formats.encode(client.chat_stream("Say hello."), "ollama"):
+for line in formats.encode(client.chat_stream("Say hello.", max_tokens=50), "ollama"):
     print(line.decode(), end="", flush=True)

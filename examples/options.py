@@ -13,7 +13,7 @@ options = anyllm.StreamingOptions(
     read_size=4096,  # bytes
     compression=True,  # on the wire
 )
-client = anyllm.Client(os.environ.get("ANYLLM_MODEL", "local/smollm2"), options=options, temperature=0.2)
+client = anyllm.Client(os.environ.get("ANYLLM_MODEL", "local/smollm2"), options=options, max_tokens=50)
 print(client.chat("Say hello.").content)
 
 for name, preset in (("low latency", LOW_LATENCY), ("high throughput", HIGH_THROUGHPUT)):

@@ -11,7 +11,7 @@ chunks, errors = anyllm.completion_stream(
     anyllm.CompletionParams(
         model=os.environ.get("ANYLLM_MODEL", "local/smollm2"),
         messages=[anyllm.Message.user(" ".join(sys.argv[1:]) or "Write one sentence about the sea.")],
-        temperature=0.2,
+        max_tokens=60,
     ),
 )
 for chunk in chunks:

@@ -11,12 +11,12 @@ question = "List three programming languages."
 
 print("Generating response", end="", flush=True)
 pieces = []
-for text in client.stream(question, max_tokens=100):
+for text in client.stream(question, max_tokens=50):
     pieces.append(text)
     print(".", end="", flush=True)
 print(f"\n{''.join(pieces)}")
 
 progress = Progress()
-for _ in progress.show(client.chat_stream(question, max_tokens=100), file=sys.stderr):
+for _ in progress.show(client.chat_stream(question, max_tokens=50), file=sys.stderr):
     pass  # the line on the terminal is redrawn meanwhile
 print(progress.line())

@@ -11,6 +11,7 @@ chunks, errors = anyllm.completion_stream(
         model=os.environ.get("ANYLLM_MODEL", "local/smollm2"),
         messages=[anyllm.Message.user("How many r are in strawberry?")],
         reasoning_effort="medium",
+        max_tokens=1000,
     ),
 )
 print("Thinking...")

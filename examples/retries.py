@@ -12,7 +12,7 @@ options = anyllm.StreamingOptions(
 )
 client = anyllm.Client(os.environ.get("ANYLLM_MODEL", "local/smollm2"), options=options, temperature=0.2)
 try:
-    for chunk in client.chat_stream("Write one sentence about the sea."):
+    for chunk in client.chat_stream("Write one sentence about the sea.", max_tokens=100):
         if chunk.retry:
             print(f"\n[begins anew after: {chunk.retry.reason}]")
         print(chunk.content, end="", flush=True)

@@ -23,7 +23,7 @@ chunks, errors = anyllm.completion_stream(
     anyllm.CompletionParams(
         model=os.environ.get("ANYLLM_MODEL", "local/smollm2"),
         messages=[anyllm.Message.user("Write a long story about a robot.")],
-        max_tokens=400,
+        max_tokens=150,
     ),
 )
 for chunk in chunks:

@@ -93,13 +93,19 @@ def _hunyuan(_: RecordedRequest) -> Reply:
 
 def run(path: Path, **environment: str) -> str:
     """What the program prints; what it complains of fails the test."""
-    done = subprocess.run(
-        [sys.executable, str(path)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", **environment},
-        capture_output=True, text=True, timeout=200, stdin=subprocess.DEVNULL, check=False,
-    )  # fmt: skip
+    done = _start(path, {**os.environ, **environment})
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
+
+
+def _start(
+    path: Path, environment: Dict[str, str], seconds: float = 200, warnings: str = "error"
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(path)],
+        env={**environment, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": warnings},
+        capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
 
 
 #: What each must have printed, beside ending well.
@@ -109,6 +115,7 @@ PRINTS = {
     "batch.py": r"number 1 in words\. 'One fish.*\n(.*\n){4}.*number 6",
     "callbacks.py": r"Stream started\nReceived: 'One'\n(.*\n)*Usage: \d+ tokens\nComplete: One fish",
     "cancellation.py": r"cancelled \(enough\) after \d+ characters|it was over",
+    "celery_task.py": SAID,
     "chunks.py": r"choice 0: 'One'(.*\n)*.*choice 0: None stop\n\d+ tokens; .*'choices'",
     "collect.py": r"(One fish. Two fish. Red fish. \[stop\]\n){2}",
     "error_handling.py": "Red fish.\nstream ended",
@@ -121,8 +128,12 @@ PRINTS = {
     "ollama_format.py": r'"content":"One"(.*\n)*.*"done":true,"done_reason":"stop"',
     "options.py": r"low latency: \d+ tokens\nhigh throughput: \d+ tokens\nJSON_MODE .*True; .*True",
     "pair.py": SAID,
+    "json_formats.py": r'NDJSON.*\n\{"content": "One"\}\n(.*\n)*.*"done": true.*\nJSON.*\n\[\{"content": "One"\}',
     "progress.py": r"Generating response\.+\nOne fish.*\n.*tokens",
     "prompt_caching.py": r"\d+ tokens, 0 of them from the cache",
+    "provider_object.py": r"compatible: tools True, vectors True\n(One fish. Two fish. Red fish.\n){2}",
+    "provider_usage.py": r"provider: \d+ tokens, provider\nauto: \d+ tokens, provider",
+    "rate_limit.py": r"(One fish. Two fish. Red fish.\n){2}not sent: .* in [56]\d seconds",
     "reasoning.py": "Thinking...\nOne fish",
     "retries.py": SAID,
     "sentences.py": "1 One fish.\n2 Two fish.\n3 Red fish.",
@@ -162,6 +173,63 @@ def test_a_providers_example_speaks_its_format(path: Path):
         printed = run(path, **{variable: server.url}, **keys, **pair)
     assert SAID in printed
     assert re.search(r"\n\d+ tokens, stop", printed), printed
+
+
+#: These ask for what the local model cannot do, or speak the format of one host; each says what to set.
+NEEDS = {
+    "agent.py": "OPENAI_API_KEY",
+    "tool_call.py": "OPENAI_API_KEY",
+    "prompt_caching.py": "ANTHROPIC_API_KEY",
+    "anthropic_streaming.py": "ANTHROPIC_API_KEY",
+    "google_streaming.py": "GEMINI_API_KEY",
+    "ollama_streaming.py": "OLLAMA_HOST",
+    "tencent_streaming.py": "TENCENT_SECRET_ID and TENCENT_SECRET_KEY",
+    "volcengine_streaming.py": "ARK_API_KEY",
+}
+
+
+def _newcomer() -> Dict[str, str]:
+    """The environment of somebody who has set nothing for us."""
+    ours = re.compile(r"ANYLLM_MODELS?$|COMPATIBLE_|OLLAMA_|\w+_API_KEY$|\w+_BASE_URL$|TENCENT_|\w+_TOKEN$")
+    return {name: value for name, value in os.environ.items() if not ours.match(name)}
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in (*EXAMPLES, *PROVIDERS) if path.name in NEEDS], ids=lambda path: path.name
+)
+def test_an_example_without_its_key_says_in_one_line_what_to_set(path: Path):
+    done = _start(path, {**_newcomer(), "OLLAMA_HOST": "http://127.0.0.1:9"})
+    assert re.fullmatch(f".*{NEEDS[path.name]}.*\n", done.stderr), done.stderr
+    # Ollama needs no key: there is nobody to ask. In place of the others a script answers.
+    assert (done.returncode, bool(done.stdout)) == ((1, False) if "ollama" in path.name else (0, True))
+
+
+@pytest.fixture(scope="session")
+def _weights() -> None:
+    from anyllm.errors import LocalUnavailableError
+    from anyllm.providers.local import _llama, ensure_weights
+
+    try:
+        _llama.require()
+        ensure_weights()
+    except LocalUnavailableError as exc:
+        pytest.skip(str(exc))
+
+
+@pytest.mark.model
+@pytest.mark.usefixtures("_weights")
+@pytest.mark.parametrize(
+    "path", [path for path in EXAMPLES if path.name not in (*NEEDS, *SERVERS)], ids=lambda path: path.name
+)
+def test_an_example_runs_with_the_local_model(path: Path):
+    """
+    As a newcomer runs it. It ends, and what it prints can be read.
+
+    The process may end while a worker is about to give its connection back: Python then warns of the socket.
+    """
+    done = _start(path, _newcomer(), seconds=300, warnings="error,ignore:unclosed:ResourceWarning")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"[A-Za-z]{2}", done.stdout), done.stdout
 
 
 def test_each_example_is_in_the_table():

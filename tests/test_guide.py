@@ -12,12 +12,14 @@ import inspect
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
+from conftest import TIMEOUT
 from test_examples import _chat
 
 import anyllm
@@ -27,13 +29,13 @@ from anyllm.client import Client
 from anyllm.events import TYPES
 from anyllm.options import AFTER_CONTENT, Retry, StreamingOptions, Timeouts
 from anyllm.processing import EventProcessor
-from anyllm.testing import serve
+from anyllm.testing import Reply, Stall, serve
 from anyllm.types import CompletionParams
 
 pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = ("guide", "troubleshooting", "migrating", "gateway", "async")
+NAMES = ("guide", "troubleshooting", "migrating", "gateway", "async", "celery")
 TEXTS = {name: (ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in NAMES}
 PROGRAMS = {name: re.findall(r"```python\n(.*?)```", text, re.DOTALL) for name, text in TEXTS.items()}
 
@@ -63,6 +65,7 @@ PRINTS = {
     'stream.cancel("not interested")': "Cancelled|NoneType",
     "asgi.answer": r'(?s)200 data: \{"content": "One"\}.*event: done',
     "asgi.body": r'(?s)data: \{"content": "One"\}.*event: done',
+    "ask.apply(": "^One fish. Two fish. Red fish.\n$",
     "asyncio.gather": r"^\['One fish. Two fish. Red fish.'(, 'One fish. Two fish. Red fish.'){5}\]\n$",
     ").cost)": "Cost\\(total_usd",
 }
@@ -121,6 +124,32 @@ def test_a_program_runs(outcomes, name: str, at: int):
     for code, said in PRINTS.items():
         if code in PROGRAMS[name][at]:
             assert re.search(said, printed), printed
+
+
+@pytest.mark.parametrize("source", ["guide", "batch.py"])
+def test_ctrl_c_ends_many_prompts_at_once(source: str):
+    """The models are silent: without a cancel the pool would wait for ever."""
+    if source == "guide":
+        (program,) = (program for program in PROGRAMS["guide"] if "max_streams=4" in program)
+    else:
+        program = (ROOT / "examples" / source).read_text("utf-8")
+    with serve(Reply.sse([Stall()])) as server:
+        hosts = {"OPENAI_API_KEY": "sk-test-key", "OPENAI_BASE_URL": f"{server.url}/v1"}
+        running = subprocess.Popen(
+            [sys.executable, "-c", program],
+            env={**os.environ, **hosts, "PYTHONPATH": str(ROOT), "ANYLLM_MODEL": "openai/gpt-4o-mini"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            server.wait_for_requests(4, TIMEOUT)
+            running.send_signal(signal.SIGINT)
+            _, complained = running.communicate(timeout=TIMEOUT)
+        finally:
+            running.kill()
+            running.communicate()
+        assert "KeyboardInterrupt" in complained
+        assert len(server.requests) == 4  # what had not begun did not begin
 
 
 @pytest.mark.parametrize("code", list(PRINTS))

@@ -1,8 +1,17 @@
-"""Stream from Anthropic, thinking included. The key is read from ANTHROPIC_API_KEY."""
+"""Stream from Anthropic, thinking included. The key is read from ANTHROPIC_API_KEY; without it a script answers."""
+
+import os
+import sys
 
 import anyllm
+from anyllm.testing import fake
 
-client = anyllm.Client("anthropic/claude-sonnet-4-5", timeout=120)
+provider = None
+if not os.environ.get("ANTHROPIC_API_KEY"):
+    print("no model is asked: set ANTHROPIC_API_KEY", file=sys.stderr)
+    provider = fake("The sea is wide.")
+
+client = anyllm.Client("anthropic/claude-sonnet-4-5", provider=provider, timeout=120)
 stream = client.chat_stream("Write one sentence about the sea.", max_tokens=4000, reasoning_effort="low")
 for chunk in stream:
     print(chunk.reasoning, end="", flush=True)
