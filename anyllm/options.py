@@ -182,8 +182,9 @@ class StreamingOptions:
         keep_partial: Whether errors carry what came before them.
         debug: Whether to log each step of a call at DEBUG to the logger "anyllm": what is sent, without its body, and
             how the answer begins; never a key. The environment variable ANYLLM_LOG=debug does so for every call.
-        usage: How tokens are counted where the provider does not say: "tiktoken", "character", "auto" for the first of
-            these that works here, or "provider" for not at all. What is counted is marked "estimated".
+        usage: How tokens are counted where the provider does not say: "tiktoken", which fetches its vocabulary where it
+            has none; "character"; "auto" for the first of these that works here without a network; or "provider" for
+            not at all. What is counted is marked "estimated".
         json: Whether the text is JSON, to be parsed as it comes: events then hold the document so far, and say when it
             is none.
         on_start: Called once, before everything else.

@@ -1,18 +1,21 @@
 """
 How many tokens a text has, or a whole call, where the provider does not say.
 
-Strategy: where tiktoken (extra ``tiktoken``) is installed and its vocabulary can be had, it counts; else a formula over
-the characters does. A vocabulary comes over the network, once, and lies in tiktoken's own cache from then on; where
-that fails, the failure is remembered. Text goes to tiktoken in pieces, because its cost for one word grows with the
-square of the word. What nobody can see from here (images, hidden reasoning, a host's own template) is not counted; each
-figure bears a confidence that says so.
+Strategy: where tiktoken (extra ``tiktoken``) is installed and has its vocabulary on this machine, it counts; else a
+formula over the characters does. tiktoken fetches a vocabulary over the network, once, and keeps it in its own cache:
+that is left to those who ask for tiktoken by name. Text goes to tiktoken in pieces, because its cost for one word grows
+with the square of the word. What nobody can see from here (images, hidden reasoning, a host's own template) is not
+counted; each figure bears a confidence that says so.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
+import os
 import re
+import tempfile
 import threading
 from collections.abc import Iterator
 from typing import Any, Callable, Optional
@@ -76,8 +79,9 @@ def count_tokens(text: str, model: str = "", *, method: str = "auto") -> TokenCo
         text: Any text; the cost is linear in its length.
         model: With or without "provider/"; tiktoken knows the vocabularies of OpenAI's, and others are counted with
             o200k_base, at a lower confidence.
-        method: "tiktoken", "character", or "auto": tiktoken if it is installed and its vocabulary can be had, which is
-            tried once, else the formula.
+        method: "tiktoken", which fetches its vocabulary over the network where it has none; "character", the formula;
+            or "auto": tiktoken if it is installed and has the vocabulary in its cache (looked for once), else the
+            formula. "auto" never uses the network.
 
     Raises:
         ValueError: *method* is none of these.
@@ -206,15 +210,50 @@ def _encoding(name: str, method: str) -> Any:
     if found is not None or (method == "auto" and name in _loaded):
         return found
     if method == "auto":
-        # Loading may fetch the vocabulary, for which no call of ours waits: this one counts by the formula.
+        # Loading takes a second, for which no call of ours waits: this one counts by the formula.
         _loaded[name] = None
-        _load_later(name)
+        if _is_here(name):
+            _load_later(name)
         return _loaded[name]
     try:
         return _load(name)
     except Exception as exc:  # of requests, of blobfile, of the file's check: whatever loading meets
         _loaded.setdefault(name, None)  # "auto" need not try
         raise OSError(f"tiktoken's vocabulary {name} cannot be had: {exc}") from exc
+
+
+#: The file of each vocabulary, and its digest. tiktoken fetches a file again that has another.
+#: Source: tiktoken_ext/openai_public.py
+_FOLDER = "https://openaipublic.blob.core.windows.net/encodings/"
+_P50K = ("p50k_base.tiktoken", "94b5ca7dff4d00767bc256fdd1b27e5b17361d7b8a5f968547f9f23eb70d2069")
+_O200K = ("o200k_base.tiktoken", "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d")
+_FILES = {
+    "r50k_base": ("r50k_base.tiktoken", "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"),
+    "p50k_base": _P50K,
+    "p50k_edit": _P50K,
+    "cl100k_base": ("cl100k_base.tiktoken", "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7"),
+    "o200k_base": _O200K,
+    "o200k_harmony": _O200K,
+}
+
+
+def _is_here(name: str) -> bool:
+    """Whether tiktoken can load the vocabulary without the network, which it would use without asking."""
+    from tiktoken.registry import ENCODINGS
+
+    if name in ENCODINGS:
+        return True
+    file, digest = _FILES.get(name, ("", ""))
+    folder = os.environ.get("TIKTOKEN_CACHE_DIR", os.environ.get("DATA_GYM_CACHE_DIR"))
+    if folder is None:
+        folder = os.path.join(tempfile.gettempdir(), "data-gym-cache")
+    if not file or not folder:
+        return False
+    try:
+        with open(os.path.join(folder, hashlib.sha1((_FOLDER + file).encode()).hexdigest()), "rb") as cached:
+            return hashlib.sha256(cached.read()).hexdigest() == digest
+    except OSError:
+        return False
 
 
 def _load(name: str) -> Any:

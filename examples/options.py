@@ -8,7 +8,7 @@ from anyllm.options import DEBUG, HIGH_THROUGHPUT, JSON_MODE, LOW_LATENCY
 options = anyllm.StreamingOptions(
     timeouts=anyllm.Timeouts(connect=5.0, first_content=60.0, idle=30.0, total=300.0),
     retry=anyllm.Retry(attempts=3, backoff=1.0, errors={anyllm.RateLimitError: 6}),
-    usage="auto",  # where the provider does not count: tiktoken if it is there, else by characters
+    usage="auto",  # where the provider does not count: tiktoken if it has its vocabulary, else by characters
     buffer=256,  # chunks that may wait for a slow reader
     read_size=4096,  # bytes
     compression=True,  # on the wire

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import statistics
+import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 import pytest
@@ -17,6 +21,8 @@ from anyllm import tokens
 from anyllm.dialects.openai_chat import OpenAIChat
 from anyllm.tokens import count_tokens, estimate_usage
 from anyllm.types import ChatCompletion, Choice, CompletionParams, ContentPart, Message, Reasoning, ToolCall
+
+ROOT = Path(__file__).resolve().parents[1]
 
 #: Texts that the formula was not fitted to, and how many tokens o200k_base makes of them.
 SAMPLES: Dict[str, Tuple[str, int]] = {
@@ -119,6 +125,7 @@ def vocabularies(monkeypatch: pytest.MonkeyPatch) -> Vocabularies:
     monkeypatch.setattr("tiktoken.get_encoding", stand_in.get_encoding)
     monkeypatch.setattr(tokens, "_loaded", {})
     monkeypatch.setattr(tokens, "_load_later", tokens._load_quietly)
+    monkeypatch.setattr(tokens, "_is_here", lambda name: True)
     return stand_in
 
 
@@ -200,6 +207,94 @@ def test_nobody_waits_for_a_vocabulary_that_was_not_asked_for(
     assert count_tokens("hello").method == "character"
     go_on.set()
     until(lambda: count_tokens("hello").method == "tiktoken")
+
+
+NO_NETWORK = """
+import os, socket, sys, threading
+
+asked = []
+
+def refuse(*args, **kwargs):
+    asked.append(args)
+    raise OSError("there is no network")
+
+socket.getaddrinfo = socket.create_connection = refuse
+socket.socket.connect = socket.socket.connect_ex = refuse
+
+import anyllm
+from anyllm.testing import chat_events, fake
+from anyllm.tokens import count_tokens
+
+for model in ("gpt-4o", "gpt-4", "text-davinci-003", "gpt2", "claude", ""):
+    assert count_tokens("hello", model).method == "character"
+events = chat_events("Hello there", usage=False)
+answer = anyllm.Client("gpt-4o", provider=fake(events)).stream_with_usage("Hi")
+assert answer.usage.source == "estimated", answer.usage
+for thread in threading.enumerate():
+    if thread.name == "anyllm-tiktoken":
+        thread.join()
+assert not asked, asked
+try:
+    count_tokens("hello", "gpt-4o", method="tiktoken")
+except OSError as exc:
+    assert asked, exc
+else:
+    raise AssertionError("the vocabulary is there")
+print("quiet")
+"""
+
+
+@pytest.mark.parametrize("cached", [None, b"", b"not the vocabulary"])
+def test_the_network_is_left_alone_unless_tiktoken_is_asked_for_by_name(cached: Any, tmp_path: Path) -> None:
+    pytest.importorskip("tiktoken")
+    if cached is not None:  # tiktoken removes a file with another digest, and fetches it
+        url = tokens._FOLDER + "o200k_base.tiktoken"
+        (tmp_path / hashlib.sha1(url.encode()).hexdigest()).write_bytes(cached)
+    environment = {**os.environ, "TIKTOKEN_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", NO_NETWORK], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.returncode) == ("quiet\n", 0), done.stderr
+
+
+def test_where_vocabularies_are_is_what_tiktoken_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And all of them but GPT-2's, which consists of two files."""
+    public = pytest.importorskip("tiktoken_ext.openai_public")
+    asked: List[Tuple[str, str]] = []
+
+    def load(url: str, expected_hash: str) -> Dict[bytes, int]:
+        asked.append((url, expected_hash))
+        return {}
+
+    monkeypatch.setattr(public, "load_tiktoken_bpe", load)
+    found = {}
+    for name, make in public.ENCODING_CONSTRUCTORS.items():
+        if name != "gpt2":
+            make()
+            found[name] = asked.pop()
+    assert found == {name: (tokens._FOLDER + file, digest) for name, (file, digest) in tokens._FILES.items()}
+
+
+@pytest.mark.parametrize("variable", ["TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR", None])
+def test_a_cached_vocabulary_is_used(variable: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoding = letters()
+    monkeypatch.setattr(tokens, "_loaded", {})
+    monkeypatch.setattr(tokens, "_load_later", tokens._load_quietly)
+    monkeypatch.setattr("tiktoken.get_encoding", lambda name: encoding)
+    monkeypatch.setattr("tiktoken.registry.ENCODINGS", {})
+    monkeypatch.setattr(tokens, "_FILES", {"o200k_base": ("x", hashlib.sha256(b"words").hexdigest())})
+    for name in ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    folder = tmp_path if variable else tmp_path / "data-gym-cache"
+    if variable:
+        monkeypatch.setenv(variable, str(tmp_path))
+    else:
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert not tokens._is_here("o200k_base")
+    folder.mkdir(exist_ok=True)
+    (folder / hashlib.sha1((tokens._FOLDER + "x").encode()).hexdigest()).write_bytes(b"words")
+    assert count_tokens("hello").method == "tiktoken"
+    assert count_tokens("hello", "gpt-4").method == "character"
 
 
 def test_without_tiktoken_the_formula_counts(no_tiktoken: None) -> None:
