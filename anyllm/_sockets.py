@@ -141,11 +141,13 @@ def plain_class(sock: Any) -> Any:
     return _socket.socket if isinstance(sock, _socket.socket) else socket.socket
 
 
-def _duplicate(sock: Any) -> _socket.socket:
+def _duplicate(sock: Any) -> Any:
     """A second handle on the same connection, to shut it by while the first is detached or handed on."""
     plain = getattr(sock, "socket", sock)
-    # Native even after a monkey patch: nobody waits on it, and gevent's belong to the thread that made them.
-    return _socket.socket(plain.family, plain.type, plain.proto, fileno=socket.dup(plain.fileno()))
+    # Native where gevent's would belong to the thread that made it, and where eventlet's has no `shutdown`.
+    is_native = _monkey_patch.binds_sockets() or not hasattr(socket.socket, "shutdown")
+    kind: Any = _socket.socket if is_native else socket.socket
+    return kind(plain.family, plain.type, plain.proto, fileno=socket.dup(plain.fileno()))
 
 
 def _blind(sock: Any) -> None:
