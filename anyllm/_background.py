@@ -23,6 +23,8 @@ __all__ = ["flush_log", "log", "start_thread"]
 
 _log = logging.getLogger("anyllm")
 
+_start_native = _thread.start_new_thread
+
 #: Functions that are to run, each on a thread of its own, with the thread's name.
 _jobs: deque[tuple[Callable[[], object], str]] = deque()
 #: The right to start `_dispatch`: empty while it runs.
@@ -44,6 +46,9 @@ def start_thread(target: Callable[[], object], name: str) -> None:
     Raises:
         RuntimeError: no thread can be started now; the interpreter is shutting down, for example.
     """
+    if _monkey_patch.began_native():
+        _start_native(target, ())  # the timer's, for a deadline that is older than the patch
+        return
     job = (target, name)
     _jobs.append(job)
     if not _take(_dispatcher):

@@ -21,7 +21,7 @@ import types
 from collections.abc import Callable
 from typing import Any, Optional
 
-__all__ = ["binds_sockets", "must_look", "on_patch", "problem", "renew", "thread_begins", "thread_ends"]
+__all__ = ["began_native", "binds_sockets", "must_look", "on_patch", "problem", "renew", "thread_begins", "thread_ends"]
 
 _renewals: list[Callable[[], object]] = []
 
@@ -82,6 +82,11 @@ def thread_ends() -> None:
         # `threading` forgets a thread by its number, which the patch has changed, and in a child all threads but one,
         # where greenlets go on. It would print a KeyError for a thread that it does not find; this makes it find one.
         threading.current_thread()
+
+
+def began_native() -> bool:
+    """Whether this is a thread of anyllm's that began before a patch: a greenlet that it starts would never run."""
+    return not _has_threads() and threading.get_native_id() in _natives
 
 
 def must_look() -> bool:

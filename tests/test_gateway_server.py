@@ -22,7 +22,7 @@ import anyllm
 from anyllm._pipe import EMPTY
 from anyllm.channel import open_channel
 from anyllm.formats import Body, OpenAIChat
-from anyllm.formats._sources import SILENCE, _Relay
+from anyllm.formats._sources import SILENCE
 from anyllm.gateway import Config, Gateway, GatewayServer, NeedsKeys, hash_of, new_key
 from anyllm.testing import Reply, Signal, Stall, chat_events, serve
 from anyllm.types import ChatCompletionChunk, Retried, text_chunk
@@ -156,7 +156,7 @@ def waiting_for(pair: Pair, outlet: Outlet, **options: Any) -> Any:
     got: List[bytes] = []
     thread = threading.Thread(target=lambda: got.extend(body))
     thread.start()
-    until(lambda: pair.chunks._pipes[0].receivers)
+    until(lambda: pair.chunks._pipes[0].forwarder)
     return thread, got
 
 
@@ -237,7 +237,7 @@ def test_what_is_written_by_others_keeps_the_sign_of_life_back(monkeypatch):
 
 @pytest.mark.parametrize("comes", ["chunk", "end"])
 def test_what_comes_as_the_last_has_been_passed_on_is_seen(comes):
-    """In the one moment in which nobody stands in line."""
+    """In the one moment in which nobody is at it."""
     pair, taken = Pair(), []
 
     def pass_on(take: Any) -> bool:
@@ -249,10 +249,9 @@ def test_what_comes_as_the_last_has_been_passed_on_is_seen(comes):
             pair.sender.put("b") if comes == "chunk" else pair.end()
         return True
 
-    relay = _Relay(pair.chunks._pipes[0], pass_on)
-    thread = threading.Thread(target=relay.wait, args=[None])
+    thread = threading.Thread(target=pair.chunks.forward, args=[pass_on])
     thread.start()
-    until(lambda: pair.chunks._pipes[0].receivers)
+    until(lambda: pair.chunks._pipes[0].forwarder)
     assert pair.sender.put("a")
     assert taken == (["a", "b"] if comes == "chunk" else ["a"])
     pair.end()

@@ -584,3 +584,24 @@ def test_gunicorn_streams(options: List[str], environment: dict, tmp_path: pathl
         if environment:
             assert site.get("pending").endswith("DeadlineExceeded")
             assert "Cancelled" in site.get("stalled")
+
+
+@pytest.mark.parametrize("patch", ["from gevent import monkey; monkey.patch_all()"])
+def test_a_function_that_waits_for_a_deadline_runs_though_the_patch_came_in_between(
+    run_script: Callable[..., str], patch: str
+) -> None:
+    """The timer's thread began before the patch: a greenlet that it started would never run."""
+    printed = run_script(f"""
+        import threading, time
+        import anyllm
+        ctx = anyllm.Context(timeout=0.3)
+        done = []
+        ctx.on_done(lambda: done.append(True))
+        assert not ctx.cancelled
+        {patch}
+        end = time.monotonic() + 20
+        while not done and time.monotonic() < end:
+            time.sleep(0.01)
+        print("ran", done)
+    """)
+    assert "ran [True]" in printed
