@@ -805,7 +805,7 @@ def app(environ, start_response):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("worker", ["sync", "gthread", "gevent"])
+@pytest.mark.parametrize("worker", ["sync", "gthread", "gevent"], ids="{}-worker".format)
 def test_gunicorn_ends_the_call_of_a_client_that_leaves(worker: str, tmp_path: Path):
     pytest.importorskip("gunicorn")
     (tmp_path / "site_under_test.py").write_text(UNDER_GUNICORN)
