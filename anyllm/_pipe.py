@@ -59,8 +59,8 @@ class Pipe(Generic[T]):
         #: Empty while open; then {"last": what `close` added}, a deque that takes the place of `items` once drained.
         self.end: dict[str, deque[T]] = {}
         self.forwarder: Optional[Forwarder] = None
-        self.receivers: deque[threading.Lock] = deque()
-        self.senders: deque[threading.Lock] = deque()
+        self.receivers: deque[_waiting.Waiter] = deque()
+        self.senders: deque[_waiting.Waiter] = deque()
         #: Held while looking at the size and appending; never while waiting, and never by a receiver or by close.
         self.sending = threading.Lock()
 

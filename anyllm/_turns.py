@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections import deque
 
 from anyllm import _waiting
@@ -38,7 +37,7 @@ class Turns:
             locked = getattr(sys, "_is_gil_enabled", lambda: True)()
             count = _WITH_LOCK if locked else max(_WITH_LOCK, os.cpu_count() or 1)
         self._free: deque[None] = deque([None] * count)
-        self._line: deque[threading.Lock] = deque()
+        self._line: deque[_waiting.Waiter] = deque()
 
     def take(self) -> None:
         """Wait for a turn."""

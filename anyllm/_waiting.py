@@ -5,6 +5,8 @@ Strategy: whoever ends something may be a signal handler, or a finalizer that th
 any other line of this package, in the same thread. It must never wait for a lock which the code it interrupted
 holds. So waking takes no lock at all: each waiter brings its own lock, already taken, stands in a deque, and is
 woken by releasing it. Deque operations are atomic, so a waiter is taken out of the line exactly once.
+
+Who waits by other means, an event loop for example, stands in line with a `Waiter` of its own kind.
 """
 
 from __future__ import annotations
@@ -12,16 +14,28 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import Optional
+from typing import Optional, Protocol
 
 from anyllm import _monkey_patch
 
-__all__ = ["deadline_after", "leave", "new_waiter", "release", "wait", "wake"]
+__all__ = ["Waiter", "deadline_after", "leave", "new_waiter", "release", "wait", "wake"]
 
 #: Seconds after which the main thread, waiting, looks whether a signal has come. On Windows none interrupts a blocked
 #: acquire; elsewhere one does, but not if it comes just before that blocks, or is given to another thread.
 #: After a late monkey patch every greenlet looks, while there are native threads that may have to wake it.
 _SLICE = 0.1
+
+
+class Waiter(Protocol):
+    """Who stands in line: a lock that is taken, or anything else that somebody waits on."""
+
+    def release(self) -> object:
+        """
+        Wake who waits. In any thread, a signal handler and a finalizer: it neither blocks nor takes a lock.
+
+        Raises:
+            RuntimeError: it was woken before, or waits no more: the wake-up is the next one's.
+        """
 
 
 def new_waiter() -> threading.Lock:
@@ -52,7 +66,7 @@ def wait(waiter: threading.Lock, deadline: Optional[float]) -> bool:
             return False
 
 
-def wake(waiters: deque[threading.Lock]) -> bool:
+def wake(waiters: deque[Waiter]) -> bool:
     """Wake the first in line; False when nobody waits. Takes no lock; safe in signal handlers and finalizers."""
     while True:
         try:
@@ -63,7 +77,7 @@ def wake(waiters: deque[threading.Lock]) -> bool:
             return True
 
 
-def release(waiter: threading.Lock) -> bool:
+def release(waiter: Waiter) -> bool:
     """Wake one waiter; False when it had been woken before (it may stand in several lines)."""
     try:
         waiter.release()
@@ -72,7 +86,7 @@ def release(waiter: threading.Lock) -> bool:
     return True
 
 
-def leave(waiters: deque[threading.Lock], waiter: threading.Lock) -> bool:
+def leave(waiters: deque[Waiter], waiter: Waiter) -> bool:
     """Step out of the line; False when *waiter* was taken out already, because somebody is waking it."""
     while True:
         try:

@@ -10,7 +10,7 @@ Streams in async code: from Starlette, FastAPI and other ASGI applications, or a
 A task that is cancelled, as that of a visitor who leaves, ends its stream; so does closing the iterator or dropping it.
 
 Strategy: a stream's worker puts chunks into a channel from its own thread. No further thread waits for them: a `_Waker`
-stands in the channel's line of receivers in place of a lock, and its release wakes the event loop.
+stands in the channel's line (`Channel.in_line`), and its release wakes the event loop.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator
 from typing import Any, NamedTuple, Optional
 
 from anyllm import formats
-from anyllm.channel import Channel, _stand_down
+from anyllm.channel import Channel
 from anyllm.formats import KEEP_ALIVE, Body
 from anyllm.formats._sources import END, SILENCE, Source, source_of
 from anyllm.wsgi import Patience, failure, headers, seconds_to_wait
@@ -190,7 +190,7 @@ class _Bytes:
 
 
 class _Waker:
-    """Stands in a channel's line in place of a lock; released, from any thread, it wakes the task that waits."""
+    """A `Waiter` that wakes the task which waits in an event loop."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -198,7 +198,7 @@ class _Waker:
         self._is_released = False
 
     def release(self) -> None:
-        """What a lock's does; RuntimeError when nobody waits any more, or the loop is closed."""
+        """From any thread; RuntimeError when nobody waits any more, or the loop is closed."""
         if self._is_released:
             raise RuntimeError("released already")
         self._is_released = True
@@ -215,16 +215,14 @@ async def _is_ready(channel: Channel[Any], seconds: Optional[float]) -> bool:
     while channel.empty() and not channel.closed:
         if _left(until) == 0:
             return False
-        waker: Any = _Waker()
+        waker = _Waker()
         try:
-            for pipe in channel._pipes:
-                pipe.receivers.append(waker)
-            # In line first, then look again: see `_pipe`. Who is woken may find nothing, and waits on: the item that
-            # it was woken for may have been taken before it stood in line.
-            if channel.empty() and not channel.closed:
-                await asyncio.wait([waker.future], timeout=_left(until))
+            with channel.in_line(waker):
+                # Who is woken may find nothing, and waits on: the item that it was woken for may have been taken
+                # before it stood in line.
+                if channel.empty() and not channel.closed:
+                    await asyncio.wait([waker.future], timeout=_left(until))
         finally:
-            _stand_down([*channel._pipes], waker)
             waker.future.cancel()
     return True
 

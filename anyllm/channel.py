@@ -7,8 +7,8 @@ receive end of one pipe, or of several that are read as one. Who waits for sever
 
 from __future__ import annotations
 
+import contextlib
 import queue
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, Optional, TypeVar
 
@@ -144,6 +144,22 @@ class Channel(Generic[T]):
             BaseException: what *pass_on* raised.
         """
         Forwarding(self._pipes, self._take, pass_on).wait(_waiting.deadline_after(timeout))
+
+    @contextlib.contextmanager
+    def in_line(self, waiter: _waiting.Waiter) -> Iterator[None]:
+        """
+        Stand in line with *waiter*, which is released once when there may be an item, or the end.
+
+        For who waits by other means than a lock, an event loop for example. Look again when in line, before waiting:
+        what came just before released nobody.
+        """
+        pipes = list(self._pipes)
+        try:
+            for pipe in pipes:
+                pipe.receivers.append(waiter)
+            yield
+        finally:
+            _stand_down(pipes, waiter)
 
     # -- looking -----------------------------------------------------------------------------------------------
 
@@ -298,7 +314,7 @@ def _look(channels: tuple[Channel[Any], ...]) -> Optional[tuple[Channel[Any], An
     return None
 
 
-def _stand_down(pipes: list[Pipe[Any]], waiter: threading.Lock) -> None:
+def _stand_down(pipes: list[Pipe[Any]], waiter: _waiting.Waiter) -> None:
     """Leave every line; where somebody was waking us for an item that we may not take, wake the next instead."""
     for pipe in pipes:
         if not _waiting.leave(pipe.receivers, waiter) and pipe.items:

@@ -224,7 +224,7 @@ def test_an_error_is_the_last_event():
     with serve(Reply.sse([*said("one"), Cut("eof")])) as upstream:
         *_, last = run(everything(asgi.body(ask(upstream.url))))
     assert last.startswith(b"event: error\n")
-    assert json.loads(last.split(b"data: ")[1])["error"]["type"] == "IncompleteStreamError"
+    assert json.loads(last.split(b"data: ")[1])["error"]["type"] == "ConnectionLostError"
 
 
 def test_who_is_woken_for_nothing_waits_on():

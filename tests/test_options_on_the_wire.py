@@ -127,9 +127,9 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> List[int]:
     sizes: List[int] = []
     put_many = Sender.put_many
 
-    def spy(sender: Any, items: Any) -> bool:
+    def spy(sender: Any, items: Any, *more: Any) -> bool:
         sizes.append(len(items))
-        return put_many(sender, items)
+        return put_many(sender, items, *more)
 
     monkeypatch.setattr(Sender, "put_many", spy)
     return sizes

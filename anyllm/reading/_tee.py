@@ -133,7 +133,7 @@ class _Shared(Generic[T]):
         #: Set once nothing more will come: gives that end, by raising it.
         self.end: Optional[Callable[[], NoReturn]] = None
         #: Readers with nothing to read, while another has the turn or there is no room: first in line, then look again.
-        self.waiting: deque[threading.Lock] = deque()
+        self.waiting: deque[_waiting.Waiter] = deque()
         #: Held by the reader that reads the source and hands out what comes. Nobody waits for it: see `waiting`.
         self._turn = threading.Lock()
         self._bound = buffer if policy == "wait" else sys.maxsize
