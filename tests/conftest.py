@@ -81,12 +81,11 @@ def spawn() -> Callable[..., Task]:
 def _no_thread_is_left_behind() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
-    left = _left_behind(before)
-    if left:
-        gc.collect()  # a failed test's traceback, or a cycle, may hold the channel that keeps a worker alive
     until = time.monotonic() + 5
-    for thread in left:
-        threading.Thread.join(thread, max(0.0, until - time.monotonic()))
+    while (left := _left_behind(before)) and time.monotonic() < until:  # one that was about to start may come yet
+        gc.collect()  # a failed test's traceback, or a cycle, may hold the channel that keeps a worker alive
+        for thread in left:
+            threading.Thread.join(thread, max(0.0, until - time.monotonic()))
     assert [thread.name for thread in _left_behind(before)] == []
     while _timer.shared._live and time.monotonic() < until:
         gc.collect()
