@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Optional
+from typing import Any, Optional
 
 import attrs
 
 from anyllm._checks import explain_frozen
-from anyllm._other_names import no_value_attribute
+from anyllm._other_names import answer_other_names, names_of
 from anyllm.errors import AnyLLMError
 from anyllm.json_stream import JSONStream, JSONStreamError
 from anyllm.options import StreamingOptions
@@ -29,6 +29,7 @@ TYPES = (
 )
 
 
+@answer_other_names
 @explain_frozen
 @attrs.define(frozen=True, kw_only=True)
 class StreamEvent:
@@ -78,10 +79,8 @@ class StreamEvent:
         """A copy with *changes*."""
         return attrs.evolve(self, **changes)
 
-    if not TYPE_CHECKING:  # which is to find names that are not there
-
-        def __getattr__(self, name):
-            raise no_value_attribute(self, name)
+    def __dir__(self) -> list[str]:
+        return names_of(self)
 
 
 class Events:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional, Protocol, TypeVar
 
 from anyllm import _convert
-from anyllm._other_names import no_value_attribute
+from anyllm._other_names import answer_other_names, names_of
 
 S = TypeVar("S", bound="Serializable")
 
@@ -47,8 +47,12 @@ class Serializable:
                 f"a {type(self).__name__} has attributes and no keys: write {name}, or .to_dict() for a dict"
             )
 
-        def __getattr__(self, name):
-            raise no_value_attribute(self, name)
+        def __init_subclass__(cls, **kwargs):
+            super().__init_subclass__(**kwargs)
+            answer_other_names(cls)
+
+        def __dir__(self):
+            return names_of(self)
 
 
 class _Numbered(Protocol):
