@@ -223,8 +223,7 @@ def test_a_slow_consumer_stops_the_provider(framing):
         stream = wire.provider(server.url, options=options).completion_stream(anyllm.Context(), PARAMS)
         until(lambda: stream._run._full.senders)  # the worker waits for room
         ahead = len(stream.partial.content or "") // len(piece)
-        assert ahead <= 4 + 33  # the buffer, and one batch beyond it
-        assert stream.chunks.qsize() >= ahead
+        assert ahead <= 4 + 33  # the buffer, and one batch, in the channel or in the hand of the worker
         assert stream.chunks.full()
         assert not all_sent.is_set()
         assert len("".join(stream.text_stream)) == 400 * len(piece)
