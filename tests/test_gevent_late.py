@@ -520,6 +520,12 @@ def rest(visitor: socket.socket) -> str:
     return b"".join(iter(lambda: visitor.recv(65536), b"")).decode()
 
 
+def _listens(address: str) -> bool:
+    """Whether a connection is taken: the file is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(address) == 0
+
+
 @contextlib.contextmanager
 def gunicorn(folder: pathlib.Path, source: str, *options: str, **environment: str) -> Iterator[Site]:
     """Run the application of *source* with one gevent worker."""
@@ -541,7 +547,7 @@ def gunicorn(folder: pathlib.Path, source: str, *options: str, **environment: st
             stderr=subprocess.STDOUT,
         )
         try:
-            wire.until(lambda: os.path.exists(address) or process.poll() is not None, 2 * TIMEOUT)
+            wire.until(lambda: _listens(address) or process.poll() is not None, 2 * TIMEOUT)
             yield Site(address)
         except BaseException:
             print((folder / "log").read_text())  # pytest shows it with the failure
