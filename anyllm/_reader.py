@@ -213,9 +213,9 @@ class Reader:
 
     def _put(self, batch: list[ChatCompletionChunk]) -> None:
         had_turn = self._has_turn
-        wanted = self._chunks.put_many(batch, self._give_turn)  # the caller may let us wait
+        is_open = self._chunks.put_many(batch, self._give_turn)  # the caller may let us wait
         batch.clear()
-        if not wanted:
+        if not is_open:
             raise Cancelled
         if had_turn and not self._has_turn:
             self._take_turn()
