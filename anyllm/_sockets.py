@@ -24,6 +24,7 @@ import queue
 import select
 import socket
 import ssl
+import struct
 import sys
 import time
 import traceback
@@ -41,6 +42,9 @@ from anyllm import _monkey_patch, _waiting
 
 __all__ = ["Aborted", "Call", "POOLS", "serving"]
 
+#: Whoever closes an aborted connection resets it. A host that is blocked in a write would otherwise learn only of a
+#: window that stays shut: after `shutdown` the system announces no room any more, whatever is still read.
+_RESET_ON_CLOSE = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 #: Seconds an owner waits for an abort that was faster. It takes microseconds, unless its thread was killed.
 _ABORT_PATIENCE = 1.0
 
@@ -126,6 +130,8 @@ class Call:
 def _shut(sock: Any) -> None:
     # Not sock.shutdown(): on a TLS socket that would drop the TLS state under the thread that is using it.
     plain = getattr(sock, "socket", sock)  # TLS inside TLS is no socket, but has one
+    with contextlib.suppress(OSError, TypeError, AttributeError):
+        plain_class(plain).setsockopt(plain, socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     try:
         if _monkey_patch.binds_sockets() or not hasattr(plain_class(plain), "shutdown"):  # eventlet's class has none
             with contextlib.closing(_duplicate(sock)) as handle:

@@ -68,6 +68,20 @@ def test_abort_shuts_what_is_held_once(pair):
     assert not call.let_go()
 
 
+def test_closing_an_aborted_connection_tells_the_peer_at_once():
+    """Else a host blocked in a write may wait for a minute: its system only hears that the window is still shut."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        ours = socket.create_connection(listening.getsockname(), TIMEOUT)
+        theirs, _ = listening.accept()
+    with theirs:
+        call = Call()
+        call.hold(ours)
+        call.abort()
+        ours.close()
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            theirs.send(b"the first write, not only the second")
+
+
 def test_abort_after_let_go_touches_nothing(pair):
     sock, peer = pair
     call = Call()
