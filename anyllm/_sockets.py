@@ -130,16 +130,22 @@ class Call:
 def _shut(sock: Any) -> None:
     # Not sock.shutdown(): on a TLS socket that would drop the TLS state under the thread that is using it.
     plain = getattr(sock, "socket", sock)  # TLS inside TLS is no socket, but has one
-    with contextlib.suppress(OSError, TypeError, AttributeError):
-        plain_class(plain).setsockopt(plain, socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    kind = plain_class(plain)
     try:
-        if _monkey_patch.binds_sockets() or not hasattr(plain_class(plain), "shutdown"):  # eventlet's class has none
+        if _monkey_patch.binds_sockets() or not hasattr(kind, "shutdown"):  # eventlet's class has none
             with contextlib.closing(_duplicate(sock)) as handle:
-                handle.shutdown(socket.SHUT_RDWR)
-            return
-        plain_class(plain).shutdown(plain, socket.SHUT_RDWR)
+                _shut_by(_socket.socket, handle)
+        else:
+            _shut_by(kind, plain)
     except (OSError, TypeError, AttributeError):
         pass  # not connected any more, closed, or no socket: what stands for one in tests is asked to close itself
+
+
+def _shut_by(kind: Any, sock: Any) -> None:
+    """Shut *sock* with the methods of *kind*."""
+    with contextlib.suppress(OSError):
+        kind.setsockopt(sock, socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    kind.shutdown(sock, socket.SHUT_RDWR)
 
 
 def plain_class(sock: Any) -> Any:

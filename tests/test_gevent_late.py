@@ -63,8 +63,9 @@ PASTS = {
 }
 
 PRELUDE = """
-    import queue, threading
+    import queue, socket, threading
     import anyllm
+    from anyllm import _sockets
     from anyllm.channel import open_channel
 
     host = anyllm.provider("compatible", base_url={url!r} + "/v1", api_key="key-of-the-tests", verify={bundle!r})
@@ -127,6 +128,23 @@ PROMISES = """
     assert channel.get() == "item"
     putting.join()
     assert anyllm.Context(timeout=0.05).wait()
+
+    # The host hears of the end of a call at its next write.
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    listening.listen(1)
+    ours = socket.create_connection(listening.getsockname())
+    theirs, _ = listening.accept()
+    call = _sockets.Call()
+    call.hold(ours)
+    call.abort()
+    ours.close()
+    try:
+        theirs.send(b"the first write, not only the second")
+        raise AssertionError("the connection was not reset")
+    except (ConnectionResetError, BrokenPipeError):
+        theirs.close()
+        listening.close()
 
     # Several at once: the host answers none of them before all have come.
     answers = []
