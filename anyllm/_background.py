@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Optional
 
-from anyllm import _monkey_patch
+from anyllm import _monkey_patch, _waiting
 
 __all__ = ["flush_log", "log", "start_thread"]
 
@@ -51,7 +51,7 @@ def start_thread(target: Callable[[], object], name: str) -> None:
         return
     job = (target, name)
     _jobs.append(job)
-    if not _take(_dispatcher):
+    if not _waiting.take_one(_dispatcher):
         return  # it is running, and looks again before it ends
     try:
         _thread.start_new_thread(_dispatch, ())
@@ -76,7 +76,7 @@ def _dispatch() -> None:
             target, name = _jobs.popleft()
         except IndexError:
             _dispatcher.append(None)
-            if _jobs and _take(_dispatcher):  # a job came while we looked the other way
+            if _jobs and _waiting.take_one(_dispatcher):  # a job came while we looked the other way
                 continue
             return
         try:
@@ -88,7 +88,7 @@ def _dispatch() -> None:
 def log(level: int, message: str, *args: Any, exc: Optional[BaseException] = None) -> None:
     """Log *message* % *args* soon, on another thread. Takes no lock."""
     _records.append((level, message, args, exc))
-    if _take(_logger):
+    if _waiting.take_one(_logger):
         try:
             start_thread(_log_all, "anyllm-log")
         except RuntimeError:
@@ -113,14 +113,6 @@ def flush_log() -> None:
         pass
     finally:
         lock.release()
-
-
-def _take(right: list[None]) -> bool:
-    try:
-        right.pop()
-    except IndexError:
-        return False
-    return True
 
 
 def _renew_lock() -> None:

@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Optional
 
-from anyllm import _background, _leaving, _monkey_patch
+from anyllm import _background, _leaving, _monkey_patch, _waiting
 from anyllm._call_log import call_log
 from anyllm._clock import Clock, Limit
 from anyllm._http import Call, Response
@@ -77,11 +77,7 @@ class _Attempt:
 
     def claim(self) -> bool:
         """Take the right to decide what follows this try; False when another thread has it. Takes no lock."""
-        try:
-            self._right.pop()
-        except IndexError:
-            return False
-        return True
+        return _waiting.take_one(self._right)
 
     def commit(self) -> None:
         """

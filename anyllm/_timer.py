@@ -59,7 +59,7 @@ class Timer:
         self._live: dict[Entry, None] = {}
         self._order = itertools.count()
         self._thread: Optional[threading.Thread] = None
-        self._waiter = self._new_waiter()
+        self._waiter = _waiting.new_waiter(self._make_lock)
 
     def call_at(self, when: float, call: Callable[[], object]) -> Entry:
         """Call *call* at the instant *when* of `time.monotonic`, or soon after."""
@@ -76,11 +76,6 @@ class Timer:
             _waiting.release(self._waiter)
         return entry
 
-    def _new_waiter(self) -> threading.Lock:
-        waiter = self._make_lock()
-        waiter.acquire()
-        return waiter
-
     def _ensure_thread(self) -> None:
         if self._thread is None:
             thread = threading.Thread(target=self._run, name="anyllm-timer", daemon=True)
@@ -96,7 +91,7 @@ class Timer:
         _monkey_patch.thread_begins()
         while True:
             # A fresh waiter before looking: whatever changes after the look wakes it.
-            self._waiter = waiter = self._new_waiter()
+            self._waiter = waiter = _waiting.new_waiter(self._make_lock)
             due, wait_until = self._due()
             for entry in due:
                 self._fire(entry)

@@ -41,12 +41,12 @@ class Turns:
 
     def take(self) -> None:
         """Wait for a turn."""
-        if not self._line and self._take_free():
+        if not self._line and _waiting.take_one(self._free):
             return
         waiter = _waiting.new_waiter()
         self._line.append(waiter)
         # In line first, then look again: a turn given back in between is either free now, or ours.
-        if self._take_free():
+        if _waiting.take_one(self._free):
             self._hand_on()
         _waiting.wait(waiter, None)
 
@@ -58,12 +58,5 @@ class Turns:
         if _waiting.wake(self._line):
             return
         self._free.append(None)
-        if self._line and self._take_free():  # somebody came while we looked the other way
+        if self._line and _waiting.take_one(self._free):  # somebody came while we looked the other way
             self._hand_on()
-
-    def _take_free(self) -> bool:
-        try:
-            self._free.pop()
-        except IndexError:
-            return False
-        return True

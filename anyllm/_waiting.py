@@ -14,11 +14,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import Optional, Protocol
+from collections.abc import Callable
+from typing import Any, Optional, Protocol, TypeVar, Union
 
 from anyllm import _monkey_patch
 
-__all__ = ["Waiter", "deadline_after", "leave", "new_waiter", "release", "wait", "wake"]
+__all__ = ["Waiter", "deadline_after", "leave", "new_waiter", "release", "take_one", "wait", "wake"]
+
+T = TypeVar("T")
 
 #: Seconds after which the main thread, waiting, looks whether a signal has come. On Windows none interrupts a blocked
 #: acquire; elsewhere one does, but not if it comes just before that blocks, or is given to another thread.
@@ -38,9 +41,9 @@ class Waiter(Protocol):
         """
 
 
-def new_waiter() -> threading.Lock:
-    """A lock to wait on: taken, until `wake` releases it."""
-    waiter = threading.Lock()
+def new_waiter(make_lock: Optional[Callable[[], threading.Lock]] = None) -> threading.Lock:
+    """A lock to wait on, made by *make_lock* or else by `threading`: taken, until `wake` releases it."""
+    waiter = threading.Lock() if make_lock is None else make_lock()
     waiter.acquire()
     return waiter
 
@@ -86,7 +89,7 @@ def release(waiter: Waiter) -> bool:
     return True
 
 
-def leave(waiters: deque[Waiter], waiter: Waiter) -> bool:
+def leave(waiters: deque[T], waiter: T) -> bool:
     """Step out of the line; False when *waiter* was taken out already, because somebody is waking it."""
     while True:
         try:
@@ -96,3 +99,12 @@ def leave(waiters: deque[Waiter], waiter: Waiter) -> bool:
             return False
         except IndexError:  # another thread changed the line while it was searched
             pass
+
+
+def take_one(permits: Union[list[Any], deque[Any]]) -> bool:
+    """Take one of *permits*, each of which only one thread gets; False when none is left. Takes no lock."""
+    try:
+        permits.pop()
+    except IndexError:
+        return False
+    return True

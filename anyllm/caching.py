@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any, Optional, Protocol, Union
 
+from anyllm import _waiting
 from anyllm._checks import whole_number
 from anyllm._extras import pip_install
 from anyllm._replay import replayed
@@ -160,9 +161,7 @@ class Guarded:
             self._complain("set", exc)
 
     def _complain(self, action: str, exc: Exception) -> None:
-        try:
-            self._unsaid.pop()
-        except IndexError:
+        if not _waiting.take_one(self._unsaid):
             return
         # Only the kinds: the words may hold a URL with a password, or what was to be kept.
         names = (type(self._cache).__name__, action, type(exc).__name__)

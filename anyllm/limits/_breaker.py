@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Optional
 
+from anyllm import _waiting
 from anyllm._checks import whole_number
 from anyllm.context import Context
 from anyllm.errors import (
@@ -97,9 +98,7 @@ class Attempt:
                 self._give_back()
 
     def _is_first_report(self) -> bool:
-        try:
-            self._reports.pop()
-        except IndexError:
+        if not _waiting.take_one(self._reports):
             return False
         self._unwatch()
         return True
@@ -201,10 +200,8 @@ class CircuitBreaker:
 
     def _probe(self, ctx: Context, era: _Era) -> Attempt:
         turns = era.turns()
-        try:
-            turns.pop()
-        except IndexError:
-            raise CircuitOpenError("the host failed, and one call is trying it again") from None
+        if not _waiting.take_one(turns):
+            raise CircuitOpenError("the host failed, and one call is trying it again")
         give_back = Once(lambda: turns.append(None))
         attempt = Attempt(self, era, give_back)
         attempt._unwatch = ctx._on_end(give_back)  # which does not keep the attempt: forgotten, it gives back too

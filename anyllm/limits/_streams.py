@@ -47,11 +47,7 @@ class _Slots:
         self.line: deque[_Seat] = deque()
 
     def take(self) -> bool:
-        try:
-            self.free.pop()
-        except IndexError:
-            return False
-        return True
+        return _waiting.take_one(self.free)
 
     def give(self) -> None:
         """Hand a slot to the first in line who still wants it, or lay it down."""
@@ -67,14 +63,7 @@ class _Slots:
                 return
 
     def leave(self, seat: _Seat) -> None:
-        while True:
-            try:
-                self.line.remove(seat)
-                return
-            except ValueError:
-                return
-            except IndexError:  # another thread changed the line while it was searched
-                pass
+        _waiting.leave(self.line, seat)
 
 
 class Slot:
