@@ -103,6 +103,23 @@ def explain_frozen(cls: C) -> C:
     return cls
 
 
+def check_stream(given: Any, streams: bool, *, whole: str, streamed: str) -> None:
+    """
+    The parameter ``stream`` may only repeat what the call does.
+
+    Args:
+        given: The parameter's value; None when it was left out.
+        streams: Whether the call streams.
+        whole, streamed: The calls that wait for the whole answer, and that stream.
+
+    Raises:
+        TypeError: it says otherwise; the message names the other call.
+    """
+    if given is not None and bool(given) is not streams:
+        does, other = ("streams", whole) if streams else ("waits for the whole answer", streamed)
+        raise TypeError(f"this call {does}: for stream={given} call {other}, or leave stream out")
+
+
 def whole_number(name: str, value: Any, least: int = 1) -> int:
     """
     *value*, if it is an int and not less than *least*.

@@ -18,7 +18,7 @@ from urllib3.exceptions import LocationValueError
 from urllib3.util import parse_url
 
 from anyllm import _convert, _stream
-from anyllm._checks import unknown_keyword
+from anyllm._checks import check_stream, unknown_keyword
 from anyllm._http import Transport
 from anyllm._http_failures import without_secrets
 from anyllm._job import Job, Target
@@ -34,7 +34,7 @@ from anyllm.errors import (
     ModelNotFoundError,
     UnsupportedProviderError,
 )
-from anyllm.options import StreamingOptions, for_the_pair, structured
+from anyllm.options import StreamingOptions, for_the_pair, streaming_options
 from anyllm.providers._row import Capabilities, Row, Signable
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Model
 
@@ -206,11 +206,7 @@ class Provider:
         Raises:
             TypeError: *params* ask for a stream and the call is none, or the other way round.
         """
-        if params.stream is not None and params.stream is not stream:
-            does, other = (
-                ("streams", "completion()") if stream else ("waits for the whole answer", "completion_stream()")
-            )
-            raise TypeError(f"this call {does}: for stream={params.stream} call {other}, or leave stream out")
+        check_stream(params.stream, stream, whole="completion()", streamed="completion_stream()")
         dialect = self.dialect
 
         def prepare() -> Request:
@@ -351,7 +347,7 @@ def options_in(options: Options) -> Optional[StreamingOptions]:
     Raises:
         TypeError: they have the wrong shape, or ask for what only a `Client` does.
     """
-    return None if options is None else for_the_pair(structured(options))
+    return None if options is None else for_the_pair(streaming_options(options))
 
 
 def _called(key: ApiKey) -> Optional[str]:

@@ -18,7 +18,7 @@ import attrs
 
 from anyllm import _convert, _registry, caching, structured, tokens
 from anyllm._chat_stream import ChatStream
-from anyllm._checks import did_you_mean, explain_call, kind_of, whole_number
+from anyllm._checks import check_stream, did_you_mean, explain_call, kind_of, whole_number
 from anyllm._client_call import IDEMPOTENCY, Around, Call, ended
 from anyllm._guards import Breaker, Guards
 from anyllm._other_names import ATTRIBUTES, instead_of, no_attribute
@@ -27,8 +27,7 @@ from anyllm._routing import Router, Target
 from anyllm.context import Context
 from anyllm.events import has_callbacks
 from anyllm.limits import CircuitBreaker, RateLimit, StreamLimit
-from anyllm.options import Retry, StreamingOptions, Timeouts, in_the_pump
-from anyllm.options import structured as how_to_stream
+from anyllm.options import Retry, StreamingOptions, Timeouts, in_the_pump, streaming_options
 from anyllm.pricing import Price
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Message, Model
 
@@ -326,7 +325,7 @@ class Client:
         if self._is_own(others.get("model")):
             del others["model"]  # which `CompletionParams` cannot be without
         params = {**others, **params}
-        _check_stream(params.pop("stream", None), streams)
+        check_stream(params.pop("stream", None), streams, whole="chat()", streamed="chat_stream()")
         if model is not None:
             params["model"] = model
         wanted = params.get("response_format", self._defaults.get("response_format"))
@@ -398,7 +397,7 @@ class Client:
 
 
 def _options(options: Options) -> Optional[StreamingOptions]:
-    return None if options is None else how_to_stream(options)
+    return None if options is None else streaming_options(options)
 
 
 def _check_kinds(**given: tuple[Any, Any]) -> None:
@@ -516,15 +515,3 @@ def _messages(messages: Any) -> Sequence[Any]:
             f"not {kind_of(messages)}"
         )
     return cast(Sequence[Any], messages)
-
-
-def _check_stream(given: Any, streams: bool) -> None:
-    """
-    ``stream`` may say what the call does anyway.
-
-    Raises:
-        TypeError: it says otherwise.
-    """
-    if given is not None and bool(given) is not streams:
-        does, other = ("streams", "chat()") if streams else ("waits for the whole answer", "chat_stream()")
-        raise TypeError(f"this call {does}: for stream={given} call {other}, or leave stream out")

@@ -227,7 +227,7 @@ class StreamingOptions:
         return attrs.evolve(self, **changes)
 
 
-def structured(options: Any) -> StreamingOptions:
+def streaming_options(options: Any) -> StreamingOptions:
     """
     *options*, which may be a dict.
 

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
+from choice_streams import decode
 from formats_of import DIALECTS, dialect_of, every_stream
 from recordings import Recording, each
 
 import anyllm
-from anyllm._assemble import Assembler
-from anyllm._framing import events
 from anyllm.dialects import Dialect
 from anyllm.dialects._whole_answer import whole_answer
 from anyllm.dialects.dashscope import DashScope
@@ -39,18 +38,8 @@ PARAMS = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
 
 def streamed(dialect: Dialect, body: bytes) -> Tuple[Optional[ChatCompletion], Optional[AnyLLMError]]:
     """The answer as a stream of it gives it, and what ended that."""
-    decoder, answer = dialect.decoder(), Assembler()
-    try:
-        for event in events([body], max_event_bytes=1 << 24):
-            for chunk in decoder.feed(event):
-                answer.add(chunk)
-            if decoder.done:
-                break
-        for chunk in decoder.finish():
-            answer.add(chunk)
-    except AnyLLMError as exc:
-        return (answer.snapshot() if answer.has_begun else None), exc
-    return (answer.snapshot() if answer.has_begun else None), None
+    chunks, answer, error = decode(dialect, [body])
+    return (answer if chunks else None), error
 
 
 def check(dialect: Dialect, body: bytes) -> None:
