@@ -1,5 +1,5 @@
 """
-Passing a channel's items on by the thread that puts them, while the thread that receives sleeps.
+Have the thread that puts items into a channel also deal with them, while the receiving thread sleeps.
 
 Strategy: waking a thread costs more than many items cost, and hundreds of threads that wait for the interpreter hold
 each other up. So a receiver that only passes items on leaves a function with the channel, and the sender calls it. As

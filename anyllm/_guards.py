@@ -26,7 +26,7 @@ _AT_ONCE = 0.001
 
 
 def _is_refusal(error: Optional[BaseException]) -> bool:
-    """Whether nothing was answered, so that no tokens are to be paid for."""
+    """Whether the provider refused the call or was not reached, so that it used no tokens."""
     if isinstance(error, IncompleteStreamError):
         return False
     return isinstance(error, (APIError, NetworkError)) and not error.partial

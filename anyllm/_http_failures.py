@@ -112,7 +112,7 @@ def wrong_url(error: AnyLLMError, url: str, base_url: Optional[str], is_page: bo
 
 
 def _is_about_the_path(error: APIError) -> bool:
-    """Whether a 404 means the path: of what else is missing, a model or an earlier answer, hosts say which one."""
+    """Whether a 404 is about the path. When a model or an earlier answer is missing, hosts name it."""
     if error.status_code not in (404, 405) or type(error) is not InvalidRequestError or error.param:
         return False
     return not isinstance(error.body, (dict, list)) or _NO_PATH.search(error.message) is not None

@@ -42,8 +42,8 @@ from anyllm import _monkey_patch, _waiting
 
 __all__ = ["Aborted", "Call", "POOLS", "serving"]
 
-#: Whoever closes an aborted connection resets it. A host that is blocked in a write would otherwise learn only of a
-#: window that stays shut: after `shutdown` the system announces no room any more, whatever is still read.
+#: SO_LINGER with 0 seconds: closing an aborted connection sends a reset. Without it a host that is blocked in a write
+#: may wait for a minute: after `shutdown` our system no longer announces free space, even when the worker reads on.
 _RESET_ON_CLOSE = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 #: Seconds an owner waits for an abort that was faster. It takes microseconds, unless its thread was killed.
 _ABORT_PATIENCE = 1.0

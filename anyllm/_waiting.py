@@ -6,7 +6,7 @@ any other line of this package, in the same thread. It must never wait for a loc
 holds. So waking takes no lock at all: each waiter brings its own lock, already taken, stands in a deque, and is
 woken by releasing it. Deque operations are atomic, so a waiter is taken out of the line exactly once.
 
-Who waits by other means, an event loop for example, stands in line with a `Waiter` of its own kind.
+A line also takes other waiters than locks: anything that implements `Waiter`, for an event loop for example.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ _SLICE = 0.1
 
 
 class Waiter(Protocol):
-    """Who stands in line: a lock that is taken, or anything else that somebody waits on."""
+    """An entry in a line of waiters: a lock that is taken, or anything else with such a `release`."""
 
     def release(self) -> object:
         """
-        Wake who waits. In any thread, a signal handler and a finalizer: it neither blocks nor takes a lock.
+        Wake the waiting thread or task. Called in any thread, in signal handlers and finalizers: it must neither block
+        nor take a lock.
 
         Raises:
-            RuntimeError: it was woken before, or waits no more: the wake-up is the next one's.
+            RuntimeError: it was woken before, or no longer waits; the next in line is woken instead.
         """
 
 

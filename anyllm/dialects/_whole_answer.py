@@ -1,4 +1,4 @@
-"""A whole answer out of a body, which some hosts stream although nobody asked them to."""
+"""Read a whole answer, also from hosts that stream it although the request did not ask for a stream."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def whole_answer(dialect: Dialect, body: bytes) -> ChatCompletion:
     """
     The answer in *body*: one JSON document, or the stream that the same dialect decodes.
 
-    The content type is not asked: it is wrong too often. A body that *dialect* cannot read as a whole, and that brings
-    at least one chunk or the provider's error as a stream, is a stream.
+    The content type is ignored: it is wrong too often. A body counts as a stream when *dialect* cannot read it as a
+    whole, and reading it as a stream gives at least one chunk or the provider's error.
 
     Raises:
         APIError: the body is the provider's error.
