@@ -232,7 +232,7 @@ def __getattr__(name: str) -> typing.Any:
     elif name in _MODULES:
         value = importlib.import_module(f"anyllm.{name}")
     else:
-        from anyllm._other_names import MODULE, no_attribute
+        from anyllm._hints.names import MODULE, no_attribute
 
         raise no_attribute("module 'anyllm'", name, MODULE)
     globals()[name] = value  # so that it is asked for once

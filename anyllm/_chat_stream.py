@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Optional
 
 from anyllm._chat_reading import Plan, Reading, Timing
-from anyllm._other_names import no_attribute
+from anyllm._hints.names import no_attribute
 from anyllm._stream import OF_AN_ANSWER, Said
 from anyllm.errors import AnyLLMError, Cancelled
 from anyllm.events import Events, StreamEvent, call_back, has_callbacks

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import attrs
 import msgspec
 
-from anyllm._checks import unknown_keyword
+from anyllm._hints.arguments import unknown_keyword
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from anyllm import _convert
 from anyllm._event import Event, JSONEvent, too_large
-from anyllm._extras import pip_install
+from anyllm._hints.extras import pip_install
 from anyllm.errors import InvalidRequestError, MalformedStreamError
 
 __all__ = ["event_stream_parser", "frames"]

@@ -19,8 +19,8 @@ from typing import Any, Callable, TypeVar, Union
 import attrs
 import msgspec
 
-from anyllm._checks import did_you_mean
 from anyllm._faults import JSON_TYPES, KINDS, Fault, Shown, expected, in_json, listed, path_of, short
+from anyllm._hints.arguments import did_you_mean
 from anyllm._schema import without_nulls
 
 __all__ = ["filled", "has_fields"]

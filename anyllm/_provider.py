@@ -18,11 +18,11 @@ from urllib3.exceptions import LocationValueError
 from urllib3.util import parse_url
 
 from anyllm import _convert, _stream
-from anyllm._checks import check_stream, unknown_keyword
+from anyllm._hints.arguments import check_stream, unknown_keyword
+from anyllm._hints.names import ATTRIBUTES, no_attribute
 from anyllm._http import Transport
 from anyllm._http_failures import without_secrets
 from anyllm._job import Job, Target
-from anyllm._other_names import ATTRIBUTES, no_attribute
 from anyllm.context import Context
 from anyllm.dialects import Continuer, Dialect, Embedder, Lister, Request
 from anyllm.dialects._whole_answer import whole_answer

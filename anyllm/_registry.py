@@ -11,7 +11,7 @@ import attrs
 import requests
 
 from anyllm import _convert, _stream
-from anyllm._checks import did_you_mean, explain_call, kind_of
+from anyllm._hints.arguments import did_you_mean, explain_call, kind_of
 from anyllm._http import Transport
 from anyllm._job import Job
 from anyllm._provider import ApiKey, EmbeddingInput, Options, Params, Provider, explains_itself, options_in

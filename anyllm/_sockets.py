@@ -40,7 +40,7 @@ from urllib3.util.connection import allowed_gai_family
 
 from anyllm import _monkey_patch, _waiting
 
-__all__ = ["Aborted", "Call", "POOLS", "serving"]
+__all__ = ["POOLS", "Aborted", "Call", "serving"]
 
 #: SO_LINGER with 0 seconds: closing an aborted connection sends a reset. Without it a host that is blocked in a write
 #: may wait for a minute: after `shutdown` our system no longer announces free space, even when the worker reads on.

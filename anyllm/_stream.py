@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional, cast
 
+from anyllm._hints.names import no_attribute
 from anyllm._job import Job
-from anyllm._other_names import no_attribute
 from anyllm._run import Run, start
 from anyllm.channel import Channel
 from anyllm.context import Context

@@ -20,8 +20,8 @@ from collections.abc import Callable
 from typing import Any, Optional, Protocol, Union
 
 from anyllm import _waiting
-from anyllm._checks import whole_number
-from anyllm._extras import pip_install
+from anyllm._hints.arguments import whole_number
+from anyllm._hints.extras import pip_install
 from anyllm._replay import replayed
 from anyllm.types import (
     ChatCompletion,

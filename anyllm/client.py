@@ -18,10 +18,10 @@ import attrs
 
 from anyllm import _convert, _registry, caching, structured, tokens
 from anyllm._chat_stream import ChatStream
-from anyllm._checks import check_stream, did_you_mean, explain_call, kind_of, whole_number
 from anyllm._client_call import IDEMPOTENCY, Around, Call, ended
 from anyllm._guards import Breaker, Guards
-from anyllm._other_names import ATTRIBUTES, instead_of, no_attribute
+from anyllm._hints.arguments import check_stream, did_you_mean, explain_call, kind_of, whole_number
+from anyllm._hints.names import ATTRIBUTES, instead_of, no_attribute
 from anyllm._provider import ApiKey, Options, Provider
 from anyllm._routing import Router, Target
 from anyllm.context import Context

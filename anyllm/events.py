@@ -14,8 +14,8 @@ from typing import Any, Optional
 
 import attrs
 
-from anyllm._checks import explain_frozen
-from anyllm._other_names import answer_other_names, names_of
+from anyllm._hints.arguments import explain_frozen
+from anyllm._hints.names import answer_other_names, names_of
 from anyllm.errors import AnyLLMError
 from anyllm.json_stream import JSONStream, JSONStreamError
 from anyllm.options import StreamingOptions

@@ -10,8 +10,8 @@ from typing import Any, Optional, TypeVar
 import attrs
 
 from anyllm import _convert
-from anyllm._checks import check_keywords, explain_frozen, whole_number
-from anyllm._other_names import MODULE, no_attribute
+from anyllm._hints.arguments import check_keywords, explain_frozen, whole_number
+from anyllm._hints.names import MODULE, no_attribute
 from anyllm.errors import AnyLLMError
 
 __all__ = [

@@ -21,7 +21,7 @@ from typing import Any, Optional, Union
 import attrs
 
 from anyllm import _convert
-from anyllm._extras import pip_install
+from anyllm._hints.extras import pip_install
 from anyllm.providers import _rows
 from anyllm.providers._row import Row
 from anyllm.types import Cost, Serializable, Usage

@@ -12,9 +12,9 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, Callable, Optional, TypeVar, Union, overload
 
-from anyllm._extras import pip_install
 from anyllm._faults import KINDS, Fault, expected, listed, path_of, short
 from anyllm._filling import filled, has_fields
+from anyllm._hints.extras import pip_install
 from anyllm._schema import schema_of, strict
 from anyllm.errors import AnyLLMError
 from anyllm.json_stream import JSONStream, JSONStreamError

@@ -23,7 +23,7 @@ from typing import Any, Callable, Optional
 import attrs
 
 from anyllm import _convert
-from anyllm._extras import pip_install
+from anyllm._hints.extras import pip_install
 from anyllm.types import ChatCompletion, CompletionParams, Message, Serializable, ToolCall, Usage
 
 __all__ = ["METHODS", "TokenCount", "count_tokens", "estimate_usage"]

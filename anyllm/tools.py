@@ -21,8 +21,8 @@ import attrs
 import msgspec
 
 from anyllm import _convert, _schema
-from anyllm._checks import did_you_mean
 from anyllm._docstrings import first_paragraph, said_of_parameters
+from anyllm._hints.arguments import did_you_mean
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError
 

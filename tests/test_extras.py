@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from anyllm._extras import PACKAGES, pip_install
+from anyllm._hints.extras import PACKAGES, pip_install
 
 ROOT = Path(__file__).resolve().parents[1]
 

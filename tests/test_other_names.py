@@ -10,7 +10,8 @@ import attrs
 import pytest
 
 import anyllm
-from anyllm import Client, CompletionParams, Message, Retry, StreamingOptions, Timeouts, _other_names, options
+from anyllm import Client, CompletionParams, Message, Retry, StreamingOptions, Timeouts, options
+from anyllm._hints import names
 from anyllm.events import StreamEvent
 from anyllm.testing import fake
 
@@ -119,10 +120,10 @@ def test_the_answer_fits_the_place(place: str, name: str, words: str):
         PLACES[place](**{name: 1})
 
 
-@pytest.mark.parametrize("name", _other_names.OPTIONS)
+@pytest.mark.parametrize("name", names.OPTIONS)
 def test_every_answer_names_what_there_is(name: str):
     """A table of spellings ages; each keyword in it is one that its class takes."""
-    owner, spelling = _other_names.OPTIONS[name]
+    owner, spelling = names.OPTIONS[name]
     if owner:
         known: Set[str] = {field.name for field in attrs.fields(OWNERS[owner])}
         assert name not in known, "it is one of ours"
@@ -218,14 +219,14 @@ def test_a_frozen_value_says_how_it_is_changed():
 @pytest.mark.parametrize("thing", ["Client", "Provider"])
 def test_a_method_of_a_guide_is_answered_with_ours(thing: str):
     value = {"Client": Client("m", provider=fake()), "Provider": fake()}[thing]
-    for name, instead in _other_names.ATTRIBUTES[thing].items():
+    for name, instead in names.ATTRIBUTES[thing].items():
         with pytest.raises(AttributeError, match=re.escape(f"a {thing} has no {name!r}; write {instead}")):
             getattr(value, name)
 
 
-@pytest.mark.parametrize("name", _other_names.MODULE)
+@pytest.mark.parametrize("name", names.MODULE)
 def test_a_name_at_the_top_is_answered_with_ours(name: str):
-    with pytest.raises(AttributeError, match=re.escape(_other_names.MODULE[name])):
+    with pytest.raises(AttributeError, match=re.escape(names.MODULE[name])):
         getattr(anyllm, name)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Optional, Union
 import attrs
 
 from anyllm import _convert
-from anyllm._checks import did_you_mean, explain_call, unknown_keyword, whole_number
+from anyllm._hints.arguments import did_you_mean, explain_call, unknown_keyword, whole_number
 from anyllm._provider import Options, Provider
 from anyllm.agent._result import AgentResult
 from anyllm.agent._run import Run, Terms

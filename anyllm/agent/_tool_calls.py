@@ -19,7 +19,7 @@ from typing import Any, Optional
 
 import attrs
 
-from anyllm._checks import did_you_mean
+from anyllm._hints.arguments import did_you_mean
 from anyllm.channel import Channel, Sender, open_channel
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError, Cancelled

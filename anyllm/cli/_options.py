@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import click
 
-from anyllm._checks import did_you_mean
+from anyllm._hints.arguments import did_you_mean
 from anyllm.types import CompletionParams
 
 __all__ = ["KEYS", "complete_key", "parse_options"]

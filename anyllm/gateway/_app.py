@@ -15,7 +15,7 @@ from typing import Any, Optional
 
 import attrs
 
-from anyllm._extras import pip_install
+from anyllm._hints.extras import pip_install
 from anyllm.errors import AnyLLMError, APIError, ModelNotFoundError
 from anyllm.formats import AnthropicMessages, Format, Gemini, OllamaChat, OpenAIChat
 from anyllm.gateway import _listing, _ollama

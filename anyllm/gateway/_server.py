@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
-from anyllm._extras import pip_install
+from anyllm._hints.extras import pip_install
 from anyllm.gateway._access import is_loopback
 from anyllm.gateway._app import Gateway
 from anyllm.gateway._config import Config

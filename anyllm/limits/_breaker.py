@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Optional
 
 from anyllm import _waiting
-from anyllm._checks import whole_number
+from anyllm._hints.arguments import whole_number
 from anyllm.context import Context
 from anyllm.errors import (
     AnyLLMError,

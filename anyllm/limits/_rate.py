@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Optional
 
 from anyllm import _waiting
-from anyllm._checks import whole_number
+from anyllm._hints.arguments import whole_number
 from anyllm.context import Context
 from anyllm.errors import (
     AnyLLMError,

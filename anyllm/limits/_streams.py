@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Optional
 
 from anyllm import _waiting
-from anyllm._checks import whole_number
+from anyllm._hints.arguments import whole_number
 from anyllm.context import Context
 from anyllm.limits._shared import Once, PerProcess, check_context, raise_if_ended
 

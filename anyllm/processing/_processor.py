@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Generic, Optional, TypeVar, Union
 
-from anyllm._checks import did_you_mean, whole_number
+from anyllm._hints.arguments import did_you_mean, whole_number
 from anyllm.context import Context
 from anyllm.events import TYPES, StreamEvent
 from anyllm.processing._metrics import Metrics, Tally

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import SplitResult
 
 from anyllm._event_stream import event_stream_parser
-from anyllm._extras import pip_install
+from anyllm._hints.extras import pip_install
 from anyllm.errors import AnyLLMError, AuthenticationError, InvalidRequestError
 from anyllm.providers._places import is_own, parts_of, variable
 from anyllm.providers._row import Signable, bearer

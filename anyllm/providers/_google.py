@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from anyllm import _monkey_patch
-from anyllm._extras import pip_install
+from anyllm._hints.extras import pip_install
 from anyllm.errors import AuthenticationError, InvalidRequestError
 from anyllm.providers._places import is_own, parts_of, variable
 from anyllm.providers._row import Signable, bearer

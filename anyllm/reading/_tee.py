@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Generic, NoReturn, Optional, TypeVar, Union
 
 from anyllm import _waiting
-from anyllm._checks import whole_number
+from anyllm._hints.arguments import whole_number
 from anyllm._stream import Stream
 from anyllm.channel import Channel, open_channel, select
 from anyllm.errors import AnyLLMError

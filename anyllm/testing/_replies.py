@@ -16,9 +16,17 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Seque
 import attrs
 
 __all__ = [
-    "Cut", "Pause", "Signal", "Stall", "Step",
-    "Reply", "SSEData", "SSEEvent",
-    "chat_completion", "chat_events", "keep_alive_comments",
+    "Cut",
+    "Pause",
+    "Reply",
+    "SSEData",
+    "SSEEvent",
+    "Signal",
+    "Stall",
+    "Step",
+    "chat_completion",
+    "chat_events",
+    "keep_alive_comments",
 ]  # fmt: skip
 
 # These have no body, whatever their header says: https://www.rfc-editor.org/rfc/rfc9110#section-6.4.1

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional, Protocol, TypeVar
 
 from anyllm import _convert
-from anyllm._other_names import answer_other_names, names_of
+from anyllm._hints.names import answer_other_names, names_of
 
 S = TypeVar("S", bound="Serializable")
 

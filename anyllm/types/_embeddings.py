@@ -7,7 +7,7 @@ from typing import Any, Optional, Union
 
 import attrs
 
-from anyllm._checks import check_keywords, explain_frozen
+from anyllm._hints.arguments import check_keywords, explain_frozen
 from anyllm.types._base import Serializable
 from anyllm.types._parts import Usage
 

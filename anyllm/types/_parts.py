@@ -7,7 +7,7 @@ from typing import Any, Optional
 import attrs
 
 from anyllm import _convert
-from anyllm._checks import explain_frozen
+from anyllm._hints.arguments import explain_frozen
 from anyllm.types._base import Serializable
 
 #: What `finish_reason` may be.

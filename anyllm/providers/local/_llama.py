@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from anyllm._extras import pip_install
+from anyllm._hints.extras import pip_install
 from anyllm.errors import LocalUnavailableError
 from anyllm.providers.local._cache import cache_dir
 from anyllm.providers.local._facts import MODEL

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 import attrs
 
-from anyllm._other_names import instead_of, remember_fields
+from anyllm._hints.names import instead_of, remember_fields
 
 C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])

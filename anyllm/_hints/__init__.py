@@ -1,0 +1,1 @@
+"""Words for error messages: what to write, import or install instead of what was tried."""
