@@ -17,7 +17,6 @@ from typing import NoReturn, Optional
 
 import attrs
 
-from anyllm._assemble import Assembler
 from anyllm._guards import Lease, NoRoom
 from anyllm._routing import Target, may_fall_back
 from anyllm._stream import Stream
@@ -26,6 +25,7 @@ from anyllm.context import Context
 from anyllm.errors import AnyLLMError, Cancelled
 from anyllm.options import StreamingOptions
 from anyllm.types import ChatCompletion, ChatCompletionChunk, Retried
+from anyllm.types._accumulate import Assembler
 
 __all__ = ["Plan", "Reading", "Timing"]
 

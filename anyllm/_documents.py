@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Optional
 
-from anyllm import _convert
 from anyllm._event import Event, JSONEvent, too_large
+from anyllm.types import _convert
 
 __all__ = ["json_events"]
 

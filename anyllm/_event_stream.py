@@ -17,10 +17,10 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from anyllm import _convert
 from anyllm._event import Event, JSONEvent, too_large
 from anyllm._hints.extras import pip_install
 from anyllm.errors import InvalidRequestError, MalformedStreamError
+from anyllm.types import _convert
 
 __all__ = ["event_stream_parser", "frames"]
 

@@ -7,13 +7,13 @@ from typing import Any, Optional, Union
 
 import attrs
 
-from anyllm._assemble import Assembler
 from anyllm._http import Transport
 from anyllm._http_failures import without_secrets
 from anyllm._reader import Answer
 from anyllm.dialects import Dialect, Request
 from anyllm.errors import AnyLLMError
 from anyllm.options import StreamingOptions
+from anyllm.types._accumulate import Assembler
 
 __all__ = ["Job", "Target"]
 

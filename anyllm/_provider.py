@@ -17,7 +17,7 @@ import attrs
 from urllib3.exceptions import LocationValueError
 from urllib3.util import parse_url
 
-from anyllm import _convert, _stream
+from anyllm import _stream
 from anyllm._hints.arguments import check_stream, unknown_keyword
 from anyllm._hints.names import ATTRIBUTES, no_attribute
 from anyllm._http import Transport
@@ -36,7 +36,7 @@ from anyllm.errors import (
 )
 from anyllm.options import StreamingOptions, for_the_pair, streaming_options
 from anyllm.providers._row import Capabilities, Row, Signable
-from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Model
+from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Model, _convert
 
 __all__ = ["ApiKey", "EmbeddingInput", "Options", "Params", "Provider", "explains_itself", "options_in"]
 

@@ -10,7 +10,7 @@ from typing import Any, Optional, Union, cast
 import attrs
 import requests
 
-from anyllm import _convert, _stream
+from anyllm import _stream
 from anyllm._hints.arguments import did_you_mean, explain_call, kind_of
 from anyllm._http import Transport
 from anyllm._job import Job
@@ -20,7 +20,7 @@ from anyllm.errors import AnyLLMError, UnsupportedProviderError
 from anyllm.options import StreamingOptions, Timeouts
 from anyllm.providers import _rows
 from anyllm.providers._row import Row
-from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Model
+from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Model, _convert
 
 __all__ = ["Provider", "completion", "completion_stream", "embedding", "host_of", "list_models", "provider", "route"]
 

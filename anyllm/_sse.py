@@ -16,8 +16,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from anyllm import _convert
 from anyllm._event import Event, JSONEvent, too_large
+from anyllm.types import _convert
 
 __all__ = ["sse_events"]
 

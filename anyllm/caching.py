@@ -22,11 +22,11 @@ from typing import Any, Optional, Protocol, Union
 from anyllm import _waiting
 from anyllm._hints.arguments import whole_number
 from anyllm._hints.extras import pip_install
-from anyllm._replay import replayed
 from anyllm.types import (
     ChatCompletion,
     CompletionParams,
 )
+from anyllm.types._replay import replayed
 
 __all__ = [
     "Cache",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union, cast
 
 import attrs
 
-from anyllm import _convert, _registry, caching, structured, tokens
+from anyllm import _registry, caching, structured, tokens
 from anyllm._chat_stream import ChatStream
 from anyllm._client_call import IDEMPOTENCY, Around, Call, ended
 from anyllm._guards import Breaker, Guards
@@ -29,7 +29,7 @@ from anyllm.events import has_callbacks
 from anyllm.limits import CircuitBreaker, RateLimit, StreamLimit
 from anyllm.options import Retry, StreamingOptions, Timeouts, in_the_pump, streaming_options
 from anyllm.pricing import Price
-from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Message, Model
+from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Message, Model, _convert
 
 __all__ = ["ChatStream", "Client"]
 

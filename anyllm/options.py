@@ -9,10 +9,10 @@ from typing import Any, Optional, TypeVar
 
 import attrs
 
-from anyllm import _convert
 from anyllm._hints.arguments import check_keywords, explain_frozen, whole_number
 from anyllm._hints.names import MODULE, no_attribute
 from anyllm.errors import AnyLLMError
+from anyllm.types import _convert
 
 __all__ = [
     "AFTER_CONTENT",

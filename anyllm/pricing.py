@@ -20,11 +20,10 @@ from typing import Any, Optional, Union
 
 import attrs
 
-from anyllm import _convert
 from anyllm._hints.extras import pip_install
 from anyllm.providers import _rows
 from anyllm.providers._row import Row
-from anyllm.types import Cost, Serializable, Usage
+from anyllm.types import Cost, Serializable, Usage, _convert
 
 __all__ = ["Cost", "Price", "cost_of", "price_table_date"]
 

@@ -22,9 +22,8 @@ from typing import Any, Callable, Optional
 
 import attrs
 
-from anyllm import _convert
 from anyllm._hints.extras import pip_install
-from anyllm.types import ChatCompletion, CompletionParams, Message, Serializable, ToolCall, Usage
+from anyllm.types import ChatCompletion, CompletionParams, Message, Serializable, ToolCall, Usage, _convert
 
 __all__ = ["METHODS", "TokenCount", "count_tokens", "estimate_usage"]
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Iterator
 
 from anyllm import errors
-from anyllm._assemble import Assembler
 from anyllm._framing import events
 from anyllm.dialects import Dialect
 from anyllm.errors import AnyLLMError
 from anyllm.types import FINISH_REASONS, ChatCompletion, ChatCompletionChunk
+from anyllm.types._accumulate import Assembler
 
 ROOT = Path(__file__).parent / "transcripts"
 

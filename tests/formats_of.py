@@ -8,7 +8,6 @@ from typing import Any
 from recordings import Ours, Recording, recordings_of
 
 from anyllm import formats
-from anyllm._assemble import Assembler
 from anyllm._framing import events
 from anyllm.dialects import Dialect
 from anyllm.dialects.anthropic_messages import AnthropicMessages
@@ -20,6 +19,7 @@ from anyllm.dialects.ollama_chat import OllamaChat
 from anyllm.dialects.openai_chat import OpenAIChat
 from anyllm.dialects.openai_responses import OpenAIResponses
 from anyllm.types import ChatCompletion, ChatCompletionChunk, ToolCall
+from anyllm.types._accumulate import Assembler
 
 #: The dialect of each recorded API.
 DIALECTS: dict[str, type] = {

@@ -19,11 +19,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from anyllm._assemble import Assembler
 from anyllm._framing import events
 from anyllm.dialects import Dialect
 from anyllm.errors import AnyLLMError
 from anyllm.providers import _rows
+from anyllm.types._accumulate import Assembler
 
 TRANSCRIPTS = Path(__file__).resolve().parent / "transcripts"
 #: Bytes that mean something to a parser, and values that a field may have and should not.

@@ -19,11 +19,11 @@ from typing import Any
 
 import pytest
 
-from anyllm._assemble import Assembler
 from anyllm._framing import events
 from anyllm.dialects import Dialect
 from anyllm.errors import AnyLLMError
 from anyllm.types import ChatCompletionChunk, ToolCall
+from anyllm.types._accumulate import Assembler
 
 RECORDINGS = Path(os.environ.get("ANYLLM_RECORDINGS") or Path(__file__).resolve().parents[2] / "shared" / "recordings")
 

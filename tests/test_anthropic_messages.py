@@ -16,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anyllm import errors
-from anyllm._assemble import Assembler
 from anyllm._framing import JSONEvent, events
 from anyllm.dialects._surrogates import mend
 from anyllm.dialects.anthropic_messages import AnthropicMessages
@@ -29,6 +28,7 @@ from anyllm.errors import (
     UnsupportedParameterError,
 )
 from anyllm.types import FINISH_REASONS, ChatCompletion, ChatCompletionChunk, CompletionParams, ContentPart, Message
+from anyllm.types._accumulate import Assembler
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts" / "anthropic_messages"
 CASES = sorted(path.stem for path in TRANSCRIPTS.glob("*.sse"))

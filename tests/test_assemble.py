@@ -8,7 +8,6 @@ import threading
 import time
 from typing import Any
 
-from anyllm._assemble import Assembler
 from anyllm.types import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -19,6 +18,7 @@ from anyllm.types import (
     ToolCall,
     Usage,
 )
+from anyllm.types._accumulate import Assembler
 
 
 def chunk(*deltas: ChunkDelta, **fields: Any) -> ChatCompletionChunk:

@@ -15,12 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anyllm import errors
-from anyllm._assemble import Assembler
 from anyllm._framing import JSONEvent, events
 from anyllm.dialects import Dialect
 from anyllm.dialects.bedrock_converse import BedrockConverse
 from anyllm.errors import AnyLLMError, IncompleteStreamError, InvalidRequestError, MalformedStreamError
 from anyllm.types import ChatCompletion, ChatCompletionChunk, CompletionParams, ContentPart, Message
+from anyllm.types._accumulate import Assembler
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts" / "bedrock_converse"
 CASES = sorted(path.stem for path in TRANSCRIPTS.glob("*.sse"))

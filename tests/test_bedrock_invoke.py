@@ -22,7 +22,6 @@ from hypothesis import strategies as st
 
 import anyllm
 from anyllm import errors
-from anyllm._assemble import Assembler
 from anyllm._framing import Event, JSONEvent, events
 from anyllm.dialects import Dialect
 from anyllm.dialects.bedrock_invoke import BedrockInvoke, Family, PlainText, is_plain
@@ -36,6 +35,7 @@ from anyllm.errors import (
 )
 from anyllm.providers import _invoke
 from anyllm.types import FINISH_REASONS, ChatCompletion, ChatCompletionChunk, CompletionParams, ContentPart, Message
+from anyllm.types._accumulate import Assembler
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts" / "bedrock_invoke"
 CASES = sorted(path.stem for path in TRANSCRIPTS.glob("*.ndjson"))

@@ -24,7 +24,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anyllm import caching
-from anyllm._assemble import Assembler
 from anyllm.caching import (
     DiskCache,
     Guarded,
@@ -54,6 +53,7 @@ from anyllm.types import (
     ToolCall,
     Usage,
 )
+from anyllm.types._accumulate import Assembler
 
 DIALECTS: Dict[str, Any] = {
     "anthropic_messages": AnthropicMessages,

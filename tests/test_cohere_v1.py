@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anyllm import errors
-from anyllm._assemble import Assembler
 from anyllm._framing import JSONEvent, events
 from anyllm.dialects import Dialect
 from anyllm.dialects.cohere_v1 import CohereV1
@@ -42,6 +41,7 @@ from anyllm.types import (
     Message,
     ToolCall,
 )
+from anyllm.types._accumulate import Assembler
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts" / "cohere_v1"
 PATHS = {path.stem: path for path in sorted(TRANSCRIPTS.iterdir()) if path.suffix != ".json"}

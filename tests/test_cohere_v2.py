@@ -17,7 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anyllm import errors
-from anyllm._assemble import Assembler
 from anyllm._framing import JSONEvent, events
 from anyllm.dialects import Dialect, Embedder, Lister
 from anyllm.dialects.cohere_v2 import CohereV2, host_url
@@ -46,6 +45,7 @@ from anyllm.types import (
     Reasoning,
     ToolCall,
 )
+from anyllm.types._accumulate import Assembler
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts" / "cohere_v2"
 CASES = sorted(path.stem for path in TRANSCRIPTS.glob("*.sse"))

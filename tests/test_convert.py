@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import anyllm
-from anyllm import _convert, types
+from anyllm import types
+from anyllm.types import _convert
 
 JSON = st.recursive(
     st.none()

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anyllm import errors, formats
-from anyllm._assemble import Assembler
 from anyllm._framing import events
 from anyllm.dialects.gemini import Gemini as Dialect
 from anyllm.errors import AnyLLMError, APIError, IncompleteStreamError
@@ -31,6 +30,7 @@ from anyllm.types import (
     Usage,
     text_chunk,
 )
+from anyllm.types._accumulate import Assembler
 
 DIALECT = Dialect(provider="p")
 SSE, ARRAY = Gemini(), Gemini(array=True)

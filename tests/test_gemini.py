@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from recordings import Ours
 
 from anyllm import errors
-from anyllm._assemble import Assembler
 from anyllm._framing import JSONEvent
 from anyllm.dialects.gemini import Gemini
 from anyllm.dialects.gemini._arguments import Arguments
@@ -32,6 +31,7 @@ from anyllm.types import (
     Reasoning,
     ToolCall,
 )
+from anyllm.types._accumulate import Assembler
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts" / "gemini"
 CASES = sorted(path.stem for path in TRANSCRIPTS.glob("*.sse"))

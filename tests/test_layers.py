@@ -23,7 +23,6 @@ PACKAGE = pathlib.Path(anyllm.__file__).parent
 LAYERS = (
     (
         "_version",
-        "_convert",
         "types",
         "options",
         "errors",
@@ -49,7 +48,6 @@ LAYERS = (
         "_sse",
         "_documents",
         "_framing",
-        "_assemble",
         "_turns",
         "_schema",
     ),
@@ -90,7 +88,6 @@ LAYERS = (
         "_filling",
         "_faults",
         "_docstrings",
-        "_replay",
     ),
     (
         "cli",

@@ -16,7 +16,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from anyllm import errors
-from anyllm._assemble import Assembler
 from anyllm._framing import JSONEvent, events
 from anyllm.dialects import Embedder, Lister
 from anyllm.dialects.ollama_chat import OllamaChat, host_url
@@ -39,6 +38,7 @@ from anyllm.types import (
     Message,
     text_alone,
 )
+from anyllm.types._accumulate import Assembler
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts" / "ollama_chat"
 CASES = sorted(path.stem for path in TRANSCRIPTS.glob("*.ndjson"))

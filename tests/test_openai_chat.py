@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anyllm import errors
-from anyllm._assemble import Assembler
 from anyllm._framing import JSONEvent, events
 from anyllm.dialects._surrogates import mend
 from anyllm.dialects.openai_chat import OpenAIChat
 from anyllm.errors import AnyLLMError, APIError, IncompleteStreamError, InvalidRequestError, MalformedStreamError
 from anyllm.types import FINISH_REASONS, ChatCompletion, ChatCompletionChunk, CompletionParams, ContentPart, Message
+from anyllm.types._accumulate import Assembler
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts" / "openai_chat"
 CASES = sorted(path.stem for path in TRANSCRIPTS.glob("*.sse"))

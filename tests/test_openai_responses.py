@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from recordings import answering
 
 from anyllm import errors
-from anyllm._assemble import Assembler
 from anyllm._framing import JSONEvent, events
 from anyllm.dialects.openai_responses import OpenAIResponses
 from anyllm.errors import (
@@ -26,6 +25,7 @@ from anyllm.errors import (
     UnsupportedParameterError,
 )
 from anyllm.types import FINISH_REASONS, ChatCompletion, ChatCompletionChunk, CompletionParams, ContentPart, Message
+from anyllm.types._accumulate import Assembler
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts" / "openai_responses"
 CASES = sorted(path.stem for path in TRANSCRIPTS.glob("*.sse"))

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from recordings import Exceptions, Ours, Recording, bodies_of, calls_of, each, marks, recordings_of, replaying
 
 from anyllm import errors
-from anyllm._assemble import Assembler
 from anyllm._framing import events
 from anyllm.dialects.anthropic_messages import AnthropicMessages
 from anyllm.errors import IncompleteStreamError
 from anyllm.types import FINISH_REASONS, ChatCompletion, CompletionParams, Message
+from anyllm.types._accumulate import Assembler
 
 ALL = recordings_of("messages")
 STREAMS = [recording for recording in ALL if recording.status == 200]

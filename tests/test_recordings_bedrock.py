@@ -21,12 +21,12 @@ from recordings import Exceptions, Ours, Recording, bodies_of, calls_of, each, m
 pytest.importorskip("botocore")
 
 from anyllm import errors
-from anyllm._assemble import Assembler
 from anyllm._event_stream import frames
 from anyllm._framing import Event, JSONEvent
 from anyllm.dialects.bedrock_converse import BedrockConverse
 from anyllm.errors import AnyLLMError, IncompleteStreamError
 from anyllm.types import FINISH_REASONS, ChatCompletion
+from anyllm.types._accumulate import Assembler
 
 ALL = recordings_of("converse-stream", "converse-unary")
 STREAMS = [recording for recording in ALL if recording.status == 200]

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from recordings import Exceptions, Ours, Recording, bodies_of, each, marks, recordings_of, replaying
 
 from anyllm import errors
-from anyllm._assemble import Assembler
 from anyllm._framing import events
 from anyllm.dialects.openai_chat import OpenAIChat
 from anyllm.errors import APIError, IncompleteStreamError
 from anyllm.types import FINISH_REASONS, ChatCompletion
+from anyllm.types._accumulate import Assembler
 
 #: Hosts whose rows carry the switch for streams that never say a finish reason.
 DONE_IS_COMPLETE = {"snowflake"}

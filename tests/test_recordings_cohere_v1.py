@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from recordings import Ours, Recording, calls_of, each, marks, recordings_of
 
 from anyllm import errors
-from anyllm._assemble import Assembler
 from anyllm._framing import events
 from anyllm.dialects.cohere_v1 import CohereV1
 from anyllm.errors import AnyLLMError, APIError, IncompleteStreamError
 from anyllm.types import FINISH_REASONS, ChatCompletion, CompletionParams, Message
+from anyllm.types._accumulate import Assembler
 
 ALL = recordings_of("cohere-v1")
 ANSWERS = [recording for recording in ALL if recording.status == 200]

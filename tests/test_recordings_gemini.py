@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from recordings import Exceptions, Ours, Recording, calls_of, each, marks, recordings_of, replaying
 
 from anyllm import errors
-from anyllm._assemble import Assembler
 from anyllm._framing import JSONEvent, events
 from anyllm.dialects.gemini import Gemini
 from anyllm.errors import AnyLLMError, APIError, IncompleteStreamError
 from anyllm.types import FINISH_REASONS, ChatCompletion, CompletionParams, Message
+from anyllm.types._accumulate import Assembler
 
 #: Reasons that are no end but a failure.
 FAILURES = ("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL")

@@ -25,11 +25,11 @@ from recordings import Ours, Recording, each, marks, recordings_of
 pytest.importorskip("botocore")
 
 from anyllm import errors
-from anyllm._assemble import Assembler
 from anyllm._framing import JSONEvent, events
 from anyllm.errors import AnyLLMError, APIError, IncompleteStreamError
 from anyllm.providers import _invoke
 from anyllm.types import FINISH_REASONS, ChatCompletion
+from anyllm.types._accumulate import Assembler
 
 ALL = recordings_of("invoke-stream", "invoke-unary")
 ANSWERS = [recording for recording in ALL if recording.status == 200]

@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recordings import Ours, Recording, bodies_of, calls_of, each, marks, recordings_of, replaying
 
-from anyllm._assemble import Assembler
 from anyllm._framing import JSONEvent
 from anyllm.dialects.ollama_chat import OllamaChat
 from anyllm.errors import AnyLLMError, IncompleteStreamError
 from anyllm.types import ChatCompletion
+from anyllm.types._accumulate import Assembler
 
 ALL = recordings_of("ollama-chat", "ollama-generate")
 STREAMS = [recording for recording in ALL if recording.status == 200]

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from recordings import Exceptions, Ours, Recording, bodies_of, calls_of, each, marks, recordings_of, replaying
 
 from anyllm import errors
-from anyllm._assemble import Assembler
 from anyllm._framing import events
 from anyllm.dialects.openai_responses import OpenAIResponses
 from anyllm.errors import APIError, IncompleteStreamError
 from anyllm.types import FINISH_REASONS, ChatCompletion, CompletionParams, Message
+from anyllm.types._accumulate import Assembler
 
 ALL = recordings_of("responses")
 STREAMS = [recording for recording in ALL if recording.status == 200]

@@ -18,7 +18,7 @@ import pytest
 from conftest import LaterTime, at_length
 
 import anyllm
-from anyllm import _assemble, _clock, _reader, _run
+from anyllm import _clock, _reader, _run
 from anyllm.channel import open_channel
 from anyllm.dialects.openai_chat import OpenAIChat
 from anyllm.errors import (
@@ -36,6 +36,7 @@ from anyllm.errors import (
     UnsupportedProviderError,
 )
 from anyllm.testing import Cut, Pause, Reply, Signal, Stall, blackhole, chat_events, serve, silent
+from anyllm.types import _accumulate
 
 TIMEOUT = 30
 HELLO = [{"role": "user", "content": "hello"}]
@@ -962,7 +963,7 @@ def test_a_flood_that_says_nothing_keeps_no_chunk_back():
 
     clock = _clock.Clock(lambda *_: None)
     reader = _reader.Reader(
-        *(_assemble.Assembler(), sender, anyllm.StreamingOptions(), clock, lambda: False),
+        *(_accumulate.Assembler(), sender, anyllm.StreamingOptions(), clock, lambda: False),
         lambda: setattr(reader, "committed", True),
     )
     with contextlib.suppress(IncompleteStreamError):

@@ -7,10 +7,10 @@ from typing import Any, Callable, Dict, Iterable, List
 
 import pytest
 
-from anyllm._assemble import Assembler
 from anyllm._event import JSONEvent
 from anyllm.dialects._surrogates import Halves, mend, mend_all
 from anyllm.providers import _rows
+from anyllm.types._accumulate import Assembler
 
 HIGH, LOW, MARK = "\ud83d", "\ude00", "\ufffd"
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import anyllm
-from anyllm._assemble import Assembler
 from anyllm._framing import JSONEvent
 from anyllm.dialects._think_tags import ThinkTags
 from anyllm.dialects.openai_chat import OpenAIChat
+from anyllm.types._accumulate import Assembler
 
 CASES = [
     ("<think>hm</think>Yes", "hm", "Yes"),

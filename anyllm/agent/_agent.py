@@ -9,7 +9,6 @@ from typing import Any, Optional, Union
 
 import attrs
 
-from anyllm import _convert
 from anyllm._hints.arguments import did_you_mean, explain_call, unknown_keyword, whole_number
 from anyllm._provider import Options, Provider
 from anyllm.agent._result import AgentResult
@@ -19,7 +18,7 @@ from anyllm.context import Context
 from anyllm.events import StreamEvent, call_back
 from anyllm.options import DEFAULT, StreamingOptions
 from anyllm.tools import tools_in
-from anyllm.types import CompletionParams, Message
+from anyllm.types import CompletionParams, Message, _convert
 
 __all__ = ["Agent"]
 

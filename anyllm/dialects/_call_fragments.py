@@ -13,9 +13,8 @@ from typing import Any
 
 import attrs
 
-from anyllm import _convert
 from anyllm.dialects._common import json_type, whole_number
-from anyllm.types import FunctionCall, ToolCall
+from anyllm.types import FunctionCall, ToolCall, _convert
 
 __all__ = ["CallFragments", "Fragment"]
 

@@ -22,7 +22,6 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from anyllm import _convert
 from anyllm.dialects import _said
 from anyllm.dialects._said import Said
 from anyllm.dialects._surrogates import mend, mend_all
@@ -40,6 +39,7 @@ from anyllm.errors import (
     ServerError,
     UnsupportedParameterError,
 )
+from anyllm.types import _convert
 
 K = TypeVar("K", bound=APIError)
 _LONGEST_BODY_TEXT = 4096

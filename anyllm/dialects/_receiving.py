@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from anyllm import _convert
 from anyllm._framing import Event
 from anyllm.dialects import _errors, _said
 from anyllm.dialects._common import json_type
 from anyllm.dialects._surrogates import mend, mend_all
 from anyllm.errors import AnyLLMError, MalformedStreamError
+from anyllm.types import _convert
 
 _SNIPPET = 80
 _loads_strictly = _convert.loads_strictly

@@ -14,9 +14,9 @@ from typing import Any
 
 import attrs
 
-from anyllm import _convert
 from anyllm.dialects._common import whole_number
 from anyllm.dialects._surrogates import mend_all
+from anyllm.types import _convert
 
 #: A message is for a person; what is longer is a page or a stack trace.
 _LONGEST_MESSAGE = 2000

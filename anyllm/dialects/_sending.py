@@ -8,10 +8,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from anyllm import _convert
 from anyllm.dialects._surrogates import mend_all
 from anyllm.errors import InvalidRequestError, UnsupportedParameterError
-from anyllm.types import REASONING_EFFORTS, CompletionParams
+from anyllm.types import REASONING_EFFORTS, CompletionParams, _convert
 
 
 def unsupported(name: str, why: str, provider: str) -> UnsupportedParameterError:

@@ -13,10 +13,9 @@ from typing import Any
 
 import attrs
 
-from anyllm import _convert
 from anyllm.dialects._conversation import schema_in
 from anyllm.dialects._sending import unsupported
-from anyllm.types import STRUCTURED, CompletionParams, Message
+from anyllm.types import STRUCTURED, CompletionParams, Message, _convert
 
 __all__ = ["Takes", "checked"]
 

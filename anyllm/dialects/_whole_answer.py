@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from anyllm._assemble import Assembler
 from anyllm._framing import events
 from anyllm.dialects import Dialect
 from anyllm.errors import AnyLLMError, APIError, MalformedStreamError
 from anyllm.types import ChatCompletion
+from anyllm.types._accumulate import Assembler
 
 __all__ = ["whole_answer"]
 

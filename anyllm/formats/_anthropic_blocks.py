@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Optional, Union
 
-from anyllm import _convert
 from anyllm.errors import MalformedStreamError
 from anyllm.formats._writing import event
+from anyllm.types import _convert
 
 __all__ = ["CALL", "TEXT", "THINKING", "Block", "Blocks", "Key"]
 

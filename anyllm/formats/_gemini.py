@@ -20,8 +20,6 @@ from typing import Any, ClassVar, Optional, Tuple
 
 import attrs
 
-from anyllm import _convert
-from anyllm._assemble import Assembler
 from anyllm.dialects.gemini import _signatures
 from anyllm.dialects.gemini._calls import made_up, signature_of
 from anyllm.dialects.gemini._decoder import GeminiDecoder
@@ -37,8 +35,10 @@ from anyllm.types import (
     Reasoning,
     ToolCall,
     Usage,
+    _convert,
     text_alone,
 )
+from anyllm.types._accumulate import Assembler
 
 __all__ = ["Gemini", "sealed", "unsealed"]
 

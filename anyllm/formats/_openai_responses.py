@@ -19,7 +19,6 @@ from typing import Any, ClassVar
 
 import attrs
 
-from anyllm._assemble import Assembler
 from anyllm.dialects.openai_responses import OpenAIResponses as Dialect
 from anyllm.dialects.openai_responses._kept import FIELD
 from anyllm.errors import AnyLLMError
@@ -28,6 +27,7 @@ from anyllm.formats._openai_responses_native import told_by
 from anyllm.formats._openai_responses_writer import ResponseWriter
 from anyllm.formats._writing import Writer, json_bytes
 from anyllm.types import ChatCompletion, ChatCompletionChunk, Choice, ChunkChoice, ChunkDelta
+from anyllm.types._accumulate import Assembler
 
 __all__ = ["OpenAIResponses"]
 

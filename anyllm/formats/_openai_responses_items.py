@@ -15,7 +15,6 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Optional
 
-from anyllm import _convert
 from anyllm.dialects.openai_responses._items import (
     ARGUMENTS,
     CALLS,
@@ -27,7 +26,7 @@ from anyllm.dialects.openai_responses._items import (
     wholes,
 )
 from anyllm.formats._writing import event, json_bytes
-from anyllm.types import Reasoning
+from anyllm.types import Reasoning, _convert
 
 __all__ = [
     "REFUSED",

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Protocol
 
-from anyllm._convert import in_one_line, json_bytes
 from anyllm.errors import IncompleteStreamError
 from anyllm.types import ChatCompletion, ChatCompletionChunk
+from anyllm.types._convert import in_one_line, json_bytes
 
 __all__ = ["Format", "Writer", "event", "in_one_line", "json_bytes", "json_line"]
 

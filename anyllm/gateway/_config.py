@@ -10,10 +10,10 @@ from typing import Any, Optional, Union
 
 import attrs
 
-from anyllm import _convert
 from anyllm._hints.arguments import check_keywords, whole_number
 from anyllm._hints.extras import pip_install
 from anyllm.gateway._keys import Keys
+from anyllm.types import _convert
 
 __all__ = ["Config", "ModelEntry", "Server", "load"]
 

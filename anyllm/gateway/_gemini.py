@@ -16,7 +16,6 @@ from typing import Any, Optional
 
 import attrs
 
-from anyllm import _convert
 from anyllm.dialects.gemini import Gemini as Dialect
 from anyllm.dialects.gemini import _signatures
 from anyllm.dialects.gemini._calls import with_signature
@@ -25,7 +24,7 @@ from anyllm.errors import AnyLLMError
 from anyllm.formats._gemini import Gemini, unsealed
 from anyllm.formats._writing import json_bytes
 from anyllm.gateway._asked import Asked, Fields, MadeIds, params_of, parted, wrong
-from anyllm.types import Message, Reasoning
+from anyllm.types import Message, Reasoning, _convert
 
 __all__ = ["read_generate"]
 

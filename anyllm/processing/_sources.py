@@ -13,12 +13,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Optional
 
-from anyllm._assemble import Assembler
 from anyllm.channel import Channel, Sender, open_channel, select
 from anyllm.context import Context
 from anyllm.errors import Cancelled
 from anyllm.events import Events, StreamEvent
 from anyllm.types import ChatCompletion
+from anyllm.types._accumulate import Assembler
 
 __all__ = ["AHEAD", "Ahead", "NotYetError", "Source", "context_of"]
 

@@ -11,19 +11,19 @@ from typing import Any, Optional, Union
 
 import attrs
 
-from anyllm import _convert, _waiting
-from anyllm._assemble import Assembler
+from anyllm import _waiting
 from anyllm._framing import events
 from anyllm._http import Call, Transport
 from anyllm._provider import Provider
-from anyllm._replay import fragments, replayed
 from anyllm._sockets import Aborted
 from anyllm.dialects import Dialect
 from anyllm.errors import AnyLLMError
 from anyllm.providers import _rows
 from anyllm.testing._replies import Stall, chat_events
-from anyllm.types import ChatCompletion, ChatCompletionChunk, Choice, FunctionCall, Message, ToolCall
+from anyllm.types import ChatCompletion, ChatCompletionChunk, Choice, FunctionCall, Message, ToolCall, _convert
+from anyllm.types._accumulate import Assembler
 from anyllm.types._openai_chunk import chunk_object, fragment_object
+from anyllm.types._replay import fragments, replayed
 
 __all__ = ["FakeProvider", "fake", "tool_call"]
 

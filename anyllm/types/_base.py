@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional, Protocol, TypeVar
 
-from anyllm import _convert
 from anyllm._hints.names import answer_other_names, names_of
+from anyllm.types import _convert
 
 S = TypeVar("S", bound="Serializable")
 

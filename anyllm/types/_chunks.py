@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Optional
 
 import attrs
 
-from anyllm import _convert
+from anyllm.types import _convert
 from anyllm.types._base import Serializable, first_choice
 from anyllm.types._openai_chunk import chunk_object
 from anyllm.types._parts import FINISH_REASONS, Reasoning, Retried, ToolCall, Usage

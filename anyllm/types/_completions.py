@@ -7,7 +7,7 @@ from typing import Any, Optional
 
 import attrs
 
-from anyllm import _convert
+from anyllm.types import _convert
 from anyllm.types._base import Serializable, first_choice
 from anyllm.types._cost import Cost
 from anyllm.types._messages import Message

@@ -7,8 +7,8 @@ from typing import Any, Optional, Union
 
 import attrs
 
-from anyllm import _convert
 from anyllm._hints.arguments import check_keywords, explain_frozen
+from anyllm.types import _convert
 from anyllm.types._base import Serializable
 from anyllm.types._media import Source, as_sound, as_url, file_name
 from anyllm.types._parts import Reasoning, ToolCall

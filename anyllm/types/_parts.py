@@ -6,8 +6,8 @@ from typing import Any, Optional
 
 import attrs
 
-from anyllm import _convert
 from anyllm._hints.arguments import explain_frozen
+from anyllm.types import _convert
 from anyllm.types._base import Serializable
 
 #: What `finish_reason` may be.

@@ -12,7 +12,6 @@ from urllib.parse import quote
 
 import attrs
 
-from anyllm._assemble import Assembler
 from anyllm.dialects import Request, _errors
 from anyllm.dialects._conversation import with_beginning
 from anyllm.dialects._receiving import no_answer, whole_json
@@ -23,6 +22,7 @@ from anyllm.dialects.anthropic_messages._decoder import MessagesDecoder
 from anyllm.dialects.anthropic_messages._turns import system_in, turns_in
 from anyllm.errors import APIError
 from anyllm.types import ChatCompletion, CompletionParams, Model
+from anyllm.types._accumulate import Assembler
 
 __all__ = ["AnthropicMessages"]
 

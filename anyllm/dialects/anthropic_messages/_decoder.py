@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from anyllm import _convert
 from anyllm._framing import Event
 from anyllm.dialects import _errors, _said
 from anyllm.dialects._common import finish_reason, json_type, whole_number
@@ -25,7 +24,16 @@ from anyllm.dialects.anthropic_messages._blocks import REDACTED, TEXT, THINKING,
 from anyllm.dialects.anthropic_messages._reasoning import hidden, signed, thought
 from anyllm.dialects.anthropic_messages._usage import Counted
 from anyllm.errors import IncompleteStreamError, MalformedStreamError
-from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, FunctionCall, ToolCall, Usage, text_chunk
+from anyllm.types import (
+    ChatCompletionChunk,
+    ChunkChoice,
+    ChunkDelta,
+    FunctionCall,
+    ToolCall,
+    Usage,
+    _convert,
+    text_chunk,
+)
 
 _loads_strictly = _convert.loads_strictly
 

@@ -12,7 +12,6 @@ from urllib.parse import quote
 
 import attrs
 
-from anyllm._assemble import Assembler
 from anyllm.dialects import Request, _bedrock_failures
 from anyllm.dialects._receiving import no_answer, whole_json
 from anyllm.dialects._sending import headers_in, in_bytes
@@ -22,6 +21,7 @@ from anyllm.dialects.bedrock_converse._decoder import ConverseDecoder
 from anyllm.dialects.bedrock_converse._turns import system_in, turns_in
 from anyllm.errors import APIError
 from anyllm.types import ChatCompletion, CompletionParams
+from anyllm.types._accumulate import Assembler
 
 __all__ = ["BedrockConverse"]
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from anyllm import _convert
 from anyllm._framing import Event
 from anyllm.dialects import _bedrock_failures
 from anyllm.dialects._common import finish_reason, json_type, whole_number
@@ -33,6 +32,7 @@ from anyllm.types import (
     FunctionCall,
     ToolCall,
     Usage,
+    _convert,
     text_chunk,
 )
 

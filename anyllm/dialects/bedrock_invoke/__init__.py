@@ -18,7 +18,6 @@ from urllib.parse import quote
 
 import attrs
 
-from anyllm import _convert
 from anyllm.dialects import Request, Takes, _bedrock_failures
 from anyllm.dialects._receiving import no_answer, whole_json
 from anyllm.dialects._sending import headers_in, in_bytes, unsupported
@@ -36,7 +35,7 @@ from anyllm.dialects.bedrock_invoke._nova import nova
 from anyllm.dialects.bedrock_invoke._plain import PlainText, is_plain
 from anyllm.dialects.bedrock_invoke._tags import TaggedReasoning
 from anyllm.errors import APIError
-from anyllm.types import ChatCompletion, CompletionParams
+from anyllm.types import ChatCompletion, CompletionParams, _convert
 
 __all__ = [
     "BedrockInvoke",

@@ -12,14 +12,13 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from anyllm import _convert
 from anyllm._event import Event, JSONEvent
 from anyllm.dialects import Dialect
 from anyllm.dialects._sending import unsupported
 from anyllm.dialects._surrogates import mend
 from anyllm.dialects.bedrock_invoke._families import Family
 from anyllm.dialects.bedrock_invoke._metrics import counted
-from anyllm.types import Usage
+from anyllm.types import Usage, _convert
 
 _VERSION = {"schemaVersion": "messages-v1"}
 #: Where Converse has parameters of the models' own, and where this format has them.

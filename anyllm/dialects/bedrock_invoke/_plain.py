@@ -21,7 +21,6 @@ from typing import Any, ClassVar, Optional
 
 import attrs
 
-from anyllm._assemble import Assembler
 from anyllm.dialects import Request, Takes, _bedrock_failures
 from anyllm.dialects._call_fragments import Fragment
 from anyllm.dialects._choices import ChoicesDecoder, Piece, first_count
@@ -30,6 +29,7 @@ from anyllm.dialects._receiving import no_answer, whole_json
 from anyllm.dialects._sending import unsupported
 from anyllm.errors import APIError
 from anyllm.types import ChatCompletion, ChunkChoice, CompletionParams, Usage
+from anyllm.types._accumulate import Assembler
 
 __all__ = ["PlainDecoder", "PlainText", "is_plain"]
 

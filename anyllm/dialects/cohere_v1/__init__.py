@@ -14,7 +14,6 @@ from typing import ClassVar
 
 import attrs
 
-from anyllm._assemble import Assembler
 from anyllm.dialects import Request, _errors
 from anyllm.dialects._cohere_failures import no_content, refined
 from anyllm.dialects._receiving import whole_json
@@ -24,6 +23,7 @@ from anyllm.dialects.cohere_v1._decoder import ChatDecoder
 from anyllm.dialects.cohere_v1._request import body_of
 from anyllm.errors import APIError
 from anyllm.types import ChatCompletion, CompletionParams
+from anyllm.types._accumulate import Assembler
 
 __all__ = ["CohereV1"]
 

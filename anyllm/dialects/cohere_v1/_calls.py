@@ -13,9 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from anyllm import _convert
 from anyllm.dialects._common import json_type, whole_number
-from anyllm.types import FunctionCall, ToolCall
+from anyllm.types import FunctionCall, ToolCall, _convert
 
 
 class Calls:

@@ -14,11 +14,10 @@ from collections.abc import Iterable, Mapping
 from itertools import takewhile
 from typing import Any
 
-from anyllm import _convert
 from anyllm.dialects._conversation import arguments_of
 from anyllm.dialects._sending import unsupported
 from anyllm.errors import InvalidRequestError
-from anyllm.types import Message, ToolCall
+from anyllm.types import Message, ToolCall, _convert
 
 #: How the roles of messages are called here; the older "function" is a tool.
 _ROLES = {

@@ -14,7 +14,6 @@ from typing import ClassVar
 
 import attrs
 
-from anyllm._assemble import Assembler
 from anyllm.dialects import Request, _errors
 from anyllm.dialects._cohere_failures import no_content, refined
 from anyllm.dialects._receiving import whole_json
@@ -26,6 +25,7 @@ from anyllm.dialects.cohere_v2._embeddings import embed_body, read_embeddings, r
 from anyllm.dialects.cohere_v2._host import host_url
 from anyllm.errors import APIError
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Model
+from anyllm.types._accumulate import Assembler
 
 __all__ = ["CohereV2", "host_url"]
 

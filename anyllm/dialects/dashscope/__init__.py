@@ -14,7 +14,6 @@ from typing import ClassVar
 
 import attrs
 
-from anyllm._assemble import Assembler
 from anyllm.dialects import Request, _errors
 from anyllm.dialects._cloud_codes import by_code
 from anyllm.dialects._receiving import no_answer, whole_json
@@ -24,6 +23,7 @@ from anyllm.dialects.dashscope._decoder import DashScopeDecoder
 from anyllm.dialects.dashscope._request import body_of, path_of
 from anyllm.errors import APIError
 from anyllm.types import ChatCompletion, CompletionParams
+from anyllm.types._accumulate import Assembler
 
 __all__ = ["DashScope"]
 

@@ -14,7 +14,6 @@ from urllib.parse import quote
 
 import attrs
 
-from anyllm._assemble import Assembler
 from anyllm.dialects import Request, _errors
 from anyllm.dialects._receiving import no_answer, whole_json
 from anyllm.dialects._sending import headers_in, in_bytes
@@ -26,6 +25,7 @@ from anyllm.dialects.gemini._embeddings import LIST, embed_body, read_embeddings
 from anyllm.dialects.gemini._request import body_of
 from anyllm.errors import APIError, MalformedStreamError, ModelNotFoundError
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Model
+from anyllm.types._accumulate import Assembler
 
 __all__ = ["Gemini"]
 

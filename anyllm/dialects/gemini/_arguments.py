@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Tuple, Union
 
-from anyllm import _convert
+from anyllm.types import _convert
 
 _Place = Tuple[Union[str, int], ...]
 

@@ -13,9 +13,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from anyllm import _convert
 from anyllm.dialects.gemini._arguments import Arguments
-from anyllm.types import FunctionCall, ToolCall
+from anyllm.types import FunctionCall, ToolCall, _convert
 
 _OURS = re.compile(r"call_\d+")
 

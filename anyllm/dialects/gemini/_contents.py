@@ -13,12 +13,11 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
-from anyllm import _convert
 from anyllm.dialects._conversation import Media, arguments_of, lift_system, media_in, names_of_calls
 from anyllm.dialects.gemini import _signatures
 from anyllm.dialects.gemini._calls import made_up, signature_of
 from anyllm.errors import InvalidRequestError, UnsupportedParameterError
-from anyllm.types import ContentPart, Message, ToolCall
+from anyllm.types import ContentPart, Message, ToolCall, _convert
 
 #: What the end of a URL says of what lies there, for the types that Google takes and does not look up itself.
 #: Source: https://ai.google.dev/gemini-api/docs/file-input-methods

@@ -12,8 +12,6 @@ from typing import Any, ClassVar
 
 import attrs
 
-from anyllm import _convert
-from anyllm._assemble import Assembler
 from anyllm.dialects import Request, _errors
 from anyllm.dialects._cloud_codes import by_code
 from anyllm.dialects._receiving import no_answer, whole_json
@@ -23,7 +21,8 @@ from anyllm.dialects._takes import Takes, checked
 from anyllm.dialects.hunyuan._decoder import HunyuanDecoder
 from anyllm.dialects.hunyuan._request import body_of
 from anyllm.errors import APIError
-from anyllm.types import ChatCompletion, CompletionParams
+from anyllm.types import ChatCompletion, CompletionParams, _convert
+from anyllm.types._accumulate import Assembler
 
 __all__ = ["Hunyuan"]
 

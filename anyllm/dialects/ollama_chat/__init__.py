@@ -13,7 +13,6 @@ from typing import ClassVar
 
 import attrs
 
-from anyllm._assemble import Assembler
 from anyllm.dialects import Request, _errors
 from anyllm.dialects._conversation import with_beginning
 from anyllm.dialects._receiving import no_answer, whole_json
@@ -25,6 +24,7 @@ from anyllm.dialects.ollama_chat._embeddings import embed_body, read_embeddings,
 from anyllm.dialects.ollama_chat._host import host_url
 from anyllm.errors import APIError
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Model
+from anyllm.types._accumulate import Assembler
 
 __all__ = ["OllamaChat", "host_url"]
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from anyllm import _convert
 from anyllm._framing import Event
 from anyllm.dialects import _errors, _said
 from anyllm.dialects._common import finish_reason, json_type
@@ -31,6 +30,7 @@ from anyllm.types import (
     FunctionCall,
     Reasoning,
     ToolCall,
+    _convert,
     text_chunk,
 )
 

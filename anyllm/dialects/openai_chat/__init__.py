@@ -12,7 +12,6 @@ from typing import Any
 
 import attrs
 
-from anyllm._assemble import Assembler
 from anyllm.dialects import Request, _errors
 from anyllm.dialects._receiving import no_answer, whole_json
 from anyllm.dialects._sending import headers_in, in_bytes, put, unsupported
@@ -23,6 +22,7 @@ from anyllm.dialects.openai_chat._embeddings import read_embeddings, read_models
 from anyllm.dialects.openai_chat._prefill import Prefill
 from anyllm.errors import APIError, UnsupportedParameterError
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Model
+from anyllm.types._accumulate import Assembler
 
 __all__ = ["OpenAIChat", "Prefill"]
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Tuple
 
-from anyllm import _convert
 from anyllm._framing import Event
 from anyllm.dialects import _errors, _said
 from anyllm.dialects._common import finish_reason, json_type, whole_number
@@ -26,7 +25,7 @@ from anyllm.dialects.openai_chat._reasoning import read_parts, read_reasoning
 from anyllm.dialects.openai_chat._tools import ToolCalls
 from anyllm.dialects.openai_chat._usage import object_in, read_usage
 from anyllm.errors import APIError, IncompleteStreamError, MalformedStreamError
-from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, Reasoning, ToolCall, Usage, text_chunk
+from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, Reasoning, ToolCall, Usage, _convert, text_chunk
 
 DONE = "[DONE]"
 _loads_strictly = _convert.loads_strictly

@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from anyllm import _convert
 from anyllm.dialects._common import whole_number
-from anyllm.types import FunctionCall, ToolCall
+from anyllm.types import FunctionCall, ToolCall, _convert
 
 #: Mistral's word for no id, which its hosts write in later fragments.
 _NO_ID = "null"

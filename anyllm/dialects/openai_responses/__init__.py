@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 import attrs
 
-from anyllm._assemble import Assembler
 from anyllm.dialects import Request, _errors
 from anyllm.dialects._receiving import no_answer, whole_json
 from anyllm.dialects._sending import headers_in, in_bytes
@@ -21,6 +20,7 @@ from anyllm.dialects.openai_responses import _request
 from anyllm.dialects.openai_responses._decoder import ResponsesDecoder
 from anyllm.errors import APIError
 from anyllm.types import ChatCompletion, CompletionParams
+from anyllm.types._accumulate import Assembler
 
 __all__ = ["OpenAIResponses"]
 

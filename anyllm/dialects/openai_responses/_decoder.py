@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Optional, Tuple
 
-from anyllm import _convert
 from anyllm._framing import Event
 from anyllm.dialects import _errors, _said
 from anyllm.dialects._common import finish_reason, json_type, whole_number
@@ -33,7 +32,7 @@ from anyllm.dialects.openai_responses._events import (
 from anyllm.dialects.openai_responses._items import CALLS, KINDS, TEXT, Item, Items, logprobs_in, wholes
 from anyllm.dialects.openai_responses._usage import read_usage
 from anyllm.errors import IncompleteStreamError, MalformedStreamError
-from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, text_chunk
+from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, _convert, text_chunk
 
 #: What the reasons for an end mean that other formats do not know.
 _REASONS = {"completed": "stop", "max_output_tokens": "length"}

@@ -13,8 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from anyllm import _convert
-from anyllm.types import ChunkDelta, FunctionCall, Reasoning, ToolCall
+from anyllm.types import ChunkDelta, FunctionCall, Reasoning, ToolCall, _convert
 
 MESSAGE, REASONING, FUNCTION_CALL, CUSTOM_CALL = "message", "reasoning", "function_call", "custom_tool_call"
 CALLS = (FUNCTION_CALL, CUSTOM_CALL)
