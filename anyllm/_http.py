@@ -24,8 +24,9 @@ from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth
 from urllib3.util import wait_for_read
 
-from anyllm import _monkey_patch, _sockets
+from anyllm import _sockets
 from anyllm._chunked import Dechunker
+from anyllm._concurrency import monkey_patch
 from anyllm._http_failures import FOREIGN, no_url, reason, translate
 from anyllm._sockets import Call
 from anyllm._version import __version__
@@ -124,7 +125,7 @@ class Transport:
         """
         _check_url(url)
         _check_headers(headers)
-        problem = _monkey_patch.problem(tls=url.lower().startswith("https:"))
+        problem = monkey_patch.problem(tls=url.lower().startswith("https:"))
         if problem is not None:
             raise AnyLLMError(problem)
         try:
@@ -401,6 +402,6 @@ def _after_patch() -> None:
         transport._drop_connections()
 
 
-_monkey_patch.on_patch(_after_patch)
+monkey_patch.on_patch(_after_patch)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

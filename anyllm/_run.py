@@ -4,7 +4,7 @@ The pump: one thread a call, which opens the connection, decodes, puts and ends.
 Strategy: a call ends exactly once, in `_Run._end`, whoever gets there first: the worker with its result or error, or
 whoever cancels, on their own thread, without waiting for the worker. That is what frees the caller at once in every
 phase; the worker finds its socket shut, sees that the call is over, and goes. `_end` may run in a signal handler or a
-finalizer, so it takes no lock (see `_waiting`).
+finalizer, so it takes no lock (see `waiters`).
 
 The worker never holds the receive ends of the channels, so that letting go of ``chunks`` is seen: that cancels.
 
@@ -25,9 +25,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Optional
 
-from anyllm import _background, _leaving, _monkey_patch, _waiting
 from anyllm._call_log import call_log
-from anyllm._clock import Clock, Limit
+from anyllm._concurrency import background, fork_guard, monkey_patch, waiters
+from anyllm._concurrency.clock import Clock, Limit
 from anyllm._http import Call, Response
 from anyllm._http_failures import secrets_in, wrong_url
 from anyllm._job import Job
@@ -77,7 +77,7 @@ class _Attempt:
 
     def claim(self) -> bool:
         """Take the right to decide what follows this try; False when another thread has it. Takes no lock."""
-        return _waiting.take_one(self._right)
+        return waiters.take_one(self._right)
 
     def commit(self) -> None:
         """
@@ -102,7 +102,7 @@ class Run:
     """One call on its way. The caller's side uses `error`, `partial` and `cancel`."""
 
     def __init__(self, ctx: Context, job: Job) -> None:
-        _monkey_patch.renew()
+        monkey_patch.renew()
         self.ctx = ctx.child(job.options.timeouts.total)
         self.job = job
         self.error: Optional[AnyLLMError] = None
@@ -269,8 +269,8 @@ class Run:
     # -- the worker's side -----------------------------------------------------------------------------------------
 
     def _work(self, worker: object, failure: Optional[AnyLLMError]) -> None:
-        _monkey_patch.thread_begins()
-        _leaving.begins(lambda: bool(self._ended))
+        monkey_patch.thread_begins()
+        fork_guard.begins(lambda: bool(self._ended))
         try:
             self._try_until_it_works(failure)
         except AnyLLMError as exc:
@@ -283,8 +283,8 @@ class Run:
             if worker is self._worker:  # else left behind, and the call goes on
                 self._unwatch()
                 self._debug("call ended: %s", self.error or "complete")
-            _leaving.ends()
-            _monkey_patch.thread_ends()
+            fork_guard.ends()
+            monkey_patch.thread_ends()
 
     def _debug(self, text: str, *facts: object) -> None:
         if self._call_log is not None:
@@ -499,7 +499,7 @@ class _Unread:
         self.dropped = True  # first: who ends the call puts the error first, and looks at this then
         error = self._pipe.take()
         if isinstance(error, AnyLLMError) and not isinstance(error, Cancelled):  # whoever cancelled knows
-            _background.log(logging.WARNING, "a stream ended with an error that nobody received: %s", error)
+            background.log(logging.WARNING, "a stream ended with an error that nobody received: %s", error)
 
 
 # -- the process -------------------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NameReso
 from urllib3.util import ssl_, wait
 from urllib3.util.connection import allowed_gai_family
 
-from anyllm import _monkey_patch, _waiting
+from anyllm._concurrency import monkey_patch, waiters
 
 __all__ = ["POOLS", "Aborted", "Call", "serving"]
 
@@ -62,7 +62,7 @@ class Call:
         #: At most one socket, and whether it is a duplicate of ours. Who pops it, owns it.
         self._held: list[tuple[Any, bool]] = []
         self._holding = False  # the sender's own note of whether it put one there
-        self._over = _waiting.new_waiter()  # released when an abort that had the socket is over
+        self._over = waiters.new_waiter()  # released when an abort that had the socket is over
         self._on_connected = on_connected
         self.aborted = False
 
@@ -76,7 +76,7 @@ class Call:
         _shut(sock)
         if ours:
             sock.close()
-        _waiting.release(self._over)
+        waiters.release(self._over)
         return True
 
     def hold(self, sock: Any, *, ours: bool = False) -> None:
@@ -96,7 +96,7 @@ class Call:
         try:
             sock, ours = self._held.pop()
         except IndexError:
-            _waiting.wait(self._over, time.monotonic() + _ABORT_PATIENCE)
+            waiters.wait(self._over, time.monotonic() + _ABORT_PATIENCE)
             return False
         if ours:
             sock.close()
@@ -132,7 +132,7 @@ def _shut(sock: Any) -> None:
     plain = getattr(sock, "socket", sock)  # TLS inside TLS is no socket, but has one
     kind = plain_class(plain)
     try:
-        if _monkey_patch.binds_sockets() or not hasattr(kind, "shutdown"):  # eventlet's class has none
+        if monkey_patch.binds_sockets() or not hasattr(kind, "shutdown"):  # eventlet's class has none
             with contextlib.closing(_duplicate(sock)) as handle:
                 _shut_by(_socket.socket, handle)
         else:
@@ -157,7 +157,7 @@ def _duplicate(sock: Any) -> Any:
     """A second handle on the same connection, to shut it by while the first is detached or handed on."""
     plain = getattr(sock, "socket", sock)
     # Native where gevent's would belong to the thread that made it, and where eventlet's has no `shutdown`.
-    is_native = _monkey_patch.binds_sockets() or not hasattr(socket.socket, "shutdown")
+    is_native = monkey_patch.binds_sockets() or not hasattr(socket.socket, "shutdown")
     kind: Any = _socket.socket if is_native else socket.socket
     return kind(plain.family, plain.type, plain.proto, fileno=socket.dup(plain.fileno()))
 
@@ -312,7 +312,7 @@ class _CallPool:
     def _put_conn(self: Any, conn: Any) -> None:
         if conn is not None:
             call, conn.call = conn.call, None
-            if (call is not None and not call.let_go()) or _monkey_patch.binds_sockets():
+            if (call is not None and not call.let_go()) or monkey_patch.binds_sockets():
                 conn.close()
         super()._put_conn(conn)  # type: ignore[misc]
 
@@ -343,7 +343,7 @@ def _after_patch() -> None:
         wait.wait_for_socket = wait.select_wait_for_socket
 
 
-_monkey_patch.on_patch(_after_patch)
+monkey_patch.on_patch(_after_patch)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 

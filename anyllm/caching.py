@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any, Optional, Protocol, Union
 
-from anyllm import _waiting
+from anyllm._concurrency import waiters
 from anyllm._hints.arguments import whole_number
 from anyllm._hints.extras import pip_install
 from anyllm.types import (
@@ -161,7 +161,7 @@ class Guarded:
             self._complain("set", exc)
 
     def _complain(self, action: str, exc: Exception) -> None:
-        if not _waiting.take_one(self._unsaid):
+        if not waiters.take_one(self._unsaid):
             return
         # Only the kinds: the words may hold a URL with a password, or what was to be kept.
         names = (type(self._cache).__name__, action, type(exc).__name__)

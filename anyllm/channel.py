@@ -1,7 +1,7 @@
 """
 Go's channel for threads: bounded, closable, with a send end and a receive end.
 
-Strategy: what both ends share, and why that needs no lock to receive or to close, is in `_pipe`. A channel is the
+Strategy: what both ends share, and why that needs no lock to receive or to close, is in `pipe`. A channel is the
 receive end of one pipe, or of several that are read as one. Who waits for several stands in the line of each.
 """
 
@@ -12,9 +12,9 @@ import queue
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, Optional, TypeVar
 
-from anyllm import _waiting
-from anyllm._forward import Forwarding
-from anyllm._pipe import EMPTY, Pipe, Sender
+from anyllm._concurrency import waiters
+from anyllm._concurrency.forwarding import Forwarding
+from anyllm._concurrency.pipe import EMPTY, Pipe, Sender
 
 __all__ = ["Channel", "Sender", "merge", "open_channel", "select"]
 
@@ -74,7 +74,7 @@ class Channel(Generic[T]):
             queue.Empty: nothing came in time.
             ValueError: *timeout* is negative or NaN.
         """
-        deadline = _waiting.deadline_after(timeout) if block and timeout is not None else None
+        deadline = waiters.deadline_after(timeout) if block and timeout is not None else None
         item = self._take()
         if item is EMPTY and block:
             item = self._wait(deadline)
@@ -113,7 +113,7 @@ class Channel(Generic[T]):
             return _first_ready((self,), deadline)[1]
         patience, complain = self._on_stall
         while True:
-            soon = _waiting.deadline_after(patience)
+            soon = waiters.deadline_after(patience)
             if deadline is not None and (soon is None or soon >= deadline):
                 break
             item = _first_ready((self,), soon)[1]
@@ -131,9 +131,9 @@ class Channel(Generic[T]):
 
         Args:
             pass_on: Called by the sender's thread after it has put something, with a function that gives the next
-                item, `anyllm._pipe.EMPTY` when there is none now, and None when the channel is closed and drained. It
-                deals with what there is, without waiting, and returns True; False, or an error, when this thread must
-                go on with it. It is not called any more then, nor after this has returned.
+                item, `pipe.EMPTY` when there is none now, and None when the channel is closed and drained. It deals
+                with what there is, without waiting, and returns True; False, or an error, when this thread must go on
+                with it. It is not called any more then, nor after this has returned.
             timeout: Seconds to wait at most; None for ever.
 
         Returns when *pass_on* returned False, when the channel is closed, or after *timeout* seconds. There may be
@@ -143,10 +143,10 @@ class Channel(Generic[T]):
             ValueError: *timeout* is negative or NaN.
             BaseException: what *pass_on* raised.
         """
-        Forwarding(self._pipes, self._take, pass_on).wait(_waiting.deadline_after(timeout))
+        Forwarding(self._pipes, self._take, pass_on).wait(waiters.deadline_after(timeout))
 
     @contextlib.contextmanager
-    def in_line(self, waiter: _waiting.Waiter) -> Iterator[None]:
+    def in_line(self, waiter: waiters.Waiter) -> Iterator[None]:
         """
         Stand in line with *waiter*, which is released once when there may be an item, or the end.
 
@@ -210,7 +210,7 @@ class Channel(Generic[T]):
         raise AttributeError(f"a Channel has no {name!r}{hint}")
 
     def __del__(self) -> None:
-        # Runs in any thread at any moment, so it only does what `_waiting` allows.
+        # Runs in any thread at any moment, so it only does what `waiters` allows.
         drop = self.__dict__.get("_on_drop")
         if drop is not None:
             drop()
@@ -258,7 +258,7 @@ def select(*channels: Channel[Any], timeout: Optional[float] = None) -> tuple[Ch
     if not channels:
         raise TypeError("select needs channels: select(chunks, ctx.done())")
     _check_channels(channels)
-    channel, item = _first_ready(channels, _waiting.deadline_after(timeout))
+    channel, item = _first_ready(channels, waiters.deadline_after(timeout))
     if item is EMPTY:
         raise queue.Empty
     return channel, item
@@ -287,7 +287,7 @@ def _check_channels(channels: tuple[Channel[Any], ...]) -> None:
 def _first_ready(channels: tuple[Channel[Any], ...], deadline: Optional[float]) -> tuple[Channel[Any], Any]:
     """The first ready channel and its item, or the last channel and `EMPTY` when the deadline passed first."""
     while True:
-        waiter = _waiting.new_waiter()
+        waiter = waiters.new_waiter()
         pipes = [pipe for channel in channels for pipe in channel._pipes]
         try:
             # In line first, then look again: see "Strategy".
@@ -296,7 +296,7 @@ def _first_ready(channels: tuple[Channel[Any], ...], deadline: Optional[float]) 
             found = _look(channels)
             if found is not None:
                 return found
-            woken = _waiting.wait(waiter, deadline)
+            woken = waiters.wait(waiter, deadline)
         finally:
             _stand_down(pipes, waiter)
         found = _look(channels)
@@ -314,8 +314,8 @@ def _look(channels: tuple[Channel[Any], ...]) -> Optional[tuple[Channel[Any], An
     return None
 
 
-def _stand_down(pipes: list[Pipe[Any]], waiter: _waiting.Waiter) -> None:
+def _stand_down(pipes: list[Pipe[Any]], waiter: waiters.Waiter) -> None:
     """Leave every line; where somebody was waking us for an item that we may not take, wake the next instead."""
     for pipe in pipes:
-        if not _waiting.leave(pipe.receivers, waiter) and pipe.items:
-            _waiting.wake(pipe.receivers)
+        if not waiters.leave(pipe.receivers, waiter) and pipe.items:
+            waiters.wake(pipe.receivers)

@@ -2,7 +2,7 @@
 Go's context for threads: one object that says when to stop, from any thread, to everything below it.
 
 Strategy: `cancel` may be called in a signal handler or a finalizer, so nothing it touches takes a lock (see
-`_waiting`). The end is one `dict.setdefault`, which is atomic: the first to end a context wins. Callbacks are popped
+`waiters`). The end is one `dict.setdefault`, which is atomic: the first to end a context wins. Callbacks are popped
 from a dict, so each runs exactly once, whoever finds it first; and so are the children, which are told in a loop.
 
 There are two kinds of callbacks. Ours (`_on_end`) free somebody who waits, take no time, and run first, here and in
@@ -25,7 +25,8 @@ from collections.abc import Callable, Hashable, Mapping
 from types import MappingProxyType, TracebackType
 from typing import Any, Optional, Union
 
-from anyllm import _background, _monkey_patch, _timer, _waiting
+from anyllm._concurrency import background as _background
+from anyllm._concurrency import monkey_patch, timer, waiters
 from anyllm.channel import Channel, open_channel
 from anyllm.errors import AnyLLMError, Cancelled, DeadlineExceeded
 
@@ -145,10 +146,10 @@ class Context:
 
     def wait(self, timeout: Optional[float] = None) -> bool:
         """Block until it ends (True), or for *timeout* seconds (False)."""
-        waiter = _waiting.new_waiter()
-        take_back = self._on_end(lambda: _waiting.release(waiter))
+        waiter = waiters.new_waiter()
+        take_back = self._on_end(lambda: waiters.release(waiter))
         try:
-            return _waiting.wait(waiter, _waiting.deadline_after(timeout))
+            return waiters.wait(waiter, waiters.deadline_after(timeout))
         finally:
             take_back()
 
@@ -218,8 +219,8 @@ class Context:
     def _watch_deadline(self) -> None:
         own = self._parent is None or self._deadline != self._parent._deadline
         if own and self._deadline is not None and "timer" not in self._links:
-            _monkey_patch.renew()
-            entry = _timer.shared.call_at(self._deadline, lambda: self._finish(DeadlineExceeded(), _run_apart))
+            monkey_patch.renew()
+            entry = timer.shared.call_at(self._deadline, lambda: self._finish(DeadlineExceeded(), _run_apart))
             self._link("timer", entry.cancel)
 
     def _link(self, name: str, let_go: Callable[[], object]) -> bool:

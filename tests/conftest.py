@@ -19,7 +19,8 @@ from hypothesis import settings
 from marks_report import MarksReport
 from recordings import Recording, is_long, sampled_ids
 
-from anyllm import _clock, _timer, context
+from anyllm import context
+from anyllm._concurrency import clock, timer
 
 ROOT = pathlib.Path(__file__).parents[1]
 #: Seconds for what should happen at once, so that a bug fails a test and does not hang it.
@@ -87,10 +88,10 @@ def _no_thread_is_left_behind() -> Iterator[None]:
         for thread in left:
             threading.Thread.join(thread, max(0.0, until - time.monotonic()))
     assert [thread.name for thread in _left_behind(before)] == []
-    while _timer.shared._live and time.monotonic() < until:
+    while timer.shared._live and time.monotonic() < until:
         gc.collect()
         time.sleep(0.01)
-    assert [_described(entry) for entry in _timer.shared._live] == [], "a deadline is left behind"
+    assert [_described(entry) for entry in timer.shared._live] == [], "a deadline is left behind"
 
 
 def _left_behind(before: Any) -> List[threading.Thread]:
@@ -133,7 +134,7 @@ class LaterTime:
 def wake_timer() -> None:
     """Have the shared timer look at the time; returns when it has."""
     has_looked = threading.Event()
-    _timer.shared.call_at(0.0, has_looked.set)
+    timer.shared.call_at(0.0, has_looked.set)
     assert has_looked.wait(TIMEOUT)
 
 
@@ -142,7 +143,7 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Iterator[LaterTime]:
     """The time of contexts, of the clocks of calls and of their timer; for one step forward, near the test's end."""
     made = LaterTime()
     with monkeypatch.context() as patch:
-        for module in (context, _timer, _clock):
+        for module in (context, timer, clock):
             patch.setattr(module, "time", made)
         yield made
     wake_timer()  # which may sleep until an instant that is far ahead

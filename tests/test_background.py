@@ -12,7 +12,7 @@ from conftest import TIMEOUT
 from wire import until
 
 import anyllm
-from anyllm import _background
+from anyllm._concurrency import background
 
 #: Drops a stream that ended with an error which nobody received, so that the collector is what finalizes it.
 GARBAGE = """
@@ -91,12 +91,12 @@ atexit.register(gc.collect)
 def test_every_record_is_logged_once_whoever_makes_it(caplog, spawn):
     def log(number):
         for count in range(50):
-            _background.log(logging.WARNING, "%s of %s", count, number)
+            background.log(logging.WARNING, "%s of %s", count, number)
 
     for task in [spawn(log, number) for number in range(8)]:
         task.join()
     until(lambda: len(caplog.records) == 400)
-    until(lambda: _background._logger and _background._dispatcher)
+    until(lambda: background._logger and background._dispatcher)
     assert len({record.getMessage() for record in caplog.records}) == 400
 
 
@@ -112,7 +112,7 @@ def test_every_function_gets_a_thread_of_its_own(spawn):
 
     def start():
         for _ in range(10):
-            _background.start_thread(work, "test-work")
+            background.start_thread(work, "test-work")
 
     for task in [spawn(start) for _ in range(4)]:
         task.join()
@@ -132,13 +132,13 @@ def test_without_threads_the_caller_is_told(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(_thread, "start_new_thread", refused)
         with pytest.raises(RuntimeError):
-            _background.start_thread(print, "never")
-        _background.log(logging.WARNING, "later")
-    assert not _background._jobs
-    _background.start_thread(int, "works again")
-    until(lambda: _background._dispatcher)
-    _background.flush_log()
-    assert not _background._records
+            background.start_thread(print, "never")
+        background.log(logging.WARNING, "later")
+    assert not background._jobs
+    background.start_thread(int, "works again")
+    until(lambda: background._dispatcher)
+    background.flush_log()
+    assert not background._records
 
 
 def test_a_function_for_which_there_is_no_thread_runs_where_it_can(monkeypatch):
@@ -148,7 +148,7 @@ def test_a_function_for_which_there_is_no_thread_runs_where_it_can(monkeypatch):
 
     ran = []
     monkeypatch.setattr(threading, "Thread", Refused)
-    _background.start_thread(lambda: ran.append(True), "no thread")
+    background.start_thread(lambda: ran.append(True), "no thread")
     until(lambda: ran)
 
 
@@ -156,17 +156,17 @@ def test_a_function_for_which_there_is_no_thread_runs_where_it_can(monkeypatch):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_a_child_logs_nothing_of_its_parents(monkeypatch):
     """And can log what is its own, even if the parent was about to."""
-    monkeypatch.setattr(_background, "_logger", [])
-    monkeypatch.setattr(_background, "_dispatcher", [])
-    _background._records.append((logging.WARNING, "the parent's", (), None))
+    monkeypatch.setattr(background, "_logger", [])
+    monkeypatch.setattr(background, "_dispatcher", [])
+    background._records.append((logging.WARNING, "the parent's", (), None))
     try:
         pid = os.fork()
         if pid == 0:
-            is_clean = not _background._records and _background._logger == _background._dispatcher == [None]
+            is_clean = not background._records and background._logger == background._dispatcher == [None]
             os._exit(0 if is_clean else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     finally:
-        _background._records.clear()
+        background._records.clear()
 
 
 def test_going_through_shared_state_survives_the_collector(run_script):
@@ -213,7 +213,10 @@ print("whole")
 
 def test_shared_state_is_gone_through_as_a_copy(monkeypatch):
     """Whatever the collector does just then: a `copy()` of a dict is one step."""
-    from anyllm import _clock, _leaving, _run, _timer
+    from anyllm import _run
+    from anyllm._concurrency import clock as _clock
+    from anyllm._concurrency import fork_guard
+    from anyllm._concurrency import timer as _timer
     from anyllm.limits._shared import PerProcess
 
     class Shared(dict):
@@ -229,8 +232,8 @@ def test_shared_state_is_gone_through_as_a_copy(monkeypatch):
     anyllm.active_streams()
     _run.end_all()
     _run._after_fork()
-    monkeypatch.setattr(_leaving, "_running", Shared())
-    _leaving._before_fork()
+    monkeypatch.setattr(fork_guard, "_running", Shared())
+    fork_guard._before_fork()
     timer = _timer.Timer()
     timer._live = Shared()
     timer._after_fork()

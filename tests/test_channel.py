@@ -15,7 +15,7 @@ from typing import Any, List
 import pytest
 from conftest import TIMEOUT, join
 
-from anyllm import _waiting
+from anyllm._concurrency import waiters
 from anyllm.channel import Channel, Sender, merge, open_channel, select
 from anyllm.context import Context
 
@@ -811,7 +811,7 @@ def test_room_that_is_not_used_is_passed_on(spawn, monkeypatch):
     """The sender that was woken dies of Ctrl-C before it puts: the next in line must hear of the room."""
     sender, channel = open_channel(1)
     sender.put("first")
-    real, dying = _waiting.wait, []
+    real, dying = waiters.wait, []
 
     def wait(waiter, deadline):
         woken = real(waiter, deadline)
@@ -819,7 +819,7 @@ def test_room_that_is_not_used_is_passed_on(spawn, monkeypatch):
             raise KeyboardInterrupt
         return woken
 
-    monkeypatch.setattr(_waiting, "wait", wait)
+    monkeypatch.setattr(waiters, "wait", wait)
     interrupted = spawn(sender.put, "never")
     dying.append(interrupted)
     until_sending(sender)
@@ -1043,7 +1043,7 @@ def test_a_sender_is_shown_whether_it_is_wanted():
     del channel
     gc.collect()
     assert sender.closed
-    assert _waiting.wake(sender._pipe.receivers) is False
+    assert waiters.wake(sender._pipe.receivers) is False
 
 
 def test_a_receive_complains_until_it_is_heard_and_then_no_more(spawn):

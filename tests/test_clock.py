@@ -7,8 +7,9 @@ from typing import Any, List, Tuple
 
 import pytest
 
-from anyllm import _clock, _timer
-from anyllm._clock import Clock
+from anyllm._concurrency import clock as _clock
+from anyllm._concurrency import timer as _timer
+from anyllm._concurrency.clock import Clock
 
 
 class Time:

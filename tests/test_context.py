@@ -14,7 +14,8 @@ import pytest
 from conftest import TIMEOUT, join
 from wire import until
 
-from anyllm import _timer, context
+from anyllm import context
+from anyllm._concurrency import timer
 from anyllm.channel import select
 from anyllm.context import (
     Context,
@@ -352,7 +353,7 @@ def test_a_slow_function_holds_up_nobody_below():
 
 def test_asking_whether_it_is_over_runs_no_function_of_a_user(monkeypatch):
     """Whoever asks may be a worker of ours: a deadline that it is the first to see is told on another thread."""
-    monkeypatch.setattr(_timer.Timer, "_ensure_thread", lambda self: None)  # it sees nothing
+    monkeypatch.setattr(timer.Timer, "_ensure_thread", lambda self: None)  # it sees nothing
     ctx = Context(0.01)
     ran_on = queue.Queue()
     ctx.on_done(lambda: ran_on.put(threading.current_thread()))
@@ -514,7 +515,7 @@ def test_taking_back_in_a_finalizer_starts_nothing(monkeypatch):
 
     ctx._links = Links(ctx._links)
     with monkeypatch.context() as patch:
-        patch.setattr(_timer.shared, "call_at", lambda *args: pytest.fail("took the timer's lock"))
+        patch.setattr(timer.shared, "call_at", lambda *args: pytest.fail("took the timer's lock"))
         assert stop()
     assert list(ctx._links) == ["timer"]
     ctx.cancel()
@@ -572,7 +573,7 @@ def test_done_keeps_its_context_alive():
 
 
 def timer_entries():
-    return len(_timer.shared._live)
+    return len(timer.shared._live)
 
 
 def test_a_child_that_nobody_waits_for_is_not_registered():
@@ -607,7 +608,7 @@ def test_children_that_were_waited_for_leave_nothing():
     gc.collect()
     assert not parent._children
     assert timer_entries() == before
-    assert len(_timer.shared._heap) < 1000
+    assert len(timer.shared._heap) < 1000
 
 
 def test_a_child_that_is_waited_for_is_kept_by_its_parent():

@@ -11,7 +11,7 @@ from conftest import TIMEOUT
 
 import anyllm
 from anyllm import _reader
-from anyllm._pipe import EMPTY
+from anyllm._concurrency.pipe import EMPTY
 from anyllm.channel import merge, open_channel
 from anyllm.formats import Body, find
 from anyllm.testing import Reply, chat_events, serve

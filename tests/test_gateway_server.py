@@ -19,7 +19,7 @@ from gate import CHAT, STREAM, before
 from wire import descriptors, join_workers, needs_proc, silent_after, until, workers
 
 import anyllm
-from anyllm._pipe import EMPTY
+from anyllm._concurrency.pipe import EMPTY
 from anyllm.channel import open_channel
 from anyllm.formats import Body, OpenAIChat
 from anyllm.formats._sources import SILENCE

@@ -58,7 +58,7 @@ PASTS = {
     "used long ago": """
         with anyllm.Context(timeout=60) as past:
             assert answer(ask('hello', past)) == ('Hello world', None)
-        anyllm._timer.shared._thread.join()
+        anyllm._concurrency.timer.shared._thread.join()
     """,
 }
 
@@ -319,7 +319,7 @@ def test_a_worker_of_before_the_patch_does_not_start_the_timer_of_greenlets(
         import urllib.request
 
         noticed.__del__()
-        anyllm._timer.shared._thread.join()
+        anyllm._concurrency.timer.shared._thread.join()
         urllib.request.urlopen(given["base_url"][:-3] + "/release").close()
         until_first_text(stream)
         assert isinstance(answer(ask("stall", anyllm.Context(timeout=0.2)))[1], anyllm.DeadlineExceeded)
@@ -336,14 +336,14 @@ def test_a_patch_finds_the_timer_of_a_fork_not_started(late: Callable[..., str],
         import os, signal
         pending = anyllm.Context(timeout=0.5)
         done = pending.done()
-        restart, anyllm._timer.Timer._restart = anyllm._timer.Timer._restart, lambda timer: None
+        restart, anyllm._concurrency.timer.Timer._restart = anyllm._concurrency.timer.Timer._restart, lambda timer: None
         child = os.fork()
         if child:
             assert os.waitpid(child, 0)[1] == 0
             print("the end", flush=True)
             os._exit(0)
         signal.alarm(60)  # the guard is the parent's
-        anyllm._timer.Timer._restart = restart
+        anyllm._concurrency.timer.Timer._restart = restart
     """
     after = """
         assert done.get() is None

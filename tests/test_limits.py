@@ -14,7 +14,7 @@ import pytest
 from conftest import TIMEOUT, join
 from storm import BOMB, STORM
 
-from anyllm import _waiting
+from anyllm._concurrency import waiters
 from anyllm.context import Context
 from anyllm.errors import (
     AnyLLMError,
@@ -445,7 +445,7 @@ def test_who_is_handed_a_slot_too_late_hands_it_on(end, monkeypatch):
         ctx.cancel()
         return True
 
-    monkeypatch.setattr(_waiting, "wait", wait)
+    monkeypatch.setattr(waiters, "wait", wait)
     with pytest.raises(Cancelled if end == "cancelled" else KeyboardInterrupt):
         limit.acquire(ctx)
     assert limit.active == 0
@@ -459,7 +459,7 @@ def test_ctrl_c_leaves_no_ghost_in_the_line(limit, monkeypatch):
     def wait(waiter: Any, deadline: Any) -> bool:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_waiting, "wait", wait)
+    monkeypatch.setattr(waiters, "wait", wait)
     with pytest.raises(KeyboardInterrupt):
         limit.acquire(Context())
     assert not waiting(limit)
@@ -479,7 +479,7 @@ def test_who_is_interrupted_is_handed_nothing_on_its_way_out(monkeypatch):
         slot.release()
         leave(slots, seat)
 
-    monkeypatch.setattr(_waiting, "wait", wait)
+    monkeypatch.setattr(waiters, "wait", wait)
     monkeypatch.setattr(_Slots, "leave", leave_late)
     with pytest.raises(KeyboardInterrupt):
         limit.acquire(Context())

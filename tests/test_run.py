@@ -18,7 +18,8 @@ import pytest
 from conftest import LaterTime, at_length
 
 import anyllm
-from anyllm import _clock, _reader, _run
+from anyllm import _reader, _run
+from anyllm._concurrency import clock as _clock
 from anyllm.channel import open_channel
 from anyllm.dialects.openai_chat import OpenAIChat
 from anyllm.errors import (

@@ -15,7 +15,7 @@ import pytest
 from conftest import TIMEOUT, join
 from wire import until
 
-from anyllm import _timer
+from anyllm._concurrency import timer as _timer
 from anyllm.channel import open_channel
 from anyllm.context import Context
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 from conftest import TIMEOUT, join
 
-from anyllm._turns import Turns
+from anyllm._concurrency.decode_permits import Turns
 
 
 @pytest.mark.parametrize("count", [1, 3])

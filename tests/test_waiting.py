@@ -10,7 +10,7 @@ import pytest
 from conftest import TIMEOUT, join
 from storm import BOMB, STORM
 
-from anyllm import _waiting
+from anyllm._concurrency import waiters as _waiting
 
 
 def test_a_waiter_is_released_once():

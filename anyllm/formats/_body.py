@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Optional, Protocol
 
-from anyllm._pipe import EMPTY
+from anyllm._concurrency.pipe import EMPTY
 from anyllm.channel import Channel
 from anyllm.errors import AnyLLMError, Cancelled
 from anyllm.formats._sources import END, SILENCE, PassOn, Source, source_of

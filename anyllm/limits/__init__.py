@@ -2,7 +2,7 @@
 What threads share before they call: a rate, a number of streams at once, a circuit breaker.
 
 Strategy: whoever waits stands in a line with a lock of its own, and the Context only releases that lock (see
-`_waiting`). Giving something back (`Slot.release`, `Reservation.settle`, what an `Attempt` reports) belongs to the end
+`waiters`). Giving something back (`Slot.release`, `Reservation.settle`, what an `Attempt` reports) belongs to the end
 of a call, which may be in a signal handler or a finalizer: it takes no lock, but decides with one operation of a dict
 or a deque.
 """

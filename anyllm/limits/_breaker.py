@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Optional
 
-from anyllm import _waiting
+from anyllm._concurrency import waiters
 from anyllm._hints.arguments import whole_number
 from anyllm.context import Context
 from anyllm.errors import (
@@ -98,7 +98,7 @@ class Attempt:
                 self._give_back()
 
     def _is_first_report(self) -> bool:
-        if not _waiting.take_one(self._reports):
+        if not waiters.take_one(self._reports):
             return False
         self._unwatch()
         return True
@@ -200,7 +200,7 @@ class CircuitBreaker:
 
     def _probe(self, ctx: Context, era: _Era) -> Attempt:
         turns = era.turns()
-        if not _waiting.take_one(turns):
+        if not waiters.take_one(turns):
             raise CircuitOpenError("the host failed, and one call is trying it again")
         give_back = Once(lambda: turns.append(None))
         attempt = Attempt(self, era, give_back)

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Optional
 
-from anyllm import _waiting
+from anyllm._concurrency import waiters
 from anyllm._hints.arguments import whole_number
 from anyllm.context import Context
 from anyllm.errors import (
@@ -76,11 +76,11 @@ class _Caller:
     def __init__(self, tokens: int) -> None:
         self.tokens = tokens
         self.gave_up = False
-        self.waiter = _waiting.new_waiter()
+        self.waiter = waiters.new_waiter()
 
     def wake(self) -> None:
         """Let it look again. Takes no lock."""
-        _waiting.release(self.waiter)
+        waiters.release(self.waiter)
 
     def give_up(self) -> None:
         """Its Context has ended."""
@@ -280,7 +280,7 @@ class RateLimit:
                     return self._reservation(tokens, entry)
                 if not is_watched:
                     unwatch, is_watched = ctx._on_end(caller.give_up), True
-                _waiting.wait(caller.waiter, until)  # at once, when something changed since we looked
+                waiters.wait(caller.waiter, until)  # at once, when something changed since we looked
         finally:
             unwatch()
             books.leave(caller)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Optional
 
-from anyllm import _waiting
+from anyllm._concurrency import waiters
 from anyllm._hints.arguments import whole_number
 from anyllm.context import Context
 from anyllm.limits._shared import Once, PerProcess, check_context, raise_if_ended
@@ -25,13 +25,13 @@ class _Seat:
 
     def __init__(self) -> None:
         self._fate: dict[str, tuple[str]] = {}
-        self.waiter = _waiting.new_waiter()
+        self.waiter = waiters.new_waiter()
 
     def decide(self, fate: str) -> bool:
         """Say what becomes of who sits here, and wake it; False when that had been said. Takes no lock."""
         claim = (fate,)
         is_mine = self._fate.setdefault("is", claim) is claim
-        _waiting.release(self.waiter)  # also when it was not: Ctrl-C may have stopped who decided
+        waiters.release(self.waiter)  # also when it was not: Ctrl-C may have stopped who decided
         return is_mine
 
     @property
@@ -40,14 +40,14 @@ class _Seat:
 
 
 class _Slots:
-    """Slots that are free, and the line of those who wait for one. No lock: see `_turns`, which does the same."""
+    """Slots that are free, and the line of those who wait for one. No lock: see `decode_permits`, which does the same."""
 
     def __init__(self, most: int) -> None:
         self.free: deque[None] = deque([None] * most)
         self.line: deque[_Seat] = deque()
 
     def take(self) -> bool:
-        return _waiting.take_one(self.free)
+        return waiters.take_one(self.free)
 
     def give(self) -> None:
         """Hand a slot to the first in line who still wants it, or lay it down."""
@@ -63,7 +63,7 @@ class _Slots:
                 return
 
     def leave(self, seat: _Seat) -> None:
-        _waiting.leave(self.line, seat)
+        waiters.leave(self.line, seat)
 
 
 class Slot:
@@ -134,7 +134,7 @@ class StreamLimit:
                 slots.give()
             unwatch = ctx._on_end(lambda: seat.decide(_ENDED))
             try:
-                _waiting.wait(seat.waiter, None)
+                waiters.wait(seat.waiter, None)
             finally:
                 unwatch()
             raise_if_ended(ctx)

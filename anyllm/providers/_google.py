@@ -18,7 +18,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from anyllm import _monkey_patch
+from anyllm._concurrency import monkey_patch
 from anyllm._hints.extras import pip_install
 from anyllm.errors import AuthenticationError, InvalidRequestError
 from anyllm.providers._places import is_own, parts_of, variable
@@ -162,6 +162,6 @@ def _renew_lock() -> None:
     _refreshing = threading.Lock()  # the old one may be held by a thread that is not here, or stop every greenlet
 
 
-_monkey_patch.on_patch(_renew_lock)
+monkey_patch.on_patch(_renew_lock)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)

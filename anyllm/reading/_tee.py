@@ -2,7 +2,7 @@
 Several readers of one stream.
 
 Strategy: there is no thread. Whoever finds nothing waiting reads the source for everybody, one at a time; closing takes
-no lock (see `_waiting`). Readers are iterators and not Channels because an iterator can raise the source's error.
+no lock (see `waiters`). Readers are iterators and not Channels because an iterator can raise the source's error.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, NoReturn, Optional, TypeVar, Union
 
-from anyllm import _waiting
+from anyllm._concurrency import waiters
 from anyllm._hints.arguments import whole_number
 from anyllm._stream import Stream
 from anyllm.channel import Channel, open_channel, select
@@ -106,7 +106,7 @@ class Reader(Generic[T]):
         self.close()
 
     def __del__(self) -> None:
-        # Runs in any thread at any moment, so it only does what `_waiting` allows.
+        # Runs in any thread at any moment, so it only does what `waiters` allows.
         place = self.__dict__.get("_place")
         if place is not None:
             self._shared.leave(place)
@@ -133,7 +133,7 @@ class _Shared(Generic[T]):
         #: Set once nothing more will come: gives that end, by raising it.
         self.end: Optional[Callable[[], NoReturn]] = None
         #: Readers with nothing to read, while another has the turn or there is no room: first in line, then look again.
-        self.waiting: deque[_waiting.Waiter] = deque()
+        self.waiting: deque[waiters.Waiter] = deque()
         #: Held by the reader that reads the source and hands out what comes. Nobody waits for it: see `waiting`.
         self._turn = threading.Lock()
         self._bound = buffer if policy == "wait" else sys.maxsize
@@ -145,7 +145,7 @@ class _Shared(Generic[T]):
     # -- closing: takes no lock ----------------------------------------------------------------------------------------
 
     def wake(self) -> None:
-        while _waiting.wake(self.waiting):
+        while waiters.wake(self.waiting):
             pass
 
     def leave(self, place: _Place[T]) -> None:
@@ -174,13 +174,13 @@ class _Shared(Generic[T]):
                 self._turn.release()
                 self.wake()
             return
-        waiter = _waiting.new_waiter()
+        waiter = waiters.new_waiter()
         try:
             self.waiting.append(waiter)
             if not self._has_changed_for(place):
-                _waiting.wait(waiter, None)
+                waiters.wait(waiter, None)
         finally:
-            _waiting.leave(self.waiting, waiter)
+            waiters.leave(self.waiting, waiter)
 
     def _has_changed_for(self, place: _Place[T]) -> bool:
         if place.items or place.closed or self.end is not None:

@@ -11,7 +11,7 @@ from typing import Any, Optional, Union
 
 import attrs
 
-from anyllm import _waiting
+from anyllm._concurrency import waiters
 from anyllm._framing import events
 from anyllm._http import Call, Transport
 from anyllm._provider import Provider
@@ -323,19 +323,19 @@ class _Waker:
     """Stands where a socket would: aborting the call closes it, which ends the stall."""
 
     def __init__(self, event: Optional[threading.Event]) -> None:
-        self._closed = _waiting.new_waiter()
+        self._closed = waiters.new_waiter()
         self._event = event
 
     def wait(self) -> None:
         if self._event is None:
-            _waiting.wait(self._closed, None)
+            waiters.wait(self._closed, None)
             return
         while not self._event.wait(_POLL):  # an Event cannot be waited for together with anything else
-            if _waiting.wait(self._closed, 0):
+            if waiters.wait(self._closed, 0):
                 return
 
     def close(self) -> None:
-        _waiting.release(self._closed)
+        waiters.release(self._closed)
 
 
 def _body(answer: ChatCompletion) -> bytes:

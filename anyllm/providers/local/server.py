@@ -21,7 +21,7 @@ from typing import Any
 
 import attrs
 
-from anyllm import _monkey_patch
+from anyllm._concurrency import monkey_patch
 from anyllm._run import end_all
 from anyllm.providers.local import _llama
 from anyllm.providers.local.weights import ensure_weights
@@ -166,6 +166,6 @@ def _skip_destructors() -> None:
 _host = _Host()
 atexit.register(_host.stop)
 atexit.register(end_all)  # runs first: a server with streams under way takes seconds to stop
-_monkey_patch.on_patch(_host.after_patch)
+monkey_patch.on_patch(_host.after_patch)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_host.after_fork)

@@ -14,7 +14,7 @@ import os
 import sys
 from collections import deque
 
-from anyllm import _waiting
+from anyllm._concurrency import waiters
 
 __all__ = ["Turns"]
 
@@ -37,26 +37,26 @@ class Turns:
             locked = getattr(sys, "_is_gil_enabled", lambda: True)()
             count = _WITH_LOCK if locked else max(_WITH_LOCK, os.cpu_count() or 1)
         self._free: deque[None] = deque([None] * count)
-        self._line: deque[_waiting.Waiter] = deque()
+        self._line: deque[waiters.Waiter] = deque()
 
     def take(self) -> None:
         """Wait for a turn."""
-        if not self._line and _waiting.take_one(self._free):
+        if not self._line and waiters.take_one(self._free):
             return
-        waiter = _waiting.new_waiter()
+        waiter = waiters.new_waiter()
         self._line.append(waiter)
         # In line first, then look again: a turn given back in between is either free now, or ours.
-        if _waiting.take_one(self._free):
+        if waiters.take_one(self._free):
             self._hand_on()
-        _waiting.wait(waiter, None)
+        waiters.wait(waiter, None)
 
     def give(self) -> None:
         """Give a turn back."""
         self._hand_on()
 
     def _hand_on(self) -> None:
-        if _waiting.wake(self._line):
+        if waiters.wake(self._line):
             return
         self._free.append(None)
-        if self._line and _waiting.take_one(self._free):  # somebody came while we looked the other way
+        if self._line and waiters.take_one(self._free):  # somebody came while we looked the other way
             self._hand_on()

@@ -1,7 +1,7 @@
 """
 What the two ends of a channel share, and the end that sends.
 
-Strategy: items wait in a deque, whose operations are atomic, so receiving and closing take no lock; `_waiting` says
+Strategy: items wait in a deque, whose operations are atomic, so receiving and closing take no lock; `waiters` says
 why that matters. Senders share one lock, which only keeps the bound exact. The rule that makes this sound without
 more locks is: *stand in line first, then look again*. A waiter that registers and then finds something to do steps
 out and does it; one that finds nothing is sure to be seen by whoever changes something next. Who is woken but does
@@ -15,7 +15,7 @@ A blocked sender is woken only when the channel is half empty, so that a fast pr
 places once every half buffer rather than once an item; and what does not fit of a batch is in the deque all the same,
 while its sender waits, so that receivers find it there without waking the sender.
 
-A receiver may leave a `Forwarder` with the channel, which the sender runs after it has put (see `_forward`).
+A receiver may leave a `Forwarder` with the channel, which the sender runs after it has put (see `forwarding`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Optional, Protocol, TypeVar
 
-from anyllm import _waiting
+from anyllm._concurrency import waiters
 
 __all__ = ["EMPTY", "Forwarder", "Pipe", "Sender"]
 
@@ -59,8 +59,8 @@ class Pipe(Generic[T]):
         #: Empty while open; then {"last": what `close` added}, a deque that takes the place of `items` once drained.
         self.end: dict[str, deque[T]] = {}
         self.forwarder: Optional[Forwarder] = None
-        self.receivers: deque[_waiting.Waiter] = deque()
-        self.senders: deque[_waiting.Waiter] = deque()
+        self.receivers: deque[waiters.Waiter] = deque()
+        self.senders: deque[waiters.Waiter] = deque()
         #: Held while looking at the size and appending; never while waiting, and never by a receiver or by close.
         self.sending = threading.Lock()
 
@@ -80,7 +80,7 @@ class Pipe(Generic[T]):
                 self.items = last
             return self.take()
         if self.senders and len(items) <= self.low_water:
-            _waiting.wake(self.senders)
+            waiters.wake(self.senders)
         return item
 
     def qsize(self) -> int:
@@ -91,9 +91,9 @@ class Pipe(Generic[T]):
 
     def close(self, last: Optional[T] = None) -> None:
         self.end.setdefault("last", deque(() if last is None else (last,)))
-        while _waiting.wake(self.receivers):
+        while waiters.wake(self.receivers):
             pass
-        while _waiting.wake(self.senders):
+        while waiters.wake(self.senders):
             pass
         forwarder = self.forwarder
         if forwarder is not None:
@@ -105,7 +105,7 @@ class Pipe(Generic[T]):
         if forwarder is not None and forwarder.run():
             return
         for _ in range(count):
-            if not _waiting.wake(self.receivers):
+            if not waiters.wake(self.receivers):
                 break
 
 
@@ -159,7 +159,7 @@ class Sender(Generic[T]):
         """
         if self.try_put(item):
             return True
-        deadline = _waiting.deadline_after(timeout)
+        deadline = waiters.deadline_after(timeout)
         while not self.closed:
             room = self._wait_for_room(deadline)
             if self.try_put(item):
@@ -246,16 +246,16 @@ class Sender(Generic[T]):
 
     def _wait_for_room(self, deadline: Optional[float]) -> bool:
         pipe = self._pipe
-        waiter = _waiting.new_waiter()
+        waiter = waiters.new_waiter()
         try:
             pipe.senders.append(waiter)
             if pipe.end or len(pipe.items) <= pipe.low_water:
                 return True
-            return _waiting.wait(waiter, deadline)
+            return waiters.wait(waiter, deadline)
         finally:
-            if not _waiting.leave(pipe.senders, waiter) and len(pipe.items) <= pipe.low_water:
+            if not waiters.leave(pipe.senders, waiter) and len(pipe.items) <= pipe.low_water:
                 # Taken out of the line, and perhaps not the only one with room now.
-                _waiting.wake(pipe.senders)
+                waiters.wake(pipe.senders)
 
     def close(self, last: Optional[T] = None) -> None:
         """

@@ -3,7 +3,7 @@ Have the thread that puts items into a channel also deal with them, while the re
 
 Strategy: waking a thread costs more than many items cost, and hundreds of threads that wait for the interpreter hold
 each other up. So a receiver that only passes items on leaves a function with the channel, and the sender calls it. As
-with every other wait (see `_pipe`), the receiver is in place first and then looks again.
+with every other wait (see `pipe`), the receiver is in place first and then looks again.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, Optional
 
-from anyllm import _waiting
-from anyllm._pipe import Pipe
+from anyllm._concurrency import waiters
+from anyllm._concurrency.pipe import Pipe
 
 __all__ = ["Forwarding"]
 
@@ -37,7 +37,7 @@ class Forwarding:
         self._pipes = pipes
         self._take = take
         self._pass_on = pass_on
-        self._waiter = _waiting.new_waiter()
+        self._waiter = waiters.new_waiter()
         #: Held while items are passed on, and by the waiting thread when it goes. A sender takes it only if it is free.
         self._busy = threading.Lock()
         self._is_over = False
@@ -49,7 +49,7 @@ class Forwarding:
             for pipe in self._pipes:
                 pipe.forwarder = self
             if not self._has_items() and not all(pipe.end for pipe in self._pipes):
-                _waiting.wait(self._waiter, deadline)
+                waiters.wait(self._waiter, deadline)
         finally:
             with self._busy:
                 self._is_over = True
@@ -77,7 +77,7 @@ class Forwarding:
 
     def wake(self) -> None:
         """Wake the thread that waits. Takes no lock."""
-        _waiting.release(self._waiter)
+        waiters.release(self._waiter)
 
     def _has_items(self) -> bool:
         return any(pipe.items for pipe in self._pipes)

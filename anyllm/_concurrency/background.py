@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Optional
 
-from anyllm import _monkey_patch, _waiting
+from anyllm._concurrency import monkey_patch, waiters
 
 __all__ = ["flush_log", "log", "start_thread"]
 
@@ -46,12 +46,12 @@ def start_thread(target: Callable[[], object], name: str) -> None:
     Raises:
         RuntimeError: no thread can be started now; the interpreter is shutting down, for example.
     """
-    if _monkey_patch.began_native():
+    if monkey_patch.began_native():
         _start_native(target, ())  # the timer's, for a deadline that is older than the patch
         return
     job = (target, name)
     _jobs.append(job)
-    if not _waiting.take_one(_dispatcher):
+    if not waiters.take_one(_dispatcher):
         return  # it is running, and looks again before it ends
     try:
         _thread.start_new_thread(_dispatch, ())
@@ -76,7 +76,7 @@ def _dispatch() -> None:
             target, name = _jobs.popleft()
         except IndexError:
             _dispatcher.append(None)
-            if _jobs and _waiting.take_one(_dispatcher):  # a job came while we looked the other way
+            if _jobs and waiters.take_one(_dispatcher):  # a job came while we looked the other way
                 continue
             return
         try:
@@ -88,7 +88,7 @@ def _dispatch() -> None:
 def log(level: int, message: str, *args: Any, exc: Optional[BaseException] = None) -> None:
     """Log *message* % *args* soon, on another thread. Takes no lock."""
     _records.append((level, message, args, exc))
-    if _waiting.take_one(_logger):
+    if waiters.take_one(_logger):
         try:
             start_thread(_log_all, "anyllm-log")
         except RuntimeError:
@@ -129,6 +129,6 @@ def _after_fork() -> None:
 
 
 atexit.register(flush_log)
-_monkey_patch.on_patch(_renew_lock)
+monkey_patch.on_patch(_renew_lock)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Optional
 
-from anyllm import _timer
+from anyllm._concurrency import timer
 
 __all__ = ["Clock", "Limit"]
 
@@ -52,9 +52,9 @@ class Clock:
     def __init__(self, fire: Callable[[Limit, float], object], attempt: Any = None) -> None:
         self._fire = fire
         self._attempt = attempt
-        self._timer = _timer.shared  # of the same kind as the worker, also after a late monkey patch
+        self._timer = timer.shared  # of the same kind as the worker, also after a late monkey patch
         self._limit: Optional[Limit] = None  # None when stopped
-        self._entries: dict[_timer.Entry, None] = {}  # more than one only while a start races a look
+        self._entries: dict[timer.Entry, None] = {}  # more than one only while a start races a look
         self._since = 0.0
         self._paused: Optional[float] = None  # since when
 

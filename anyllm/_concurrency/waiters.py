@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Optional, Protocol, TypeVar, Union
 
-from anyllm import _monkey_patch
+from anyllm._concurrency import monkey_patch
 
 __all__ = ["Waiter", "deadline_after", "leave", "new_waiter", "release", "take_one", "wait", "wake"]
 
@@ -61,7 +61,7 @@ def deadline_after(timeout: Optional[float]) -> Optional[float]:
 def wait(waiter: threading.Lock, deadline: Optional[float]) -> bool:
     """Block until *waiter* is woken (True) or the monotonic *deadline* has passed (False); Ctrl-C gets through."""
     in_main = threading.get_ident() == threading.main_thread().ident  # where signals are handled
-    longest = _SLICE if in_main or _monkey_patch.must_look() else threading.TIMEOUT_MAX
+    longest = _SLICE if in_main or monkey_patch.must_look() else threading.TIMEOUT_MAX
     while True:
         seconds = longest if deadline is None else min(longest, max(0.0, deadline - time.monotonic()))
         if waiter.acquire(timeout=seconds):

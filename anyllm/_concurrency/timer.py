@@ -1,7 +1,7 @@
 """
 One thread for every deadline of the process, started by the first and gone soon after the last.
 
-Strategy: `Entry.cancel` may run in a signal handler or a finalizer, so it takes no lock (see `_waiting`): it empties
+Strategy: `Entry.cancel` may run in a signal handler or a finalizer, so it takes no lock (see `waiters`): it empties
 the entry, takes it out of a dict, and if that was the last one wakes the thread. The heap is cleaned by those who may
 lock: the thread, and whoever adds.
 """
@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from typing import Optional
 
-from anyllm import _background, _monkey_patch, _waiting
+from anyllm._concurrency import background, monkey_patch, waiters
 
 __all__ = ["Entry", "Timer", "shared"]
 
@@ -59,7 +59,7 @@ class Timer:
         self._live: dict[Entry, None] = {}
         self._order = itertools.count()
         self._thread: Optional[threading.Thread] = None
-        self._waiter = _waiting.new_waiter(self._make_lock)
+        self._waiter = waiters.new_waiter(self._make_lock)
 
     def call_at(self, when: float, call: Callable[[], object]) -> Entry:
         """Call *call* at the instant *when* of `time.monotonic`, or soon after."""
@@ -73,7 +73,7 @@ class Timer:
             self._live[entry] = None
             earliest = self._heap[0] is entry
         if earliest:
-            _waiting.release(self._waiter)
+            waiters.release(self._waiter)
         return entry
 
     def _ensure_thread(self) -> None:
@@ -85,22 +85,22 @@ class Timer:
     def _forget(self, entry: Entry) -> None:
         self._live.pop(entry, None)
         if not self._live:
-            _waiting.release(self._waiter)
+            waiters.release(self._waiter)
 
     def _run(self) -> None:
-        _monkey_patch.thread_begins()
+        monkey_patch.thread_begins()
         while True:
             # A fresh waiter before looking: whatever changes after the look wakes it.
-            self._waiter = waiter = _waiting.new_waiter(self._make_lock)
+            self._waiter = waiter = waiters.new_waiter(self._make_lock)
             due, wait_until = self._due()
             for entry in due:
                 self._fire(entry)
             if due:
                 continue
             if wait_until is not None:
-                _waiting.wait(waiter, wait_until)
-            elif not _waiting.wait(waiter, time.monotonic() + _LINGER) and self._retire():
-                _monkey_patch.thread_ends()
+                waiters.wait(waiter, wait_until)
+            elif not waiters.wait(waiter, time.monotonic() + _LINGER) and self._retire():
+                monkey_patch.thread_ends()
                 return
 
     def _due(self) -> tuple[list[Entry], Optional[float]]:
@@ -123,7 +123,7 @@ class Timer:
             call()
         except BaseException as exc:  # SystemExit too: the thread belongs to every deadline of the process
             # Not here: a log handler may take its time.
-            _background.log(logging.ERROR, "a function called at a deadline failed", exc=exc)
+            background.log(logging.ERROR, "a function called at a deadline failed", exc=exc)
 
     def _retire(self) -> bool:
         with self._lock:
@@ -182,6 +182,6 @@ def _after_fork() -> None:
     _replaced.clear()
 
 
-_monkey_patch.on_patch(_after_patch)
+monkey_patch.on_patch(_after_patch)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
