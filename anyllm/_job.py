@@ -7,9 +7,9 @@ from typing import Any, Optional, Union
 
 import attrs
 
-from anyllm._http import Transport
-from anyllm._http_failures import without_secrets
 from anyllm._reader import Answer
+from anyllm._transport.http import Transport
+from anyllm._transport.http_failures import without_secrets
 from anyllm.dialects import Dialect, Request
 from anyllm.errors import AnyLLMError
 from anyllm.options import StreamingOptions

@@ -20,9 +20,9 @@ from urllib3.util import parse_url
 from anyllm import _stream
 from anyllm._hints.arguments import check_stream, unknown_keyword
 from anyllm._hints.names import ATTRIBUTES, no_attribute
-from anyllm._http import Transport
-from anyllm._http_failures import without_secrets
 from anyllm._job import Job, Target
+from anyllm._transport.http import Transport
+from anyllm._transport.http_failures import without_secrets
 from anyllm.context import Context
 from anyllm.dialects import Continuer, Dialect, Embedder, Lister, Request
 from anyllm.dialects._whole_answer import whole_answer

@@ -3,8 +3,8 @@ One try's answer on its way to the caller: read, decoded, put together, handed o
 
 Strategy: a chunk costs microseconds to decode and tens of them to hand to another thread, so what one read brings is
 handed over at once, and while the socket has more, several reads are. Of many streams one decodes at a time, the
-others wait where it costs nothing (see `decode_permits`). What comes before the first content is kept: should this try fail,
-the next begins with the same.
+others wait where it costs nothing (see `decode_permits`). What comes before the first content is kept: should this try
+fail, the next begins with the same.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from anyllm import _framing
 from anyllm._concurrency.clock import Clock
 from anyllm._concurrency.decode_permits import Turns
-from anyllm._http import Response
+from anyllm._transport.http import Response
 from anyllm.channel import Sender
 from anyllm.dialects import Decoder
 from anyllm.errors import AnyLLMError, Cancelled, ConnectionLostError, IncompleteStreamError

@@ -12,9 +12,9 @@ import requests
 
 from anyllm import _stream
 from anyllm._hints.arguments import did_you_mean, explain_call, kind_of
-from anyllm._http import Transport
 from anyllm._job import Job
 from anyllm._provider import ApiKey, EmbeddingInput, Options, Params, Provider, explains_itself, options_in
+from anyllm._transport.http import Transport
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError, UnsupportedProviderError
 from anyllm.options import StreamingOptions, Timeouts

@@ -25,15 +25,15 @@ import time
 from collections.abc import Callable
 from typing import Any, Optional
 
-from anyllm._call_log import call_log
 from anyllm._concurrency import background, fork_guard, monkey_patch, waiters
 from anyllm._concurrency.clock import Clock, Limit
-from anyllm._http import Call, Response
-from anyllm._http_failures import secrets_in, wrong_url
 from anyllm._job import Job
 from anyllm._reader import Answer, Reader
 from anyllm._resume import Stitched, text_to_continue
 from anyllm._retry import pause_after_cut, pause_before_retry, simpler
+from anyllm._transport.call_log import call_log
+from anyllm._transport.http import Call, Response
+from anyllm._transport.http_failures import secrets_in, wrong_url
 from anyllm.channel import Channel, Sender, open_channel
 from anyllm.context import Context, own_error
 from anyllm.dialects import Decoder, Request

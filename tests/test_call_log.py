@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import anyllm
-from anyllm._call_log import _headers, _parse, _url
+from anyllm._transport.call_log import _headers, _parse, _url
 from anyllm.providers import _rows
 from anyllm.testing import Reply, chat_events, serve
 
@@ -174,7 +174,7 @@ def test_secrets_in_a_body_are_hidden_by_their_names(echo: Any) -> None:
 
 def test_nothing_is_made_when_nobody_listens(monkeypatch: pytest.MonkeyPatch, echo: Any) -> None:
     """What the log costs when it is off: one look at each call."""
-    monkeypatch.setattr("anyllm._call_log.CallLog.__init__", lambda *_: pytest.fail("a log was made"))
+    monkeypatch.setattr("anyllm._transport.call_log.CallLog.__init__", lambda *_: pytest.fail("a log was made"))
     logging.getLogger("anyllm").setLevel(logging.WARNING)
     try:
         for options in (LOGGED, anyllm.StreamingOptions()):

@@ -21,7 +21,8 @@ from conftest import TIMEOUT, join
 from wire import PARAMS, set_soon, silent_after, until
 
 import anyllm
-from anyllm import _run, _sockets
+from anyllm import _run
+from anyllm._transport import sockets
 from anyllm.testing import Reply, Signal, Stall, blackhole, chat_events, serve
 
 
@@ -291,7 +292,7 @@ def test_no_descriptor_is_left(enter, monkeypatch):
 def test_a_reset_before_the_handshake_leaves_no_descriptor(monkeypatch):
     """Python forgets the socket then: the failed frame has it, and who keeps the error keeps the frame."""
     wire.tls()
-    connect = _sockets._TLSConnection._new_conn
+    connect = sockets._TLSConnection._new_conn
     made = []
 
     def connect_and_wait(self: Any) -> socket.socket:
@@ -303,7 +304,7 @@ def test_a_reset_before_the_handshake_leaves_no_descriptor(monkeypatch):
         made.append(sock)
         return sock
 
-    monkeypatch.setattr(_sockets._TLSConnection, "_new_conn", connect_and_wait)
+    monkeypatch.setattr(sockets._TLSConnection, "_new_conn", connect_and_wait)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         before = wire.descriptors()
         provider = wire.provider(f"https://127.0.0.1:{listener.getsockname()[1]}")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anyllm._chunked import Dechunker
+from anyllm._transport.dechunk import Dechunker
 
 BODY = b"5\r\nhello\r\n1;name=value\r\n \r\n00A\r\n0123456789\r\n0\r\nTrailer: yes\r\n\r\n"
 PAYLOAD = b"hello 0123456789"

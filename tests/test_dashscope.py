@@ -454,8 +454,8 @@ def test_whole_answer_without_an_end_is_incomplete() -> None:
 
 
 def test_a_stream_from_beginning_to_end() -> None:
-    from anyllm._http import Transport
     from anyllm._provider import Provider
+    from anyllm._transport.http import Transport
     from anyllm.providers._row import Row
 
     with answering(transcript("dashscope", "text"), "text/event-stream;charset=UTF-8") as (url, captured):

@@ -12,7 +12,7 @@ import pytest
 
 import anyllm
 from anyllm import errors
-from anyllm._http_failures import secrets_in
+from anyllm._transport.http_failures import secrets_in
 from anyllm.errors import AnyLLMError, APIError, Cancelled, scrub
 
 CLASSES: List[Type[AnyLLMError]] = [

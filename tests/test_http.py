@@ -14,8 +14,8 @@ import requests
 import wire
 from conftest import TIMEOUT, join
 
-from anyllm import _sockets
-from anyllm._http import Call, Response, Transport
+from anyllm._transport import sockets
+from anyllm._transport.http import Call, Response, Transport
 from anyllm.errors import (
     IncompleteStreamError,
     InvalidRequestError,
@@ -142,14 +142,14 @@ def test_error_bodies_are_cut_not_refused(transport):
 def test_a_long_request_may_take_longer_than_connecting(transport, monkeypatch):
     """The connect time-out would otherwise be the limit for sending everything."""
     seen = []
-    original = _sockets._PlainConnection.send
+    original = sockets._PlainConnection.send
 
     def send_and_look(self: Any, data: Any) -> Any:
         result = original(self, data)
         seen.append(self.sock.gettimeout())
         return result
 
-    monkeypatch.setattr(_sockets._PlainConnection, "send", send_and_look)
+    monkeypatch.setattr(sockets._PlainConnection, "send", send_and_look)
     with serve(Reply(body=[b"x"])) as server:
         for _ in range(2):  # a new connection, and one from the pool
             read(transport, server.url, connect_timeout=5)

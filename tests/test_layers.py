@@ -31,11 +31,6 @@ LAYERS = (
     (
         "channel",
         "context",
-        "_chunked",
-        "_sockets",
-        "_http_failures",
-        "_http",
-        "_call_log",
         "_event",
         "_event_stream",
         "_sse",
@@ -43,6 +38,7 @@ LAYERS = (
         "_framing",
         "_schema",
         "_concurrency",
+        "_transport",
     ),
     ("dialects",),
     (

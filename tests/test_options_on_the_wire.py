@@ -14,7 +14,7 @@ from wire import OFF, PARAMS, PLAIN, provider, until
 
 import anyllm
 from anyllm import _run, options
-from anyllm._chunked import Dechunker
+from anyllm._transport.dechunk import Dechunker
 from anyllm.channel import Sender
 from anyllm.errors import DeadlineExceeded, IncompleteStreamError, StreamTimeoutError
 from anyllm.testing import Cut, Pause, Reply, Stall, chat_events, serve

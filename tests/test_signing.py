@@ -8,8 +8,8 @@ import attrs
 import pytest
 
 import anyllm
-from anyllm._http import Transport
 from anyllm._provider import Provider
+from anyllm._transport.http import Transport
 from anyllm.errors import AuthenticationError, MissingAPIKeyError
 from anyllm.providers import _rows
 from anyllm.providers._row import Signable

@@ -12,8 +12,8 @@ import pytest
 import wire
 from conftest import TIMEOUT
 
-from anyllm import _sockets
-from anyllm._sockets import Aborted, Call
+from anyllm._transport import sockets
+from anyllm._transport.sockets import Aborted, Call
 
 Pair = Tuple[socket.socket, socket.socket]
 
@@ -108,7 +108,7 @@ def test_swap_after_abort_fails(pair):
     call = Call()
     call.hold(sock)
     call.abort()
-    duplicate = _sockets._duplicate(sock)
+    duplicate = sockets._duplicate(sock)
     with pytest.raises(Aborted):
         call.swap(duplicate, ours=True)
     assert duplicate.fileno() == -1
@@ -117,7 +117,7 @@ def test_swap_after_abort_fails(pair):
 @pytest.mark.parametrize("end", [Call.abort, Call.let_go])
 def test_a_duplicate_is_closed_in_the_end(pair, end):
     sock, peer = pair
-    duplicate = _sockets._duplicate(sock)
+    duplicate = sockets._duplicate(sock)
     call = Call()
     call.hold(duplicate, ours=True)
     end(call)
@@ -129,7 +129,7 @@ def test_a_duplicate_shuts_the_connection(pair):
     """Shutting is the connection's, not the descriptor's: that is why a duplicate can stand in."""
     sock, peer = pair
     call = Call()
-    call.hold(_sockets._duplicate(sock), ours=True)
+    call.hold(sockets._duplicate(sock), ours=True)
     call.abort()
     assert peer.recv(1) == b""
     assert sock.recv(1) == b""
@@ -146,8 +146,8 @@ def test_let_go_that_lost_waits_until_the_abort_is_over(pair, monkeypatch, spawn
         assert go_on.wait(TIMEOUT)
         over.append(True)
 
-    monkeypatch.setattr(_sockets, "_shut", slow)
-    monkeypatch.setattr(_sockets, "_ABORT_PATIENCE", TIMEOUT)
+    monkeypatch.setattr(sockets, "_shut", slow)
+    monkeypatch.setattr(sockets, "_ABORT_PATIENCE", TIMEOUT)
     call = Call()
     call.hold(sock)
     abort = spawn(call.abort)
@@ -161,7 +161,7 @@ def test_let_go_that_lost_waits_until_the_abort_is_over(pair, monkeypatch, spawn
 def test_an_abort_that_never_ends_does_not_hold_the_owner_for_ever(pair, monkeypatch):
     """A thread that was killed in it, say at exit."""
     sock, _ = pair
-    monkeypatch.setattr(_sockets, "_ABORT_PATIENCE", 0.01)
+    monkeypatch.setattr(sockets, "_ABORT_PATIENCE", 0.01)
     call = Call()
     call.hold(sock)
     call._held.clear()  # what an abort begins with
@@ -203,7 +203,7 @@ def test_races_have_one_winner(fast_switches, spawn):
             barrier.wait()
             try:
                 call.hold(sock)
-                call.swap(_sockets._duplicate(sock), ours=True)
+                call.swap(sockets._duplicate(sock), ours=True)
                 mine = call.let_go()
             except Aborted:
                 mine = False
@@ -278,10 +278,10 @@ def test_nothing_leaks(pair):
         if how % 3 == 0:
             call.abort()
         try:
-            call.hold(_sockets._duplicate(sock), ours=True)
+            call.hold(sockets._duplicate(sock), ours=True)
             if how % 3 == 1:
                 call.abort()
-            call.swap(_sockets._duplicate(sock), ours=True)
+            call.swap(sockets._duplicate(sock), ours=True)
         except Aborted:
             pass
         call.let_go()

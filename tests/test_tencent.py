@@ -147,8 +147,8 @@ def test_official_client_signs_the_same(text: str, now: int, monkeypatch: pytest
 
 def test_what_is_sent_carries_a_signature_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """The headers that arrive, host and content type included, are those that were signed."""
-    from anyllm._http import Transport
     from anyllm._provider import Provider
+    from anyllm._transport.http import Transport
     from anyllm.dialects.hunyuan import Hunyuan
     from anyllm.providers._row import Row
 
@@ -168,8 +168,8 @@ def test_what_is_sent_carries_a_signature_of_itself(monkeypatch: pytest.MonkeyPa
 
 def test_an_error_of_the_whole_call_ends_a_stream() -> None:
     """The host says it with status 200, and as JSON where a stream was asked for."""
-    from anyllm._http import Transport
     from anyllm._provider import Provider
+    from anyllm._transport.http import Transport
     from anyllm.dialects.hunyuan import Hunyuan
     from anyllm.providers._row import Row
 

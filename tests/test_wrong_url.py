@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import anyllm
-from anyllm._http_failures import wrong_url
+from anyllm._transport.http_failures import wrong_url
 from anyllm.cli._errors import message
 from anyllm.errors import APIError, InvalidRequestError, MalformedStreamError, ModelNotFoundError
 from anyllm.formats._failures import message_of

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import click
 
-from anyllm._call_log import has_handler
+from anyllm._transport.call_log import has_handler
 from anyllm.cli._errors import NOT_HERE, OK, USAGE
 from anyllm.cli._output import say
 

@@ -40,7 +40,7 @@ class _Seat:
 
 
 class _Slots:
-    """Slots that are free, and the line of those who wait for one. No lock: see `decode_permits`, which does the same."""
+    """Free slots, and the line of those who wait for one. No lock: see `decode_permits`, which does the same."""
 
     def __init__(self, most: int) -> None:
         self.free: deque[None] = deque([None] * most)

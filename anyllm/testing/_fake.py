@@ -13,9 +13,9 @@ import attrs
 
 from anyllm._concurrency import waiters
 from anyllm._framing import events
-from anyllm._http import Call, Transport
 from anyllm._provider import Provider
-from anyllm._sockets import Aborted
+from anyllm._transport.http import Call, Transport
+from anyllm._transport.sockets import Aborted
 from anyllm.dialects import Dialect
 from anyllm.errors import AnyLLMError
 from anyllm.providers import _rows

@@ -2,7 +2,7 @@
 The transport: requests, made cancellable, and silent about the caller's secrets.
 
 One `Transport` a provider and process, with one Session and one pool of connections that calls never change: keys
-travel with each request. Foreign exceptions are translated where they enter, once (see `_http_failures`).
+travel with each request. Foreign exceptions are translated where they enter, once (see `http_failures`).
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth
 from urllib3.util import wait_for_read
 
-from anyllm import _sockets
-from anyllm._chunked import Dechunker
 from anyllm._concurrency import monkey_patch
-from anyllm._http_failures import FOREIGN, no_url, reason, translate
-from anyllm._sockets import Call
+from anyllm._transport import sockets
+from anyllm._transport.dechunk import Dechunker
+from anyllm._transport.http_failures import FOREIGN, no_url, reason, translate
+from anyllm._transport.sockets import Call
 from anyllm._version import __version__
 from anyllm.errors import AnyLLMError, ConnectionLostError, InvalidRequestError, MalformedStreamError
 
@@ -141,7 +141,7 @@ class Transport:
             adapter = session.get_adapter(prepared.url or url)
             if not _says_when_connected(adapter, prepared.url or url, settings["proxies"]):
                 call.connected()  # so nobody else does; the time-out of `requests` is the connect clock there
-            with _sockets.serving(call):
+            with sockets.serving(call):
                 # Not session.send(): it would follow redirects, or read a body only to prepare to.
                 answer = adapter.send(prepared, **settings)
         except FOREIGN as exc:
@@ -303,7 +303,7 @@ def _with_notice(reads: Iterator[bytes], first: Callable[[bytes], object]) -> It
 def _has_whole_record(sock: Any) -> bool:
     """Whether a TLS record has come whole: of half of one a read gives nothing, and waits. True at the end."""
     plain = getattr(sock, "socket", sock)
-    peek = _sockets.plain_class(plain).recv
+    peek = sockets.plain_class(plain).recv
     head = peek(plain, 5, socket.MSG_PEEK)
     size = 5 + int.from_bytes(head[3:], "big")
     return not head or (len(head) == 5 and len(peek(plain, size, socket.MSG_PEEK)) == size)
@@ -314,12 +314,12 @@ class _Adapter(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = _sockets.POOLS
+        self.poolmanager.pool_classes_by_scheme = sockets.POOLS
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         manager = super().proxy_manager_for(proxy, **kwargs)
         if not proxy.lower().startswith("socks"):  # those bring connection classes of their own
-            manager.pool_classes_by_scheme = _sockets.POOLS
+            manager.pool_classes_by_scheme = sockets.POOLS
         return manager
 
     def close(self) -> None:

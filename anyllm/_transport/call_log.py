@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 from urllib.parse import parse_qsl, urlsplit
 
-from anyllm._http_failures import is_secret, without_secrets
+from anyllm._transport.http_failures import is_secret, without_secrets
 from anyllm.errors import AnyLLMError, scrub
 
 __all__ = ["CallLog", "call_log", "has_handler"]
