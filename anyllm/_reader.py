@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from anyllm import _framing
 from anyllm._concurrency.clock import Clock
 from anyllm._concurrency.decode_permits import Turns
+from anyllm._framing import detect
 from anyllm._transport.http import Response
 from anyllm.channel import Sender
 from anyllm.dialects import Decoder
@@ -121,7 +121,7 @@ class Reader:
     def _decode(self, response: Response, decoder: Decoder) -> None:
         feed, add, batch = decoder.feed, self.answer.add, self._batch
         reads = self._between_reads(response, decoder)
-        for event in _framing.events(reads, max_event_bytes=self._options.max_event_bytes):
+        for event in detect.events(reads, max_event_bytes=self._options.max_event_bytes):
             self._events += 1
             chunks = feed(event)
             for chunk in chunks:

@@ -17,7 +17,7 @@ from typing import Optional
 
 import attrs
 
-from anyllm._event import Event
+from anyllm._framing.event import Event
 from anyllm.dialects import Decoder
 from anyllm.errors import InvalidRequestError
 from anyllm.types import ChatCompletion, ChatCompletionChunk, ChunkChoice, ChunkDelta

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Iterator
 
 from anyllm import errors
-from anyllm._framing import events
+from anyllm._framing.detect import events
 from anyllm.dialects import Dialect
 from anyllm.errors import AnyLLMError
 from anyllm.types import FINISH_REASONS, ChatCompletion, ChatCompletionChunk

@@ -8,7 +8,7 @@ from typing import Any
 from recordings import Ours, Recording, recordings_of
 
 from anyllm import formats
-from anyllm._framing import events
+from anyllm._framing.detect import events
 from anyllm.dialects import Dialect
 from anyllm.dialects.anthropic_messages import AnthropicMessages
 from anyllm.dialects.bedrock_converse import BedrockConverse
@@ -45,7 +45,7 @@ def read(recording: Recording) -> Ours:
     """The recording, as we read it."""
     framed = None
     if recording.api == "converse-stream":
-        from anyllm._event_stream import frames as framed  # needs an extra
+        from anyllm._framing.aws_eventstream import frames as framed  # needs an extra
     return Ours(dialect_of(recording), [recording.body], framed)
 
 

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from anyllm._framing import events
+from anyllm._framing.detect import events
 from anyllm.dialects import Dialect
 from anyllm.errors import AnyLLMError
 from anyllm.providers import _rows

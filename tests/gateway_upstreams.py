@@ -82,7 +82,7 @@ def read(recording: Recording) -> Ours:
     """The recording, as we read it without gateway or network."""
     framed = None
     if recording.format == "eventstream":
-        from anyllm._event_stream import frames as framed  # needs an extra
+        from anyllm._framing.aws_eventstream import frames as framed  # needs an extra
     return Ours(dialect_for(recording), [recording.body], framed)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from anyllm._framing import events
+from anyllm._framing.detect import events
 from anyllm.dialects import Dialect
 from anyllm.errors import AnyLLMError
 from anyllm.types import ChatCompletionChunk, ToolCall

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anyllm import errors
-from anyllm._framing import JSONEvent, events
+from anyllm._framing.detect import JSONEvent, events
 from anyllm.dialects._surrogates import mend
 from anyllm.dialects.anthropic_messages import AnthropicMessages
 from anyllm.errors import (

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anyllm import errors
-from anyllm._framing import JSONEvent, events
+from anyllm._framing.detect import JSONEvent, events
 from anyllm.dialects import Dialect
 from anyllm.dialects.bedrock_converse import BedrockConverse
 from anyllm.errors import AnyLLMError, IncompleteStreamError, InvalidRequestError, MalformedStreamError
@@ -97,7 +97,7 @@ def test_transcript_in_frames_gives_the_same_chunks(case: str) -> None:
     pytest.importorskip("botocore")
     from test_event_stream import frame
 
-    from anyllm._event_stream import frames
+    from anyllm._framing.aws_eventstream import frames
 
     body = (TRANSCRIPTS / f"{case}.sse").read_bytes()
     framed = b""

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 import anyllm
 from anyllm import errors
-from anyllm._framing import Event, JSONEvent, events
+from anyllm._framing.detect import Event, JSONEvent, events
 from anyllm.dialects import Dialect
 from anyllm.dialects.bedrock_invoke import BedrockInvoke, Family, PlainText, is_plain
 from anyllm.errors import (

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anyllm import errors
-from anyllm._framing import JSONEvent, events
+from anyllm._framing.detect import JSONEvent, events
 from anyllm.dialects import Dialect, Embedder, Lister
 from anyllm.dialects.cohere_v2 import CohereV2, host_url
 from anyllm.errors import (

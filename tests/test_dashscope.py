@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import anyllm
 from anyllm import errors
-from anyllm._framing import JSONEvent
+from anyllm._framing.detect import JSONEvent
 from anyllm.dialects.dashscope import DashScope
 from anyllm.errors import AnyLLMError, IncompleteStreamError, MalformedStreamError
 from anyllm.types import ChatCompletion, CompletionParams, ContentPart, Message

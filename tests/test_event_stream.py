@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("botocore")
 
-from anyllm._event_stream import frames
+from anyllm._framing.aws_eventstream import frames
 from anyllm.errors import AnyLLMError, MalformedStreamError
 
 LIMIT = 1 << 20

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anyllm import errors, formats
-from anyllm._framing import events
+from anyllm._framing.detect import events
 from anyllm.dialects.gemini import Gemini as Dialect
 from anyllm.errors import AnyLLMError, APIError, IncompleteStreamError
 from anyllm.formats._gemini import Gemini, sealed, unsealed

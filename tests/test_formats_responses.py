@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from recordings import replaying
 
 from anyllm import errors
-from anyllm._framing import events
+from anyllm._framing.detect import events
 from anyllm.dialects.openai_responses import OpenAIResponses as Dialect
 from anyllm.errors import AnyLLMError, IncompleteStreamError, InvalidRequestError
 from anyllm.formats import encode

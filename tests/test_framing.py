@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import anyllm
-from anyllm import _documents, _framing, _sse
+from anyllm._framing import detect, ndjson, sse
 from anyllm.errors import IncompleteStreamError, MalformedStreamError
 from anyllm.testing import Reply, chat_events, serve
 
@@ -25,14 +25,14 @@ Pair = Tuple[str, str]
 
 
 def read(pieces: Iterable[bytes], limit: int = LIMIT) -> List[Pair]:
-    return [(event.event, event.data) for event in _framing.events(pieces, max_event_bytes=limit)]
+    return [(event.event, event.data) for event in detect.events(pieces, max_event_bytes=limit)]
 
 
 def read_until_error(pieces: Iterable[bytes], limit: int) -> Tuple[List[Pair], str]:
     """The events, and the class of what ended them."""
     seen: List[Pair] = []
     try:
-        seen.extend((event.event, event.data) for event in _framing.events(pieces, max_event_bytes=limit))
+        seen.extend((event.event, event.data) for event in detect.events(pieces, max_event_bytes=limit))
     except MalformedStreamError as exc:
         return seen, type(exc).__name__
     return seen, ""
@@ -190,7 +190,7 @@ def test_an_event_comes_with_its_last_byte(ending: bytes):
             asked.append(number)
             yield b'data: {"n":%d}' % number + ending
 
-    events = _framing.events(pieces(), max_event_bytes=LIMIT)
+    events = detect.events(pieces(), max_event_bytes=LIMIT)
     for number in range(3):
         assert next(iter(events)).data == f'{{"n":{number}}}'
         assert asked[-1] == number
@@ -205,7 +205,7 @@ def as_they_come(pieces: List[bytes]) -> List[Tuple[int, str, str]]:
             count[0] += 1
             yield piece
 
-    return [(count[0], event.event, event.data) for event in _framing.events(reads(), max_event_bytes=LIMIT)]
+    return [(count[0], event.event, event.data) for event in detect.events(reads(), max_event_bytes=LIMIT)]
 
 
 def test_events_of_a_host_that_forgets_blank_lines_come_with_the_next():
@@ -268,18 +268,18 @@ def test_a_whole_stream_fails_without_sseclient(monkeypatch: pytest.MonkeyPatch)
 def test_an_event_of_many_lines_reaches_the_parser_as_few(monkeypatch: pytest.MonkeyPatch):
     """sseclient adds line to line, which takes quadratic time over many."""
     lines: List[int] = []
-    events = _sse._Blocks.events
+    events = sse._Blocks.events
 
-    def spy(blocks: _sse._Blocks) -> Iterator[bytes]:
+    def spy(blocks: sse._Blocks) -> Iterator[bytes]:
         for event in events(blocks):
             lines.append(len(event.splitlines()))
             yield event
 
-    monkeypatch.setattr(_sse._Blocks, "events", spy)
+    monkeypatch.setattr(sse._Blocks, "events", spy)
     pretty = "\n".join(["{", *(f'"key{n}": {n},' for n in range(5000)), '"end": 0', "}"])
     body = "event: named\n" + "".join(f"data: {line}\n" for line in pretty.split("\n")) + ": c\n" * 5000 + "\n"
     assert read([body.encode()]) == [("named", pretty)]
-    assert max(lines) <= 2 * _sse._MANY_LINES
+    assert max(lines) <= 2 * sse._MANY_LINES
 
 
 # -- bounds ------------------------------------------------------------------------------------------------------------
@@ -330,7 +330,7 @@ class Counted(bytearray):
 
 @pytest.fixture
 def counting(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (_sse, _documents):
+    for module in (sse, ndjson):
         monkeypatch.setattr(module, "bytearray", Counted, raising=False)
 
 
@@ -387,7 +387,7 @@ class CountingPattern:
 )
 def test_json_documents_are_passed_once(make: Any, monkeypatch: pytest.MonkeyPatch):
     for name in ("_OUTSIDE", "_INSIDE"):
-        monkeypatch.setattr(_documents._Documents, name, CountingPattern(getattr(_documents._Documents, name)))
+        monkeypatch.setattr(ndjson._Documents, name, CountingPattern(getattr(ndjson._Documents, name)))
     for n in (20_000, 40_000):
         CountingPattern.passed = 0
         read(in_sizes(make(n), [50]))

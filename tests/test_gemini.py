@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from recordings import Ours
 
 from anyllm import errors
-from anyllm._framing import JSONEvent
+from anyllm._framing.detect import JSONEvent
 from anyllm.dialects.gemini import Gemini
 from anyllm.dialects.gemini._arguments import Arguments
 from anyllm.errors import AnyLLMError, APIError, InvalidRequestError, MalformedStreamError, UnsupportedParameterError

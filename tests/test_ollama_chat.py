@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from anyllm import errors
-from anyllm._framing import JSONEvent, events
+from anyllm._framing.detect import JSONEvent, events
 from anyllm.dialects import Embedder, Lister
 from anyllm.dialects.ollama_chat import OllamaChat, host_url
 from anyllm.errors import (

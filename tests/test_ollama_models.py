@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import anyllm
-from anyllm._framing import JSONEvent, events
+from anyllm._framing.detect import JSONEvent, events
 from anyllm.dialects import Request
 from anyllm.dialects.ollama_models import (
     Progress,

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anyllm import errors
-from anyllm._framing import JSONEvent, events
+from anyllm._framing.detect import JSONEvent, events
 from anyllm.dialects._surrogates import mend
 from anyllm.dialects.openai_chat import OpenAIChat
 from anyllm.errors import AnyLLMError, APIError, IncompleteStreamError, InvalidRequestError, MalformedStreamError

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from recordings import answering
 
 from anyllm import errors
-from anyllm._framing import JSONEvent, events
+from anyllm._framing.detect import JSONEvent, events
 from anyllm.dialects.openai_responses import OpenAIResponses
 from anyllm.errors import (
     AnyLLMError,

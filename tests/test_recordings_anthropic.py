@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from recordings import Exceptions, Ours, Recording, bodies_of, calls_of, each, marks, recordings_of, replaying
 
 from anyllm import errors
-from anyllm._framing import events
+from anyllm._framing.detect import events
 from anyllm.dialects.anthropic_messages import AnthropicMessages
 from anyllm.errors import IncompleteStreamError
 from anyllm.types import FINISH_REASONS, ChatCompletion, CompletionParams, Message

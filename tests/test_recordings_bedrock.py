@@ -21,8 +21,8 @@ from recordings import Exceptions, Ours, Recording, bodies_of, calls_of, each, m
 pytest.importorskip("botocore")
 
 from anyllm import errors
-from anyllm._event_stream import frames
-from anyllm._framing import Event, JSONEvent
+from anyllm._framing.aws_eventstream import frames
+from anyllm._framing.detect import Event, JSONEvent
 from anyllm.dialects.bedrock_converse import BedrockConverse
 from anyllm.errors import AnyLLMError, IncompleteStreamError
 from anyllm.types import FINISH_REASONS, ChatCompletion

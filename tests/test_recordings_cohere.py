@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recordings import Exceptions, Ours, Recording, bodies_of, calls_of, each, marks, recordings_of, replaying
 
-from anyllm._framing import events
+from anyllm._framing.detect import events
 from anyllm.dialects.cohere_v2 import CohereV2
 from anyllm.errors import AnyLLMError, IncompleteStreamError, ModelNotFoundError
 from anyllm.types import FINISH_REASONS, ChatCompletion, CompletionParams, Message

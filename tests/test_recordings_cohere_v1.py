@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from recordings import Ours, Recording, calls_of, each, marks, recordings_of
 
 from anyllm import errors
-from anyllm._framing import events
+from anyllm._framing.detect import events
 from anyllm.dialects.cohere_v1 import CohereV1
 from anyllm.errors import AnyLLMError, APIError, IncompleteStreamError
 from anyllm.types import FINISH_REASONS, ChatCompletion, CompletionParams, Message

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from recordings import Exceptions, Ours, Recording, calls_of, each, marks, recordings_of, replaying
 
 from anyllm import errors
-from anyllm._framing import JSONEvent, events
+from anyllm._framing.detect import JSONEvent, events
 from anyllm.dialects.gemini import Gemini
 from anyllm.errors import AnyLLMError, APIError, IncompleteStreamError
 from anyllm.types import FINISH_REASONS, ChatCompletion, CompletionParams, Message

@@ -25,7 +25,7 @@ from recordings import Ours, Recording, each, marks, recordings_of
 pytest.importorskip("botocore")
 
 from anyllm import errors
-from anyllm._framing import JSONEvent, events
+from anyllm._framing.detect import JSONEvent, events
 from anyllm.errors import AnyLLMError, APIError, IncompleteStreamError
 from anyllm.providers import _invoke
 from anyllm.types import FINISH_REASONS, ChatCompletion

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recordings import Ours, Recording, bodies_of, calls_of, each, marks, recordings_of, replaying
 
-from anyllm._framing import JSONEvent
+from anyllm._framing.detect import JSONEvent
 from anyllm.dialects.ollama_chat import OllamaChat
 from anyllm.errors import AnyLLMError, IncompleteStreamError
 from anyllm.types import ChatCompletion

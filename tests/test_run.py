@@ -1066,7 +1066,7 @@ def test_own_errors_keep_what_provoked_them():
 
 
 def test_a_bug_of_ours_ends_the_stream_too(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
-    monkeypatch.setattr(_reader._framing, "events", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("anyllm._framing.detect.events", lambda *_, **__: 1 / 0)
     with serve(Reply.sse(ANSWER)) as server:
         error = read(ask(server.url))[1]
     assert "bug in anyllm: ZeroDivisionError" in str(error)

@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Iterable, List
 
 import pytest
 
-from anyllm._event import JSONEvent
+from anyllm._framing.event import JSONEvent
 from anyllm.dialects._surrogates import Halves, mend, mend_all
 from anyllm.providers import _rows
 from anyllm.types._accumulate import Assembler

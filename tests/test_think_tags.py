@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import anyllm
-from anyllm._framing import JSONEvent
+from anyllm._framing.detect import JSONEvent
 from anyllm.dialects._think_tags import ThinkTags
 from anyllm.dialects.openai_chat import OpenAIChat
 from anyllm.types._accumulate import Assembler

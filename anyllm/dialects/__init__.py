@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 import attrs
 
-from anyllm._framing import Event
+from anyllm._framing.detect import Event
 from anyllm.dialects._takes import Takes
 from anyllm.errors import APIError
 from anyllm.types import ChatCompletion, ChatCompletionChunk, CompletionParams, EmbeddingParams, Embeddings, Model

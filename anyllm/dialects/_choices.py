@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from anyllm._framing import Event
+from anyllm._framing.detect import Event
 from anyllm.dialects._call_fragments import CallFragments, Fragment
 from anyllm.dialects._common import finish_reason, json_type, whole_number
 from anyllm.dialects._receiving import as_it_is, event_object

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from anyllm._framing import Event
+from anyllm._framing.detect import Event
 from anyllm.dialects import _errors, _said
 from anyllm.dialects._common import json_type
 from anyllm.dialects._surrogates import mend, mend_all

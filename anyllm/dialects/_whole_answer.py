@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anyllm._framing import events
+from anyllm._framing.detect import events
 from anyllm.dialects import Dialect
 from anyllm.errors import AnyLLMError, APIError, MalformedStreamError
 from anyllm.types import ChatCompletion

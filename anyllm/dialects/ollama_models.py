@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from anyllm._framing import Event
+from anyllm._framing.detect import Event
 from anyllm.dialects import Request, _errors
 from anyllm.dialects._common import whole_number
 from anyllm.dialects._receiving import event_object, no_answer, whole_json

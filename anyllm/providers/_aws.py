@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import SplitResult
 
-from anyllm._event_stream import event_stream_parser
+from anyllm._framing.aws_eventstream import event_stream_parser
 from anyllm._hints.extras import pip_install
 from anyllm.errors import AnyLLMError, AuthenticationError, InvalidRequestError
 from anyllm.providers._places import is_own, parts_of, variable

@@ -12,7 +12,7 @@ from typing import Any, Optional, Union
 import attrs
 
 from anyllm._concurrency import waiters
-from anyllm._framing import events
+from anyllm._framing.detect import events
 from anyllm._provider import Provider
 from anyllm._transport.http import Call, Transport
 from anyllm._transport.sockets import Aborted

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from anyllm._framing import Event
+from anyllm._framing.detect import Event
 from anyllm.dialects import _bedrock_failures
 from anyllm.dialects._common import finish_reason, json_type, whole_number
 from anyllm.dialects._receiving import as_it_is, event_object

@@ -15,7 +15,7 @@ import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from anyllm._event import Event, JSONEvent
+from anyllm._framing.event import Event, JSONEvent
 from anyllm.dialects import Decoder, _bedrock_failures
 from anyllm.dialects._common import json_type
 from anyllm.dialects._receiving import event_object

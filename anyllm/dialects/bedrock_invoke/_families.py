@@ -12,7 +12,7 @@ from typing import Any, Optional
 
 import attrs
 
-from anyllm._event import Event, JSONEvent
+from anyllm._framing.event import Event, JSONEvent
 from anyllm.dialects import Dialect, _bedrock_failures
 from anyllm.dialects._surrogates import mend
 from anyllm.errors import AnyLLMError, MalformedStreamError

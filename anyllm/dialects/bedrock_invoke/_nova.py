@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from anyllm._event import Event, JSONEvent
+from anyllm._framing.event import Event, JSONEvent
 from anyllm.dialects import Dialect
 from anyllm.dialects._sending import unsupported
 from anyllm.dialects._surrogates import mend

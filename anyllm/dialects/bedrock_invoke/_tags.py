@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from anyllm._event import Event
+from anyllm._framing.event import Event
 from anyllm.dialects import Decoder, Dialect, Request, Takes
 from anyllm.errors import APIError
 from anyllm.types import (

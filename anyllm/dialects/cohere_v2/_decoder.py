@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from anyllm._framing import Event
+from anyllm._framing.detect import Event
 from anyllm.dialects import _errors, _said
 from anyllm.dialects._cohere_failures import failure, is_error, refined
 from anyllm.dialects._cohere_stream import CohereStream

@@ -13,7 +13,7 @@ import datetime
 from collections.abc import Sequence
 from typing import Any, Optional, Tuple
 
-from anyllm._framing import Event
+from anyllm._framing.detect import Event
 from anyllm.dialects import _errors, _said
 from anyllm.dialects._common import json_type, whole_number
 from anyllm.dialects._receiving import event_object

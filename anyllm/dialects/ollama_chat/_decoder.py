@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from anyllm._framing import Event
+from anyllm._framing.detect import Event
 from anyllm.dialects import _errors, _said
 from anyllm.dialects._common import finish_reason, json_type
 from anyllm.dialects._receiving import event_object

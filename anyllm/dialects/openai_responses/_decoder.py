@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Optional, Tuple
 
-from anyllm._framing import Event
+from anyllm._framing.detect import Event
 from anyllm.dialects import _errors, _said
 from anyllm.dialects._common import finish_reason, json_type, whole_number
 from anyllm.dialects._receiving import no_json, no_object

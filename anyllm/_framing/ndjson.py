@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Optional
 
-from anyllm._event import Event, JSONEvent, too_large
+from anyllm._framing.event import Event, JSONEvent, too_large
 from anyllm.types import _convert
 
 __all__ = ["json_events"]
@@ -21,7 +21,7 @@ _LONG_REST = 16 * 1024
 
 
 def json_events(reads: Iterator[bytes], max_event_bytes: int) -> Iterator[Event]:
-    """The events of a body whose first byte is JSON's; errors as `anyllm._framing.events` has them."""
+    """The events of a body whose first byte is JSON's; errors as `anyllm._framing.detect.events` has them."""
     documents, lines = _Documents(max_event_bytes), _Lines()
     for data in _chain_end(reads):
         found: Optional[Iterable[bytes]] = None if documents.is_inside or not data else lines.feed(data)

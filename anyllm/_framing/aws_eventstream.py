@@ -17,7 +17,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from anyllm._event import Event, JSONEvent, too_large
+from anyllm._framing.event import Event, JSONEvent, too_large
 from anyllm._hints.extras import pip_install
 from anyllm.errors import InvalidRequestError, MalformedStreamError
 from anyllm.types import _convert

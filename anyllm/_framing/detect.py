@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from anyllm._documents import json_events
-from anyllm._event import Event, JSONEvent
-from anyllm._sse import sse_events
+from anyllm._framing.event import Event, JSONEvent
+from anyllm._framing.ndjson import json_events
+from anyllm._framing.sse import sse_events
 from anyllm.errors import MalformedStreamError
 
 __all__ = ["Event", "JSONEvent", "events"]
@@ -35,7 +35,7 @@ def events(reads: Iterable[bytes], *, max_event_bytes: int) -> Iterator[Event]:
     if head[:1] in (b"{", b"["):
         return json_events(_chain(head, source), max_event_bytes)
     if head[:1] == b"\0":
-        from anyllm._event_stream import frames  # on first use: it needs what only Bedrock's users have
+        from anyllm._framing.aws_eventstream import frames  # on first use: it needs what only Bedrock's users have
 
         return frames(_chain(head, source), max_event_bytes)
     if head[:1] == b"<":

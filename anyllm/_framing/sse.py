@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from anyllm._event import Event, JSONEvent, too_large
+from anyllm._framing.event import Event, JSONEvent, too_large
 from anyllm.types import _convert
 
 __all__ = ["sse_events"]
@@ -31,7 +31,7 @@ _JOINT = "\x1e"
 
 
 def sse_events(reads: Iterator[bytes], max_event_bytes: int) -> Iterator[Event]:
-    """The events of a body whose first byte is none of JSON's; errors as `anyllm._framing.events` has them."""
+    """The events of a body whose first byte is none of JSON's; errors as `anyllm._framing.detect.events` has them."""
     import sseclient  # on first use: it is not needed to import anyllm
 
     blocks = _Blocks(reads, max_event_bytes)

@@ -1,0 +1,1 @@
+"""Bytes to events: which framing a response has, and a parser for each."""
