@@ -22,8 +22,8 @@ if typing.TYPE_CHECKING:
     from anyllm._chat_stream import ChatStream
     from anyllm._provider import Provider
     from anyllm._registry import completion, completion_stream, embedding, list_models, provider
-    from anyllm._run import active_streams
-    from anyllm._stream import Stream
+    from anyllm._stream.pump import active_streams
+    from anyllm._stream.stream import Stream
     from anyllm.agent import Agent, AgentResult, BudgetExceededError
     from anyllm.channel import Channel, merge, select
     from anyllm.client import Client
@@ -192,8 +192,8 @@ _HOMES = {
     "anyllm.client": "Client",
     "anyllm._provider": "Provider",
     "anyllm._registry": "completion completion_stream embedding list_models provider",
-    "anyllm._run": "active_streams",
-    "anyllm._stream": "Stream",
+    "anyllm._stream.pump": "active_streams",
+    "anyllm._stream.stream": "Stream",
     "anyllm.channel": "Channel merge select",
     "anyllm.context": (
         "Context after_func background cause with_cancel with_deadline with_timeout with_value without_cancel"

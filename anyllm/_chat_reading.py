@@ -19,7 +19,7 @@ import attrs
 
 from anyllm._guards import Lease, NoRoom
 from anyllm._routing import Target, may_fall_back
-from anyllm._stream import Stream
+from anyllm._stream.stream import Stream
 from anyllm.channel import select
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError, Cancelled

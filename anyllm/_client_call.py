@@ -14,10 +14,11 @@ from typing import Any, Optional
 
 import attrs
 
-from anyllm import _stream, caching, structured, tokens
+from anyllm import caching, structured, tokens
 from anyllm._chat_reading import Plan
 from anyllm._guards import Guards, Lease
 from anyllm._routing import Router, Target, may_fall_back
+from anyllm._stream import stream
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError
 from anyllm.events import Events, call_back
@@ -125,11 +126,11 @@ class Call:
         self.router.note(target, time.monotonic() - since)
         return self._finished(answer, target)
 
-    def _open(self, target: Target, wait: bool) -> tuple[_stream.Stream, Lease]:
+    def _open(self, target: Target, wait: bool) -> tuple[stream.Stream, Lease]:
         lease = self._enter(target, wait)
         where = (target.api_key, target.base_url)
         job = target.host._completion_job(self.params, target.model, True, *where, in_the_pump(self.options))
-        return _stream.stream(self.ctx, attrs.evolve(job, announces=True)), lease
+        return stream.stream(self.ctx, attrs.evolve(job, announces=True)), lease
 
     def _enter(self, target: Target, wait: bool = True) -> Lease:
         return self.around.guards.enter(self.ctx, target.host.name, self._tokens, wait=wait)

@@ -17,10 +17,10 @@ import attrs
 from urllib3.exceptions import LocationValueError
 from urllib3.util import parse_url
 
-from anyllm import _stream
 from anyllm._hints.arguments import check_stream, unknown_keyword
 from anyllm._hints.names import ATTRIBUTES, no_attribute
-from anyllm._job import Job, Target
+from anyllm._stream import stream as _stream
+from anyllm._stream.call_spec import Job, Target
 from anyllm._transport.http import Transport
 from anyllm._transport.http_failures import without_secrets
 from anyllm.context import Context

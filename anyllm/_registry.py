@@ -10,10 +10,10 @@ from typing import Any, Optional, Union, cast
 import attrs
 import requests
 
-from anyllm import _stream
 from anyllm._hints.arguments import did_you_mean, explain_call, kind_of
-from anyllm._job import Job
 from anyllm._provider import ApiKey, EmbeddingInput, Options, Params, Provider, explains_itself, options_in
+from anyllm._stream import stream
+from anyllm._stream.call_spec import Job
 from anyllm._transport.http import Transport
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError, UnsupportedProviderError
@@ -74,7 +74,7 @@ def completion_stream(
     api_key: ApiKey = None,
     base_url: Optional[str] = None,
     options: Options = None,
-) -> _stream.Stream:
+) -> stream.Stream:
     """
     Stream an answer.
 
@@ -102,7 +102,7 @@ def completion_stream(
         provider,
         lambda host, model: host._completion_job(params, model, True, api_key, base_url, options),
     )
-    return _stream.stream(ctx, job)
+    return stream.stream(ctx, job)
 
 
 @explains_itself
@@ -129,7 +129,7 @@ def completion(
         provider,
         lambda host, model: host._completion_job(params, model, False, api_key, base_url, options),
     )
-    return cast(ChatCompletion, _stream.call(ctx, job))
+    return cast(ChatCompletion, stream.call(ctx, job))
 
 
 @explains_itself
@@ -157,7 +157,7 @@ def embedding(
     job = _routed(
         params.model, provider, lambda host, model: host._embedding_job(params, model, api_key, base_url, options)
     )
-    return cast(Embeddings, _stream.call(ctx, job))
+    return cast(Embeddings, stream.call(ctx, job))
 
 
 @explain_call("anyllm.list_models(anyllm.Context(), 'openai')")

@@ -21,7 +21,7 @@ from conftest import TIMEOUT, join
 from wire import PARAMS, set_soon, silent_after, until
 
 import anyllm
-from anyllm import _run
+from anyllm._stream import pump
 from anyllm._transport import sockets
 from anyllm.testing import Reply, Signal, Stall, blackhole, chat_events, serve
 
@@ -106,13 +106,13 @@ def with_a_full_queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[Phase]:
 @contextlib.contextmanager
 def before_a_retry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Phase]:
     here = threading.Event()
-    decide = _run.pause_before_retry
+    decide = pump.pause_before_retry
 
     def deciding(*args: Any) -> Any:
         here.set()
         return decide(*args)
 
-    monkeypatch.setattr(_run, "pause_before_retry", deciding)
+    monkeypatch.setattr(pump, "pause_before_retry", deciding)
     options = wire.PLAIN.evolve(retry=anyllm.Retry(attempts=5))
     with serve(Reply.error(503, "busy", headers={"Retry-After": "60"})) as server:
         provider = wire.provider(server.url, options=options)
@@ -374,7 +374,7 @@ def test_chunks_already_waiting_are_still_received():
 def test_a_cancel_between_two_tries_ends_the_second(monkeypatch):
     """The moment at which the call of the first try is over and that of the second not there yet."""
     ctx = anyllm.Context()
-    monkeypatch.setattr(_run, "pause_before_retry", lambda *args: ctx.cancel() or 0.0)
+    monkeypatch.setattr(pump, "pause_before_retry", lambda *args: ctx.cancel() or 0.0)
     with serve(Reply.error(503, "busy")) as server:
         with pytest.raises(anyllm.Cancelled):
             wire.provider(server.url).completion(ctx, PARAMS)
@@ -388,7 +388,7 @@ def test_ctrl_c_in_the_middle_of_an_end_leaves_nobody_waiting(monkeypatch):
     with serve(silent_after(said)) as server:
         stream = wire.provider(server.url).completion_stream(anyllm.Context(), PARAMS)
         set_soon(said)
-        pop = _run._active.pop
+        pop = pump._active.pop
 
         class Interrupted(dict):
             def pop(self, *args: Any) -> Any:
@@ -396,7 +396,7 @@ def test_ctrl_c_in_the_middle_of_an_end_leaves_nobody_waiting(monkeypatch):
                 pop(*args)
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(_run, "_active", Interrupted(_run._active))
+        monkeypatch.setattr(pump, "_active", Interrupted(pump._active))
         with pytest.raises(KeyboardInterrupt):
             stream._run._stop()
         stream.cancel()

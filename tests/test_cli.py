@@ -493,7 +493,8 @@ def test_what_cannot_work_here_is_status_3(tmp_path: Path) -> None:
 
 def test_a_failing_thread_is_one_line_too(paris: Server) -> None:
     """The library logs the traceback of a bug, which Python prints when nobody has set logging up."""
-    program = "import sys, anyllm._run; anyllm._run.Run._read = None; from anyllm.cli import main; sys.exit(main())"
+    broken = "from anyllm._stream import pump; pump.Run._read = None"
+    program = f"import sys; {broken}; from anyllm.cli import main; sys.exit(main())"
     done = subprocess.run(
         [sys.executable, "-c", program, "--base-url", paris.url, "Hi"],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT, env=environment(), cwd=ROOT,

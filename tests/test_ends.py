@@ -15,7 +15,8 @@ from conftest import TIMEOUT, LaterTime
 from wire import HEAD, LAST, PARAMS, chunk, event, raw, request_from, until
 
 import anyllm
-from anyllm import _reader, errors
+from anyllm import errors
+from anyllm._stream import attempt
 from anyllm.testing import Reply, chat_events, fake, serve
 
 DONE = chunk(b"data: [DONE]\n\n") + LAST
@@ -24,7 +25,7 @@ SOON = 0.03  # seconds; what `_TAIL` is here, where it is made to pass
 
 @pytest.fixture
 def short_tail(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_reader, "_TAIL", SOON)
+    monkeypatch.setattr(attempt, "_TAIL", SOON)
 
 
 def ask(url: str, **options: Any) -> anyllm.Stream:
@@ -149,7 +150,7 @@ def test_headers_that_contradict_each_other_are_the_hosts_fault():
 
 
 def test_another_choice_that_begins_gives_the_stream_its_time_back(monkeypatch: pytest.MonkeyPatch, later: LaterTime):
-    monkeypatch.setattr(_reader, "_TAIL", 1000)
+    monkeypatch.setattr(attempt, "_TAIL", 1000)
     go_on = threading.Event()
 
     def answer(client: Any) -> None:

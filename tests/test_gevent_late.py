@@ -65,7 +65,7 @@ PASTS = {
 PRELUDE = """
     import queue, socket, threading
     import anyllm
-    from anyllm import _sockets
+    from anyllm._transport import sockets
     from anyllm.channel import open_channel
 
     host = anyllm.provider("compatible", base_url={url!r} + "/v1", api_key="key-of-the-tests", verify={bundle!r})
@@ -135,7 +135,7 @@ PROMISES = """
     listening.listen(1)
     ours = socket.create_connection(listening.getsockname())
     theirs, _ = listening.accept()
-    call = _sockets.Call()
+    call = sockets.Call()
     call.hold(ours)
     call.abort()
     ours.close()

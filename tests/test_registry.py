@@ -12,7 +12,8 @@ import requests
 from conftest import TIMEOUT
 
 import anyllm
-from anyllm import _job, _registry
+from anyllm import _registry
+from anyllm._stream import call_spec
 from anyllm.errors import (
     AuthenticationError,
     InvalidRequestError,
@@ -336,7 +337,7 @@ def test_a_closed_provider_can_be_used_again():
 
 def test_options_of_a_call_win_over_those_of_its_provider(monkeypatch: pytest.MonkeyPatch):
     seen: List[Any] = []
-    monkeypatch.setattr(_registry._stream, "stream", lambda ctx, job: seen.append(job.options))
+    monkeypatch.setattr("anyllm._stream.stream.stream", lambda ctx, job: seen.append(job.options))
     provider = anyllm.provider("openai", options=ONCE.evolve(buffer=3), timeouts=anyllm.Timeouts(idle=7))
     provider.completion_stream(ctx(), PARAMS)
     provider.completion_stream(ctx(), PARAMS, options=ONCE)
@@ -349,7 +350,7 @@ def test_options_of_a_call_win_over_those_of_its_provider(monkeypatch: pytest.Mo
 
 def test_options_may_be_plain_dicts(monkeypatch: pytest.MonkeyPatch):
     seen: List[Any] = []
-    monkeypatch.setattr(_registry._stream, "stream", lambda ctx, job: seen.append(job.options))
+    monkeypatch.setattr("anyllm._stream.stream.stream", lambda ctx, job: seen.append(job.options))
     provider = anyllm.provider("openai", options={"buffer": 3}, timeouts={"idle": 7})
     provider.completion_stream(ctx(), PARAMS)
     provider.completion_stream(ctx(), PARAMS, options={"retry": {"attempts": 1}})
@@ -444,7 +445,7 @@ def test_params_of_a_call_may_be_a_dict_or_the_class():
 def test_a_job_for_nowhere_has_no_provider():
     params = anyllm.CompletionParams(model="x", messages=HELLO)
     job = _registry._routed("x", None, lambda host, model: host._completion_job(params, model, True, None, None, None))
-    assert isinstance(job, _job.Job)
+    assert isinstance(job, call_spec.Job)
     assert job.provider == ""
 
 

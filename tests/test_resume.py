@@ -11,7 +11,7 @@ from conftest import TIMEOUT, LaterTime
 from wire import OFF, PARAMS, until
 
 import anyllm
-from anyllm._resume import Stitched, text_to_continue
+from anyllm._stream.resume import Stitched, text_to_continue
 from anyllm.errors import (
     Cancelled,
     IncompleteStreamError,

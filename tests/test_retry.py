@@ -6,8 +6,8 @@ from typing import Any, Optional
 
 import pytest
 
-from anyllm import _retry
-from anyllm._retry import pause_before_retry
+from anyllm._stream import retry as _retry
+from anyllm._stream.retry import pause_before_retry
 from anyllm.errors import (
     AnyLLMError,
     APIError,

@@ -18,8 +18,9 @@ import pytest
 from conftest import LaterTime, at_length
 
 import anyllm
-from anyllm import _reader, _run
 from anyllm._concurrency import clock as _clock
+from anyllm._stream import attempt as _reader
+from anyllm._stream import pump
 from anyllm.channel import open_channel
 from anyllm.dialects.openai_chat import OpenAIChat
 from anyllm.errors import (
@@ -246,7 +247,7 @@ def test_errors_asked_early_waits_for_the_end(spawn: Any):
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_run, "_STALL", 0.02)
+    monkeypatch.setattr(pump, "_STALL", 0.02)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -639,9 +640,9 @@ def test_a_clock_that_finds_no_socket_keeps_the_retries(monkeypatch: pytest.Monk
 
 def test_a_name_that_never_resolves_is_tried_as_often_as_it_may(slow_resolver: Any):
     tries: List[Any] = []
-    attempt = _run.Run._try
+    attempt = pump.Run._try
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_run.Run, "_try", lambda self, request: (tries.append(self), attempt(self, request)))
+        patch.setattr(pump.Run, "_try", lambda self, request: (tries.append(self), attempt(self, request)))
         assert clock_of(read(ask("http://127.0.0.1:9", timeouts=anyllm.Timeouts(connect=0.02)))[1]) == "connect"
     assert len(tries) == 3
 
@@ -660,15 +661,15 @@ def test_cancelling_frees_the_caller_after_a_worker_was_left_behind(slow_resolve
 def test_a_clock_that_fires_late_leaves_the_next_try_alone(monkeypatch: pytest.MonkeyPatch):
     """Its thread may not have been scheduled for a moment, and its try has ended by itself meanwhile."""
     fired, second, late = threading.Event(), threading.Event(), threading.Event()
-    time_out = _run.Run._time_out
+    time_out = pump.Run._time_out
 
-    def delayed(self: _run.Run, limit: Any, seconds: float) -> None:
+    def delayed(self: pump.Run, limit: Any, seconds: float) -> None:
         fired.set()
         assert second.wait(TIMEOUT)
         time_out(self, limit, seconds)
         late.set()
 
-    monkeypatch.setattr(_run.Run, "_time_out", delayed)
+    monkeypatch.setattr(pump.Run, "_time_out", delayed)
 
     def busy(_request: Any) -> Reply:
         assert fired.wait(TIMEOUT)
@@ -692,7 +693,7 @@ def test_no_clock_runs_while_a_whole_answer_is_parsed(monkeypatch: pytest.Monkey
     parse = OpenAIChat.response
 
     def slow(self: Any, body: bytes) -> Any:
-        (run,) = _run._active.values()
+        (run,) = pump._active.values()
         limits.append((run._attempt.content_clock._limit, run._attempt.connect_clock._limit))
         return parse(self, body)
 
@@ -887,13 +888,13 @@ def test_a_connection_that_breaks_before_the_answer_is_tried_again():
 
 def test_retry_after_is_waited_for(monkeypatch: pytest.MonkeyPatch):
     pauses: List[Any] = []
-    decide = _run.pause_before_retry
+    decide = pump.pause_before_retry
 
     def note(*args: Any) -> Any:
         pauses.append(decide(*args))
         return 0.0
 
-    monkeypatch.setattr(_run, "pause_before_retry", note)
+    monkeypatch.setattr(pump, "pause_before_retry", note)
     date = {"Date": "Sat, 01 Jan 2022 00:00:00 GMT", "Retry-After": "Sat, 01 Jan 2022 00:00:07 GMT"}
     replies = [
         Reply.error(429, "later", headers={"Retry-After": "7"}),
@@ -927,7 +928,7 @@ def test_the_wait_before_a_retry_can_be_cancelled(end: str, monkeypatch: pytest.
         waiting.set()
         return 1000.0
 
-    monkeypatch.setattr(_run, "pause_before_retry", long_pause)
+    monkeypatch.setattr(pump, "pause_before_retry", long_pause)
     ctx = anyllm.Context() if end == "cancel" else anyllm.Context(timeout=1000)
     with serve(Reply.error(429, "later")) as server:
         stream = ask(server.url, ctx=ctx)
@@ -983,7 +984,7 @@ def test_a_worker_woken_from_that_wait_first_ends_the_call_itself(monkeypatch: p
         ctx.cancel("enough")
         return 1000.0
 
-    monkeypatch.setattr(_run, "pause_before_retry", pause)
+    monkeypatch.setattr(pump, "pause_before_retry", pause)
     with serve(Reply.error(429, "later")) as server:
         stream = ask(server.url, ctx=ctx)
         known.set()

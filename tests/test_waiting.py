@@ -108,11 +108,12 @@ def test_a_line_gives_each_waiter_to_one_waker(spawn):
 
 HARNESS = '''
 import gc, queue, signal, sys, threading, time
-from anyllm import _pipe, _timer, _waiting, channel, context
+from anyllm import channel, context
+from anyllm._concurrency import pipe, timer, waiters
 from anyllm.channel import merge, open_channel, select
 from anyllm.context import Context
 
-FILES = {module.__file__ for module in (_pipe, _timer, _waiting, channel, context)}
+FILES = {module.__file__ for module in (pipe, timer, waiters, channel, context)}
 
 def at_line(number, act, operate, spare=()):
     """Run *operate*, and *act* before its line *number* inside the package; whether there was such a line."""
@@ -302,7 +303,7 @@ def schedule(ctx):
     ctx.on_done(lambda: [entry.cancel() for entry in entries])
     def operate():
         for _ in range(2):
-            entries.append(_timer.shared.call_at(_waiting.deadline_after(1000), print))
+            entries.append(timer.shared.call_at(waiters.deadline_after(1000), print))
     yield operate
     for entry in entries:
         entry.cancel()
@@ -320,7 +321,7 @@ def finish(act, body):
     """After an operation that *act* may have interrupted."""
     act()
     assert next(body, None) is None
-    with _timer.shared._lock:  # it was not left taken
+    with timer.shared._lock:  # it was not left taken
         pass
 '''
 
@@ -342,7 +343,7 @@ for operation in OPERATIONS:
             more = at_line(number, act, next(body))
             finish(act, body)
             points += more
-assert not _timer.shared._live
+assert not timer.shared._live
 print(points)
 """
     )
@@ -365,7 +366,7 @@ for operation in OPERATIONS:
         more = at_line(number, held.clear, next(body))
         finish(ctx.cancel, body)
         points += more
-assert not _timer.shared._live
+assert not timer.shared._live
 print(points)
 """
     )

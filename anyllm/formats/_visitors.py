@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Optional
 
 import attrs
 
-from anyllm._stream import Said
+from anyllm._stream.stream import Said
 from anyllm.errors import IncompleteStreamError
 from anyllm.formats import _told
 from anyllm.formats._writing import Writer, in_one_line

@@ -10,7 +10,7 @@ import attrs
 
 from anyllm._chat_stream import ChatStream
 from anyllm._routing import Target
-from anyllm._stream import Stream
+from anyllm._stream.stream import Stream
 from anyllm.client import Client
 from anyllm.context import Context
 from anyllm.errors import MissingAPIKeyError

@@ -10,9 +10,9 @@ from typing import Any, Optional, Union, cast
 
 import attrs
 
-from anyllm import _stream
 from anyllm._provider import ApiKey, Options, Provider
 from anyllm._registry import host_of
+from anyllm._stream import stream
 from anyllm.context import Context
 from anyllm.dialects import Request
 from anyllm.dialects.ollama_chat import OllamaChat
@@ -67,7 +67,7 @@ def pull(
     api_key: ApiKey = None,
     base_url: Optional[str] = None,
     options: Options = None,
-) -> _stream.Stream:
+) -> stream.Stream:
     """
     Fetch *model* from its library, and say how far that is.
 
@@ -87,7 +87,7 @@ def pull(
         return pull_request(model, insecure=insecure, provider=host.name)
 
     job = host._job(prepare, None, model, api_key, base_url, options)
-    return _stream.stream(ctx, attrs.evolve(job, dialect=_Pulls(provider=host.name), answer=_Latest))
+    return stream.stream(ctx, attrs.evolve(job, dialect=_Pulls(provider=host.name), answer=_Latest))
 
 
 def show(
@@ -112,7 +112,7 @@ def show(
         return model_details(body, provider=host.name)
 
     job = host._job(lambda: show_request(model, provider=host.name), parse, model, api_key, base_url, options)
-    return cast(ModelDetails, _stream.call(ctx, job))
+    return cast(ModelDetails, stream.call(ctx, job))
 
 
 def delete(
@@ -136,7 +136,7 @@ def delete(
     def prepare() -> Request:
         return delete_request(model, provider=host.name)
 
-    _stream.call(ctx, host._job(prepare, lambda body: True, model, api_key, base_url, options))  # its answer is empty
+    stream.call(ctx, host._job(prepare, lambda body: True, model, api_key, base_url, options))  # its answer is empty
 
 
 def _host(provider: Host) -> Provider:

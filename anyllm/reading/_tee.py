@@ -17,7 +17,7 @@ from typing import Any, Generic, NoReturn, Optional, TypeVar, Union
 
 from anyllm._concurrency import waiters
 from anyllm._hints.arguments import whole_number
-from anyllm._stream import Stream
+from anyllm._stream.stream import Stream
 from anyllm.channel import Channel, open_channel, select
 from anyllm.errors import AnyLLMError
 

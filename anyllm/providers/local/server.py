@@ -22,7 +22,7 @@ from typing import Any
 import attrs
 
 from anyllm._concurrency import monkey_patch
-from anyllm._run import end_all
+from anyllm._stream.pump import end_all
 from anyllm.providers.local import _llama
 from anyllm.providers.local.weights import ensure_weights
 

@@ -27,10 +27,10 @@ from typing import Any, Optional
 
 from anyllm._concurrency import background, fork_guard, monkey_patch, waiters
 from anyllm._concurrency.clock import Clock, Limit
-from anyllm._job import Job
-from anyllm._reader import Answer, Reader
-from anyllm._resume import Stitched, text_to_continue
-from anyllm._retry import pause_after_cut, pause_before_retry, simpler
+from anyllm._stream.attempt import Answer, Reader
+from anyllm._stream.call_spec import Job
+from anyllm._stream.resume import Stitched, text_to_continue
+from anyllm._stream.retry import pause_after_cut, pause_before_retry, simpler
 from anyllm._transport.call_log import call_log
 from anyllm._transport.http import Call, Response
 from anyllm._transport.http_failures import secrets_in, wrong_url

@@ -7,7 +7,7 @@ from typing import Any, Optional, Union
 
 import attrs
 
-from anyllm._reader import Answer
+from anyllm._stream.attempt import Answer
 from anyllm._transport.http import Transport
 from anyllm._transport.http_failures import without_secrets
 from anyllm.dialects import Dialect, Request

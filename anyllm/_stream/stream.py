@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional, cast
 
 from anyllm._hints.names import no_attribute
-from anyllm._job import Job
-from anyllm._run import Run, start
+from anyllm._stream.call_spec import Job
+from anyllm._stream.pump import Run, start
 from anyllm.channel import Channel
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError, Cancelled
