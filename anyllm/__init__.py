@@ -20,8 +20,6 @@ from anyllm._version import __version__
 
 if typing.TYPE_CHECKING:
     from anyllm._chat_stream import ChatStream
-    from anyllm._provider import Provider
-    from anyllm._registry import completion, completion_stream, embedding, list_models, provider
     from anyllm._stream.pump import active_streams
     from anyllm._stream.stream import Stream
     from anyllm.agent import Agent, AgentResult, BudgetExceededError
@@ -68,6 +66,8 @@ if typing.TYPE_CHECKING:
     from anyllm.options import Retry, StreamingOptions, Timeouts
     from anyllm.pricing import Price, cost_of
     from anyllm.processing import EventProcessor
+    from anyllm.providers.provider import Provider
+    from anyllm.providers.registry import completion, completion_stream, embedding, list_models, provider
     from anyllm.structured import StructuredOutputError
     from anyllm.tokens import TokenCount, count_tokens, estimate_usage
     from anyllm.tools import Tool, ToolArgumentsError, tool
@@ -190,8 +190,8 @@ _HOMES = {
     "anyllm._chat_stream": "ChatStream",
     "anyllm.agent": "Agent AgentResult BudgetExceededError",
     "anyllm.client": "Client",
-    "anyllm._provider": "Provider",
-    "anyllm._registry": "completion completion_stream embedding list_models provider",
+    "anyllm.providers.provider": "Provider",
+    "anyllm.providers.registry": "completion completion_stream embedding list_models provider",
     "anyllm._stream.pump": "active_streams",
     "anyllm._stream.stream": "Stream",
     "anyllm.channel": "Channel merge select",

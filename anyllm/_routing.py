@@ -10,7 +10,6 @@ from typing import Any, Optional
 
 import attrs
 
-from anyllm._provider import ApiKey, Provider
 from anyllm.errors import (
     AnyLLMError,
     Cancelled,
@@ -21,6 +20,7 @@ from anyllm.errors import (
     UnsupportedParameterError,
 )
 from anyllm.pricing import cost_of
+from anyllm.providers.provider import ApiKey, Provider
 from anyllm.types import Usage
 
 __all__ = ["STRATEGIES", "Router", "Target", "may_fall_back"]

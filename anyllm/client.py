@@ -16,19 +16,20 @@ from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union, cast
 
 import attrs
 
-from anyllm import _registry, caching, structured, tokens
+from anyllm import caching, structured, tokens
 from anyllm._chat_stream import ChatStream
 from anyllm._client_call import IDEMPOTENCY, Around, Call, ended
 from anyllm._guards import Breaker, Guards
 from anyllm._hints.arguments import check_stream, did_you_mean, explain_call, kind_of, whole_number
 from anyllm._hints.names import ATTRIBUTES, instead_of, no_attribute
-from anyllm._provider import ApiKey, Options, Provider
 from anyllm._routing import Router, Target
 from anyllm.context import Context
 from anyllm.events import has_callbacks
 from anyllm.limits import CircuitBreaker, RateLimit, StreamLimit
 from anyllm.options import Retry, StreamingOptions, Timeouts, in_the_pump, streaming_options
 from anyllm.pricing import Price
+from anyllm.providers import registry
+from anyllm.providers.provider import ApiKey, Options, Provider
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Message, Model, _convert
 
 __all__ = ["ChatStream", "Client"]
@@ -479,11 +480,11 @@ def _target(
     if not isinstance(model, str):
         hint = "; a provider goes here: Client('gpt-4o-mini', provider=...)" if isinstance(model, Provider) else ""
         raise TypeError(f"model must be a str, as in 'openai/gpt-4o-mini', not {type(model).__name__}{hint}")
-    host, bare = _registry.route(model, provider)
+    host, bare = registry.route(model, provider)
     if isinstance(provider, Provider):
         return Target(host, bare, api_key, base_url)
     if api_key is not None or base_url is not None:
-        return Target(_registry.provider(host.name, api_key=api_key, base_url=base_url), bare, is_own=True)
+        return Target(registry.provider(host.name, api_key=api_key, base_url=base_url), bare, is_own=True)
     return Target(host, bare)
 
 

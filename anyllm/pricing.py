@@ -21,8 +21,8 @@ from typing import Any, Optional, Union
 import attrs
 
 from anyllm._hints.extras import pip_install
-from anyllm.providers import _rows
-from anyllm.providers._row import Row
+from anyllm.providers.row import Row
+from anyllm.providers.table import lookup
 from anyllm.types import Cost, Serializable, Usage, _convert
 
 __all__ = ["Cost", "Price", "cost_of", "price_table_date"]
@@ -158,7 +158,7 @@ def cost_of(
     """
     if not provider:
         provider, _, model = model.partition("/")
-    row = _rows.find(provider)
+    row = lookup.find(provider)
     hosts = {provider, *((row.name, *row.aliases) if row else ())}
     names = [model]
     if (host := model.partition("/")[0]) in hosts:  # Groq has a "groq/compound", OpenRouter an "openrouter/auto"

@@ -22,7 +22,7 @@ from pathlib import Path
 from anyllm._framing.detect import events
 from anyllm.dialects import Dialect
 from anyllm.errors import AnyLLMError
-from anyllm.providers import _rows
+from anyllm.providers.table import lookup
 from anyllm.types._accumulate import Assembler
 
 TRANSCRIPTS = Path(__file__).resolve().parent / "transcripts"
@@ -69,7 +69,7 @@ STATUSES = (200, 400, 401, 404, 429, 500, 529)
 def dialects() -> dict[str, Dialect]:
     """One of each kind, by the name of its module, with the switches of a row that has most of them."""
     found: dict[str, Dialect] = {}
-    for row in _rows.ROWS:
+    for row in lookup.ROWS:
         name = type(row.dialect).__module__.split(".")[2]
         if name not in found or row.name in ("minimax", "snowflake"):
             found[name] = row.dialect

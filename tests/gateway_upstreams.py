@@ -19,10 +19,10 @@ from gate import ONCE
 from recordings import Ours, Recording
 
 from anyllm import formats
-from anyllm._registry import host_of
 from anyllm.dialects import Dialect
 from anyllm.errors import AnyLLMError, UnsupportedProviderError
 from anyllm.gateway import Config, Gateway, GatewayServer
+from anyllm.providers.registry import host_of
 from anyllm.testing import RecordedRequest, Reply, serve
 from anyllm.types import CompletionParams
 

@@ -14,8 +14,8 @@ import pytest
 pytest.importorskip("botocore")
 
 from anyllm.errors import AuthenticationError, InvalidRequestError
-from anyllm.providers import _aws
-from anyllm.providers._row import Signable
+from anyllm.providers import aws
+from anyllm.providers.row import Signable
 
 HOST = "bedrock-runtime.eu-west-1.amazonaws.com"
 URL = f"https://{HOST}/model/us.anthropic.claude-v1%3A0/converse"
@@ -38,12 +38,12 @@ def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
-    _aws._chain.cache_clear()
+    aws._chain.cache_clear()
 
 
 def signed(key: str | None = None, url: str = URL, headers: dict[str, str] | None = None, body: bytes = b"{}") -> Any:
     given = HEADERS if headers is None else headers
-    return _aws.sign(Signable(method="POST", url=url, headers=given, body=body, key=key))
+    return aws.sign(Signable(method="POST", url=url, headers=given, body=body, key=key))
 
 
 def by_hand(added: Any, url: str, headers: dict[str, str], body: bytes, secret: str) -> tuple[str, str, str]:
@@ -84,13 +84,13 @@ def by_hand(added: Any, url: str, headers: dict[str, str], body: bytes, secret: 
 def test_the_region_is_the_environments(variables: dict[str, str], host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert _aws.locate(_aws.BASE_URL, "m") == f"https://{host}"
+    assert aws.locate(aws.BASE_URL, "m") == f"https://{host}"
 
 
 def test_a_url_without_a_place_for_a_region_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
-    assert _aws.locate("https://bedrock-runtime.us-east-1.amazonaws.com", "m").endswith("us-east-1.amazonaws.com")
-    assert _aws.locate("http://localhost:4566", "m") == "http://localhost:4566"
+    assert aws.locate("https://bedrock-runtime.us-east-1.amazonaws.com", "m").endswith("us-east-1.amazonaws.com")
+    assert aws.locate("http://localhost:4566", "m") == "http://localhost:4566"
 
 
 # -- signatures --------------------------------------------------------------------------------------------------------
@@ -244,7 +244,7 @@ def test_nothing_of_the_environment_goes_unencrypted_to_a_host_of_that_name(monk
     assert signed(url=URL.replace("https:", "http:")) == {}
 
 
-@pytest.mark.parametrize("name", _aws.ENDPOINT_VARS)
+@pytest.mark.parametrize("name", aws.ENDPOINT_VARS)
 def test_endpoint_that_the_environment_names_is_its_own(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDENV")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")

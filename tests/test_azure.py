@@ -7,7 +7,7 @@ from typing import Any, Tuple
 import pytest
 
 import anyllm
-from anyllm.providers import _azure
+from anyllm.providers import azure
 from anyllm.testing import Reply, chat_events, serve
 
 TOKEN = "eyJhbGciOiJub25lIn0.e30.c2lnbmF0dXJl"
@@ -34,7 +34,7 @@ PLACES = [
 def test_an_endpoint_becomes_a_base_url(given: str, version: Any, place: str, monkeypatch: pytest.MonkeyPatch):
     if version:
         monkeypatch.setenv("OPENAI_API_VERSION", version)
-    assert _azure.locate(given, "a/b") == place
+    assert azure.locate(given, "a/b") == place
 
 
 def asked(**kwargs: Any) -> Tuple[str, Any]:

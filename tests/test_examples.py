@@ -207,10 +207,10 @@ def test_an_example_without_its_key_says_in_one_line_what_to_set(path: Path):
 @pytest.fixture(scope="session")
 def _weights() -> None:
     from anyllm.errors import LocalUnavailableError
-    from anyllm.providers.local import _llama, ensure_weights
+    from anyllm.providers.local import ensure_weights, llama_cpp
 
     try:
-        _llama.require()
+        llama_cpp.require()
         ensure_weights()
     except LocalUnavailableError as exc:
         pytest.skip(str(exc))

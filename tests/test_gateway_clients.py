@@ -694,10 +694,10 @@ def test_generate_is_answered_by_any_host(speaks: str, stream: bool):
 def local_gateway() -> Iterator[str]:
     """The URL of a gateway in a child: this process forks in other tests, and should have no foreign threads."""
     from anyllm.errors import LocalUnavailableError
-    from anyllm.providers.local import _llama, ensure_weights
+    from anyllm.providers.local import ensure_weights, llama_cpp
 
     try:
-        _llama.require()
+        llama_cpp.require()
         ensure_weights()
     except LocalUnavailableError as exc:
         pytest.skip(str(exc))

@@ -440,7 +440,7 @@ def test_googles_token_is_renewed_after_a_late_patch(late: Callable[..., str]) -
     pytest.importorskip("google.auth")
     after = """
         import time
-        from anyllm.providers import _google
+        from anyllm.providers import google as _google
 
         class Credentials:
             valid, token = False, None
@@ -453,7 +453,7 @@ def test_googles_token_is_renewed_after_a_late_patch(late: Callable[..., str]) -
         at_once(*[lambda: tokens.append(_google._token())] * 2)
         assert tokens == ["token"] * 2
     """
-    late("http://localhost", "import anyllm.providers._google", PATCH, A_DEADLINE, after)
+    late("http://localhost", "import anyllm.providers.google", PATCH, A_DEADLINE, after)
 
 
 def test_the_local_model_loads_after_a_late_patch(late: Callable[..., str]) -> None:

@@ -14,8 +14,8 @@ import pytest
 
 import anyllm
 from anyllm.errors import AuthenticationError, InvalidRequestError
-from anyllm.providers import _google
-from anyllm.providers._row import Signable
+from anyllm.providers import google as _google
+from anyllm.providers.row import Signable
 from anyllm.testing import Reply, Server, serve
 
 URL = "https://europe-west4-aiplatform.googleapis.com/v1/projects/p/locations/europe-west4/publishers/google/models/m"

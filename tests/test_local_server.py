@@ -19,7 +19,7 @@ import requests
 
 import anyllm
 from anyllm.errors import LocalUnavailableError
-from anyllm.providers.local import MODEL, Endpoint, _llama, ensure_weights
+from anyllm.providers.local import MODEL, Endpoint, ensure_weights, llama_cpp
 from anyllm.providers.local import server as server_module
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,7 +31,7 @@ QUESTION = "What is the capital of France? Answer in one sentence."
 def model() -> Path:
     """The real weights, downloaded at most once on a machine."""
     try:
-        _llama.require()
+        llama_cpp.require()
         return ensure_weights()
     except LocalUnavailableError as exc:
         pytest.skip(str(exc))
@@ -164,7 +164,7 @@ def test_the_key_is_not_in_the_repr(endpoint: Endpoint) -> None:
 @pytest.mark.model
 def test_four_streams_at_once_and_more_in_the_queue(endpoint: Endpoint) -> None:
     answers: list[str] = []
-    barrier = threading.Barrier(_llama.SLOTS + 2)
+    barrier = threading.Barrier(llama_cpp.SLOTS + 2)
 
     def stream() -> None:
         barrier.wait(TIMEOUT)
@@ -184,7 +184,7 @@ def test_each_slot_has_its_own_context(endpoint: Endpoint) -> None:
     """A runaway answer in one slot cannot take the context of the others."""
     headers = {"Authorization": f"Bearer {endpoint.api_key}"}
     slots = requests.get(endpoint.base_url[: -len("/v1")] + "/slots", headers=headers, timeout=TIMEOUT).json()
-    assert [slot["n_ctx"] for slot in slots] == [_llama.SLOT_CONTEXT] * _llama.SLOTS
+    assert [slot["n_ctx"] for slot in slots] == [llama_cpp.SLOT_CONTEXT] * llama_cpp.SLOTS
 
 
 @pytest.mark.model
@@ -248,11 +248,11 @@ def test_a_file_that_is_no_model_fails_typed_and_silent(model: Path, tmp_path: P
         """
         from pathlib import Path
         from anyllm.errors import LocalUnavailableError
-        from anyllm.providers.local import _llama
+        from anyllm.providers.local import llama_cpp
         path = Path(os.environ["BAD_MODEL"])
         path.write_bytes(b"GGUF" + bytes(1000))
         try:
-            _llama.start(path, "key")
+            llama_cpp.start(path, "key")
         except LocalUnavailableError as error:
             assert str(path) in str(error)
         else:
@@ -365,31 +365,31 @@ def test_a_processor_on_which_it_crashes_is_a_typed_error(
     code: int, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = FakeRun(code)
-    monkeypatch.setattr(_llama.subprocess, "run", run)
+    monkeypatch.setattr(llama_cpp.subprocess, "run", run)
     for _ in range(2):  # a failure is not remembered: the package may be replaced
         with pytest.raises(LocalUnavailableError, match=r"crashes.*\((SIGILL|SIGSEGV|0xc000001d)\)"):
-            _llama.probe(cache / "model.gguf")
+            llama_cpp.probe(cache / "model.gguf")
     assert run.calls == 2
 
 
 def test_a_library_that_cannot_be_imported_is_a_typed_error(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trace = "Traceback\nImportError: libgomp.so.1: cannot open shared object file\n"
-    monkeypatch.setattr(_llama.subprocess, "run", FakeRun(1, trace))
+    monkeypatch.setattr(llama_cpp.subprocess, "run", FakeRun(1, trace))
     with pytest.raises(LocalUnavailableError, match=r"libgomp\.so\.1"):
-        _llama.probe()
+        llama_cpp.probe()
 
 
 def test_only_a_success_with_the_model_is_remembered(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = FakeRun(0)
-    monkeypatch.setattr(_llama.subprocess, "run", run)
-    _llama.probe()
-    _llama.probe(cache / "model.gguf")
+    monkeypatch.setattr(llama_cpp.subprocess, "run", run)
+    llama_cpp.probe()
+    llama_cpp.probe(cache / "model.gguf")
     assert run.calls == 2
-    _llama.probe()
-    _llama.probe(cache / "model.gguf")
+    llama_cpp.probe()
+    llama_cpp.probe(cache / "model.gguf")
     assert run.calls == 2
-    monkeypatch.setattr(_llama.importlib.metadata, "version", lambda name: "another version")
-    _llama.probe(cache / "model.gguf")
+    monkeypatch.setattr(llama_cpp.importlib.metadata, "version", lambda name: "another version")
+    llama_cpp.probe(cache / "model.gguf")
     assert run.calls == 3
 
 
@@ -399,12 +399,12 @@ def test_the_probe_passes_here_and_fails_for_a_broken_model(
 ) -> None:
     """For real, in child processes."""
     monkeypatch.setenv("ANYLLM_CACHE", str(tmp_path))
-    _llama.probe()
+    llama_cpp.probe()
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "bad.gguf").write_bytes(b"GGUF" + bytes(1000))
     with pytest.raises(LocalUnavailableError, match="does not work on this machine"):
-        _llama.probe(tmp_path / "bad.gguf")
-    _llama.probe(model)
+        llama_cpp.probe(tmp_path / "bad.gguf")
+    llama_cpp.probe(model)
     assert list(tmp_path.glob("works-*")) != []
 
 

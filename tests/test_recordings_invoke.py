@@ -27,7 +27,7 @@ pytest.importorskip("botocore")
 from anyllm import errors
 from anyllm._framing.detect import JSONEvent, events
 from anyllm.errors import AnyLLMError, APIError, IncompleteStreamError
-from anyllm.providers import _invoke
+from anyllm.providers import bedrock_invoke_families
 from anyllm.types import FINISH_REASONS, ChatCompletion
 from anyllm.types._accumulate import Assembler
 
@@ -38,7 +38,7 @@ WHOLE = [recording for recording in ANSWERS if recording.format == "json"]
 WITH_SIZES = [recording for recording in STREAMS if recording.sizes]
 REFUSALS = [recording for recording in ALL if recording.status != 200]
 
-INVOKE = _invoke.dialect("bedrock_invoke")
+INVOKE = bedrock_invoke_families.dialect("bedrock_invoke")
 METRICS = "amazon-bedrock-invocationMetrics"
 
 pytestmark = marks(ALL)

@@ -22,7 +22,7 @@ import anyllm
 from anyllm import ContentPart, Message, Reasoning, errors
 from anyllm.dialects import Dialect
 from anyllm.errors import AnyLLMError, APIError, IncompleteStreamError, ServerError
-from anyllm.providers import _rows
+from anyllm.providers.table import lookup
 
 ALL = [recording for recording in recordings_of("chat") if recording.provider == "mistral"]
 STREAMS = [recording for recording in ALL if recording.status == 200]
@@ -41,7 +41,7 @@ def each(recordings: list[Recording]) -> Any:
 
 
 def dialect() -> Dialect:
-    row = _rows.find("mistral")
+    row = lookup.find("mistral")
     assert row is not None
     return row.dialect
 

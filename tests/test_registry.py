@@ -12,7 +12,6 @@ import requests
 from conftest import TIMEOUT
 
 import anyllm
-from anyllm import _registry
 from anyllm._stream import call_spec
 from anyllm.errors import (
     AuthenticationError,
@@ -21,8 +20,9 @@ from anyllm.errors import (
     ModelNotFoundError,
     UnsupportedProviderError,
 )
-from anyllm.providers import _rows
-from anyllm.providers._table._making import chat
+from anyllm.providers import registry
+from anyllm.providers.table import lookup
+from anyllm.providers.table.row_builders import chat
 from anyllm.testing import Reply, chat_events, fake, serve
 
 KEY = "sk-Secret0123456789abcdef"
@@ -34,7 +34,7 @@ GOOD = Reply.sse(chat_events("hi"))
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for row in _rows.ROWS:
+    for row in lookup.ROWS:
         for name in (*row.key_vars, *row.base_url_vars):
             monkeypatch.delenv(name, raising=False)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
@@ -72,17 +72,17 @@ MODELS = [
 @pytest.mark.parametrize(("string", "name", "model"), MODELS)
 def test_the_provider_stands_before_the_first_slash_or_colon(string: str, name: str, model: str):
     """And the rest is the model, untouched."""
-    host, bare = _registry.route(string, None)
+    host, bare = registry.route(string, None)
     assert (host.name, bare) == (name, model)
 
 
-@pytest.mark.parametrize("row", _rows.ROWS, ids=lambda row: row.name)
-def test_every_name_and_alias_is_found_in_any_case(row: _rows.Row):
+@pytest.mark.parametrize("row", lookup.ROWS, ids=lambda row: row.name)
+def test_every_name_and_alias_is_found_in_any_case(row: lookup.Row):
     for name in (row.name, *row.aliases):
         for spelt in (name, name.upper(), name.title(), f" {name} "):
-            assert _rows.find(spelt) is row
+            assert lookup.find(spelt) is row
             assert anyllm.provider(spelt).name == row.name
-            assert _registry.route(f"{spelt}/x/y:z", None)[0].name == row.name
+            assert registry.route(f"{spelt}/x/y:z", None)[0].name == row.name
 
 
 def test_the_bare_model_is_what_is_sent():
@@ -358,7 +358,7 @@ def test_options_may_be_plain_dicts(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_capabilities_are_data():
-    for row in _rows.ROWS:
+    for row in lookup.ROWS:
         provider = anyllm.provider(row.name)
         assert provider.name == row.name
         assert provider.capabilities.completion is True
@@ -444,7 +444,7 @@ def test_params_of_a_call_may_be_a_dict_or_the_class():
 
 def test_a_job_for_nowhere_has_no_provider():
     params = anyllm.CompletionParams(model="x", messages=HELLO)
-    job = _registry._routed("x", None, lambda host, model: host._completion_job(params, model, True, None, None, None))
+    job = registry._routed("x", None, lambda host, model: host._completion_job(params, model, True, None, None, None))
     assert isinstance(job, call_spec.Job)
     assert job.provider == ""
 
@@ -489,8 +489,8 @@ def test_gemini_is_asked_under_a_version(given: str, path: str):
         assert "authorization" not in request.headers
 
 
-@pytest.mark.parametrize("row", _rows.ROWS, ids=lambda row: row.name)
-def test_a_row_speaks_its_dialect_under_its_own_name(row: _rows.Row):
+@pytest.mark.parametrize("row", lookup.ROWS, ids=lambda row: row.name)
+def test_a_row_speaks_its_dialect_under_its_own_name(row: lookup.Row):
     assert row.dialect is row.dialect
     assert row.dialect.provider == row.name  # type: ignore[attr-defined]
     error = row.dialect.error(429, {}, b"{}")
@@ -510,7 +510,7 @@ def test_a_new_host_of_openais_format_is_one_row(monkeypatch: pytest.MonkeyPatch
     """Base URL, key and switches are all there is to say; streams, whole answers, vectors and models follow."""
     with serve(GOOD) as server:
         row = chat("new-host", server.url, ("NEW_HOST_API_KEY",), think_tags="split")
-        monkeypatch.setitem(_rows._BY_NAME, "new_host", row)
+        monkeypatch.setitem(lookup._BY_NAME, "new_host", row)
         monkeypatch.setenv("NEW_HOST_API_KEY", "its-own-key")
         answer = anyllm.completion_stream(ctx(), {**PARAMS, "model": "new-host/m"}).collect()
         assert answer.provider == "new-host"
@@ -522,12 +522,12 @@ def test_a_new_host_of_openais_format_is_one_row(monkeypatch: pytest.MonkeyPatch
 def test_threads_that_are_first_share_one_provider(spawn: Any):
     """Else each has a pool of connections of its own, and all but one are forgotten open."""
     for _ in range(50):
-        _registry._shared.cache_clear()
+        registry._shared.cache_clear()
         together = threading.Barrier(6)
 
         def first(together: threading.Barrier = together) -> Any:
             together.wait(TIMEOUT)
-            return _registry.host_of("groq")
+            return registry.host_of("groq")
 
         assert len({id(task.join()) for task in [spawn(first) for _ in range(6)]}) == 1
 

@@ -8,11 +8,11 @@ import attrs
 import pytest
 
 import anyllm
-from anyllm._provider import Provider
 from anyllm._transport.http import Transport
 from anyllm.errors import AuthenticationError, MissingAPIKeyError
-from anyllm.providers import _rows
-from anyllm.providers._row import Signable
+from anyllm.providers.provider import Provider
+from anyllm.providers.row import Signable
+from anyllm.providers.table import lookup
 from anyllm.testing import Reply, chat_events, serve
 
 PARAMS = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
@@ -21,7 +21,7 @@ GOOD = Reply.sse(chat_events("Hi"))
 
 def signed(sign: Any, base_url: str, **fields: Any) -> Provider:
     """A host that is like any other, but for its signatures."""
-    row = attrs.evolve(_rows.find("compatible"), name="signed", base_url=base_url, sign=sign, **fields)  # type: ignore[arg-type]
+    row = attrs.evolve(lookup.find("compatible"), name="signed", base_url=base_url, sign=sign, **fields)  # type: ignore[arg-type]
     return Provider(row, transport=Transport(), options={"retry": {"backoff": 0}})
 
 

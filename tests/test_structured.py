@@ -35,7 +35,7 @@ import pytest
 from anyllm import Client
 from anyllm._schema import schema_of, strict
 from anyllm.errors import AnyLLMError
-from anyllm.providers import _rows
+from anyllm.providers.table import lookup
 from anyllm.structured import Fault, StructuredOutputError, parse, response_format
 from anyllm.testing import fake
 from anyllm.types import ChatCompletion, Choice, CompletionParams, Message
@@ -195,7 +195,7 @@ def test_what_is_no_class_and_no_schema_cannot_be_asked_for(of: Any) -> None:
 def test_every_format_with_schemas_takes_it(of: Any) -> None:
     """Each in its host's own shape, with the whole schema."""
     sent = 0
-    for row in _rows.ROWS:
+    for row in lookup.ROWS:
         if row.name == "bedrock_invoke" or "json_schema" not in row.dialect.takes.formats:
             continue
         model = "us.anthropic.claude-haiku-4-5" if row.name == "bedrock" else "m"

@@ -9,7 +9,7 @@ import pytest
 
 from anyllm._framing.event import JSONEvent
 from anyllm.dialects._surrogates import Halves, mend, mend_all
-from anyllm.providers import _rows
+from anyllm.providers.table import lookup
 from anyllm.types._accumulate import Assembler
 
 HIGH, LOW, MARK = "\ud83d", "\ude00", "\ufffd"
@@ -87,7 +87,7 @@ SPOKEN: Dict[str, Callable[..., List[Any]]] = {
 
 def said(name: str, texts: Iterable[str]) -> str:
     """What a stream of these texts, and its end, comes out as."""
-    row = _rows.find(name)
+    row = lookup.find(name)
     assert row is not None
     decoder, assembler = row.dialect.decoder(), Assembler()
     bodies = [body for text in texts for body in SPOKEN[name](text)] + SPOKEN[name]("", end=True)
@@ -121,8 +121,8 @@ def test_a_half_alone_is_a_mark(name: str, texts: List[str], wanted: str):
 
 
 def test_every_dialect_is_among_them():
-    spoken = {type(row.dialect) for name in SPOKEN if (row := _rows.find(name)) is not None}
-    missing = {type(row.dialect).__name__ for row in _rows.ROWS if type(row.dialect) not in spoken}
+    spoken = {type(row.dialect) for name in SPOKEN if (row := lookup.find(name)) is not None}
+    missing = {type(row.dialect).__name__ for row in lookup.ROWS if type(row.dialect) not in spoken}
     assert missing <= {"BedrockInvoke"}  # which hands its events to others of these
 
 

@@ -11,8 +11,8 @@ import pytest
 import anyllm
 from anyllm.dialects import Dialect
 from anyllm.errors import InvalidRequestError, UnsupportedParameterError
-from anyllm.providers import _rows
-from anyllm.providers._row import Row
+from anyllm.providers.row import Row
+from anyllm.providers.table import lookup
 from anyllm.testing import Reply, chat_events, serve
 from anyllm.types import CompletionParams, ContentPart, Message
 
@@ -48,7 +48,7 @@ MEDIA = {
 #: Refused but for some values, which is said where it is refused: reasoning is turned off by some, and not limited.
 IN_PART = {("hunyuan", "thinking_budget"), ("ollama", "thinking_budget"), ("ollama_cloud", "thinking_budget")}
 #: All but the one whose format depends on the model; its formats are other rows' too.
-ROWS = [row for row in _rows.ROWS if row.name != "bedrock_invoke"]
+ROWS = [row for row in lookup.ROWS if row.name != "bedrock_invoke"]
 EVERY_ROW = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 
 
@@ -124,7 +124,7 @@ def test_another_word_for_structured_is_refused(structured: str) -> None:
 
 def test_a_schema_is_asked_for_beside_a_format_that_the_host_keeps_to() -> None:
     """DeepSeek writes JSON when told to, and knows no schemas."""
-    row = _rows.find("deepseek")
+    row = lookup.find("deepseek")
     assert row is not None
     sent = request(row.dialect, response_format=FORMATS["json_schema"], structured="emulate")
     assert sent["response_format"] == {"type": "json_object"}
@@ -133,7 +133,7 @@ def test_a_schema_is_asked_for_beside_a_format_that_the_host_keeps_to() -> None:
 
 
 def test_the_words_stand_behind_what_else_the_model_is_told_first() -> None:
-    row = _rows.find("deepseek")
+    row = lookup.find("deepseek")
     assert row is not None
     roles: List[str] = ["system", "developer", "user", "assistant", "system", "user"]
     params = CompletionParams(
@@ -163,7 +163,7 @@ def test_a_format_that_only_some_hosts_know_goes_as_it_is() -> None:
     """Perplexity's, vLLM's and others'."""
     regex = {"type": "regex", "regex": {"regex": "[0-9]+"}}
     for name in ("perplexity", "deepseek", "vllm"):
-        row = _rows.find(name)
+        row = lookup.find(name)
         assert row is not None
         assert request(row.dialect, response_format=regex)["response_format"] == regex
 

@@ -11,8 +11,8 @@ from choice_streams import answering
 
 import anyllm
 from anyllm.errors import AuthenticationError, MissingAPIKeyError
-from anyllm.providers import _tencent
-from anyllm.providers._row import Signable
+from anyllm.providers import tencent
+from anyllm.providers.row import Signable
 
 URL = "https://hunyuan.tencentcloudapi.com/"
 JSON = {"Content-Type": "application/json"}
@@ -26,7 +26,7 @@ def signable(**changes: Any) -> Signable:
 
 
 def authorization(**changes: Any) -> str:
-    return _tencent.sign_at(signable(**changes), 1551113065)["Authorization"]
+    return tencent.sign_at(signable(**changes), 1551113065)["Authorization"]
 
 
 def test_published_vector() -> None:
@@ -36,7 +36,7 @@ def test_published_vector() -> None:
         headers={"Content-Type": "application/json; charset=utf-8"},
         body=rb'{"Limit": 1, "Filters": [{"Values": ["\u672a\u547d\u540d"], "Name": "instance-name"}]}',
     )
-    assert _tencent.sign_at(request, 1551113065, service="cvm") == {
+    assert tencent.sign_at(request, 1551113065, service="cvm") == {
         "Authorization": "TC3-HMAC-SHA256 Credential=AKIDz8krbsJ5yKBZQpn74WFkmLPx3EXAMPLE/2019-02-25/cvm/tc3_request, "
         f"SignedHeaders=content-type;host, Signature={VECTOR}",
         "X-TC-Timestamp": "1551113065",
@@ -51,8 +51,8 @@ def test_everything_that_is_signed_changes_the_signature() -> None:
         authorization(url="https://hunyuan.ap-guangzhou.tencentcloudapi.com/"),
         authorization(url="https://hunyuan.tencentcloudapi.com/other"),
         authorization(key="id:secret"),
-        _tencent.sign_at(signable(), 1551113066)["Authorization"],
-        _tencent.sign_at(signable(), 1551113065, service="cvm")["Authorization"],
+        tencent.sign_at(signable(), 1551113066)["Authorization"],
+        tencent.sign_at(signable(), 1551113065, service="cvm")["Authorization"],
     }
     assert len(signatures) == 8
 
@@ -84,15 +84,15 @@ def test_port_is_part_of_the_host_where_it_is_sent() -> None:
 
 def test_time_is_now_and_region_is_optional(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TENCENT_REGION", raising=False)
-    monkeypatch.setattr(_tencent.time, "time", lambda: 1551113065.9)
-    assert _tencent.sign(signable()) == _tencent.sign_at(signable(), 1551113065)
+    monkeypatch.setattr(tencent.time, "time", lambda: 1551113065.9)
+    assert tencent.sign(signable()) == tencent.sign_at(signable(), 1551113065)
     monkeypatch.setenv("TENCENT_REGION", "ap-guangzhou")
-    assert _tencent.sign(signable())["X-TC-Region"] == "ap-guangzhou"
-    assert "X-TC-Region" not in _tencent.sign(signable(headers={**JSON, "x-tc-region": "ap-beijing"}))
+    assert tencent.sign(signable())["X-TC-Region"] == "ap-guangzhou"
+    assert "X-TC-Region" not in tencent.sign(signable(headers={**JSON, "x-tc-region": "ap-beijing"}))
 
 
 def test_temporary_pair_has_a_token() -> None:
-    headers = _tencent.sign_at(signable(key=f"{PAIR}:the:token"), 1551113065)
+    headers = tencent.sign_at(signable(key=f"{PAIR}:the:token"), 1551113065)
     assert headers["X-TC-Token"] == "the:token"
     assert headers["Authorization"] == authorization()
 
@@ -100,13 +100,13 @@ def test_temporary_pair_has_a_token() -> None:
 @pytest.mark.parametrize("key", [None, ""])
 def test_missing_key_names_what_to_set(key: Any) -> None:
     with pytest.raises(MissingAPIKeyError, match="TENCENT_SECRET_ID and TENCENT_SECRET_KEY"):
-        _tencent.sign(signable(key=key))
+        tencent.sign(signable(key=key))
 
 
 @pytest.mark.parametrize("key", ["sk-no-colon", ":", "id:", ":secret", " : ", "i d:secret", "id:se\ncret", "ïd:secret"])
 def test_key_that_is_no_pair_is_refused_and_not_shown(key: str) -> None:
     with pytest.raises(AuthenticationError, match="SECRET_ID:SECRET_KEY") as caught:
-        _tencent.sign(signable(key=key))
+        tencent.sign(signable(key=key))
     assert len(key) < 5 or key not in str(caught.value)
 
 
@@ -134,7 +134,7 @@ def test_official_client_signs_the_same(text: str, now: int, monkeypatch: pytest
         )
         client = HunyuanClient(credential.Credential(*PAIR.split(":")), "ap-guangzhou", profile)
         client.call_json("ChatCompletions", {"Model": "m", "Messages": [{"Role": "user", "Content": text}]})
-    ours = _tencent.sign_at(
+    ours = tencent.sign_at(
         signable(url=f"{url}/", headers={"content-type": captured.headers["content-type"]}, body=captured.raw),
         now,
     )
@@ -147,35 +147,35 @@ def test_official_client_signs_the_same(text: str, now: int, monkeypatch: pytest
 
 def test_what_is_sent_carries_a_signature_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """The headers that arrive, host and content type included, are those that were signed."""
-    from anyllm._provider import Provider
     from anyllm._transport.http import Transport
     from anyllm.dialects.hunyuan import Hunyuan
-    from anyllm.providers._row import Row
+    from anyllm.providers.provider import Provider
+    from anyllm.providers.row import Row
 
-    monkeypatch.setattr(_tencent.time, "time", lambda: 1551113065)
+    monkeypatch.setattr(tencent.time, "time", lambda: 1551113065)
     answer = {"Choices": [{"Index": 0, "Message": {"Role": "assistant", "Content": "Hi"}, "FinishReason": "stop"}]}
     with answering(json.dumps({"Response": answer}).encode(), "application/json") as (url, captured):
-        row = Row(name="hunyuan", dialect=Hunyuan(), base_url=url, key_pair_vars=("A", "B"), sign=_tencent.sign)
+        row = Row(name="hunyuan", dialect=Hunyuan(), base_url=url, key_pair_vars=("A", "B"), sign=tencent.sign)
         host = Provider(row, transport=Transport())
         params = {"model": "m", "messages": [{"role": "user", "content": "你好"}]}
         assert host.completion(anyllm.Context(timeout=30), params, api_key=PAIR).content == "Hi"
         host.close()
     arrived = signable(url=f"{url}/", headers=captured.headers, body=captured.raw)
-    assert captured.headers["authorization"] == _tencent.sign_at(arrived, 1551113065)["Authorization"]
+    assert captured.headers["authorization"] == tencent.sign_at(arrived, 1551113065)["Authorization"]
     assert captured.headers["x-tc-action"] == "ChatCompletions"
     assert captured.headers["x-tc-version"] == "2023-09-01"
 
 
 def test_an_error_of_the_whole_call_ends_a_stream() -> None:
     """The host says it with status 200, and as JSON where a stream was asked for."""
-    from anyllm._provider import Provider
     from anyllm._transport.http import Transport
     from anyllm.dialects.hunyuan import Hunyuan
-    from anyllm.providers._row import Row
+    from anyllm.providers.provider import Provider
+    from anyllm.providers.row import Row
 
     body = {"Response": {"Error": {"Code": "AuthFailure.SecretIdNotFound", "Message": "unknown id"}, "RequestId": "r"}}
     with answering(json.dumps(body).encode(), "application/json") as (url, _):
-        row = Row(name="hunyuan", dialect=Hunyuan(), base_url=url, key_pair_vars=("A", "B"), sign=_tencent.sign)
+        row = Row(name="hunyuan", dialect=Hunyuan(), base_url=url, key_pair_vars=("A", "B"), sign=tencent.sign)
         host = Provider(row, transport=Transport())
         params = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
         with pytest.raises(AuthenticationError, match="unknown id") as caught:

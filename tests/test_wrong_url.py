@@ -12,7 +12,7 @@ from anyllm._transport.http_failures import wrong_url
 from anyllm.cli._errors import message
 from anyllm.errors import APIError, InvalidRequestError, MalformedStreamError, ModelNotFoundError
 from anyllm.formats._failures import message_of
-from anyllm.providers import _rows
+from anyllm.providers.table import lookup
 from anyllm.testing import Reply, serve
 
 SECRET = "sk-verysecret-0123456789"
@@ -21,7 +21,7 @@ PAGE = "<html><head><title>404 Not Found</title></head><body>nginx</body></html>
 
 def failed(reply: Reply, name: str = "compatible", path: str = "", model: str = "m", whole: bool = False) -> Any:
     """The error of a call to a host that answers with *reply*, the URL of the host, and the path that was asked."""
-    row = _rows.find(name)
+    row = lookup.find(name)
     assert row is not None
     key = f"id:{SECRET}" if row.key_pair_vars or row.sign else SECRET
     with serve(lambda _: reply) as server:
@@ -34,7 +34,7 @@ def failed(reply: Reply, name: str = "compatible", path: str = "", model: str = 
 
 
 @pytest.mark.parametrize("whole", [False, True])
-@pytest.mark.parametrize("row", [row for row in _rows.ROWS if not row.models], ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [row for row in lookup.ROWS if not row.models], ids=lambda row: row.name)
 def test_every_provider_names_the_url_that_it_asked(row: Any, whole: bool) -> None:
     if row.name.startswith("bedrock"):
         pytest.importorskip("botocore")  # which signs

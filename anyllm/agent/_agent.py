@@ -10,13 +10,13 @@ from typing import Any, Optional, Union
 import attrs
 
 from anyllm._hints.arguments import did_you_mean, explain_call, unknown_keyword, whole_number
-from anyllm._provider import Options, Provider
 from anyllm.agent._result import AgentResult
 from anyllm.agent._run import Run, Terms
 from anyllm.client import Client
 from anyllm.context import Context
 from anyllm.events import StreamEvent, call_back
 from anyllm.options import DEFAULT, StreamingOptions
+from anyllm.providers.provider import Options, Provider
 from anyllm.tools import tools_in
 from anyllm.types import CompletionParams, Message, _convert
 

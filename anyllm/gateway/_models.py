@@ -13,7 +13,6 @@ from typing import Optional, Union
 
 import attrs
 
-from anyllm._registry import route
 from anyllm._routing import Target
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError, ModelNotFoundError
@@ -23,6 +22,7 @@ from anyllm.gateway._provider_lists import ProviderLists, known_at
 from anyllm.gateway._route import Limits, Route
 from anyllm.limits._shared import PerProcess
 from anyllm.options import StreamingOptions
+from anyllm.providers.registry import route
 from anyllm.types import CompletionParams
 
 __all__ = ["Models"]

@@ -17,11 +17,11 @@ from typing import Any, Optional
 
 import attrs
 
-from anyllm._registry import Provider, host_of, list_models
 from anyllm.channel import select
 from anyllm.context import Context
 from anyllm.gateway._known import Known
-from anyllm.providers import _rows
+from anyllm.providers.registry import Provider, host_of, list_models
+from anyllm.providers.table import lookup
 
 __all__ = ["ProviderLists", "known_at"]
 
@@ -57,7 +57,7 @@ class ProviderLists:
 
     def all(self, ctx: Context) -> list[Known]:
         """The models of every provider whose key is set now, and of those that run in this process."""
-        names = [row.name for row in _rows.ROWS if row.capabilities.list_models and row.set_variable()]
+        names = [row.name for row in lookup.ROWS if row.capabilities.list_models and row.set_variable()]
         running = [fetching for name in names if (fetching := self._fetching(name)) is not None]
         patience = ctx.child(_PATIENCE + 1)
         for fetching in running:
@@ -114,7 +114,7 @@ def _at_hand() -> list[Known]:
     """The models that run in this process, where they can: they are not started for being listed."""
     if importlib.util.find_spec("xllamacpp") is None:
         return []
-    rows = [row for row in _rows.ROWS if row.endpoint is not None]
+    rows = [row for row in lookup.ROWS if row.endpoint is not None]
     return [known_at(host_of(row.name), f"{row.name}/{model}") for row in rows for model in row.models]
 
 

@@ -10,8 +10,6 @@ from typing import Any, Optional, Union, cast
 
 import attrs
 
-from anyllm._provider import ApiKey, Options, Provider
-from anyllm._registry import host_of
 from anyllm._stream import stream
 from anyllm.context import Context
 from anyllm.dialects import Request
@@ -26,6 +24,8 @@ from anyllm.dialects.ollama_models import (
     show_request,
 )
 from anyllm.errors import UnsupportedProviderError
+from anyllm.providers.provider import ApiKey, Options, Provider
+from anyllm.providers.registry import host_of
 
 __all__ = ["ModelDetails", "Progress", "delete", "pull", "show"]
 

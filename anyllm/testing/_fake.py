@@ -13,12 +13,12 @@ import attrs
 
 from anyllm._concurrency import waiters
 from anyllm._framing.detect import events
-from anyllm._provider import Provider
 from anyllm._transport.http import Call, Transport
 from anyllm._transport.sockets import Aborted
 from anyllm.dialects import Dialect
 from anyllm.errors import AnyLLMError
-from anyllm.providers import _rows
+from anyllm.providers.provider import Provider
+from anyllm.providers.table import lookup
 from anyllm.testing._replies import Stall, chat_events
 from anyllm.types import ChatCompletion, ChatCompletionChunk, Choice, FunctionCall, Message, ToolCall, _convert
 from anyllm.types._accumulate import Assembler
@@ -27,7 +27,7 @@ from anyllm.types._replay import fragments, replayed
 
 __all__ = ["FakeProvider", "fake", "tool_call"]
 
-_ROW = next(row for row in _rows.ROWS if row.name == "compatible")
+_ROW = next(row for row in lookup.ROWS if row.name == "compatible")
 #: Seconds between two looks at whether a stalled call has ended.
 _POLL = 0.005
 

@@ -23,7 +23,7 @@ import attrs
 
 from anyllm._concurrency import monkey_patch
 from anyllm._stream.pump import end_all
-from anyllm.providers.local import _llama
+from anyllm.providers.local import llama_cpp
 from anyllm.providers.local.weights import ensure_weights
 
 _GRACE = 0.3  # seconds that streams which were just cancelled have to notice it at exit
@@ -77,13 +77,13 @@ class _Host:
             return self._endpoint
 
     def _start(self) -> Endpoint:
-        _llama.require()
-        _llama.probe()
+        llama_cpp.require()
+        llama_cpp.probe()
         model = ensure_weights()
-        _llama.probe(model)
+        llama_cpp.probe(model)
         api_key = secrets.token_urlsafe(32)
         self._loaded = True  # even if the start fails
-        self._server = _llama.start(model, api_key)
+        self._server = llama_cpp.start(model, api_key)
         if self._haunted:
             _never_destroy(self._server)
         return Endpoint(base_url=f"{self._server.listening_address}/v1", api_key=api_key)

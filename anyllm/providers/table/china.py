@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from anyllm.providers._row import Capabilities, Row
-from anyllm.providers._table._making import ENABLE_THINKING, PARTIAL, THINKING_TYPE, VECTORS, chat
+from anyllm.providers.row import Capabilities, Row
+from anyllm.providers.table.row_builders import ENABLE_THINKING, PARTIAL, THINKING_TYPE, VECTORS, chat
 
 __all__ = ["ROWS"]
 

@@ -17,7 +17,7 @@ from typing import Optional
 from urllib.parse import SplitResult, urlsplit
 
 from anyllm.errors import AuthenticationError, MissingAPIKeyError
-from anyllm.providers._row import Signable
+from anyllm.providers.row import Signable
 
 __all__ = ["sign", "sign_at"]
 

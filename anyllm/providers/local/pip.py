@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 from anyllm.errors import LocalUnavailableError
-from anyllm.providers.local._facts import Weights
+from anyllm.providers.local.known_weights import Weights
 
 
 def say(line: str) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from anyllm.dialects.openai_chat import OpenAIChat
-from anyllm.providers import _azure
-from anyllm.providers._row import Capabilities, Row
-from anyllm.providers._table._making import LAST_MESSAGE, VECTORS, chat, responses
+from anyllm.providers import azure
+from anyllm.providers.row import Capabilities, Row
+from anyllm.providers.table.row_builders import LAST_MESSAGE, VECTORS, chat, responses
 
 __all__ = ["ROWS"]
 
@@ -42,8 +42,8 @@ ROWS: tuple[Row, ...] = (
         key_vars=("AZURE_OPENAI_API_KEY", "AZURE_API_KEY"),
         base_url_vars=("AZURE_OPENAI_ENDPOINT", "AZURE_API_BASE"),
         aliases=("azure_openai",),
-        auth=_azure.authorize,
-        locate=_azure.locate,
+        auth=azure.authorize,
+        locate=azure.locate,
         capabilities=VECTORS,
         dialect=OpenAIChat(provider="azure", max_tokens_key="max_completion_tokens", reasoning_key=None),
         note=(
@@ -56,8 +56,8 @@ ROWS: tuple[Row, ...] = (
         None,
         ("AZURE_OPENAI_API_KEY", "AZURE_API_KEY"),
         ("AZURE_OPENAI_ENDPOINT", "AZURE_API_BASE"),
-        auth=_azure.authorize,
-        locate=_azure.locate,
+        auth=azure.authorize,
+        locate=azure.locate,
         note="the model is the deployment's name; `OPENAI_API_VERSION` as for `azure`",
     ),
     # Any server that speaks OpenAI's format: vLLM, llama.cpp, LM Studio, a proxy.

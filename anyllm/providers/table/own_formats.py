@@ -7,9 +7,9 @@ import re
 
 from anyllm.dialects import Dialect
 from anyllm.errors import InvalidRequestError
-from anyllm.providers import _aws, _google, _tencent
-from anyllm.providers._row import Capabilities, Row, key_header
-from anyllm.providers._table._making import LISTS, VECTORS, later
+from anyllm.providers import aws, google, tencent
+from anyllm.providers.row import Capabilities, Row, key_header
+from anyllm.providers.table.row_builders import LISTS, VECTORS, later
 
 __all__ = ["ROWS"]
 
@@ -42,7 +42,7 @@ def _ollama(base_url: str, model: str) -> str:
 
 @functools.cache
 def _invoke() -> Dialect:
-    from anyllm.providers import _invoke as families  # on first use: it needs five dialects
+    from anyllm.providers import bedrock_invoke_families as families  # on first use: it needs five dialects
 
     return families.dialect("bedrock_invoke")
 
@@ -83,24 +83,24 @@ ROWS: tuple[Row, ...] = (
     # Without a key, google-auth may find credentials.
     Row(
         name="vertex",
-        base_url=_google.BASE_URL,
-        key_vars=(_google.KEY_VAR,),
-        base_url_vars=_google.ENDPOINT_VARS,
+        base_url=google.BASE_URL,
+        key_vars=(google.KEY_VAR,),
+        base_url_vars=google.ENDPOINT_VARS,
         aliases=("vertex_ai",),
         key_required=False,
-        sign=_google.authorize,
-        locate=_google.locate,
+        sign=google.authorize,
+        locate=google.locate,
         dialect=later("gemini.Gemini", provider="vertex", models_path="/publishers/google/models", vertex_numbers=True),
         note="as `gemini`; default credentials through the extra `vertex`",
     ),
     Row(
         name="vertex_anthropic",
-        base_url=_google.BASE_URL,
-        key_vars=(_google.KEY_VAR,),
-        base_url_vars=_google.ENDPOINT_VARS,
+        base_url=google.BASE_URL,
+        key_vars=(google.KEY_VAR,),
+        base_url_vars=google.ENDPOINT_VARS,
         key_required=False,
-        sign=_google.authorize,
-        locate=_google.locate,
+        sign=google.authorize,
+        locate=google.locate,
         dialect=later(
             "anthropic_messages.AnthropicMessages",
             provider="vertex_anthropic",
@@ -137,7 +137,7 @@ ROWS: tuple[Row, ...] = (
         key_pair_vars=("TENCENT_SECRET_ID", "TENCENT_SECRET_KEY"),
         base_url_vars=("HUNYUAN_BASE_URL",),
         aliases=("tencent",),
-        sign=_tencent.sign,
+        sign=tencent.sign,
         dialect=later("hunyuan.Hunyuan", provider="hunyuan"),
         note="requests are signed (TC3-HMAC-SHA256); no `max_tokens`, no effort but `none`",
         unverified=True,
@@ -155,25 +155,25 @@ ROWS: tuple[Row, ...] = (
     # Without a key, botocore's own chain may have one.
     Row(
         name="bedrock",
-        base_url=_aws.BASE_URL,
-        key_vars=(_aws.KEY_VAR,),
-        base_url_vars=_aws.ENDPOINT_VARS,
+        base_url=aws.BASE_URL,
+        key_vars=(aws.KEY_VAR,),
+        base_url_vars=aws.ENDPOINT_VARS,
         aliases=("aws_bedrock",),
         key_required=False,
-        sign=_aws.sign,
-        locate=_aws.locate,
+        sign=aws.sign,
+        locate=aws.locate,
         dialect=later("bedrock_converse.BedrockConverse", provider="bedrock"),
         note="by Bedrock key, or signed with what botocore finds (the extra `bedrock`); streams need botocore",
     ),
     # The same host's other API, which speaks to each maker's models in the maker's own format.
     Row(
         name="bedrock_invoke",
-        base_url=_aws.BASE_URL,
-        key_vars=(_aws.KEY_VAR,),
-        base_url_vars=_aws.ENDPOINT_VARS,
+        base_url=aws.BASE_URL,
+        key_vars=(aws.KEY_VAR,),
+        base_url_vars=aws.ENDPOINT_VARS,
         key_required=False,
-        sign=_aws.sign,
-        locate=_aws.locate,
+        sign=aws.sign,
+        locate=aws.locate,
         dialect=_invoke,
     ),
     Row(

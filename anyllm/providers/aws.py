@@ -21,8 +21,8 @@ from urllib.parse import SplitResult
 from anyllm._framing.aws_eventstream import event_stream_parser
 from anyllm._hints.extras import pip_install
 from anyllm.errors import AnyLLMError, AuthenticationError, InvalidRequestError
-from anyllm.providers._places import is_own, parts_of, variable
-from anyllm.providers._row import Signable, bearer
+from anyllm.providers.row import Signable, bearer
+from anyllm.providers.url_env import is_own, parts_of, variable
 
 __all__ = ["BASE_URL", "ENDPOINT_VARS", "KEY_VAR", "locate", "sign"]
 

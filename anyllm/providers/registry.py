@@ -11,15 +11,15 @@ import attrs
 import requests
 
 from anyllm._hints.arguments import did_you_mean, explain_call, kind_of
-from anyllm._provider import ApiKey, EmbeddingInput, Options, Params, Provider, explains_itself, options_in
 from anyllm._stream import stream
 from anyllm._stream.call_spec import Job
 from anyllm._transport.http import Transport
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError, UnsupportedProviderError
 from anyllm.options import StreamingOptions, Timeouts
-from anyllm.providers import _rows
-from anyllm.providers._row import Row
+from anyllm.providers.provider import ApiKey, EmbeddingInput, Options, Params, Provider, explains_itself, options_in
+from anyllm.providers.row import Row
+from anyllm.providers.table import lookup
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Model, _convert
 
 __all__ = ["Provider", "completion", "completion_stream", "embedding", "host_of", "list_models", "provider", "route"]
@@ -231,10 +231,10 @@ def _row(name: str, said: str) -> Row:
         raise TypeError(f"provider must be a name or a Provider, not {kind_of(name)}")
     if not name:
         raise UnsupportedProviderError(f"no provider is called ''; a model is written provider/model, as in {_EXAMPLE}")
-    row = _rows.find(name)
+    row = lookup.find(name)
     if row is not None:
         return row
-    hint = did_you_mean(name.lower(), _rows.names())
+    hint = did_you_mean(name.lower(), lookup.names())
     if not hint and said == name and name:
         hint = f"; a model is written provider/model, as in openai/{name}"
     where = "" if said == name else f" (the text before the first '/' or ':' of {said!r})"
@@ -262,7 +262,7 @@ class _SharedProviders:
         try:
             return self._by_name[name]
         except KeyError:
-            row = _rows.find(name)
+            row = lookup.find(name)
             assert row is not None
             made = Provider(row, transport=Transport(direct=row.endpoint is not None))
             return self._by_name.setdefault(name, made)  # one step: of two that race, the first stays

@@ -21,9 +21,9 @@ from typing import Any
 
 from anyllm._hints.extras import pip_install
 from anyllm.errors import LocalUnavailableError
-from anyllm.providers.local._cache import cache_dir
-from anyllm.providers.local._facts import MODEL
-from anyllm.providers.local._pip import interpreter
+from anyllm.providers.local.cache_folder import cache_dir
+from anyllm.providers.local.known_weights import MODEL
+from anyllm.providers.local.pip import interpreter
 
 #: Streams that run at once; a further request waits in llama.cpp's queue.
 SLOTS = 4

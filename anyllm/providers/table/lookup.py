@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Optional
 
-from anyllm.providers._row import Row
-from anyllm.providers._table import china, formats, hosts, openai, servers
+from anyllm.providers.row import Row
+from anyllm.providers.table import china, openai, openai_compatible, own_formats, self_hosted
 
 __all__ = ["ROWS", "find", "names"]
 
-ROWS: tuple[Row, ...] = (*openai.ROWS, *hosts.ROWS, *china.ROWS, *formats.ROWS, *servers.ROWS)
+ROWS: tuple[Row, ...] = (*openai.ROWS, *openai_compatible.ROWS, *china.ROWS, *own_formats.ROWS, *self_hosted.ROWS)
 
 
 def _plain(name: str) -> str:

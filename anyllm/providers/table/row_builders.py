@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 from anyllm.dialects import Dialect
 from anyllm.dialects.openai_chat import OpenAIChat, Prefill
-from anyllm.providers._row import Capabilities, Row
+from anyllm.providers.row import Capabilities, Row
 
 #: Hosts that make vectors beside answers.
 VECTORS = Capabilities(embedding=True, list_models=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from anyllm.providers._row import Capabilities, Row
-from anyllm.providers._table._making import LAST_MESSAGE, PREFIX, THINKING_TYPE, VECTORS, chat, responses
+from anyllm.providers.row import Capabilities, Row
+from anyllm.providers.table.row_builders import LAST_MESSAGE, PREFIX, THINKING_TYPE, VECTORS, chat, responses
 
 __all__ = ["ROWS"]
 

@@ -35,7 +35,7 @@ from anyllm.errors import (
     UnsupportedProviderError,
 )
 from anyllm.options import StreamingOptions, for_the_pair, streaming_options
-from anyllm.providers._row import Capabilities, Row, Signable
+from anyllm.providers.row import Capabilities, Row, Signable
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Model, _convert
 
 __all__ = ["ApiKey", "EmbeddingInput", "Options", "Params", "Provider", "explains_itself", "options_in"]

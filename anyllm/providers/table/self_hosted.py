@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from anyllm.providers._row import Row
-from anyllm.providers._table._making import CONTINUE_FINAL, LAST_MESSAGE, VECTORS, chat
+from anyllm.providers.row import Row
+from anyllm.providers.table.row_builders import CONTINUE_FINAL, LAST_MESSAGE, VECTORS, chat
 
 __all__ = ["ROWS"]
 

@@ -1,1 +1,0 @@
-"""Who hosts models: one row a host."""
