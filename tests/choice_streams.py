@@ -11,10 +11,10 @@ from typing import Any, Iterator
 
 from anyllm import errors
 from anyllm._framing.detect import events
-from anyllm.dialects import Dialect
 from anyllm.errors import AnyLLMError
 from anyllm.types import FINISH_REASONS, ChatCompletion, ChatCompletionChunk
 from anyllm.types._accumulate import Assembler
+from anyllm.wire._base.dialect import Dialect
 
 ROOT = Path(__file__).parent / "transcripts"
 

@@ -9,17 +9,17 @@ from recordings import Ours, Recording, recordings_of
 
 from anyllm import formats
 from anyllm._framing.detect import events
-from anyllm.dialects import Dialect
-from anyllm.dialects.anthropic_messages import AnthropicMessages
-from anyllm.dialects.bedrock_converse import BedrockConverse
-from anyllm.dialects.cohere_v1 import CohereV1
-from anyllm.dialects.cohere_v2 import CohereV2
-from anyllm.dialects.gemini import Gemini
-from anyllm.dialects.ollama_chat import OllamaChat
-from anyllm.dialects.openai_chat import OpenAIChat
-from anyllm.dialects.openai_responses import OpenAIResponses
 from anyllm.types import ChatCompletion, ChatCompletionChunk, ToolCall
 from anyllm.types._accumulate import Assembler
+from anyllm.wire._base.dialect import Dialect
+from anyllm.wire.anthropic_messages.dialect import AnthropicMessages
+from anyllm.wire.bedrock_converse.dialect import BedrockConverse
+from anyllm.wire.cohere_v1.dialect import CohereV1
+from anyllm.wire.cohere_v2.dialect import CohereV2
+from anyllm.wire.gemini.dialect import Gemini
+from anyllm.wire.ollama.dialect import OllamaChat
+from anyllm.wire.openai_chat.dialect import OpenAIChat
+from anyllm.wire.openai_responses.dialect import OpenAIResponses
 
 #: The dialect of each recorded API.
 DIALECTS: dict[str, type] = {

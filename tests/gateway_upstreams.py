@@ -19,12 +19,12 @@ from gate import ONCE
 from recordings import Ours, Recording
 
 from anyllm import formats
-from anyllm.dialects import Dialect
 from anyllm.errors import AnyLLMError, UnsupportedProviderError
 from anyllm.gateway import Config, Gateway, GatewayServer
 from anyllm.providers.registry import host_of
 from anyllm.testing import RecordedRequest, Reply, serve
 from anyllm.types import CompletionParams
+from anyllm.wire._base.dialect import Dialect
 
 __all__ = ["HI", "KEY", "Recorded", "Scene", "dialect_for", "host_for", "is_askable", "read", "replayed", "whole_of"]
 

@@ -17,8 +17,6 @@ from hypothesis import strategies as st
 
 from anyllm import errors
 from anyllm._framing.detect import JSONEvent, events
-from anyllm.dialects._surrogates import mend
-from anyllm.dialects.anthropic_messages import AnthropicMessages
 from anyllm.errors import (
     AnyLLMError,
     APIError,
@@ -29,6 +27,8 @@ from anyllm.errors import (
 )
 from anyllm.types import FINISH_REASONS, ChatCompletion, ChatCompletionChunk, CompletionParams, ContentPart, Message
 from anyllm.types._accumulate import Assembler
+from anyllm.wire._base.surrogate_joiner import mend
+from anyllm.wire.anthropic_messages.dialect import AnthropicMessages
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts" / "anthropic_messages"
 CASES = sorted(path.stem for path in TRANSCRIPTS.glob("*.sse"))

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from anyllm import errors
 from anyllm._framing.detect import JSONEvent, events
-from anyllm.dialects import Dialect
-from anyllm.dialects.bedrock_converse import BedrockConverse
 from anyllm.errors import AnyLLMError, IncompleteStreamError, InvalidRequestError, MalformedStreamError
 from anyllm.types import ChatCompletion, ChatCompletionChunk, CompletionParams, ContentPart, Message
 from anyllm.types._accumulate import Assembler
+from anyllm.wire._base.dialect import Dialect
+from anyllm.wire.bedrock_converse.dialect import BedrockConverse
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts" / "bedrock_converse"
 CASES = sorted(path.stem for path in TRANSCRIPTS.glob("*.sse"))

@@ -23,8 +23,6 @@ from hypothesis import strategies as st
 import anyllm
 from anyllm import errors
 from anyllm._framing.detect import Event, JSONEvent, events
-from anyllm.dialects import Dialect
-from anyllm.dialects.bedrock_invoke import BedrockInvoke, Family, PlainText, is_plain
 from anyllm.errors import (
     AnyLLMError,
     APIError,
@@ -36,6 +34,8 @@ from anyllm.errors import (
 from anyllm.providers import bedrock_invoke_families
 from anyllm.types import FINISH_REASONS, ChatCompletion, ChatCompletionChunk, CompletionParams, ContentPart, Message
 from anyllm.types._accumulate import Assembler
+from anyllm.wire._base.dialect import Dialect, Request
+from anyllm.wire.bedrock_invoke.dialect import BedrockInvoke, Family, PlainText, is_plain
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts" / "bedrock_invoke"
 CASES = sorted(path.stem for path in TRANSCRIPTS.glob("*.ndjson"))
@@ -445,7 +445,7 @@ HI = [Message.user("Hi")]
 TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}
 
 
-def request_for(model: str, *, stream: bool = True, **params: Any) -> anyllm.dialects.Request:
+def request_for(model: str, *, stream: bool = True, **params: Any) -> Request:
     asked = CompletionParams("m", **{"messages": HI, **params})
     return INVOKE.request(asked, model=model, stream=stream)
 

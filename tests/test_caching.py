@@ -34,13 +34,6 @@ from anyllm.caching import (
     encode,
     replayed,
 )
-from anyllm.dialects.anthropic_messages import AnthropicMessages
-from anyllm.dialects.cohere_v2 import CohereV2
-from anyllm.dialects.dashscope import DashScope
-from anyllm.dialects.gemini import Gemini
-from anyllm.dialects.hunyuan import Hunyuan
-from anyllm.dialects.openai_chat import OpenAIChat
-from anyllm.dialects.openai_responses import OpenAIResponses
 from anyllm.types import (
     ChatCompletion,
     Choice,
@@ -54,6 +47,13 @@ from anyllm.types import (
     Usage,
 )
 from anyllm.types._accumulate import Assembler
+from anyllm.wire.anthropic_messages.dialect import AnthropicMessages
+from anyllm.wire.cohere_v2.dialect import CohereV2
+from anyllm.wire.dashscope.dialect import DashScope
+from anyllm.wire.gemini.dialect import Gemini
+from anyllm.wire.hunyuan.dialect import Hunyuan
+from anyllm.wire.openai_chat.dialect import OpenAIChat
+from anyllm.wire.openai_responses.dialect import OpenAIResponses
 
 DIALECTS: Dict[str, Any] = {
     "anthropic_messages": AnthropicMessages,

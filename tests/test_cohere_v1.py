@@ -16,8 +16,6 @@ from hypothesis import strategies as st
 
 from anyllm import errors
 from anyllm._framing.detect import JSONEvent, events
-from anyllm.dialects import Dialect
-from anyllm.dialects.cohere_v1 import CohereV1
 from anyllm.errors import (
     AnyLLMError,
     APIError,
@@ -42,6 +40,8 @@ from anyllm.types import (
     ToolCall,
 )
 from anyllm.types._accumulate import Assembler
+from anyllm.wire._base.dialect import Dialect
+from anyllm.wire.cohere_v1.dialect import CohereV1
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts" / "cohere_v1"
 PATHS = {path.stem: path for path in sorted(TRANSCRIPTS.iterdir()) if path.suffix != ".json"}

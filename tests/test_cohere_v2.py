@@ -18,8 +18,6 @@ from hypothesis import strategies as st
 
 from anyllm import errors
 from anyllm._framing.detect import JSONEvent, events
-from anyllm.dialects import Dialect, Embedder, Lister
-from anyllm.dialects.cohere_v2 import CohereV2, host_url
 from anyllm.errors import (
     AnyLLMError,
     APIError,
@@ -46,6 +44,8 @@ from anyllm.types import (
     ToolCall,
 )
 from anyllm.types._accumulate import Assembler
+from anyllm.wire._base.dialect import Dialect, Embedder, Lister
+from anyllm.wire.cohere_v2.dialect import CohereV2, host_url
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts" / "cohere_v2"
 CASES = sorted(path.stem for path in TRANSCRIPTS.glob("*.sse"))

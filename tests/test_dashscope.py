@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 import anyllm
 from anyllm import errors
 from anyllm._framing.detect import JSONEvent
-from anyllm.dialects.dashscope import DashScope
 from anyllm.errors import AnyLLMError, IncompleteStreamError, MalformedStreamError
 from anyllm.types import ChatCompletion, CompletionParams, ContentPart, Message
 from anyllm.types._chunks import text_alone
+from anyllm.wire.dashscope.dialect import DashScope
 
 CASES = cases_of("dashscope")
 TEXT = "/services/aigc/text-generation/generation"

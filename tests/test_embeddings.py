@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 import anyllm
-from anyllm.dialects.openai_chat import OpenAIChat
 from anyllm.errors import (
     APIError,
     AuthenticationError,
@@ -19,6 +18,7 @@ from anyllm.errors import (
     UnsupportedProviderError,
 )
 from anyllm.testing import Reply, serve
+from anyllm.wire.openai_chat.dialect import OpenAIChat
 
 VECTORS = {
     "object": "list",

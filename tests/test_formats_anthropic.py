@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anyllm import errors, formats
-from anyllm.dialects.anthropic_messages import AnthropicMessages as Dialect
 from anyllm.errors import AnyLLMError, InvalidRequestError, MalformedStreamError
 from anyllm.formats._anthropic import AnthropicMessages
 from anyllm.types import (
@@ -27,6 +26,7 @@ from anyllm.types import (
     Usage,
     text_chunk,
 )
+from anyllm.wire.anthropic_messages.dialect import AnthropicMessages as Dialect
 
 DIALECT = Dialect(provider="p")
 FORMAT = AnthropicMessages(model="asked")

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from anyllm import errors, formats
 from anyllm._framing.detect import events
-from anyllm.dialects.gemini import Gemini as Dialect
 from anyllm.errors import AnyLLMError, APIError, IncompleteStreamError
 from anyllm.formats._gemini import Gemini, sealed, unsealed
 from anyllm.types import (
@@ -31,6 +30,7 @@ from anyllm.types import (
     text_chunk,
 )
 from anyllm.types._accumulate import Assembler
+from anyllm.wire.gemini.dialect import Gemini as Dialect
 
 DIALECT = Dialect(provider="p")
 SSE, ARRAY = Gemini(), Gemini(array=True)

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anyllm import errors, formats
-from anyllm.dialects.ollama_chat import OllamaChat as Dialect
 from anyllm.errors import AnyLLMError, IncompleteStreamError, InvalidRequestError, MalformedStreamError
 from anyllm.formats._ollama import OllamaChat, OllamaGenerate
 from anyllm.types import (
@@ -29,6 +28,7 @@ from anyllm.types import (
     Usage,
     text_chunk,
 )
+from anyllm.wire.ollama.dialect import OllamaChat as Dialect
 
 DIALECT = Dialect(provider="p")
 BOTH = pytest.mark.parametrize("wanted", [OllamaChat, OllamaGenerate])

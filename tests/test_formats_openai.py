@@ -9,7 +9,6 @@ import pytest
 from formats_of import chunks_in
 
 from anyllm import errors, formats
-from anyllm.dialects.openai_chat import OpenAIChat as Dialect
 from anyllm.errors import AnyLLMError
 from anyllm.types import (
     ChatCompletion,
@@ -25,6 +24,7 @@ from anyllm.types import (
     Usage,
     text_chunk,
 )
+from anyllm.wire.openai_chat.dialect import OpenAIChat as Dialect
 
 DIALECT = Dialect(provider="p")
 

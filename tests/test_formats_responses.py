@@ -14,7 +14,6 @@ from recordings import replaying
 
 from anyllm import errors
 from anyllm._framing.detect import events
-from anyllm.dialects.openai_responses import OpenAIResponses as Dialect
 from anyllm.errors import AnyLLMError, IncompleteStreamError, InvalidRequestError
 from anyllm.formats import encode
 from anyllm.formats._openai_responses import OpenAIResponses
@@ -33,6 +32,7 @@ from anyllm.types import (
     Usage,
     text_chunk,
 )
+from anyllm.wire.openai_responses.dialect import OpenAIResponses as Dialect
 
 DIALECT = Dialect(provider="p")
 

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anyllm.dialects.anthropic_messages import AnthropicMessages
-from anyllm.dialects.gemini import Gemini as Dialect
 from anyllm.errors import InvalidRequestError
 from anyllm.formats._gemini import Gemini, sealed
 from anyllm.gateway._asked import Asked
 from anyllm.gateway._gemini import read_generate
 from anyllm.types import CompletionParams, ContentPart, Message, Reasoning
+from anyllm.wire.anthropic_messages.dialect import AnthropicMessages
+from anyllm.wire.gemini.dialect import Gemini as Dialect
 
 DIALECT = Dialect()
 HI = [{"role": "user", "parts": [{"text": "Hi"}]}]

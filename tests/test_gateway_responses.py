@@ -13,9 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anyllm.dialects.anthropic_messages import AnthropicMessages
-from anyllm.dialects.openai_chat import OpenAIChat
-from anyllm.dialects.openai_responses import OpenAIResponses as Dialect
 from anyllm.errors import InvalidRequestError
 from anyllm.formats import _openai_responses as written
 from anyllm.formats._openai_responses_items import sealed
@@ -31,6 +28,9 @@ from anyllm.types import (
     Reasoning,
     ToolCall,
 )
+from anyllm.wire.anthropic_messages.dialect import AnthropicMessages
+from anyllm.wire.openai_chat.dialect import OpenAIChat
+from anyllm.wire.openai_responses.dialect import OpenAIResponses as Dialect
 
 PNG = "data:image/png;base64,iVBORw0KGgo="
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}

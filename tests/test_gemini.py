@@ -18,8 +18,6 @@ from recordings import Ours
 
 from anyllm import errors
 from anyllm._framing.detect import JSONEvent
-from anyllm.dialects.gemini import Gemini
-from anyllm.dialects.gemini._arguments import Arguments
 from anyllm.errors import AnyLLMError, APIError, InvalidRequestError, MalformedStreamError, UnsupportedParameterError
 from anyllm.types import (
     FINISH_REASONS,
@@ -32,6 +30,8 @@ from anyllm.types import (
     ToolCall,
 )
 from anyllm.types._accumulate import Assembler
+from anyllm.wire.gemini.dialect import Gemini
+from anyllm.wire.gemini.partial_arguments import Arguments
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts" / "gemini"
 CASES = sorted(path.stem for path in TRANSCRIPTS.glob("*.sse"))

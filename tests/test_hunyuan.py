@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from anyllm import errors
 from anyllm._framing.detect import JSONEvent
-from anyllm.dialects.hunyuan import Hunyuan
 from anyllm.errors import AnyLLMError, IncompleteStreamError, MalformedStreamError
 from anyllm.types import ChatCompletion, CompletionParams, ContentPart, Message
 from anyllm.types._chunks import text_alone
+from anyllm.wire.hunyuan.dialect import Hunyuan
 
 #: The official client's own, which its tests would take for an error of the host.
 pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcfromtimestamp:DeprecationWarning")

@@ -36,7 +36,7 @@ LAYERS = (
         "_concurrency",
         "_transport",
     ),
-    ("dialects",),
+    ("wire",),
     ("_stream",),
     ("providers",),
     (

@@ -17,8 +17,6 @@ from hypothesis import strategies as st
 
 from anyllm import errors
 from anyllm._framing.detect import JSONEvent, events
-from anyllm.dialects import Embedder, Lister
-from anyllm.dialects.ollama_chat import OllamaChat, host_url
 from anyllm.errors import (
     AnyLLMError,
     APIError,
@@ -39,8 +37,10 @@ from anyllm.types import (
     text_alone,
 )
 from anyllm.types._accumulate import Assembler
+from anyllm.wire._base.dialect import Embedder, Lister
+from anyllm.wire.ollama.dialect import OllamaChat, host_url
 
-TRANSCRIPTS = Path(__file__).parent / "transcripts" / "ollama_chat"
+TRANSCRIPTS = Path(__file__).parent / "transcripts" / "ollama"
 CASES = sorted(path.stem for path in TRANSCRIPTS.glob("*.ndjson"))
 PNG = "iVBORw0KGgo="
 

@@ -16,15 +16,6 @@ from hypothesis import strategies as st
 
 import anyllm
 from anyllm._framing.detect import JSONEvent, events
-from anyllm.dialects import Request
-from anyllm.dialects.ollama_models import (
-    Progress,
-    PullDecoder,
-    delete_request,
-    model_details,
-    pull_request,
-    show_request,
-)
 from anyllm.errors import (
     AnyLLMError,
     APIError,
@@ -35,6 +26,15 @@ from anyllm.errors import (
 )
 from anyllm.providers import ollama
 from anyllm.testing import Cut, Reply, Stall, serve
+from anyllm.wire._base.dialect import Request
+from anyllm.wire.ollama.models import (
+    Progress,
+    PullDecoder,
+    delete_request,
+    model_details,
+    pull_request,
+    show_request,
+)
 
 PULL = [
     {"status": "pulling manifest"},

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from anyllm import errors
 from anyllm._framing.detect import JSONEvent, events
-from anyllm.dialects._surrogates import mend
-from anyllm.dialects.openai_chat import OpenAIChat
 from anyllm.errors import AnyLLMError, APIError, IncompleteStreamError, InvalidRequestError, MalformedStreamError
 from anyllm.types import FINISH_REASONS, ChatCompletion, ChatCompletionChunk, CompletionParams, ContentPart, Message
 from anyllm.types._accumulate import Assembler
+from anyllm.wire._base.surrogate_joiner import mend
+from anyllm.wire.openai_chat.dialect import OpenAIChat
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts" / "openai_chat"
 CASES = sorted(path.stem for path in TRANSCRIPTS.glob("*.sse"))

@@ -15,7 +15,6 @@ from recordings import answering
 
 from anyllm import errors
 from anyllm._framing.detect import JSONEvent, events
-from anyllm.dialects.openai_responses import OpenAIResponses
 from anyllm.errors import (
     AnyLLMError,
     APIError,
@@ -26,6 +25,7 @@ from anyllm.errors import (
 )
 from anyllm.types import FINISH_REASONS, ChatCompletion, ChatCompletionChunk, CompletionParams, ContentPart, Message
 from anyllm.types._accumulate import Assembler
+from anyllm.wire.openai_responses.dialect import OpenAIResponses
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts" / "openai_responses"
 CASES = sorted(path.stem for path in TRANSCRIPTS.glob("*.sse"))

@@ -17,10 +17,10 @@ from recordings import Exceptions, Ours, Recording, bodies_of, calls_of, each, m
 
 from anyllm import errors
 from anyllm._framing.detect import events
-from anyllm.dialects.anthropic_messages import AnthropicMessages
 from anyllm.errors import IncompleteStreamError
 from anyllm.types import FINISH_REASONS, ChatCompletion, CompletionParams, Message
 from anyllm.types._accumulate import Assembler
+from anyllm.wire.anthropic_messages.dialect import AnthropicMessages
 
 ALL = recordings_of("messages")
 STREAMS = [recording for recording in ALL if recording.status == 200]

@@ -23,10 +23,10 @@ pytest.importorskip("botocore")
 from anyllm import errors
 from anyllm._framing.aws_eventstream import frames
 from anyllm._framing.detect import Event, JSONEvent
-from anyllm.dialects.bedrock_converse import BedrockConverse
 from anyllm.errors import AnyLLMError, IncompleteStreamError
 from anyllm.types import FINISH_REASONS, ChatCompletion
 from anyllm.types._accumulate import Assembler
+from anyllm.wire.bedrock_converse.dialect import BedrockConverse
 
 ALL = recordings_of("converse-stream", "converse-unary")
 STREAMS = [recording for recording in ALL if recording.status == 200]

@@ -16,10 +16,10 @@ from recordings import Exceptions, Ours, Recording, bodies_of, each, marks, reco
 
 from anyllm import errors
 from anyllm._framing.detect import events
-from anyllm.dialects.openai_chat import OpenAIChat
 from anyllm.errors import APIError, IncompleteStreamError
 from anyllm.types import FINISH_REASONS, ChatCompletion
 from anyllm.types._accumulate import Assembler
+from anyllm.wire.openai_chat.dialect import OpenAIChat
 
 #: Hosts whose rows carry the switch for streams that never say a finish reason.
 DONE_IS_COMPLETE = {"snowflake"}

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from recordings import Exceptions, Ours, Recording, bodies_of, calls_of, each, marks, recordings_of, replaying
 
 from anyllm._framing.detect import events
-from anyllm.dialects.cohere_v2 import CohereV2
 from anyllm.errors import AnyLLMError, IncompleteStreamError, ModelNotFoundError
 from anyllm.types import FINISH_REASONS, ChatCompletion, CompletionParams, Message
 from anyllm.types._accumulate import Assembler
+from anyllm.wire.cohere_v2.dialect import CohereV2
 
 STREAMS = [recording for recording in recordings_of("cohere-v2") if recording.status == 200]
 #: Both versions of the API refuse in the same words.

@@ -16,10 +16,10 @@ from recordings import Ours, Recording, calls_of, each, marks, recordings_of
 
 from anyllm import errors
 from anyllm._framing.detect import events
-from anyllm.dialects.cohere_v1 import CohereV1
 from anyllm.errors import AnyLLMError, APIError, IncompleteStreamError
 from anyllm.types import FINISH_REASONS, ChatCompletion, CompletionParams, Message
 from anyllm.types._accumulate import Assembler
+from anyllm.wire.cohere_v1.dialect import CohereV1
 
 ALL = recordings_of("cohere-v1")
 ANSWERS = [recording for recording in ALL if recording.status == 200]

@@ -10,9 +10,9 @@ import pytest
 from formats_of import answer_of, every_stream, read, said_by
 from recordings import Ours, Recording, bodies_of, each, marks, recordings_of, replaying
 
-from anyllm.dialects.anthropic_messages import AnthropicMessages as Dialect
 from anyllm.errors import InvalidRequestError
 from anyllm.formats._anthropic import AnthropicMessages
+from anyllm.wire.anthropic_messages.dialect import AnthropicMessages as Dialect
 
 MESSAGES = [recording for recording in recordings_of("messages") if recording.status == 200]
 #: Those that are whole, and one answer: some recorders have written several into one file.

@@ -8,8 +8,8 @@ import pytest
 from formats_of import answer_of, every_stream, read, said_by
 from recordings import Ours, Recording, bodies_of, each, marks, recordings_of, replaying
 
-from anyllm.dialects.openai_chat import OpenAIChat
 from anyllm.types import ChatCompletionChunk
+from anyllm.wire.openai_chat.dialect import OpenAIChat
 
 CHAT = [recording for recording in recordings_of("chat") if recording.status == 200]
 EVERY = every_stream()

@@ -17,10 +17,10 @@ from recordings import Exceptions, Ours, Recording, calls_of, each, marks, recor
 
 from anyllm import errors
 from anyllm._framing.detect import JSONEvent, events
-from anyllm.dialects.gemini import Gemini
 from anyllm.errors import AnyLLMError, APIError, IncompleteStreamError
 from anyllm.types import FINISH_REASONS, ChatCompletion, CompletionParams, Message
 from anyllm.types._accumulate import Assembler
+from anyllm.wire.gemini.dialect import Gemini
 
 #: Reasons that are no end but a failure.
 FAILURES = ("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL")

@@ -20,9 +20,9 @@ from test_recordings_chat import bodies_in
 
 import anyllm
 from anyllm import ContentPart, Message, Reasoning, errors
-from anyllm.dialects import Dialect
 from anyllm.errors import AnyLLMError, APIError, IncompleteStreamError, ServerError
 from anyllm.providers.table import lookup
+from anyllm.wire._base.dialect import Dialect
 
 ALL = [recording for recording in recordings_of("chat") if recording.provider == "mistral"]
 STREAMS = [recording for recording in ALL if recording.status == 200]

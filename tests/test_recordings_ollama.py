@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from recordings import Ours, Recording, bodies_of, calls_of, each, marks, recordings_of, replaying
 
 from anyllm._framing.detect import JSONEvent
-from anyllm.dialects.ollama_chat import OllamaChat
 from anyllm.errors import AnyLLMError, IncompleteStreamError
 from anyllm.types import ChatCompletion
 from anyllm.types._accumulate import Assembler
+from anyllm.wire.ollama.dialect import OllamaChat
 
 ALL = recordings_of("ollama-chat", "ollama-generate")
 STREAMS = [recording for recording in ALL if recording.status == 200]

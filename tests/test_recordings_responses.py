@@ -16,10 +16,10 @@ from recordings import Exceptions, Ours, Recording, bodies_of, calls_of, each, m
 
 from anyllm import errors
 from anyllm._framing.detect import events
-from anyllm.dialects.openai_responses import OpenAIResponses
 from anyllm.errors import APIError, IncompleteStreamError
 from anyllm.types import FINISH_REASONS, ChatCompletion, CompletionParams, Message
 from anyllm.types._accumulate import Assembler
+from anyllm.wire.openai_responses.dialect import OpenAIResponses
 
 ALL = recordings_of("responses")
 STREAMS = [recording for recording in ALL if recording.status == 200]

@@ -499,8 +499,8 @@ def test_a_row_speaks_its_dialect_under_its_own_name(row: lookup.Row):
 
 def test_only_the_dialect_that_is_spoken_is_loaded():
     code = (
-        "import sys, anyllm; anyllm.provider('openai'); before = 'anyllm.dialects.gemini' in sys.modules; "
-        "anyllm.provider('gemini'); print(before, 'anyllm.dialects.gemini' in sys.modules)"
+        "import sys, anyllm; anyllm.provider('openai'); before = 'anyllm.wire.gemini.dialect' in sys.modules; "
+        "anyllm.provider('gemini'); print(before, 'anyllm.wire.gemini.dialect' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split() == ["False", "True"]

@@ -22,7 +22,6 @@ from anyllm._concurrency import clock as _clock
 from anyllm._stream import attempt as _reader
 from anyllm._stream import pump
 from anyllm.channel import open_channel
-from anyllm.dialects.openai_chat import OpenAIChat
 from anyllm.errors import (
     AnyLLMError,
     APIError,
@@ -39,6 +38,7 @@ from anyllm.errors import (
 )
 from anyllm.testing import Cut, Pause, Reply, Signal, Stall, blackhole, chat_events, serve, silent
 from anyllm.types import _accumulate
+from anyllm.wire.openai_chat.dialect import OpenAIChat
 
 TIMEOUT = 30
 HELLO = [{"role": "user", "content": "hello"}]

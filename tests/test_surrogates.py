@@ -8,9 +8,9 @@ from typing import Any, Callable, Dict, Iterable, List
 import pytest
 
 from anyllm._framing.event import JSONEvent
-from anyllm.dialects._surrogates import Halves, mend, mend_all
 from anyllm.providers.table import lookup
 from anyllm.types._accumulate import Assembler
+from anyllm.wire._base.surrogate_joiner import Halves, mend, mend_all
 
 HIGH, LOW, MARK = "\ud83d", "\ude00", "\ufffd"
 

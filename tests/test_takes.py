@@ -9,12 +9,12 @@ import attrs
 import pytest
 
 import anyllm
-from anyllm.dialects import Dialect
 from anyllm.errors import InvalidRequestError, UnsupportedParameterError
 from anyllm.providers.row import Row
 from anyllm.providers.table import lookup
 from anyllm.testing import Reply, chat_events, serve
 from anyllm.types import CompletionParams, ContentPart, Message
+from anyllm.wire._base.dialect import Dialect
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 FORMATS: Dict[str, Any] = {

@@ -148,9 +148,9 @@ def test_official_client_signs_the_same(text: str, now: int, monkeypatch: pytest
 def test_what_is_sent_carries_a_signature_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """The headers that arrive, host and content type included, are those that were signed."""
     from anyllm._transport.http import Transport
-    from anyllm.dialects.hunyuan import Hunyuan
     from anyllm.providers.provider import Provider
     from anyllm.providers.row import Row
+    from anyllm.wire.hunyuan.dialect import Hunyuan
 
     monkeypatch.setattr(tencent.time, "time", lambda: 1551113065)
     answer = {"Choices": [{"Index": 0, "Message": {"Role": "assistant", "Content": "Hi"}, "FinishReason": "stop"}]}
@@ -169,9 +169,9 @@ def test_what_is_sent_carries_a_signature_of_itself(monkeypatch: pytest.MonkeyPa
 def test_an_error_of_the_whole_call_ends_a_stream() -> None:
     """The host says it with status 200, and as JSON where a stream was asked for."""
     from anyllm._transport.http import Transport
-    from anyllm.dialects.hunyuan import Hunyuan
     from anyllm.providers.provider import Provider
     from anyllm.providers.row import Row
+    from anyllm.wire.hunyuan.dialect import Hunyuan
 
     body = {"Response": {"Error": {"Code": "AuthFailure.SecretIdNotFound", "Message": "unknown id"}, "RequestId": "r"}}
     with answering(json.dumps(body).encode(), "application/json") as (url, _):

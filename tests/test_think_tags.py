@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 import anyllm
 from anyllm._framing.detect import JSONEvent
-from anyllm.dialects._think_tags import ThinkTags
-from anyllm.dialects.openai_chat import OpenAIChat
 from anyllm.types._accumulate import Assembler
+from anyllm.wire._base.think_tags import ThinkTags
+from anyllm.wire.openai_chat.dialect import OpenAIChat
 
 CASES = [
     ("<think>hm</think>Yes", "hm", "Yes"),

@@ -18,9 +18,9 @@ from recordings import Ours, recordings_of
 from wire import until
 
 from anyllm import tokens
-from anyllm.dialects.openai_chat import OpenAIChat
 from anyllm.tokens import count_tokens, estimate_usage
 from anyllm.types import ChatCompletion, Choice, CompletionParams, ContentPart, Message, Reasoning, ToolCall
+from anyllm.wire.openai_chat.dialect import OpenAIChat
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -12,13 +12,13 @@ from formats_of import DIALECTS, dialect_of, every_stream
 from recordings import Recording, each
 
 import anyllm
-from anyllm.dialects import Dialect
-from anyllm.dialects._whole_answer import whole_answer
-from anyllm.dialects.dashscope import DashScope
-from anyllm.dialects.hunyuan import Hunyuan
 from anyllm.errors import AnyLLMError, IncompleteStreamError, MalformedStreamError, RateLimitError
 from anyllm.testing import Reply, chat_events, serve
 from anyllm.types import ChatCompletion
+from anyllm.wire._base.dialect import Dialect
+from anyllm.wire._base.whole_answer import whole_answer
+from anyllm.wire.dashscope.dialect import DashScope
+from anyllm.wire.hunyuan.dialect import Hunyuan
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
 BY_FOLDER: Dict[str, Any] = {
@@ -26,7 +26,7 @@ BY_FOLDER: Dict[str, Any] = {
     "openai_responses": DIALECTS["responses"],
     "anthropic_messages": DIALECTS["messages"],
     "gemini": DIALECTS["gemini"],
-    "ollama_chat": DIALECTS["ollama-chat"],
+    "ollama": DIALECTS["ollama-chat"],
     "cohere_v1": DIALECTS["cohere-v1"],
     "cohere_v2": DIALECTS["cohere-v2"],
     "hunyuan": Hunyuan,

@@ -19,10 +19,10 @@ from anyllm._concurrency.decode_permits import Turns
 from anyllm._framing import detect
 from anyllm._transport.http import Response
 from anyllm.channel import Sender
-from anyllm.dialects import Decoder
 from anyllm.errors import AnyLLMError, Cancelled, ConnectionLostError, IncompleteStreamError
 from anyllm.options import StreamingOptions
 from anyllm.types import ChatCompletionChunk
+from anyllm.wire._base.dialect import Decoder
 
 __all__ = ["Answer", "Reader"]
 

@@ -10,10 +10,10 @@ import attrs
 from anyllm._stream.attempt import Answer
 from anyllm._transport.http import Transport
 from anyllm._transport.http_failures import without_secrets
-from anyllm.dialects import Dialect, Request
 from anyllm.errors import AnyLLMError
 from anyllm.options import StreamingOptions
 from anyllm.types._accumulate import Assembler
+from anyllm.wire._base.dialect import Dialect, Request
 
 __all__ = ["Job", "Target"]
 

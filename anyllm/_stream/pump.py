@@ -36,7 +36,6 @@ from anyllm._transport.http import Call, Response
 from anyllm._transport.http_failures import secrets_in, wrong_url
 from anyllm.channel import Channel, Sender, open_channel
 from anyllm.context import Context, own_error
-from anyllm.dialects import Decoder, Request
 from anyllm.errors import (
     AnyLLMError,
     APIError,
@@ -47,6 +46,7 @@ from anyllm.errors import (
     scrub,
 )
 from anyllm.types import ChatCompletionChunk, Retried
+from anyllm.wire._base.dialect import Decoder, Request
 
 __all__ = ["Run", "active_streams", "end_all", "start"]
 

@@ -18,9 +18,9 @@ from typing import Optional
 import attrs
 
 from anyllm._framing.event import Event
-from anyllm.dialects import Decoder
 from anyllm.errors import InvalidRequestError
 from anyllm.types import ChatCompletion, ChatCompletionChunk, ChunkChoice, ChunkDelta
+from anyllm.wire._base.dialect import Decoder
 
 __all__ = ["Stitched", "text_to_continue"]
 

@@ -7,7 +7,6 @@ from typing import Optional
 
 import attrs
 
-from anyllm.dialects import Request
 from anyllm.errors import (
     AnyLLMError,
     APIError,
@@ -19,6 +18,7 @@ from anyllm.errors import (
     StreamTimeoutError,
 )
 from anyllm.options import Retry
+from anyllm.wire._base.dialect import Request
 
 __all__ = ["pause_after_cut", "pause_before_retry", "simpler"]
 

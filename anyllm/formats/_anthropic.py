@@ -21,7 +21,6 @@ from typing import Any, ClassVar, Optional
 
 import attrs
 
-from anyllm.dialects.anthropic_messages import AnthropicMessages as Dialect
 from anyllm.errors import AnyLLMError, InvalidRequestError, MalformedStreamError
 from anyllm.formats._anthropic_blocks import CALL, TEXT, THINKING, Block, Blocks, Key
 from anyllm.formats._anthropic_errors import anthropic_error
@@ -37,6 +36,7 @@ from anyllm.types import (
     Usage,
     text_alone,
 )
+from anyllm.wire.anthropic_messages.dialect import AnthropicMessages as Dialect
 
 __all__ = ["AnthropicMessages"]
 

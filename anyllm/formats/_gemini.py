@@ -20,9 +20,6 @@ from typing import Any, ClassVar, Optional, Tuple
 
 import attrs
 
-from anyllm.dialects.gemini import _signatures
-from anyllm.dialects.gemini._calls import made_up, signature_of
-from anyllm.dialects.gemini._decoder import GeminiDecoder
 from anyllm.errors import AnyLLMError
 from anyllm.formats._gemini_errors import failed_answer, google_error
 from anyllm.formats._writing import Writer, json_bytes
@@ -39,6 +36,9 @@ from anyllm.types import (
     text_alone,
 )
 from anyllm.types._accumulate import Assembler
+from anyllm.wire.gemini import signatures
+from anyllm.wire.gemini.decoder import GeminiDecoder
+from anyllm.wire.gemini.tool_calls import made_up, signature_of
 
 __all__ = ["Gemini", "sealed", "unsealed"]
 
@@ -52,7 +52,7 @@ _MALFORMED = "MALFORMED_FUNCTION_CALL"
 #: The keys of a response, of a candidate and of a part that are written from what a chunk says.
 _SAID = frozenset(("candidates", "usageMetadata", "modelVersion", "responseId", "error"))
 _SAID_OF_CANDIDATE = frozenset(("content", "finishReason", "finishMessage", "index"))
-_SAID_OF_PART = frozenset(("text", "functionCall", "thoughtSignature")) | _signatures.TOOL_PARTS
+_SAID_OF_PART = frozenset(("text", "functionCall", "thoughtSignature")) | signatures.TOOL_PARTS
 
 #: How the details begin that are Google's own parts.
 _OWN_DETAILS = "gemini."
@@ -118,7 +118,7 @@ class Gemini:
         reasoning, text = message.reasoning, message.text
         if reasoning is None or _is_googles(reasoning, None):
             seal = ""
-            parts = [*_signatures.thought_parts(reasoning), *(_signatures.text_parts(text, reasoning))]
+            parts = [*signatures.thought_parts(reasoning), *(signatures.text_parts(text, reasoning))]
         else:
             seal = _seal_of(reasoning)
             parts = [{"text": reasoning.content, "thought": True}] if reasoning.content else []
@@ -545,7 +545,7 @@ def _is_googles(reasoning: Reasoning, field: Optional[str]) -> bool:
     """Whether a signature, or details, are Google's; *field* is where the reasoning came, if known."""
     if reasoning.details:
         return all(str(detail.get("type")).startswith(_OWN_DETAILS) for detail in reasoning.details)
-    return (reasoning.field or field) in (None, _signatures.FIELD)
+    return (reasoning.field or field) in (None, signatures.FIELD)
 
 
 def _marks(reasoning: Reasoning) -> list[dict[str, Any]]:
@@ -553,6 +553,6 @@ def _marks(reasoning: Reasoning) -> list[dict[str, Any]]:
     if not reasoning.details:
         signature = reasoning.signature
         return [{"text": "", "thought": True, "thoughtSignature": signature}] if signature else []
-    thoughts = _signatures.thought_parts(attrs.evolve(reasoning, content="\n"))
+    thoughts = signatures.thought_parts(attrs.evolve(reasoning, content="\n"))
     signed = [{**part, "text": ""} for part in thoughts if "thoughtSignature" in part]
-    return signed + _signatures.text_parts("", reasoning)
+    return signed + signatures.text_parts("", reasoning)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from anyllm.dialects import _errors
-from anyllm.dialects.gemini._ends import FAILURES
 from anyllm.errors import (
     AuthenticationError,
     ContentFilterError,
@@ -24,6 +22,8 @@ from anyllm.errors import (
 )
 from anyllm.formats._failures import message_of, said_by_host
 from anyllm.formats._statuses import client_status
+from anyllm.wire._base import api_errors
+from anyllm.wire.gemini.finish_reasons import FAILURES
 
 __all__ = ["failed_answer", "google_error"]
 
@@ -69,7 +69,7 @@ def google_error(error: BaseException) -> dict[str, Any]:
     status = next((word for kind, word in _STATUSES if isinstance(error, kind)), by_code)
     made: dict[str, Any] = {"code": code, "message": message_of(error), "status": status}
     words = next((words for kind, words in _WORDS if isinstance(error, kind)), None)
-    if words and not isinstance(_errors.from_body("", {"error": made}), type(error)):
+    if words and not isinstance(api_errors.from_body("", {"error": made}), type(error)):
         made["message"] = f"{words}: {made['message']}"
     details: list[dict[str, Any]] = []
     wait, param = getattr(error, "retry_after", None), getattr(error, "param", None)

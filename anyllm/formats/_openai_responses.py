@@ -19,8 +19,6 @@ from typing import Any, ClassVar
 
 import attrs
 
-from anyllm.dialects.openai_responses import OpenAIResponses as Dialect
-from anyllm.dialects.openai_responses._kept import FIELD
 from anyllm.errors import AnyLLMError
 from anyllm.formats._failures import openai_error
 from anyllm.formats._openai_responses_native import told_by
@@ -28,6 +26,8 @@ from anyllm.formats._openai_responses_writer import ResponseWriter
 from anyllm.formats._writing import Writer, json_bytes
 from anyllm.types import ChatCompletion, ChatCompletionChunk, Choice, ChunkChoice, ChunkDelta
 from anyllm.types._accumulate import Assembler
+from anyllm.wire.openai_responses.dialect import OpenAIResponses as Dialect
+from anyllm.wire.openai_responses.replay_items import FIELD
 
 __all__ = ["OpenAIResponses"]
 

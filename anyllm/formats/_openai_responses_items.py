@@ -15,7 +15,9 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Optional
 
-from anyllm.dialects.openai_responses._items import (
+from anyllm.formats._writing import event, json_bytes
+from anyllm.types import Reasoning, _convert
+from anyllm.wire.openai_responses.output_items import (
     ARGUMENTS,
     CALLS,
     CUSTOM_CALL,
@@ -25,8 +27,6 @@ from anyllm.dialects.openai_responses._items import (
     REASONING,
     wholes,
 )
-from anyllm.formats._writing import event, json_bytes
-from anyllm.types import Reasoning, _convert
 
 __all__ = [
     "REFUSED",

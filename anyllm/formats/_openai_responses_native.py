@@ -11,9 +11,9 @@ from typing import Any, Optional
 
 import attrs
 
-from anyllm.dialects.openai_responses._events import ENDS, custom_tools
-from anyllm.dialects.openai_responses._items import CUSTOM_CALL, FUNCTION_CALL, KINDS, MESSAGE, REASONING
 from anyllm.formats._openai_responses_items import REFUSED, SUMMARY, TEXT, THOUGHT
+from anyllm.wire.openai_responses.event_texts import ENDS, custom_tools
+from anyllm.wire.openai_responses.output_items import CUSTOM_CALL, FUNCTION_CALL, KINDS, MESSAGE, REASONING
 
 __all__ = ["ADDED", "DONE", "LIFE", "Told", "is_foreign", "told_by"]
 

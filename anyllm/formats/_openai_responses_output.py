@@ -12,11 +12,11 @@ from typing import Any, Optional
 
 import attrs
 
-from anyllm.dialects.openai_responses._items import MESSAGE, REASONING
 from anyllm.formats._openai_responses_items import Events, Item, sealed
 from anyllm.formats._openai_responses_native import Told
 from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, Reasoning
 from anyllm.types._accumulate import Assembler
+from anyllm.wire.openai_responses.output_items import MESSAGE, REASONING
 
 __all__ = ["SEALED", "Output"]
 

@@ -15,8 +15,6 @@ from typing import Any, Optional
 
 import attrs
 
-from anyllm.dialects.openai_responses._items import CALLS, CUSTOM_CALL, FUNCTION_CALL, MESSAGE, PARAGRAPH, REASONING
-from anyllm.dialects.openai_responses._kept import FIELD
 from anyllm.errors import AnyLLMError, IncompleteStreamError, InvalidRequestError, MalformedStreamError
 from anyllm.formats._failures import openai_error
 from anyllm.formats._openai_responses_body import incomplete_reason, response_object, usage_object
@@ -32,6 +30,8 @@ from anyllm.types import (
     ToolCall,
     text_alone,
 )
+from anyllm.wire.openai_responses.output_items import CALLS, CUSTOM_CALL, FUNCTION_CALL, MESSAGE, PARAGRAPH, REASONING
+from anyllm.wire.openai_responses.replay_items import FIELD
 
 __all__ = ["ResponseWriter"]
 

@@ -16,11 +16,11 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Union
 
-from anyllm.dialects.anthropic_messages import AnthropicMessages as Dialect
 from anyllm.formats._anthropic import AnthropicMessages
 from anyllm.formats._writing import json_bytes
 from anyllm.gateway._asked import Asked, Fields, params_of, parted, wrong
 from anyllm.types import ContentPart, FunctionCall, Message, Reasoning, ToolCall
+from anyllm.wire.anthropic_messages.dialect import AnthropicMessages as Dialect
 
 __all__ = ["read_messages"]
 

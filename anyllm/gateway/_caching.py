@@ -12,10 +12,10 @@ from typing import Any
 
 import attrs
 
-from anyllm.dialects.openai_chat import OpenAIChat
-from anyllm.dialects.openai_responses import OpenAIResponses
 from anyllm.providers.provider import Provider
 from anyllm.types import CompletionParams, Message
+from anyllm.wire.openai_chat.dialect import OpenAIChat
+from anyllm.wire.openai_responses.dialect import OpenAIResponses
 
 __all__ = ["takes_marks", "without_marks"]
 

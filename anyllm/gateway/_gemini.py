@@ -16,15 +16,15 @@ from typing import Any, Optional
 
 import attrs
 
-from anyllm.dialects.gemini import Gemini as Dialect
-from anyllm.dialects.gemini import _signatures
-from anyllm.dialects.gemini._calls import with_signature
-from anyllm.dialects.gemini._contents import contents_in_json
 from anyllm.errors import AnyLLMError
 from anyllm.formats._gemini import Gemini, unsealed
 from anyllm.formats._writing import json_bytes
 from anyllm.gateway._asked import Asked, Fields, MadeIds, params_of, parted, wrong
 from anyllm.types import Message, Reasoning, _convert
+from anyllm.wire.gemini import signatures
+from anyllm.wire.gemini.contents import contents_in_json
+from anyllm.wire.gemini.dialect import Gemini as Dialect
+from anyllm.wire.gemini.tool_calls import with_signature
 
 __all__ = ["read_generate"]
 
@@ -178,7 +178,7 @@ class _Conversation:
 
 
 class _Answer:
-    """One answer of the model's, as its parts are read; see `_signatures` for how it is kept."""
+    """One answer of the model's, as its parts are read; see `signatures` for how it is kept."""
 
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
@@ -201,8 +201,8 @@ class _Answer:
     def add(self, fields: Fields) -> None:
         """A part that is no call."""
         whole = fields.rest()
-        if not _signatures.TOOL_PARTS.isdisjoint(whole):
-            self._details.append(_signatures.tool_part(len("".join(self._texts)), whole))
+        if not signatures.TOOL_PARTS.isdisjoint(whole):
+            self._details.append(signatures.tool_part(len("".join(self._texts)), whole))
             self._parts.append({"type": "part", "extra": whole})
             return
         is_thought = whole.get("thought") is True
@@ -217,7 +217,7 @@ class _Answer:
         texts = self._thoughts if is_thought else self._texts
         if signature:
             of, start = "thought" if is_thought else "text", len("".join(texts))
-            self._details.append(_signatures.signed(of, start, len(text or ""), signature))
+            self._details.append(signatures.signed(of, start, len(text or ""), signature))
             self._signature = signature
             rest = {**rest, "thoughtSignature": signature}
         texts.append(text or "")
@@ -232,7 +232,7 @@ class _Answer:
         if self._seal is not None:
             said["reasoning"] = attrs.evolve(self._seal, content=thought)
         elif thought or self._details:
-            said["reasoning"] = Reasoning(thought, self._signature, _signatures.FIELD, self._details or None)
+            said["reasoning"] = Reasoning(thought, self._signature, signatures.FIELD, self._details or None)
         return {"role": "assistant", **{name: value for name, value in said.items() if value}}
 
 

@@ -19,13 +19,13 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 
-from anyllm.dialects.ollama_chat import OllamaChat as Dialect
 from anyllm.formats._ollama import OllamaChat, OllamaGenerate, time_text
 from anyllm.formats._writing import json_bytes
 from anyllm.gateway._asked import Asked, Fields, MadeIds, params_of, wrong
 from anyllm.gateway._known import Known
 from anyllm.gateway._listing import texts_in
 from anyllm.types import ContentPart, EmbeddingParams, Embeddings
+from anyllm.wire.ollama.dialect import OllamaChat as Dialect
 
 __all__ = [
     "embedded",

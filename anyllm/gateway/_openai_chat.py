@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from anyllm.dialects.openai_chat import OpenAIChat as Dialect
-from anyllm.dialects.openai_responses._kept import FIELD
 from anyllm.formats import OpenAIChat
 from anyllm.gateway._asked import Asked, Fields, params_of, parted
+from anyllm.wire.openai_chat.dialect import OpenAIChat as Dialect
+from anyllm.wire.openai_responses.replay_items import FIELD
 
 __all__ = ["read_chat"]
 

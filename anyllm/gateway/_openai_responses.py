@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from anyllm.dialects.openai_responses import OpenAIResponses as Dialect
 from anyllm.formats._openai_responses import OpenAIResponses
 from anyllm.gateway._asked import Asked, Fields, params_of, parted, wrong
 from anyllm.gateway._openai_responses_input import messages_in
+from anyllm.wire.openai_responses.dialect import OpenAIResponses as Dialect
 
 __all__ = ["read_responses"]
 

@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from anyllm.dialects.openai_responses._items import CALLS, CUSTOM_CALL, MESSAGE, PARAGRAPH, REASONING, wholes
-from anyllm.dialects.openai_responses._kept import FIELD
 from anyllm.formats._openai_responses_items import unsealed
 from anyllm.gateway._asked import Fields, wrong
 from anyllm.types import Reasoning
+from anyllm.wire.openai_responses.output_items import CALLS, CUSTOM_CALL, MESSAGE, PARAGRAPH, REASONING, wholes
+from anyllm.wire.openai_responses.replay_items import FIELD
 
 __all__ = ["messages_in"]
 

@@ -6,9 +6,9 @@ The dialects do not know each other, so they are put together here.
 
 from __future__ import annotations
 
-from anyllm.dialects.anthropic_messages import AnthropicMessages
-from anyllm.dialects.bedrock_converse import BedrockConverse
-from anyllm.dialects.bedrock_invoke import (
+from anyllm.wire.anthropic_messages.dialect import AnthropicMessages
+from anyllm.wire.bedrock_converse.dialect import BedrockConverse
+from anyllm.wire.bedrock_invoke.dialect import (
     BedrockInvoke,
     Family,
     PlainText,
@@ -19,8 +19,8 @@ from anyllm.dialects.bedrock_invoke import (
     is_plain,
     nova,
 )
-from anyllm.dialects.cohere_v1 import CohereV1
-from anyllm.dialects.openai_chat import OpenAIChat
+from anyllm.wire.cohere_v1.dialect import CohereV1
+from anyllm.wire.openai_chat.dialect import OpenAIChat
 
 __all__ = ["dialect"]
 

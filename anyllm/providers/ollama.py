@@ -12,9 +12,12 @@ import attrs
 
 from anyllm._stream import stream
 from anyllm.context import Context
-from anyllm.dialects import Request
-from anyllm.dialects.ollama_chat import OllamaChat
-from anyllm.dialects.ollama_models import (
+from anyllm.errors import UnsupportedProviderError
+from anyllm.providers.provider import ApiKey, Options, Provider
+from anyllm.providers.registry import host_of
+from anyllm.wire._base.dialect import Request
+from anyllm.wire.ollama.dialect import OllamaChat
+from anyllm.wire.ollama.models import (
     ModelDetails,
     Progress,
     PullDecoder,
@@ -23,9 +26,6 @@ from anyllm.dialects.ollama_models import (
     pull_request,
     show_request,
 )
-from anyllm.errors import UnsupportedProviderError
-from anyllm.providers.provider import ApiKey, Options, Provider
-from anyllm.providers.registry import host_of
 
 __all__ = ["ModelDetails", "Progress", "delete", "pull", "show"]
 

@@ -24,8 +24,6 @@ from anyllm._stream.call_spec import Job, Target
 from anyllm._transport.http import Transport
 from anyllm._transport.http_failures import without_secrets
 from anyllm.context import Context
-from anyllm.dialects import Continuer, Dialect, Embedder, Lister, Request
-from anyllm.dialects._whole_answer import whole_answer
 from anyllm.errors import (
     AnyLLMError,
     AuthenticationError,
@@ -37,6 +35,8 @@ from anyllm.errors import (
 from anyllm.options import StreamingOptions, for_the_pair, streaming_options
 from anyllm.providers.row import Capabilities, Row, Signable
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Model, _convert
+from anyllm.wire._base.dialect import Continuer, Dialect, Embedder, Lister, Request
+from anyllm.wire._base.whole_answer import whole_answer
 
 __all__ = ["ApiKey", "EmbeddingInput", "Options", "Params", "Provider", "explains_itself", "options_in"]
 

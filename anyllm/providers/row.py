@@ -10,7 +10,7 @@ from typing import Optional, Union
 
 import attrs
 
-from anyllm.dialects import Dialect, Takes
+from anyllm.wire._base.dialect import Dialect, Takes
 
 __all__ = ["Capabilities", "Row", "Signable", "bearer", "key_header"]
 

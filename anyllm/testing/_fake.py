@@ -15,7 +15,6 @@ from anyllm._concurrency import waiters
 from anyllm._framing.detect import events
 from anyllm._transport.http import Call, Transport
 from anyllm._transport.sockets import Aborted
-from anyllm.dialects import Dialect
 from anyllm.errors import AnyLLMError
 from anyllm.providers.provider import Provider
 from anyllm.providers.table import lookup
@@ -24,6 +23,7 @@ from anyllm.types import ChatCompletion, ChatCompletionChunk, Choice, FunctionCa
 from anyllm.types._accumulate import Assembler
 from anyllm.types._openai_chunk import chunk_object, fragment_object
 from anyllm.types._replay import fragments, replayed
+from anyllm.wire._base.dialect import Dialect
 
 __all__ = ["FakeProvider", "fake", "tool_call"]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from anyllm.dialects.openai_chat import OpenAIChat
 from anyllm.providers import azure
 from anyllm.providers.row import Capabilities, Row
 from anyllm.providers.table.row_builders import LAST_MESSAGE, VECTORS, chat, responses
+from anyllm.wire.openai_chat.dialect import OpenAIChat
 
 __all__ = ["ROWS"]
 

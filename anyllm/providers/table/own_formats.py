@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import re
 
-from anyllm.dialects import Dialect
 from anyllm.errors import InvalidRequestError
 from anyllm.providers import aws, google, tencent
 from anyllm.providers.row import Capabilities, Row, key_header
 from anyllm.providers.table.row_builders import LISTS, VECTORS, later
+from anyllm.wire._base.dialect import Dialect
 
 __all__ = ["ROWS"]
 
@@ -26,13 +26,13 @@ def _gemini(base_url: str, model: str) -> str:
 
 
 def _cohere(base_url: str, model: str) -> str:
-    from anyllm.dialects.cohere_v2 import host_url
+    from anyllm.wire.cohere_v2.dialect import host_url
 
     return host_url(base_url)
 
 
 def _ollama(base_url: str, model: str) -> str:
-    from anyllm.dialects.ollama_chat import host_url
+    from anyllm.wire.ollama.dialect import host_url
 
     try:
         return host_url(base_url)
@@ -184,7 +184,7 @@ ROWS: tuple[Row, ...] = (
         key_required=False,
         locate=_ollama,
         capabilities=VECTORS,
-        dialect=later("ollama_chat.OllamaChat", provider="ollama"),
+        dialect=later("ollama.OllamaChat", provider="ollama"),
         note="`anyllm.providers.ollama` pulls, shows and deletes models; images only from files and bytes",
     ),
     Row(
@@ -192,7 +192,7 @@ ROWS: tuple[Row, ...] = (
         base_url="https://ollama.com",
         key_vars=("OLLAMA_API_KEY",),
         capabilities=LISTS,
-        dialect=later("ollama_chat.OllamaChat", provider="ollama_cloud"),
+        dialect=later("ollama.OllamaChat", provider="ollama_cloud"),
         note="as `ollama`",
         unverified=True,
     ),

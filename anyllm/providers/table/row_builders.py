@@ -7,9 +7,9 @@ import importlib
 from collections.abc import Callable
 from typing import Any, Optional
 
-from anyllm.dialects import Dialect
-from anyllm.dialects.openai_chat import OpenAIChat, Prefill
 from anyllm.providers.row import Capabilities, Row
+from anyllm.wire._base.dialect import Dialect
+from anyllm.wire.openai_chat.dialect import OpenAIChat, Prefill
 
 #: Hosts that make vectors beside answers.
 VECTORS = Capabilities(embedding=True, list_models=True)
@@ -32,7 +32,7 @@ def later(name: str, **switches: Any) -> Callable[[], Dialect]:
 
     @functools.cache
     def dialect() -> Dialect:
-        made: Dialect = getattr(importlib.import_module(f"anyllm.dialects.{module}"), kind)(**switches)
+        made: Dialect = getattr(importlib.import_module(f"anyllm.wire.{module}.dialect"), kind)(**switches)
         return made
 
     return dialect

@@ -1,0 +1,1 @@
+"""What several wire formats share, written once; no wire format imports another."""

@@ -1,0 +1,406 @@
+"""
+From what a provider said to one of our errors.
+
+Strategy: the class comes from the provider's own code or type first, because those are made for programs; then
+from the words of its message, because many hosts send a bare 400 with everything; then from the HTTP status.
+Codes are compared without case and punctuation: one idea is spelt ``rate_limit_exceeded``, ``RateLimitError``
+and ``rate_limited``.
+
+Sources: https://platform.openai.com/docs/guides/error-codes, https://docs.mistral.ai/api,
+https://openrouter.ai/docs/api-reference/errors, https://api-docs.deepseek.com/quick_start/error_codes,
+https://platform.moonshot.ai/docs/api/chat, https://platform.minimax.io/docs/api-reference/errorcode
+"""
+
+from __future__ import annotations
+
+import email.utils
+import math
+import re
+import time
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from anyllm.errors import (
+    APIError,
+    AuthenticationError,
+    ContentFilterError,
+    ContextLengthExceededError,
+    InsufficientFundsError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    OverloadedError,
+    PermissionDeniedError,
+    RateLimitError,
+    ServerError,
+    UnsupportedParameterError,
+)
+from anyllm.types import _convert
+from anyllm.wire._base import error_body
+from anyllm.wire._base.error_body import Said
+from anyllm.wire._base.surrogate_joiner import mend, mend_all
+
+K = TypeVar("K", bound=APIError)
+_LONGEST_BODY_TEXT = 4096
+
+#: Codes and types that mean one thing wherever they come from, without case and punctuation.
+_WORDS: dict[str, type[APIError]] = {
+    **dict.fromkeys(
+        (
+            *("contextlengthexceeded", "contextlengthexceedederror", "contextwindowexceeded"),
+            *("contextwindowexceedederror", "exceedcontextsizeerror", "modelcontextwindowexceeded"),
+        ),
+        ContextLengthExceededError,
+    ),
+    **dict.fromkeys(
+        (
+            *("contentfilter", "contentfiltered", "contentfiltererror", "contentpolicyviolation"),
+            *("contentpolicyviolationerror", "responsibleaipolicyviolation", "datainspectionfailed"),
+            *("moderationblocked", "contentmoderationfailed"),
+        ),
+        ContentFilterError,
+    ),
+    **dict.fromkeys(
+        (
+            *("modelnotfound", "modelnotfounderror", "modelnotexist", "invalidmodel", "unknownmodel"),
+            *("modelnotavailable", "deploymentnotfound", "invalidendpointormodelnotfound"),
+        ),
+        ModelNotFoundError,
+    ),
+    **dict.fromkeys(
+        (
+            *("insufficientquota", "insufficientbalance", "insufficientfunds", "insufficientcredits"),
+            *("billinghardlimitreached", "billingnotactive", "billingerror", "paymentrequired"),
+            *("accountoverdueerror", "arrearage", "exceededcurrentquotaerror"),
+        ),
+        InsufficientFundsError,
+    ),
+    **dict.fromkeys(
+        (
+            *("invalidapikey", "apikeyinvalid", "incorrectapikeyerror", "authenticationerror"),
+            *("invalidauthenticationerror", "unauthenticated", "unauthorized", "autherror"),
+        ),
+        AuthenticationError,
+    ),
+    **dict.fromkeys(
+        ("permissiondenied", "permissiondeniederror", "permissionerror", "forbidden", "accessdenied"),
+        PermissionDeniedError,
+    ),
+    **dict.fromkeys(
+        (
+            *("ratelimit", "ratelimited", "ratelimiterror", "ratelimitexceeded", "ratelimitexceedederror"),
+            *("ratelimitreachederror", "toomanyrequests", "toomanyrequestserror", "resourceexhausted"),
+            *("throttled", "throttling", "throttlingexception", "throttlingratequota"),
+        ),
+        RateLimitError,
+    ),
+    **dict.fromkeys(
+        (
+            *("overloaded", "overloadederror", "engineoverloaded", "engineoverloadederror", "modeloverloaded"),
+            *("serveroverloaded", "unavailable", "serviceunavailable", "serviceunavailableerror"),
+            *("insufficientsystemresource", "capacityexceeded"),
+        ),
+        OverloadedError,
+    ),
+    **dict.fromkeys(
+        ("unsupportedparameter", "unsupportedvalue", "unknownparameter", "extraforbidden"),
+        UnsupportedParameterError,
+    ),
+}
+
+#: Codes and types too broad to overrule a status; they speak where there is none.
+_BROAD_WORDS: dict[str, type[APIError]] = {
+    **dict.fromkeys(
+        (
+            *("invalidrequesterror", "invalidrequest", "badrequest", "badrequesterror", "invalidargument"),
+            *("invalidparameter", "validationerror", "unprocessableentity", "unprocessableentityerror"),
+            *("notfounderror", "notfound", "toolusefailed"),
+        ),
+        InvalidRequestError,
+    ),
+    **dict.fromkeys(
+        (
+            *("servererror", "internalservererror", "internalerror", "internal", "apierror", "upstreamerror"),
+            *("timeout", "timeouterror", "requesttimeout", "deadlineexceeded", "gatewaytimeout", "badgateway"),
+            *("networkerror", "error", "malformedfunctioncall", "unexpectedtoolcall"),
+        ),
+        ServerError,
+    ),
+}
+
+#: MiniMax's codes at HTTP 200: https://platform.minimax.io/docs/api-reference/errorcode
+_MINIMAX: dict[str, type[APIError]] = {
+    "1002": RateLimitError,
+    "1004": AuthenticationError,
+    "1008": InsufficientFundsError,
+    "1026": ContentFilterError,
+    "1027": ContentFilterError,
+    "1039": InvalidRequestError,
+    "2013": InvalidRequestError,
+    "2049": AuthenticationError,
+}
+
+#: Words of messages, tried in this order: the class, the statuses they are believed at (None: none was given),
+#: the words. A 500 can be believed because old llama.cpp servers answer an overlong prompt with it.
+_PHRASES: tuple[tuple[type[APIError], frozenset[int | None], re.Pattern[str]], ...] = tuple(
+    (kind, frozenset((None, *statuses)), re.compile("|".join(words), re.IGNORECASE))
+    for kind, statuses, words in (
+        (
+            ContextLengthExceededError,
+            (400, 413, 422, 500),
+            (
+                *(r"context (length|window)", r"maximum context", r"context size", r"(prompt|input) is too long"),
+                *(r"maximum prompt length", r"reduce the length of", r"exceeds the maximum number of tokens"),
+                *(r"exceeded model token limit", r"range of input length"),
+            ),
+        ),
+        (
+            ContentFilterError,
+            (400, 403, 404, 413, 422),
+            (
+                *(r"content (management )?policy", r"content.filter", r"safety system", r"inappropriate content"),
+                *(r"violates? .{0,20}usage (guideline|polic)", r"flagged .{0,40}(moderation|unsafe|harmful)"),
+            ),
+        ),
+        (
+            AuthenticationError,
+            (400, 403),
+            (
+                r"(invalid|incorrect|wrong|missing|bad|no) (api|access)[ _-]?key",
+                *(r"api[ _-]?key (is )?(not valid|invalid)", r"authentication fail", r"no auth credentials"),
+            ),
+        ),
+        (
+            InsufficientFundsError,
+            (400, 403, 429),
+            (
+                *(r"insufficient (account )?(balance|quota|funds|credit)", r"exceeded your current quota"),
+                *(r"credit balance is too low", r"(out of|more) credits", r"account is (in arrears|overdue)"),
+                r"please recharge",
+            ),
+        ),
+        (
+            ModelNotFoundError,
+            (400, 403, 404, 410, 422),
+            (
+                r"model\b.{0,120}?\b(does ?n[o']t exist|not found|not exist)",
+                r"model\b.{0,120}?\bhas been (deprecated|decommissioned|removed)",
+                *(r"not a valid model", r"(invalid|unknown|no such|not found the) model", r"no endpoints found for"),
+            ),
+        ),
+        (
+            UnsupportedParameterError,
+            (400, 404, 422),
+            (
+                r"(unsupported|unrecognized|unknown|unexpected)( \w+)? (parameter|argument|value|field|keyword)",
+                *(r"does not support (the )?(parameter|argument)", r"not supported (with|by|for|on) th(is|e) model"),
+                *(r"extra inputs are not permitted", r"extraneous key"),
+            ),
+        ),
+        (RateLimitError, (403,), (r"rate.?limit", r"too many requests")),
+        (OverloadedError, (500, 502, 504), (r"\boverloaded\b", r"\bat capacity\b")),
+    )
+)
+
+_NAMED_PARAMETER = re.compile(
+    r"(?:parameter|argument|value|field)s?(?: supplied)?:? [`'\"]?(\w[\w.\[\]]*[\w\]])|[`'\"](\w[\w.\[\]]*)[`'\"]",
+    re.IGNORECASE,
+)
+
+
+def from_response(provider: str, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
+    """The error that an HTTP response with *status* is."""
+    fields = {key.lower(): value for key, value in headers.items()}
+    decoded = _decode(body)
+    said = error_body.read(decoded)
+    if 300 <= status < 400:
+        return APIError(_redirected(status, fields), provider=provider, status_code=status, body=_kept(decoded))
+    error = _build(provider, said, status, decoded)
+    if not error.message:
+        error.message = _phrase(status)
+        error.args = (error.message,)
+    error.request_id = _request_id(fields) or said.request_id
+    seconds = _retry_after(fields)
+    error.retry_after = said.retry_after if seconds is None else seconds
+    if status == HTTPStatus.CONFLICT:
+        error.is_retryable = True  # a conflict with another request, which ends
+    if fields.get("x-should-retry", "").strip().lower() in ("true", "false"):
+        error.is_retryable = fields["x-should-retry"].strip().lower() == "true"
+    return error
+
+
+def as_kind(kind: type[K], error: APIError) -> K:
+    """*error*, with all it knows, as one of another class."""
+    return kind(
+        error.message,
+        provider=error.provider,
+        status_code=error.status_code,
+        code=error.code,
+        type=error.type,
+        param=error.param,
+        request_id=error.request_id,
+        retry_after=error.retry_after,
+        body=error.body,
+    )
+
+
+def from_body(provider: str, body: Any) -> APIError:
+    """
+    The error that an event, or a whole answer, of an HTTP 200 response is.
+
+    The request was accepted, so an error that does not say what kind it is may pass: it is retryable.
+    """
+    said = error_body.read(body)
+    error = _build(provider, said, said.status, body)
+    if type(error) is APIError:
+        error.is_retryable = True
+    if not error.message:
+        error.message = "the provider sent an error without a message"
+        error.args = (error.message,)
+    error.request_id = said.request_id
+    error.retry_after = said.retry_after
+    return error
+
+
+def _build(provider: str, said: Said, status: int | None, body: Any) -> APIError:
+    kind = _kind(said, status, body)
+    param = said.param
+    if kind is UnsupportedParameterError and not param:
+        param = _parameter_in(said.message)
+    return kind(
+        said.message,
+        provider=provider,
+        status_code=status,
+        code=said.code,
+        type=said.type,
+        param=param,
+        body=_kept(body),
+    )
+
+
+def _kind(said: Said, status: int | None, body: Any) -> type[APIError]:
+    words = [re.sub(r"[\W_]", "", word).lower() for word in (said.code, said.type) if word]
+    for word in words:
+        if word in _WORDS:
+            return _WORDS[word]
+    if isinstance(body, dict) and body.get("base_resp") and said.code in _MINIMAX:
+        return _MINIMAX[said.code]
+    for kind, statuses, phrase in _PHRASES:
+        if status in statuses and phrase.search(said.message):
+            return kind
+    if status is not None:
+        return _kind_of_status(status, said)
+    return next((_BROAD_WORDS[word] for word in words if word in _BROAD_WORDS), APIError)
+
+
+def _kind_of_status(status: int, said: Said) -> type[APIError]:
+    if status == HTTPStatus.NOT_FOUND and (
+        said.param == "model" or re.search(r"\b(model|deployment)\b", said.message, re.IGNORECASE)
+    ):
+        return ModelNotFoundError
+    kinds: dict[int, type[APIError]] = {
+        401: AuthenticationError,
+        402: InsufficientFundsError,
+        403: PermissionDeniedError,
+        408: ServerError,
+        429: RateLimitError,
+        503: OverloadedError,
+        529: OverloadedError,
+    }
+    if status in kinds:
+        return kinds[status]
+    if status >= 500:
+        return ServerError
+    if status >= 400:
+        return UnsupportedParameterError if _refuses_parameter(said) else InvalidRequestError
+    return APIError
+
+
+def _refuses_parameter(said: Said) -> bool:
+    """Whether a refusal is about what ``param`` asks for, not about how it is written."""
+    return bool(said.param) and "not supported" in said.message.lower()
+
+
+def _parameter_in(message: str) -> str | None:
+    found = _NAMED_PARAMETER.search(message)
+    return (found[1] or found[2]) if found else None
+
+
+def _decode(body: bytes) -> Any:
+    """The body as JSON, or as text; of an answer framed as events, the first one's data."""
+    text = body.decode("utf-8", "replace").lstrip("\ufeff").strip()
+    if text.startswith(("data:", "event:")):
+        text = next((line[5:] for line in text.splitlines() if line.startswith("data:")), text).strip()
+    try:
+        decoded = _convert.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return decoded if isinstance(decoded, (dict, list, str)) else text
+
+
+def _kept(body: Any) -> Any:
+    if isinstance(body, str):
+        return mend(body)[:_LONGEST_BODY_TEXT]
+    try:
+        return mend_all(body)
+    except RecursionError:
+        return None
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Site is overloaded" if status == 529 else f"HTTP status {status}"
+
+
+def _redirected(status: int, fields: Mapping[str, str]) -> str:
+    """Only the host is named: the rest of the address may hold what is not ours to show."""
+    try:
+        host = urlsplit(fields.get("location", "")).netloc.rpartition("@")[2]
+    except ValueError:
+        host = ""
+    where = f" to {host}" if host else ""
+    return f"the host redirects{where} ({_phrase(status)}), and redirects are not followed; check the base URL"
+
+
+def _request_id(fields: Mapping[str, str]) -> str | None:
+    names = ("x-request-id", "request-id", "apim-request-id", "x-generation-id", "cf-ray")
+    return next((fields[name] for name in names if fields.get(name)), None)
+
+
+def _retry_after(fields: Mapping[str, str]) -> float | None:
+    """
+    Seconds to wait, from ``retry-after-ms`` or ``Retry-After``, which is seconds or a date.
+
+    A date counts from the response's own ``Date``, so that a wrong clock on either side does no harm.
+
+    Source: RFC 9110, 10.2.3
+    """
+    milliseconds = _positive(fields.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    value = fields.get("retry-after", "").strip()
+    seconds = _positive(value)
+    if seconds is not None or not value:
+        return seconds
+    until, now = _timestamp(value), _timestamp(fields.get("date", ""))
+    if until is None:
+        return None
+    return max(0.0, until - (time.time() if now is None else now))
+
+
+def _positive(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None
+
+
+def _timestamp(date: str) -> float | None:
+    try:
+        return email.utils.parsedate_to_datetime(date).timestamp()
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None

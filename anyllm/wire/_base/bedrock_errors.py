@@ -1,0 +1,87 @@
+"""
+Errors as Bedrock says them: by the name of an exception, in a header or in a frame, beside a plain message.
+
+Source: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html#API_runtime_ConverseStream_Errors,
+https://docs.aws.amazon.com/bedrock/latest/userguide/troubleshooting-api-error-codes.html
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from anyllm.errors import (
+    APIError,
+    AuthenticationError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    OverloadedError,
+    PermissionDeniedError,
+    RateLimitError,
+    ServerError,
+)
+from anyllm.wire._base import api_errors, error_body
+
+__all__ = ["error_in", "from_event", "from_response"]
+
+#: What exceptions mean, in lower case and without their last word.
+_KINDS: dict[str, type[APIError]] = {
+    **dict.fromkeys(("throttling", "toomanyrequests"), RateLimitError),
+    **dict.fromkeys(("serviceunavailable", "modelnotready"), OverloadedError),
+    **dict.fromkeys(
+        ("internalserver", "internalfailure", "modelstreamerror", "modelerror", "modeltimeout"), ServerError
+    ),
+    **dict.fromkeys(("validation", "conflict", "servicequotaexceeded"), InvalidRequestError),
+    "accessdenied": PermissionDeniedError,
+    **dict.fromkeys(
+        (
+            *("unrecognizedclient", "expiredtoken", "invalidsignature", "incompletesignature"),
+            *("missingauthenticationtoken", "invalidclienttokenid", "notauthorized"),
+        ),
+        AuthenticationError,
+    ),
+}
+#: Classes that only repeat a status, or say nothing: the exception's name knows better.
+_BROAD = (APIError, InvalidRequestError, PermissionDeniedError, ServerError, RateLimitError)
+
+_NO_MODEL = re.compile(r"model identifier is invalid", re.IGNORECASE)
+
+
+def error_in(name: str, body: Mapping[str, Any], provider: str) -> APIError | None:
+    """The error that an event called *name* is, or that says so in its body; None of any other."""
+    if name == "error" or name.endswith("Exception"):
+        if name != "error" and "code" not in body and "error" not in body:
+            body = {**body, "code": name}
+        return from_event(provider, body)
+    return from_event(provider, body) if body.get("error") or error_body.looks_like_error(body) else None
+
+
+def from_event(provider: str, body: Any) -> APIError:
+    """The error that an event, or a whole answer, of an HTTP 200 response is."""
+    error = api_errors.from_body(provider, body)
+    return _named(error, error.code or error.type or "")
+
+
+def from_response(provider: str, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
+    """The error that an HTTP response with *status* is."""
+    error = api_errors.from_response(provider, status, headers, body)
+    fields = {name.lower(): value for name, value in headers.items()}
+    # "ValidationException:http://internal.amazon.com/coral/com.amazon.bedrock/"
+    name = fields.get("x-amzn-errortype", "").partition(":")[0].strip() or error.code or error.type or ""
+    error.code = error.code or name or None
+    error.request_id = fields.get("x-amzn-requestid") or error.request_id
+    return error if 300 <= status < 400 else _named(error, name)
+
+
+def _named(error: APIError, name: str) -> APIError:
+    """*error* as what an exception's name means, unless its message said more than that."""
+    if type(error) not in _BROAD:
+        return error
+    word = re.sub(r"exception$", "", name.rpartition("#")[2].lower())
+    kind = _KINDS.get(word)
+    if kind in (None, InvalidRequestError) and _NO_MODEL.search(error.message):
+        kind = ModelNotFoundError
+    if kind is None or kind is type(error):
+        return error
+    return api_errors.as_kind(kind, error)

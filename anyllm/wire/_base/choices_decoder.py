@@ -1,0 +1,307 @@
+"""
+Streams of choices: what formats share that stream as OpenAI's chat does, under names of their own.
+
+Strategy: the dialect reads its own names; what they mean for the stream (that a choice begins, goes on, has ended, and
+that all have) is decided here. Hosts of these formats count tokens in every event; the count is given with the event
+that ends the answer. Most events add text and say nothing else, which each dialect tells with a few look-ups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from anyllm._framing.detect import Event
+from anyllm.errors import IncompleteStreamError, MalformedStreamError
+from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, Reasoning, Usage, text_chunk
+from anyllm.wire._base.decode_json import as_it_is, event_object
+from anyllm.wire._base.finish_reasons import finish_reason, json_type, whole_number
+from anyllm.wire._base.surrogate_joiner import REPLACEMENT, Halves, mend, mend_all
+from anyllm.wire._base.tool_call_deltas import CallFragments, Fragment
+
+__all__ = ["ChoicesDecoder", "Piece", "first_count"]
+
+_DONE = "[DONE]"
+
+
+@attrs.define(frozen=True)
+class Piece:
+    """
+    What an event adds to one choice, as the host sent it: any of it may be missing, or of a wrong type.
+
+    Attributes:
+        index: Which of the choices; their order in the event when it is missing.
+        content: Text.
+        reasoning: Text of the reasoning.
+        calls: Pieces of tool calls.
+        finish: The host's word for the end; empty while the choice goes on.
+        logprobs: As the host has them.
+    """
+
+    index: Any = None
+    content: Any = None
+    reasoning: Any = None
+    calls: Sequence[Fragment] = ()
+    finish: Any = None
+    logprobs: Any = None
+
+
+class _Choice:
+    """What is known of one choice."""
+
+    __slots__ = ("calls", "finish")
+
+    def __init__(self) -> None:
+        self.calls = CallFragments()
+        self.finish: str | None = None
+
+
+class ChoicesDecoder:
+    """
+    Turns one response's events into chunks. Used by one thread, for one response.
+
+    A dialect's own decoder says how its events are read: `_answer`, `_text_alone`, `_pieces`, `_about`, `_usage`.
+
+    Args:
+        provider: Stands in every chunk and error.
+    """
+
+    #: The key that reasoning came under, for the way back.
+    _reasoning_field = "reasoning_content"
+
+    __slots__ = (
+        *("_choices", "_created", "_done", "_events", "_halves", "_id", "_model", "_provider", "_running"),
+        "_waiting",
+    )
+
+    def __init__(self, *, provider: str) -> None:
+        self._provider = provider
+        self._choices: dict[int, _Choice] = {}
+        self._running = 0
+        self._events = 0
+        self._done = False
+        self._id, self._created, self._model = "", 0, ""
+        self._halves = Halves()
+        self._waiting = self._halves.waiting
+
+    @property
+    def done(self) -> bool:
+        """Whether ``[DONE]`` was seen, which only gateways send: nothing after it is read."""
+        return self._done
+
+    @property
+    def complete(self) -> bool:
+        """Whether every choice that began has ended."""
+        return bool(self._choices) and self._running == 0
+
+    def feed(self, event: Event) -> Sequence[ChatCompletionChunk]:
+        """
+        The chunks that *event* brings.
+
+        Raises:
+            APIError: the event is the provider's error.
+            MalformedStreamError: the event cannot be read.
+        """
+        if self._done:
+            return ()
+        if event.data.startswith(_DONE):
+            self._done = True
+            return ()
+        body, raw = event_object(event, self._provider, as_it_is)
+        self._events += 1
+        if self._waiting or raw is body:
+            return self._read_halves(body, event.event)
+        answer = self._answer(body, event.event)
+        text = self._text_alone(answer) if 0 in self._choices else None
+        if text:
+            return (text_chunk(self._id, text, self._created, self._model, None, None, self._provider, raw),)
+        return self._read(answer, raw)
+
+    def feed_whole(self, body: dict[str, Any]) -> Sequence[ChatCompletionChunk]:
+        """
+        The chunks of a whole, decoded answer.
+
+        Raises:
+            APIError, MalformedStreamError: as `feed`.
+        """
+        self._events += 1
+        try:
+            mended = mend_all(body)
+        except RecursionError as exc:
+            raise self._malformed("the answer is nested too deeply") from exc
+        return self._read(self._answer(mended), body)
+
+    def finish(self) -> Sequence[ChatCompletionChunk]:
+        """
+        Nothing, at the end of the bytes: no event is held back.
+
+        Raises:
+            IncompleteStreamError: not every choice has ended.
+        """
+        if not self.complete:
+            raise IncompleteStreamError(self._what_is_missing(), provider=self._provider)
+        return ()
+
+    # -- what a dialect says of its events ---------------------------------------------------------------------
+
+    def _answer(self, body: dict[str, Any], event_name: str = "") -> dict[str, Any]:
+        """The part of an event that holds the answer. Raises the provider's error, if the event is one."""
+        raise NotImplementedError
+
+    def _text_alone(self, answer: dict[str, Any]) -> str | None:
+        """The text that choice 0 is given, if the event says nothing else; None of any other."""
+        raise NotImplementedError
+
+    def _pieces(self, answer: dict[str, Any]) -> Sequence[Piece]:
+        """What the event adds to each choice."""
+        raise NotImplementedError
+
+    def _about(self, answer: dict[str, Any]) -> tuple[Any, Any, Any]:
+        """Id, time and model, as the host sent them."""
+        raise NotImplementedError
+
+    def _usage(self, answer: dict[str, Any], choices: Sequence[ChunkChoice]) -> Usage | None:
+        """What the host has counted when *choices* have come, None if nothing."""
+        raise NotImplementedError
+
+    # -- one event ---------------------------------------------------------------------------------------------
+
+    def _read_halves(self, body: dict[str, Any], event_name: str) -> Sequence[ChatCompletionChunk]:
+        """An event that continues, or may hold, half a character: a choice's texts go on from one to the next."""
+        try:
+            mended = mend_all(body)
+        except RecursionError as exc:
+            raise self._malformed("an event is nested too deeply") from exc
+        answer, rough = self._answer(mended, event_name), self._answer(body, event_name)
+        pairs = zip(self._pieces(answer), self._pieces(rough))
+        return self._read(answer, mended, [self._joined(*pair, place) for place, pair in enumerate(pairs)])
+
+    def _joined(self, piece: Piece, rough: Piece, place: int) -> Piece:
+        """*piece* with its texts as they go on; *rough* is the same with halves in it. A choice's end ends them."""
+        index = place if piece.index is None else whole_number(piece.index)
+        texts: dict[str, Any] = {}
+        for name in ("content", "reasoning"):
+            text = getattr(rough, name)
+            if text is None or isinstance(text, str):
+                joined = self._halves.mend(text or "", (index, name))
+                if piece.finish and piece.finish != "null" and self._waiting.pop((index, name), None):
+                    joined += REPLACEMENT
+                texts[name] = joined or (None if text else text)
+        return attrs.evolve(piece, **texts)
+
+    def _read(
+        self, answer: dict[str, Any], raw: Any, pieces: Sequence[Piece] | None = None
+    ) -> Sequence[ChatCompletionChunk]:
+        pieces = self._pieces(answer) if pieces is None else pieces
+        self._name(*self._about(answer))
+        choices = tuple(self._choice(piece, position) for position, piece in enumerate(pieces))
+        usage = self._usage(answer, choices)
+        if not choices and (usage is None or not self.complete):
+            return ()  # a kind of event that is none of ours
+        return (
+            ChatCompletionChunk(
+                self._id,
+                choices,
+                self._created,
+                self._model,
+                usage=usage if self.complete else None,
+                provider=self._provider,
+                raw=raw,
+            ),
+        )
+
+    def _name(self, answer_id: Any, created: Any, model: Any) -> None:
+        """Take id, time and model from the first event that has each; they do not change."""
+        self._id = self._id or _text_or_number(answer_id)
+        self._created = self._created or whole_number(created) or 0
+        self._model = self._model or _text_or_number(model)
+
+    def _choice(self, piece: Piece, position: int) -> ChunkChoice:
+        index = position if piece.index is None else whole_number(piece.index)
+        if index is None:
+            raise self._malformed(f"the index of a choice is {json_type(piece.index)}")
+        choice, role = self._choices.get(index), None
+        if choice is None:
+            # Once for each choice, whether the host says it never, once or always.
+            role = "assistant"
+            choice = self._choices[index] = _Choice()
+            self._running += 1
+        reasoning = self._text(piece.reasoning, "reasoning")
+        try:
+            calls = choice.calls.read(piece.calls) if piece.calls else None
+        except ValueError as exc:
+            raise self._malformed(str(exc)) from exc
+        delta = ChunkDelta(
+            role,
+            self._text(piece.content, "content"),
+            None,
+            calls,
+            Reasoning(reasoning, field=self._reasoning_field) if reasoning else None,
+        )
+        finish, raw_finish = self._finish(piece.finish, choice)
+        return ChunkChoice(index, delta, finish, raw_finish, piece.logprobs if type(piece.logprobs) is dict else None)
+
+    def _finish(self, raw: Any, choice: _Choice) -> tuple[str | None, str | None]:
+        """
+        The end of a choice; (None, None) while it goes on: DashScope writes the string "null" then, Hunyuan "".
+
+        A reason that is repeated means the same end; another one later has the last word.
+        """
+        said = self._text(raw, "the finish reason")
+        if not said or said == "null" or said == choice.finish:
+            return None, None
+        if choice.finish is None:
+            self._running -= 1
+        choice.finish = said
+        return finish_reason(said, has_tool_calls=bool(choice.calls)), said
+
+    # -- types and words ---------------------------------------------------------------------------------------
+
+    def _objects(self, values: Any, what: str) -> list[dict[str, Any]]:
+        """A list of objects, which may be missing or null."""
+        if values is None:
+            return []
+        if not isinstance(values, list):
+            raise self._malformed(f"{what} is {json_type(values)}")
+        return [self._object(value, f"an element of {what}") for value in values if value is not None]
+
+    def _object(self, value: Any, what: str) -> dict[str, Any]:
+        """An object; an empty one where it is missing or null."""
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise self._malformed(f"{what} is {json_type(value)}")
+        return value
+
+    def _text(self, value: Any, what: str) -> str | None:
+        if value is None or isinstance(value, str):
+            return value
+        raise self._malformed(f"{what} is {json_type(value)}")
+
+    def _malformed(self, what: str) -> MalformedStreamError:
+        return MalformedStreamError(mend(what), provider=self._provider)
+
+    def _what_is_missing(self) -> str:
+        if not self._choices:
+            return f"the stream ended before any answer came ({self._events} events)"
+        running = sorted(index for index, choice in self._choices.items() if choice.finish is None)
+        which = "" if len(self._choices) == 1 else f" of choice {', '.join(map(str, running))}"
+        return f"the stream ended before the finish reason{which} ({self._events} events)"
+
+
+def _text_or_number(value: Any) -> str:
+    """An id or a model, which hosts leave out, send as null, or as a number."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) else ""
+
+
+def first_count(raw: Mapping[str, Any], *names: str) -> int | None:
+    """The first of *names* that holds a count; None when none does."""
+    for name in names:
+        count = whole_number(raw.get(name))
+        if count is not None and count >= 0:
+            return count
+    return None

@@ -1,0 +1,1 @@
+"""What both versions of Cohere's chat API share."""

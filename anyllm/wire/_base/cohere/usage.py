@@ -1,0 +1,49 @@
+"""
+Token counts, as both versions of Cohere's API write them.
+
+``tokens`` are what the model read and wrote; ``billed_units`` are what is paid for, which leaves out what Cohere adds
+to the prompt by itself.
+
+Source: https://docs.cohere.com/reference/chat (usage)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from anyllm.types import Usage
+from anyllm.wire._base.finish_reasons import whole_number
+
+__all__ = ["read_usage"]
+
+
+def read_usage(raw: Any) -> Usage | None:
+    """
+    What the host counted; None when it counted nothing.
+
+    Args:
+        raw: The ``usage`` of an answer; in version 1, and of embeddings, the ``meta``.
+    """
+    if not isinstance(raw, dict):
+        return None
+    tokens = _counts(raw.get("tokens")) or _counts(raw.get("billed_units"))
+    if tokens is None:
+        return None
+    prompt, completion = tokens
+    cached = _count(raw, "cached_tokens")
+    if cached is not None and cached > prompt:
+        cached = None  # no part of this prompt
+    return Usage(prompt, completion, prompt + completion, None, cached, raw=dict(raw))
+
+
+def _counts(raw: Any) -> tuple[int, int] | None:
+    if not isinstance(raw, dict):
+        return None
+    prompt, completion = _count(raw, "input_tokens"), _count(raw, "output_tokens")
+    return None if prompt is None and completion is None else (prompt or 0, completion or 0)
+
+
+def _count(raw: Mapping[str, Any], name: str) -> int | None:
+    count = whole_number(raw.get(name))
+    return count if count is not None and count >= 0 else None

@@ -1,0 +1,99 @@
+"""
+What decoders of all dialects share: JSON out of events and bodies, and what to say where there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from anyllm._framing.detect import Event
+from anyllm.errors import AnyLLMError, MalformedStreamError
+from anyllm.types import _convert
+from anyllm.wire._base import api_errors, error_body
+from anyllm.wire._base.finish_reasons import json_type
+from anyllm.wire._base.surrogate_joiner import mend, mend_all
+
+_SNIPPET = 80
+_loads_strictly = _convert.loads_strictly
+
+
+def event_object(event: Event, provider: str, mended: Callable[[Any], Any] = mend_all) -> tuple[dict[str, Any], Any]:
+    """
+    The JSON object that an event is, and what stands for it as a chunk's ``raw``.
+
+    Args:
+        event: Its data is decoded.
+        provider: Stands in errors.
+        mended: Gives decoded JSON back without halves of characters. Those that no other half follows become U+FFFD,
+            unless a dialect keeps those of texts that grow from event to event.
+
+    Raises:
+        APIError: the event is the provider's error in some other form than an object.
+        MalformedStreamError: the event is no JSON object.
+    """
+    try:
+        body = _loads_strictly(event.data)
+        raw: Any = event.data
+    except _convert.NOT_JSON:
+        try:
+            body = raw = mended(_convert.loads(event.data))
+        except (ValueError, RecursionError) as exc:
+            raise no_json(event, provider) from exc
+    if type(body) is not dict:
+        raise no_object(body, event, provider)
+    return body, raw
+
+
+def as_it_is(body: Any) -> Any:
+    """For `event_object`, where a dialect mends what it decodes itself."""
+    return body
+
+
+def no_json(event: Event, provider: str) -> AnyLLMError:
+    """The error of an event that is no JSON."""
+    text = event.data.strip()
+    if event.event == "error":
+        return api_errors.from_body(provider, text)
+    if text.startswith("<"):
+        title = error_body.read(text).message or "no title"
+        return _malformed(f"the host sent a web page ({title}), not a stream", provider)
+    return _malformed(f"an event is no JSON: {text[:_SNIPPET]!r}", provider)
+
+
+def no_object(body: Any, event: Event, provider: str) -> AnyLLMError:
+    """The error of an event that is JSON, but no object."""
+    in_list = body[0] if isinstance(body, list) and body else None
+    if event.event == "error" or (isinstance(in_list, dict) and in_list.get("error")):
+        return api_errors.from_body(provider, body)
+    return _malformed(f"an event is {json_type(body)}, not an object: {event.data[:_SNIPPET]!r}", provider)
+
+
+def whole_json(body: bytes, provider: str) -> Any:
+    """
+    The JSON that a whole answer is.
+
+    Raises:
+        MalformedStreamError: it is none.
+    """
+    try:
+        return _convert.loads(body)
+    except (ValueError, RecursionError) as exc:
+        text = body.decode("utf-8", "replace").strip()
+        what = error_body.read(text).message if text.startswith("<") else text[:_SNIPPET]
+        said = f"the answer is no JSON: {what!r}" if text else "the answer is empty"
+        raise MalformedStreamError(said, provider=provider) from exc
+
+
+def no_answer(answer: Any, wanted: str, provider: str) -> AnyLLMError:
+    """The error of a whole answer, decoded, that lacks the key *wanted*: the provider's own, if it is one."""
+    if isinstance(answer, dict) and ("error" in answer or error_body.looks_like_error(answer)):
+        return api_errors.from_body(provider, answer)
+    if isinstance(answer, list) and answer and isinstance(answer[0], dict) and answer[0].get("error"):
+        return api_errors.from_body(provider, answer)
+    what = f"has no {wanted}" if isinstance(answer, dict) else f"is {json_type(answer)}, not an object"
+    return MalformedStreamError(f"the answer {what}", provider=provider)
+
+
+def _malformed(what: str, provider: str) -> MalformedStreamError:
+    return MalformedStreamError(mend(what), provider=provider)

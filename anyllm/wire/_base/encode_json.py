@@ -1,0 +1,109 @@
+"""
+What requests of all dialects share: exact bytes, the caller's headers, and a clear no to what a host cannot do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from anyllm.errors import InvalidRequestError, UnsupportedParameterError
+from anyllm.types import REASONING_EFFORTS, CompletionParams, _convert
+from anyllm.wire._base.surrogate_joiner import mend_all
+
+
+def unsupported(name: str, why: str, provider: str) -> UnsupportedParameterError:
+    """The error of a parameter, or a part of a message, that asks for what the host cannot do."""
+    return UnsupportedParameterError(why, provider=provider, param=name)
+
+
+def effort_in(params: CompletionParams, provider: str) -> str | None:
+    """
+    The reasoning effort that is asked for; None where that is left to the host ("auto", or nothing).
+
+    Raises:
+        UnsupportedParameterError: it is none that we know.
+    """
+    effort = params.reasoning_effort
+    if effort is not None and effort not in REASONING_EFFORTS:
+        raise UnsupportedParameterError(
+            f"reasoning_effort must be one of {', '.join(REASONING_EFFORTS)}, not {effort!r}",
+            provider=provider,
+            param="reasoning_effort",
+        )
+    return None if effort == "auto" else effort
+
+
+def put(body: dict[str, Any], path: str, value: Any) -> None:
+    """Set *value* at a dotted *path* ("reasoning.max_tokens"), making the objects on the way."""
+    *way, name = path.split(".")
+    for step in way:
+        body = body.setdefault(step, {})
+    body[name] = value
+
+
+def in_bytes(body: Mapping[str, Any], provider: str) -> bytes:
+    """
+    The exact bytes to send.
+
+    Lone halves of surrogate pairs, which no UTF-8 can carry, are joined or become U+FFFD: text cut in the
+    middle of an emoji is common, and a model reads over the mark.
+
+    Raises:
+        InvalidRequestError: the body holds what JSON cannot, or NaN or an infinity, which would become null.
+    """
+    try:
+        where = _not_finite(body)
+        if where:
+            raise InvalidRequestError(f"{where} is not a finite number", provider=provider, param=where)
+        try:
+            return _convert.dumps(body)
+        except UnicodeEncodeError:
+            return _convert.dumps(mend_all(body))
+    except RecursionError as exc:
+        raise InvalidRequestError("the request is nested too deeply, or in itself", provider=provider) from exc
+    except (TypeError, ValueError) as exc:
+        where = next((key for key, value in body.items() if not _can_be_json(value)), None)
+        what = f"{where} cannot be written as JSON" if where else "the request cannot be written as JSON"
+        raise InvalidRequestError(f"{what}: {exc}", provider=provider, param=where) from exc
+
+
+def headers_in(extra: Mapping[str, str] | None, headers: Mapping[str, str], provider: str) -> dict[str, str]:
+    """
+    *headers* with the caller's own, which win over them in any case of letters.
+
+    Raises:
+        InvalidRequestError: a header is not text, or would end the line it stands on.
+    """
+    extra = extra or {}
+    for name, value in extra.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise InvalidRequestError(
+                f"the header {name!r} must be a str, not {type(value).__name__}", provider=provider, param=str(name)
+            )
+        if any(letter in name + value for letter in "\r\n\0"):
+            raise InvalidRequestError(f"the header {name!r} holds a line break", provider=provider, param=name)
+    own = {name.lower() for name in extra}
+    return {**{name: value for name, value in headers.items() if name.lower() not in own}, **extra}
+
+
+def _not_finite(value: Any, path: str = "") -> str | None:
+    """Where *value* holds NaN or an infinity, as in "temperature"; None when nowhere."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else path
+    if isinstance(value, Mapping):
+        items = ((f"{path}.{key}" if path else str(key), item) for key, item in value.items())
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        items = ((f"{path}[{at}]", item) for at, item in enumerate(value))
+    else:
+        return None
+    return next((found for where, item in items if (found := _not_finite(item, where))), None)
+
+
+def _can_be_json(value: Any) -> bool:
+    try:
+        _convert.dumps(mend_all(value))
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True

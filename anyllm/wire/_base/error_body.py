@@ -1,0 +1,248 @@
+"""
+What a provider said went wrong, in whichever of a dozen shapes it said it.
+
+OpenAI writes ``{"error": {"message", "type", "param", "code"}}``. Others write the error as text, one level
+higher, in a list (Google), as FastAPI's ``detail``, or under names of their own, and gateways put the error of
+the host behind them into ``metadata.raw``. All of them are read here, for every dialect.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from anyllm.types import _convert
+from anyllm.wire._base.finish_reasons import whole_number
+from anyllm.wire._base.surrogate_joiner import mend_all
+
+#: A message is for a person; what is longer is a page or a stack trace.
+_LONGEST_MESSAGE = 2000
+_LONGEST_PAGE_TEXT = 300
+_LONGEST_NAME = 200
+
+_MESSAGES = (
+    *("message", "msg", "Message", "detail", "error_msg", "error_message", "errorMessage", "error_description"),
+    *("Msg", "title", "reason"),
+)
+_CODES = ("code", "error_code", "Code", "errorCode")
+_TYPES = ("type", "error_type", "__type")
+_STATUSES = ("status_code", "status", "http_code", "http_status", "raw_status_code", "code", "error_code")
+
+
+@attrs.define(frozen=True)
+class Said:
+    """
+    The facts of an error, as the provider gave them.
+
+    Attributes:
+        message: For a person, one line or several; "" when it said nothing.
+        code: Its code as text, whatever it was in JSON.
+        type: Its type or kind of error.
+        param: The parameter it names.
+        status: The HTTP status that the text itself names, as events inside a 200 stream do.
+        request_id: The id of the request, where the body says it.
+        retry_after: Seconds to wait, where the body says it.
+    """
+
+    message: str = ""
+    code: str | None = None
+    type: str | None = None
+    param: str | None = None
+    status: int | None = None
+    request_id: str | None = None
+    retry_after: float | None = None
+
+
+def read(body: Any) -> Said:
+    """What *body* says: decoded JSON of any shape, or text."""
+    try:
+        return _read(mend_all(body))
+    except RecursionError:  # nothing a person wrote is nested so deeply
+        return Said()
+
+
+def _read(body: Any) -> Said:
+    if isinstance(body, str):
+        return Said(message=_text_message(body))
+    if isinstance(body, list):
+        return _read(next((item for item in body if isinstance(item, (dict, str))), ""))
+    if not isinstance(body, dict):
+        return Said()
+    inner = _inner(body)
+    layers = (inner, body)
+    return Said(
+        message=_message(inner, body),
+        code=_first_text(layers, _CODES),
+        type=_first_text(layers, _TYPES) or _first_text(layers, ("status",)),
+        param=_param(inner) or _param(body),
+        status=_status(layers),
+        request_id=_first_text((body, inner), ("request_id", "requestId", "RequestId")),
+        retry_after=_retry_delay(inner),
+    )
+
+
+def looks_like_error(body: Mapping[str, Any]) -> bool:
+    """
+    Whether a JSON object without choices is an error that does not say ``error``.
+
+    vLLM, Mistral: ``{"object": "error", "message"}``; DashScope: ``{"code", "message"}``; Baidu:
+    ``{"error_code", "error_msg"}``; FastAPI: ``{"detail"}``; MiniMax: ``{"base_resp": {"status_code": 1004}}``.
+    """
+    if body.get("object") == "error" or body.get("type") == "error":
+        return True
+    if any(body.get(key) for key in ("errors", "detail", "error_msg", "error_code", "error_message")):
+        return True
+    base = body.get("base_resp")
+    if isinstance(base, dict) and base.get("status_code"):
+        return True
+    return isinstance(body.get("message"), str) and any(body.get(key) for key in ("code", "type", "status"))
+
+
+def _inner(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The object that holds the error: `body` itself when the error lies flat in it."""
+    for key in ("error", "errors", "error_msg"):
+        value = body.get(key)
+        if isinstance(value, list):
+            value = next((item for item in value if item), None)
+        if isinstance(value, dict) and value:
+            return value
+        if isinstance(value, str) and value:
+            return {**body, "message": value}
+    base = body.get("base_resp")
+    if isinstance(base, dict):  # MiniMax
+        return {"message": base.get("status_msg"), "code": base.get("status_code")}
+    return body
+
+
+def _message(inner: Mapping[str, Any], body: Mapping[str, Any]) -> str:
+    message = _find_message(inner) or _find_message(body)
+    for more in (_upstream(inner), _details(inner)):
+        if more and more not in message:
+            message = f"{message}: {more}" if message else more
+    return message[:_LONGEST_MESSAGE]
+
+
+def _find_message(layer: Mapping[str, Any]) -> str:
+    for key in _MESSAGES:
+        value = layer.get(key)
+        if isinstance(value, str) and value.strip():
+            return _text_message(value)
+        if isinstance(value, dict):
+            text = _message(_inner(value), value)
+        elif isinstance(value, list):
+            text = "; ".join(filter(None, map(_complaint, value)))
+        else:
+            continue
+        if text:
+            return text
+    return ""
+
+
+def _complaint(item: Any) -> str:
+    """One entry of FastAPI's list: ``{"loc": ["body", "stream_options"], "msg": ...}``."""
+    if isinstance(item, str):
+        return item
+    if not isinstance(item, dict):
+        return ""
+    where = _location(item)
+    text = _find_message(item)
+    return f"{where}: {text}" if where and text else text
+
+
+def _details(inner: Mapping[str, Any]) -> str:
+    """Azure's ``details``, the same list beside a message that says less."""
+    details = inner.get("details")
+    return "; ".join(filter(None, map(_complaint, details))) if isinstance(details, list) else ""
+
+
+def _upstream(inner: Mapping[str, Any]) -> str:
+    """
+    What the host behind a gateway said: OpenRouter's ``metadata.raw``, text or JSON in text.
+
+    Source: https://openrouter.ai/docs/api-reference/errors
+    """
+    metadata = inner.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    if isinstance(raw, str):
+        raw = _json_in(raw)
+    return _read(raw).message if raw else ""
+
+
+def _json_in(text: str) -> Any:
+    if not text.lstrip().startswith(("{", "[")):
+        return text
+    try:
+        return mend_all(_convert.loads(text))
+    except (ValueError, RecursionError):
+        return text
+
+
+def _first_text(layers: tuple[Mapping[str, Any], ...], keys: tuple[str, ...]) -> str | None:
+    """The first of *keys* that holds text, or a number, which becomes text."""
+    for layer in layers:
+        for key in keys:
+            value = layer.get(key)
+            if isinstance(value, int) and not isinstance(value, bool):
+                # Text that JSON writes as a number is a code; a status is no type.
+                value = str(value) if key != "status" else None
+            if isinstance(value, str) and value:
+                return value[:_LONGEST_NAME]
+    return None
+
+
+def _param(layer: Mapping[str, Any]) -> str | None:
+    param = layer.get("param")
+    if isinstance(param, str) and param:
+        return param[:_LONGEST_NAME]
+    for key in ("detail", "details", "message"):
+        complaints = layer.get(key)
+        if isinstance(complaints, dict):
+            complaints = complaints.get("detail")
+        if isinstance(complaints, list) and complaints and isinstance(complaints[0], dict):
+            return _location(complaints[0]) or None
+    return None
+
+
+def _location(complaint: Mapping[str, Any]) -> str:
+    where = complaint.get("loc")
+    if not isinstance(where, list):
+        return ""
+    return ".".join(str(step) for step in where if step != "body")
+
+
+def _status(layers: tuple[Mapping[str, Any], ...]) -> int | None:
+    for layer in layers:
+        for key in _STATUSES:
+            status = whole_number(layer.get(key))
+            if status is not None and 400 <= status < 600:
+                return status
+    return None
+
+
+def _retry_delay(inner: Mapping[str, Any]) -> float | None:
+    """
+    Google's RetryInfo: ``{"retryDelay": "19s"}``.
+
+    Source: https://cloud.google.com/apis/design/errors
+    """
+    details = inner.get("details")
+    for item in details if isinstance(details, list) else ():
+        delay = item.get("retryDelay") if isinstance(item, dict) else None
+        if isinstance(delay, str) and re.fullmatch(r"\d+(\.\d+)?s", delay):
+            return float(delay[:-1])
+    return None
+
+
+def _text_message(text: str) -> str:
+    """The message in a text that is no JSON: of a page its title, never the page."""
+    text = text.strip()
+    if not text.startswith("<"):
+        return text[:_LONGEST_MESSAGE]
+    for tag in ("title", "h1", "Message"):
+        found = re.search(rf"<{tag}\b[^>]*>(.*?)</{tag}\s*>", text, re.IGNORECASE | re.DOTALL)
+        if found and found[1].strip():
+            return " ".join(re.sub(r"<[^>]*>", " ", found[1]).split())[:_LONGEST_PAGE_TEXT]
+    return ""

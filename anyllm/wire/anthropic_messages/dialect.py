@@ -1,0 +1,142 @@
+"""
+Anthropic's Messages, as Anthropic, its models on other clouds, and everyone who is compatible with it speak them.
+
+Source: https://platform.claude.com/docs/en/api/messages
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+import attrs
+
+from anyllm.errors import APIError
+from anyllm.types import ChatCompletion, CompletionParams, Model
+from anyllm.types._accumulate import Assembler
+from anyllm.wire._base import api_errors
+from anyllm.wire._base.conversation import with_beginning
+from anyllm.wire._base.decode_json import no_answer, whole_json
+from anyllm.wire._base.dialect import Request
+from anyllm.wire._base.encode_json import headers_in, in_bytes, unsupported
+from anyllm.wire._base.format_support import Takes, checked
+from anyllm.wire.anthropic_messages import models as _models
+from anyllm.wire.anthropic_messages import parameters, thinking
+from anyllm.wire.anthropic_messages.decoder import MessagesDecoder
+from anyllm.wire.anthropic_messages.turns import system_in, turns_in
+
+__all__ = ["AnthropicMessages"]
+
+#: The version of the API. Source: https://platform.claude.com/docs/en/api/versioning
+_VERSION = "2023-06-01"
+
+
+@attrs.define(frozen=True, kw_only=True)
+class AnthropicMessages:
+    """
+    The dialect, with the switches of the provider that speaks it.
+
+    Attributes:
+        provider: Stands in every chunk and error.
+        path: Appended to the base URL; "{model}" in it becomes the model's name.
+        stream_path: The same for streams; None: streams have no path of their own.
+        version_in_body: For hosts that want ``anthropic_version`` in the body, and the model in the path only
+            ("vertex-2023-10-16"); None: the version is a header.
+    """
+
+    provider: str = "anthropic"
+    path: str = "/v1/messages"
+    stream_path: str | None = None
+    version_in_body: str | None = None
+
+    #: Usage always comes, and one answer.
+    takes: ClassVar[Takes] = Takes(
+        formats=("json_schema",), refused=("n", "seed", "logprobs", "top_logprobs", "stream_options"), prefill=True
+    )
+
+    def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
+        """
+        The request for *params*; *model* is the name without its provider.
+
+        Newer models refuse the thinking budget that a ``reasoning_effort`` becomes for older ones. The fallback
+        asks them as they want it.
+
+        Raises:
+            UnsupportedParameterError: the host cannot do what a parameter asks for.
+            InvalidRequestError: the parameters cannot be sent at all.
+        """
+        params = checked(params, self.takes, self.provider)
+        body = {
+            **self._address(model),
+            **system_in(params.messages, self.provider),
+            "messages": turns_in(params.messages, self.provider),
+            **parameters.plain_params(params, self.provider),
+            **({"stream": True} if stream else {}),
+        }
+        bodies = thinking.bodies(body, params, self.provider)
+        extra = dict(params.extra_body or {})
+        first, *others = (in_bytes({**each, **extra}, self.provider) for each in bodies)
+        return Request(
+            "POST",
+            self._path(model, stream=stream),
+            headers_in(params.extra_headers, self._headers(stream=stream), self.provider),
+            first,
+            {thinking.REFUSED: others[0]} if others and "thinking" not in extra else {},
+        )
+
+    def continuation(self, params: CompletionParams, text: str, *, model: str) -> Request:
+        """
+        The request for the stream that follows *text*; errors as `request` has them.
+
+        Claude goes on from no text while it thinks, and its newest models from none at all, which they say.
+        """
+        if params.thinking_budget or params.reasoning_effort not in (None, "none"):
+            raise unsupported("reasoning_effort", "a model that thinks goes on from no text", self.provider)
+        return self.request(with_beginning(params, text), model=model, stream=True)
+
+    def decoder(self) -> MessagesDecoder:
+        """A fresh decoder for one streamed response."""
+        return MessagesDecoder(provider=self.provider)
+
+    def response(self, body: bytes) -> ChatCompletion:
+        """
+        A whole response: read as a stream of one event, so that both give the same answer.
+
+        Raises:
+            APIError: the body is the provider's error.
+            MalformedStreamError: the body cannot be read.
+        """
+        answer = whole_json(body, self.provider)
+        if not isinstance(answer, dict) or not isinstance(answer.get("content"), list) or answer.get("error"):
+            raise no_answer(answer, "content", self.provider)
+        assembler = Assembler()
+        for chunk in self.decoder().feed_whole(answer):
+            assembler.add(chunk)
+        completion = assembler.snapshot()
+        completion.raw = answer
+        return completion
+
+    def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
+        """The error that an HTTP status, its headers and its body say."""
+        return api_errors.from_response(self.provider, status, headers, body)
+
+    def models_request(self) -> Request:
+        """The request for the list of models."""
+        return Request("GET", _models.PATH, {"Accept": "application/json", "anthropic-version": _VERSION})
+
+    def models(self, body: bytes) -> list[Model]:
+        """The models of a whole response; errors as `response` has them."""
+        return _models.read_models(whole_json(body, self.provider), self.provider)
+
+    def _address(self, model: str) -> dict[str, Any]:
+        return {"model": model} if self.version_in_body is None else {"anthropic_version": self.version_in_body}
+
+    def _path(self, model: str, *, stream: bool) -> str:
+        path = self.stream_path if stream and self.stream_path is not None else self.path
+        return path.replace("{model}", quote(model, safe="@:"))
+
+    def _headers(self, *, stream: bool) -> dict[str, str]:
+        accept = "text/event-stream" if stream else "application/json"
+        headers = {"Content-Type": "application/json", "Accept": accept}
+        return headers if self.version_in_body is not None else {**headers, "anthropic-version": _VERSION}

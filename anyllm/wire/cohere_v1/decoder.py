@@ -1,0 +1,220 @@
+"""
+The stream: events to chunks.
+
+Strategy: nearly every event adds text, and is told from all others by a few look-ups. Of the rest, each type has a
+method. The last event repeats the whole answer; of that, only what has not come before is read, which makes a whole
+answer the end of a stream that said nothing before.
+
+A plan that comes before tool calls is text like any other: the host calls it so, and takes it back as that. Searches,
+documents and citations have no place in a chunk: theirs say nothing but their ``raw``.
+
+Sources: https://docs.cohere.com/v1/docs/streaming, https://docs.cohere.com/v1/reference/chat-stream
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from anyllm._framing.detect import Event
+from anyllm.types import ChatCompletionChunk, ChunkDelta, ToolCall, text_chunk
+from anyllm.wire._base import api_errors, error_body
+from anyllm.wire._base.cohere.errors import failure, is_error, refined
+from anyllm.wire._base.cohere.stream import CohereStream
+from anyllm.wire._base.cohere.usage import read_usage
+from anyllm.wire._base.decode_json import as_it_is, event_object
+from anyllm.wire._base.finish_reasons import finish_reason, whole_number
+from anyllm.wire._base.surrogate_joiner import REPLACEMENT, mend_all
+from anyllm.wire.cohere_v1.tool_calls import Calls
+
+_Chunks = Sequence[ChatCompletionChunk]
+
+_DONE = "[DONE]"
+_TEXT, _CALL, _END = "text-generation", "tool-calls-chunk", "stream-end"
+#: Of a model without chat, which Bedrock has: what went wrong is called "err".
+_ERROR = "stream-error"
+#: Events that have no place in a chunk.
+_OTHERS = ("search-queries-generation", "search-results", "citation-generation", "debug")
+
+
+class ChatDecoder(CohereStream):
+    """
+    Turns one response's events into chunks. Used by one thread, for one response.
+
+    Args:
+        provider: Stands in every chunk and error.
+    """
+
+    __slots__ = ("_calls", "_has_text")
+
+    _last = _END
+
+    def __init__(self, *, provider: str) -> None:
+        super().__init__(provider=provider)
+        self._calls = Calls()
+        self._has_text = False
+
+    @property
+    def done(self) -> bool:
+        """Whether ``stream-end`` was seen: nothing after it is read."""
+        return self._ended
+
+    def feed(self, event: Event) -> Sequence[ChatCompletionChunk]:
+        """
+        The chunks that *event* brings.
+
+        Raises:
+            APIError: the event is the provider's error, or the end of an answer that failed.
+            MalformedStreamError: the event cannot be read.
+        """
+        if self._ended:
+            return ()
+        if event.data[:1] != "{" and event.data.strip() in ("", _DONE):
+            return ()  # alive, but no word of Cohere's
+        body, raw = event_object(event, self._provider, as_it_is)
+        self._events += 1
+        if self._waiting or raw is body:
+            return self._with_halves(body, event.event)
+        if self._began and event.event != "error":
+            text = _text_alone(body)
+            if text:
+                self._has_text = True
+                return (text_chunk(self._id, text, 0, "", None, None, self._provider, raw),)
+        return self._read(body, raw, event.event)
+
+    # -- one event ---------------------------------------------------------------------------------------
+
+    def _read(self, body: dict[str, Any], raw: Any, name: str) -> _Chunks:
+        kind = body.get("event_type")
+        if kind == _ERROR:
+            body = {**body, "error": body.get("err") or "the stream ended with an error"}
+            failed = failure(body, self._provider)
+            assert failed is not None  # it has a text
+            raise failed
+        if name == "error" or is_error(body):
+            raise refined(api_errors.from_body(self._provider, body))
+        if kind is None and not self._began and isinstance(body.get("text"), str) and "is_finished" not in body:
+            return self._whole(body, raw)  # from a host, or a proxy before it, that knows no streams
+        kind = kind if isinstance(kind, str) else name
+        reader = _READERS.get(kind)
+        if reader is not None:
+            return reader(self, body, raw)
+        if error_body.looks_like_error(body):
+            raise refined(api_errors.from_body(self._provider, body))
+        return (self._chunk(raw),) if kind in _OTHERS else ()
+
+    def _whole(self, body: dict[str, Any], raw: Any) -> _Chunks:
+        return self._stream_end({"finish_reason": body.get("finish_reason"), "response": body}, raw)
+
+    def _stream_start(self, body: dict[str, Any], raw: Any) -> _Chunks:
+        self._id = self._text(body, "generation_id") or self._id
+        return () if self._began else (self._chunk(raw, ChunkDelta()),)
+
+    def _text_generation(self, body: dict[str, Any], raw: Any) -> _Chunks:
+        return self._text_chunks(body, raw)
+
+    def _calls_chunk(self, body: dict[str, Any], raw: Any) -> _Chunks:
+        """A piece of the plan, of a call, or of both."""
+        chunks = [*self._text_chunks(body, raw)]
+        piece = body.get("tool_call_delta")
+        if isinstance(piece, dict):
+            chunks += self._text_chunks(piece, raw)
+        if piece is not None:
+            try:
+                fragment = self._calls.piece(piece)
+            except ValueError as exc:
+                raise self._malformed(str(exc)) from exc
+            chunks += self._fragments(() if fragment is None else (fragment,), raw)
+        return chunks
+
+    def _calls_whole(self, body: dict[str, Any], raw: Any) -> _Chunks:
+        """All calls, and the plan before them: what of both has not come in pieces."""
+        chunks = [] if self._has_text else [*self._text_chunks(body, raw)]
+        calls = body.get("tool_calls")
+        if calls is not None:
+            chunks += self._fragments(self._calls.whole(calls), raw)
+        return chunks
+
+    def _stream_end(self, body: dict[str, Any], raw: Any) -> _Chunks:
+        answer = self._object(body, "response")
+        reason = self._text(body, "finish_reason") or self._text(answer, "finish_reason")
+        failed = failure({"finish_reason": reason, "error": answer.get("error")}, self._provider)
+        if failed is not None:
+            raise failed
+        self._id = self._id or self._text(answer, "generation_id") or self._text(answer, "response_id")
+        chunks: list[ChatCompletionChunk] = []
+        if not self._began:
+            chunks.append(self._chunk(raw, ChunkDelta()))
+        if not self._has_text and answer.get("text") is not None:
+            chunks.append(self._chunk(raw, ChunkDelta(None, self._text(answer, "text"))))
+        chunks += self._calls_whole({"tool_calls": answer.get("tool_calls")}, raw)
+        meaning = finish_reason(reason, has_tool_calls=bool(self._calls)) if reason else None
+        if meaning != "length":  # else the arguments of the last call may be what did not fit
+            chunks += self._fragments(self._calls.end(), raw)
+        self._ended = True
+        last = self._chunk(raw, ChunkDelta(), usage=read_usage(answer.get("meta")))
+        last.choices[0].finish_reason, last.choices[0].raw_finish_reason = meaning, reason or None
+        return [*chunks, last]
+
+    # -- chunks ------------------------------------------------------------------------------------------
+
+    def _text_chunks(self, body: Mapping[str, Any], raw: Any) -> _Chunks:
+        text = self._text(body, "text")
+        if not text:
+            return ()
+        self._has_text = True
+        return (self._chunk(raw, ChunkDelta(None, text)),)
+
+    def _fragments(self, fragments: Iterable[ToolCall], raw: Any) -> list[ChatCompletionChunk]:
+        try:
+            return [self._chunk(raw, ChunkDelta(tool_calls=(fragment,))) for fragment in fragments]
+        except ValueError as exc:
+            raise self._malformed(str(exc)) from exc
+
+    # -- halves of characters ----------------------------------------------------------------------------
+
+    def _with_halves(self, body: dict[str, Any], name: str) -> _Chunks:
+        """The chunks of an event that continues, or may hold, half a character."""
+        kind, piece = body.get("event_type"), body.get("tool_call_delta")
+        place = (kind, whole_number(piece.get("index")) if isinstance(piece, dict) else None)
+        before = [] if place == self._place else [*self._left_over()]
+        self._place = place
+        try:
+            mended: dict[str, Any] = mend_all(body)
+            if kind == _TEXT:
+                self._join(body, mended, "text")
+            elif kind == _CALL and isinstance(piece, dict):
+                self._join(piece, mended["tool_call_delta"], "parameters")
+        except RecursionError as exc:
+            raise self._malformed("an event is nested too deeply") from exc
+        return (*before, *self._read(mended, mended, name))
+
+    def _join(self, body: Mapping[str, Any], mended: dict[str, Any], name: str) -> None:
+        """Let the text *name* of *mended* go on where the last one was cut off."""
+        if isinstance(body.get(name), str):
+            mended[name] = self._halves.mend(body[name], (name,))
+
+    def _left_over(self) -> Iterator[ChatCompletionChunk]:
+        """A chunk for the half that nothing came to join."""
+        for (name,) in self._halves.take():
+            body: dict[str, Any] = {"event_type": self._place[0], name: REPLACEMENT}
+            if name != "text":
+                body = {"event_type": _CALL, "tool_call_delta": {"index": self._place[1], name: REPLACEMENT}}
+            yield from self._read(body, body, "")
+
+
+def _text_alone(body: dict[str, Any]) -> str | None:
+    """The text that an event adds, if it says nothing else, as most do not; None of any other."""
+    if body.get("event_type") != _TEXT or "error" in body or "message" in body:
+        return None
+    text = body.get("text")
+    return text if type(text) is str else None
+
+
+_READERS: dict[str, Callable[[ChatDecoder, dict[str, Any], Any], _Chunks]] = {
+    "stream-start": ChatDecoder._stream_start,
+    _TEXT: ChatDecoder._text_generation,
+    _CALL: ChatDecoder._calls_chunk,
+    "tool-calls-generation": ChatDecoder._calls_whole,
+    _END: ChatDecoder._stream_end,
+}

@@ -1,0 +1,254 @@
+"""
+The stream: events to chunks.
+
+Strategy: nearly every event adds text, and is told from all others by a few look-ups. Of the rest, each type has a
+method. A whole answer is read as the same message started, with all that it holds, and ended.
+
+Citations have no place in a chunk: theirs say nothing but their ``raw``.
+
+Sources: https://docs.cohere.com/v2/docs/streaming, https://docs.cohere.com/docs/tool-use-streaming
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from anyllm._framing.detect import Event
+from anyllm.types import ChatCompletionChunk, ChunkDelta, ToolCall, text_chunk
+from anyllm.wire._base import api_errors, error_body
+from anyllm.wire._base.cohere.errors import failure, is_error, refined
+from anyllm.wire._base.cohere.stream import CohereStream
+from anyllm.wire._base.cohere.usage import read_usage
+from anyllm.wire._base.decode_json import as_it_is, event_object
+from anyllm.wire._base.finish_reasons import finish_reason, json_type, whole_number
+from anyllm.wire._base.surrogate_joiner import mend_all
+from anyllm.wire.cohere_v2.reasoning import THINKING, TOOL_PLAN, Thoughts
+from anyllm.wire.cohere_v2.surrogate_events import events_for
+from anyllm.wire.cohere_v2.tool_calls import Calls
+
+_Chunks = Sequence[ChatCompletionChunk]
+
+_DONE = "[DONE]"
+_DELTA = "content-delta"
+_CITATIONS = "citation-"
+
+
+class CohereDecoder(CohereStream):
+    """
+    Turns one response's events into chunks. Used by one thread, for one response.
+
+    Args:
+        provider: Stands in every chunk and error.
+    """
+
+    __slots__ = ("_calls", "_done", "_thoughts")
+
+    _last = "message-end"
+
+    def __init__(self, *, provider: str) -> None:
+        super().__init__(provider=provider)
+        self._done = False
+        self._calls = Calls()
+        self._thoughts = Thoughts()
+
+    @property
+    def done(self) -> bool:
+        """Whether ``[DONE]`` was seen: nothing after it is read."""
+        return self._done
+
+    def feed(self, event: Event) -> Sequence[ChatCompletionChunk]:
+        """
+        The chunks that *event* brings.
+
+        Raises:
+            APIError: the event is the provider's error, or the end of an answer that failed.
+            MalformedStreamError: the event cannot be read.
+        """
+        if self._done:
+            return ()
+        if event.data[:1] != "{" and (mark := event.data.strip()) in ("", _DONE):
+            self._done = bool(mark)
+            return ()
+        body, raw = event_object(event, self._provider, as_it_is)
+        self._events += 1
+        if self._waiting or raw is body:
+            return self._with_halves(body, event.event)
+        if self._began and not self._ended and event.event != "error":
+            text = _text_alone(body)
+            if text:
+                return (text_chunk(self._id, text, 0, "", None, None, self._provider, raw),)
+        return self._read(body, raw, event.event)
+
+    # -- one event ---------------------------------------------------------------------------------------
+
+    def _read(self, body: dict[str, Any], raw: Any, name: str) -> _Chunks:
+        kind = body.get("type")
+        if name == "error" or kind == "error" or is_error(body):
+            raise refined(api_errors.from_body(self._provider, body))
+        if self._ended:
+            return ()
+        if kind is None and not self._began and isinstance(body.get("message"), dict):
+            return self._whole(body, raw)  # from a host, or a proxy before it, that knows no streams
+        kind = kind if isinstance(kind, str) else name
+        reader = _READERS.get(kind)
+        if reader is not None:
+            return reader(self, body, raw)
+        if error_body.looks_like_error(body):
+            raise refined(api_errors.from_body(self._provider, body))
+        return (self._chunk(raw),) if kind.startswith(_CITATIONS) else ()
+
+    def _whole(self, body: dict[str, Any], raw: Any) -> _Chunks:
+        start = {"id": body.get("id"), "logprobs": body.get("logprobs"), "delta": {"message": body["message"]}}
+        return (*self._message_start(start, raw), *self._message_end({"delta": body}, raw))
+
+    def _message_start(self, body: dict[str, Any], raw: Any) -> _Chunks:
+        self._id = self._text(body, "id") or self._id
+        message = self._message(body)
+        chunks = [self._chunk(raw, ChunkDelta(), logprobs=_logprobs(body))]
+        chunks += self._content(message.get("content"), raw)
+        chunks += self._thought(self._text(message, TOOL_PLAN), TOOL_PLAN, raw)
+        for place, call in enumerate(_listed(message.get("tool_calls"))):
+            chunks += self._called(place, call, raw)
+        return chunks
+
+    def _content_event(self, body: dict[str, Any], raw: Any) -> _Chunks:
+        return self._content(self._message(body).get("content"), raw, _logprobs(body))
+
+    def _plan_event(self, body: dict[str, Any], raw: Any) -> _Chunks:
+        return self._thought(self._text(self._message(body), TOOL_PLAN), TOOL_PLAN, raw)
+
+    def _call_start(self, body: dict[str, Any], raw: Any) -> _Chunks:
+        chunks: list[ChatCompletionChunk] = []
+        for call in _listed(self._message(body).get("tool_calls")):
+            chunks += self._called(body.get("index"), call, raw)
+        return chunks
+
+    def _call_delta(self, body: dict[str, Any], raw: Any) -> _Chunks:
+        chunks: list[ChatCompletionChunk] = []
+        for call in _listed(self._message(body).get("tool_calls")):
+            try:
+                chunks += self._fragment(self._calls.go_on(body.get("index"), call), raw)
+            except ValueError as exc:
+                raise self._malformed(str(exc)) from exc
+        return chunks
+
+    def _call_end(self, body: dict[str, Any], raw: Any) -> _Chunks:
+        try:
+            return self._fragment(self._calls.end(body.get("index")), raw)
+        except ValueError as exc:
+            raise self._malformed(str(exc)) from exc
+
+    def _message_end(self, body: dict[str, Any], raw: Any) -> _Chunks:
+        delta = self._object(body, "delta")
+        failed = failure(delta, self._provider)
+        if failed is not None:
+            raise failed
+        reason = self._text(delta, "finish_reason")
+        meaning = finish_reason(reason, has_tool_calls=bool(self._calls)) if reason else None
+        chunks: list[ChatCompletionChunk] = []
+        if meaning != "length":  # else the arguments of the last call may be what did not fit
+            chunks += [chunk for fragment in self._calls.end_all() for chunk in self._fragment(fragment, raw)]
+        self._ended = self._began  # an end before any beginning is the end of another answer
+        last = self._chunk(raw, ChunkDelta(), usage=read_usage(delta.get("usage")))
+        last.choices[0].finish_reason, last.choices[0].raw_finish_reason = meaning, reason or None
+        return [*chunks, last]
+
+    # -- what a message holds ----------------------------------------------------------------------------
+
+    def _content(self, content: Any, raw: Any, logprobs: dict[str, Any] | None = None) -> _Chunks:
+        """The text and the thoughts of one block, or of a list of them."""
+        chunks: list[ChatCompletionChunk] = []
+        for block in _listed(content):
+            if isinstance(block, str):
+                block = {"text": block}
+            if not isinstance(block, dict):
+                raise self._malformed(f"content is {json_type(block)}")
+            chunks += self._thought(self._text(block, THINKING), THINKING, raw)
+            if block.get("text") is not None:
+                chunks.append(self._chunk(raw, ChunkDelta(None, self._text(block, "text"))))
+        if logprobs:
+            if not chunks:
+                chunks.append(self._chunk(raw, ChunkDelta()))
+            chunks[0].choices[0].logprobs = logprobs
+        return chunks
+
+    def _thought(self, text: str, field: str, raw: Any) -> _Chunks:
+        return (self._chunk(raw, ChunkDelta(reasoning=self._thoughts.add(text, field))),) if text else ()
+
+    def _called(self, place: Any, call: Any, raw: Any) -> _Chunks:
+        try:
+            return self._fragment(self._calls.begin(place, call), raw)
+        except ValueError as exc:
+            raise self._malformed(str(exc)) from exc
+
+    def _fragment(self, fragment: ToolCall | None, raw: Any) -> _Chunks:
+        return () if fragment is None else (self._chunk(raw, ChunkDelta(tool_calls=(fragment,))),)
+
+    def _message(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        return self._object(self._object(body, "delta"), "message")
+
+    def _what_is_missing(self, came: str = "the stream ended") -> str:
+        return super()._what_is_missing(f"{_DONE} came" if self._done and self._began else came)
+
+    # -- halves of characters ----------------------------------------------------------------------------
+
+    def _with_halves(self, body: dict[str, Any], name: str) -> _Chunks:
+        """The chunks of an event that continues, or may hold, half a character."""
+        kind = body.get("type")
+        place = (kind if isinstance(kind, str) else name, whole_number(body.get("index")))
+        before = [] if place == self._place else [*self._left_over()]
+        self._place = place
+        try:
+            mended: dict[str, Any] = mend_all(body)
+            if isinstance(body.get("delta"), dict):
+                mended["delta"] = self._halves.mend(body["delta"], place)
+        except RecursionError as exc:
+            raise self._malformed("an event is nested too deeply") from exc
+        return (*before, *self._read(mended, mended, name))
+
+    def _left_over(self) -> Iterator[ChatCompletionChunk]:
+        """Chunks for the halves that nothing came to join."""
+        for body in events_for(self._halves):
+            yield from self._read(body, body, "")
+
+
+def _text_alone(body: dict[str, Any]) -> str | None:
+    """The text that an event adds, if it says nothing else, as most do not; None of any other."""
+    if body.get("type") != _DELTA or "logprobs" in body or "error" in body:
+        return None
+    try:
+        content = body["delta"]["message"]["content"]
+        text = content["text"]
+    except (KeyError, TypeError):
+        return None
+    return text if type(text) is str and len(content) == 1 else None
+
+
+def _listed(value: Any) -> list[Any]:
+    """A list, or the one thing that stands in its place."""
+    if isinstance(value, list):
+        return value
+    return [] if value is None else [value]
+
+
+def _logprobs(body: Mapping[str, Any]) -> dict[str, Any] | None:
+    """
+    The log probabilities of an event, or of a whole answer, in the same form.
+
+    Source: https://docs.cohere.com/reference/chat-stream (logprobs)
+    """
+    pieces = [piece for piece in _listed(body.get("logprobs")) if isinstance(piece, dict)]
+    return {"content": pieces} if pieces else None
+
+
+_READERS: dict[str, Callable[[CohereDecoder, dict[str, Any], Any], _Chunks]] = {
+    "message-start": CohereDecoder._message_start,
+    "content-start": CohereDecoder._content_event,
+    _DELTA: CohereDecoder._content_event,
+    "tool-plan-delta": CohereDecoder._plan_event,
+    "tool-call-start": CohereDecoder._call_start,
+    "tool-call-delta": CohereDecoder._call_delta,
+    "tool-call-end": CohereDecoder._call_end,
+    "message-end": CohereDecoder._message_end,
+}

@@ -1,0 +1,110 @@
+"""
+The request: parameters as Cohere takes them.
+
+Sources: https://docs.cohere.com/reference/chat, https://docs.cohere.com/docs/structured-outputs,
+https://docs.cohere.com/docs/reasoning
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from anyllm.errors import InvalidRequestError
+from anyllm.types import CompletionParams
+from anyllm.wire._base.conversation import Function, functions_in, schema_in, tool_choice_in
+from anyllm.wire._base.encode_json import effort_in
+from anyllm.wire.cohere_v2.messages import messages_in_json
+
+#: Our names and Cohere's.
+_PLAIN = {
+    "temperature": "temperature",
+    "top_p": "p",
+    "max_tokens": "max_tokens",
+    "seed": "seed",
+    "logprobs": "logprobs",
+}
+_NO_SCHEMA = {"type": "object", "properties": {}}
+
+#: Tokens to think with. There are no levels; without a budget, which is what Cohere recommends, a model thinks as long
+#: as it needs, and that is what "high" and above mean.
+_BUDGETS = {"minimal": 512, "low": 1024, "medium": 8192}
+
+
+def body_of(params: CompletionParams, *, model: str, stream: bool, provider: str) -> dict[str, Any]:
+    """
+    The body of the request; ``extra_body`` wins.
+
+    Raises:
+        UnsupportedParameterError: the host cannot do what a parameter asks for.
+        InvalidRequestError: the messages or tools cannot be sent at all.
+    """
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": messages_in_json(params.messages, provider),
+        "stream": stream,
+    }
+    body.update({theirs: value for ours, theirs in _PLAIN.items() if (value := getattr(params, ours)) is not None})
+    if params.stop is not None:
+        body["stop_sequences"] = [params.stop] if isinstance(params.stop, str) else params.stop
+    body.update(_tools(params, provider))
+    body.update(_format(params, provider))
+    body.update(_thinking(params, provider))
+    return {**body, **(params.extra_body or {})}
+
+
+def _tools(params: CompletionParams, provider: str) -> dict[str, Any]:
+    """
+    The tools, and whether one must be called.
+
+    No single tool can be named; but a model that must call one, and has only one, calls that.
+    """
+    tools = functions_in(params, provider)
+    choice, name = tool_choice_in(params, provider)
+    if name is not None:
+        tools = [tool for tool in tools if isinstance(tool, Function) and tool.name == name]
+        if not tools:
+            raise InvalidRequestError(
+                f"tool_choice names {name!r}, which is none of the tools", provider=provider, param="tool_choice"
+            )
+    body: dict[str, Any] = {}
+    if tools:
+        body["tools"] = [_tool(tool) for tool in tools]
+    if any(isinstance(tool, Function) and tool.strict for tool in tools):
+        body["strict_tools"] = True
+    if choice in ("required", "named"):
+        body["tool_choice"] = "REQUIRED"
+    elif choice == "none":
+        body["tool_choice"] = "NONE"
+    return body
+
+
+def _tool(tool: Function | Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(tool, Function):
+        return tool
+    function: dict[str, Any] = {"name": tool.name}
+    if tool.description is not None:
+        function["description"] = tool.description
+    function["parameters"] = _NO_SCHEMA if tool.parameters is None else tool.parameters
+    return {"type": "function", "function": function}
+
+
+def _format(params: CompletionParams, provider: str) -> dict[str, Any]:
+    kind, schema, _ = schema_in(params, provider)
+    if kind is None:
+        return {}
+    if schema is not None:
+        return {"response_format": {"type": "json_object", "json_schema": schema}}
+    return {"response_format": params.response_format}  # the host's own form, which may hold a schema
+
+
+def _thinking(params: CompletionParams, provider: str) -> dict[str, Any]:
+    """How much to think; a budget that is given goes before an effort."""
+    effort, budget = effort_in(params, provider), params.thinking_budget
+    if budget is None and effort is None:
+        return {}
+    if budget == 0 or (budget is None and effort == "none"):
+        return {"thinking": {"type": "disabled"}}
+    if budget is None:
+        budget = _BUDGETS.get(str(effort))
+    return {"thinking": {"type": "enabled"} if budget is None else {"type": "enabled", "token_budget": budget}}

@@ -1,0 +1,1 @@
+"""Alibaba's DashScope (Model Studio), in its own format."""

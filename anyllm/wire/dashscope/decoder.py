@@ -1,0 +1,145 @@
+"""
+The stream of DashScope: choices whose messages are deltas, in an ``output``, with the counts so far.
+
+A choice goes on while its ``finish_reason`` is "null", the text. Models that see and hear send their text in a list of
+parts. With several choices, each event counts for its own choice only.
+
+Sources: https://www.alibabacloud.com/help/en/model-studio/qwen-api-via-dashscope,
+https://www.alibabacloud.com/help/en/model-studio/stream
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from anyllm.types import ChunkChoice, Usage
+from anyllm.wire._base import api_errors, error_body
+from anyllm.wire._base.choices_decoder import ChoicesDecoder, Piece, first_count
+from anyllm.wire._base.cloud_error_codes import by_code
+from anyllm.wire._base.finish_reasons import json_type
+from anyllm.wire._base.tool_call_deltas import Fragment
+
+#: What a message may hold beside role and content.
+_SPECIAL = ("reasoning_content", "tool_calls")
+_OUTPUT, _TOTAL = "output_tokens", "total_tokens"
+
+
+class DashScopeDecoder(ChoicesDecoder):
+    """
+    Turns one response's events into chunks. Used by one thread, for one response.
+
+    Args:
+        provider: Stands in every chunk and error.
+    """
+
+    __slots__ = ("_counted",)
+
+    def __init__(self, *, provider: str) -> None:
+        super().__init__(provider=provider)
+        #: The last count of each choice.
+        self._counted: dict[int, dict[str, Any]] = {}
+
+    def _answer(self, body: dict[str, Any], event_name: str = "") -> dict[str, Any]:
+        if event_name == "error" or (
+            not body.get("output") and (body.get("code") or error_body.looks_like_error(body))
+        ):
+            raise by_code(api_errors.from_body(self._provider, body))
+        return body
+
+    def _text_alone(self, answer: dict[str, Any]) -> str | None:
+        output = answer.get("output")
+        choices = output.get("choices") if type(output) is dict else None
+        if type(choices) is not list or len(choices) != 1 or type(choices[0]) is not dict:
+            return None
+        choice = choices[0]
+        message = choice.get("message")
+        if type(message) is not dict or choice.get("finish_reason") != "null" or choice.get("index"):
+            return None
+        content = message.get("content")
+        if type(content) is not str or choice.get("logprobs") is not None:
+            return None
+        return None if any(message.get(key) for key in _SPECIAL) else content
+
+    def _pieces(self, answer: dict[str, Any]) -> Sequence[Piece]:
+        output = self._object(answer.get("output"), "output")
+        choices = self._objects(output.get("choices"), "choices")
+        if not choices and isinstance(output.get("text"), str):
+            # Models that know no messages: the output is the only choice.
+            return [Piece(content=output["text"], finish=output.get("finish_reason"))]
+        return [self._piece(choice) for choice in choices]
+
+    def _piece(self, choice: Mapping[str, Any]) -> Piece:
+        message = self._object(choice.get("message"), "message")
+        return Piece(
+            choice.get("index"),
+            self._content(message.get("content")),
+            message.get("reasoning_content"),
+            [self._fragment(call) for call in self._objects(message.get("tool_calls"), "tool_calls")],
+            choice.get("finish_reason"),
+            choice.get("logprobs"),
+        )
+
+    def _content(self, content: Any) -> Any:
+        """The text of a list of parts; what a model paints stays in the chunk's ``raw``."""
+        if not isinstance(content, list):
+            return content
+        texts = []
+        for part in content:
+            text = part.get("text") if isinstance(part, dict) else part
+            if text is not None and not isinstance(text, str):
+                raise self._malformed(f"a part of the content is {json_type(text)}")
+            texts.append(text or "")
+        return "".join(texts)
+
+    def _fragment(self, call: Mapping[str, Any]) -> Fragment:
+        function = self._object(call.get("function"), "the function of a tool call")
+        return Fragment(call.get("index"), call.get("id"), function.get("name"), function.get("arguments"))
+
+    def _about(self, answer: dict[str, Any]) -> tuple[Any, Any, Any]:
+        return answer.get("request_id"), None, None
+
+    def _usage(self, answer: dict[str, Any], choices: Sequence[ChunkChoice]) -> Usage | None:
+        raw = answer.get("usage")
+        if not isinstance(raw, dict):
+            return None
+        if len(choices) == 1:
+            self._counted[choices[0].index] = raw
+            raw = _summed(list(self._counted.values()), raw)
+        return _read_usage(raw)
+
+
+def _summed(counts: Sequence[Mapping[str, Any]], last: Mapping[str, Any]) -> Mapping[str, Any]:
+    """One count for several choices, which share their prompt."""
+    if len(counts) == 1:
+        return last
+    output = sum(first_count(count, _OUTPUT) or 0 for count in counts)
+    return {**last, _OUTPUT: output, _TOTAL: (first_count(last, "input_tokens") or 0) + output}
+
+
+def _read_usage(raw: Mapping[str, Any]) -> Usage | None:
+    prompt, completion = first_count(raw, "input_tokens"), first_count(raw, _OUTPUT)
+    total = first_count(raw, _TOTAL)
+    if prompt is None and completion is None and total is None:
+        return None
+    of_prompt = _details(raw, "prompt_tokens_details", "input_tokens_details")
+    of_output = _details(raw, "output_tokens_details", "completion_tokens_details")
+    prompt, completion = prompt or 0, completion or 0
+    return Usage(
+        prompt,
+        completion,
+        total or prompt + completion,
+        first_count(of_output, "reasoning_tokens"),
+        first_count(of_prompt, "cached_tokens"),
+        first_count(of_prompt, "cache_creation_input_tokens"),
+        raw=dict(raw),
+    )
+
+
+def _details(raw: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    """All that is said of a part of the count, whichever of *names* it stands under."""
+    found: dict[str, Any] = {}
+    for name in names:
+        details = raw.get(name)
+        found.update(details if isinstance(details, dict) else {})
+    return found

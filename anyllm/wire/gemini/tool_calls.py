@@ -1,0 +1,96 @@
+"""
+Tool calls: from ``functionCall`` parts to fragments with an index.
+
+Google sends a call whole, with arguments that are an object, and mostly without an id. Vertex, when it is asked to,
+sends the name first, then pieces of the arguments, then an empty part.
+
+Source: https://ai.google.dev/gemini-api/docs/function-calling
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from anyllm.types import FunctionCall, ToolCall, _convert
+from anyllm.wire.gemini.partial_arguments import Arguments
+
+_OURS = re.compile(r"call_\d+")
+
+
+def made_up(call_id: str | None) -> bool:
+    """Whether *call_id* is one that we gave to a call whose host gave none; hosts are not told of those."""
+    return not call_id or _OURS.fullmatch(call_id) is not None
+
+
+def with_signature(signature: str) -> dict[str, Any]:
+    """A call's ``extra_content``, as Google's OpenAI-compatible endpoint writes it."""
+    return {"google": {"thought_signature": signature}}
+
+
+def signature_of(call: ToolCall) -> str | None:
+    """The signature in a call's ``extra_content``."""
+    google = (call.extra_content or {}).get("google")
+    signature = google.get("thought_signature") if isinstance(google, Mapping) else None
+    return signature if isinstance(signature, str) and signature else None
+
+
+class Calls:
+    """The tool calls of one candidate. Used by one decoder, on one thread."""
+
+    __slots__ = ("_count", "_name", "_open")
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._name: str | None = None
+        self._open: Arguments | None = None
+
+    def __bool__(self) -> bool:
+        return self._count > 0
+
+    def read(self, raw: Any, signature: str | None) -> ToolCall | None:
+        """
+        The fragment that one ``functionCall`` is; None when it says nothing.
+
+        Raises:
+            ValueError: it cannot be read.
+        """
+        if not isinstance(raw, dict):
+            raise ValueError("a functionCall is no object")
+        name = raw.get("name")
+        extra = with_signature(signature) if signature else None
+        if self._open is not None and name in (None, "", self._name) and not raw.get("args"):
+            arguments = self._pieces(raw, self._open)
+            return ToolCall(None, FunctionCall(None, arguments), index=self._count - 1, extra_content=extra)
+        if not name and not raw.get("args") and not raw.get("partialArgs"):
+            return None
+        if not isinstance(name, str) or not name:
+            raise ValueError("a functionCall has no name")
+        return self._begin(name, raw, extra)
+
+    def _begin(self, name: str, raw: Mapping[str, Any], extra: dict[str, Any] | None) -> ToolCall:
+        call_id, args = raw.get("id"), raw.get("args")
+        if not isinstance(call_id, str) or not call_id:
+            call_id = f"call_{self._count}"
+        self._count += 1
+        self._name, self._open = name, None
+        if raw.get("willContinue") is True or raw.get("partialArgs"):
+            self._open = Arguments()
+            arguments = self._open.begin() + self._pieces(raw, self._open)
+        elif args is None or isinstance(args, dict):
+            arguments = _convert.dumps(args or {}).decode()
+        else:
+            raise ValueError("the args of a functionCall are no object")
+        return ToolCall(call_id, FunctionCall(name, arguments), index=self._count - 1, extra_content=extra)
+
+    def _pieces(self, raw: Mapping[str, Any], arguments: Arguments) -> str:
+        """The text that the pieces in *raw* add, and what ends the arguments if these were the last."""
+        pieces = raw.get("partialArgs") or []
+        if not isinstance(pieces, list) or not all(isinstance(piece, dict) for piece in pieces):
+            raise ValueError("partialArgs is no list of objects")
+        text = "".join(arguments.add(piece) for piece in pieces)
+        if raw.get("willContinue") is True:
+            return text
+        self._open = None
+        return text + arguments.end()

@@ -1,0 +1,1 @@
+"""Tencent Hunyuan's native API."""

@@ -1,0 +1,464 @@
+"""
+The stream of an OpenAI-compatible host: events to chunks.
+
+Strategy: one event costs a JSON decoding, a handful of dictionary look-ups and three objects; every oddity sits
+behind a test that fails at once on an ordinary event. What a choice has said so far (that it began, its calls,
+its end) is kept per choice, because hosts send choices in any order, late and twice.
+
+Source: https://platform.openai.com/docs/api-reference/chat-streaming
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional, Tuple
+
+from anyllm._framing.detect import Event
+from anyllm.errors import APIError, IncompleteStreamError, MalformedStreamError
+from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, Reasoning, ToolCall, Usage, _convert, text_chunk
+from anyllm.wire._base import api_errors, error_body
+from anyllm.wire._base.decode_json import no_json, no_object
+from anyllm.wire._base.finish_reasons import finish_reason, json_type, whole_number
+from anyllm.wire._base.surrogate_joiner import mend
+from anyllm.wire._base.think_tags import ThinkTags
+from anyllm.wire.openai_chat import reasoning as _reasoning
+from anyllm.wire.openai_chat.reasoning import read_parts, read_reasoning
+from anyllm.wire.openai_chat.surrogate_places import EventHalves
+from anyllm.wire.openai_chat.tool_calls import ToolCalls
+from anyllm.wire.openai_chat.usage import object_in, read_usage
+
+DONE = "[DONE]"
+_loads_strictly = _convert.loads_strictly
+
+#: What a delta may hold beside role and content that is read at all.
+_SPECIAL = frozenset(("refusal", "tool_calls", "function_call", "audio", *_reasoning.KEYS))
+
+#: A finish reason that is no end but a failure: OpenRouter and Z.AI say the first two, Gemini's OpenAI endpoint
+#: the third (``function_call_filter: MALFORMED_FUNCTION_CALL``) and fourth, DeepSeek the last.
+_FAILURES = (
+    *("error", "network_error", "function_call_filter", "malformed_function_call", "unexpected_tool_call"),
+    "insufficient_system_resource",
+)
+
+
+#: Id, time, model, fingerprint, tier.
+_About = Tuple[str, int, str, Optional[str], Optional[str]]
+
+
+class _Choice:
+    """What is known of one choice."""
+
+    __slots__ = ("ended", "finish", "has_delta", "has_reasoning", "think", "tools")
+
+    def __init__(self, *, splits_think_tags: bool) -> None:
+        #: Takes the reasoning out of the text; None where none can come any more.
+        self.think = ThinkTags() if splits_think_tags else None
+        self.ended = False
+        self.finish: str | None = None
+        self.has_delta = False
+        self.has_reasoning = False
+        self.tools = ToolCalls()
+
+
+def _text_alone(choice: dict[str, Any]) -> str | None:
+    """The text that choice 0 is given, if the event says nothing else of it, as most do not; None of any other."""
+    delta, index = choice.get("delta"), choice.get("index")
+    if type(delta) is not dict or type(index) is not int or index:
+        return None
+    content = delta.get("content")
+    if type(content) is not str or not _SPECIAL.isdisjoint(delta):
+        return None
+    if choice.get("finish_reason") is not None or choice.get("logprobs") is not None or "usage" in choice:
+        return None
+    return content
+
+
+def _without_tags(
+    choice: _Choice, think: ThinkTags, content: str | None, reasoning: Reasoning | None
+) -> tuple[str | None, Reasoning | None]:
+    """The content without the reasoning that stands in it, and the reasoning; all of both once the choice has ended."""
+    thought, text = think.feed(content or "")
+    if choice.ended:
+        last_thought, last_text = think.finish()
+        thought, text = thought + last_thought, text + last_text
+    if choice.ended or think.is_over:
+        choice.think = None
+    if thought:
+        reasoning = Reasoning((reasoning.content or "" if reasoning else "") + thought, None, _reasoning.TAGS)
+    return (text if text or content is not None else None), reasoning
+
+
+class ChatDecoder:
+    """
+    Turns one response's events into chunks. Used by one thread, for one response.
+
+    Args:
+        provider: Stands in every chunk and error.
+        done_is_complete: Whether ``[DONE]`` is a good end although no finish reason came.
+        splits_think_tags: Whether reasoning stands in the text, between tags.
+    """
+
+    __slots__ = (
+        *("_choices", "_counted", "_done", "_done_is_complete", "_events", "_halves", "_meant"),
+        *("_provider", "_running", "_said", "_splits_think_tags"),
+        "_waiting",
+    )
+
+    def __init__(self, *, provider: str, done_is_complete: bool = False, splits_think_tags: bool = False) -> None:
+        self._provider = provider
+        self._splits_think_tags = splits_think_tags
+        self._done_is_complete = done_is_complete
+        self._choices: dict[int, _Choice] = {}
+        self._running = 0
+        self._events = 0
+        self._done = False
+        self._counted = False
+        self._halves = EventHalves()
+        self._said: tuple[Any, ...] = ()
+        self._meant: _About = ("", 0, "", None, None)
+        self._waiting = self._halves.waiting
+
+    @property
+    def done(self) -> bool:
+        """Whether ``[DONE]`` was seen: nothing after it is read."""
+        return self._done
+
+    @property
+    def complete(self) -> bool:
+        """Whether every choice that began has ended."""
+        if not self._choices:
+            return False
+        return self._running == 0 or (self._done and self._done_is_complete)
+
+    def feed(self, event: Event) -> Sequence[ChatCompletionChunk]:
+        """
+        The chunks that *event* brings.
+
+        Raises:
+            APIError: the event is the provider's error.
+            MalformedStreamError: the event cannot be read.
+        """
+        if self._done:
+            return ()
+        holds_half = False
+        try:
+            body = _loads_strictly(event.data)
+        except _convert.NOT_JSON:
+            try:
+                body = _convert.loads(event.data)
+            except ValueError as exc:
+                return self._not_json(event, exc)
+            holds_half = True  # perhaps: that is what the strict reading refuses and the other takes
+        if type(body) is not dict:
+            raise no_object(body, event, self._provider)
+        if "error" in body or event.event == "error":
+            self._look_for_error(body, event.event)
+        if self._waiting or holds_half:
+            body = self._mended(body)
+            return (self._chunk(body, body),)
+        return (self._chunk(body, event.data),)
+
+    def feed_whole(self, body: dict[str, Any]) -> Sequence[ChatCompletionChunk]:
+        """
+        The chunks of a whole, decoded answer.
+
+        Raises:
+            APIError, MalformedStreamError: as `feed`.
+        """
+        if "error" in body:
+            self._look_for_error(body)
+        body = self._mended(body)
+        return (self._chunk(body, body), *self._left_over())
+
+    def finish(self) -> Sequence[ChatCompletionChunk]:
+        """
+        What was held back, at the end of the bytes.
+
+        Raises:
+            IncompleteStreamError: not every choice has ended.
+        """
+        if not self.complete:
+            raise IncompleteStreamError(self._what_is_missing(), provider=self._provider)
+        return self._left_over()
+
+    # -- one event ---------------------------------------------------------------------------------------
+
+    def _chunk(self, body: dict[str, Any], raw: Any) -> ChatCompletionChunk:
+        self._events += 1
+        raw_choices = body.get("choices")
+        usage = body.get("usage")
+        choices: tuple[ChunkChoice, ...]
+        if type(raw_choices) is list and len(raw_choices) == 1 and type(raw_choices[0]) is dict:
+            raw_choice = raw_choices[0]
+            first = self._choices.get(0)
+            ordinary = first is not None and first.has_delta and first.think is None and not usage
+            text = _text_alone(raw_choice) if ordinary else None
+            if text and "x_groq" not in body:
+                chunk_id, created, model, fingerprint, tier = self._about(body)
+                return text_chunk(chunk_id, text, created, model, fingerprint, tier, self._provider, raw)
+            choices = (self._choice(raw_choice, 0, body),)
+            if not usage and "usage" in raw_choice:
+                usage = raw_choice["usage"]  # Moonshot
+        else:
+            choices = self._many(raw_choices, body)
+        if not usage and "x_groq" in body:
+            usage = object_in(body, "x_groq").get("usage")
+        chunk_id, created, model, fingerprint, tier = self._about(body)
+        return ChatCompletionChunk(
+            chunk_id,
+            choices,
+            created,
+            model,
+            "chat.completion.chunk",
+            self._usage(usage) if usage else None,
+            fingerprint,
+            tier,
+            self._provider,
+            raw,
+        )
+
+    def _about(self, body: Mapping[str, Any]) -> _About:
+        """
+        The id, the time, the model, and what is said of where it ran.
+
+        They are mostly the same in every event. One object for all keeps the chunks small, and cheap to hand to
+        another core.
+        """
+        said = (
+            body.get("id"),
+            body.get("created"),
+            body.get("model"),
+            body.get("system_fingerprint"),
+            body.get("service_tier"),
+        )
+        if said != self._said:
+            self._said, self._meant = said, self._understood(*said)
+        return self._meant
+
+    def _understood(self, chunk_id: Any, created: Any, model: Any, fingerprint: Any, tier: Any) -> _About:
+        return (
+            self._text(chunk_id, "id"),
+            created if type(created) is int else (whole_number(created) or 0),
+            self._text(model, "model"),
+            fingerprint if isinstance(fingerprint, str) else None,
+            tier if isinstance(tier, str) else None,
+        )
+
+    def _choice(self, raw: dict[str, Any], position: int, body: Mapping[str, Any]) -> ChunkChoice:
+        index = raw.get("index", position)
+        if type(index) is not int:
+            index = self._index(index, position)
+        choice = self._choices.get(index)
+        role = None
+        if choice is None:
+            # Once for each choice, whether the host says it never, once or always.
+            role = "assistant"
+            choice = self._choices[index] = _Choice(splits_think_tags=self._splits_think_tags)
+            self._running += 1
+        delta = raw.get("delta")
+        if type(delta) is dict:
+            choice.has_delta = True
+        else:
+            delta = self._without_delta(raw, choice, body)
+        content = delta.get("content")
+        refusal = reasoning = calls = audio = None
+        if content is not None and type(content) is not str:
+            content, reasoning = self._odd_content(content)
+        for key in delta:
+            if key in _SPECIAL and delta[key] is not None:
+                refusal, reasoning, calls, audio = self._special(delta, choice, reasoning)
+                break
+        finish, raw_finish = raw.get("finish_reason"), None
+        if finish is not None:
+            finish, raw_finish = self._finish(finish, choice)
+        if choice.think is not None:
+            content, reasoning = _without_tags(choice, choice.think, content, reasoning)
+        logprobs = raw.get("logprobs")
+        return ChunkChoice(
+            index,
+            ChunkDelta(role, content, refusal, calls, reasoning, audio),
+            finish,
+            raw_finish,
+            logprobs if type(logprobs) is dict else None,
+        )
+
+    def _finish(self, raw: Any, choice: _Choice) -> tuple[str | None, str | None]:
+        """
+        The end of a choice; (None, None) when the host says nothing new.
+
+        DashScope writes the string "null" and Hunyuan "" while it goes on. Hosts that repeat a reason mean the
+        same end; one that says another later (a filter that ran beside the answer) has the last word.
+        """
+        if not isinstance(raw, str):
+            if raw:
+                raise self._malformed(f"finish_reason is {json_type(raw)}")
+            return None, None
+        if not raw or raw == "null" or raw == choice.finish:
+            return None, None
+        if raw.lower().startswith(_FAILURES):
+            raise self._failed(raw)
+        choice.finish = raw
+        self._end(choice)
+        return finish_reason(raw, has_tool_calls=bool(choice.tools)), raw
+
+    def _end(self, choice: _Choice) -> None:
+        if not choice.ended:
+            choice.ended = True
+            self._running -= 1
+
+    # -- what only some hosts send -----------------------------------------------------------------------
+
+    def _special(
+        self, delta: Mapping[str, Any], choice: _Choice, reasoning: Reasoning | None
+    ) -> tuple[str | None, Reasoning | None, tuple[ToolCall, ...] | None, dict[str, Any] | None]:
+        calls = self._tool_calls(delta, choice) if "tool_calls" in delta or "function_call" in delta else None
+        if not _reasoning.KEYS.isdisjoint(delta):
+            found = read_reasoning(delta, texts_from_details=not choice.has_reasoning)
+            if found is not None:
+                reasoning = found
+                choice.has_reasoning = choice.has_reasoning or found.field in _reasoning.FIELDS
+        audio = delta.get("audio")
+        audio = audio if audio and isinstance(audio, dict) else None
+        if audio and audio.get("expires_at"):
+            # OpenAI's audio models never send a finish reason: this, the audio's last word, is their end.
+            self._end(choice)
+        refusal = delta.get("refusal")
+        return refusal if isinstance(refusal, str) else None, reasoning, calls, audio
+
+    def _tool_calls(self, delta: Mapping[str, Any], choice: _Choice) -> tuple[ToolCall, ...] | None:
+        calls, legacy = delta.get("tool_calls"), delta.get("function_call")
+        if isinstance(calls, dict):
+            calls = [calls]
+        if not calls and isinstance(legacy, dict):
+            calls = [{"index": 0, "function": legacy}]  # the form before tools
+        if not calls:
+            return None
+        if not isinstance(calls, list):
+            raise self._malformed(f"tool_calls is {json_type(calls)}")
+        try:
+            return choice.tools.read(calls)
+        except ValueError as exc:
+            raise self._malformed(str(exc)) from exc
+        except RecursionError as exc:
+            raise self._malformed("the arguments of a tool call are nested too deeply") from exc
+
+    def _odd_content(self, content: Any) -> tuple[str | None, Reasoning | None]:
+        """Content that is no text: a list of parts (Mistral), one part, or a number that was meant as text."""
+        if isinstance(content, (int, float)) and not isinstance(content, bool):
+            return str(content), None
+        if isinstance(content, dict):
+            content = [content]
+        if not isinstance(content, list):
+            raise self._malformed(f"content is {json_type(content)}")
+        try:
+            return read_parts(content)
+        except ValueError as exc:
+            raise self._malformed(str(exc)) from exc
+
+    def _without_delta(self, raw: Mapping[str, Any], choice: _Choice, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """
+        What a choice without a delta adds.
+
+        Nothing, when it is the late verdict of a filter (Azure) or the last event (MiniMax). Its ``message``,
+        when that is all the host ever sends: a whole answer. Never a message that repeats the deltas.
+        """
+        delta, message = raw.get("delta"), raw.get("message")
+        if delta is not None:
+            raise self._malformed(f"delta is {json_type(delta)}")
+        if choice.has_delta:
+            return {}
+        if isinstance(message, dict):
+            if body.get("object") == "chat.completion":
+                self._end(choice)  # with or without a reason, there is no more to come
+            return message
+        text = raw.get("text")  # the older completions format
+        return {"content": text} if isinstance(text, str) else {}
+
+    def _many(self, raw_choices: Any, body: Mapping[str, Any]) -> tuple[ChunkChoice, ...]:
+        """The choices of an event that has none, several, or something else."""
+        if not raw_choices:
+            if error_body.looks_like_error(body):
+                raise api_errors.from_body(self._provider, body)
+            return ()
+        if not isinstance(raw_choices, list):
+            raise self._malformed(f"choices is {json_type(raw_choices)}")
+        choices = []
+        for position, raw in enumerate(raw_choices):
+            if isinstance(raw, dict):
+                choices.append(self._choice(raw, position, body))
+            elif raw is not None:
+                raise self._malformed(f"a choice is {json_type(raw)}")
+        return tuple(choices)
+
+    def _usage(self, raw: Any) -> Usage | None:
+        usage = read_usage(raw) if isinstance(raw, dict) else None
+        if usage is None or not (usage.total_tokens or not self._counted):
+            return None  # zeros after figures are a host's empty form, not its last word
+        self._counted = self._counted or bool(usage.total_tokens)
+        return usage
+
+    # -- errors ------------------------------------------------------------------------------------------
+
+    def _look_for_error(self, body: dict[str, Any], event_name: str = "") -> None:
+        """Raise the error of an event that has an ``error`` key or is named so; null beside choices is none."""
+        error = body.get("error")
+        is_empty_form = error is None or error is False or "choices" in body
+        if error or event_name == "error" or not is_empty_form:
+            raise api_errors.from_body(self._provider, body)
+
+    def _failed(self, reason: str) -> APIError:
+        kind, _, detail = reason.partition(":")
+        message = f"the provider ended the answer with finish_reason {reason!r}"
+        said = {"message": message, "type": kind, "code": detail.strip() or kind}
+        return api_errors.from_body(self._provider, {"error": said})
+
+    def _not_json(self, event: Event, exc: Exception) -> Sequence[ChatCompletionChunk]:
+        text = event.data.strip()
+        if not text:
+            return ()
+        if text.upper() == DONE:
+            self._done = True
+            return self._left_over()
+        raise no_json(event, self._provider) from exc
+
+    def _malformed(self, what: str) -> MalformedStreamError:
+        return MalformedStreamError(mend(what), provider=self._provider)
+
+    def _what_is_missing(self) -> str:
+        if not self._choices:
+            came = "with [DONE]" if self._done else "at the end of the bytes"
+            return f"the stream ended {came} before any answer came ({self._events} events)"
+        running = sorted(index for index, choice in self._choices.items() if not choice.ended)
+        which = "" if running == [0] and len(self._choices) == 1 else f" of choice {', '.join(map(str, running))}"
+        came = "[DONE] came" if self._done else "the stream ended"
+        return f"{came} before the finish_reason{which} ({self._events} events)"
+
+    # -- types and text ----------------------------------------------------------------------------------
+
+    def _index(self, index: Any, position: int) -> int:
+        if index is None:
+            return position
+        number = whole_number(index)
+        if number is None:
+            raise self._malformed(f"the index of a choice is {json_type(index)}")
+        return number
+
+    def _text(self, value: Any, name: str) -> str:
+        """An id or a model, which hosts leave out, send as null, or as a number."""
+        if value is None:
+            return ""
+        if isinstance(value, (int, float)):
+            return str(value)
+        if isinstance(value, str):
+            return value
+        raise self._malformed(f"{name} is {json_type(value)}")
+
+    def _mended(self, body: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return self._halves.mend(body)
+        except RecursionError as exc:
+            raise self._malformed("an event is nested too deeply") from exc
+
+    def _left_over(self) -> Sequence[ChatCompletionChunk]:
+        """Chunks for the halves of characters that nothing came to join."""
+        return tuple(self._chunk(event, event) for event in self._halves.left_over())
