@@ -41,6 +41,7 @@ if typing.TYPE_CHECKING:
         APIError,
         AuthenticationError,
         Cancelled,
+        CircuitOpenError,
         ConnectionLostError,
         ContentFilterError,
         ContextLengthExceededError,
@@ -48,6 +49,7 @@ if typing.TYPE_CHECKING:
         IncompleteStreamError,
         InsufficientFundsError,
         InvalidRequestError,
+        LimitTooSmallError,
         LocalUnavailableError,
         MalformedStreamError,
         MissingAPIKeyError,
@@ -60,9 +62,9 @@ if typing.TYPE_CHECKING:
         StreamTimeoutError,
         UnsupportedParameterError,
         UnsupportedProviderError,
+        WaitTooLongError,
     )
     from anyllm.events import StreamEvent
-    from anyllm.limits import CircuitOpenError, LimitTooSmallError, WaitTooLongError
     from anyllm.options import Retry, StreamingOptions, Timeouts
     from anyllm.pricing import Price, cost_of
     from anyllm.processing import EventProcessor
@@ -199,14 +201,13 @@ _HOMES = {
         "Context after_func background cause with_cancel with_deadline with_timeout with_value without_cancel"
     ),
     "anyllm.errors": (
-        "AnyLLMError APIError AuthenticationError Cancelled ConnectionLostError ContentFilterError "
-        "ContextLengthExceededError DeadlineExceeded IncompleteStreamError InsufficientFundsError InvalidRequestError "
-        "LocalUnavailableError MalformedStreamError MissingAPIKeyError ModelNotFoundError NetworkError "
+        "AnyLLMError APIError AuthenticationError Cancelled CircuitOpenError ConnectionLostError "
+        "ContentFilterError ContextLengthExceededError DeadlineExceeded IncompleteStreamError InsufficientFundsError InvalidRequestError "
+        "LimitTooSmallError LocalUnavailableError MalformedStreamError MissingAPIKeyError ModelNotFoundError NetworkError "
         "OverloadedError PermissionDeniedError RateLimitError ServerError StreamTimeoutError "
-        "UnsupportedParameterError UnsupportedProviderError"
+        "UnsupportedParameterError UnsupportedProviderError WaitTooLongError"
     ),
     "anyllm.events": "StreamEvent",
-    "anyllm.limits": "CircuitOpenError LimitTooSmallError WaitTooLongError",
     "anyllm.options": "Retry StreamingOptions Timeouts",
     "anyllm.pricing": "Price cost_of",
     "anyllm.processing": "EventProcessor",

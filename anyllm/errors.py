@@ -4,6 +4,7 @@ Every way a call can fail, as one tree.
     AnyLLMError
     ├── Cancelled                       the Context was cancelled, or the stream abandoned
     ├── DeadlineExceeded                the Context's time ran out          (also a TimeoutError)
+    │   └── WaitTooLongError                a rate limit would wait longer than the Context lasts
     ├── StreamTimeoutError              one of the stream's clocks ran out  (also a TimeoutError)
     ├── NetworkError                    no answer: name, connection, TLS, reset
     ├── IncompleteStreamError           the answer ended before its end was said
@@ -27,8 +28,8 @@ Every way a call can fail, as one tree.
     ├── StructuredOutputError           the answer is not of the shape that was asked for       (`anyllm.structured`)
     ├── ToolArgumentsError              a call's arguments are not those of its tool            (`anyllm.tools`)
     ├── BudgetExceededError             an agent's budget ran out before there was an answer    (`anyllm.agent`)
-    ├── CircuitOpenError                the host fails, so the call is not made                 (`anyllm.limits`)
-    └── LimitTooSmallError              one call is more than a whole minute's                  (`anyllm.limits`)
+    ├── CircuitOpenError                the host fails, so the call is not made
+    └── LimitTooSmallError              one call is more than a rate limit gives in a minute
 
 Facts are attributes, never only text. Every error survives pickle and copy, with its partial response; only
 the foreign exception behind it (``__cause__``) stays in the process it came from.
@@ -48,6 +49,7 @@ __all__ = [
     "AnyLLMError",
     "AuthenticationError",
     "Cancelled",
+    "CircuitOpenError",
     "ConnectionLostError",
     "ContentFilterError",
     "ContextLengthExceededError",
@@ -55,6 +57,7 @@ __all__ = [
     "IncompleteStreamError",
     "InsufficientFundsError",
     "InvalidRequestError",
+    "LimitTooSmallError",
     "LocalUnavailableError",
     "MalformedStreamError",
     "MissingAPIKeyError",
@@ -67,6 +70,7 @@ __all__ = [
     "StreamTimeoutError",
     "UnsupportedParameterError",
     "UnsupportedProviderError",
+    "WaitTooLongError",
 ]
 
 #: Shorter secrets are not replaced in messages: they would match ordinary words.
@@ -351,6 +355,49 @@ class UnsupportedProviderError(AnyLLMError):
 
 class LocalUnavailableError(AnyLLMError):
     """The local model cannot run here; the message says why and what to do."""
+
+
+class CircuitOpenError(AnyLLMError):
+    """
+    The host fails, so the call is not made.
+
+    Attributes:
+        retry_after: Seconds until the breaker lets a call try the host; None while one is trying.
+    """
+
+    is_retryable = True
+
+    def __init__(self, message: str = "", *, retry_after: float | None = None, **kwargs: Any) -> None:
+        super().__init__(message, **kwargs)
+        self.retry_after = retry_after
+
+
+class LimitTooSmallError(AnyLLMError, ValueError):
+    """
+    One call asks for more tokens than the limit gives in a minute: no waiting helps.
+
+    Attributes:
+        tokens: What the call asked for.
+        tokens_per_minute: The limit.
+    """
+
+    def __init__(self, message: str = "", *, tokens: int, tokens_per_minute: int, **kwargs: Any) -> None:
+        super().__init__(message, **kwargs)
+        self.tokens = tokens
+        self.tokens_per_minute = tokens_per_minute
+
+
+class WaitTooLongError(DeadlineExceeded):
+    """
+    The rate would let the call go only after its Context has ended. Raised without waiting.
+
+    Attributes:
+        seconds: How long it would have had to wait.
+    """
+
+    def __init__(self, message: str = "", *, seconds: float, **kwargs: Any) -> None:
+        super().__init__(message, **kwargs)
+        self.seconds = seconds
 
 
 def scrub(error: AnyLLMError, *secrets: str | None) -> AnyLLMError:

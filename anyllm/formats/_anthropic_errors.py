@@ -13,11 +13,13 @@ from anyllm.errors import (
     AnyLLMError,
     AuthenticationError,
     Cancelled,
+    CircuitOpenError,
     ContentFilterError,
     ContextLengthExceededError,
     DeadlineExceeded,
     InsufficientFundsError,
     InvalidRequestError,
+    LimitTooSmallError,
     LocalUnavailableError,
     ModelNotFoundError,
     OverloadedError,
@@ -25,9 +27,9 @@ from anyllm.errors import (
     RateLimitError,
     StreamTimeoutError,
     UnsupportedProviderError,
+    WaitTooLongError,
 )
 from anyllm.formats._failures import message_of, said_by_host
-from anyllm.limits import CircuitOpenError, LimitTooSmallError, WaitTooLongError
 
 __all__ = ["anthropic_error"]
 

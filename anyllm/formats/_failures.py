@@ -30,8 +30,8 @@ from anyllm.errors import (
     StreamTimeoutError,
     UnsupportedParameterError,
     UnsupportedProviderError,
+    WaitTooLongError,
 )
-from anyllm.limits import WaitTooLongError
 
 __all__ = ["message_of", "openai_error", "said_by_host"]
 

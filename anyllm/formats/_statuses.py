@@ -6,11 +6,13 @@ from anyllm.errors import (
     AnyLLMError,
     AuthenticationError,
     Cancelled,
+    CircuitOpenError,
     ContentFilterError,
     ContextLengthExceededError,
     DeadlineExceeded,
     InsufficientFundsError,
     InvalidRequestError,
+    LimitTooSmallError,
     LocalUnavailableError,
     MissingAPIKeyError,
     ModelNotFoundError,
@@ -19,8 +21,8 @@ from anyllm.errors import (
     RateLimitError,
     StreamTimeoutError,
     UnsupportedProviderError,
+    WaitTooLongError,
 )
-from anyllm.limits import CircuitOpenError, LimitTooSmallError, WaitTooLongError
 
 __all__ = ["client_status", "visitor_status"]
 

@@ -9,8 +9,9 @@ or a deque.
 
 from __future__ import annotations
 
-from anyllm.limits._breaker import Attempt, CircuitBreaker, CircuitOpenError
-from anyllm.limits._rate import LimitTooSmallError, RateLimit, Reservation, WaitTooLongError
+from anyllm.errors import CircuitOpenError, LimitTooSmallError, WaitTooLongError
+from anyllm.limits._breaker import Attempt, CircuitBreaker
+from anyllm.limits._rate import RateLimit, Reservation
 from anyllm.limits._streams import Slot, StreamLimit
 
 __all__ = [

@@ -14,6 +14,7 @@ from anyllm._hints.arguments import whole_number
 from anyllm.context import Context
 from anyllm.errors import (
     AnyLLMError,
+    CircuitOpenError,
     IncompleteStreamError,
     NetworkError,
     ServerError,
@@ -21,27 +22,12 @@ from anyllm.errors import (
 )
 from anyllm.limits._shared import Once, PerProcess, check_context, raise_if_ended, seconds_in
 
-__all__ = ["Attempt", "CircuitBreaker", "CircuitOpenError"]
+__all__ = ["Attempt", "CircuitBreaker"]
 
 _log = logging.getLogger("anyllm")
 
 #: The errors that speak of the host's health. All else is the caller's own: its request, its key, its Context.
 _UNHEALTHY = (ServerError, NetworkError, StreamTimeoutError, IncompleteStreamError)
-
-
-class CircuitOpenError(AnyLLMError):
-    """
-    The host fails, so the call is not made.
-
-    Attributes:
-        retry_after: Seconds until the breaker lets a call try the host; None while one is trying.
-    """
-
-    is_retryable = True
-
-    def __init__(self, message: str = "", *, retry_after: Optional[float] = None, **kwargs: Any) -> None:
-        super().__init__(message, **kwargs)
-        self.retry_after = retry_after
 
 
 class _Era:

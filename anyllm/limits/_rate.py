@@ -17,43 +17,12 @@ from typing import Any, Optional
 from anyllm._concurrency import waiters
 from anyllm._hints.arguments import whole_number
 from anyllm.context import Context
-from anyllm.errors import (
-    AnyLLMError,
-    DeadlineExceeded,
-)
+from anyllm.errors import LimitTooSmallError, WaitTooLongError
 from anyllm.limits._shared import PerProcess, check_context, raise_if_ended
 
-__all__ = ["LimitTooSmallError", "RateLimit", "Reservation", "WaitTooLongError"]
+__all__ = ["RateLimit", "Reservation"]
 
 _MINUTE = 60.0
-
-
-class LimitTooSmallError(AnyLLMError, ValueError):
-    """
-    One call asks for more tokens than the limit gives in a minute: no waiting helps.
-
-    Attributes:
-        tokens: What the call asked for.
-        tokens_per_minute: The limit.
-    """
-
-    def __init__(self, message: str = "", *, tokens: int, tokens_per_minute: int, **kwargs: Any) -> None:
-        super().__init__(message, **kwargs)
-        self.tokens = tokens
-        self.tokens_per_minute = tokens_per_minute
-
-
-class WaitTooLongError(DeadlineExceeded):
-    """
-    The rate would let the call go only after its Context has ended. Raised without waiting.
-
-    Attributes:
-        seconds: How long it would have had to wait.
-    """
-
-    def __init__(self, message: str = "", *, seconds: float, **kwargs: Any) -> None:
-        super().__init__(message, **kwargs)
-        self.seconds = seconds
 
 
 class _Entry:
