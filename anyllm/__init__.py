@@ -202,10 +202,10 @@ _HOMES = {
     ),
     "anyllm.errors": (
         "AnyLLMError APIError AuthenticationError Cancelled CircuitOpenError ConnectionLostError "
-        "ContentFilterError ContextLengthExceededError DeadlineExceeded IncompleteStreamError InsufficientFundsError InvalidRequestError "
-        "LimitTooSmallError LocalUnavailableError MalformedStreamError MissingAPIKeyError ModelNotFoundError NetworkError "
-        "OverloadedError PermissionDeniedError RateLimitError ServerError StreamTimeoutError "
-        "UnsupportedParameterError UnsupportedProviderError WaitTooLongError"
+        "ContentFilterError ContextLengthExceededError DeadlineExceeded IncompleteStreamError "
+        "InsufficientFundsError InvalidRequestError LimitTooSmallError LocalUnavailableError MalformedStreamError "
+        "MissingAPIKeyError ModelNotFoundError NetworkError OverloadedError PermissionDeniedError RateLimitError "
+        "ServerError StreamTimeoutError UnsupportedParameterError UnsupportedProviderError WaitTooLongError"
     ),
     "anyllm.events": "StreamEvent",
     "anyllm.options": "Retry StreamingOptions Timeouts",

@@ -20,9 +20,9 @@ from collections.abc import AsyncIterator
 from typing import Any, NamedTuple, Optional
 
 from anyllm import formats
+from anyllm._serving.sources import END, SILENCE, Source, source_of
 from anyllm.channel import Channel
 from anyllm.formats import KEEP_ALIVE, Body
-from anyllm.formats._sources import END, SILENCE, Source, source_of
 from anyllm.wsgi import Patience, failure, headers, seconds_to_wait
 
 __all__ = ["Answer", "answer", "body", "headers", "iterate"]

@@ -17,8 +17,8 @@ from http import HTTPStatus
 from typing import Any, Literal, NamedTuple, Optional, Union
 
 from anyllm import formats
+from anyllm._serving.public_errors import retry_after
 from anyllm.formats import KEEP_ALIVE, Body, describe, status
-from anyllm.formats._told import retry_after
 
 __all__ = ["Answer", "answer", "body", "describe", "headers", "respond", "status"]
 

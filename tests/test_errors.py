@@ -26,6 +26,9 @@ MORE: Dict[str, Dict[str, Any]] = {
     "Cancelled": {"cause": "abandoned"},
     "StreamTimeoutError": {"clock": "idle", "seconds": 300.0},
     "MissingAPIKeyError": {"env_var": "OPENAI_API_KEY"},
+    "CircuitOpenError": {"retry_after": 5.0},
+    "LimitTooSmallError": {"tokens": 9, "tokens_per_minute": 8},
+    "WaitTooLongError": {"seconds": 60.0},
 }
 FACTS = {
     "status_code": 429,
@@ -99,10 +102,8 @@ def test_the_tree():
     assert {cls.__name__: {base.__name__ for base in cls.__mro__[1:]} & NAMES for cls in CLASSES} == {
         name: set(bases.split()) for name, bases in TREE.items()
     }
-    for cls in (errors.DeadlineExceeded, errors.StreamTimeoutError):
-        assert issubclass(cls, TimeoutError)
-    for cls in CLASSES:
-        assert issubclass(cls, TimeoutError) == (cls.__name__ in ("DeadlineExceeded", "StreamTimeoutError"))
+    times_out = {"DeadlineExceeded", "StreamTimeoutError", "WaitTooLongError"}
+    assert {cls.__name__ for cls in CLASSES if issubclass(cls, TimeoutError)} == times_out
 
 
 TREE = {
@@ -129,6 +130,9 @@ TREE = {
     "MissingAPIKeyError": "AnyLLMError",
     "UnsupportedProviderError": "AnyLLMError",
     "LocalUnavailableError": "AnyLLMError",
+    "CircuitOpenError": "AnyLLMError",
+    "LimitTooSmallError": "AnyLLMError",
+    "WaitTooLongError": "DeadlineExceeded AnyLLMError",
 }
 NAMES = set(TREE)
 

@@ -11,7 +11,7 @@ import pytest
 import anyllm
 from anyllm import errors, formats, wsgi
 from anyllm.channel import open_channel
-from anyllm.gateway._replies import problem
+from anyllm.gateway._responses import problem
 from anyllm.testing import Reply, chat_events, serve
 from anyllm.types import ChatCompletion, ChatCompletionChunk, Choice, ChunkChoice, ChunkDelta, Message, Retried, Usage
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from anyllm import errors, formats
 from anyllm.errors import AnyLLMError, InvalidRequestError, MalformedStreamError
-from anyllm.formats._anthropic import AnthropicMessages
 from anyllm.types import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -27,6 +26,7 @@ from anyllm.types import (
     text_chunk,
 )
 from anyllm.wire.anthropic_messages.dialect import AnthropicMessages as Dialect
+from anyllm.wire.anthropic_messages.server.writer import AnthropicMessages
 
 DIALECT = Dialect(provider="p")
 FORMAT = AnthropicMessages(model="asked")

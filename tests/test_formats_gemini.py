@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from anyllm import errors, formats
 from anyllm._framing.detect import events
 from anyllm.errors import AnyLLMError, APIError, IncompleteStreamError
-from anyllm.formats._gemini import Gemini, sealed, unsealed
 from anyllm.types import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -30,7 +29,9 @@ from anyllm.types import (
     text_chunk,
 )
 from anyllm.types._accumulate import Assembler
+from anyllm.types._convert import json_bytes
 from anyllm.wire.gemini.dialect import Gemini as Dialect
+from anyllm.wire.gemini.server.writer import Gemini, sealed, unsealed
 
 DIALECT = Dialect(provider="p")
 SSE, ARRAY = Gemini(), Gemini(array=True)
@@ -485,8 +486,10 @@ def test_plain_text_is_put_together_from_bytes_made_once(monkeypatch):
     for one in STREAM[:3]:
         writer.chunk(one)
     encoded: List[Any] = []
-    real = formats._writing.json_bytes
-    monkeypatch.setattr("anyllm.formats._gemini.json_bytes", lambda value: encoded.append(value) or real(value))
+    real = json_bytes
+    monkeypatch.setattr(
+        "anyllm.wire.gemini.server.writer.json_bytes", lambda value: encoded.append(value) or real(value)
+    )
     writer.chunk(text("x"))
     before, encoded[:] = list(encoded), []
     writer.chunk(text("y"))

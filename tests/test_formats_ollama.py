@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from anyllm import errors, formats
 from anyllm.errors import AnyLLMError, IncompleteStreamError, InvalidRequestError, MalformedStreamError
-from anyllm.formats._ollama import OllamaChat, OllamaGenerate
 from anyllm.types import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -29,6 +28,7 @@ from anyllm.types import (
     text_chunk,
 )
 from anyllm.wire.ollama.dialect import OllamaChat as Dialect
+from anyllm.wire.ollama.server.writer import OllamaChat, OllamaGenerate
 
 DIALECT = Dialect(provider="p")
 BOTH = pytest.mark.parametrize("wanted", [OllamaChat, OllamaGenerate])

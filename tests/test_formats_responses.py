@@ -16,8 +16,6 @@ from anyllm import errors
 from anyllm._framing.detect import events
 from anyllm.errors import AnyLLMError, IncompleteStreamError, InvalidRequestError
 from anyllm.formats import encode
-from anyllm.formats._openai_responses import OpenAIResponses
-from anyllm.formats._openai_responses_items import unsealed
 from anyllm.types import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -33,6 +31,8 @@ from anyllm.types import (
     text_chunk,
 )
 from anyllm.wire.openai_responses.dialect import OpenAIResponses as Dialect
+from anyllm.wire.openai_responses.server.output_items import unsealed
+from anyllm.wire.openai_responses.server.writer import OpenAIResponses
 
 DIALECT = Dialect(provider="p")
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from recordings import answering
 
 from anyllm.errors import InvalidRequestError
-from anyllm.formats._anthropic import AnthropicMessages
-from anyllm.gateway._anthropic import read_messages
 from anyllm.types import CompletionParams, ContentPart, Message, Reasoning
 from anyllm.wire.anthropic_messages.dialect import AnthropicMessages as Dialect
+from anyllm.wire.anthropic_messages.server.request import read_messages
+from anyllm.wire.anthropic_messages.server.writer import AnthropicMessages
 
 HI = {"role": "user", "content": "Hi"}
 CACHE = {"type": "ephemeral"}

@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anyllm.errors import InvalidRequestError
-from anyllm.formats._gemini import Gemini, sealed
-from anyllm.gateway._asked import Asked
-from anyllm.gateway._gemini import read_generate
 from anyllm.types import CompletionParams, ContentPart, Message, Reasoning
+from anyllm.wire._base.chat_request import Asked
 from anyllm.wire.anthropic_messages.dialect import AnthropicMessages
 from anyllm.wire.gemini.dialect import Gemini as Dialect
+from anyllm.wire.gemini.server.request import read_generate
+from anyllm.wire.gemini.server.writer import Gemini, sealed
 
 DIALECT = Dialect()
 HI = [{"role": "user", "parts": [{"text": "Hi"}]}]

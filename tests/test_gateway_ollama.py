@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anyllm.errors import AnyLLMError, InvalidRequestError
-from anyllm.formats._ollama import OllamaChat, OllamaGenerate
-from anyllm.gateway._known import Known
-from anyllm.gateway._ollama import loaded, ps, read_chat, read_generate, show, tags, version
 from anyllm.types import CompletionParams, ContentPart, Message, Reasoning, ToolCall
+from anyllm.wire._base.model_info import Known
 from anyllm.wire.ollama.dialect import OllamaChat as Dialect
 from anyllm.wire.ollama.models import model_details
+from anyllm.wire.ollama.server.models import loaded, ps, show, tags, version
+from anyllm.wire.ollama.server.request import read_chat, read_generate
+from anyllm.wire.ollama.server.writer import OllamaChat, OllamaGenerate
 
 DIALECT = Dialect(provider="p")
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n rest").decode()

@@ -14,10 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anyllm.errors import InvalidRequestError
-from anyllm.formats import _openai_responses as written
-from anyllm.formats._openai_responses_items import sealed
-from anyllm.gateway._asked import Asked
-from anyllm.gateway._openai_responses import read_responses
 from anyllm.types import (
     ChatCompletion,
     Choice,
@@ -28,9 +24,13 @@ from anyllm.types import (
     Reasoning,
     ToolCall,
 )
+from anyllm.wire._base.chat_request import Asked
 from anyllm.wire.anthropic_messages.dialect import AnthropicMessages
 from anyllm.wire.openai_chat.dialect import OpenAIChat
 from anyllm.wire.openai_responses.dialect import OpenAIResponses as Dialect
+from anyllm.wire.openai_responses.server import writer as written
+from anyllm.wire.openai_responses.server.output_items import sealed
+from anyllm.wire.openai_responses.server.request import read_responses
 
 PNG = "data:image/png;base64,iVBORw0KGgo="
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}

@@ -20,9 +20,9 @@ from wire import descriptors, join_workers, needs_proc, silent_after, until, wor
 
 import anyllm
 from anyllm._concurrency.pipe import EMPTY
+from anyllm._serving.sources import SILENCE
 from anyllm.channel import open_channel
 from anyllm.formats import Body, OpenAIChat
-from anyllm.formats._sources import SILENCE
 from anyllm.gateway import Config, Gateway, GatewayServer, NeedsKeys, hash_of, new_key
 from anyllm.testing import Reply, Signal, Stall, chat_events, serve
 from anyllm.types import ChatCompletionChunk, Retried, text_chunk
@@ -211,7 +211,7 @@ def test_an_error_while_passing_on_is_the_answers_error():
 
 def test_what_is_written_by_others_keeps_the_sign_of_life_back(monkeypatch):
     """The server's thread has slept all the while; only silence is silence."""
-    from anyllm.formats import _body
+    from anyllm._serving import body as _body
 
     now = Clock()
     monkeypatch.setattr(_body, "time", types.SimpleNamespace(monotonic=now))

@@ -61,6 +61,7 @@ LAYERS = (
         "_filling",
         "_faults",
         "_docstrings",
+        "_serving",
     ),
     (
         "cli",

@@ -12,9 +12,9 @@ from formats_of import answer_of, every_stream, read, said_by
 from recordings import Ours, Recording, each, marks, recordings_of, replaying
 
 from anyllm.errors import APIError
-from anyllm.formats._gemini import Gemini
 from anyllm.types import ChatCompletionChunk
 from anyllm.wire.gemini.dialect import Gemini as Dialect
+from anyllm.wire.gemini.server.writer import Gemini
 
 GEMINI = [recording for recording in recordings_of("gemini") if recording.status == 200]
 REFUSALS = [recording for recording in recordings_of("gemini", "gemini-unary") if recording.status != 200]

@@ -10,10 +10,10 @@ import pytest
 from formats_of import answer_of, every_stream, read, said_by
 from recordings import Ours, Recording, bodies_of, each, marks, recordings_of, replaying
 
-from anyllm.formats._openai_responses import OpenAIResponses as Format
-from anyllm.gateway._openai_responses import read_responses
 from anyllm.types import ChatCompletionChunk, CompletionParams, Message
 from anyllm.wire.openai_responses.dialect import OpenAIResponses
+from anyllm.wire.openai_responses.server.request import read_responses
+from anyllm.wire.openai_responses.server.writer import OpenAIResponses as Format
 
 OWN = [recording for recording in recordings_of("responses") if recording.status == 200]
 EVERY = every_stream()

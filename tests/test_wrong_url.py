@@ -11,9 +11,9 @@ import anyllm
 from anyllm._transport.http_failures import wrong_url
 from anyllm.cli._errors import message
 from anyllm.errors import APIError, InvalidRequestError, MalformedStreamError, ModelNotFoundError
-from anyllm.formats._failures import message_of
 from anyllm.providers.table import lookup
 from anyllm.testing import Reply, serve
+from anyllm.wire._base.client_errors import message_of
 
 SECRET = "sk-verysecret-0123456789"
 PAGE = "<html><head><title>404 Not Found</title></head><body>nginx</body></html>"

@@ -24,8 +24,8 @@ from wire import until
 
 import anyllm
 from anyllm import errors, wsgi
+from anyllm._serving import body as _body
 from anyllm.channel import open_channel
-from anyllm.formats import _body
 from anyllm.reading import tee
 from anyllm.testing import Cut, Reply, Stall, chat_events, fake, serve
 from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, Reasoning, Retried
@@ -706,6 +706,9 @@ STATUSES = [
     (errors.InsufficientFundsError("x", status_code=402), 502),
     (errors.ContextLengthExceededError("x"), 413),
     (errors.ContentFilterError("x"), 422),
+    (errors.CircuitOpenError("x"), 503),
+    (errors.WaitTooLongError("x", seconds=60.0), 503),
+    (errors.LimitTooSmallError("x", tokens=9, tokens_per_minute=8), 413),
     (errors.UnsupportedParameterError("x"), 400),
     (errors.InvalidRequestError("x", status_code=404), 400),
     (errors.ModelNotFoundError("x"), 404),

@@ -18,25 +18,31 @@ import attrs
 from anyllm._hints.extras import pip_install
 from anyllm.errors import AnyLLMError, APIError, ModelNotFoundError
 from anyllm.formats import AnthropicMessages, Format, Gemini, OllamaChat, OpenAIChat
-from anyllm.gateway import _listing, _ollama
-from anyllm.gateway._access import allowed_origin, check_key, check_origin
-from anyllm.gateway._answering import answer
-from anyllm.gateway._anthropic import read_messages
-from anyllm.gateway._asked import Asked
+from anyllm.gateway._answer_slots import Slots
+from anyllm.gateway._auth import allowed_origin, check_key, check_origin
 from anyllm.gateway._config import Config
-from anyllm.gateway._exchange import Exchange, in_query
-from anyllm.gateway._gemini import read_generate
+from anyllm.gateway._handler import answer
 from anyllm.gateway._keys import Keys
 from anyllm.gateway._metrics import Metrics
 from anyllm.gateway._models import Models
-from anyllm.gateway._openai_chat import read_chat
-from anyllm.gateway._openai_responses import read_responses
 from anyllm.gateway._page import PATHS, page
-from anyllm.gateway._replies import Reply, json_reply, problem
-from anyllm.gateway._slots import Slots
+from anyllm.gateway._request_context import Exchange, in_query
+from anyllm.gateway._responses import Reply, json_reply, problem
 from anyllm.limits._shared import PerProcess
 from anyllm.options import StreamingOptions
 from anyllm.types import EmbeddingParams, Embeddings
+from anyllm.wire._base.chat_request import Asked
+from anyllm.wire.anthropic_messages.server.models import anthropic_model, anthropic_models
+from anyllm.wire.anthropic_messages.server.request import read_messages
+from anyllm.wire.gemini.server.request import read_generate
+from anyllm.wire.ollama.server import embeddings as ollama_embeddings
+from anyllm.wire.ollama.server import models as ollama_models
+from anyllm.wire.ollama.server.request import read_chat as read_ollama_chat
+from anyllm.wire.ollama.server.request import read_generate as read_ollama_generate
+from anyllm.wire.openai_chat.server.embeddings import embeddings_object, read_embeddings
+from anyllm.wire.openai_chat.server.models import model_object, openai_models
+from anyllm.wire.openai_chat.server.request import read_chat
+from anyllm.wire.openai_responses.server.request import read_responses
 
 __all__ = ["Gateway", "check"]
 
@@ -153,8 +159,8 @@ class Gateway:
             self._answers("/v1/chat/completions", _OPENAI, read_chat),
             self._answers("/v1/responses", _OPENAI, read_responses),
             self._answers("/v1/messages", _ANTHROPIC, read_messages),
-            self._answers("/api/chat", _OLLAMA, _ollama.read_chat),
-            self._answers("/api/generate", _OLLAMA, _ollama.read_generate),
+            self._answers("/api/chat", _OLLAMA, read_ollama_chat),
+            self._answers("/api/generate", _OLLAMA, read_ollama_generate),
             *(Endpoint("POST", path, _GEMINI, self._gemini, is_answer=True) for path in _GEMINI_PATHS),
             Endpoint("POST", "/v1/embeddings", _OPENAI, self._embeddings, is_answer=True),
             Endpoint("POST", "/api/embed", _OLLAMA, self._ollama_embeddings, is_answer=True),
@@ -162,8 +168,8 @@ class Gateway:
             Endpoint("GET", "/v1/models/", _OPENAI, self._one),
             Endpoint("GET", "/api/tags", _OLLAMA, self._tags),
             Endpoint("POST", "/api/show", _OLLAMA, self._show),
-            Endpoint("GET", "/api/ps", _OLLAMA, lambda _: json_reply(_ollama.ps())),
-            Endpoint("GET", "/api/version", _OLLAMA, lambda _: json_reply(_ollama.version()), is_open=True),
+            Endpoint("GET", "/api/ps", _OLLAMA, lambda _: json_reply(ollama_models.ps())),
+            Endpoint("GET", "/api/version", _OLLAMA, lambda _: json_reply(ollama_models.version()), is_open=True),
             Endpoint("GET", "/healthz", _OPENAI, self._health, is_open=True),
             Endpoint("GET", "/metrics", _OPENAI, self._figures),
             *(Endpoint("GET", path, _OPENAI, self._page, is_open=True) for path in PATHS if self._server.page),
@@ -174,7 +180,7 @@ class Gateway:
             asked = read(exchange.json(self._server.max_body_bytes))
             if not asked.params.messages and format is _OLLAMA:
                 self._models.find(asked.params.model)
-                return json_reply(_ollama.loaded(asked, time.time()))  # what it says to have a model loaded
+                return json_reply(ollama_models.loaded(asked, time.time()))  # what it says to have a model loaded
             return answer(exchange, asked, self._models, self._server)
 
         return Endpoint("POST", path, format, handle, is_answer=True)
@@ -283,28 +289,28 @@ class Gateway:
     def _list(self, exchange: Exchange) -> Reply:
         models = self._models.listed(exchange.ctx)
         if exchange.header("anthropic-version"):
-            return json_reply(_listing.anthropic_models(models))
-        return json_reply(_listing.openai_models(models))
+            return json_reply(anthropic_models(models))
+        return json_reply(openai_models(models))
 
     def _one(self, exchange: Exchange) -> Reply:
         model = self._models.known(exchange.path[len("/v1/models/") :], exchange.ctx)
-        one = _listing.anthropic_model if exchange.header("anthropic-version") else _listing.model_object
+        one = anthropic_model if exchange.header("anthropic-version") else model_object
         return json_reply(one(model))
 
     def _tags(self, exchange: Exchange) -> Reply:
-        return json_reply(_ollama.tags(self._models.listed(exchange.ctx), time.time()))
+        return json_reply(ollama_models.tags(self._models.listed(exchange.ctx), time.time()))
 
     def _show(self, exchange: Exchange) -> Reply:
-        name = _ollama.read_show(exchange.json(self._server.max_body_bytes))
-        return json_reply(_ollama.show(self._models.known(name, exchange.ctx), time.time()))
+        name = ollama_models.read_show(exchange.json(self._server.max_body_bytes))
+        return json_reply(ollama_models.show(self._models.known(name, exchange.ctx), time.time()))
 
     def _embeddings(self, exchange: Exchange) -> Reply:
-        wanted = _listing.read_embeddings(exchange.json(self._server.max_body_bytes))
-        return json_reply(_listing.embeddings_object(self._embedded(exchange, wanted), wanted))
+        wanted = read_embeddings(exchange.json(self._server.max_body_bytes))
+        return json_reply(embeddings_object(self._embedded(exchange, wanted), wanted))
 
     def _ollama_embeddings(self, exchange: Exchange) -> Reply:
-        wanted = _ollama.read_embed(exchange.json(self._server.max_body_bytes))
-        return json_reply(_ollama.embedded(self._embedded(exchange, wanted), wanted))
+        wanted = ollama_embeddings.read_embed(exchange.json(self._server.max_body_bytes))
+        return json_reply(ollama_embeddings.embedded(self._embedded(exchange, wanted), wanted))
 
     def _embedded(self, exchange: Exchange, wanted: EmbeddingParams) -> Embeddings:
         route = self._models.find(wanted.model)

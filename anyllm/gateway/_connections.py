@@ -16,7 +16,7 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask, WSGITask
 
-from anyllm.gateway._exchange import CLIENT_LEFT, OUTLET
+from anyllm.gateway._request_context import CLIENT_LEFT, OUTLET
 
 __all__ = ["MOST_AHEAD", "Connection", "Refusal", "Refuses", "Request"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, Optional
 
-from anyllm.gateway._exchange import Exchange
+from anyllm.gateway._request_context import Exchange
 
 __all__ = ["Metrics"]
 

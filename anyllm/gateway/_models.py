@@ -17,13 +17,13 @@ from anyllm._routing import Target
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError, ModelNotFoundError
 from anyllm.gateway._config import Config, ModelEntry
-from anyllm.gateway._known import Known
 from anyllm.gateway._provider_lists import ProviderLists, known_at
 from anyllm.gateway._route import Limits, Route
 from anyllm.limits._shared import PerProcess
 from anyllm.options import StreamingOptions
 from anyllm.providers.registry import route
 from anyllm.types import CompletionParams
+from anyllm.wire._base.model_info import Known
 
 __all__ = ["Models"]
 

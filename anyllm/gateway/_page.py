@@ -16,7 +16,7 @@ from typing import Optional
 
 import attrs
 
-from anyllm.gateway._replies import Reply
+from anyllm.gateway._responses import Reply
 
 __all__ = ["PATHS", "page"]
 

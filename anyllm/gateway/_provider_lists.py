@@ -19,9 +19,9 @@ import attrs
 
 from anyllm.channel import select
 from anyllm.context import Context
-from anyllm.gateway._known import Known
 from anyllm.providers.registry import Provider, host_of, list_models
 from anyllm.providers.table import lookup
+from anyllm.wire._base.model_info import Known
 
 __all__ = ["ProviderLists", "known_at"]
 

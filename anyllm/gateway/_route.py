@@ -14,12 +14,12 @@ from anyllm._stream.stream import Stream
 from anyllm.client import Client
 from anyllm.context import Context
 from anyllm.errors import MissingAPIKeyError
-from anyllm.gateway._asked import wrong
 from anyllm.gateway._config import ModelEntry
 from anyllm.limits import RateLimit, StreamLimit
 from anyllm.options import StreamingOptions, in_the_pump
 from anyllm.pricing import cost_of
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Usage
+from anyllm.wire._base.request_fields import wrong
 
 __all__ = ["Limits", "Route"]
 

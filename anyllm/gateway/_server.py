@@ -2,7 +2,7 @@
 Serve a gateway, on waitress.
 
 Strategy: waitress reads requests in one thread, so that slow senders hold no other, and answers each in one of a fixed
-number; its loop, and what it knows of a client that has left, are ours (`_loop`, `_connections`), because it would see
+number; its loop, and what it knows of a client that has left, are ours (`_event_loop`, `_connections`), because it would see
 that only at the next write. Of cheroot, which was measured beside it, 300 clients that send slowly hold all threads.
 
 Source: https://docs.pylonsproject.org/projects/waitress
@@ -18,8 +18,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
 from anyllm._hints.extras import pip_install
-from anyllm.gateway._access import is_loopback
 from anyllm.gateway._app import Gateway
+from anyllm.gateway._auth import is_loopback
 from anyllm.gateway._config import Config
 
 __all__ = ["GatewayServer", "NeedsKeys", "bind", "url_of"]
@@ -62,7 +62,7 @@ class GatewayServer:
         _require_waitress()
         bound = bind(gateway.config) if sockets is None else sockets
         from anyllm.gateway._connections import Connection, Request
-        from anyllm.gateway._loop import Loop
+        from anyllm.gateway._event_loop import Loop
 
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of each request that waits a moment
         self.gateway = gateway

@@ -7,13 +7,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Optional
+from typing import Optional
 
 from anyllm._concurrency import waiters
 from anyllm._hints.arguments import whole_number
 from anyllm.context import Context
 from anyllm.errors import (
-    AnyLLMError,
     CircuitOpenError,
     IncompleteStreamError,
     NetworkError,

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Optional
+from typing import Optional
 
 from anyllm._concurrency import waiters
 from anyllm._hints.arguments import whole_number
