@@ -16,15 +16,15 @@ workers that may never make a call start at once, and `anyllm.Context` does not 
 import importlib
 import typing
 
-from anyllm._version import __version__
+from anyllm.__version__ import __version__
 
 if typing.TYPE_CHECKING:
-    from anyllm._chat_stream import ChatStream
     from anyllm._stream.pump import active_streams
     from anyllm._stream.stream import Stream
     from anyllm.agent import Agent, AgentResult, BudgetExceededError
     from anyllm.channel import Channel, merge, select
     from anyllm.client import Client
+    from anyllm.client._chat_stream import ChatStream
     from anyllm.context import (
         Context,
         after_func,
@@ -189,7 +189,7 @@ __all__ = [
 
 #: Where each name lives; type checkers read the imports above instead.
 _HOMES = {
-    "anyllm._chat_stream": "ChatStream",
+    "anyllm.client._chat_stream": "ChatStream",
     "anyllm.agent": "Agent AgentResult BudgetExceededError",
     "anyllm.client": "Client",
     "anyllm.providers.provider": "Provider",

@@ -11,8 +11,8 @@ from wire import OFF, PARAMS, until
 
 import anyllm
 from anyllm import Client
-from anyllm._routing import Router, Target
 from anyllm.caching import MemoryCache
+from anyllm.client._routing import Router, Target
 from anyllm.errors import AnyLLMError, DeadlineExceeded, InvalidRequestError, NetworkError, ServerError
 from anyllm.limits import CircuitBreaker, RateLimit
 from anyllm.testing import Cut, Reply, Stall, fake, serve

@@ -12,13 +12,13 @@ import pytest
 
 import anyllm
 from anyllm import structured, wsgi
-from anyllm._schema import schema_of, strict
 from anyllm.agent import Agent
 from anyllm.caching import MemoryCache
 from anyllm.client import Client
 from anyllm.errors import NetworkError
 from anyllm.limits import CircuitOpenError, RateLimit
 from anyllm.processing import EventProcessor
+from anyllm.structured._schema import schema_of, strict
 from anyllm.testing import Reply, Stall, fake, serve
 from anyllm.tools import tool
 

@@ -22,7 +22,7 @@ PACKAGE = pathlib.Path(anyllm.__file__).parent
 #: From the ground up. A name stands for the module, or for the package and everything in it.
 LAYERS = (
     (
-        "_version",
+        "__version__",
         "types",
         "options",
         "errors",
@@ -32,7 +32,6 @@ LAYERS = (
         "channel",
         "context",
         "_framing",
-        "_schema",
         "_concurrency",
         "_transport",
     ),
@@ -42,11 +41,6 @@ LAYERS = (
     (
         "testing",
         "client",
-        "_client_call",
-        "_chat_stream",
-        "_chat_reading",
-        "_guards",
-        "_routing",
         "processing",
         "events",
         "json_stream",
@@ -58,9 +52,6 @@ LAYERS = (
         "tokens",
         "tools",
         "reading",
-        "_filling",
-        "_faults",
-        "_docstrings",
         "_serving",
     ),
     (

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anyllm._schema import schema_of, strict
+from anyllm.structured._schema import schema_of, strict
 
 
 class Color(enum.Enum):

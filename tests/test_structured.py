@@ -33,10 +33,10 @@ import msgspec
 import pytest
 
 from anyllm import Client
-from anyllm._schema import schema_of, strict
 from anyllm.errors import AnyLLMError
 from anyllm.providers.table import lookup
 from anyllm.structured import Fault, StructuredOutputError, parse, response_format
+from anyllm.structured._schema import schema_of, strict
 from anyllm.testing import fake
 from anyllm.types import ChatCompletion, Choice, CompletionParams, Message
 

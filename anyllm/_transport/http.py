@@ -24,12 +24,12 @@ from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth
 from urllib3.util import wait_for_read
 
+from anyllm.__version__ import __version__
 from anyllm._concurrency import monkey_patch
 from anyllm._transport import sockets
 from anyllm._transport.dechunk import Dechunker
 from anyllm._transport.http_failures import FOREIGN, no_url, reason, translate
 from anyllm._transport.sockets import Call
-from anyllm._version import __version__
 from anyllm.errors import AnyLLMError, ConnectionLostError, InvalidRequestError, MalformedStreamError
 
 __all__ = ["Call", "Response", "Transport"]

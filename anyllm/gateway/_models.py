@@ -13,7 +13,7 @@ from typing import Optional, Union
 
 import attrs
 
-from anyllm._routing import Target
+from anyllm.client._routing import Target
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError, ModelNotFoundError
 from anyllm.gateway._config import Config, ModelEntry

@@ -8,10 +8,10 @@ from typing import Any, Optional, TypeVar, Union
 
 import attrs
 
-from anyllm._chat_stream import ChatStream
-from anyllm._routing import Target
 from anyllm._stream.stream import Stream
 from anyllm.client import Client
+from anyllm.client._chat_stream import ChatStream
+from anyllm.client._routing import Target
 from anyllm.context import Context
 from anyllm.errors import MissingAPIKeyError
 from anyllm.gateway._config import ModelEntry

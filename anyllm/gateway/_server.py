@@ -2,8 +2,8 @@
 Serve a gateway, on waitress.
 
 Strategy: waitress reads requests in one thread, so that slow senders hold no other, and answers each in one of a fixed
-number; its loop, and what it knows of a client that has left, are ours (`_event_loop`, `_connections`), because it would see
-that only at the next write. Of cheroot, which was measured beside it, 300 clients that send slowly hold all threads.
+number; its loop, and what it knows of a client that has left, are ours (`_event_loop`, `_connections`), because it
+would see that only at the next write. Of cheroot, which was measured beside it, 300 clients that send slowly hold all threads.
 
 Source: https://docs.pylonsproject.org/projects/waitress
 """

@@ -19,9 +19,19 @@ from typing import Any, Callable, TypeVar, Union
 import attrs
 import msgspec
 
-from anyllm._faults import JSON_TYPES, KINDS, Fault, Shown, expected, in_json, listed, path_of, short
 from anyllm._hints.arguments import did_you_mean
-from anyllm._schema import without_nulls
+from anyllm.structured._schema import without_nulls
+from anyllm.structured._validation_errors import (
+    JSON_TYPES,
+    KINDS,
+    Fault,
+    Shown,
+    expected,
+    in_json,
+    listed,
+    path_of,
+    short,
+)
 
 __all__ = ["filled", "has_fields"]
 

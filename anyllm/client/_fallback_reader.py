@@ -17,10 +17,10 @@ from typing import NoReturn, Optional
 
 import attrs
 
-from anyllm._guards import Lease, NoRoom
-from anyllm._routing import Target, may_fall_back
 from anyllm._stream.stream import Stream
 from anyllm.channel import select
+from anyllm.client._admission import Lease, NoRoom
+from anyllm.client._routing import Target, may_fall_back
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError, Cancelled
 from anyllm.options import StreamingOptions

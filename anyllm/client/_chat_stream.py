@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Optional
 
-from anyllm._chat_reading import Plan, Reading, Timing
 from anyllm._hints.names import no_attribute
 from anyllm._stream.stream import OF_AN_ANSWER, Said
+from anyllm.client._fallback_reader import Plan, Reading, Timing
 from anyllm.errors import AnyLLMError, Cancelled
 from anyllm.events import Events, StreamEvent, call_back, has_callbacks
 from anyllm.types import ChatCompletion, ChatCompletionChunk

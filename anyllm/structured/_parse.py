@@ -12,13 +12,13 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, Callable, Optional, TypeVar, Union, overload
 
-from anyllm._faults import KINDS, Fault, expected, listed, path_of, short
-from anyllm._filling import filled, has_fields
 from anyllm._hints.extras import pip_install
-from anyllm._schema import schema_of, strict
 from anyllm.errors import AnyLLMError
 from anyllm.json_stream import JSONStream, JSONStreamError
 from anyllm.json_stream import repair as _repaired
+from anyllm.structured._schema import schema_of, strict
+from anyllm.structured._structure_json import filled, has_fields
+from anyllm.structured._validation_errors import KINDS, Fault, expected, listed, path_of, short
 from anyllm.types import ChatCompletion
 from anyllm.types._completions import cause_of_no_answer
 

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union, cast
 import attrs
 
 from anyllm import caching, structured, tokens
-from anyllm._chat_stream import ChatStream
-from anyllm._client_call import IDEMPOTENCY, Around, Call, ended
-from anyllm._guards import Breaker, Guards
 from anyllm._hints.arguments import check_stream, did_you_mean, explain_call, kind_of, whole_number
 from anyllm._hints.names import ATTRIBUTES, instead_of, no_attribute
-from anyllm._routing import Router, Target
+from anyllm.client._admission import Breaker, Guards
+from anyllm.client._chat_stream import ChatStream
+from anyllm.client._client_request import IDEMPOTENCY, Around, Call, ended
+from anyllm.client._routing import Router, Target
 from anyllm.context import Context
 from anyllm.events import has_callbacks
 from anyllm.limits import CircuitBreaker, RateLimit, StreamLimit

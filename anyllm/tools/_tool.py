@@ -20,11 +20,11 @@ from typing import Any, Optional, TypeVar, Union, overload
 import attrs
 import msgspec
 
-from anyllm import _schema
-from anyllm._docstrings import first_paragraph, said_of_parameters
 from anyllm._hints.arguments import did_you_mean
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError
+from anyllm.structured import _schema
+from anyllm.tools._docstrings import first_paragraph, said_of_parameters
 from anyllm.types import _convert
 
 __all__ = ["Tool", "ToolArgumentsError", "result_text", "tool", "tools_in"]

@@ -15,10 +15,10 @@ from typing import Any, Optional
 import attrs
 
 from anyllm import caching, structured, tokens
-from anyllm._chat_reading import Plan
-from anyllm._guards import Guards, Lease
-from anyllm._routing import Router, Target, may_fall_back
 from anyllm._stream import stream
+from anyllm.client._admission import Guards, Lease
+from anyllm.client._fallback_reader import Plan
+from anyllm.client._routing import Router, Target, may_fall_back
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError
 from anyllm.events import Events, call_back
