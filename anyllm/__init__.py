@@ -19,7 +19,7 @@ import typing
 from anyllm.__version__ import __version__
 
 if typing.TYPE_CHECKING:
-    from anyllm._stream.pump import active_streams
+    from anyllm._stream.active_calls import active_streams
     from anyllm._stream.stream import Stream
     from anyllm.agent import Agent, AgentResult, BudgetExceededError
     from anyllm.channel import Channel, merge, select
@@ -194,7 +194,7 @@ _HOMES = {
     "anyllm.client": "Client",
     "anyllm.providers.provider": "Provider",
     "anyllm.providers.registry": "completion completion_stream embedding list_models provider",
-    "anyllm._stream.pump": "active_streams",
+    "anyllm._stream.active_calls": "active_streams",
     "anyllm._stream.stream": "Stream",
     "anyllm.channel": "Channel merge select",
     "anyllm.context": (

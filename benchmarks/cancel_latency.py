@@ -215,7 +215,7 @@ def _measured(enter: Callable[[], Any], trials: int, with_worker: bool) -> dict[
 def _trial(provider: anyllm.Provider, reached: Any, closed: Any, with_worker: bool) -> tuple[float, float]:
     ctx = anyllm.Context()
     stream = provider.completion_stream(ctx, PARAMS)
-    worker = stream._run._thread
+    worker = stream._pump._thread
     assert worker is not None
     reached(stream)
     freed: list[float] = []
@@ -230,7 +230,7 @@ def _trial(provider: anyllm.Provider, reached: Any, closed: Any, with_worker: bo
 
     consumer = threading.Thread(target=consume)
     consumer.start()
-    _until(lambda: stream._run._full.receivers or stream.errors._pipes[0].receivers)
+    _until(lambda: stream._pump._full.receivers or stream.errors._pipes[0].receivers)
     began = time.perf_counter()
     ctx.cancel()
     if not with_worker:

@@ -12,26 +12,26 @@ from anyllm._framing.detect import events
 from anyllm.types import ChatCompletion, ChatCompletionChunk, ToolCall
 from anyllm.types._accumulate import Assembler
 from anyllm.wire._base.dialect import Dialect
-from anyllm.wire.anthropic_messages.dialect import AnthropicMessages
-from anyllm.wire.bedrock_converse.dialect import BedrockConverse
-from anyllm.wire.cohere_v1.dialect import CohereV1
-from anyllm.wire.cohere_v2.dialect import CohereV2
-from anyllm.wire.gemini.dialect import Gemini
-from anyllm.wire.ollama.dialect import OllamaChat
-from anyllm.wire.openai_chat.dialect import OpenAIChat
-from anyllm.wire.openai_responses.dialect import OpenAIResponses
+from anyllm.wire.anthropic_messages.dialect import AnthropicMessagesDialect
+from anyllm.wire.bedrock_converse.dialect import BedrockConverseDialect
+from anyllm.wire.cohere_v1.dialect import CohereV1Dialect
+from anyllm.wire.cohere_v2.dialect import CohereV2Dialect
+from anyllm.wire.gemini.dialect import GeminiDialect
+from anyllm.wire.ollama.dialect import OllamaDialect
+from anyllm.wire.openai_chat.dialect import OpenAIChatDialect
+from anyllm.wire.openai_responses.dialect import OpenAIResponsesDialect
 
 #: The dialect of each recorded API.
 DIALECTS: dict[str, type] = {
-    "chat": OpenAIChat,
-    "messages": AnthropicMessages,
-    "gemini": Gemini,
-    "converse-stream": BedrockConverse,
-    "cohere-v1": CohereV1,
-    "cohere-v2": CohereV2,
-    "ollama-chat": OllamaChat,
-    "ollama-generate": OllamaChat,
-    "responses": OpenAIResponses,
+    "chat": OpenAIChatDialect,
+    "messages": AnthropicMessagesDialect,
+    "gemini": GeminiDialect,
+    "converse-stream": BedrockConverseDialect,
+    "cohere-v1": CohereV1Dialect,
+    "cohere-v2": CohereV2Dialect,
+    "ollama-chat": OllamaDialect,
+    "ollama-generate": OllamaDialect,
+    "responses": OpenAIResponsesDialect,
 }
 
 

@@ -28,11 +28,11 @@ from anyllm.errors import (
 from anyllm.types import FINISH_REASONS, ChatCompletion, ChatCompletionChunk, CompletionParams, ContentPart, Message
 from anyllm.types._accumulate import Assembler
 from anyllm.wire._base.surrogate_joiner import mend
-from anyllm.wire.anthropic_messages.dialect import AnthropicMessages
+from anyllm.wire.anthropic_messages.dialect import AnthropicMessagesDialect
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts" / "anthropic_messages"
 CASES = sorted(path.stem for path in TRANSCRIPTS.glob("*.sse"))
-VERTEX = AnthropicMessages(
+VERTEX = AnthropicMessagesDialect(
     provider="vertex",
     path="/models/{model}:rawPredict",
     stream_path="/models/{model}:streamRawPredict",
@@ -42,7 +42,7 @@ VERTEX = AnthropicMessages(
 
 def decode(reads: list[bytes]) -> tuple[list[ChatCompletionChunk], ChatCompletion, AnyLLMError | None]:
     """All chunks, what they make together, and the error that ended them."""
-    decoder = AnthropicMessages().decoder()
+    decoder = AnthropicMessagesDialect().decoder()
     chunks: list[ChatCompletionChunk] = []
     error = None
     try:
@@ -156,7 +156,7 @@ def test_what_has_no_place_in_a_chunk_is_in_raw() -> None:
 
 
 def test_done_and_complete_are_said_as_soon_as_they_are_so() -> None:
-    decoder = AnthropicMessages().decoder()
+    decoder = AnthropicMessagesDialect().decoder()
     states = []
     for body in (start(), delta("text_delta", text="a"), *end()):
         decoder.feed(JSONEvent(json.dumps(body)))
@@ -166,7 +166,7 @@ def test_done_and_complete_are_said_as_soon_as_they_are_so() -> None:
 
 
 def test_events_without_text_bring_nothing() -> None:
-    decoder = AnthropicMessages().decoder()
+    decoder = AnthropicMessagesDialect().decoder()
     assert [list(decoder.feed(JSONEvent(data))) for data in ("", " \n", '{"type": "ping"}', "{}")] == [[], [], [], []]
     assert not decoder.complete
 
@@ -236,7 +236,7 @@ def test_stop_reason_is_normalised_and_kept(raw: str, normalised: str) -> None:
 )
 def test_usage_counts_the_cache_in(raw: Any, figures: Any) -> None:
     whole = {"content": [{"type": "text", "text": "a"}], "stop_reason": "end_turn", "usage": raw}
-    usage = AnthropicMessages().response(json.dumps(whole).encode()).usage
+    usage = AnthropicMessagesDialect().response(json.dumps(whole).encode()).usage
     if figures is None:
         assert usage is None
         return
@@ -282,7 +282,7 @@ def test_usage_counts_the_cache_in(raw: Any, figures: Any) -> None:
 )
 def test_nonsense_is_a_malformed_stream(data: str) -> None:
     with pytest.raises(MalformedStreamError) as caught:
-        AnthropicMessages(provider="host").decoder().feed(JSONEvent(data))
+        AnthropicMessagesDialect(provider="host").decoder().feed(JSONEvent(data))
     assert caught.value.provider == "host"
     assert len(str(caught.value)) < 250
 
@@ -290,7 +290,7 @@ def test_nonsense_is_a_malformed_stream(data: str) -> None:
 def test_page_of_html_is_named_as_one() -> None:
     page = "<!DOCTYPE html><html><head><title>502 Bad\nGateway</title></head><body>long</body></html>"
     with pytest.raises(MalformedStreamError, match=r"web page \(502 Bad Gateway\)"):
-        AnthropicMessages().decoder().feed(JSONEvent(page))
+        AnthropicMessagesDialect().decoder().feed(JSONEvent(page))
 
 
 JSON = st.recursive(
@@ -333,7 +333,7 @@ EVENT = st.builds(
 
 def feed_all(values: list[Any]) -> None:
     """Only our own errors may come out, and no half of a character."""
-    decoder, assembler = AnthropicMessages().decoder(), Assembler()
+    decoder, assembler = AnthropicMessagesDialect().decoder(), Assembler()
     try:
         for value in values:
             for chunk in decoder.feed(JSONEvent(json.dumps(value))):
@@ -354,7 +354,7 @@ def test_random_json_raises_only_our_errors(values: list[Any]) -> None:
     feed_all(values)
     for value in values:
         with contextlib.suppress(AnyLLMError):
-            AnthropicMessages().response(json.dumps(value).encode())
+            AnthropicMessagesDialect().response(json.dumps(value).encode())
 
 
 def mutations(value: Any, replacement: Any) -> list[Any]:
@@ -402,16 +402,16 @@ def test_mutated_transcripts_raise_only_our_errors(case: str) -> None:
 def test_deep_nesting_anywhere_raises_only_our_errors(place: str, depth: int) -> None:
     deep = '{"message": [' * depth + "1" + "]}" * depth
     data = place.replace("%s", deep)
-    decoder, assembler = AnthropicMessages().decoder(), Assembler()
+    decoder, assembler = AnthropicMessagesDialect().decoder(), Assembler()
     try:
         for chunk in (*decoder.feed(JSONEvent(data)), *decoder.feed(JSONEvent(data))):
             assembler.add(chunk)
     except AnyLLMError as exc:
         str(exc)
     assembler.snapshot()
-    str(AnthropicMessages().error(400, {}, data.encode()))
+    str(AnthropicMessagesDialect().error(400, {}, data.encode()))
     with contextlib.suppress(AnyLLMError):
-        AnthropicMessages().response(data.encode())
+        AnthropicMessagesDialect().response(data.encode())
 
 
 @given(st.text(alphabet="a\ud83d\ude00é", max_size=12), st.integers(1, 3))
@@ -450,27 +450,29 @@ def test_whole_answer_equals_the_same_answer_streamed() -> None:
         "stop_sequence": None,
         "usage": {"input_tokens": 10, "output_tokens": 5},
     }
-    answer = AnthropicMessages().response(b"\n \n" + json.dumps(whole).encode())
+    answer = AnthropicMessagesDialect().response(b"\n \n" + json.dumps(whole).encode())
     assert answer == streamed
     assert answer.raw == whole
 
 
 def test_whole_answer_with_an_error_inside_is_that_error() -> None:
     with pytest.raises(errors.OverloadedError, match="no room"):
-        AnthropicMessages().response(b'{"type": "error", "error": {"type": "overloaded_error", "message": "no room"}}')
+        AnthropicMessagesDialect().response(
+            b'{"type": "error", "error": {"type": "overloaded_error", "message": "no room"}}'
+        )
     with pytest.raises(errors.RateLimitError):
-        AnthropicMessages().response(b'{"content": [], "error": {"message": "slow down", "code": 429}}')
+        AnthropicMessagesDialect().response(b'{"content": [], "error": {"message": "slow down", "code": 429}}')
 
 
 def test_whole_answer_without_words_is_one() -> None:
-    answer = AnthropicMessages().response(b'{"id": "m", "content": [], "stop_reason": "end_turn"}')
+    answer = AnthropicMessagesDialect().response(b'{"id": "m", "content": [], "stop_reason": "end_turn"}')
     assert (answer.id, answer.content, answer.finish_reason, answer.usage) == ("m", "", "stop", None)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html><title>Oops</title></html>", b"7", b"{}", b'{"content": "x"}', b"[]"])
 def test_whole_answer_that_is_none_is_malformed(body: bytes) -> None:
     with pytest.raises(MalformedStreamError) as caught:
-        AnthropicMessages(provider="host").response(body)
+        AnthropicMessagesDialect(provider="host").response(body)
     assert str(caught.value).startswith("host: the answer ")
 
 
@@ -487,8 +489,8 @@ def params(*messages: Any, **fields: Any) -> CompletionParams:
     return CompletionParams(model="anthropic/m", messages=messages or ({"role": "user", "content": "Hi"},), **fields)
 
 
-def sent(*messages: Any, dialect: AnthropicMessages | None = None, stream: bool = False, **fields: Any) -> Any:
-    request = (dialect or AnthropicMessages()).request(params(*messages, **fields), model="m", stream=stream)
+def sent(*messages: Any, dialect: AnthropicMessagesDialect | None = None, stream: bool = False, **fields: Any) -> Any:
+    request = (dialect or AnthropicMessagesDialect()).request(params(*messages, **fields), model="m", stream=stream)
     return json.loads(request.body)
 
 
@@ -497,7 +499,7 @@ def turns(*messages: Any) -> Any:
 
 
 def test_request_is_small_and_has_no_nulls() -> None:
-    request = AnthropicMessages().request(params(), model="claude-x", stream=False)
+    request = AnthropicMessagesDialect().request(params(), model="claude-x", stream=False)
     assert (request.method, request.path) == ("POST", "/v1/messages")
     hi = [{"role": "user", "content": "Hi"}]
     assert json.loads(request.body) == {"model": "claude-x", "messages": hi, "max_tokens": 4096}
@@ -510,7 +512,7 @@ def test_request_is_small_and_has_no_nulls() -> None:
 
 
 def test_stream_is_asked_for() -> None:
-    request = AnthropicMessages().request(params(), model="m", stream=True)
+    request = AnthropicMessagesDialect().request(params(), model="m", stream=True)
     assert json.loads(request.body)["stream"] is True
     assert request.headers["Accept"] == "text/event-stream"
 
@@ -636,13 +638,13 @@ def test_thinking_has_room(given: dict[str, Any], thinking: Any, max_tokens: int
 def test_effort_falls_back_to_the_words_of_newer_models() -> None:
     schema = {"type": "json_schema", "json_schema": {"schema": {"type": "object"}}}
     asked = params(reasoning_effort="minimal", response_format=schema, extra_body={"top_k": 5})
-    request = AnthropicMessages().request(asked, model="m", stream=True)
+    request = AnthropicMessagesDialect().request(asked, model="m", stream=True)
     ((named, fallback),) = request.fallbacks.items()
     said = (
         '"thinking.type.enabled" is not supported for this model. '
         'Use "thinking.type.adaptive" and "output_config.effort" to control thinking behavior.'
     )
-    error = AnthropicMessages().error(400, {}, json.dumps({"error": {"message": said}}).encode())
+    error = AnthropicMessagesDialect().error(400, {}, json.dumps({"error": {"message": said}}).encode())
     assert isinstance(error, InvalidRequestError)
     assert named in str(error)
     body = json.loads(request.body)
@@ -664,7 +666,7 @@ def test_effort_falls_back_to_the_words_of_newer_models() -> None:
     ],
 )
 def test_what_the_caller_said_exactly_has_no_fallback(given: dict[str, Any]) -> None:
-    assert AnthropicMessages().request(params(**given), model="m", stream=True).fallbacks == {}
+    assert AnthropicMessagesDialect().request(params(**given), model="m", stream=True).fallbacks == {}
 
 
 def test_extra_body_and_headers_win() -> None:
@@ -673,7 +675,7 @@ def test_extra_body_and_headers_win() -> None:
         extra_body={"temperature": 2, "top_k": 5, "model": "other", "max_tokens": 1},
         extra_headers={"Anthropic-Version": "2099-01-01", "anthropic-beta": "b"},
     )
-    request = AnthropicMessages().request(asked, model="m", stream=False)
+    request = AnthropicMessagesDialect().request(asked, model="m", stream=False)
     body = json.loads(request.body)
     assert (body["temperature"], body["top_k"], body["model"], body["max_tokens"]) == (2, 5, "other", 1)
     assert request.headers["Anthropic-Version"] == "2099-01-01"
@@ -909,23 +911,23 @@ def test_request_changes_nothing_that_it_was_given() -> None:
     part, details = ContentPart("text", "A"), [{"type": "thinking", "thinking": "", "signature": "s", "index": 1}]
     given = params(Message.user([part], cache_control=CACHE), Message.assistant("B", reasoning={"details": details}))
     before = given.to_dict()
-    first = AnthropicMessages().request(given, model="m", stream=False)
+    first = AnthropicMessagesDialect().request(given, model="m", stream=False)
     assert given.to_dict() == before
     assert details[0]["index"] == 1
-    assert AnthropicMessages().request(given, model="m", stream=False) == first
+    assert AnthropicMessagesDialect().request(given, model="m", stream=False) == first
 
 
 # -- models ------------------------------------------------------------------------------------------------------------
 
 
 def test_models_are_listed() -> None:
-    request = AnthropicMessages().models_request()
+    request = AnthropicMessagesDialect().models_request()
     assert (request.method, request.path) == ("GET", "/v1/models?limit=1000")
     assert request.headers["anthropic-version"] == "2023-06-01"
     dates = ("2025-02-19T00:00:00Z", "2025-02-19T00:00:00.250+00:00", "1970-01-02T00:00:00", "soon", 7)
     listed = [{"type": "model", "id": f"m{at}", "created_at": date} for at, date in enumerate(dates)]
     body = json.dumps({"data": listed, "has_more": False}).encode()
-    found = AnthropicMessages(provider="host").models(body)
+    found = AnthropicMessagesDialect(provider="host").models(body)
     assert [(model.id, model.created) for model in found] == [
         ("m0", 1739923200),
         ("m1", 1739923200),
@@ -940,12 +942,14 @@ def test_models_are_listed() -> None:
 @pytest.mark.parametrize("body", [b"{}", b"[]", b'{"data": 1}', b'{"data": [1]}', b'{"data": [{"id": 1}]}'])
 def test_list_that_is_none_is_malformed(body: bytes) -> None:
     with pytest.raises(MalformedStreamError, match=r"data|object"):
-        AnthropicMessages().models(body)
+        AnthropicMessagesDialect().models(body)
 
 
 def test_error_instead_of_a_list_is_that_error() -> None:
     with pytest.raises(errors.AuthenticationError):
-        AnthropicMessages().models(b'{"type": "error", "error": {"type": "authentication_error", "message": "no"}}')
+        AnthropicMessagesDialect().models(
+            b'{"type": "error", "error": {"type": "authentication_error", "message": "no"}}'
+        )
 
 
 # -- errors ------------------------------------------------------------------------------------------------------------
@@ -969,7 +973,7 @@ def test_error_instead_of_a_list_is_that_error() -> None:
 def test_documented_errors(status: int, kind: str, expected: str) -> None:
     """Source: https://platform.claude.com/docs/en/api/errors"""
     body = {"type": "error", "error": {"type": kind, "message": "said"}, "request_id": "req_1"}
-    error = AnthropicMessages().error(status, {"retry-after": "3"}, json.dumps(body).encode())
+    error = AnthropicMessagesDialect().error(status, {"retry-after": "3"}, json.dumps(body).encode())
     assert type(error) is getattr(errors, expected)
     assert (error.type, error.message, error.request_id, error.retry_after) == (kind, "said", "req_1", 3.0)
     assert error.is_retryable == (status in (429, 500, 504, 529))
@@ -986,7 +990,7 @@ def test_documented_errors(status: int, kind: str, expected: str) -> None:
 )
 def test_words_tell_bare_400s_apart(message: str, expected: str) -> None:
     body = {"type": "error", "error": {"type": "invalid_request_error", "message": message}}
-    error = AnthropicMessages().error(400, {}, json.dumps(body).encode())
+    error = AnthropicMessagesDialect().error(400, {}, json.dumps(body).encode())
     assert type(error) is getattr(errors, expected)
 
 
@@ -1109,7 +1113,7 @@ def test_request_is_what_the_official_client_sends(name: str, official: Any) -> 
     ours, theirs = SAME_CALLS[name]
     fields = {"messages": [HI], **ours}
     messages, stream = fields.pop("messages"), fields.pop("stream", False)
-    request = AnthropicMessages().request(params(*messages, **fields), model="claude-x", stream=stream)
+    request = AnthropicMessagesDialect().request(params(*messages, **fields), model="claude-x", stream=stream)
     _Capture.seen.clear()
     official.messages.create(**{"model": "claude-x", "max_tokens": 4096, "messages": [HI], **theirs})
     ((path, headers, body),) = _Capture.seen

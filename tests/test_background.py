@@ -175,7 +175,7 @@ def test_going_through_shared_state_survives_the_collector(run_script):
         """
 import gc
 import anyllm
-from anyllm._stream import pump
+from anyllm._stream import active_calls
 from anyllm.testing import Reply, Stall, chat_events, serve
 
 class Holder:
@@ -191,7 +191,7 @@ with serve(says) as server:
         next(iter(stream.chunks))
         return stream
 
-    for go_through in (anyllm.active_streams, pump.end_all, pump._after_fork):
+    for go_through in (anyllm.active_streams, active_calls.end_all, active_calls._after_fork):
         for offset in range(6):
             running = [begin() for _ in range(25)]
             gc.disable()
@@ -216,7 +216,7 @@ def test_shared_state_is_gone_through_as_a_copy(monkeypatch):
     from anyllm._concurrency import clock as _clock
     from anyllm._concurrency import fork_guard
     from anyllm._concurrency import timer as _timer
-    from anyllm._stream import pump
+    from anyllm._stream import active_calls
     from anyllm.limits._shared import PerProcess
 
     class Shared(dict):
@@ -228,10 +228,10 @@ def test_shared_state_is_gone_through_as_a_copy(monkeypatch):
         def copy(self):
             return dict(dict.items(self))
 
-    monkeypatch.setattr(pump, "_active", Shared())
+    monkeypatch.setattr(active_calls, "_active", Shared())
     anyllm.active_streams()
-    pump.end_all()
-    pump._after_fork()
+    active_calls.end_all()
+    active_calls._after_fork()
     monkeypatch.setattr(fork_guard, "_running", Shared())
     fork_guard._before_fork()
     timer = _timer.Timer()

@@ -20,7 +20,7 @@ from anyllm.errors import AnyLLMError, IncompleteStreamError, InvalidRequestErro
 from anyllm.types import ChatCompletion, ChatCompletionChunk, CompletionParams, ContentPart, Message
 from anyllm.types._accumulate import Assembler
 from anyllm.wire._base.dialect import Dialect
-from anyllm.wire.bedrock_converse.dialect import BedrockConverse
+from anyllm.wire.bedrock_converse.dialect import BedrockConverseDialect
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts" / "bedrock_converse"
 CASES = sorted(path.stem for path in TRANSCRIPTS.glob("*.sse"))
@@ -29,7 +29,7 @@ CLAUDE = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 
 def decode(found: Any) -> tuple[list[ChatCompletionChunk], ChatCompletion, AnyLLMError | None]:
     """All chunks, what they make together, and the error that ended them."""
-    decoder, assembler = BedrockConverse().decoder(), Assembler()
+    decoder, assembler = BedrockConverseDialect().decoder(), Assembler()
     chunks: list[ChatCompletionChunk] = []
     error = None
     try:
@@ -144,12 +144,12 @@ def _check_forms(chunks: list[ChatCompletionChunk]) -> None:
 
 
 def test_dialect_is_one() -> None:
-    dialect: Dialect = BedrockConverse(provider="bedrock_eu")
+    dialect: Dialect = BedrockConverseDialect(provider="bedrock_eu")
     assert dialect.decoder().feed(told(START)[0])[0].provider == "bedrock_eu"
 
 
 def test_answer_is_complete_at_its_stop_and_done_with_its_figures() -> None:
-    decoder = BedrockConverse().decoder()
+    decoder = BedrockConverseDialect().decoder()
     states = []
     for event in told(START, TEXT, STOP, USAGE, TEXT):
         chunks = decoder.feed(event)
@@ -205,7 +205,7 @@ def test_broken_hidden_thoughts_are_malformed_only_where_they_must_be_joined() -
 
 
 def test_empty_events_bring_nothing() -> None:
-    decoder = BedrockConverse().decoder()
+    decoder = BedrockConverseDialect().decoder()
     assert decoder.feed(JSONEvent("")) == ()
     assert decoder.feed(JSONEvent(" \n", "contentBlockDelta")) == ()
 
@@ -267,7 +267,7 @@ def test_status_and_name_make_the_error(status: int, name: str, message: str, ki
     headers = {"x-amzn-RequestId": "req-1", "Content-Type": "application/json"}
     if name:
         headers["x-amzn-ErrorType"] = f"{name}:http://internal.amazon.com/coral/com.amazon.bedrock/"
-    error = BedrockConverse().error(status, headers, json.dumps({"message": message}).encode())
+    error = BedrockConverseDialect().error(status, headers, json.dumps({"message": message}).encode())
     assert type(error) is getattr(errors, kind)
     assert (error.status_code, error.code, error.request_id) == (status, name or None, "req-1")
     assert message in str(error)
@@ -276,7 +276,7 @@ def test_status_and_name_make_the_error(status: int, name: str, message: str, ki
 
 def test_name_in_the_body_counts_too() -> None:
     body = b'{"__type": "com.amazon.coral.service#ExpiredTokenException", "message": "x"}'
-    assert type(BedrockConverse().error(403, {}, body)) is errors.AuthenticationError
+    assert type(BedrockConverseDialect().error(403, {}, body)) is errors.AuthenticationError
 
 
 # -- whole answers -----------------------------------------------------------------------------------------------------
@@ -291,7 +291,7 @@ WHOLE: dict[str, Any] = {
 
 def whole(*content: Any, reason: str = "end_turn") -> ChatCompletion:
     body = {**WHOLE, "output": {"message": {"role": "assistant", "content": list(content)}}, "stopReason": reason}
-    answer = BedrockConverse().response(json.dumps(body).encode())
+    answer = BedrockConverseDialect().response(json.dumps(body).encode())
     assert answer.raw == body
     return answer
 
@@ -344,7 +344,7 @@ def test_whole_answer_has_thoughts_calls_and_citations() -> None:
 )
 def test_whole_answer_that_is_none_is_an_error(body: bytes, kind: type[AnyLLMError]) -> None:
     with pytest.raises(kind):
-        BedrockConverse().response(body)
+        BedrockConverseDialect().response(body)
 
 
 # -- requests ----------------------------------------------------------------------------------------------------------
@@ -372,7 +372,7 @@ PDF_PART = ContentPart.from_file(b"%PDF-1.4", filename="My report_v2 (final).pdf
 def sent(messages: Any = None, *, model: str = "m", stream: bool = True, **params: Any) -> dict[str, Any]:
     """The body of the request."""
     given = CompletionParams(model=model, messages=messages or [Message.user("Hi")], **params)
-    body: dict[str, Any] = json.loads(BedrockConverse().request(given, model=model, stream=stream).body)
+    body: dict[str, Any] = json.loads(BedrockConverseDialect().request(given, model=model, stream=stream).body)
     return body
 
 
@@ -383,12 +383,12 @@ def content(*messages: Any) -> list[Any]:
 
 def test_request_has_its_address_and_headers() -> None:
     params = CompletionParams(model="m", messages=[Message.user("Hi")], extra_headers={"accept": "x", "X-A": "1"})
-    request = BedrockConverse().request(params, model=CLAUDE, stream=True)
+    request = BedrockConverseDialect().request(params, model=CLAUDE, stream=True)
     assert request.method == "POST"
     assert request.path == "/model/us.anthropic.claude-sonnet-4-5-20250929-v1%3A0/converse-stream"
     assert request.headers == {"Content-Type": "application/json", "accept": "x", "X-A": "1"}
     arn = "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.a"
-    request = BedrockConverse().request(params.evolve(extra_headers=None), model=arn, stream=False)
+    request = BedrockConverseDialect().request(params.evolve(extra_headers=None), model=arn, stream=False)
     assert request.path == "/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A123456789012%3Ainference-profile%2Fus.a/converse"
     assert request.headers["Accept"] == "application/json"
     assert json.loads(request.body) == {"messages": [{"role": "user", "content": [{"text": "Hi"}]}]}
@@ -479,7 +479,7 @@ def test_tool_choice_that_cannot_be_kept_is_refused() -> None:
 
 def test_claude_is_given_a_budget_and_newer_ones_an_effort() -> None:
     params = CompletionParams(model="m", messages=[Message.user("Hi")], reasoning_effort="medium", max_tokens=100)
-    request = BedrockConverse().request(params, model=CLAUDE, stream=True)
+    request = BedrockConverseDialect().request(params, model=CLAUDE, stream=True)
     body = json.loads(request.body)
     assert body["additionalModelRequestFields"] == {"thinking": {"type": "enabled", "budget_tokens": 4096}}
     assert body["inferenceConfig"] == {"maxTokens": 4196}
@@ -490,7 +490,7 @@ def test_claude_is_given_a_budget_and_newer_ones_an_effort() -> None:
         "output_config": {"effort": "medium"},
     }
     own = params.evolve(extra_body={"additionalModelRequestFields": {"top_k": 5}})
-    request = BedrockConverse().request(own, model=CLAUDE, stream=True)
+    request = BedrockConverseDialect().request(own, model=CLAUDE, stream=True)
     assert json.loads(request.body)["additionalModelRequestFields"] == {"top_k": 5}
     assert not request.fallbacks
 
@@ -737,7 +737,7 @@ def test_any_events_raise_only_our_errors(pairs: list[tuple[str, Any]]) -> None:
 def test_any_whole_answer_raises_only_our_errors(value: Any) -> None:
     for body in (value, {**WHOLE, "output": {"message": {"content": value}}}, {**WHOLE, "usage": value}):
         try:
-            BedrockConverse().response(json.dumps(body).encode())
+            BedrockConverseDialect().response(json.dumps(body).encode())
         except AnyLLMError:
             pass
 
@@ -745,7 +745,7 @@ def test_any_whole_answer_raises_only_our_errors(value: Any) -> None:
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.integers(100, 599), st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=3), VALUES)
 def test_any_refusal_is_an_error(status: int, headers: dict[str, str], value: Any) -> None:
-    error = BedrockConverse().error(status, headers, json.dumps(value).encode())
+    error = BedrockConverseDialect().error(status, headers, json.dumps(value).encode())
     assert error.status_code == status
     assert str(error)
 
@@ -928,6 +928,6 @@ def test_request_is_what_the_official_client_sends(call: str, stream: bool, capt
         arguments = {"messages": [{"role": "user", "content": [{"text": ours["messages"][0].content}]}]}
     path, body = capture(stream, **{"modelId": CLAUDE, "messages": HI, **arguments})
     params = CompletionParams(**{"model": CLAUDE, "messages": [Message.user("Hi")], **ours})
-    request = BedrockConverse().request(params, model=CLAUDE, stream=stream)
+    request = BedrockConverseDialect().request(params, model=CLAUDE, stream=stream)
     assert request.path == path
     assert json.loads(request.body) == body

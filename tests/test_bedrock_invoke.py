@@ -35,7 +35,7 @@ from anyllm.providers import bedrock_invoke_families
 from anyllm.types import FINISH_REASONS, ChatCompletion, ChatCompletionChunk, CompletionParams, ContentPart, Message
 from anyllm.types._accumulate import Assembler
 from anyllm.wire._base.dialect import Dialect, Request
-from anyllm.wire.bedrock_invoke.dialect import BedrockInvoke, Family, PlainText, is_plain
+from anyllm.wire.bedrock_invoke.dialect import BedrockInvokeDialect, Family, PlainText, is_plain
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts" / "bedrock_invoke"
 CASES = sorted(path.stem for path in TRANSCRIPTS.glob("*.ndjson"))
@@ -172,9 +172,9 @@ def _check_forms(chunks: list[ChatCompletionChunk]) -> None:
 
 def test_dialect_is_one() -> None:
     dialect: Dialect = INVOKE
-    assert dialect.takes.formats == ("json_schema", "json_object")
-    assert dialect.takes.media == ("image", "file", "audio")
-    assert dialect.takes.refused == ()
+    assert dialect.support.formats == ("json_schema", "json_object")
+    assert dialect.support.media == ("image", "file", "audio")
+    assert dialect.support.refused == ()
 
 
 def test_chunks_keep_all_that_the_host_said() -> None:
@@ -265,10 +265,10 @@ def test_the_first_family_that_knows_the_beginning_reads_the_rest() -> None:
     """What is composed above decides; nothing here knows another dialect."""
     one, two = PlainText(provider="one"), PlainText(provider="two")
     families = (Family(dialect=one, begins=lambda first: "outputs" in first), Family(dialect=two, begins=is_plain))
-    decoder = BedrockInvoke(families=families).decoder()
+    decoder = BedrockInvokeDialect(families=families).decoder()
     line = '{"outputs": [{"text": "a", "stop_reason": "stop"}]}'
     assert decoder.feed(JSONEvent(line))[0].provider == "one"
-    assert BedrockInvoke(families=families[1:]).decoder().feed(JSONEvent(line))[0].provider == "two"
+    assert BedrockInvokeDialect(families=families[1:]).decoder().feed(JSONEvent(line))[0].provider == "two"
 
 
 # -- whole answers -----------------------------------------------------------------------------------------------------

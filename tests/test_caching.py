@@ -47,22 +47,22 @@ from anyllm.types import (
     Usage,
 )
 from anyllm.types._accumulate import Assembler
-from anyllm.wire.anthropic_messages.dialect import AnthropicMessages
-from anyllm.wire.cohere_v2.dialect import CohereV2
-from anyllm.wire.dashscope.dialect import DashScope
-from anyllm.wire.gemini.dialect import Gemini
-from anyllm.wire.hunyuan.dialect import Hunyuan
-from anyllm.wire.openai_chat.dialect import OpenAIChat
-from anyllm.wire.openai_responses.dialect import OpenAIResponses
+from anyllm.wire.anthropic_messages.dialect import AnthropicMessagesDialect
+from anyllm.wire.cohere_v2.dialect import CohereV2Dialect
+from anyllm.wire.dashscope.dialect import DashScopeDialect
+from anyllm.wire.gemini.dialect import GeminiDialect
+from anyllm.wire.hunyuan.dialect import HunyuanDialect
+from anyllm.wire.openai_chat.dialect import OpenAIChatDialect
+from anyllm.wire.openai_responses.dialect import OpenAIResponsesDialect
 
 DIALECTS: Dict[str, Any] = {
-    "anthropic_messages": AnthropicMessages,
-    "cohere_v2": CohereV2,
-    "dashscope": DashScope,
-    "gemini": Gemini,
-    "hunyuan": Hunyuan,
-    "openai_chat": OpenAIChat,
-    "openai_responses": OpenAIResponses,
+    "anthropic_messages": AnthropicMessagesDialect,
+    "cohere_v2": CohereV2Dialect,
+    "dashscope": DashScopeDialect,
+    "gemini": GeminiDialect,
+    "hunyuan": HunyuanDialect,
+    "openai_chat": OpenAIChatDialect,
+    "openai_responses": OpenAIResponsesDialect,
 }
 
 FULL = ChatCompletion(

@@ -21,7 +21,7 @@ from conftest import TIMEOUT, join
 from wire import PARAMS, set_soon, silent_after, until
 
 import anyllm
-from anyllm._stream import pump
+from anyllm._stream import active_calls, pump
 from anyllm._transport import sockets
 from anyllm.testing import Reply, Signal, Stall, blackhole, chat_events, serve
 
@@ -388,7 +388,7 @@ def test_ctrl_c_in_the_middle_of_an_end_leaves_nobody_waiting(monkeypatch):
     with serve(silent_after(said)) as server:
         stream = wire.provider(server.url).completion_stream(anyllm.Context(), PARAMS)
         set_soon(said)
-        pop = pump._active.pop
+        pop = active_calls._active.pop
 
         class Interrupted(dict):
             def pop(self, *args: Any) -> Any:
@@ -396,9 +396,9 @@ def test_ctrl_c_in_the_middle_of_an_end_leaves_nobody_waiting(monkeypatch):
                 pop(*args)
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(pump, "_active", Interrupted(pump._active))
+        monkeypatch.setattr(active_calls, "_active", Interrupted(active_calls._active))
         with pytest.raises(KeyboardInterrupt):
-            stream._run._stop()
+            stream._pump._stop()
         stream.cancel()
         assert type(_read(stream)) is anyllm.Cancelled
         assert server.wait_closed(TIMEOUT)

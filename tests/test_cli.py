@@ -493,7 +493,7 @@ def test_what_cannot_work_here_is_status_3(tmp_path: Path) -> None:
 
 def test_a_failing_thread_is_one_line_too(paris: Server) -> None:
     """The library logs the traceback of a bug, which Python prints when nobody has set logging up."""
-    broken = "from anyllm._stream import pump; pump.Run._read = None"
+    broken = "from anyllm._stream import pump; pump.Pump._read = None"
     program = f"import sys; {broken}; from anyllm.cli import main; sys.exit(main())"
     done = subprocess.run(
         [sys.executable, "-c", program, "--base-url", paris.url, "Hi"],

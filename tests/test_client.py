@@ -744,7 +744,7 @@ def test_a_host_that_fails_is_left_alone_for_a_while():
 
 def test_an_open_breaker_is_a_reason_to_fall_back():
     asking, providers = several(ServerError("down"), "second", breaker={"failures": 99})
-    asking._around.guards._breakers["compatible"] = broken = anyllm.limits.CircuitBreaker(failures=1)
+    asking._around.admission._breakers["compatible"] = broken = anyllm.limits.CircuitBreaker(failures=1)
     with pytest.raises(ServerError), broken.before(anyllm.Context()):
         raise ServerError("down")
     with pytest.raises(anyllm.limits.CircuitOpenError):  # both are at one host here
@@ -756,7 +756,7 @@ def test_a_loser_and_an_abandoned_stream_say_nothing_of_their_host():
     """Neither that it failed nor that it is well: a host that is being tried stays on trial."""
     ended: List[Any] = []
 
-    class Listening(anyllm.limits.Attempt):
+    class Listening(anyllm.limits.CircuitAttempt):
         def succeeded(self) -> None:
             ended.append("succeeded")
 

@@ -96,7 +96,7 @@ def test_whatever_runs_beside_one_that_is_refused_ends():
     threading.Thread(target=lambda: (until(lambda: slow.requests), refuse.set()), daemon=True).start()
     with pytest.raises(InvalidRequestError):
         stream.collect()
-    until(lambda: (anyllm.active_streams(), asking._around.guards._streams.active) == (0, 0))  # type: ignore[union-attr]
+    until(lambda: (anyllm.active_streams(), asking._around.admission._streams.active) == (0, 0))  # type: ignore[union-attr]
 
 
 def test_a_probe_that_was_let_go_of_is_no_success():

@@ -41,7 +41,7 @@ from anyllm.types import (
 )
 from anyllm.types._accumulate import Assembler
 from anyllm.wire._base.dialect import Dialect
-from anyllm.wire.cohere_v1.dialect import CohereV1
+from anyllm.wire.cohere_v1.dialect import CohereV1Dialect
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts" / "cohere_v1"
 PATHS = {path.stem: path for path in sorted(TRANSCRIPTS.iterdir()) if path.suffix != ".json"}
@@ -49,7 +49,7 @@ PATHS = {path.stem: path for path in sorted(TRANSCRIPTS.iterdir()) if path.suffi
 
 def decode(reads: list[bytes]) -> tuple[list[ChatCompletionChunk], ChatCompletion, AnyLLMError | None]:
     """All chunks, what they make together, and the error that ended them."""
-    decoder, assembler = CohereV1().decoder(), Assembler()
+    decoder, assembler = CohereV1Dialect().decoder(), Assembler()
     chunks: list[ChatCompletionChunk] = []
     error = None
     try:
@@ -136,7 +136,7 @@ def _check_forms(chunks: list[ChatCompletionChunk]) -> None:
 
 
 def test_dialect_is_one() -> None:
-    dialect: Dialect = CohereV1(provider="host")
+    dialect: Dialect = CohereV1Dialect(provider="host")
     assert dialect.decoder().feed(JSONEvent('{"event_type": "stream-start"}'))[0].provider == "host"
 
 
@@ -157,7 +157,7 @@ def test_chunks_keep_what_the_host_said() -> None:
 
 
 def test_done_and_complete_are_said_as_soon_as_they_are_so() -> None:
-    decoder = CohereV1().decoder()
+    decoder = CohereV1Dialect().decoder()
     states = []
     for data in [*map(json.dumps, bodies_of("text")), "", "{"]:
         decoder.feed(JSONEvent(data))
@@ -206,7 +206,7 @@ WHOLE = {
 def test_whole_answer_is_the_stream_of_the_same(case: str) -> None:
     _, streamed, error = read(case)
     body = json.dumps(WHOLE[case]).encode()
-    answer = CohereV1().response(body)
+    answer = CohereV1Dialect().response(body)
     assert error is None
     assert answer == streamed
     assert answer.raw == WHOLE[case]
@@ -235,7 +235,7 @@ def test_whole_answer_is_the_stream_of_the_same(case: str) -> None:
 )
 def test_whole_error_is_an_error(body: bytes, kind: type[AnyLLMError], words: str) -> None:
     with pytest.raises(AnyLLMError, match=words) as caught:
-        CohereV1(provider="host").response(body)
+        CohereV1Dialect(provider="host").response(body)
     assert type(caught.value) is kind
     assert caught.value.provider == "host"
 
@@ -258,7 +258,7 @@ def test_whole_error_is_an_error(body: bytes, kind: type[AnyLLMError], words: st
 )
 def test_status_and_words_make_the_error(status: int, message: str, kind: type[APIError]) -> None:
     body = json.dumps({"id": "e1", "message": message}).encode()
-    error = CohereV1(provider="host").error(status, {"Retry-After": "3", "X-Request-Id": "r"}, body)
+    error = CohereV1Dialect(provider="host").error(status, {"Retry-After": "3", "X-Request-Id": "r"}, body)
     assert type(error) is kind
     assert (error.status_code, error.provider, error.retry_after, error.request_id) == (status, "host", 3.0, "r")
     assert message in str(error)
@@ -270,7 +270,7 @@ def test_status_and_words_make_the_error(status: int, message: str, kind: type[A
 
 def sent(messages: Any = None, *, stream: bool = True, **params: Any) -> dict[str, Any]:
     asked = CompletionParams("command", messages or [Message.user("Hi")], **params)
-    request = CohereV1().request(asked, model="command", stream=stream)
+    request = CohereV1Dialect().request(asked, model="command", stream=stream)
     assert (request.method, request.path) == ("POST", "/v1/chat")
     body: dict[str, Any] = json.loads(request.body)
     return body
@@ -453,7 +453,7 @@ def test_what_cannot_be_sent_is_said_before(params: dict[str, Any], param: str) 
 
 def test_callers_headers_win() -> None:
     params = CompletionParams("m", [Message.user("Hi")], extra_headers={"accept": "x/y", "X-Client-Name": "me"})
-    headers = CohereV1().request(params, model="m", stream=True).headers
+    headers = CohereV1Dialect().request(params, model="m", stream=True).headers
     assert headers == {"Content-Type": "application/json", "accept": "x/y", "X-Client-Name": "me"}
 
 
@@ -647,7 +647,7 @@ CALLS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 def test_body_is_what_the_official_client_sends(case: str, stream: bool, official: Any) -> None:
     ours, theirs = CALLS[case]
     params = CompletionParams("command", **{"messages": HI, **ours})
-    request = CohereV1().request(params, model="command", stream=stream)
+    request = CohereV1Dialect().request(params, model="command", stream=stream)
     _Listener.bodies.clear()
     asked = {"model": "command", "message": "Hi", **theirs}
     if stream:
@@ -682,7 +682,7 @@ ODD = st.recursive(
 
 def feed_all(values: list[Any]) -> None:
     """Only our own errors may come out, and no half of a character."""
-    decoder, assembler = CohereV1().decoder(), Assembler()
+    decoder, assembler = CohereV1Dialect().decoder(), Assembler()
     try:
         for value in values:
             for chunk in decoder.feed(JSONEvent(json.dumps(value))):
@@ -738,10 +738,10 @@ def spoilt(value: Any, data: st.DataObject) -> Any:
 def test_random_whole_answers_raise_only_our_errors(value: Any) -> None:
     for body in (value, {"text": value}, {"text": "", "tool_calls": value}, {"text": "", "meta": value}):
         try:
-            CohereV1().response(json.dumps(body).encode())
+            CohereV1Dialect().response(json.dumps(body).encode())
         except AnyLLMError as exc:
             str(exc).encode()
-    CohereV1().error(400, {}, json.dumps(value).encode())
+    CohereV1Dialect().error(400, {}, json.dumps(value).encode())
 
 
 @settings(max_examples=150, deadline=None)
@@ -759,6 +759,6 @@ def test_depth_raises_only_our_errors(kind: str, depth: int, bottom: str) -> Non
     call = f'{{"name":"f","index":0,"parameters":{deep}}}'
     for field in (f'"text":{deep}', f'"tool_calls":[{call}]', f'"tool_call_delta":{call}', f'"response":{deep}'):
         with contextlib.suppress(AnyLLMError):
-            CohereV1().decoder().feed(JSONEvent(f'{{"event_type":"{kind}",{field},"error":null}}'))
+            CohereV1Dialect().decoder().feed(JSONEvent(f'{{"event_type":"{kind}",{field},"error":null}}'))
     with contextlib.suppress(AnyLLMError):
-        CohereV1().response(f'{{"text":"","tool_calls":[{call}],"meta":{deep}}}'.encode())
+        CohereV1Dialect().response(f'{{"text":"","tool_calls":[{call}],"meta":{deep}}}'.encode())

@@ -45,7 +45,7 @@ from anyllm.types import (
 )
 from anyllm.types._accumulate import Assembler
 from anyllm.wire._base.dialect import Dialect, Embedder, Lister
-from anyllm.wire.cohere_v2.dialect import CohereV2, host_url
+from anyllm.wire.cohere_v2.dialect import CohereV2Dialect, host_url
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts" / "cohere_v2"
 CASES = sorted(path.stem for path in TRANSCRIPTS.glob("*.sse"))
@@ -53,7 +53,7 @@ CASES = sorted(path.stem for path in TRANSCRIPTS.glob("*.sse"))
 
 def decode(reads: list[bytes]) -> tuple[list[ChatCompletionChunk], ChatCompletion, AnyLLMError | None]:
     """All chunks, what they make together, and the error that ended them."""
-    decoder, assembler = CohereV2().decoder(), Assembler()
+    decoder, assembler = CohereV2Dialect().decoder(), Assembler()
     chunks: list[ChatCompletionChunk] = []
     error = None
     try:
@@ -141,7 +141,7 @@ def _check_forms(chunks: list[ChatCompletionChunk]) -> None:
 
 
 def test_dialect_is_all_that_a_dialect_can_be() -> None:
-    dialect: Dialect = CohereV2()
+    dialect: Dialect = CohereV2Dialect()
     assert isinstance(dialect, Embedder)
     assert isinstance(dialect, Lister)
 
@@ -154,7 +154,7 @@ def test_chunks_keep_what_the_host_said() -> None:
 
 
 def test_done_and_complete_are_said_as_soon_as_they_are_so() -> None:
-    decoder = CohereV2().decoder()
+    decoder = CohereV2Dialect().decoder()
     states = []
     for data in [json.dumps(body) for body in bodies_of("text")] + ["", "[DONE]", "{"]:
         decoder.feed(JSONEvent(data))
@@ -215,7 +215,7 @@ WHOLE = {
 def test_whole_answer_is_the_stream_of_the_same(case: str) -> None:
     _, streamed, error = decode([(TRANSCRIPTS / f"{case}.sse").read_bytes()])
     body = json.dumps(WHOLE[case]).encode()
-    answer = CohereV2().response(body)
+    answer = CohereV2Dialect().response(body)
     assert error is None
     assert answer == streamed
     assert answer.raw == WHOLE[case]
@@ -244,7 +244,7 @@ def test_whole_answer_is_the_stream_of_the_same(case: str) -> None:
 )
 def test_whole_error_is_an_error(body: bytes, kind: type[AnyLLMError], words: str) -> None:
     with pytest.raises(AnyLLMError, match=words) as caught:
-        CohereV2(provider="host").response(body)
+        CohereV2Dialect(provider="host").response(body)
     assert type(caught.value) is kind
     assert caught.value.provider == "host"
 
@@ -270,7 +270,7 @@ def test_whole_error_is_an_error(body: bytes, kind: type[AnyLLMError], words: st
 )
 def test_status_and_words_make_the_error(status: int, message: str, kind: type[APIError]) -> None:
     body = json.dumps({"id": "e1", "message": message}).encode()
-    error = CohereV2(provider="host").error(status, {"Retry-After": "3", "X-Request-Id": "r"}, body)
+    error = CohereV2Dialect(provider="host").error(status, {"Retry-After": "3", "X-Request-Id": "r"}, body)
     assert type(error) is kind
     assert (error.status_code, error.provider, error.retry_after, error.request_id) == (status, "host", 3.0, "r")
     assert message in str(error)
@@ -282,7 +282,7 @@ def test_status_and_words_make_the_error(status: int, message: str, kind: type[A
 
 def sent(messages: Any = None, *, stream: bool = True, **params: Any) -> dict[str, Any]:
     asked = CompletionParams("command", messages or [Message.user("Hi")], **params)
-    request = CohereV2().request(asked, model="command", stream=stream)
+    request = CohereV2Dialect().request(asked, model="command", stream=stream)
     assert (request.method, request.path) == ("POST", "/v2/chat")
     body: dict[str, Any] = json.loads(request.body)
     return body
@@ -405,11 +405,11 @@ def test_what_cannot_be_sent_is_said_before(params: dict[str, Any], param: str) 
 
 def test_callers_headers_win() -> None:
     params = CompletionParams("m", [Message.user("Hi")], extra_headers={"accept": "x/y", "X-Client-Name": "me"})
-    headers = CohereV2().request(params, model="m", stream=True).headers
+    headers = CohereV2Dialect().request(params, model="m", stream=True).headers
     assert headers == {"Content-Type": "application/json", "accept": "x/y", "X-Client-Name": "me"}
     params = CompletionParams("m", [Message.user("Hi")])
-    assert CohereV2().request(params, model="m", stream=True).headers["Accept"] == "text/event-stream"
-    assert CohereV2().request(params, model="m", stream=False).headers["Accept"] == "application/json"
+    assert CohereV2Dialect().request(params, model="m", stream=True).headers["Accept"] == "text/event-stream"
+    assert CohereV2Dialect().request(params, model="m", stream=False).headers["Accept"] == "application/json"
 
 
 PNG = "data:image/png;base64,iVBORw0KGgo="
@@ -494,7 +494,7 @@ def test_messages_are_in_coheres_shape(message: Message, expected: dict[str, Any
 
 @pytest.mark.parametrize("case", ["thinking_and_plan", "parallel_calls", "thinking", "text", "call_without_arguments"])
 def test_answer_goes_back_as_it_came(case: str) -> None:
-    answer = CohereV2().response(json.dumps(WHOLE[case]).encode())
+    answer = CohereV2Dialect().response(json.dumps(WHOLE[case]).encode())
     came = {key: value for key, value in WHOLE[case]["message"].items() if value}
     for call in came.get("tool_calls", ()):
         call["function"]["arguments"] = call["function"]["arguments"] or "{}"
@@ -612,7 +612,7 @@ CALLS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 def test_body_is_what_the_official_client_sends(case: str, stream: bool, official: Any) -> None:
     ours, theirs = CALLS[case]
     params = CompletionParams("command", **{"messages": HI, **ours})
-    request = CohereV2().request(params, model="command", stream=stream)
+    request = CohereV2Dialect().request(params, model="command", stream=stream)
     _Listener.bodies.clear()
     if stream:
         list(official.chat_stream(model="command", **{"messages": HI, **theirs}))
@@ -626,7 +626,7 @@ def test_embedding_body_is_what_the_official_client_sends(official: Any) -> None
     _Listener.bodies.clear()
     official.embed(model="e", texts=["a"], input_type="search_query", embedding_types=["float"], output_dimension=256)
     params = EmbeddingParams("e", "a", dimensions=256, extra_body={"input_type": "search_query"})
-    request = CohereV2().embedding_request(params, model="e")
+    request = CohereV2Dialect().embedding_request(params, model="e")
     assert _Listener.bodies == [(request.path, json.loads(request.body))]
 
 
@@ -634,7 +634,9 @@ def test_embedding_body_is_what_the_official_client_sends(official: Any) -> None
 
 
 def test_vectors_are_asked_for_documents_unless_told_otherwise() -> None:
-    request = CohereV2().embedding_request(EmbeddingParams("e", ["a", "b"], extra_headers={"X-A": "1"}), model="e")
+    request = CohereV2Dialect().embedding_request(
+        EmbeddingParams("e", ["a", "b"], extra_headers={"X-A": "1"}), model="e"
+    )
     assert json.loads(request.body) == {
         "model": "e",
         "texts": ["a", "b"],
@@ -660,7 +662,7 @@ PACKED = base64.b64encode(struct.pack("<2f", 1.5, -2.0)).decode()
 )
 def test_vectors_are_read(found: Any, vectors: list[list[float]]) -> None:
     answer = {"id": "x", "embeddings": found, "meta": {"billed_units": {"input_tokens": 5}}}
-    made = CohereV2().embeddings(json.dumps(answer).encode())
+    made = CohereV2Dialect().embeddings(json.dumps(answer).encode())
     assert made.vectors == vectors
     assert made.usage is not None
     assert (made.usage.prompt_tokens, made.usage.total_tokens) == (5, 5)
@@ -682,22 +684,22 @@ def test_vectors_are_read(found: Any, vectors: list[list[float]]) -> None:
 )
 def test_what_are_no_vectors_is_said(body: bytes, kind: type[AnyLLMError], words: str) -> None:
     with pytest.raises(AnyLLMError, match=words) as caught:
-        CohereV2().embeddings(body)
+        CohereV2Dialect().embeddings(body)
     assert type(caught.value) is kind
 
 
 def test_models_are_listed() -> None:
-    request = CohereV2().models_request()
+    request = CohereV2Dialect().models_request()
     assert (request.method, request.path.partition("?")[0], request.body) == ("GET", "/v1/models", b"")
     item = {"name": "command-a-03-2025", "endpoints": ["chat"], "context_length": 256000}
-    (model,) = CohereV2().models(json.dumps({"models": [item]}).encode())
+    (model,) = CohereV2Dialect().models(json.dumps({"models": [item]}).encode())
     assert (model.id, model.created, model.provider, model.raw) == ("command-a-03-2025", 0, "cohere", item)
 
 
 @pytest.mark.parametrize("body", [b'{"models": [1]}', b'{"models": [{"name": null}]}', b"[]", b'{"models": 3}'])
 def test_what_is_no_list_of_models_is_said(body: bytes) -> None:
     with pytest.raises(MalformedStreamError):
-        CohereV2().models(body)
+        CohereV2Dialect().models(body)
 
 
 @pytest.mark.parametrize("url", ["https://host", "https://host/v1", "https://host/v2", "https://host/v2/"])
@@ -731,7 +733,7 @@ ODD = st.recursive(
 
 def feed_all(values: list[Any]) -> None:
     """Only our own errors may come out, and no half of a character."""
-    decoder, assembler = CohereV2().decoder(), Assembler()
+    decoder, assembler = CohereV2Dialect().decoder(), Assembler()
     try:
         for value in values:
             for chunk in decoder.feed(JSONEvent(json.dumps(value))):
@@ -784,13 +786,13 @@ def spoilt(value: Any, data: st.DataObject) -> Any:
 @settings(max_examples=200, deadline=None)
 @given(ODD)
 def test_random_whole_answers_raise_only_our_errors(value: Any) -> None:
-    for read in (CohereV2().response, CohereV2().embeddings, CohereV2().models):
+    for read in (CohereV2Dialect().response, CohereV2Dialect().embeddings, CohereV2Dialect().models):
         for body in (value, {"message": value, "finish_reason": "COMPLETE"}, {"embeddings": value}, {"models": value}):
             try:
                 read(json.dumps(body).encode())
             except AnyLLMError as exc:
                 str(exc).encode()
-    CohereV2().error(400, {}, json.dumps(value).encode())
+    CohereV2Dialect().error(400, {}, json.dumps(value).encode())
 
 
 @pytest.mark.parametrize("bottom", ["1", '"\\ud83d"'])
@@ -802,6 +804,6 @@ def test_depth_raises_only_our_errors(kind: str, depth: int, bottom: str) -> Non
     call = f'{{"id":"x","function":{{"name":"f","arguments":{deep}}}}}'
     for delta in (deep, f'{{"message":{{"content":{deep}}}}}', f'{{"message":{{"tool_calls":{call}}}}}'):
         with contextlib.suppress(AnyLLMError):
-            CohereV2().decoder().feed(JSONEvent(f'{{"type":"{kind}","delta":{delta},"error":null}}'))
+            CohereV2Dialect().decoder().feed(JSONEvent(f'{{"type":"{kind}","delta":{delta},"error":null}}'))
     with contextlib.suppress(AnyLLMError):
-        CohereV2().response(f'{{"message":{{"content":[],"tool_calls":[{call}]}},"usage":{deep}}}'.encode())
+        CohereV2Dialect().response(f'{{"message":{{"content":[],"tool_calls":[{call}]}},"usage":{deep}}}'.encode())

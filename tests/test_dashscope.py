@@ -16,7 +16,7 @@ from anyllm._framing.detect import JSONEvent
 from anyllm.errors import AnyLLMError, IncompleteStreamError, MalformedStreamError
 from anyllm.types import ChatCompletion, CompletionParams, ContentPart, Message
 from anyllm.types._chunks import text_alone
-from anyllm.wire.dashscope.dialect import DashScope
+from anyllm.wire.dashscope.dialect import DashScopeDialect
 
 CASES = cases_of("dashscope")
 TEXT = "/services/aigc/text-generation/generation"
@@ -38,7 +38,7 @@ SCHEMA = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type":
 
 def body_of(stream: bool = False, model: str = "qwen-plus", **fields: Any) -> dict[str, Any]:
     params = CompletionParams(**{"model": "x", "messages": [USER], **fields})
-    body: dict[str, Any] = json.loads(DashScope().request(params, model=model, stream=stream).body)
+    body: dict[str, Any] = json.loads(DashScopeDialect().request(params, model=model, stream=stream).body)
     return body
 
 
@@ -51,7 +51,7 @@ def messages_of(*messages: Any, model: str = "qwen-plus") -> Any:
 
 
 def path_of(*messages: Any, model: str = "qwen-plus") -> str:
-    return DashScope().request(CompletionParams("x", list(messages)), model=model, stream=False).path
+    return DashScopeDialect().request(CompletionParams("x", list(messages)), model=model, stream=False).path
 
 
 def sse(*bodies: Any, name: str = "result") -> list[bytes]:
@@ -71,7 +71,7 @@ END = event({"role": "assistant", "content": ""}, "stop")
 
 @pytest.mark.parametrize("case", CASES)
 def test_transcript_gives_the_expected_answer(case: str) -> None:
-    check_transcript(DashScope(), "dashscope", case)
+    check_transcript(DashScopeDialect(), "dashscope", case)
 
 
 @pytest.mark.parametrize(
@@ -79,9 +79,9 @@ def test_transcript_gives_the_expected_answer(case: str) -> None:
 )
 def test_cut_between_any_two_events_is_never_silently_short(case: str) -> None:
     events = transcript("dashscope", case).split(b"\n\n")
-    _, whole, _ = decode(DashScope(), [b"\n\n".join(events)])
+    _, whole, _ = decode(DashScopeDialect(), [b"\n\n".join(events)])
     for at in range(len(events) - 1):
-        _, answer, error = decode(DashScope(), [b"\n\n".join(events[:at]) + b"\n\n"])
+        _, answer, error = decode(DashScopeDialect(), [b"\n\n".join(events[:at]) + b"\n\n"])
         # Of two choices only one may have begun, and ended, by then: nobody can know of the other.
         assert isinstance(error, IncompleteStreamError) or answer.to_message() == whole.to_message()
 
@@ -90,7 +90,7 @@ def test_cut_between_any_two_events_is_never_silently_short(case: str) -> None:
 
 
 def test_simplest_request() -> None:
-    request = DashScope().request(CompletionParams("x", [USER]), model="qwen-plus", stream=False)
+    request = DashScopeDialect().request(CompletionParams("x", [USER]), model="qwen-plus", stream=False)
     assert (request.method, request.path) == ("POST", TEXT)
     assert request.headers == {"Content-Type": "application/json", "Accept": "application/json"}
     assert json.loads(request.body) == {
@@ -101,7 +101,7 @@ def test_simplest_request() -> None:
 
 
 def test_stream_is_asked_for_in_a_header_and_in_deltas() -> None:
-    request = DashScope().request(CompletionParams("x", [USER]), model="qwen-plus", stream=True)
+    request = DashScopeDialect().request(CompletionParams("x", [USER]), model="qwen-plus", stream=True)
     assert request.headers == {
         "Content-Type": "application/json",
         "Accept": "text/event-stream",
@@ -158,7 +158,7 @@ def test_extra_body_wins() -> None:
 
 def test_extra_headers_win() -> None:
     params = CompletionParams("x", [USER], extra_headers={"x-dashscope-sse": "disable", "X-DashScope-WorkSpace": "w"})
-    headers = DashScope().request(params, model="m", stream=True).headers
+    headers = DashScopeDialect().request(params, model="m", stream=True).headers
     assert headers == {
         "Content-Type": "application/json",
         "Accept": "text/event-stream",
@@ -258,13 +258,13 @@ def test_what_is_to_be_cached_is_a_part() -> None:
 
 
 def test_reasoning_goes_back() -> None:
-    _, first, _ = decode(DashScope(), [transcript("dashscope", "reasoning")])
+    _, first, _ = decode(DashScopeDialect(), [transcript("dashscope", "reasoning")])
     sent = messages_of(USER, first.to_message(), USER)[1]
     assert sent == {"role": "assistant", "content": "Hello!", "reasoning_content": "Hmm, hello?"}
 
 
 def test_calls_and_their_results_go_back() -> None:
-    _, first, _ = decode(DashScope(), [transcript("dashscope", "tools")])
+    _, first, _ = decode(DashScopeDialect(), [transcript("dashscope", "tools")])
     results = [Message.tool("rain", call.id or "") for call in first.tool_calls]
     sent = messages_of(USER, first.to_message(), *results)[1:]
     assert sent[0] == {
@@ -290,14 +290,14 @@ def test_calls_and_their_results_go_back() -> None:
 
 
 def test_ordinary_events_are_cheap_and_keep_what_the_host_said() -> None:
-    first, second, _ = decode(DashScope(), sse(event({"content": "a"}), event({"content": "b"}, x=[1]), END))[0]
+    first, second, _ = decode(DashScopeDialect(), sse(event({"content": "a"}), event({"content": "b"}, x=[1]), END))[0]
     assert text_alone(first) is None
     assert text_alone(second) == "b"
     assert (second.raw["x"], second.id) == ([1], "9a1c")
 
 
 def test_usage_comes_once_with_the_end() -> None:
-    chunks, answer, _ = decode(DashScope(), [transcript("dashscope", "text")])
+    chunks, answer, _ = decode(DashScopeDialect(), [transcript("dashscope", "text")])
     assert [chunk.usage is not None for chunk in chunks] == [False, False, False, True]
     assert answer.usage is not None
     assert answer.usage.raw == {"total_tokens": 24, "output_tokens": 4, "input_tokens": 20}
@@ -305,7 +305,7 @@ def test_usage_comes_once_with_the_end() -> None:
 
 def test_usage_counts_what_is_a_count() -> None:
     def usage_of(usage: Any) -> Any:
-        return decode(DashScope(), sse({**END, "usage": usage}))[1].usage
+        return decode(DashScopeDialect(), sse({**END, "usage": usage}))[1].usage
 
     usage = usage_of({"input_tokens": 4.0, "output_tokens": "2", "input_tokens_details": {"cached_tokens": 3}})
     assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (4, 2, 6)
@@ -318,7 +318,7 @@ def test_usage_counts_what_is_a_count() -> None:
 
 
 def test_complete_is_said_with_the_finish_reason_and_done_with_the_marker() -> None:
-    decoder = DashScope().decoder()
+    decoder = DashScopeDialect().decoder()
     states = [
         (len(decoder.feed(JSONEvent(data))), decoder.complete, decoder.done)
         for data in (json.dumps(event({"content": "a"})), json.dumps(END), "[DONE]", json.dumps(END))
@@ -328,13 +328,13 @@ def test_complete_is_said_with_the_finish_reason_and_done_with_the_marker() -> N
 
 @pytest.mark.parametrize("finish", ["null", "", None])
 def test_only_a_reason_is_the_end(finish: Any) -> None:
-    _, answer, error = decode(DashScope(), sse(event({"content": "a"}, finish)))
+    _, answer, error = decode(DashScopeDialect(), sse(event({"content": "a"}, finish)))
     assert isinstance(error, IncompleteStreamError)
     assert answer.finish_reason is None
 
 
 def test_the_last_text_may_come_with_the_end() -> None:
-    _, answer, error = decode(DashScope(), sse(event({"content": "a"}), event({"content": "b"}, "stop")))
+    _, answer, error = decode(DashScopeDialect(), sse(event({"content": "a"}), event({"content": "b"}, "stop")))
     assert error is None
     assert (answer.content, answer.finish_reason) == ("ab", "stop")
 
@@ -345,19 +345,19 @@ def test_events_of_another_kind_are_passed_over() -> None:
         {"output": {}, "usage": {"input_tokens": 1}},
         {"output": {"task_status": "RUNNING"}},
     ]
-    chunks, _, _ = decode(DashScope(), sse(*other, event({"content": "a"}), *other, END))
+    chunks, _, _ = decode(DashScopeDialect(), sse(*other, event({"content": "a"}), *other, END))
     assert len(chunks) == 2
 
 
 @pytest.mark.parametrize("body", [{"request_id": "r"}, {"message": "no"}, event({"content": "a"}), "text", [1]])
 def test_event_named_error_is_one_whatever_it_holds(body: Any) -> None:
-    _, _, error = decode(DashScope(), sse(body, name="error"))
+    _, _, error = decode(DashScopeDialect(), sse(body, name="error"))
     assert isinstance(error, errors.APIError)
 
 
 def test_calls_without_ids_or_indexes_get_both() -> None:
     calls = [{"function": {"name": "f", "arguments": {"a": 1}}}, {"function": {"name": "f", "arguments": "{}"}}]
-    _, answer, _ = decode(DashScope(), sse(event({"content": "", "tool_calls": calls}), END))
+    _, answer, _ = decode(DashScopeDialect(), sse(event({"content": "", "tool_calls": calls}), END))
     assert [(call.id, call.index, call.arguments) for call in answer.tool_calls] == [
         ("call_0", 0, '{"a":1}'),
         ("call_1", 1, "{}"),
@@ -384,10 +384,10 @@ def test_calls_without_ids_or_indexes_get_both() -> None:
 )
 def test_code_says_what_kind_of_error_it_is(code: str, status: int, kind: type[AnyLLMError]) -> None:
     body = {"code": code, "message": "what happened", "request_id": "r1"}
-    _, _, streamed = decode(DashScope(), sse(event({"content": "a"}), body, name="error")[1:])
+    _, _, streamed = decode(DashScopeDialect(), sse(event({"content": "a"}), body, name="error")[1:])
     with pytest.raises(errors.APIError) as whole:
-        DashScope().response(json.dumps(body).encode())
-    answered = DashScope().error(status, {}, json.dumps(body).encode())
+        DashScopeDialect().response(json.dumps(body).encode())
+    answered = DashScopeDialect().error(status, {}, json.dumps(body).encode())
     for error in (streamed, whole.value, answered):
         assert isinstance(error, errors.APIError)
         assert type(error) is kind
@@ -398,9 +398,9 @@ def test_code_says_what_kind_of_error_it_is(code: str, status: int, kind: type[A
 
 def test_error_before_a_stream_may_be_framed_as_one() -> None:
     body = b'id:1\nevent:error\n:HTTP_STATUS/400\ndata:{"code":"InvalidParameter","message":"bad top_p"}\n\n'
-    error = DashScope().error(400, {}, body)
+    error = DashScopeDialect().error(400, {}, body)
     assert (error.message, error.code) == ("bad top_p", "InvalidParameter")
-    assert DashScope().error(400, {}, b"id:1").message == "id:1"
+    assert DashScopeDialect().error(400, {}, b"id:1").message == "id:1"
 
 
 # -- whole answers -----------------------------------------------------------------------------------------------------
@@ -414,7 +414,7 @@ def test_whole_answer_equals_the_same_answer_streamed() -> None:
     call = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
     count = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
     _, streamed, _ = decode(
-        DashScope(),
+        DashScopeDialect(),
         sse(
             event({"content": "", "reasoning_content": "Hm."}),
             event({"content": "Lo"}),
@@ -425,7 +425,7 @@ def test_whole_answer_equals_the_same_answer_streamed() -> None:
     )
     message = {"role": "assistant", "content": "Look.", "reasoning_content": "Hm.", "tool_calls": [call]}
     body = json.dumps(event(message, "tool_calls", usage=count)).encode()
-    answer = DashScope().response(body)
+    answer = DashScopeDialect().response(body)
     assert answer.raw == json.loads(body)
     assert comparable(answer) == comparable(streamed)
 
@@ -433,7 +433,7 @@ def test_whole_answer_equals_the_same_answer_streamed() -> None:
 def test_whole_answer_of_two_choices_is_counted_as_the_host_says() -> None:
     choices = [{"index": at, "message": {"content": "ab"[at]}, "finish_reason": "stop"} for at in (0, 1)]
     count = {"input_tokens": 1, "output_tokens": 4, "total_tokens": 5}
-    answer = DashScope().response(json.dumps({"output": {"choices": choices}, "usage": count}).encode())
+    answer = DashScopeDialect().response(json.dumps({"output": {"choices": choices}, "usage": count}).encode())
     assert [choice.message.content for choice in answer.choices] == ["a", "b"]
     assert answer.usage is not None
     assert answer.usage.total_tokens == 5
@@ -442,12 +442,12 @@ def test_whole_answer_of_two_choices_is_counted_as_the_host_says() -> None:
 @pytest.mark.parametrize("body", [b"[]", b"5", b"{}", b"", b"no", b'{"output": []}', b'{"output": {"choices": 5}}'])
 def test_whole_answer_that_is_none_is_malformed(body: bytes) -> None:
     with pytest.raises(MalformedStreamError):
-        DashScope().response(body)
+        DashScopeDialect().response(body)
 
 
 def test_whole_answer_without_an_end_is_incomplete() -> None:
     with pytest.raises(IncompleteStreamError):
-        DashScope().response(json.dumps(event({"content": "a"})).encode())
+        DashScopeDialect().response(json.dumps(event({"content": "a"})).encode())
 
 
 # -- through the provider ----------------------------------------------------------------------------------------------
@@ -460,7 +460,8 @@ def test_a_stream_from_beginning_to_end() -> None:
 
     with answering(transcript("dashscope", "text"), "text/event-stream;charset=UTF-8") as (url, captured):
         host = Provider(
-            Row(name="dashscope", dialect=DashScope(), base_url=f"{url}/api/v1", key_vars=("K",)), transport=Transport()
+            Row(name="dashscope", dialect=DashScopeDialect(), base_url=f"{url}/api/v1", key_vars=("K",)),
+            transport=Transport(),
         )
         params = {"model": "qwen-plus", "messages": [USER]}
         answer = host.completion_stream(anyllm.Context(timeout=30), params, api_key="sk-1").collect()
@@ -523,7 +524,7 @@ def test_a_changed_event_raises_only_our_errors(data: st.DataObject) -> None:
 
 
 def check_hostile(bodies: list[Any], name: str = "result") -> None:
-    decoder, chunks = DashScope().decoder(), []
+    decoder, chunks = DashScopeDialect().decoder(), []
     try:
         for body in bodies:
             chunks += decoder.feed(JSONEvent(json.dumps(body), name))
@@ -535,19 +536,19 @@ def check_hostile(bodies: list[Any], name: str = "result") -> None:
     assembled(chunks)
     for body in bodies:
         try:
-            DashScope().response(json.dumps(body).encode())
+            DashScopeDialect().response(json.dumps(body).encode())
         except AnyLLMError:
             pass
-        assert isinstance(DashScope().error(400, {}, json.dumps(body).encode()), errors.APIError)
+        assert isinstance(DashScopeDialect().error(400, {}, json.dumps(body).encode()), errors.APIError)
 
 
 def test_deep_nesting_is_an_error_of_ours() -> None:
     deep = "[" * 100_000 + "]" * 100_000
     for data in (deep, f'{{"output": {deep}}}', f'{{"code": {deep}}}', f'{{"output": {{"choices": [{deep}]}}}}'):
         with pytest.raises(AnyLLMError):
-            DashScope().decoder().feed(JSONEvent(data))
+            DashScopeDialect().decoder().feed(JSONEvent(data))
         with pytest.raises(AnyLLMError):
-            DashScope().response(data.encode())
+            DashScopeDialect().response(data.encode())
 
 
 @pytest.mark.parametrize("depth", range(200, 1200, 50))
@@ -558,9 +559,9 @@ def test_nesting_that_only_some_readers_bear_is_an_error_of_ours(depth: int) -> 
         f'{{"code": {deep}}}',
     ):
         with pytest.raises(AnyLLMError):
-            DashScope().response(data.encode())
+            DashScopeDialect().response(data.encode())
         with pytest.raises(AnyLLMError):
-            DashScope().decoder().feed(JSONEvent(data))
+            DashScopeDialect().decoder().feed(JSONEvent(data))
 
 
 # -- the official client -----------------------------------------------------------------------------------------------
@@ -607,7 +608,7 @@ def test_official_client_sends_the_same(fields: dict[str, Any], theirs: dict[str
         for _ in answer if stream else ():
             pass
     check_same(
-        DashScope().request(
+        DashScopeDialect().request(
             CompletionParams(**{"model": "x", "messages": [USER], **fields}), model="qwen-plus", stream=stream
         ),
         captured,
@@ -636,7 +637,7 @@ def test_official_client_shows_images_the_same(stream: bool) -> None:
             pass
     shown = [ContentPart.from_image("https://example.com/1.png"), ContentPart(text="?")]
     params = CompletionParams("x", [Message.system("Be brief."), Message.user(shown)])
-    check_same(DashScope().request(params, model="qwen-vl-max", stream=stream), captured)
+    check_same(DashScopeDialect().request(params, model="qwen-vl-max", stream=stream), captured)
 
 
 def official(body: bytes, stream: bool) -> Any:
@@ -668,7 +669,7 @@ DIFFERENCES = {
 )
 def test_official_client_reads_the_same(case: str) -> None:
     dashscope = pytest.importorskip("dashscope")
-    _, answer, error = decode(DashScope(), [transcript("dashscope", case)])
+    _, answer, error = decode(DashScopeDialect(), [transcript("dashscope", case)])
     texts, thoughts, finish, usage, said = "", "", None, None, None
     arguments: dict[Any, str] = {}
     with answering(transcript("dashscope", case), "text/event-stream") as (url, _):

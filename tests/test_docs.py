@@ -56,10 +56,10 @@ def table_of_formats() -> str:
     lines = [_row("format", "JSON", "a message may show", "refused"), "|---|---|---|---|"]
     seen: Dict[str, Dialect] = {format_of(row.dialect): row.dialect for row in reversed(lookup.ROWS)}
     for name in FORMATS.values():
-        takes = seen[name].takes
+        support = seen[name].support
         media = {"image": "images", "file": "documents", "audio": "sounds"}
-        shown = ", ".join(media[kind] for kind in takes.media)
-        lines.append(_row(name, _code(takes.formats) or "-", shown or "-", _code(takes.refused) or "-"))
+        shown = ", ".join(media[kind] for kind in support.media)
+        lines.append(_row(name, _code(support.formats) or "-", shown or "-", _code(support.refused) or "-"))
     return "\n".join(lines)
 
 

@@ -18,7 +18,7 @@ from anyllm.errors import (
     UnsupportedProviderError,
 )
 from anyllm.testing import Reply, serve
-from anyllm.wire.openai_chat.dialect import OpenAIChat
+from anyllm.wire.openai_chat.dialect import OpenAIChatDialect
 
 VECTORS = {
     "object": "list",
@@ -55,7 +55,7 @@ def test_one_text_and_a_dict_will_do():
 def test_packed_vectors_are_unpacked():
     packed = base64.b64encode(struct.pack("<3f", 1.5, -2.0, 0.25)).decode()
     body = Reply.json({"data": [{"index": 0, "embedding": packed}]}).body
-    assert OpenAIChat().embeddings(b"".join(part for part in body if isinstance(part, bytes))).vectors == [
+    assert OpenAIChatDialect().embeddings(b"".join(part for part in body if isinstance(part, bytes))).vectors == [
         [1.5, -2.0, 0.25]
     ]
 
@@ -79,7 +79,7 @@ def test_packed_vectors_are_unpacked():
 )
 def test_what_is_no_vectors_is_a_typed_error(body: bytes, kind: type):
     with pytest.raises(kind):
-        OpenAIChat().embeddings(body)
+        OpenAIChatDialect().embeddings(body)
 
 
 @pytest.mark.parametrize("items", [{"data": MODELS["data"]}, MODELS["data"], {"models": MODELS["data"]}])
@@ -99,7 +99,7 @@ def test_models_are_listed(items: Any):
 @pytest.mark.parametrize("body", [b"", b"5", b"{}", b'{"data": [5]}', b'{"data": [{"id": 5}]}', b'{"data": null}'])
 def test_what_is_no_list_is_a_typed_error(body: bytes):
     with pytest.raises(MalformedStreamError):
-        OpenAIChat().models(body)
+        OpenAIChatDialect().models(body)
 
 
 def test_errors_are_those_of_every_call(monkeypatch: pytest.MonkeyPatch):

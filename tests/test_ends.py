@@ -16,7 +16,7 @@ from wire import HEAD, LAST, PARAMS, chunk, event, raw, request_from, until
 
 import anyllm
 from anyllm import errors
-from anyllm._stream import attempt
+from anyllm._stream import answer_reader
 from anyllm.testing import Reply, chat_events, fake, serve
 
 DONE = chunk(b"data: [DONE]\n\n") + LAST
@@ -25,7 +25,7 @@ SOON = 0.03  # seconds; what `_TAIL` is here, where it is made to pass
 
 @pytest.fixture
 def short_tail(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempt, "_TAIL", SOON)
+    monkeypatch.setattr(answer_reader, "_TAIL", SOON)
 
 
 def ask(url: str, **options: Any) -> anyllm.Stream:
@@ -150,7 +150,7 @@ def test_headers_that_contradict_each_other_are_the_hosts_fault():
 
 
 def test_another_choice_that_begins_gives_the_stream_its_time_back(monkeypatch: pytest.MonkeyPatch, later: LaterTime):
-    monkeypatch.setattr(attempt, "_TAIL", 1000)
+    monkeypatch.setattr(answer_reader, "_TAIL", 1000)
     go_on = threading.Event()
 
     def answer(client: Any) -> None:
@@ -241,7 +241,7 @@ def test_ctrl_c_inside_a_cancel_frees_the_caller_all_the_same(monkeypatch: pytes
         ctx = anyllm.Context()
         stream = wire.provider(server.url).completion_stream(ctx, PARAMS)
         next(iter(stream.chunks))
-        run = stream._run
+        run = stream._pump
         original, interrupted = run._told, []
 
         def told(error: Any) -> Any:

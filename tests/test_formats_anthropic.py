@@ -25,7 +25,7 @@ from anyllm.types import (
     Usage,
     text_chunk,
 )
-from anyllm.wire.anthropic_messages.dialect import AnthropicMessages as Dialect
+from anyllm.wire.anthropic_messages.dialect import AnthropicMessagesDialect as Dialect
 from anyllm.wire.anthropic_messages.server.writer import AnthropicMessages
 
 DIALECT = Dialect(provider="p")

@@ -30,7 +30,7 @@ from anyllm.types import (
 )
 from anyllm.types._accumulate import Assembler
 from anyllm.types._convert import json_bytes
-from anyllm.wire.gemini.dialect import Gemini as Dialect
+from anyllm.wire.gemini.dialect import GeminiDialect as Dialect
 from anyllm.wire.gemini.server.writer import Gemini, sealed, unsealed
 
 DIALECT = Dialect(provider="p")

@@ -27,7 +27,7 @@ from anyllm.types import (
     Usage,
     text_chunk,
 )
-from anyllm.wire.ollama.dialect import OllamaChat as Dialect
+from anyllm.wire.ollama.dialect import OllamaDialect as Dialect
 from anyllm.wire.ollama.server.writer import OllamaChat, OllamaGenerate
 
 DIALECT = Dialect(provider="p")

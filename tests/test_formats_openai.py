@@ -24,7 +24,7 @@ from anyllm.types import (
     Usage,
     text_chunk,
 )
-from anyllm.wire.openai_chat.dialect import OpenAIChat as Dialect
+from anyllm.wire.openai_chat.dialect import OpenAIChatDialect as Dialect
 
 DIALECT = Dialect(provider="p")
 

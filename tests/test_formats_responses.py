@@ -30,7 +30,7 @@ from anyllm.types import (
     Usage,
     text_chunk,
 )
-from anyllm.wire.openai_responses.dialect import OpenAIResponses as Dialect
+from anyllm.wire.openai_responses.dialect import OpenAIResponsesDialect as Dialect
 from anyllm.wire.openai_responses.server.output_items import unsealed
 from anyllm.wire.openai_responses.server.writer import OpenAIResponses
 

@@ -12,7 +12,7 @@ from recordings import answering
 
 from anyllm.errors import InvalidRequestError
 from anyllm.types import CompletionParams, ContentPart, Message, Reasoning
-from anyllm.wire.anthropic_messages.dialect import AnthropicMessages as Dialect
+from anyllm.wire.anthropic_messages.dialect import AnthropicMessagesDialect as Dialect
 from anyllm.wire.anthropic_messages.server.request import read_messages
 from anyllm.wire.anthropic_messages.server.writer import AnthropicMessages
 
@@ -45,7 +45,7 @@ def sent(params: CompletionParams, *, stream: bool = False) -> Any:
 
 def again(said: Any) -> Any:
     asked = read_messages(said)
-    return sent(asked.params.evolve(extra_body=asked.for_native), stream=asked.stream)
+    return sent(asked.params.evolve(extra_body=asked.native_fields), stream=asked.stream)
 
 
 def answer(*blocks: Any) -> Dict[str, Any]:
@@ -115,7 +115,7 @@ def test_what_our_dialect_sends_is_sent_again(name: str, stream: bool):
     assert again(said) == said
     asked = read_messages(said)
     assert asked.stream is stream
-    assert asked.further == {}
+    assert asked.unknown_fields == {}
 
 
 #: What Anthropic's clients send that our dialect never would.
@@ -252,7 +252,7 @@ def test_thoughts_after_a_call_do_not_part_it_from_its_result():
 def test_how_much_to_think(thinking: Any, config: Any, expected: Any):
     asked = read_messages(body(thinking=thinking, output_config=config))
     assert (asked.params.reasoning_effort, asked.params.thinking_budget) == expected
-    assert asked.further == {}
+    assert asked.unknown_fields == {}
 
 
 def test_the_older_output_format_is_the_same():

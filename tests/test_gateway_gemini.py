@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from anyllm.errors import InvalidRequestError
 from anyllm.types import CompletionParams, ContentPart, Message, Reasoning
-from anyllm.wire._base.chat_request import Asked
-from anyllm.wire.anthropic_messages.dialect import AnthropicMessages
-from anyllm.wire.gemini.dialect import Gemini as Dialect
+from anyllm.wire._base.chat_request import ChatRequest
+from anyllm.wire.anthropic_messages.dialect import AnthropicMessagesDialect
+from anyllm.wire.gemini.dialect import GeminiDialect as Dialect
 from anyllm.wire.gemini.server.request import read_generate
 from anyllm.wire.gemini.server.writer import Gemini, sealed
 
@@ -27,7 +27,7 @@ SIGNED = base64.b64encode(b"what Google signed").decode()
 PNG = b"\x89PNG\r\n\x1a\n\xfb\xff\xfe"
 
 
-def asked(body: Any, **how: Any) -> Asked:
+def asked(body: Any, **how: Any) -> ChatRequest:
     return read_generate(body, **{"model": "gemini-2.5-flash", "stream": True, **how})
 
 
@@ -42,7 +42,7 @@ def sent(params: CompletionParams, model: str = "gemini-2.5-flash") -> Any:
 def again(body: Any, model: str = "gemini-2.5-flash") -> Any:
     """What a host of Google's gets of a request that went through us."""
     found = asked(body, model=model)
-    return sent(found.params.evolve(extra_body=found.for_native), model)
+    return sent(found.params.evolve(extra_body=found.native_fields), model)
 
 
 # -- the whole request -------------------------------------------------------------------------------------------------
@@ -53,7 +53,7 @@ def test_model_and_streaming_come_from_the_url():
     assert (found.params.model, found.stream, found.native) == ("m", False, (Dialect,))
     assert found.format == Gemini("m", include_thoughts=False)
     assert asked({"contents": HI}, array=True).format.content_type == "application/json"
-    assert found.further == {}
+    assert found.unknown_fields == {}
     assert found.params.messages == (Message.user("Hi"),)
 
 
@@ -106,7 +106,7 @@ def test_keys_may_be_written_in_snake_case():
     assert "function_declarations" in written["tools"][0]
     found, expected = asked(written), asked(body)
     assert found == expected
-    assert sent(found.params.evolve(extra_body=found.for_native)) == again(body)
+    assert sent(found.params.evolve(extra_body=found.native_fields)) == again(body)
 
 
 def test_what_no_parameter_says_stays_in_its_place():
@@ -121,14 +121,14 @@ def test_what_no_parameter_says_stays_in_its_place():
         "tools": [{"functionDeclarations": [{"name": "f"}]}, {"googleSearch": {}}, {"codeExecution": {}}],
     }
     found = asked(body)
-    assert found.further == {
+    assert found.unknown_fields == {
         "safetySettings": body["safetySettings"],
         "cachedContent": "cachedContents/1",
         "generationConfig": {"topK": 3, "thinkingConfig": {"ofItsOwn": 1, "includeThoughts": True}},
         "toolConfig": body["toolConfig"],
         "tools": body["tools"],
     }
-    assert found.hints == {"labels": {"a": "b"}}
+    assert found.ignorable_fields == {"labels": {"a": "b"}}
     assert again(body) == body
 
 
@@ -149,7 +149,7 @@ def test_what_no_parameter_says_stays_in_its_place():
 def test_a_mode_is_a_tool_choice(value, expected):
     found = asked({"contents": HI, "toolConfig": value})
     assert found.params.tool_choice == expected
-    assert found.further == {}
+    assert found.unknown_fields == {}
 
 
 def test_a_choice_of_several_functions_is_not_lost():
@@ -159,7 +159,7 @@ def test_a_choice_of_several_functions_is_not_lost():
     }
     found = asked(body)
     assert found.params.tool_choice == "required"
-    assert found.further["toolConfig"] == {"functionCallingConfig": {"allowedFunctionNames": ["f", "g"]}}
+    assert found.unknown_fields["toolConfig"] == {"functionCallingConfig": {"allowedFunctionNames": ["f", "g"]}}
     assert again(body) == body
 
 
@@ -185,10 +185,10 @@ def test_a_choice_of_several_functions_is_not_lost():
         ),
     ],
 )
-def test_a_mime_type_and_a_schema_are_a_response_format(config, expected, further):
+def test_a_mime_type_and_a_schema_are_a_response_format(config, expected, unknown_fields):
     found = asked({"contents": HI, "generationConfig": config})
     assert found.params.response_format == expected
-    assert found.further.get("generationConfig", {}) == further
+    assert found.unknown_fields.get("generationConfig", {}) == unknown_fields
 
 
 def test_a_schema_of_openapi_becomes_one_of_json():
@@ -249,7 +249,7 @@ def test_thinking_is_asked_for_and_told_as_the_client_wants(thinking, fields, na
     body = {"contents": HI, "generationConfig": {"thinkingConfig": thinking}}
     found = asked(body, model="gemini-3-pro")
     assert (found.params.thinking_budget, found.params.reasoning_effort) == fields
-    assert found.further == {}
+    assert found.unknown_fields == {}
     assert found.format.include_thoughts is shows
     assert again(body, "gemini-3-pro").get("generationConfig", {}).get("thinkingConfig") == native
 
@@ -336,7 +336,7 @@ def test_a_conversation_comes_back_as_it_was(name):
     body = sent(CompletionParams("m", CONVERSATIONS[name]))
     found = asked(body)
     assert sent(found.params) == body
-    assert found.further == {}
+    assert found.unknown_fields == {}
 
 
 @pytest.mark.parametrize(
@@ -409,7 +409,7 @@ def test_what_another_provider_wants_back_is_unsealed():
         assert message.reasoning == Reasoning(None, "c2ln", "thinking", blocks)
         assert [made.extra_content for made in message.tool_calls] == [None] * len(message.tool_calls)
         params = CompletionParams("m", [Message.user("a"), Message("assistant", "ok", reasoning=message.reasoning)])
-        body = json.loads(AnthropicMessages().request(params, model="m", stream=True).body)
+        body = json.loads(AnthropicMessagesDialect().request(params, model="m", stream=True).body)
         assert body["messages"][1]["content"][0] == blocks[0]
         assert "c2ln" not in json.dumps(again({"contents": contents})["contents"])
 
@@ -516,7 +516,7 @@ def survives(body: Any) -> None:
     """It is read, or refused; and what is read can be written, or is refused."""
     with contextlib.suppress(InvalidRequestError):
         found = asked(body)
-        sent(found.params.evolve(extra_body=found.for_native))
+        sent(found.params.evolve(extra_body=found.native_fields))
 
 
 @given(ANY)
@@ -656,7 +656,9 @@ def test_what_the_official_client_sends_is_read(requests_of):
     )
     body = requests_of(contents=contents, config=config)
     found = asked(body)
-    assert found.hints["tools"] == body["tools"]  # it says what a function answers, which no other host wants to know
+    assert (
+        found.ignorable_fields["tools"] == body["tools"]
+    )  # it says what a function answers, which no other host wants to know
     params = found.params
     assert (params.temperature, params.max_tokens, params.stop, params.thinking_budget) == (0.5, 9, ["a"], 9)
     assert [message.role for message in params.messages] == ["system", "user", "assistant", "tool"]
@@ -669,8 +671,8 @@ def test_what_the_official_client_sends_is_read(requests_of):
     assert params.tools is not None
     schema = params.tools[0]["function"]["parameters"]
     assert schema["properties"]["city"]["type"] == "string"
-    assert set(found.further) == {"generationConfig", "safetySettings"}
-    assert found.further["generationConfig"] == {"topK": 3}
+    assert set(found.unknown_fields) == {"generationConfig", "safetySettings"}
+    assert found.unknown_fields["generationConfig"] == {"topK": 3}
     assert asked(again(body)).params == params  # what a host of Google's gets is read as the same again
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from anyllm.errors import AnyLLMError, InvalidRequestError
 from anyllm.types import CompletionParams, ContentPart, Message, Reasoning, ToolCall
-from anyllm.wire._base.model_info import Known
-from anyllm.wire.ollama.dialect import OllamaChat as Dialect
+from anyllm.wire._base.model_info import ModelInfo
+from anyllm.wire.ollama.dialect import OllamaDialect as Dialect
 from anyllm.wire.ollama.models import model_details
 from anyllm.wire.ollama.server.models import loaded, ps, show, tags, version
 from anyllm.wire.ollama.server.request import read_chat, read_generate
@@ -72,7 +72,7 @@ def test_a_request_of_ours_is_read_and_written_the_same(fields, stream):
     first = json.loads(DIALECT.request(params, model="m", stream=stream).body)
     asked = read_chat(first)
     assert sent(asked) == first
-    assert (asked.stream, asked.further, asked.hints, asked.native) == (stream, {}, {}, (Dialect,))
+    assert (asked.stream, asked.unknown_fields, asked.ignorable_fields, asked.native) == (stream, {}, {}, (Dialect,))
 
 
 @pytest.mark.long
@@ -92,7 +92,7 @@ def test_the_official_clients_request_is_read_and_written_the_same():
     client.chat("m", messages, tools=[TOOL], stream=True, think=True, format="json", options=options, keep_alive="5m")
     client._client.close()
     asked = read_chat(seen[0])
-    again = sent(asked, extra_body=asked.for_native)
+    again = sent(asked, extra_body=asked.native_fields)
     assert again["messages"][2]["tool_calls"][0].pop("id") == again["messages"][3].pop("tool_call_id")
     again["messages"][2].pop("content")  # which the client leaves out
     assert again == json.loads(json.dumps(seen[0], default=dict))
@@ -180,8 +180,8 @@ def test_what_is_about_the_machine_is_a_hint():
     """Nearly every client sends it, to hosts that have no use for it as well."""
     options = {"num_ctx": 8192, "num_thread": 4, "num_gpu": 0, "temperature": 0, "num_predict": 5}
     asked = chat(options=options, keep_alive="5m", truncate=False)
-    assert asked.further == {}
-    assert asked.hints == {
+    assert asked.unknown_fields == {}
+    assert asked.ignorable_fields == {
         "keep_alive": "5m",
         "truncate": False,
         "options": {"num_ctx": 8192, "num_thread": 4, "num_gpu": 0},
@@ -192,19 +192,21 @@ def test_what_is_about_the_machine_is_a_hint():
 def test_what_steers_the_answer_is_not_a_hint_unless_it_is_off():
     off = {"repeat_penalty": 1.0, "typical_p": 1, "mirostat": 0, "presence_penalty": 0.0, "top_k": None}
     asked = chat(options={**off, "top_k": 40, "min_p": 0.1})
-    assert asked.further == {"options": {"top_k": 40, "min_p": 0.1}}
+    assert asked.unknown_fields == {"options": {"top_k": 40, "min_p": 0.1}}
     off.pop("top_k")
-    assert chat(options=off).further == {}
-    assert chat(options=off).hints == {"options": off}
-    assert chat(options={"repeat_penalty": 1.2, "top_k": 1}).further == {"options": {"repeat_penalty": 1.2, "top_k": 1}}
+    assert chat(options=off).unknown_fields == {}
+    assert chat(options=off).ignorable_fields == {"options": off}
+    assert chat(options={"repeat_penalty": 1.2, "top_k": 1}).unknown_fields == {
+        "options": {"repeat_penalty": 1.2, "top_k": 1}
+    }
 
 
 def test_all_of_it_goes_to_a_native_host():
     options = {"temperature": 0.5, "num_predict": -2, "num_ctx": 9, "top_k": 40, "stop": ["x"]}
     body = {"model": "m", "messages": [USER], "options": options, "keep_alive": 0, "dimensions": 3, "stream": True}
     asked = read_chat(body)
-    assert asked.further == {"options": {"top_k": 40}, "dimensions": 3}
-    assert sent(asked, extra_body=asked.for_native) == body
+    assert asked.unknown_fields == {"options": {"top_k": 40}, "dimensions": 3}
+    assert sent(asked, extra_body=asked.native_fields) == body
 
 
 @pytest.mark.parametrize(("longest", "ours"), [(-1, None), (-2, None), (0, None), (7, 7), (7.0, 7)])
@@ -219,7 +221,7 @@ def test_a_longest_answer_that_is_none_is_none(longest, ours):
 def test_thinking_is_an_effort(think, effort):
     asked = chat(think=think)
     assert asked.params.reasoning_effort == effort
-    assert sent(asked, extra_body=asked.for_native).get("think") == think  # a host of its own is asked as we were
+    assert sent(asked, extra_body=asked.native_fields).get("think") == think  # a host of its own is asked as we were
 
 
 def test_formats():
@@ -246,7 +248,7 @@ def test_a_prompt_is_a_conversation():
     system, user = asked.params.messages
     assert system == Message.system("Be brief.")
     assert (user.text, user.content[1].image_url["url"][:14]) == ("Hi", "data:image/png")
-    assert (asked.params.reasoning_effort, asked.further) == ("none", {})
+    assert (asked.params.reasoning_effort, asked.unknown_fields) == ("none", {})
 
 
 @pytest.mark.parametrize("given", [{"suffix": "x"}, {"template": "x"}, {"raw": True}, {"context": [1]}], ids=str)
@@ -402,21 +404,21 @@ def test_anything_anywhere_is_read_or_refused(reader, path, new):
         return
     assert isinstance(asked.params, CompletionParams)
     try:
-        sent(asked, extra_body=asked.for_native)
+        sent(asked, extra_body=asked.native_fields)
     except AnyLLMError:
         return
 
 
 # -- about models ------------------------------------------------------------------------------------------------------
 
-MODEL = Known(
+MODEL = ModelInfo(
     name="anthropic/claude-x",
     provider="anthropic",
     context_length=200_000,
     capabilities=("completion", "tools", "vision"),
     created=1_700_000_000,
 )
-TAGGED = Known(name="openrouter/deepseek/r1:free")
+TAGGED = ModelInfo(name="openrouter/deepseek/r1:free")
 
 
 def test_models_are_listed_under_names_with_tags():
@@ -478,4 +480,4 @@ def test_the_version_is_one_that_clients_can_compare():
 
 @pytest.mark.parametrize("created", [-1, 10**15, 10**30])
 def test_any_time_can_be_written(created):
-    assert json.loads(tags([Known(name="m", created=created)], 7))["models"][0]["modified_at"].endswith("Z")
+    assert json.loads(tags([ModelInfo(name="m", created=created)], 7))["models"][0]["modified_at"].endswith("Z")

@@ -24,10 +24,10 @@ from anyllm.types import (
     Reasoning,
     ToolCall,
 )
-from anyllm.wire._base.chat_request import Asked
-from anyllm.wire.anthropic_messages.dialect import AnthropicMessages
-from anyllm.wire.openai_chat.dialect import OpenAIChat
-from anyllm.wire.openai_responses.dialect import OpenAIResponses as Dialect
+from anyllm.wire._base.chat_request import ChatRequest
+from anyllm.wire.anthropic_messages.dialect import AnthropicMessagesDialect
+from anyllm.wire.openai_chat.dialect import OpenAIChatDialect
+from anyllm.wire.openai_responses.dialect import OpenAIResponsesDialect as Dialect
 from anyllm.wire.openai_responses.server import writer as written
 from anyllm.wire.openai_responses.server.output_items import sealed
 from anyllm.wire.openai_responses.server.request import read_responses
@@ -36,7 +36,7 @@ PNG = "data:image/png;base64,iVBORw0KGgo="
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 
 
-def asked(**body: Any) -> Asked:
+def asked(**body: Any) -> ChatRequest:
     return read_responses({"model": "m", "input": "Hi", **body})
 
 
@@ -47,7 +47,7 @@ def conversation(*items: Any) -> List[Message]:
 def passed_on(body: Dict[str, Any]) -> Any:
     """What a host of this format is sent, as the gateway sends it."""
     found = read_responses(body)
-    params = found.params.evolve(extra_body=found.for_native)
+    params = found.params.evolve(extra_body=found.native_fields)
     return json.loads(Dialect().request(params, model=body["model"], stream=found.stream).body)
 
 
@@ -226,7 +226,7 @@ def test_parameters_are_ours() -> None:
     assert tools.tool_choice == {"type": "function", "function": {"name": "f"}}
     assert tools.tools == [{"type": "function", "function": {"name": "f", "parameters": SCHEMA}}]
     body = json.loads(
-        OpenAIChat().request(asked(tools=[{"type": "custom", "name": "c"}]).params, model="m", stream=True).body
+        OpenAIChatDialect().request(asked(tools=[{"type": "custom", "name": "c"}]).params, model="m", stream=True).body
     )
     assert body["tools"] == [{"type": "custom", "custom": {"name": "c"}}]
 
@@ -256,13 +256,13 @@ def test_a_response_says_what_was_asked_for_and_that_nothing_is_kept() -> None:
     assert response["text"] == {"format": {"type": "text"}, "verbosity": "low"}
     assert response["reasoning"] == {"effort": "low", "summary": None}
     assert response["model"] == "m"
-    assert "store" not in found.for_native
+    assert "store" not in found.native_fields
 
 
 def test_what_is_so_anyway_is_no_request() -> None:
     """Clients send defaults, which no other host needs to be told of."""
     found = asked(store=True, background=False, truncation="disabled", service_tier="auto", include=[], metadata={})
-    assert found.for_native == {}
+    assert found.native_fields == {}
     assert found.stream is False
     assert asked(stream=True).stream
 
@@ -274,28 +274,28 @@ def test_nobody_is_told_to_keep_what_was_not_to_be_kept() -> None:
 def test_the_newer_name_of_a_user_is_a_user() -> None:
     assert asked(safety_identifier="s").params.user == "s"
     both = asked(safety_identifier="s", user="u")
-    assert (both.params.user, both.hints) == ("u", {"safety_identifier": "s"})
+    assert (both.params.user, both.ignorable_fields) == ("u", {"safety_identifier": "s"})
 
 
 def test_what_says_nothing_of_the_answer_is_a_hint() -> None:
     """Codex sends all of these; a host that has no such thing answers all the same."""
-    hints = {
+    ignorable_fields = {
         "store": False,
         "include": ["reasoning.encrypted_content"],
         "prompt_cache_key": "k",
         "reasoning": {"summary": "auto"},
     }
-    found = asked(**{**hints, "reasoning": {"effort": "low", "summary": "auto"}})
-    assert (found.hints, found.further) == (hints, {})
+    found = asked(**{**ignorable_fields, "reasoning": {"effort": "low", "summary": "auto"}})
+    assert (found.ignorable_fields, found.unknown_fields) == (ignorable_fields, {})
     asks = {"reasoning": {"mode": "deep"}, "text": {"verbosity": "low"}, "max_tool_calls": 3, "prompt": {"id": "p"}}
-    assert (asked(**asks).further, asked(**asks).hints) == (asks, {})
+    assert (asked(**asks).unknown_fields, asked(**asks).ignorable_fields) == (asks, {})
 
 
 def test_what_others_keep_is_left_to_them() -> None:
     found = read_responses({"model": "m", "previous_response_id": "resp_1"})
-    assert dict(found.further) == {"previous_response_id": "resp_1"}
+    assert dict(found.unknown_fields) == {"previous_response_id": "resp_1"}
     assert found.native == (Dialect,)
-    assert asked(conversation="conv_1").further == {"conversation": "conv_1"}
+    assert asked(conversation="conv_1").unknown_fields == {"conversation": "conv_1"}
 
 
 @pytest.mark.parametrize(
@@ -355,7 +355,7 @@ def test_a_turn_with_reasoning_is_one_message_for_any_host() -> None:
     assert (message.content, message.tool_calls) == ("Wait", (CALL,))
     assert message.reasoning == Reasoning("hm", None, "output_items", KEPT)
     params = CompletionParams("m", [Message.user("Hi"), message])
-    chat = json.loads(OpenAIChat().request(params, model="m", stream=True).body)["messages"][1]
+    chat = json.loads(OpenAIChatDialect().request(params, model="m", stream=True).body)["messages"][1]
     assert (chat["content"], len(chat["tool_calls"])) == ("Wait", 1)
 
 
@@ -373,7 +373,7 @@ def test_another_providers_reasoning_goes_back_to_it_signed() -> None:
     (message,) = conversation(*items)
     assert message == answer
     params = CompletionParams("m", [Message.user("Hi"), message, Message.tool("1", "call_1")])
-    sent = json.loads(AnthropicMessages().request(params, model="m", stream=True).body)["messages"][1]["content"]
+    sent = json.loads(AnthropicMessagesDialect().request(params, model="m", stream=True).body)["messages"][1]["content"]
     assert sent[0] == block
 
 

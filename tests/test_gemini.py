@@ -30,7 +30,7 @@ from anyllm.types import (
     ToolCall,
 )
 from anyllm.types._accumulate import Assembler
-from anyllm.wire.gemini.dialect import Gemini
+from anyllm.wire.gemini.dialect import GeminiDialect
 from anyllm.wire.gemini.partial_arguments import Arguments
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts" / "gemini"
@@ -42,8 +42,8 @@ def one(*parts: Any, **candidate: Any) -> dict[str, Any]:
     return {"candidates": [{"content": {"parts": list(parts), "role": "model"}, **candidate}]}
 
 
-def decode(*bodies: Any, dialect: Gemini | None = None) -> Ours:
-    return Ours(dialect or Gemini(), [b"data: " + json.dumps(body).encode() + b"\r\n\r\n" for body in bodies])
+def decode(*bodies: Any, dialect: GeminiDialect | None = None) -> Ours:
+    return Ours(dialect or GeminiDialect(), [b"data: " + json.dumps(body).encode() + b"\r\n\r\n" for body in bodies])
 
 
 # -- transcripts -------------------------------------------------------------------------------------------------------
@@ -52,7 +52,7 @@ def decode(*bodies: Any, dialect: Gemini | None = None) -> Ours:
 @pytest.mark.parametrize("case", CASES)
 def test_transcript_gives_the_expected_answer(case: str) -> None:
     expected = json.loads((TRANSCRIPTS / f"{case}.json").read_text("utf-8"))
-    ours = Ours(Gemini(), [(TRANSCRIPTS / f"{case}.sse").read_bytes()])
+    ours = Ours(GeminiDialect(), [(TRANSCRIPTS / f"{case}.sse").read_bytes()])
     _check_error(ours.error, expected)
     answer, message = ours.answer, ours.answer.to_message()
     assert message.content == expected["content"]
@@ -81,7 +81,7 @@ def test_transcript_gives_the_expected_answer(case: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_transcript_cut_at_every_byte_gives_the_same_chunks(case: str) -> None:
     body = (TRANSCRIPTS / f"{case}.sse").read_bytes()
-    whole, pieces = Ours(Gemini(), [body]), Ours(Gemini(), [body[at : at + 1] for at in range(len(body))])
+    whole, pieces = Ours(GeminiDialect(), [body]), Ours(GeminiDialect(), [body[at : at + 1] for at in range(len(body))])
     assert pieces.chunks == whole.chunks
     assert str(pieces.error) == str(whole.error)
 
@@ -203,7 +203,7 @@ def test_what_is_no_finish_reason_is_none(finish: Any) -> None:
 def test_numbers_mean_what_the_host_means(number: int, gemini: str, vertex: str) -> None:
     event = one({"text": "a"}, finishReason=number)
     assert decode(event).answer.raw_finish_reason == gemini
-    assert decode(event, dialect=Gemini(vertex_numbers=True)).answer.raw_finish_reason == vertex
+    assert decode(event, dialect=GeminiDialect(vertex_numbers=True)).answer.raw_finish_reason == vertex
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_a_call_after_the_end_is_still_a_call() -> None:
 
 
 def test_done_and_complete_are_said_as_soon_as_they_are_so() -> None:
-    decoder = Gemini().decoder()
+    decoder = GeminiDialect().decoder()
     states = []
     for data in (json.dumps(one({"text": "a"})), json.dumps(one(finishReason="STOP")), " ", "[DONE]"):
         decoder.feed(JSONEvent(data))
@@ -279,7 +279,7 @@ def test_text_chunks_are_read_as_any_other() -> None:
 
 def test_pieces_of_arguments_count_as_progress() -> None:
     """So a long argument does not run into the idle clock."""
-    decoder, assembler = Gemini().decoder(), Assembler()
+    decoder, assembler = GeminiDialect().decoder(), Assembler()
     piece = {"jsonPath": "$.a", "stringValue": "x", "willContinue": True}
     began = one({"functionCall": {"name": "f", "willContinue": True}})
     goes_on = one({"functionCall": {"partialArgs": [piece], "willContinue": True}})
@@ -322,7 +322,7 @@ def test_what_cannot_be_read_is_malformed(body: Any) -> None:
 
 def test_nesting_without_end_is_malformed() -> None:
     nested = '{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f","args":' + '{"a":' * 900 + "1"
-    error = Ours(Gemini(), [f"data: {nested}{'}' * 900}}}}}]}}}}]}}\n\n".encode()]).error
+    error = Ours(GeminiDialect(), [f"data: {nested}{'}' * 900}}}}}]}}}}]}}\n\n".encode()]).error
     assert error is None or isinstance(error, AnyLLMError)
 
 
@@ -331,7 +331,7 @@ def test_error_of_a_gateway_is_read_in_its_own_form() -> None:
         assert isinstance(decode(body).error, APIError)
     event = JSONEvent('{"message": "went wrong"}', "error")
     with pytest.raises(APIError, match="went wrong"):
-        Gemini().decoder().feed(event)
+        GeminiDialect().decoder().feed(event)
 
 
 # -- whole answers -----------------------------------------------------------------------------------------------------
@@ -349,7 +349,7 @@ def test_whole_answer_is_read_as_a_stream_of_it() -> None:
         "responseId": "r",
     }
     body = {**one(*parts, finishReason="STOP", index=0), **about}
-    whole = Gemini().response(json.dumps(body).encode())
+    whole = GeminiDialect().response(json.dumps(body).encode())
     assert whole.raw == body
     stream = decode(*[{**one(part), **about} for part in parts], {**one(finishReason="STOP"), **about})
     assert stream.error is None
@@ -371,7 +371,7 @@ def test_whole_answer_is_read_as_a_stream_of_it() -> None:
 )
 def test_whole_answer_that_is_none_says_why(body: Any, kind: str, words: str) -> None:
     with pytest.raises(getattr(errors, kind), match=words):
-        Gemini().response(json.dumps(body).encode())
+        GeminiDialect().response(json.dumps(body).encode())
 
 
 @pytest.mark.parametrize(
@@ -379,7 +379,7 @@ def test_whole_answer_that_is_none_says_why(body: Any, kind: str, words: str) ->
 )
 def test_whole_answer_that_is_no_json_is_malformed(body: bytes) -> None:
     with pytest.raises(MalformedStreamError):
-        Gemini().response(body)
+        GeminiDialect().response(body)
 
 
 # -- errors ------------------------------------------------------------------------------------------------------------
@@ -409,7 +409,7 @@ def test_whole_answer_that_is_no_json_is_malformed(body: bytes) -> None:
 def test_status_and_words_give_the_class(status: int, said: str, message: str, kind: str) -> None:
     body = {"error": {"code": status, "message": message, "status": said}}
     for form in (body, [body]):
-        error = Gemini().error(status, {"x-request-id": "q1"}, json.dumps(form).encode())
+        error = GeminiDialect().error(status, {"x-request-id": "q1"}, json.dumps(form).encode())
         assert type(error) is getattr(errors, kind)
         assert (error.status_code, error.provider, error.request_id) == (status, "gemini", "q1")
         assert message in str(error)
@@ -418,7 +418,7 @@ def test_status_and_words_give_the_class(status: int, said: str, message: str, k
 def test_retry_delay_is_honoured() -> None:
     details = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34.5s"}]
     said = {"code": 429, "message": "slow", "status": "RESOURCE_EXHAUSTED", "details": details}
-    assert Gemini().error(429, {}, json.dumps({"error": said}).encode()).retry_after == 34.5
+    assert GeminiDialect().error(429, {}, json.dumps({"error": said}).encode()).retry_after == 34.5
 
 
 # -- the request -------------------------------------------------------------------------------------------------------
@@ -426,7 +426,7 @@ def test_retry_delay_is_honoured() -> None:
 
 def request_of(*messages: Message, model: str = "gemini-2.5-flash", **fields: Any) -> Any:
     params = CompletionParams(model, messages or (Message.user("Hi"),), **fields)
-    return Gemini().request(params, model=model, stream=True)
+    return GeminiDialect().request(params, model=model, stream=True)
 
 
 def sent(*messages: Message, model: str = "gemini-2.5-flash", **fields: Any) -> dict[str, Any]:
@@ -451,8 +451,8 @@ def config(**fields: Any) -> Any:
 )
 def test_path_names_the_model(model: str, path: str) -> None:
     params = CompletionParams(model, [Message.user("Hi")])
-    stream = Gemini().request(params, model=model, stream=True)
-    whole = Gemini().request(params, model=model, stream=False)
+    stream = GeminiDialect().request(params, model=model, stream=True)
+    whole = GeminiDialect().request(params, model=model, stream=False)
     assert (stream.method, stream.path) == ("POST", f"{path}:streamGenerateContent?alt=sse")
     assert (whole.method, whole.path) == ("POST", f"{path}:generateContent")
     assert stream.body == whole.body
@@ -461,7 +461,7 @@ def test_path_names_the_model(model: str, path: str) -> None:
 
 
 def test_path_of_vertex_is_a_switch() -> None:
-    vertex = Gemini(provider="vertex", models_path="/publishers/google/models")
+    vertex = GeminiDialect(provider="vertex", models_path="/publishers/google/models")
     request = vertex.request(CompletionParams("m", [Message.user("Hi")]), model="gemini-2.5-pro", stream=True)
     assert request.path == "/publishers/google/models/gemini-2.5-pro:streamGenerateContent?alt=sse"
 
@@ -582,7 +582,7 @@ def test_tool_choice_is_a_mode(choice: Any, calling: dict[str, Any]) -> None:
 def test_extra_body_wins_and_costs_no_other_setting() -> None:
     extra = {"generationConfig": {"topK": 3, "temperature": 1}, "safetySettings": [{"category": "C"}], "contents": []}
     params = CompletionParams("m", [Message.user("Hi")], temperature=0, seed=1, extra_body=extra)
-    body = json.loads(Gemini().request(params, model="m", stream=True).body)
+    body = json.loads(GeminiDialect().request(params, model="m", stream=True).body)
     assert body == {
         "contents": [],
         "generationConfig": {"temperature": 1, "seed": 1, "topK": 3},
@@ -768,7 +768,7 @@ def test_what_was_signed_goes_back_as_it_came(parts: list[dict[str, Any]]) -> No
     message = ours.answer.to_message()
     for turn in (message, Message.from_dict(json.loads(json.dumps(message.to_dict())))):
         assert turns(Message.user("Hi"), turn)[1] == {"role": "model", "parts": parts}
-    whole = Gemini().response(json.dumps(one(*parts, finishReason="STOP")).encode())
+    whole = GeminiDialect().response(json.dumps(one(*parts, finishReason="STOP")).encode())
     assert whole.to_message() == message
 
 
@@ -915,7 +915,7 @@ VALUES = st.recursive(
 @given(st.lists(st.one_of(VALUES, st.dictionaries(KEYS, VALUES, max_size=5)), max_size=4))
 @settings(max_examples=400, deadline=None)
 def test_arbitrary_json_raises_nothing_foreign(bodies: list[Any]) -> None:
-    decoder, assembler = Gemini().decoder(), Assembler()
+    decoder, assembler = GeminiDialect().decoder(), Assembler()
     with contextlib.suppress(AnyLLMError):
         for body in bodies:
             for chunk in decoder.feed(JSONEvent(json.dumps(body))):
@@ -924,7 +924,7 @@ def test_arbitrary_json_raises_nothing_foreign(bodies: list[Any]) -> None:
     assembler.snapshot().to_dict()
     for body in bodies:
         with contextlib.suppress(AnyLLMError):
-            Gemini().response(json.dumps(body).encode())
+            GeminiDialect().response(json.dumps(body).encode())
 
 
 @given(st.lists(VALUES, max_size=4))
@@ -1162,7 +1162,7 @@ SAME_CALLS: dict[str, tuple[dict[str, Any], Any, dict[str, Any]]] = {
 def test_request_is_what_the_official_client_sends(case: str, client: Any) -> None:
     fields, contents, options = SAME_CALLS[case]
     fields = {"model": "gemini-2.5-flash", "messages": [Message.user("Hi")], **fields}
-    ours = Gemini().request(CompletionParams(**fields), model=fields["model"], stream=True)
+    ours = GeminiDialect().request(CompletionParams(**fields), model=fields["model"], stream=True)
     _Capture.seen.clear()
     list(client.models.generate_content_stream(model=fields["model"], contents=contents, config=options or None))
     ((path, body, key),) = _Capture.seen
@@ -1176,32 +1176,32 @@ def test_request_is_what_the_official_client_sends(case: str, client: Any) -> No
 
 def test_vectors_are_asked_for_and_read():
     params = EmbeddingParams("m", ["one", "two"], dimensions=2, extra_body={"taskType": "RETRIEVAL_QUERY"})
-    request = Gemini().embedding_request(params, model="m")
+    request = GeminiDialect().embedding_request(params, model="m")
     assert request.path == "/models/m:batchEmbedContents"
     asked = {"model": "models/m", "outputDimensionality": 2, "taskType": "RETRIEVAL_QUERY"}
     assert json.loads(request.body)["requests"] == [
         {**asked, "content": {"parts": [{"text": text}]}} for text in ("one", "two")
     ]
-    made = Gemini().embeddings(b'{"embeddings": [{"values": [1, 0.5]}, {"values": [2, 3]}]}')
+    made = GeminiDialect().embeddings(b'{"embeddings": [{"values": [1, 0.5]}, {"values": [2, 3]}]}')
     assert made.vectors == [[1.0, 0.5], [2.0, 3.0]]
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"embeddings": [5]}', b'{"embeddings": [{"values": ["x"]}]}'])
 def test_what_is_no_vectors_is_malformed(body: bytes):
     with pytest.raises(MalformedStreamError):
-        Gemini().embeddings(body)
+        GeminiDialect().embeddings(body)
 
 
 def test_models_are_listed_by_their_names():
-    assert Gemini().models_request().path == "/models?pageSize=1000"
-    models = Gemini().models(b'{"models": [{"name": "models/a"}, {"name": "tunedModels/b"}]}')
+    assert GeminiDialect().models_request().path == "/models?pageSize=1000"
+    models = GeminiDialect().models(b'{"models": [{"name": "models/a"}, {"name": "tunedModels/b"}]}')
     assert [model.id for model in models] == ["a", "tunedModels/b"]
     for body in (b"{}", b'{"models": [{}]}', b'{"models": [5]}'):
         with pytest.raises(MalformedStreamError):
-            Gemini().models(body)
+            GeminiDialect().models(body)
 
 
 def test_a_speakers_name_is_refused():
     params = CompletionParams("m", [Message.user("Hi", name="Ann")])
     with pytest.raises(UnsupportedParameterError, match="name"):
-        Gemini().request(params, model="m", stream=True)
+        GeminiDialect().request(params, model="m", stream=True)

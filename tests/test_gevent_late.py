@@ -284,8 +284,8 @@ def test_what_runs_during_the_patch_goes_on(patch: str, late: Callable[..., str]
         stalled.cancel()
         assert isinstance(answer(stalled)[1], anyllm.Cancelled)
         for stream in streams:
-            stream._run._thread.join(10)
-            assert not stream._run._thread.is_alive(), stream
+            stream._pump._thread.join(10)
+            assert not stream._pump._thread.is_alive(), stream
         assert anyllm.active_streams() == 0
     """
     late(upstream.url, before, PATCHES.get(patch, EVENTLET), after, PROMISES)
@@ -304,8 +304,8 @@ def test_what_runs_over_tls_during_the_patch_goes_on(late: Callable[..., str]) -
         stalled.cancel()
         assert isinstance(answer(stalled)[1], anyllm.Cancelled)
         for stream in (held, stalled):
-            stream._run._thread.join(10)
-            assert not stream._run._thread.is_alive()
+            stream._pump._thread.join(10)
+            assert not stream._pump._thread.is_alive()
     """
     with serve(Upstream(), tls=tls.server) as server:
         late(server.url, before, PATCH, after, bundle=tls.bundle)

@@ -15,7 +15,7 @@ import wire
 from conftest import TIMEOUT, join
 
 from anyllm._transport import sockets
-from anyllm._transport.http import Call, Response, Transport
+from anyllm._transport.http import AbortableCall, Response, Transport
 from anyllm.errors import (
     IncompleteStreamError,
     InvalidRequestError,
@@ -39,7 +39,7 @@ def transport() -> Iterator[Transport]:
 def send(transport: Transport, url: str, body: bytes = b"{}", **kwargs: Any) -> Response:
     headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
     kwargs.setdefault("connect_timeout", TIMEOUT)
-    return transport.send(kwargs.pop("call", Call()), "POST", f"{url}/v1", headers, body, **kwargs)
+    return transport.send(kwargs.pop("call", AbortableCall()), "POST", f"{url}/v1", headers, body, **kwargs)
 
 
 def read(transport: Transport, url: str, **kwargs: Any) -> bytes:
@@ -193,7 +193,7 @@ def test_a_connection_with_more_behind_the_end_does_not_serve_again(transport):
 def test_an_aborted_connection_is_not_used_again(transport):
     with serve(Reply(body=[b"x"])) as server:
         read(transport, server.url)
-        call = Call()
+        call = AbortableCall()
         call.abort()
         with pytest.raises(NetworkError):
             send(transport, server.url, call=call)
@@ -240,7 +240,7 @@ def test_nobody_knows_of_a_body_that_the_end_of_the_connection_ends(transport):
 def test_abort_ends_a_read(transport, framing, spawn):
     said = threading.Event()
     with serve(Reply(body=[b"abc", Signal(said), Stall(), b"x"], framing=framing)) as server:
-        call = Call()
+        call = AbortableCall()
         response = send(transport, server.url, call=call)
         assert next(response.reads()) == b"abc"
         reader = spawn(lambda: list(response.reads()))
@@ -255,7 +255,7 @@ def test_abort_after_the_body_touches_no_neighbour(transport, spawn):
     """The connection is back in the pool, and serves somebody else, before the call that had it knows."""
     here, go_on = threading.Event(), threading.Event()
     with serve(Reply(body=[b"first"]), Reply(before_headers=[Signal(here), Stall(go_on)], body=[b"second"])) as server:
-        call = Call()
+        call = AbortableCall()
         response = send(transport, server.url, call=call)
         assert b"".join(response.reads()) == b"first"
         neighbour = spawn(read, transport, server.url)
@@ -382,14 +382,14 @@ def test_a_host_that_hangs_up(transport):
 @pytest.mark.parametrize("value", ["bad\nkey", "bad\x00key", "schlüssel", 7])
 def test_a_header_that_cannot_be_sent_is_named_without_its_value(transport, value):
     with pytest.raises(InvalidRequestError, match="Authorization") as caught:
-        transport.send(Call(), "POST", "http://name.invalid/", {"Authorization": value}, b"")
+        transport.send(AbortableCall(), "POST", "http://name.invalid/", {"Authorization": value}, b"")
     assert str(value) not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["name.invalid/v1", "://", "http://", "ftp://name.invalid", "http://[::1"])
 def test_a_url_that_is_none(transport, url):
     with pytest.raises(InvalidRequestError):
-        transport.send(Call(), "POST", url, {}, b"")
+        transport.send(AbortableCall(), "POST", url, {}, b"")
 
 
 # What stays home.
@@ -410,7 +410,7 @@ def test_netrc_is_not_asked(transport, tmp_path, monkeypatch):
     monkeypatch.setenv("NETRC", str(netrc))
     with serve(Reply(body=[b"x"])) as server:
         read(transport, server.url)
-        response = transport.send(Call(), "GET", server.url, {}, b"")
+        response = transport.send(AbortableCall(), "GET", server.url, {}, b"")
         response.close()
         assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
         assert "authorization" not in server.requests[1].headers
@@ -476,7 +476,7 @@ def test_a_given_session_is_used_as_it_is():
     session.headers["X-Mine"] = "yes"
     with session, serve(Reply(body=[b"x"])) as server:
         transport = Transport(session=session)
-        assert read(transport, server.url, call=Call(on_connected=lambda: connected.append(True))) == b"x"
+        assert read(transport, server.url, call=AbortableCall(on_connected=lambda: connected.append(True))) == b"x"
         assert server.requests[0].headers["x-mine"] == "yes"
         assert connected
 

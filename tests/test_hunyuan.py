@@ -16,7 +16,7 @@ from anyllm._framing.detect import JSONEvent
 from anyllm.errors import AnyLLMError, IncompleteStreamError, MalformedStreamError
 from anyllm.types import ChatCompletion, CompletionParams, ContentPart, Message
 from anyllm.types._chunks import text_alone
-from anyllm.wire.hunyuan.dialect import Hunyuan
+from anyllm.wire.hunyuan.dialect import HunyuanDialect
 
 #: The official client's own, which its tests would take for an error of the host.
 pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcfromtimestamp:DeprecationWarning")
@@ -44,7 +44,7 @@ OURS_OF_WEATHER = {
 
 def body_of(stream: bool = False, **fields: Any) -> dict[str, Any]:
     params = CompletionParams(**{"model": "x", "messages": [USER], **fields})
-    body: dict[str, Any] = json.loads(Hunyuan().request(params, model="hunyuan-turbos", stream=stream).body)
+    body: dict[str, Any] = json.loads(HunyuanDialect().request(params, model="hunyuan-turbos", stream=stream).body)
     return body
 
 
@@ -64,15 +64,15 @@ END = event({"Role": "assistant", "Content": ""}, "stop")
 
 @pytest.mark.parametrize("case", CASES)
 def test_transcript_gives_the_expected_answer(case: str) -> None:
-    check_transcript(Hunyuan(), "hunyuan", case)
+    check_transcript(HunyuanDialect(), "hunyuan", case)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if not case.startswith(("error", "cut", "nothing", "done_w"))])
 def test_cut_between_any_two_events_is_never_silently_short(case: str) -> None:
     events = transcript("hunyuan", case).split(b"\n\n")
-    _, whole, _ = decode(Hunyuan(), [b"\n\n".join(events)])
+    _, whole, _ = decode(HunyuanDialect(), [b"\n\n".join(events)])
     for at in range(len(events) - 1):
-        _, answer, error = decode(Hunyuan(), [b"\n\n".join(events[:at]) + b"\n\n"])
+        _, answer, error = decode(HunyuanDialect(), [b"\n\n".join(events[:at]) + b"\n\n"])
         assert isinstance(error, IncompleteStreamError) or answer.to_message() == whole.to_message()
 
 
@@ -80,7 +80,7 @@ def test_cut_between_any_two_events_is_never_silently_short(case: str) -> None:
 
 
 def test_simplest_request() -> None:
-    request = Hunyuan().request(CompletionParams("x", [USER]), model="hunyuan-turbos", stream=False)
+    request = HunyuanDialect().request(CompletionParams("x", [USER]), model="hunyuan-turbos", stream=False)
     assert (request.method, request.path) == ("POST", "/")
     assert request.headers == {
         "Content-Type": "application/json",
@@ -180,7 +180,7 @@ def test_text_cut_in_an_emoji_is_mended_in_schemas_too() -> None:
 
 def test_extra_headers_win() -> None:
     params = CompletionParams("x", [USER], extra_headers={"x-tc-action": "Other", "X-TC-Region": "ap-beijing"})
-    headers = Hunyuan().request(params, model="m", stream=True).headers
+    headers = HunyuanDialect().request(params, model="m", stream=True).headers
     assert headers == {
         "Content-Type": "application/json",
         "Accept": "text/event-stream",
@@ -224,12 +224,12 @@ def test_images_videos_and_files() -> None:
 
 def test_an_answer_goes_back_without_its_reasoning() -> None:
     """The host refuses messages that hold any."""
-    _, first, _ = decode(Hunyuan(), [transcript("hunyuan", "reasoning")])
+    _, first, _ = decode(HunyuanDialect(), [transcript("hunyuan", "reasoning")])
     assert messages_of(USER, first.to_message(), USER)[1] == {"Role": "assistant", "Content": "Hello!"}
 
 
 def test_calls_and_their_results_go_back() -> None:
-    _, first, _ = decode(Hunyuan(), [transcript("hunyuan", "tools_repeated")])
+    _, first, _ = decode(HunyuanDialect(), [transcript("hunyuan", "tools_repeated")])
     results = [Message.tool("rain", call.id or "", name=call.name) for call in first.tool_calls]
     assert messages_of(USER, first.to_message(), *results)[1:] == [
         {
@@ -263,7 +263,7 @@ def test_a_refusal_is_an_answer() -> None:
 
 
 def test_ordinary_events_are_cheap_and_keep_what_the_host_said() -> None:
-    first, second, _ = decode(Hunyuan(), sse(event({"Content": "a"}), event({"Content": "b"}, x=[1]), END))[0]
+    first, second, _ = decode(HunyuanDialect(), sse(event({"Content": "a"}), event({"Content": "b"}, x=[1]), END))[0]
     assert text_alone(first) is None
     assert text_alone(second) == "b"
     assert second.raw["x"] == [1]
@@ -271,14 +271,14 @@ def test_ordinary_events_are_cheap_and_keep_what_the_host_said() -> None:
 
 
 def test_usage_comes_once_with_the_end() -> None:
-    chunks, answer, _ = decode(Hunyuan(), [transcript("hunyuan", "text")])
+    chunks, answer, _ = decode(HunyuanDialect(), [transcript("hunyuan", "text")])
     assert [chunk.usage is not None for chunk in chunks] == [False, False, False, True]
     assert answer.usage is not None
     assert answer.usage.raw == {"PromptTokens": 8, "CompletionTokens": 4, "TotalTokens": 12}
 
 
 def test_complete_is_said_with_the_finish_reason_and_done_with_the_marker() -> None:
-    decoder = Hunyuan().decoder()
+    decoder = HunyuanDialect().decoder()
     states = [
         (len(decoder.feed(JSONEvent(data))), decoder.complete, decoder.done)
         for data in (json.dumps(event({"Content": "a"})), json.dumps(END), "[DONE]", json.dumps(END))
@@ -287,7 +287,7 @@ def test_complete_is_said_with_the_finish_reason_and_done_with_the_marker() -> N
 
 
 def test_a_repeated_finish_reason_says_nothing_new() -> None:
-    chunks, answer, _ = decode(Hunyuan(), sse(event({"Content": "a"}), END, END))
+    chunks, answer, _ = decode(HunyuanDialect(), sse(event({"Content": "a"}), END, END))
     assert [chunk.finish_reason for chunk in chunks] == [None, "stop", None]
     assert answer.finish_reason == "stop"
 
@@ -298,9 +298,9 @@ def choice_event(index: int, content: str, finish: str = "") -> dict[str, Any]:
 
 def test_one_choice_that_ends_twice_does_not_end_another() -> None:
     begun = [choice_event(0, "a"), choice_event(1, "b"), choice_event(0, "", "stop"), choice_event(0, "", "sensitive")]
-    _, _, error = decode(Hunyuan(), sse(*begun))
+    _, _, error = decode(HunyuanDialect(), sse(*begun))
     assert isinstance(error, IncompleteStreamError)
-    _, answer, error = decode(Hunyuan(), sse(*begun, choice_event(1, "!", "stop")))
+    _, answer, error = decode(HunyuanDialect(), sse(*begun, choice_event(1, "!", "stop")))
     assert error is None
     assert [choice.message.content for choice in answer.choices] == ["a", "b!"]
 
@@ -308,20 +308,20 @@ def test_one_choice_that_ends_twice_does_not_end_another() -> None:
 def test_text_beside_something_else_is_not_cut_short() -> None:
     call = {"Index": 0, "Id": "c", "Function": {"Name": "f", "Arguments": "{}"}}
     deltas = [{"Content": "a"}, {"Content": "b", "ReasoningContent": "Hm."}, {"Content": "c", "ToolCalls": [call]}]
-    _, answer, _ = decode(Hunyuan(), sse(*map(event, deltas), END))
+    _, answer, _ = decode(HunyuanDialect(), sse(*map(event, deltas), END))
     assert (answer.content, answer.reasoning, len(answer.tool_calls)) == ("abc", "Hm.", 1)
 
 
 def test_events_of_another_kind_are_passed_over() -> None:
     chunks, _, _ = decode(
-        Hunyuan(), sse({"Processes": {}}, event({"Content": "a"}), {"Usage": {"PromptTokens": 1}}, END)
+        HunyuanDialect(), sse({"Processes": {}}, event({"Content": "a"}), {"Usage": {"PromptTokens": 1}}, END)
     )
     assert len(chunks) == 2
 
 
 def calls_in(*pieces: dict[str, Any]) -> list[tuple[Any, ...]]:
     chunks, answer, error = decode(
-        Hunyuan(), sse(*(event({"Content": "", "ToolCalls": [piece]}) for piece in pieces), END)
+        HunyuanDialect(), sse(*(event({"Content": "", "ToolCalls": [piece]}) for piece in pieces), END)
     )
     assert error is None
     check_forms(chunks, "hunyuan")
@@ -369,7 +369,7 @@ def test_a_piece_that_says_nothing_is_none() -> None:
 
 
 def test_a_later_finish_reason_has_the_last_word() -> None:
-    _, answer, _ = decode(Hunyuan(), sse(event({"Content": "a"}), END, END, event({}, "sensitive")))
+    _, answer, _ = decode(HunyuanDialect(), sse(event({"Content": "a"}), END, END, event({}, "sensitive")))
     assert (answer.finish_reason, answer.raw_finish_reason) == ("content_filter", "sensitive")
 
 
@@ -395,11 +395,11 @@ def test_code_says_what_kind_of_error_it_is(code: str, kind: type[AnyLLMError], 
     body = {"Response": {"Error": {"Code": code, "Message": "what happened"}, "RequestId": "r1"}}
     if status == 200:
         with pytest.raises(errors.APIError) as caught:
-            Hunyuan().response(json.dumps(body).encode())
+            HunyuanDialect().response(json.dumps(body).encode())
         error = caught.value
         assert error.body == body
     else:
-        error = Hunyuan().error(status, {}, json.dumps(body).encode())
+        error = HunyuanDialect().error(status, {}, json.dumps(body).encode())
         kind = errors.InvalidRequestError if kind in (errors.APIError, errors.ServerError) else kind
     assert type(error) is kind
     assert (error.message, error.code, error.request_id) == ("what happened", code, "r1")
@@ -408,7 +408,7 @@ def test_code_says_what_kind_of_error_it_is(code: str, kind: type[AnyLLMError], 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"Response": 5}', b'{"Response": {"Error": 7}}', b"\xff"])
 def test_error_of_any_body_is_an_error(body: bytes) -> None:
-    error = Hunyuan().error(503, {"X-TC-RequestId": "r2"}, body)
+    error = HunyuanDialect().error(503, {"X-TC-RequestId": "r2"}, body)
     assert type(error) is errors.OverloadedError
     assert error.request_id == "r2"
 
@@ -425,7 +425,7 @@ def test_whole_answer_equals_the_same_answer_streamed() -> None:
     call = {"Id": "c", "Type": "function", "Index": 0, "Function": {"Name": "f", "Arguments": '{"a":1}'}}
     count = {"PromptTokens": 1, "CompletionTokens": 2, "TotalTokens": 3}
     _, streamed, _ = decode(
-        Hunyuan(),
+        HunyuanDialect(),
         sse(
             event({"Content": "", "ReasoningContent": "Hm."}),
             event({"Content": "Lo"}),
@@ -436,7 +436,7 @@ def test_whole_answer_equals_the_same_answer_streamed() -> None:
     )
     message = {"Role": "assistant", "Content": "Look.", "ReasoningContent": "Hm.", "ToolCalls": [call]}
     body = whole(message, "tool_calls", Created=5, Usage=count)
-    answer = Hunyuan().response(body)
+    answer = HunyuanDialect().response(body)
     assert answer.raw == json.loads(body)
     assert comparable(answer) == comparable(streamed)
 
@@ -448,12 +448,12 @@ def comparable(answer: ChatCompletion) -> Any:
 @pytest.mark.parametrize("body", [b"[]", b"5", b"{}", b"", b"no", b'{"Response": []}', b'{"Response": {"Choices": 5}}'])
 def test_whole_answer_that_is_none_is_malformed(body: bytes) -> None:
     with pytest.raises(MalformedStreamError):
-        Hunyuan().response(body)
+        HunyuanDialect().response(body)
 
 
 def test_whole_answer_without_an_end_is_incomplete() -> None:
     with pytest.raises(IncompleteStreamError):
-        Hunyuan().response(whole({"Content": "a"}, ""))
+        HunyuanDialect().response(whole({"Content": "a"}, ""))
 
 
 # -- hostile input -----------------------------------------------------------------------------------------------------
@@ -516,7 +516,7 @@ def test_a_changed_event_raises_only_our_errors(data: st.DataObject) -> None:
 
 
 def check_hostile(bodies: list[Any]) -> None:
-    decoder, chunks = Hunyuan().decoder(), []
+    decoder, chunks = HunyuanDialect().decoder(), []
     try:
         for body in bodies:
             chunks += decoder.feed(JSONEvent(json.dumps(body)))
@@ -528,29 +528,29 @@ def check_hostile(bodies: list[Any]) -> None:
     assembled(chunks)
     for body in bodies:
         try:
-            Hunyuan().response(json.dumps(body).encode())
+            HunyuanDialect().response(json.dumps(body).encode())
         except AnyLLMError:
             pass
-        assert isinstance(Hunyuan().error(400, {}, json.dumps(body).encode()), errors.APIError)
+        assert isinstance(HunyuanDialect().error(400, {}, json.dumps(body).encode()), errors.APIError)
 
 
 def test_deep_nesting_is_an_error_of_ours() -> None:
     deep = "[" * 100_000 + "]" * 100_000
     for data in (deep, f'{{"Choices": {deep}}}', f'{{"Response": {deep}}}', f'{{"ErrorMsg": {deep}}}'):
         with pytest.raises(AnyLLMError):
-            Hunyuan().decoder().feed(JSONEvent(data))
+            HunyuanDialect().decoder().feed(JSONEvent(data))
         with pytest.raises(AnyLLMError):
-            Hunyuan().response(data.encode())
+            HunyuanDialect().response(data.encode())
 
 
 @pytest.mark.parametrize("depth", range(200, 1200, 50))
 def test_nesting_that_only_some_readers_bear_is_an_error_of_ours(depth: int) -> None:
     body = b'{"Choices": [{"Message": {"Content": ' + b"[" * depth + b"]" * depth + b"}}]}"
     with pytest.raises(AnyLLMError):
-        Hunyuan().response(body)
+        HunyuanDialect().response(body)
     with pytest.raises(AnyLLMError):
-        Hunyuan().decoder().feed(JSONEvent(body.decode()))
-    Hunyuan().error(400, {}, b'{"Response": {"Error": ' + b"[" * depth + b"]" * depth + b"}}")
+        HunyuanDialect().decoder().feed(JSONEvent(body.decode()))
+    HunyuanDialect().error(400, {}, b'{"Response": {"Error": ' + b"[" * depth + b"]" * depth + b"}}")
 
 
 # -- the official client -----------------------------------------------------------------------------------------------
@@ -632,7 +632,7 @@ DIFFERENCES = {
 def test_official_client_reads_the_same(case: str, client: Any) -> None:
     from tencentcloud.hunyuan.v20230901 import models
 
-    _, answer, error = decode(Hunyuan(), [transcript("hunyuan", case)])
+    _, answer, error = decode(HunyuanDialect(), [transcript("hunyuan", case)])
     texts, thoughts, finish, usage, arguments, said = "", "", None, None, {}, None
     request = models.ChatCompletionsRequest()
     request._deserialize(body_of(stream=True))
@@ -674,7 +674,7 @@ def test_official_client_reads_the_same_errors(client: Any) -> None:
     with answering(body, "application/json") as (url, _), pytest.raises(TencentCloudSDKException) as theirs:
         client(url).ChatCompletions(models.ChatCompletionsRequest())
     with pytest.raises(errors.AuthenticationError) as ours:
-        Hunyuan().response(body)
+        HunyuanDialect().response(body)
     assert ours.value.message == theirs.value.get_message()
     assert ours.value.code == theirs.value.get_code()
     assert ours.value.request_id == theirs.value.get_request_id()

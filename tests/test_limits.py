@@ -38,7 +38,7 @@ from anyllm.limits import (
     StreamLimit,
     WaitTooLongError,
 )
-from anyllm.limits._streams import _Seat, _Slots
+from anyllm.limits._streams import _Slots, _Waiter
 
 CROWD = 200
 DOWN = ServerError("down", status_code=500)
@@ -420,7 +420,7 @@ def test_who_was_cancelled_but_has_not_left_the_line_is_handed_nothing(spawn):
     """Its thread has yet to run, and will not look for a slot when it does."""
     limit = StreamLimit(1)
     slot = limit.acquire(Context())
-    seat = _Seat()
+    seat = _Waiter()
     waiting(limit).append(seat)
     seat.decide("ended")
     second = spawn(limit.acquire, Context())
@@ -475,7 +475,7 @@ def test_who_is_interrupted_is_handed_nothing_on_its_way_out(monkeypatch):
     def wait(waiter: Any, deadline: Any) -> bool:
         raise KeyboardInterrupt
 
-    def leave_late(slots: _Slots, seat: _Seat) -> None:
+    def leave_late(slots: _Slots, seat: _Waiter) -> None:
         slot.release()
         leave(slots, seat)
 

@@ -38,7 +38,7 @@ from anyllm.types import (
 )
 from anyllm.types._accumulate import Assembler
 from anyllm.wire._base.dialect import Embedder, Lister
-from anyllm.wire.ollama.dialect import OllamaChat, host_url
+from anyllm.wire.ollama.dialect import OllamaDialect, host_url
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts" / "ollama"
 CASES = sorted(path.stem for path in TRANSCRIPTS.glob("*.ndjson"))
@@ -47,7 +47,7 @@ PNG = "iVBORw0KGgo="
 
 def decode(reads: list[bytes]) -> tuple[list[ChatCompletionChunk], ChatCompletion, AnyLLMError | None]:
     """All chunks, what they make together, and the error that ended them."""
-    decoder, assembler = OllamaChat().decoder(), Assembler()
+    decoder, assembler = OllamaDialect().decoder(), Assembler()
     chunks: list[ChatCompletionChunk] = []
     error = None
     try:
@@ -153,7 +153,7 @@ def test_ordinary_lines_are_cheap_and_keep_what_the_host_said() -> None:
 
 
 def test_done_is_said_as_soon_as_it_is_so() -> None:
-    decoder = OllamaChat().decoder()
+    decoder = OllamaDialect().decoder()
     states = []
     for body in (line("a"), END, line("late")):
         chunks = decoder.feed(JSONEvent(json.dumps(body)))
@@ -259,7 +259,7 @@ def test_whole_answer_equals_the_same_answer_streamed() -> None:
     message = {"thinking": "Hm.", "tool_calls": [call]}
     whole = {**line("Look.", done=True, done_reason="stop", message=message), **figures}
     _, from_stream, _ = decode(ndjson(*streamed))
-    from_whole = OllamaChat().response(json.dumps(whole).encode())
+    from_whole = OllamaDialect().response(json.dumps(whole).encode())
     assert from_whole == from_stream
     assert from_whole.raw == whole
     assert from_whole.finish_reason == "tool_calls"
@@ -268,26 +268,26 @@ def test_whole_answer_equals_the_same_answer_streamed() -> None:
 
 
 def test_whole_answer_of_generate_is_read() -> None:
-    answer = OllamaChat().response(b'{"model": "m", "response": "Hi", "done": true, "done_reason": "stop"}')
+    answer = OllamaDialect().response(b'{"model": "m", "response": "Hi", "done": true, "done_reason": "stop"}')
     assert (answer.content, answer.finish_reason, answer.model) == ("Hi", "stop", "m")
 
 
 def test_whole_answer_that_is_not_done_is_incomplete() -> None:
     with pytest.raises(IncompleteStreamError):
-        OllamaChat().response(json.dumps(line("Hi")).encode())
+        OllamaDialect().response(json.dumps(line("Hi")).encode())
 
 
 def test_whole_answer_with_an_error_inside_is_that_error() -> None:
     with pytest.raises(APIError, match="broke"):
-        OllamaChat().response(b'{"error": "it broke"}')
+        OllamaDialect().response(b'{"error": "it broke"}')
     with pytest.raises(APIError, match="broke"):
-        OllamaChat().response(json.dumps({**END, "error": "it broke"}).encode())
+        OllamaDialect().response(json.dumps({**END, "error": "it broke"}).encode())
 
 
 @pytest.mark.parametrize("body", [b"", b"<html><title>Oops</title></html>", b"7", b"{}", b'{"message": []}', b"[]"])
 def test_whole_answer_that_is_none_is_malformed(body: bytes) -> None:
     with pytest.raises(MalformedStreamError) as caught:
-        OllamaChat(provider="host").response(body)
+        OllamaDialect(provider="host").response(body)
     assert str(caught.value).startswith("host: the answer ")
 
 
@@ -299,7 +299,7 @@ def params(*messages: Any, **fields: Any) -> CompletionParams:
 
 
 def sent(*messages: Any, stream: bool = False, **fields: Any) -> dict[str, Any]:
-    request = OllamaChat().request(params(*messages, **fields), model="m", stream=stream)
+    request = OllamaDialect().request(params(*messages, **fields), model="m", stream=stream)
     body: dict[str, Any] = json.loads(request.body)
     return body
 
@@ -311,12 +311,12 @@ def sent_message(message: Any) -> dict[str, Any]:
 
 def test_request_is_small_and_says_whether_to_stream() -> None:
     """The host streams when nobody says."""
-    request = OllamaChat().request(params(), model="hf.co/a/b:Q4", stream=False)
+    request = OllamaDialect().request(params(), model="hf.co/a/b:Q4", stream=False)
     assert (request.method, request.path, request.fallbacks) == ("POST", "/api/chat", {})
     user = {"role": "user", "content": "Hi"}
     assert json.loads(request.body) == {"model": "hf.co/a/b:Q4", "messages": [user], "stream": False}
     assert request.headers == {"Content-Type": "application/json", "Accept": "application/json"}
-    request = OllamaChat().request(params(), model="m", stream=True)
+    request = OllamaDialect().request(params(), model="m", stream=True)
     assert json.loads(request.body)["stream"] is True
     assert request.headers["Accept"] == "application/x-ndjson"
 
@@ -453,7 +453,7 @@ def test_what_cannot_be_sent_at_all_is_refused(fields: dict[str, Any]) -> None:
 def test_extra_body_and_headers_win_and_options_are_joined() -> None:
     """Who adds ``num_ctx`` keeps the temperature."""
     extra = {"model": "other", "keep_alive": "10m", "options": {"num_ctx": 8192, "seed": 2}}
-    request = OllamaChat().request(
+    request = OllamaDialect().request(
         params(temperature=0.5, seed=1, extra_body=extra, extra_headers={"accept": "x/y", "X-Title": "t"}),
         model="m",
         stream=True,
@@ -670,7 +670,7 @@ def test_request_is_the_official_clients(name: str, stream: bool, official: Any)
     if stream:
         list(answer)
     ((path, expected),) = _Capture.bodies
-    request = OllamaChat().request(CompletionParams(model="m", **ours), model="m", stream=stream)
+    request = OllamaDialect().request(CompletionParams(model="m", **ours), model="m", stream=stream)
     assert request.path == path
     mine, other = list(leaves(json.loads(request.body))), list(leaves(expected))
     different = {general for at, general, value in mine if (at, general, value) not in other}
@@ -727,8 +727,8 @@ def test_hosts_without_the_official_client() -> None:
 
 
 def test_dialect_makes_vectors_and_lists_models() -> None:
-    assert isinstance(OllamaChat(), Embedder)
-    assert isinstance(OllamaChat(), Lister)
+    assert isinstance(OllamaDialect(), Embedder)
+    assert isinstance(OllamaDialect(), Lister)
 
 
 @pytest.mark.long
@@ -737,14 +737,14 @@ def test_vectors_are_asked_for_as_the_official_client_does(official: Any) -> Non
     with contextlib.suppress(Exception):  # the answer is none to this question
         official.embed("m", ["a", "b"], truncate=False, dimensions=2)
     params = EmbeddingParams("m", ["a", "b"], dimensions=2, extra_body={"truncate": False})
-    request = OllamaChat().embedding_request(params, model="m")
+    request = OllamaDialect().embedding_request(params, model="m")
     assert [(request.path, json.loads(request.body))] == _Capture.bodies
     assert request.method == "POST"
 
 
 def test_vectors_are_read() -> None:
     body = {"model": "m", "embeddings": [[1, 2.5], [0.0, -1e-3]], "total_duration": 9, "prompt_eval_count": 4}
-    made = OllamaChat().embeddings(json.dumps(body).encode())
+    made = OllamaDialect().embeddings(json.dumps(body).encode())
     assert made.vectors == [[1.0, 2.5], [0.0, -0.001]]
     assert (made.model, made.provider, made.raw) == ("m", "ollama", body)
     assert made.usage is not None
@@ -757,34 +757,34 @@ def test_models_are_read() -> None:
         {"name": "a:latest", "model": "a:latest", "modified_at": "2025-05-01T10:00:00.5-00:00", "size": 7},
         {"name": "b"},
     ]
-    found = OllamaChat().models(json.dumps({"models": items}).encode())
+    found = OllamaDialect().models(json.dumps({"models": items}).encode())
     assert [(model.id, model.created, model.provider, model.raw) for model in found] == [
         ("a:latest", 1746093600, "ollama", items[0]),
         ("b", 0, "ollama", items[1]),
     ]
-    request = OllamaChat().models_request()
+    request = OllamaDialect().models_request()
     assert (request.method, request.path, request.body) == ("GET", "/api/tags", b"")
 
 
 @pytest.mark.parametrize("body", [{}, [], {"embeddings": 7}, {"embeddings": [7]}, {"embeddings": [["x"]]}])
 def test_what_are_no_vectors_is_malformed(body: Any) -> None:
     with pytest.raises(MalformedStreamError):
-        OllamaChat().embeddings(json.dumps(body).encode())
+        OllamaDialect().embeddings(json.dumps(body).encode())
 
 
 def test_too_large_a_number_is_malformed() -> None:
     with pytest.raises(MalformedStreamError, match="too large"):
-        OllamaChat().embeddings(b'{"embeddings": [[1' + b"0" * 400 + b"]]}")
+        OllamaDialect().embeddings(b'{"embeddings": [[1' + b"0" * 400 + b"]]}")
 
 
 @pytest.mark.parametrize("body", [{}, [], {"models": 7}, {"models": [7]}, {"models": [{"size": 7}]}])
 def test_what_is_no_list_of_models_is_malformed(body: Any) -> None:
     with pytest.raises(MalformedStreamError):
-        OllamaChat().models(json.dumps(body).encode())
+        OllamaDialect().models(json.dumps(body).encode())
 
 
 def test_errors_in_place_of_vectors_and_models() -> None:
-    for read in (OllamaChat().embeddings, OllamaChat().models):
+    for read in (OllamaDialect().embeddings, OllamaDialect().models):
         with pytest.raises(errors.ModelNotFoundError, match="not found"):
             read(b'{"error": "model \\"x\\" not found"}')
 
@@ -811,7 +811,7 @@ def test_errors_in_place_of_vectors_and_models() -> None:
     ],
 )
 def test_refusal_is_the_right_error_and_says_why(status: int, said: str, kind: str) -> None:
-    error = OllamaChat(provider="host").error(status, {}, json.dumps({"error": said}).encode())
+    error = OllamaDialect(provider="host").error(status, {}, json.dumps({"error": said}).encode())
     assert type(error) is getattr(errors, kind)
     assert (error.status_code, error.provider, error.body) == (status, "host", {"error": said})
     assert said in str(error)
@@ -850,7 +850,7 @@ def test_refusal_is_the_right_error_and_says_why(status: int, said: str, kind: s
 )
 def test_nonsense_is_a_malformed_stream(data: str) -> None:
     with pytest.raises(MalformedStreamError) as caught:
-        OllamaChat(provider="host").decoder().feed(JSONEvent(data))
+        OllamaDialect(provider="host").decoder().feed(JSONEvent(data))
     assert caught.value.provider == "host"
     assert len(str(caught.value)) < 250
 
@@ -874,7 +874,7 @@ ODD = st.recursive(
 
 def feed_all(values: list[Any]) -> None:
     """Only our own errors may come out, and no half of a character."""
-    decoder, assembler = OllamaChat().decoder(), Assembler()
+    decoder, assembler = OllamaDialect().decoder(), Assembler()
     try:
         for value in values:
             for chunk in decoder.feed(JSONEvent(json.dumps(value))):
@@ -897,10 +897,10 @@ def test_random_json_raises_only_our_errors(values: list[Any]) -> None:
 @settings(max_examples=300, deadline=None)
 def test_random_whole_answers_raise_only_our_errors(value: Any) -> None:
     body = value if isinstance(value, bytes) else json.dumps(value).encode()
-    for read in (OllamaChat().response, OllamaChat().embeddings, OllamaChat().models):
+    for read in (OllamaDialect().response, OllamaDialect().embeddings, OllamaDialect().models):
         with contextlib.suppress(AnyLLMError):
             read(body)
-    str(OllamaChat().error(400, {}, body)).encode()
+    str(OllamaDialect().error(400, {}, body)).encode()
 
 
 def mutations(value: Any, replacement: Any) -> Iterator[Any]:
@@ -923,7 +923,7 @@ def test_mutated_transcripts_raise_only_our_errors(case: str) -> None:
             for changed in mutations(value, replacement):
                 feed_all([*lines[:at], changed, *lines[at + 1 :]])
                 with contextlib.suppress(AnyLLMError):
-                    OllamaChat().response(json.dumps(changed).encode())
+                    OllamaDialect().response(json.dumps(changed).encode())
 
 
 @pytest.mark.parametrize("depth", [300, 900, 5_000])
@@ -942,12 +942,12 @@ def test_mutated_transcripts_raise_only_our_errors(case: str) -> None:
 )
 def test_deep_nesting_anywhere_raises_only_our_errors(place: str, depth: int) -> None:
     data = place.replace("%s", '{"message": [' * depth + "1" + "]}" * depth)
-    decoder, assembler = OllamaChat().decoder(), Assembler()
+    decoder, assembler = OllamaDialect().decoder(), Assembler()
     with contextlib.suppress(AnyLLMError):
         for chunk in (*decoder.feed(JSONEvent(data)), *decoder.feed(JSONEvent(data))):
             assembler.add(chunk)
     assembler.snapshot()
-    for read in (OllamaChat().response, OllamaChat().embeddings, OllamaChat().models):
+    for read in (OllamaDialect().response, OllamaDialect().embeddings, OllamaDialect().models):
         with contextlib.suppress(AnyLLMError):
             read(data.encode())
-    str(OllamaChat().error(400, {}, data.encode()))
+    str(OllamaDialect().error(400, {}, data.encode()))

@@ -28,8 +28,8 @@ from anyllm.providers import ollama
 from anyllm.testing import Cut, Reply, Stall, serve
 from anyllm.wire._base.dialect import Request
 from anyllm.wire.ollama.models import (
-    Progress,
     PullDecoder,
+    PullProgress,
     delete_request,
     model_details,
     pull_request,
@@ -53,7 +53,7 @@ SHOWN = {
 }
 
 
-def pulled(lines: list[Any], *, size: int | None = None) -> list[Progress]:
+def pulled(lines: list[Any], *, size: int | None = None) -> list[PullProgress]:
     body = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
     reads = [body] if size is None else [body[at : at + size] for at in range(0, len(body), size)]
     decoder = PullDecoder(provider="host")
@@ -66,8 +66,8 @@ def pulled(lines: list[Any], *, size: int | None = None) -> list[Progress]:
 def test_pull_is_read_line_by_line(size: int | None) -> None:
     found = pulled(PULL, size=size)
     assert [progress.raw for progress in found] == PULL
-    assert found[0] == Progress("pulling manifest")
-    assert found[2] == Progress("pulling 6a0746a1ec1a", "sha256:6a07", 900, 450)
+    assert found[0] == PullProgress("pulling manifest")
+    assert found[2] == PullProgress("pulling 6a0746a1ec1a", "sha256:6a07", 900, 450)
     assert [progress.is_last for progress in found] == [False] * 6 + [True]
 
 
@@ -80,7 +80,7 @@ def test_pull_that_stops_anywhere_is_incomplete() -> None:
 def test_pull_is_over_when_it_succeeded() -> None:
     decoder = PullDecoder()
     assert not decoder.done
-    assert decoder.feed(JSONEvent('{"status": "success"}')) == (Progress("success"),)
+    assert decoder.feed(JSONEvent('{"status": "success"}')) == (PullProgress("success"),)
     assert decoder.done
     assert decoder.feed(JSONEvent('{"error": "late"}')) == ()
 

@@ -19,17 +19,17 @@ from anyllm.errors import AnyLLMError, APIError, IncompleteStreamError, InvalidR
 from anyllm.types import FINISH_REASONS, ChatCompletion, ChatCompletionChunk, CompletionParams, ContentPart, Message
 from anyllm.types._accumulate import Assembler
 from anyllm.wire._base.surrogate_joiner import mend
-from anyllm.wire.openai_chat.dialect import OpenAIChat
+from anyllm.wire.openai_chat.dialect import OpenAIChatDialect
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts" / "openai_chat"
 CASES = sorted(path.stem for path in TRANSCRIPTS.glob("*.sse"))
 
 
 def decode(
-    reads: list[bytes], dialect: OpenAIChat | None = None
+    reads: list[bytes], dialect: OpenAIChatDialect | None = None
 ) -> tuple[list[ChatCompletionChunk], ChatCompletion, AnyLLMError | None]:
     """All chunks, what they make together, and the error that ended them."""
-    decoder = (dialect or OpenAIChat()).decoder()
+    decoder = (dialect or OpenAIChatDialect()).decoder()
     chunks: list[ChatCompletionChunk] = []
     error = None
     try:
@@ -159,7 +159,7 @@ def test_chunk_keeps_what_the_host_said() -> None:
 
 
 def test_done_and_complete_are_said_as_soon_as_they_are_so() -> None:
-    decoder = OpenAIChat().decoder()
+    decoder = OpenAIChatDialect().decoder()
     states = []
     for data in (json.dumps(one({"content": "a"})), json.dumps(one({}, "stop")), "[DONE]"):
         decoder.feed(JSONEvent(data))
@@ -174,7 +174,7 @@ def test_zero_events_are_incomplete() -> None:
 
 
 def test_events_without_text_bring_nothing() -> None:
-    decoder = OpenAIChat().decoder()
+    decoder = OpenAIChatDialect().decoder()
     assert decoder.feed(JSONEvent("")) == ()
     assert decoder.feed(JSONEvent(" \n")) == ()
     assert not decoder.complete
@@ -182,13 +182,13 @@ def test_events_without_text_bring_nothing() -> None:
 
 def test_done_without_finish_reason_is_complete_only_where_the_switch_says_so() -> None:
     stream = sse(one({"content": "a"}))
-    _, _, error = decode(stream, OpenAIChat(provider="snowflake", done_is_complete=True))
+    _, _, error = decode(stream, OpenAIChatDialect(provider="snowflake", done_is_complete=True))
     assert error is None
     _, _, error = decode(stream)
     assert isinstance(error, IncompleteStreamError)
-    _, _, error = decode(stream[:-1], OpenAIChat(done_is_complete=True))
+    _, _, error = decode(stream[:-1], OpenAIChatDialect(done_is_complete=True))
     assert isinstance(error, IncompleteStreamError)
-    _, _, error = decode(sse(), OpenAIChat(done_is_complete=True))
+    _, _, error = decode(sse(), OpenAIChatDialect(done_is_complete=True))
     assert isinstance(error, IncompleteStreamError)
 
 
@@ -357,7 +357,7 @@ def test_zeros_after_figures_are_not_the_last_word() -> None:
 )
 def test_nonsense_is_a_malformed_stream(data: str) -> None:
     with pytest.raises(MalformedStreamError) as caught:
-        OpenAIChat(provider="host").decoder().feed(JSONEvent(data))
+        OpenAIChatDialect(provider="host").decoder().feed(JSONEvent(data))
     assert caught.value.provider == "host"
     assert len(str(caught.value)) < 250
 
@@ -365,7 +365,7 @@ def test_nonsense_is_a_malformed_stream(data: str) -> None:
 def test_page_of_html_is_named_as_one() -> None:
     page = "<!DOCTYPE html><html><head><title>502 Bad\nGateway</title></head><body>long</body></html>"
     with pytest.raises(MalformedStreamError, match=r"web page \(502 Bad Gateway\)"):
-        OpenAIChat().decoder().feed(JSONEvent(page))
+        OpenAIChatDialect().decoder().feed(JSONEvent(page))
 
 
 JSON = st.recursive(
@@ -387,9 +387,9 @@ ODD = st.recursive(
 )
 
 
-def feed_all(values: list[Any], dialect: OpenAIChat | None = None) -> None:
+def feed_all(values: list[Any], dialect: OpenAIChatDialect | None = None) -> None:
     """Only our own errors may come out, and no half of a character."""
-    decoder = (dialect or OpenAIChat()).decoder()
+    decoder = (dialect or OpenAIChatDialect()).decoder()
     assembler = Assembler()
     try:
         for value in values:
@@ -443,7 +443,7 @@ def mutations(value: Any, replacement: Any) -> list[Any]:
 def test_deep_nesting_anywhere_raises_only_our_errors(place: str, depth: int) -> None:
     deep = '{"message": [' * depth + "1" + "]}" * depth
     data = place.replace("%s", deep)
-    decoder, assembler = OpenAIChat().decoder(), Assembler()
+    decoder, assembler = OpenAIChatDialect().decoder(), Assembler()
     try:
         for chunk in (*decoder.feed(JSONEvent(data)), *decoder.feed(JSONEvent(data))):
             assembler.add(chunk)
@@ -452,7 +452,7 @@ def test_deep_nesting_anywhere_raises_only_our_errors(place: str, depth: int) ->
     assembler.snapshot()
     str(error_of(400, data.encode()))
     with contextlib.suppress(AnyLLMError):
-        OpenAIChat().response(data.encode())
+        OpenAIChatDialect().response(data.encode())
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -470,7 +470,7 @@ def test_mutated_transcripts_raise_only_our_errors(case: str) -> None:
             for changed in mutations(value, replacement):
                 feed_all([*parsed[:at], changed, *parsed[at + 1 :]])
                 with contextlib.suppress(AnyLLMError):
-                    OpenAIChat().response(json.dumps(changed).encode())
+                    OpenAIChatDialect().response(json.dumps(changed).encode())
 
 
 # -- halves of characters ----------------------------------------------------------------------------------------------
@@ -527,7 +527,7 @@ def test_whole_answer_equals_the_same_answer_streamed() -> None:
         {"choices": [], "usage": usage},
     ]
     _, from_stream, _ = decode(sse(*[{**body, **head} for body in streamed]))
-    from_whole = OpenAIChat().response(b"\n \n" + json.dumps(whole).encode())
+    from_whole = OpenAIChatDialect().response(b"\n \n" + json.dumps(whole).encode())
     assert from_whole == from_stream
     assert from_whole.raw == whole
     assert from_whole.tool_calls[0].parse() == {"a": 1}
@@ -535,17 +535,19 @@ def test_whole_answer_equals_the_same_answer_streamed() -> None:
 
 def test_whole_answer_with_an_error_inside_is_that_error() -> None:
     with pytest.raises(errors.RateLimitError, match="slow down"):
-        OpenAIChat().response(b'{"error": {"message": "slow down", "code": 429}}')
+        OpenAIChatDialect().response(b'{"error": {"message": "slow down", "code": 429}}')
     with pytest.raises(errors.AuthenticationError):
-        OpenAIChat().response(b'{"base_resp": {"status_code": 1004, "status_msg": "login fail"}, "choices": null}')
+        OpenAIChatDialect().response(
+            b'{"base_resp": {"status_code": 1004, "status_msg": "login fail"}, "choices": null}'
+        )
     with pytest.raises(errors.OverloadedError):
-        OpenAIChat().response(b'[{"error": {"code": 503, "message": "no room"}}]')
+        OpenAIChatDialect().response(b'[{"error": {"code": 503, "message": "no room"}}]')
 
 
 @pytest.mark.parametrize("body", [b"", b"<html><title>Oops</title></html>", b"7", b"{}", b'{"choices": []}', b"[]"])
 def test_whole_answer_that_is_none_is_malformed(body: bytes) -> None:
     with pytest.raises(MalformedStreamError) as caught:
-        OpenAIChat(provider="host").response(body)
+        OpenAIChatDialect(provider="host").response(body)
     assert str(caught.value).startswith("host: the answer ")
 
 
@@ -556,20 +558,20 @@ def params(*messages: Any, **fields: Any) -> CompletionParams:
     return CompletionParams(model="openai/m", messages=messages or ({"role": "user", "content": "Hi"},), **fields)
 
 
-def sent(dialect: OpenAIChat | None = None, *, stream: bool = False, **fields: Any) -> dict[str, Any]:
-    request = (dialect or OpenAIChat()).request(params(**fields), model="m", stream=stream)
+def sent(dialect: OpenAIChatDialect | None = None, *, stream: bool = False, **fields: Any) -> dict[str, Any]:
+    request = (dialect or OpenAIChatDialect()).request(params(**fields), model="m", stream=stream)
     body: dict[str, Any] = json.loads(request.body)
     return body
 
 
-def sent_message(message: Message, dialect: OpenAIChat | None = None) -> dict[str, Any]:
-    request = (dialect or OpenAIChat()).request(params(message), model="m", stream=False)
+def sent_message(message: Message, dialect: OpenAIChatDialect | None = None) -> dict[str, Any]:
+    request = (dialect or OpenAIChatDialect()).request(params(message), model="m", stream=False)
     body: dict[str, Any] = json.loads(request.body)["messages"][0]
     return body
 
 
 def test_request_is_small_and_has_no_nulls() -> None:
-    request = OpenAIChat().request(params(), model="meta/llama:free", stream=False)
+    request = OpenAIChatDialect().request(params(), model="meta/llama:free", stream=False)
     assert (request.method, request.path) == ("POST", "/chat/completions")
     assert json.loads(request.body) == {"model": "meta/llama:free", "messages": [{"role": "user", "content": "Hi"}]}
     assert request.headers == {"Content-Type": "application/json", "Accept": "application/json"}
@@ -600,12 +602,12 @@ def test_every_parameter_is_sent_under_its_name() -> None:
 
 
 def test_switches_rename_parameters() -> None:
-    dialect = OpenAIChat(max_tokens_key="max_completion_tokens", thinking_budget_key="reasoning.max_tokens")
+    dialect = OpenAIChatDialect(max_tokens_key="max_completion_tokens", thinking_budget_key="reasoning.max_tokens")
     body = sent(dialect, max_tokens=10, thinking_budget=0)
     assert body["max_completion_tokens"] == 10
     assert "max_tokens" not in body
     assert body["reasoning"] == {"max_tokens": 0}
-    assert sent(OpenAIChat(thinking_budget_key="thinking_budget"), thinking_budget=5)["thinking_budget"] == 5
+    assert sent(OpenAIChatDialect(thinking_budget_key="thinking_budget"), thinking_budget=5)["thinking_budget"] == 5
 
 
 def test_parameters_the_host_cannot_do_are_named() -> None:
@@ -621,7 +623,7 @@ def test_parameters_the_host_cannot_do_are_named() -> None:
 
 
 def test_usage_is_asked_for_and_can_be_left_out() -> None:
-    request = OpenAIChat().request(params(temperature=0.1), model="m", stream=True)
+    request = OpenAIChatDialect().request(params(temperature=0.1), model="m", stream=True)
     body, without = json.loads(request.body), json.loads(request.fallbacks["stream_options"])
     assert body.pop("stream_options") == {"include_usage": True}
     assert body == without
@@ -632,15 +634,22 @@ def test_usage_is_asked_for_and_can_be_left_out() -> None:
 @pytest.mark.parametrize(
     ("dialect", "given", "expected", "unasked"),
     [
-        (OpenAIChat(), {"include_usage": True}, {"include_usage": True}, False),
-        (OpenAIChat(), {"include_usage": False}, None, False),
-        (OpenAIChat(), {"include_usage": False, "x": 1}, {"x": 1}, False),
-        (OpenAIChat(), {"include_obfuscation": False}, {"include_usage": True, "include_obfuscation": False}, True),
-        (OpenAIChat(include_usage=False), None, None, False),
-        (OpenAIChat(include_usage=False), {"include_usage": True}, {"include_usage": True}, False),
+        (OpenAIChatDialect(), {"include_usage": True}, {"include_usage": True}, False),
+        (OpenAIChatDialect(), {"include_usage": False}, None, False),
+        (OpenAIChatDialect(), {"include_usage": False, "x": 1}, {"x": 1}, False),
+        (
+            OpenAIChatDialect(),
+            {"include_obfuscation": False},
+            {"include_usage": True, "include_obfuscation": False},
+            True,
+        ),
+        (OpenAIChatDialect(include_usage=False), None, None, False),
+        (OpenAIChatDialect(include_usage=False), {"include_usage": True}, {"include_usage": True}, False),
     ],
 )
-def test_stream_options_are_the_callers_first(dialect: OpenAIChat, given: Any, expected: Any, unasked: bool) -> None:
+def test_stream_options_are_the_callers_first(
+    dialect: OpenAIChatDialect, given: Any, expected: Any, unasked: bool
+) -> None:
     request = dialect.request(params(stream_options=given), model="m", stream=True)
     assert json.loads(request.body).get("stream_options") == expected
     assert ("stream_options" in request.fallbacks) == unasked
@@ -654,7 +663,7 @@ def test_stream_options_are_for_streams_only() -> None:
 
 
 def test_extra_body_and_headers_win() -> None:
-    request = OpenAIChat().request(
+    request = OpenAIChatDialect().request(
         params(
             temperature=1,
             extra_body={"temperature": 2, "top_k": 5, "model": "other", "stream_options": {"a": 1}},
@@ -673,12 +682,12 @@ def test_extra_body_and_headers_win() -> None:
 @pytest.mark.parametrize("headers", [{"X": "a\r\nEvil: 1"}, {"X\n": "a"}, {"X": 7}])
 def test_headers_that_are_none_are_refused(headers: Any) -> None:
     with pytest.raises(InvalidRequestError, match="header"):
-        OpenAIChat().request(params(extra_headers=headers), model="m", stream=False)
+        OpenAIChatDialect().request(params(extra_headers=headers), model="m", stream=False)
 
 
 def test_request_is_fixed_when_it_is_made() -> None:
     extra = {"list": [1]}
-    request = OpenAIChat().request(params(extra_body=extra), model="m", stream=False)
+    request = OpenAIChatDialect().request(params(extra_body=extra), model="m", stream=False)
     before = request.body
     extra["list"].append(2)
     assert request.body == before
@@ -781,7 +790,7 @@ DETAIL = {"type": "reasoning.encrypted", "data": "x"}
 )
 def test_reasoning_goes_back_under_its_own_key(reasoning: Any, key: str | None, expected: dict[str, Any]) -> None:
     message = Message.assistant("Yes", reasoning=reasoning)
-    dialect = OpenAIChat(reasoning_key=key)
+    dialect = OpenAIChatDialect(reasoning_key=key)
     assert sent_message(message, dialect) == {"role": "assistant", "content": "Yes", **expected}
     assert sent_message(Message.user("Yes", reasoning=reasoning), dialect) == {"role": "user", "content": "Yes"}
 
@@ -800,7 +809,7 @@ def test_reasoning_that_came_in_the_content_goes_back_there() -> None:
 
 def error_of(status: int, body: Any = b"", headers: dict[str, str] | None = None) -> APIError:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return OpenAIChat(provider="host").error(status, headers or {}, data)
+    return OpenAIChatDialect(provider="host").error(status, headers or {}, data)
 
 
 @pytest.mark.parametrize(
@@ -1008,4 +1017,4 @@ def test_any_error_body_gives_an_error(body: Any, status: int) -> None:
 def test_any_bytes_give_our_errors(body: bytes) -> None:
     str(error_of(400, body)).encode()
     with pytest.raises(AnyLLMError):
-        OpenAIChat().response(body)
+        OpenAIChatDialect().response(body)

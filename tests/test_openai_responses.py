@@ -25,7 +25,7 @@ from anyllm.errors import (
 )
 from anyllm.types import FINISH_REASONS, ChatCompletion, ChatCompletionChunk, CompletionParams, ContentPart, Message
 from anyllm.types._accumulate import Assembler
-from anyllm.wire.openai_responses.dialect import OpenAIResponses
+from anyllm.wire.openai_responses.dialect import OpenAIResponsesDialect
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts" / "openai_responses"
 CASES = sorted(path.stem for path in TRANSCRIPTS.glob("*.sse"))
@@ -36,7 +36,7 @@ PNG = "data:image/png;base64,iVBORw0KGgo="
 
 def decode(reads: list[bytes]) -> tuple[list[ChatCompletionChunk], ChatCompletion, AnyLLMError | None]:
     """All chunks, what they make together, and the error that ended them."""
-    decoder, assembler = OpenAIResponses().decoder(), Assembler()
+    decoder, assembler = OpenAIResponsesDialect().decoder(), Assembler()
     chunks: list[ChatCompletionChunk] = []
     error = None
     try:
@@ -155,7 +155,7 @@ def test_events_that_show_nothing_are_chunks_without_choices() -> None:
 
 
 def test_done_and_complete_are_said_with_the_last_event() -> None:
-    decoder = OpenAIResponses().decoder()
+    decoder = OpenAIResponsesDialect().decoder()
     states = []
     for body in ({"type": "response.output_text.delta", "delta": "a"}, ended()):
         decoder.feed(JSONEvent(json.dumps(body)))
@@ -177,7 +177,7 @@ def test_zero_events_are_incomplete() -> None:
 
 
 def test_events_without_text_bring_nothing() -> None:
-    decoder = OpenAIResponses().decoder()
+    decoder = OpenAIResponsesDialect().decoder()
     assert decoder.feed(JSONEvent("")) == ()
     assert decoder.feed(JSONEvent(" \n")) == ()
     assert not decoder.complete
@@ -242,7 +242,7 @@ def _final(case: str) -> Any:
 def test_whole_response_is_what_its_stream_gives(case: str) -> None:
     final = _final(case)
     _, streamed, _ = decode([(TRANSCRIPTS / f"{case}.sse").read_bytes()])
-    whole = OpenAIResponses().response(json.dumps(final).encode())
+    whole = OpenAIResponsesDialect().response(json.dumps(final).encode())
     for answer in (whole, streamed):
         for choice in answer.choices:
             choice.logprobs = None
@@ -267,17 +267,17 @@ def test_whole_response_is_what_its_stream_gives(case: str) -> None:
 )
 def test_whole_response_that_is_none_is_an_error(body: Any, kind: str, words: str) -> None:
     with pytest.raises(AnyLLMError, match=words) as caught:
-        OpenAIResponses().response(json.dumps(body).encode())
+        OpenAIResponsesDialect().response(json.dumps(body).encode())
     assert type(caught.value) is getattr(errors, kind)
 
 
 def test_whole_response_that_is_no_json_is_malformed() -> None:
     with pytest.raises(MalformedStreamError, match="Bad Gateway"):
-        OpenAIResponses().response(b"<html><title>Bad Gateway</title></html>")
+        OpenAIResponsesDialect().response(b"<html><title>Bad Gateway</title></html>")
 
 
 def test_whole_response_does_not_invent_an_end() -> None:
-    answer = OpenAIResponses().response(b'{"output": [], "model": "m"}')
+    answer = OpenAIResponsesDialect().response(b'{"output": [], "model": "m"}')
     assert (answer.finish_reason, answer.raw_finish_reason) == (None, None)
 
 
@@ -285,7 +285,9 @@ def test_whole_response_does_not_invent_an_end() -> None:
 
 
 def body_of(messages: Any = ({"role": "user", "content": "Hi"},), *, stream: bool = False, **params: Any) -> Any:
-    request = OpenAIResponses().request(CompletionParams("x/m", list(messages), **params), model="m", stream=stream)
+    request = OpenAIResponsesDialect().request(
+        CompletionParams("x/m", list(messages), **params), model="m", stream=stream
+    )
     return json.loads(request.body)
 
 
@@ -388,7 +390,7 @@ def test_stream_is_asked_for() -> None:
 
 def test_request_is_where_the_host_expects_it() -> None:
     params = CompletionParams("m", [Message.user("Hi")], extra_headers={"accept": "a", "X-Y": "z"})
-    request = OpenAIResponses().request(params, model="m", stream=True)
+    request = OpenAIResponsesDialect().request(params, model="m", stream=True)
     assert (request.method, request.path) == ("POST", "/responses")
     assert request.headers == {"Content-Type": "application/json", "accept": "a", "X-Y": "z"}
     assert request.fallbacks == {}
@@ -565,7 +567,7 @@ def test_programs_caller_goes_back_with_call_and_result() -> None:
     ],
 )
 def test_what_is_no_event_is_malformed(event: str, words: str) -> None:
-    decoder = OpenAIResponses().decoder()
+    decoder = OpenAIResponsesDialect().decoder()
     with pytest.raises(MalformedStreamError, match=words):
         decoder.feed(JSONEvent(event))
 
@@ -623,10 +625,10 @@ def test_arbitrary_objects_raise_nothing_but_ours(bodies: list[Any], real: list[
         _check_forms(chunks)
     for body in bodies:
         try:
-            OpenAIResponses().response(json.dumps({"output": [], **body}).encode())
+            OpenAIResponsesDialect().response(json.dumps({"output": [], **body}).encode())
         except AnyLLMError:
             pass
-        error = OpenAIResponses().error(400, {}, json.dumps(body).encode())
+        error = OpenAIResponsesDialect().error(400, {}, json.dumps(body).encode())
         assert isinstance(error, APIError)
 
 
@@ -721,5 +723,5 @@ def test_request_is_the_official_clients(official: Any, ours: dict[str, Any], th
     if stream:
         answer.close()
     path, body = bodies[-1]
-    assert path == "/v1" + OpenAIResponses().request(CompletionParams("m", [USER]), model="m", stream=False).path
+    assert path == "/v1" + OpenAIResponsesDialect().request(CompletionParams("m", [USER]), model="m", stream=False).path
     assert sent == body

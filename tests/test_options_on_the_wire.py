@@ -14,7 +14,7 @@ from wire import OFF, PARAMS, PLAIN, provider, until
 
 import anyllm
 from anyllm import options
-from anyllm._stream import pump
+from anyllm._stream import active_calls
 from anyllm._transport.dechunk import Dechunker
 from anyllm.channel import Sender
 from anyllm.errors import DeadlineExceeded, IncompleteStreamError, StreamTimeoutError
@@ -139,7 +139,7 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> List[int]:
 @pytest.mark.parametrize("is_crowded", [False, True])
 def test_presets_are_what_their_names_say(is_crowded: bool, batches: List[int], monkeypatch: pytest.MonkeyPatch):
     """Seen in what one hand-over holds of a flood: a chunk that waits in it is late, one that does not is dear."""
-    monkeypatch.setattr(pump, "_is_crowded", lambda: is_crowded)
+    monkeypatch.setattr(active_calls, "is_crowded", lambda: is_crowded)
     flood = Reply.sse(chat_events(["word "] * 4000), event_per_write=False)
     largest = {}
     with serve(flood) as server:

@@ -20,7 +20,7 @@ from anyllm._framing.detect import events
 from anyllm.errors import IncompleteStreamError
 from anyllm.types import FINISH_REASONS, ChatCompletion, CompletionParams, Message
 from anyllm.types._accumulate import Assembler
-from anyllm.wire.anthropic_messages.dialect import AnthropicMessages
+from anyllm.wire.anthropic_messages.dialect import AnthropicMessagesDialect
 
 ALL = recordings_of("messages")
 STREAMS = [recording for recording in ALL if recording.status == 200]
@@ -31,8 +31,8 @@ pytestmark = marks(ALL)
 each_stream = each(STREAMS)
 
 
-def dialect_of(recording: Recording) -> AnthropicMessages:
-    return AnthropicMessages(provider=recording.provider)
+def dialect_of(recording: Recording) -> AnthropicMessagesDialect:
+    return AnthropicMessagesDialect(provider=recording.provider)
 
 
 def read(recording: Recording, reads: list[bytes] | None = None) -> Ours:

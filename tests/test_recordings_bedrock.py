@@ -26,7 +26,7 @@ from anyllm._framing.detect import Event, JSONEvent
 from anyllm.errors import AnyLLMError, IncompleteStreamError
 from anyllm.types import FINISH_REASONS, ChatCompletion
 from anyllm.types._accumulate import Assembler
-from anyllm.wire.bedrock_converse.dialect import BedrockConverse
+from anyllm.wire.bedrock_converse.dialect import BedrockConverseDialect
 
 ALL = recordings_of("converse-stream", "converse-unary")
 STREAMS = [recording for recording in ALL if recording.status == 200]
@@ -39,7 +39,7 @@ each_stream = each(STREAMS)
 
 
 def read(recording: Recording, reads: list[bytes] | None = None) -> Ours:
-    return Ours(BedrockConverse(), reads or [recording.body], frames)
+    return Ours(BedrockConverseDialect(), reads or [recording.body], frames)
 
 
 # -- a plain reading ---------------------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ def next_request(answer: ChatCompletion) -> dict[str, Any]:
 
     results = [Message.tool("done", call.id or "") for call in answer.tool_calls]
     messages = [Message.user("Hi"), answer.to_message(), *results]
-    request = BedrockConverse().request(CompletionParams(model="m", messages=messages), model="m", stream=True)
+    request = BedrockConverseDialect().request(CompletionParams(model="m", messages=messages), model="m", stream=True)
     return json.loads(request.body)
 
 
@@ -179,7 +179,7 @@ def test_answers_are_worth_having(recording: Recording) -> None:
 def test_cut_at_every_event_is_never_silently_short(recording: Recording) -> None:
     """And what has come is in the partial answer."""
     bodies = bodies_in(recording.body)
-    decoder, assembler = BedrockConverse().decoder(), Assembler()
+    decoder, assembler = BedrockConverseDialect().decoder(), Assembler()
     for fed, event in enumerate(frames([recording.body], 1 << 24)):
         plain = Plain(bodies[:fed])
         whole = plain.finish is not None
@@ -236,7 +236,7 @@ def test_changed_events_raise_only_our_errors(data: st.DataObject) -> None:
     """Any value of a recorded event may be of any type, or missing."""
     recording = data.draw(st.sampled_from(STREAMS))
     mutate = random.Random(data.draw(st.integers(0, 1 << 30)))
-    decoder, assembler = BedrockConverse().decoder(), Assembler()
+    decoder, assembler = BedrockConverseDialect().decoder(), Assembler()
     try:
         for name, body in bodies_in(recording.body):
             if mutate.random() < 0.3:
@@ -263,7 +263,7 @@ def mutated(value: Any, mutate: random.Random) -> Any:
 @each_stream
 def test_whole_answer_is_what_its_stream_gives(recording: Recording) -> None:
     streamed = read(recording).answer
-    whole = BedrockConverse().response(json.dumps(whole_of(recording)).encode())
+    whole = BedrockConverseDialect().response(json.dumps(whole_of(recording)).encode())
     assert whole.raw["stopReason"] == streamed.raw_finish_reason
     assert calls_of(whole.tool_calls) == calls_of(streamed.tool_calls)
     assert without_spelling(whole) == without_spelling(streamed)
@@ -315,7 +315,7 @@ BY_STATUS = {400: "InvalidRequestError", 403: "PermissionDeniedError"}
 
 @pytest.mark.parametrize("recording", REFUSALS, ids=lambda recording: recording.id)
 def test_refusal_is_the_right_error_and_says_why(recording: Recording) -> None:
-    error = BedrockConverse().error(recording.status, {}, recording.body)
+    error = BedrockConverseDialect().error(recording.status, {}, recording.body)
     assert type(error) is getattr(errors, BY_STATUS[recording.status])
     assert error.status_code == recording.status
     assert error.provider == "bedrock"

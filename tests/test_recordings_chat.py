@@ -19,7 +19,7 @@ from anyllm._framing.detect import events
 from anyllm.errors import APIError, IncompleteStreamError
 from anyllm.types import FINISH_REASONS, ChatCompletion
 from anyllm.types._accumulate import Assembler
-from anyllm.wire.openai_chat.dialect import OpenAIChat
+from anyllm.wire.openai_chat.dialect import OpenAIChatDialect
 
 #: Hosts whose rows carry the switch for streams that never say a finish reason.
 DONE_IS_COMPLETE = {"snowflake"}
@@ -33,8 +33,8 @@ pytestmark = marks(ALL)
 each_stream = each(STREAMS)
 
 
-def dialect_of(recording: Recording) -> OpenAIChat:
-    return OpenAIChat(provider=recording.provider, done_is_complete=recording.provider in DONE_IS_COMPLETE)
+def dialect_of(recording: Recording) -> OpenAIChatDialect:
+    return OpenAIChatDialect(provider=recording.provider, done_is_complete=recording.provider in DONE_IS_COMPLETE)
 
 
 def read(recording: Recording, reads: list[bytes] | None = None) -> Ours:

@@ -16,7 +16,7 @@ from anyllm._framing.detect import events
 from anyllm.errors import AnyLLMError, IncompleteStreamError, ModelNotFoundError
 from anyllm.types import FINISH_REASONS, ChatCompletion, CompletionParams, Message
 from anyllm.types._accumulate import Assembler
-from anyllm.wire.cohere_v2.dialect import CohereV2
+from anyllm.wire.cohere_v2.dialect import CohereV2Dialect
 
 STREAMS = [recording for recording in recordings_of("cohere-v2") if recording.status == 200]
 #: Both versions of the API refuse in the same words.
@@ -27,7 +27,7 @@ each_stream = each(STREAMS)
 
 
 def read(recording: Recording, reads: list[bytes] | None = None) -> Ours:
-    return Ours(CohereV2(provider=recording.provider), reads or [recording.body])
+    return Ours(CohereV2Dialect(provider=recording.provider), reads or [recording.body])
 
 
 # -- a plain reading ---------------------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ def test_answers_are_worth_having(recording: Recording) -> None:
     assert (usage.cache_read_tokens or 0) <= usage.prompt_tokens
     results = [Message.tool("{}", call.id or "") for call in ours.tool_calls]
     params = CompletionParams("m", [Message.user("Hi"), ours.to_message(), *results])
-    sent = json.loads(CohereV2().request(params, model="m", stream=True).body)["messages"]
+    sent = json.loads(CohereV2Dialect().request(params, model="m", stream=True).body)["messages"]
     assert [call["id"] for call in sent[1].get("tool_calls", [])] == [turn["tool_call_id"] for turn in sent[2:]]
 
 
@@ -127,7 +127,7 @@ def test_answers_are_worth_having(recording: Recording) -> None:
 def test_cut_at_every_event_is_never_silently_short(recording: Recording) -> None:
     """And what has come is in the partial answer."""
     bodies = bodies_in(recording.body)
-    decoder, assembler = CohereV2().decoder(), Assembler()
+    decoder, assembler = CohereV2Dialect().decoder(), Assembler()
     for fed, event in enumerate(events([recording.body], max_event_bytes=1 << 24)):
         plain = Plain(bodies[:fed])
         whole = plain.finish is not None
@@ -206,7 +206,7 @@ def _spoil(body: dict[str, Any], spot: tuple[Any, ...], value: Any) -> None:
 
 @pytest.mark.parametrize("recording", REFUSALS, ids=lambda recording: recording.id)
 def test_refusal_is_the_right_error_and_says_why(recording: Recording) -> None:
-    error = CohereV2().error(recording.status, {}, recording.body)
+    error = CohereV2Dialect().error(recording.status, {}, recording.body)
     assert type(error) is ModelNotFoundError
     assert error.status_code == recording.status == 404
     assert json.loads(recording.body)["message"] in str(error)

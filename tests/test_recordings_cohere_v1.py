@@ -19,7 +19,7 @@ from anyllm._framing.detect import events
 from anyllm.errors import AnyLLMError, APIError, IncompleteStreamError
 from anyllm.types import FINISH_REASONS, ChatCompletion, CompletionParams, Message
 from anyllm.types._accumulate import Assembler
-from anyllm.wire.cohere_v1.dialect import CohereV1
+from anyllm.wire.cohere_v1.dialect import CohereV1Dialect
 
 ALL = recordings_of("cohere-v1")
 ANSWERS = [recording for recording in ALL if recording.status == 200]
@@ -37,7 +37,7 @@ FAILED["ERROR_LIMIT"] = errors.ContextLengthExceededError
 
 
 def read(recording: Recording, reads: list[bytes] | None = None) -> Ours:
-    return Ours(CohereV1(), reads or [recording.body])
+    return Ours(CohereV1Dialect(), reads or [recording.body])
 
 
 # -- a plain reading ---------------------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ def test_answers_are_worth_having(recording: Recording) -> None:
         assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
     results = [Message.tool("{}", call.id or "") for call in answer.tool_calls]
     params = CompletionParams("m", [Message.user("Hi"), answer.to_message(), *(results or [Message.user("So?")])])
-    sent = json.loads(CohereV1().request(params, model="m", stream=True).body)
+    sent = json.loads(CohereV1Dialect().request(params, model="m", stream=True).body)
     turn = sent["chat_history"][1]
     assert (turn["role"], turn["message"]) == ("CHATBOT", answer.content)
     assert [call["name"] for call in turn.get("tool_calls", ())] == [call.name for call in answer.tool_calls]
@@ -170,7 +170,7 @@ def test_answers_are_worth_having(recording: Recording) -> None:
 def test_cut_at_every_event_is_never_silently_short(recording: Recording) -> None:
     """And what has come is in the partial answer."""
     bodies = bodies_in(recording.body)
-    decoder, assembler = CohereV1().decoder(), Assembler()
+    decoder, assembler = CohereV1Dialect().decoder(), Assembler()
     for fed, event in enumerate(events([recording.body], max_event_bytes=1 << 24)):
         plain = Plain(bodies[:fed])
         assert decoder.complete == decoder.done == plain.ended
@@ -258,7 +258,7 @@ def test_whole_answer_is_what_its_stream_gives(recording: Recording) -> None:
     answer = bodies_in(recording.body)[-1].get("response")
     if not answer or "text" not in answer:
         return
-    whole = CohereV1().response(json.dumps(answer).encode())
+    whole = CohereV1Dialect().response(json.dumps(answer).encode())
     assert whole.content == ours.answer.content
     assert whole.id == ours.answer.id
     assert whole.usage == ours.answer.usage
@@ -269,7 +269,7 @@ def test_whole_answer_is_what_its_stream_gives(recording: Recording) -> None:
 @each(WHOLE)
 def test_whole_answer_is_what_a_plain_reading_gives(recording: Recording) -> None:
     body = json.loads(recording.body)
-    assert_same(CohereV1().response(recording.body), Plain([{"event_type": "stream-end", "response": body}]))
+    assert_same(CohereV1Dialect().response(recording.body), Plain([{"event_type": "stream-end", "response": body}]))
 
 
 # -- errors ------------------------------------------------------------------------------------------------------------
@@ -286,7 +286,7 @@ BY_STATUS: dict[int, type[APIError]] = {
 
 @each(REFUSALS)
 def test_refusal_is_the_right_error_and_says_why(recording: Recording) -> None:
-    error = CohereV1().error(recording.status, {}, recording.body)
+    error = CohereV1Dialect().error(recording.status, {}, recording.body)
     assert isinstance(error, BY_STATUS.get(recording.status, errors.ServerError))
     assert error.status_code == recording.status
     assert error.provider == "cohere_v1"
@@ -392,6 +392,6 @@ def test_refusal_is_what_the_official_client_raises(recording: Recording, base_u
         client = cohere.Client("none", base_url=f"{base_url}/{recording.id}", httpx_client=transport)
         with pytest.raises(cohere.core.api_error.ApiError) as caught:
             client.chat(model="m", message="Hi", request_options={"max_retries": 0})
-    error = CohereV1().error(recording.status, {}, recording.body)
+    error = CohereV1Dialect().error(recording.status, {}, recording.body)
     assert caught.value.status_code == error.status_code
     assert caught.value.body == error.body

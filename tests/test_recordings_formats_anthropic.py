@@ -11,7 +11,7 @@ from formats_of import answer_of, every_stream, read, said_by
 from recordings import Ours, Recording, bodies_of, each, marks, recordings_of, replaying
 
 from anyllm.errors import InvalidRequestError
-from anyllm.wire.anthropic_messages.dialect import AnthropicMessages as Dialect
+from anyllm.wire.anthropic_messages.dialect import AnthropicMessagesDialect as Dialect
 from anyllm.wire.anthropic_messages.server.writer import AnthropicMessages
 
 MESSAGES = [recording for recording in recordings_of("messages") if recording.status == 200]

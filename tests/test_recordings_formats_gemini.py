@@ -13,7 +13,7 @@ from recordings import Ours, Recording, each, marks, recordings_of, replaying
 
 from anyllm.errors import APIError
 from anyllm.types import ChatCompletionChunk
-from anyllm.wire.gemini.dialect import Gemini as Dialect
+from anyllm.wire.gemini.dialect import GeminiDialect as Dialect
 from anyllm.wire.gemini.server.writer import Gemini
 
 GEMINI = [recording for recording in recordings_of("gemini") if recording.status == 200]

@@ -9,7 +9,7 @@ from formats_of import answer_of, every_stream, read, said_by
 from recordings import Ours, Recording, bodies_of, each, marks, recordings_of, replaying
 
 from anyllm.errors import IncompleteStreamError, MalformedStreamError
-from anyllm.wire.ollama.dialect import OllamaChat as Dialect
+from anyllm.wire.ollama.dialect import OllamaDialect as Dialect
 from anyllm.wire.ollama.server.writer import OllamaChat, OllamaGenerate
 
 OLLAMA = [recording for recording in recordings_of("ollama-chat", "ollama-generate") if recording.status == 200]

@@ -9,13 +9,13 @@ from formats_of import answer_of, every_stream, read, said_by
 from recordings import Ours, Recording, bodies_of, each, marks, recordings_of, replaying
 
 from anyllm.types import ChatCompletionChunk
-from anyllm.wire.openai_chat.dialect import OpenAIChat
+from anyllm.wire.openai_chat.dialect import OpenAIChatDialect
 
 CHAT = [recording for recording in recordings_of("chat") if recording.status == 200]
 EVERY = every_stream()
 
 pytestmark = marks(EVERY)
-READ = OpenAIChat(provider="read")
+READ = OpenAIChatDialect(provider="read")
 #: How reasoning is called that came in the text, in parts of it, or in details alone: it is given a key of its own.
 RENAMED = ("<think>", "content", "reasoning_details")
 

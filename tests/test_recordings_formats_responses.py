@@ -11,9 +11,9 @@ from formats_of import answer_of, every_stream, read, said_by
 from recordings import Ours, Recording, bodies_of, each, marks, recordings_of, replaying
 
 from anyllm.types import ChatCompletionChunk, CompletionParams, Message
-from anyllm.wire.openai_responses.dialect import OpenAIResponses
+from anyllm.wire.openai_responses.dialect import OpenAIResponsesDialect
 from anyllm.wire.openai_responses.server.request import read_responses
-from anyllm.wire.openai_responses.server.writer import OpenAIResponses as Format
+from anyllm.wire.openai_responses.server.writer import OpenAIResponsesDialect as Format
 
 OWN = [recording for recording in recordings_of("responses") if recording.status == 200]
 EVERY = every_stream()
@@ -21,7 +21,7 @@ EVERY = every_stream()
 pytestmark = marks(EVERY)
 #: Bytes of a stream that the official helper is given, and five times as many for the client: both take their time.
 LONGEST = 12_000
-READ = OpenAIResponses(provider="read")
+READ = OpenAIResponsesDialect(provider="read")
 
 
 @functools.cache

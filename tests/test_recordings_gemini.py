@@ -20,7 +20,7 @@ from anyllm._framing.detect import JSONEvent, events
 from anyllm.errors import AnyLLMError, APIError, IncompleteStreamError
 from anyllm.types import FINISH_REASONS, ChatCompletion, CompletionParams, Message
 from anyllm.types._accumulate import Assembler
-from anyllm.wire.gemini.dialect import Gemini
+from anyllm.wire.gemini.dialect import GeminiDialect
 
 #: Reasons that are no end but a failure.
 FAILURES = ("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL")
@@ -33,8 +33,8 @@ pytestmark = marks([*STREAMS, *REFUSALS])
 each_stream = each(STREAMS)
 
 
-def dialect_of(recording: Recording) -> Gemini:
-    return Gemini(provider=recording.provider)
+def dialect_of(recording: Recording) -> GeminiDialect:
+    return GeminiDialect(provider=recording.provider)
 
 
 def read(recording: Recording, reads: list[bytes] | None = None) -> Ours:

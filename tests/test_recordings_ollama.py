@@ -17,7 +17,7 @@ from anyllm._framing.detect import JSONEvent
 from anyllm.errors import AnyLLMError, IncompleteStreamError
 from anyllm.types import ChatCompletion
 from anyllm.types._accumulate import Assembler
-from anyllm.wire.ollama.dialect import OllamaChat
+from anyllm.wire.ollama.dialect import OllamaDialect
 
 ALL = recordings_of("ollama-chat", "ollama-generate")
 STREAMS = [recording for recording in ALL if recording.status == 200]
@@ -27,7 +27,7 @@ each_stream = each(STREAMS)
 
 
 def read(recording: Recording, reads: list[bytes] | None = None) -> Ours:
-    return Ours(OllamaChat(provider=recording.provider), reads or [recording.body])
+    return Ours(OllamaDialect(provider=recording.provider), reads or [recording.body])
 
 
 def lines_in(body: bytes) -> list[dict[str, Any]]:
@@ -100,7 +100,7 @@ def test_answers_are_worth_having(recording: Recording) -> None:
 def test_cut_at_every_event_is_never_silently_short(recording: Recording) -> None:
     """And what has come is in the partial answer."""
     lines = lines_in(recording.body)
-    decoder, assembler = OllamaChat().decoder(), Assembler()
+    decoder, assembler = OllamaDialect().decoder(), Assembler()
     for fed, line in enumerate(lines):
         assert not decoder.complete
         assert not decoder.done
@@ -144,7 +144,7 @@ def test_whole_answer_equals_the_stream(recording: Recording) -> None:
         message = {"role": "assistant", "content": plain.text}
         said = {"message": {**message, **{key: value for key, value in more.items() if value}}}
     whole = {**last, **said, "created_at": first["created_at"]}
-    answer = OllamaChat(provider=recording.provider).response(json.dumps(whole).encode())
+    answer = OllamaDialect(provider=recording.provider).response(json.dumps(whole).encode())
     assert answer == streamed
     assert answer.raw == whole
 
@@ -156,7 +156,7 @@ def test_answer_can_be_sent_back(recording: Recording) -> None:
     answer = read(recording).answer
     results = [Message.tool("fine", call.id or "") for call in answer.tool_calls]
     params = CompletionParams(model="m", messages=[Message.user("Hi"), answer.to_message(), *results])
-    sent = json.loads(OllamaChat().request(params, model="m", stream=True).body)["messages"]
+    sent = json.loads(OllamaDialect().request(params, model="m", stream=True).body)["messages"]
     assert sent[1]["content"] == answer.content
     assert sent[1].get("thinking", "") == answer.reasoning
     calls = [
@@ -194,7 +194,7 @@ def test_mutated_recordings_raise_only_our_errors(data: st.DataObject) -> None:
         at = data.draw(st.integers(0, len(lines) - 1))
         path = data.draw(st.sampled_from(list(paths_in(lines[at]))))
         lines[at] = replaced(lines[at], path, data.draw(ODD_VALUES))
-    decoder, assembler = OllamaChat().decoder(), Assembler()
+    decoder, assembler = OllamaDialect().decoder(), Assembler()
     try:
         for line in lines:
             for chunk in decoder.feed(JSONEvent(json.dumps(line))):

@@ -19,7 +19,7 @@ from anyllm._framing.detect import events
 from anyllm.errors import APIError, IncompleteStreamError
 from anyllm.types import FINISH_REASONS, ChatCompletion, CompletionParams, Message
 from anyllm.types._accumulate import Assembler
-from anyllm.wire.openai_responses.dialect import OpenAIResponses
+from anyllm.wire.openai_responses.dialect import OpenAIResponsesDialect
 
 ALL = recordings_of("responses")
 STREAMS = [recording for recording in ALL if recording.status == 200]
@@ -33,8 +33,8 @@ pytestmark = marks(ALL)
 each_stream = each(STREAMS)
 
 
-def dialect_of(recording: Recording) -> OpenAIResponses:
-    return OpenAIResponses(provider=recording.provider)
+def dialect_of(recording: Recording) -> OpenAIResponsesDialect:
+    return OpenAIResponsesDialect(provider=recording.provider)
 
 
 def read(recording: Recording, reads: list[bytes] | None = None) -> Ours:

@@ -251,8 +251,8 @@ def test_no_repr_shows_a_key():
     target = provider._target(None, None)
     assert target.secret == KEY
     params = anyllm.CompletionParams(model="m", messages=HELLO, extra_headers={"Authorization": KEY})
-    job = provider._completion_job(params, "m", True, KEY, None, None)
-    for thing in (provider, anyllm.provider("openai", api_key=key), target, params, job.options, job.transport):
+    spec = provider._completion_spec(params, "m", True, KEY, None, None)
+    for thing in (provider, anyllm.provider("openai", api_key=key), target, params, spec.options, spec.transport):
         assert KEY not in repr(thing)
         assert KEY not in str(thing)
     assert "example.invalid" in repr(provider)
@@ -337,7 +337,7 @@ def test_a_closed_provider_can_be_used_again():
 
 def test_options_of_a_call_win_over_those_of_its_provider(monkeypatch: pytest.MonkeyPatch):
     seen: List[Any] = []
-    monkeypatch.setattr("anyllm._stream.stream.stream", lambda ctx, job: seen.append(job.options))
+    monkeypatch.setattr("anyllm._stream.stream.stream", lambda ctx, spec: seen.append(spec.options))
     provider = anyllm.provider("openai", options=ONCE.evolve(buffer=3), timeouts=anyllm.Timeouts(idle=7))
     provider.completion_stream(ctx(), PARAMS)
     provider.completion_stream(ctx(), PARAMS, options=ONCE)
@@ -350,7 +350,7 @@ def test_options_of_a_call_win_over_those_of_its_provider(monkeypatch: pytest.Mo
 
 def test_options_may_be_plain_dicts(monkeypatch: pytest.MonkeyPatch):
     seen: List[Any] = []
-    monkeypatch.setattr("anyllm._stream.stream.stream", lambda ctx, job: seen.append(job.options))
+    monkeypatch.setattr("anyllm._stream.stream.stream", lambda ctx, spec: seen.append(spec.options))
     provider = anyllm.provider("openai", options={"buffer": 3}, timeouts={"idle": 7})
     provider.completion_stream(ctx(), PARAMS)
     provider.completion_stream(ctx(), PARAMS, options={"retry": {"attempts": 1}})
@@ -444,9 +444,9 @@ def test_params_of_a_call_may_be_a_dict_or_the_class():
 
 def test_a_job_for_nowhere_has_no_provider():
     params = anyllm.CompletionParams(model="x", messages=HELLO)
-    job = registry._routed("x", None, lambda host, model: host._completion_job(params, model, True, None, None, None))
-    assert isinstance(job, call_spec.Job)
-    assert job.provider == ""
+    spec = registry._routed("x", None, lambda host, model: host._completion_spec(params, model, True, None, None, None))
+    assert isinstance(spec, call_spec.CallSpec)
+    assert spec.provider == ""
 
 
 @pytest.mark.parametrize("form", ["{host}:{port}", "http://{host}:{port}", "http://{host}:{port}/"])

@@ -19,8 +19,8 @@ from conftest import LaterTime, at_length
 
 import anyllm
 from anyllm._concurrency import clock as _clock
-from anyllm._stream import attempt as _reader
-from anyllm._stream import pump
+from anyllm._stream import active_calls, pump
+from anyllm._stream import answer_reader as _reader
 from anyllm.channel import open_channel
 from anyllm.errors import (
     AnyLLMError,
@@ -38,7 +38,7 @@ from anyllm.errors import (
 )
 from anyllm.testing import Cut, Pause, Reply, Signal, Stall, blackhole, chat_events, serve, silent
 from anyllm.types import _accumulate
-from anyllm.wire.openai_chat.dialect import OpenAIChat
+from anyllm.wire.openai_chat.dialect import OpenAIChatDialect
 
 TIMEOUT = 30
 HELLO = [{"role": "user", "content": "hello"}]
@@ -640,9 +640,9 @@ def test_a_clock_that_finds_no_socket_keeps_the_retries(monkeypatch: pytest.Monk
 
 def test_a_name_that_never_resolves_is_tried_as_often_as_it_may(slow_resolver: Any):
     tries: List[Any] = []
-    attempt = pump.Run._try
+    attempt = pump.Pump._try
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pump.Run, "_try", lambda self, request: (tries.append(self), attempt(self, request)))
+        patch.setattr(pump.Pump, "_try", lambda self, request: (tries.append(self), attempt(self, request)))
         assert clock_of(read(ask("http://127.0.0.1:9", timeouts=anyllm.Timeouts(connect=0.02)))[1]) == "connect"
     assert len(tries) == 3
 
@@ -651,25 +651,25 @@ def test_cancelling_frees_the_caller_after_a_worker_was_left_behind(slow_resolve
     patient = anyllm.Retry(attempts=2, backoff=TIMEOUT * 4, max_backoff=TIMEOUT * 4)
     ctx = anyllm.Context()
     stream = ask("http://127.0.0.1:9", ctx=ctx, timeouts=anyllm.Timeouts(connect=0.02), retry=patient)
-    eventually(lambda: stream._run._tries)
+    eventually(lambda: stream._pump._tries)
     stream.cancel()
     assert isinstance(read(stream)[1], Cancelled)
-    stream._run._thread.join(TIMEOUT)
-    assert not stream._run._thread.is_alive()
+    stream._pump._thread.join(TIMEOUT)
+    assert not stream._pump._thread.is_alive()
 
 
 def test_a_clock_that_fires_late_leaves_the_next_try_alone(monkeypatch: pytest.MonkeyPatch):
     """Its thread may not have been scheduled for a moment, and its try has ended by itself meanwhile."""
     fired, second, late = threading.Event(), threading.Event(), threading.Event()
-    time_out = pump.Run._time_out
+    time_out = pump.Pump._time_out
 
-    def delayed(self: pump.Run, limit: Any, seconds: float) -> None:
+    def delayed(self: pump.Pump, limit: Any, seconds: float) -> None:
         fired.set()
         assert second.wait(TIMEOUT)
         time_out(self, limit, seconds)
         late.set()
 
-    monkeypatch.setattr(pump.Run, "_time_out", delayed)
+    monkeypatch.setattr(pump.Pump, "_time_out", delayed)
 
     def busy(_request: Any) -> Reply:
         assert fired.wait(TIMEOUT)
@@ -690,14 +690,14 @@ def test_a_clock_that_fires_late_leaves_the_next_try_alone(monkeypatch: pytest.M
 def test_no_clock_runs_while_a_whole_answer_is_parsed(monkeypatch: pytest.MonkeyPatch):
     """The provider has done its part."""
     limits: List[Any] = []
-    parse = OpenAIChat.response
+    parse = OpenAIChatDialect.response
 
     def slow(self: Any, body: bytes) -> Any:
-        (run,) = pump._active.values()
+        (run,) = active_calls._active.values()
         limits.append((run._attempt.content_clock._limit, run._attempt.connect_clock._limit))
         return parse(self, body)
 
-    monkeypatch.setattr(OpenAIChat, "response", slow)
+    monkeypatch.setattr(OpenAIChatDialect, "response", slow)
     whole = {"id": "1", "model": "m", "choices": [{"index": 0, "message": {"content": "x"}, "finish_reason": "stop"}]}
     with serve(Reply.json(whole)) as server:
         provider = anyllm.provider("compatible", base_url=server.url)
@@ -739,7 +739,7 @@ def test_the_connect_clock_ends_with_the_connection(later: LaterTime):
             later.forward(200)
             go_on[number].set()
             assert read(stream)[1] is None
-            stream._run._thread.join(TIMEOUT)
+            stream._pump._thread.join(TIMEOUT)
 
 
 @pytest.mark.parametrize("seconds", [float("inf"), 1e300])
@@ -773,7 +773,7 @@ def test_a_slow_consumer_lets_no_clock_run(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(_clock, "time", later)
     with serve(Reply.sse(chat_events(["x"] * 50))) as server:
         stream = ask(server.url, buffer=1, timeouts=anyllm.Timeouts(idle=5, first_content=5))
-        clock = stream._run._attempt.content_clock
+        clock = stream._pump._attempt.content_clock
         eventually(lambda: stream.chunks.full() and clock._paused is not None)
         later.ahead = 1e6  # the caller has gone for eleven days
         clock._look(clock._limit)
@@ -787,7 +787,7 @@ def test_a_host_that_is_silent_after_a_slow_consumer_meets_its_clock(monkeypatch
     silence = threading.Event()
     with serve(Reply.sse([*chat_events(["x"] * 50, finish_reason=None), Signal(silence), Stall()])) as server:
         stream = ask(server.url, buffer=1, timeouts=anyllm.Timeouts(idle=50))
-        clock = stream._run._attempt.content_clock
+        clock = stream._pump._attempt.content_clock
         eventually(lambda: stream.chunks.full() and clock._paused is not None)
         received = [stream.chunks.get() for _ in range(51)]  # all but the usage
         assert silence.wait(TIMEOUT)
@@ -964,12 +964,12 @@ def test_a_flood_that_says_nothing_keeps_no_chunk_back():
             yield f"data: {json.dumps(last)}\n\n".encode()
 
     clock = _clock.Clock(lambda *_: None)
-    reader = _reader.Reader(
+    reader = _reader.AnswerReader(
         *(_accumulate.Assembler(), sender, anyllm.StreamingOptions(), clock, lambda: False),
         lambda: setattr(reader, "committed", True),
     )
     with contextlib.suppress(IncompleteStreamError):
-        reader.read(Flood(), OpenAIChat().decoder())  # type: ignore[arg-type]
+        reader.read(Flood(), OpenAIChatDialect().decoder())  # type: ignore[arg-type]
     clock.stop()
     assert seen == [2, 2, 2]
 
@@ -980,7 +980,7 @@ def test_a_worker_woken_from_that_wait_first_ends_the_call_itself(monkeypatch: p
 
     def pause(*_: Any) -> float:
         known.wait(TIMEOUT)
-        stream._run._unwatch()
+        stream._pump._unwatch()
         ctx.cancel("enough")
         return 1000.0
 

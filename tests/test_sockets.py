@@ -13,7 +13,7 @@ import wire
 from conftest import TIMEOUT
 
 from anyllm._transport import sockets
-from anyllm._transport.sockets import Aborted, Call
+from anyllm._transport.sockets import AbortableCall, Aborted
 
 Pair = Tuple[socket.socket, socket.socket]
 
@@ -40,7 +40,7 @@ def is_open(sock: socket.socket, peer: socket.socket) -> bool:
 
 
 def test_abort_without_a_socket_says_so():
-    call = Call()
+    call = AbortableCall()
     assert not call.abort()
     assert call.aborted
     assert call.let_go()
@@ -49,7 +49,7 @@ def test_abort_without_a_socket_says_so():
 def test_hold_after_abort_shuts_the_socket(pair):
     """The resolver was faster than nobody: what it found is not connected any more."""
     sock, peer = pair
-    call = Call()
+    call = AbortableCall()
     call.abort()
     with pytest.raises(Aborted):
         call.hold(sock)
@@ -59,7 +59,7 @@ def test_hold_after_abort_shuts_the_socket(pair):
 
 def test_abort_shuts_what_is_held_once(pair):
     sock, peer = pair
-    call = Call()
+    call = AbortableCall()
     call.hold(sock)
     assert call.abort()
     assert not call.abort()
@@ -74,7 +74,7 @@ def test_closing_an_aborted_connection_tells_the_peer_at_once():
         ours = socket.create_connection(listening.getsockname(), TIMEOUT)
         theirs, _ = listening.accept()
     with theirs:
-        call = Call()
+        call = AbortableCall()
         call.hold(ours)
         call.abort()
         ours.close()
@@ -84,7 +84,7 @@ def test_closing_an_aborted_connection_tells_the_peer_at_once():
 
 def test_abort_after_let_go_touches_nothing(pair):
     sock, peer = pair
-    call = Call()
+    call = AbortableCall()
     call.hold(sock)
     assert call.let_go()
     assert not call.abort()
@@ -95,7 +95,7 @@ def test_swap_lets_go_of_the_first(pair):
     first, peer = pair
     second, other = socket.socketpair()
     with second, other:
-        call = Call()
+        call = AbortableCall()
         call.hold(first)
         call.swap(second)
         call.abort()
@@ -105,7 +105,7 @@ def test_swap_lets_go_of_the_first(pair):
 
 def test_swap_after_abort_fails(pair):
     sock, _ = pair
-    call = Call()
+    call = AbortableCall()
     call.hold(sock)
     call.abort()
     duplicate = sockets._duplicate(sock)
@@ -114,21 +114,21 @@ def test_swap_after_abort_fails(pair):
     assert duplicate.fileno() == -1
 
 
-@pytest.mark.parametrize("end", [Call.abort, Call.let_go])
+@pytest.mark.parametrize("end", [AbortableCall.abort, AbortableCall.let_go])
 def test_a_duplicate_is_closed_in_the_end(pair, end):
     sock, peer = pair
     duplicate = sockets._duplicate(sock)
-    call = Call()
+    call = AbortableCall()
     call.hold(duplicate, ours=True)
     end(call)
     assert duplicate.fileno() == -1
-    assert is_open(sock, peer) == (end is Call.let_go)
+    assert is_open(sock, peer) == (end is AbortableCall.let_go)
 
 
 def test_a_duplicate_shuts_the_connection(pair):
     """Shutting is the connection's, not the descriptor's: that is why a duplicate can stand in."""
     sock, peer = pair
-    call = Call()
+    call = AbortableCall()
     call.hold(sockets._duplicate(sock), ours=True)
     call.abort()
     assert peer.recv(1) == b""
@@ -148,7 +148,7 @@ def test_let_go_that_lost_waits_until_the_abort_is_over(pair, monkeypatch, spawn
 
     monkeypatch.setattr(sockets, "_shut", slow)
     monkeypatch.setattr(sockets, "_ABORT_PATIENCE", TIMEOUT)
-    call = Call()
+    call = AbortableCall()
     call.hold(sock)
     abort = spawn(call.abort)
     wire.set_soon(shutting)
@@ -162,7 +162,7 @@ def test_an_abort_that_never_ends_does_not_hold_the_owner_for_ever(pair, monkeyp
     """A thread that was killed in it, say at exit."""
     sock, _ = pair
     monkeypatch.setattr(sockets, "_ABORT_PATIENCE", 0.01)
-    call = Call()
+    call = AbortableCall()
     call.hold(sock)
     call._held.clear()  # what an abort begins with
     assert not call.let_go()
@@ -181,7 +181,7 @@ def test_abort_may_interrupt_anything():
             call.__class__.abort(other)
             return super().pop(*args)
 
-    call, other = Call(), Call()
+    call, other = AbortableCall(), AbortableCall()
     call._held = Interrupting()
     sock, peer = socket.socketpair()
     with sock, peer:
@@ -193,7 +193,7 @@ def test_abort_may_interrupt_anything():
 def test_races_have_one_winner(fast_switches, spawn):
     """After let_go said yes the socket is whole; after it said no the abort is over."""
     rounds = 400
-    calls = [Call() for _ in range(rounds)]
+    calls = [AbortableCall() for _ in range(rounds)]
     pairs = [socket.socketpair() for _ in range(rounds)]
     barrier = threading.Barrier(2, timeout=TIMEOUT)
 
@@ -244,7 +244,7 @@ def test_abort_leaves_the_state_of_tls_alone():
     sock = trust.wrap_socket(client, server_hostname="localhost")
     thread.join(TIMEOUT)
     with sock, ends[0]:
-        call = Call()
+        call = AbortableCall()
         call.hold(sock)
         assert call.abort()
         assert sock.version()
@@ -258,7 +258,7 @@ def test_forgetting_leaves_the_connection_alone_and_reads_its_end():
     sock.settimeout(TIMEOUT)
     peer.settimeout(TIMEOUT)
     with sock, peer, sock.dup() as parents:
-        call = Call()
+        call = AbortableCall()
         call.hold(sock)
         call.forget()
         assert not call.abort()
@@ -274,7 +274,7 @@ def test_nothing_leaks(pair):
     sock, _ = pair
     before = wire.descriptors()
     for how in range(300):
-        call = Call()
+        call = AbortableCall()
         if how % 3 == 0:
             call.abort()
         try:

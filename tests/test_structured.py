@@ -84,7 +84,7 @@ class Everything:
     either: Union[int, str, Item, None] = None
     few: Annotated[List[int], msgspec.Meta(max_length=2)] = dataclasses.field(default_factory=list)
     when: Optional[datetime.datetime] = None
-    further: List["Everything"] = dataclasses.field(default_factory=list)  # noqa: UP037
+    unknown_fields: List["Everything"] = dataclasses.field(default_factory=list)  # noqa: UP037
 
 
 class Spot(TypedDict):
@@ -196,7 +196,7 @@ def test_every_format_with_schemas_takes_it(of: Any) -> None:
     """Each in its host's own shape, with the whole schema."""
     sent = 0
     for row in lookup.ROWS:
-        if row.name == "bedrock_invoke" or "json_schema" not in row.dialect.takes.formats:
+        if row.name == "bedrock_invoke" or "json_schema" not in row.dialect.support.formats:
             continue
         model = "us.anthropic.claude-haiku-4-5" if row.name == "bedrock" else "m"
         wanted = response_format(of)

@@ -67,12 +67,12 @@ def switches_reasoning_only(row: Row) -> bool:
 
 @EVERY_ROW
 def test_what_is_refused_raises_and_what_is_not_is_sent(row: Row) -> None:
-    takes = row.dialect.takes
-    assert set(takes.refused) <= set(ASKS)
+    support = row.dialect.support
+    assert set(support.refused) <= set(ASKS)
     for name, value in ASKS.items():
-        more = {"logprobs": True} if name == "top_logprobs" and "logprobs" not in takes.refused else {}
+        more = {"logprobs": True} if name == "top_logprobs" and "logprobs" not in support.refused else {}
         more.update({"tools": [TOOL]} if name == "parallel_tool_calls" else {})
-        if name in takes.refused:
+        if name in support.refused:
             with pytest.raises(UnsupportedParameterError) as caught:
                 request(row.dialect, **{**more, name: value})
             assert caught.value.param == name
@@ -90,7 +90,7 @@ def test_what_asks_for_nothing_is_no_matter(row: Row) -> None:
 @EVERY_ROW
 def test_what_a_message_may_show_is_sent_and_the_rest_refused(row: Row) -> None:
     for kind, part in MEDIA.items():
-        if kind in row.dialect.takes.media:
+        if kind in row.dialect.support.media:
             assert request(row.dialect, ["Look", part]) != request(row.dialect, ["Look"])
         else:
             with pytest.raises(UnsupportedParameterError):
@@ -101,7 +101,7 @@ def test_what_a_message_may_show_is_sent_and_the_rest_refused(row: Row) -> None:
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_format_is_the_hosts_own_or_refused_or_asked_for_in_words(row: Row, kind: str) -> None:
     plain = request(row.dialect)
-    if kind in row.dialect.takes.formats:
+    if kind in row.dialect.support.formats:
         native = request(row.dialect, response_format=FORMATS[kind])
         assert native != plain
         assert request(row.dialect, response_format=FORMATS[kind], structured="native") == native
@@ -150,7 +150,7 @@ def test_the_words_stand_behind_what_else_the_model_is_told_first() -> None:
 @pytest.mark.parametrize("wrong", [{"type": "json_schema"}, {"type": "json_schema", "json_schema": {}}])
 def test_a_format_in_nobodys_shape_is_an_error_where_it_is_translated(wrong: Any) -> None:
     for row in ROWS:
-        if row.dialect.takes.formats_of_its_own and "json_schema" in row.dialect.takes.formats:
+        if row.dialect.support.formats_of_its_own and "json_schema" in row.dialect.support.formats:
             assert (
                 request(row.dialect, response_format=wrong)["response_format"] == wrong
             )  # the host says what is wrong
@@ -195,6 +195,6 @@ def test_a_sound_goes_back_by_its_id_or_as_what_it_said() -> None:
     for row in ROWS:
         model = "us.anthropic.claude" if row.name == "bedrock" else "m"
         sent = row.dialect.request(CompletionParams(model, messages), model=model, stream=False).body.decode()
-        assert ("audio_1" in sent) == row.dialect.takes.own_sounds
-        assert ("Hello." in sent) != row.dialect.takes.own_sounds
+        assert ("audio_1" in sent) == row.dialect.support.own_sounds
+        assert ("Hello." in sent) != row.dialect.support.own_sounds
         assert "AAAA" not in sent

@@ -150,12 +150,12 @@ def test_what_is_sent_carries_a_signature_of_itself(monkeypatch: pytest.MonkeyPa
     from anyllm._transport.http import Transport
     from anyllm.providers.provider import Provider
     from anyllm.providers.row import Row
-    from anyllm.wire.hunyuan.dialect import Hunyuan
+    from anyllm.wire.hunyuan.dialect import HunyuanDialect
 
     monkeypatch.setattr(tencent.time, "time", lambda: 1551113065)
     answer = {"Choices": [{"Index": 0, "Message": {"Role": "assistant", "Content": "Hi"}, "FinishReason": "stop"}]}
     with answering(json.dumps({"Response": answer}).encode(), "application/json") as (url, captured):
-        row = Row(name="hunyuan", dialect=Hunyuan(), base_url=url, key_pair_vars=("A", "B"), sign=tencent.sign)
+        row = Row(name="hunyuan", dialect=HunyuanDialect(), base_url=url, key_pair_vars=("A", "B"), sign=tencent.sign)
         host = Provider(row, transport=Transport())
         params = {"model": "m", "messages": [{"role": "user", "content": "你好"}]}
         assert host.completion(anyllm.Context(timeout=30), params, api_key=PAIR).content == "Hi"
@@ -171,11 +171,11 @@ def test_an_error_of_the_whole_call_ends_a_stream() -> None:
     from anyllm._transport.http import Transport
     from anyllm.providers.provider import Provider
     from anyllm.providers.row import Row
-    from anyllm.wire.hunyuan.dialect import Hunyuan
+    from anyllm.wire.hunyuan.dialect import HunyuanDialect
 
     body = {"Response": {"Error": {"Code": "AuthFailure.SecretIdNotFound", "Message": "unknown id"}, "RequestId": "r"}}
     with answering(json.dumps(body).encode(), "application/json") as (url, _):
-        row = Row(name="hunyuan", dialect=Hunyuan(), base_url=url, key_pair_vars=("A", "B"), sign=tencent.sign)
+        row = Row(name="hunyuan", dialect=HunyuanDialect(), base_url=url, key_pair_vars=("A", "B"), sign=tencent.sign)
         host = Provider(row, transport=Transport())
         params = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
         with pytest.raises(AuthenticationError, match="unknown id") as caught:

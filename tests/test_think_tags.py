@@ -13,7 +13,7 @@ import anyllm
 from anyllm._framing.detect import JSONEvent
 from anyllm.types._accumulate import Assembler
 from anyllm.wire._base.think_tags import ThinkTags
-from anyllm.wire.openai_chat.dialect import OpenAIChat
+from anyllm.wire.openai_chat.dialect import OpenAIChatDialect
 
 CASES = [
     ("<think>hm</think>Yes", "hm", "Yes"),
@@ -56,7 +56,7 @@ def test_no_cut_changes_anything(words: List[str], data: Any):
 
 
 def answer_to(pieces: List[str], think_tags: str) -> anyllm.ChatCompletion:
-    decoder, assembler = OpenAIChat(think_tags=think_tags).decoder(), Assembler()
+    decoder, assembler = OpenAIChatDialect(think_tags=think_tags).decoder(), Assembler()
     deltas: List[Any] = [{"delta": {"content": piece}} for piece in pieces]
     for choice in [*deltas, {"delta": {}, "finish_reason": "stop"}]:
         for chunk in decoder.feed(JSONEvent(json.dumps({"choices": [{"index": 0, **choice}]}))):
@@ -76,21 +76,21 @@ def test_a_row_says_whether_tags_are_split(text: str, thought: str, answer: str)
 
 def test_a_whole_answer_is_split_too():
     body = {"choices": [{"message": {"role": "assistant", "content": "<think>hm</think>Yes"}, "finish_reason": "stop"}]}
-    answer = OpenAIChat(think_tags="split").response(json.dumps(body).encode())
+    answer = OpenAIChatDialect(think_tags="split").response(json.dumps(body).encode())
     assert (answer.reasoning, answer.content) == ("hm", "Yes")
 
 
 def test_reasoning_goes_back_where_it_stood():
     turn = answer_to(["<think>hm</think>Yes"], "split").to_message()
     params = anyllm.CompletionParams("m", [anyllm.Message.user("?"), turn])
-    body = json.loads(OpenAIChat(think_tags="split").request(params, model="m", stream=True).body)
+    body = json.loads(OpenAIChatDialect(think_tags="split").request(params, model="m", stream=True).body)
     assert body["messages"][1] == {"role": "assistant", "content": "<think>\nhm\n</think>\n\nYes"}
 
 
 @pytest.mark.parametrize("asked", [{"reasoning_effort": "none"}, {"thinking_budget": 0}])
 def test_thinking_is_turned_off_as_the_host_wants_it(asked: Any):
     params = anyllm.CompletionParams("m", [anyllm.Message.user("?")], **asked)
-    dialect = OpenAIChat(no_thinking={"enable_thinking": False}, thinking_budget_key="thinking_budget")
+    dialect = OpenAIChatDialect(no_thinking={"enable_thinking": False}, thinking_budget_key="thinking_budget")
     body = json.loads(dialect.request(params, model="m", stream=False).body)
     assert body.keys() == {"model", "messages", "enable_thinking"}
     assert body["enable_thinking"] is False
@@ -98,5 +98,5 @@ def test_thinking_is_turned_off_as_the_host_wants_it(asked: Any):
 
 def test_a_budget_goes_under_the_hosts_key():
     params = anyllm.CompletionParams("m", [anyllm.Message.user("?")], thinking_budget=5)
-    dialect = OpenAIChat(no_thinking={"enable_thinking": False}, thinking_budget_key="reasoning.max_tokens")
+    dialect = OpenAIChatDialect(no_thinking={"enable_thinking": False}, thinking_budget_key="reasoning.max_tokens")
     assert json.loads(dialect.request(params, model="m", stream=False).body)["reasoning"] == {"max_tokens": 5}

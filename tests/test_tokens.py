@@ -20,7 +20,7 @@ from wire import until
 from anyllm import tokens
 from anyllm.tokens import count_tokens, estimate_usage
 from anyllm.types import ChatCompletion, Choice, CompletionParams, ContentPart, Message, Reasoning, ToolCall
-from anyllm.wire.openai_chat.dialect import OpenAIChat
+from anyllm.wire.openai_chat.dialect import OpenAIChatDialect
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -492,7 +492,7 @@ def test_answers_of_real_hosts_are_estimated_well() -> None:
     """What the formula makes of an answer, against what its host counted, where all of it was shown."""
     errors = []
     for recording in RECORDED:
-        read = Ours(OpenAIChat(), recording.reads)
+        read = Ours(OpenAIChatDialect(), recording.reads)
         usage = read.answer.usage
         if read.error or not usage or usage.completion_tokens < 20 or read.answer.tool_calls:
             continue

@@ -7,13 +7,13 @@ import threading
 import pytest
 from conftest import TIMEOUT, join
 
-from anyllm._concurrency.decode_permits import Turns
+from anyllm._concurrency.decode_permits import DecodePermits
 
 
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.usefixtures("fast_switches")
 def test_no_more_than_there_are_at_once(spawn, count):
-    turns = Turns(count)
+    turns = DecodePermits(count)
     inside: set[int] = set()
     most = []
 
@@ -31,7 +31,7 @@ def test_no_more_than_there_are_at_once(spawn, count):
 
 
 def test_the_longest_waiting_comes_first(spawn):
-    turns = Turns(1)
+    turns = DecodePermits(1)
     turns.take()
     order = []
 
@@ -51,7 +51,7 @@ def test_the_longest_waiting_comes_first(spawn):
 
 
 def test_a_turn_given_back_without_anybody_waiting_can_be_taken(spawn):
-    turns = Turns(2)
+    turns = DecodePermits(2)
     for _ in range(3):
         turns.take()
         turns.take()

@@ -17,8 +17,8 @@ from anyllm.testing import Reply, chat_events, serve
 from anyllm.types import ChatCompletion
 from anyllm.wire._base.dialect import Dialect
 from anyllm.wire._base.whole_answer import whole_answer
-from anyllm.wire.dashscope.dialect import DashScope
-from anyllm.wire.hunyuan.dialect import Hunyuan
+from anyllm.wire.dashscope.dialect import DashScopeDialect
+from anyllm.wire.hunyuan.dialect import HunyuanDialect
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
 BY_FOLDER: Dict[str, Any] = {
@@ -29,8 +29,8 @@ BY_FOLDER: Dict[str, Any] = {
     "ollama": DIALECTS["ollama-chat"],
     "cohere_v1": DIALECTS["cohere-v1"],
     "cohere_v2": DIALECTS["cohere-v2"],
-    "hunyuan": Hunyuan,
-    "dashscope": DashScope,
+    "hunyuan": HunyuanDialect,
+    "dashscope": DashScopeDialect,
 }
 CASES = sorted(path for folder in BY_FOLDER for path in (TRANSCRIPTS / folder).glob("*.*") if path.suffix != ".json")
 PARAMS = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}

@@ -16,13 +16,13 @@ from collections import deque
 
 from anyllm._concurrency import waiters
 
-__all__ = ["Turns"]
+__all__ = ["DecodePermits"]
 
 #: With one interpreter lock a second turn only adds a thread that waits for it: 25 us a chunk with one, 30 with four.
 _WITH_LOCK = 1
 
 
-class Turns:
+class DecodePermits:
     """
     A fixed number of turns, taken and given back by workers; the longest waiting comes first.
 

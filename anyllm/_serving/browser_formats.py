@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Optional
 import attrs
 
 from anyllm._serving import public_errors
-from anyllm._stream.stream import Said
+from anyllm._stream.stream import TextDeduplicator
 from anyllm.errors import IncompleteStreamError
 from anyllm.types import ChatCompletion, ChatCompletionChunk, Usage
 from anyllm.wire._base.writer import Writer, in_one_line
@@ -103,7 +103,7 @@ class Text(Sse):
 class _Writer(Writer):
     def __init__(self, format: Sse) -> None:
         self._format = format
-        self._said = Said()
+        self._said = TextDeduplicator()
         self._finish: Optional[str] = None
         self._usage: Optional[Usage] = None
 

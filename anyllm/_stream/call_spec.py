@@ -7,7 +7,7 @@ from typing import Any, Optional, Union
 
 import attrs
 
-from anyllm._stream.attempt import Answer
+from anyllm._stream.answer_reader import Accumulator
 from anyllm._transport.http import Transport
 from anyllm._transport.http_failures import without_secrets
 from anyllm.errors import AnyLLMError
@@ -15,11 +15,11 @@ from anyllm.options import StreamingOptions
 from anyllm.types._accumulate import Assembler
 from anyllm.wire._base.dialect import Dialect, Request
 
-__all__ = ["Job", "Target"]
+__all__ = ["CallSpec", "Destination"]
 
 
 @attrs.define(frozen=True)
-class Target:
+class Destination:
     """
     Where a request goes, found out on the worker's thread because that may take time.
 
@@ -39,7 +39,7 @@ class Target:
 
 
 @attrs.define(frozen=True)
-class Job:
+class CallSpec:
     """
     What one call has to do.
 
@@ -59,10 +59,10 @@ class Job:
     provider: str
     dialect: Dialect
     request: Union[Request, AnyLLMError]
-    target: Callable[[], Target]
+    target: Callable[[], Destination]
     transport: Transport
     options: StreamingOptions
     parse: Optional[Callable[[bytes], Any]] = None
-    answer: Callable[[], Answer] = Assembler
+    answer: Callable[[], Accumulator] = Assembler
     resume: Optional[Callable[[str], Optional[Request]]] = None
     announces: bool = False

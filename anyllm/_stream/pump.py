@@ -1,38 +1,32 @@
 """
 The pump: one thread a call, which opens the connection, decodes, puts and ends. No other thread serves a call.
 
-Strategy: a call ends exactly once, in `_Run._end`, whoever gets there first: the worker with its result or error, or
+Strategy: a call ends exactly once, in `Pump._end`, whoever gets there first: the worker with its result or error, or
 whoever cancels, on their own thread, without waiting for the worker. That is what frees the caller at once in every
 phase; the worker finds its socket shut, sees that the call is over, and goes. `_end` may run in a signal handler or a
 finalizer, so it takes no lock (see `waiters`).
 
 The worker never holds the receive ends of the channels, so that letting go of ``chunks`` is seen: that cancels.
-
-Each try is an `_Attempt` of its own, and whoever decides what follows it claims it first. That is its worker, unless a
-clock runs out while nothing can wake the worker, in name resolution for example: then it is left behind, and another
-thread goes on.
 """
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import copy
 import logging
-import os
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, Optional
 
-from anyllm._concurrency import background, fork_guard, monkey_patch, waiters
-from anyllm._concurrency.clock import Clock, Limit
-from anyllm._stream.attempt import Answer, Reader
-from anyllm._stream.call_spec import Job
+from anyllm._concurrency import background, fork_guard, monkey_patch
+from anyllm._concurrency.clock import Limit
+from anyllm._stream import active_calls
+from anyllm._stream.answer_reader import Accumulator
+from anyllm._stream.attempt import Attempt
+from anyllm._stream.call_spec import CallSpec
 from anyllm._stream.resume import Stitched, text_to_continue
 from anyllm._stream.retry import pause_after_cut, pause_before_retry, simpler
 from anyllm._transport.call_log import call_log
-from anyllm._transport.http import Call, Response
+from anyllm._transport.http import AbortableCall, Response
 from anyllm._transport.http_failures import secrets_in, wrong_url
 from anyllm.channel import Channel, Sender, open_channel
 from anyllm.context import Context, own_error
@@ -48,77 +42,39 @@ from anyllm.errors import (
 from anyllm.types import ChatCompletionChunk, Retried
 from anyllm.wire._base.dialect import Decoder, Request
 
-__all__ = ["Run", "active_streams", "end_all", "start"]
+__all__ = ["Pump", "start"]
 
 _log = logging.getLogger("anyllm")
 
-#: More streams than this at once are a crowd.
-_FEW = 16
 #: Seconds to wait for the end of the body once the answer is over, so that the connection can serve again.
 _DRAIN = 0.05
 #: What says which request an error within a good answer belongs to.
 _REQUEST_IDS = ("x-request-id", "request-id", "apim-request-id", "x-amzn-requestid")
 #: Seconds after which a receive from ``errors`` looks whether everybody is waiting for everybody.
 _STALL = 5.0
-#: Seconds that interpreter exit waits for workers to close their sockets.
-_FAREWELL = 1.0
 
 
-class _Attempt:
-    """One try: a request and its answer, the clocks that run for it, and what they do to it, however late."""
-
-    def __init__(self, run: Run, answer: Answer) -> None:
-        self.connect_clock = Clock(run._time_out, self)
-        self.content_clock = Clock(run._time_out, self)
-        self.call = Call(on_connected=self.connect_clock.stop)
-        self.timed_out: Optional[StreamTimeoutError] = None
-        self.reader = Reader(answer, run._chunks, run.job.options, self.content_clock, _is_crowded, self.commit)
-        self._right: list[None] = [None]
-
-    def claim(self) -> bool:
-        """Take the right to decide what follows this try; False when another thread has it. Takes no lock."""
-        return waiters.take_one(self._right)
-
-    def commit(self) -> None:
-        """
-        The caller is about to see what this try brought, so no other may begin in its place.
-
-        Raises:
-            StreamTimeoutError: this try ran out of time, and another may have begun.
-        """
-        if self.timed_out is None and self.claim():
-            self.reader.committed = True
-            self._right.append(None)
-        if self.timed_out is not None:
-            raise self.timed_out
-
-    def stop_clocks(self) -> None:
-        """Nobody waits for the provider any more. Takes no lock."""
-        self.connect_clock.stop()
-        self.content_clock.stop()
-
-
-class Run:
+class Pump:
     """One call on its way. The caller's side uses `error`, `partial` and `cancel`."""
 
-    def __init__(self, ctx: Context, job: Job) -> None:
+    def __init__(self, ctx: Context, spec: CallSpec) -> None:
         monkey_patch.renew()
-        self.ctx = ctx.child(job.options.timeouts.total)
-        self.job = job
+        self.ctx = ctx.child(spec.options.timeouts.total)
+        self.spec = spec
         self.error: Optional[AnyLLMError] = None
         self.request_id: Optional[str] = None
         self._given = ctx
-        self.streaming = job.parse is None
+        self.streaming = spec.parse is None
         self._secrets: tuple[str, ...] = ()
-        self._call_log = call_log(job.provider, job.options.debug)
+        self._call_log = call_log(spec.provider, spec.options.debug)
         self._ended: dict[str, tuple[Optional[AnyLLMError]]] = {}
         self._thread: Optional[threading.Thread] = None
         self._worker: Optional[object] = None  # which worker the call goes on with
         self.cut: Optional[AnyLLMError] = None  # after which the answer began anew, or goes on
-        self._at_cut: Optional[Answer] = None  # what had come then, which a try without content does not change
+        self._at_cut: Optional[Accumulator] = None  # what had come then, which a try without content does not change
         self._cut_text: Optional[tuple[str, str]] = None  # the text that is to go on, and the white space after it
         self._tries = 0  # that failed, where that counts
-        self._request: Any = job.request  # of the next try
+        self._request: Any = spec.request  # of the next try
         self._unwatch: Callable[[], object] = lambda: None
 
     # -- the caller's side -----------------------------------------------------------------------------------------
@@ -127,21 +83,21 @@ class Run:
         """Begin, and give the receive ends of chunks and errors. Raises nothing and opens nothing on this thread."""
         self._chunks: Sender[Any]
         self._errors: Sender[AnyLLMError]
-        self._chunks, chunks = open_channel(self.job.options.buffer, on_drop=self._abandon)
+        self._chunks, chunks = open_channel(self.spec.options.buffer, on_drop=self._abandon)
         self._errors, errors = open_channel(1, on_stall=(_STALL, self._complain))
         errors._on_drop = self._unread = _Unread(errors._pipes[0])
         self._full = chunks._pipes[0]
-        self._attempt = _Attempt(self, self.job.answer())
+        self._attempt = self._new_attempt(self.spec.answer())
         if self.ctx.cancelled:
             self._stop()
-        elif isinstance(self.job.request, AnyLLMError):
-            self._end(self.job.request)
+        elif isinstance(self.spec.request, AnyLLMError):
+            self._end(self.spec.request)
         else:
             self._launch()
         return chunks, errors
 
     def _launch(self) -> None:
-        _active[id(self)] = self
+        active_calls.add(self)
         try:
             self._unwatch = self.ctx._on_end(self._stop)  # may start the timer
             self._start_worker()
@@ -158,6 +114,19 @@ class Run:
         """End this call only."""
         self.ctx.cancel(cause)
 
+    def join(self, timeout: float) -> None:
+        """Wait for the worker, for *timeout* seconds at most; a worker does not wait for itself."""
+        thread = self._thread
+        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
+            thread.join(timeout)
+
+    def forget_connection(self) -> None:
+        """In a child process, where the connection is the parent's and nothing is waited for."""
+        try:
+            self._call.forget()
+        finally:
+            self._attempt.stop_clocks()
+
     def _abandon(self) -> None:
         self.ctx.cancel("abandoned")  # which closes `chunks`, but only after the error has its place
 
@@ -167,12 +136,12 @@ class Run:
         return self._answer.snapshot()
 
     @property
-    def _answer(self) -> Answer:
+    def _answer(self) -> Accumulator:
         at_cut, reader = self._at_cut, self._attempt.reader
         return reader.answer if at_cut is None or reader.committed else at_cut
 
     @property
-    def _call(self) -> Call:
+    def _call(self) -> AbortableCall:
         return self._attempt.call
 
     def _complain(self) -> bool:
@@ -201,12 +170,12 @@ class Run:
     def _why_stopped(self) -> AnyLLMError:
         error = own_error(self.ctx)
         if isinstance(error, DeadlineExceeded) and self._given.error is None:
-            error = DeadlineExceeded(f"the total of {self.job.options.timeouts.total:g} s ran out")
+            error = DeadlineExceeded(f"the total of {self.spec.options.timeouts.total:g} s ran out")
         return error
 
     def _time_out(self, limit: Limit, seconds: float) -> None:
         """A clock ran out. On the timer's thread, and perhaps late."""
-        attempt: _Attempt = limit.attempt
+        attempt: Attempt = limit.attempt
         if limit.name == "tail":
             if not attempt.call.abort() and attempt.content_clock.runs and attempt.claim():
                 self._end(None)  # it waits for the provider all the same: the session is the caller's own
@@ -223,7 +192,7 @@ class Run:
             # caller's own. Or the worker is between two sockets, and finds out that it is late.
             self._leave_behind(attempt, error)
 
-    def _leave_behind(self, attempt: _Attempt, error: StreamTimeoutError) -> None:
+    def _leave_behind(self, attempt: Attempt, error: StreamTimeoutError) -> None:
         """Go on after *attempt* without its worker, which can do nothing any more."""
         if attempt.reader.committed:
             self._end(error)
@@ -245,7 +214,7 @@ class Run:
         claim = (error,)
         first = self._ended.setdefault("with", claim)
         (self.error,) = first
-        _active.pop(id(self), None)
+        active_calls.remove(self)
         self._errors.close(last=self.error)
         self._chunks.close()
         if self._unread.dropped:
@@ -255,8 +224,8 @@ class Run:
     def _told(self, error: AnyLLMError) -> AnyLLMError:
         """*error* with what is known here, and without the key. Whatever happens to it, the call ends."""
         try:
-            error.provider = error.provider or self.job.provider or None
-            if self.streaming and error.partial is None and self.job.options.keep_partial:
+            error.provider = error.provider or self.spec.provider or None
+            if self.streaming and error.partial is None and self.spec.options.keep_partial:
                 error.partial = self.partial if self._answer.has_begun else None
             return scrub(error, *self._secrets)
         except Exception as exc:
@@ -315,7 +284,7 @@ class Run:
                 raise self._why_stopped()
             failure = None
 
-    def _pause_after(self, attempt: _Attempt, failure: AnyLLMError) -> float:
+    def _pause_after(self, attempt: Attempt, failure: AnyLLMError) -> float:
         """Seconds until the next try, which is prepared; raises what ends the call where there is none."""
         # An end or a clock of ours comes first: the failure it provoked says nothing.
         error = self._own_verdict(attempt) or failure
@@ -337,16 +306,16 @@ class Run:
         return pause
 
     def _following(
-        self, attempt: _Attempt, request: Request, error: AnyLLMError, tries: int
+        self, attempt: Attempt, request: Request, error: AnyLLMError, tries: int
     ) -> Optional[tuple[Request, float]]:
         """What to send next, after so many seconds; None when *error* ends the call."""
-        retry, left = self.job.options.retry, self.ctx.remaining()
+        retry, left = self.spec.options.retry, self.ctx.remaining()
         self._debug("try %d ended: %s", tries, self._told(error))
         if not attempt.reader.committed:
             pause = pause_before_retry(error, tries, retry, left)
             if pause is not None:
-                if self.job.announces:
-                    self._put(_retried("before_content", tries, error, pause, self.job.provider))
+                if self.spec.announces:
+                    self._put(_retried("before_content", tries, error, pause, self.spec.provider))
                 self._forget_try()
                 return request, pause
             if self.cut is None:
@@ -356,7 +325,7 @@ class Run:
         following = self._to_go_on() if retry.after_content == "continue" else request
         if pause is None or following is None:
             return None
-        notice = _retried(retry.after_content, tries, error, pause, self.job.provider)
+        notice = _retried(retry.after_content, tries, error, pause, self.spec.provider)
         self.cut = self._told(error)
         answer = copy.deepcopy(self._answer)
         answer.add(notice)
@@ -368,12 +337,12 @@ class Run:
     def _to_go_on(self) -> Optional[Request]:
         """The request for what follows the text so far; None where that cannot be asked for."""
         text = text_to_continue(self.partial)
-        if text is None or self.job.resume is None:
+        if text is None or self.spec.resume is None:
             return None
         begun = text.rstrip()
         self._cut_text = begun, text[len(begun) :]
         try:
-            return self.job.resume(begun)
+            return self.spec.resume(begun)
         except AnyLLMError:  # the host takes no beginning together with what else is asked for
             return None
 
@@ -385,26 +354,29 @@ class Run:
         if not self._chunks.put(chunk):
             raise Cancelled
 
-    def _own_verdict(self, attempt: _Attempt) -> Optional[AnyLLMError]:
+    def _own_verdict(self, attempt: Attempt) -> Optional[AnyLLMError]:
         return self._why_stopped() if self.ctx.cancelled else attempt.timed_out
+
+    def _new_attempt(self, answer: Accumulator) -> Attempt:
+        return Attempt(answer, self._chunks, self.spec.options, self._time_out, active_calls.is_crowded)
 
     def _forget_try(self) -> None:
         at_cut = self._at_cut
-        self._attempt = _Attempt(self, self.job.answer() if at_cut is None else copy.deepcopy(at_cut))
+        self._attempt = self._new_attempt(self.spec.answer() if at_cut is None else copy.deepcopy(at_cut))
 
     def _decoder(self) -> Decoder:
-        decoder = self.job.dialect.decoder()
+        decoder = self.spec.dialect.decoder()
         return decoder if self._cut_text is None else Stitched(decoder, *self._cut_text)
 
     def _try(self, request: Request) -> None:
-        timeouts = self.job.options.timeouts
-        target = self.job.target()
+        timeouts = self.spec.options.timeouts
+        target = self.spec.target()
         attempt = self._attempt
         self._debug("try begins: %s %s, %d bytes", request.method, request.path.partition("?")[0], len(request.body))
         if self.ctx.cancelled:  # after the attempt is known to `_stop`, which may have come just before
             raise self._why_stopped()
         url = _joined(target.base_url, request.path)
-        encoding = {"Accept-Encoding": "gzip, deflate"} if self.job.options.compression else {}
+        encoding = {"Accept-Encoding": "gzip, deflate"} if self.spec.options.compression else {}
         headers = {**encoding, **target.headers, **request.headers}
         self._secrets = secrets_in(target.secret, headers, url)
         if target.sign is not None:
@@ -416,7 +388,7 @@ class Run:
             log = self._call_log
             if log is not None:
                 log.secrets = self._secrets
-            response = self.job.transport.send(
+            response = self.spec.transport.send(
                 *(attempt.call, request.method, url, headers, request.body),
                 connect_timeout=timeouts.connect,
                 on_request=None if log is None else log.request,
@@ -432,18 +404,18 @@ class Run:
         finally:
             attempt.stop_clocks()
 
-    def _read(self, attempt: _Attempt, response: Response) -> None:
+    def _read(self, attempt: Attempt, response: Response) -> None:
         self._raise_if_stopped(attempt)
-        limit = self.job.options.max_event_bytes
+        limit = self.spec.options.max_event_bytes
         if self._call_log is not None:
             self._call_log.answer(response)
         self.request_id = next(filter(None, map(response.headers.get, _REQUEST_IDS)), None)
         if not 200 <= response.status < 300:
             body = response.text_so_far(limit)
             self._raise_if_stopped(attempt)
-            raise self.job.dialect.error(response.status, response.headers, body)
+            raise self.spec.dialect.error(response.status, response.headers, body)
         try:
-            if self.job.parse is None:
+            if self.spec.parse is None:
                 attempt.reader.read(response, self._decoder())
             else:
                 self._read_whole(attempt, response.read(limit))
@@ -453,23 +425,23 @@ class Run:
         self._end(None)
         response.drain(_DRAIN)
 
-    def _read_whole(self, attempt: _Attempt, body: bytes) -> None:
-        assert self.job.parse is not None
+    def _read_whole(self, attempt: Attempt, body: bytes) -> None:
+        assert self.spec.parse is not None
         attempt.content_clock.stop()  # the provider has done its part: a large answer takes us a while
-        answer = self.job.parse(body)
+        answer = self.spec.parse(body)
         attempt.commit()
         self._chunks.put(answer)
 
-    def _raise_if_stopped(self, attempt: _Attempt) -> None:
+    def _raise_if_stopped(self, attempt: Attempt) -> None:
         verdict = self._own_verdict(attempt)
         if verdict is not None:
             raise verdict
 
 
-def start(ctx: Context, job: Job) -> tuple[Run, Channel[Any], Channel[AnyLLMError]]:
+def start(ctx: Context, spec: CallSpec) -> tuple[Pump, Channel[Any], Channel[AnyLLMError]]:
     """Begin a call: its control, and the receive ends of its chunks (or of its one whole answer) and its errors."""
-    run = Run(ctx, job)
-    return (run, *run.start())
+    pump = Pump(ctx, spec)
+    return (pump, *pump.start())
 
 
 def _joined(base_url: str, path: str) -> str:
@@ -500,50 +472,3 @@ class _Unread:
         error = self._pipe.take()
         if isinstance(error, AnyLLMError) and not isinstance(error, Cancelled):  # whoever cancelled knows
             background.log(logging.WARNING, "a stream ended with an error that nobody received: %s", error)
-
-
-# -- the process -------------------------------------------------------------------------------------------------------
-
-#: Calls that have not ended, by identity. Single operations on a dict are atomic; going through it is not, because
-#: allocating anything may run a finalizer that ends a call: go through a copy.
-_active: dict[int, Run] = {}
-
-
-def active_streams() -> int:
-    """How many streams run now: started, and neither complete, failed nor cancelled."""
-    return sum(run.streaming for run in _active.copy().values())
-
-
-def _is_crowded() -> bool:
-    return len(_active) > _FEW
-
-
-def end_all() -> None:
-    """
-    End every call, and give the workers a moment to close their sockets.
-
-    At exit, because daemon threads are frozen then wherever they are. Whoever stops a server of its own at exit calls
-    this before.
-    """
-    runs = _active.copy().values()
-    for run in runs:
-        run.cancel("interpreter exit")
-    until = time.monotonic() + _FAREWELL
-    for run in runs:
-        if run._thread is not None and run._thread.is_alive() and run._thread is not threading.current_thread():
-            run._thread.join(max(0.0, until - time.monotonic()))
-
-
-def _after_fork() -> None:
-    """In a child: the workers are gone and their connections are the parent's, so their calls are over here."""
-    for run in _active.copy().values():
-        with contextlib.suppress(Exception):  # of one that is in no state to be forgotten; the others are to be
-            run._call.forget()
-        run._attempt.stop_clocks()
-        run.cancel("forked: the stream goes on in the parent process")
-    _active.clear()
-
-
-atexit.register(end_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

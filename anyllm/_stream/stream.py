@@ -8,14 +8,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional, cast
 
 from anyllm._hints.names import no_attribute
-from anyllm._stream.call_spec import Job
-from anyllm._stream.pump import Run, start
+from anyllm._stream.call_spec import CallSpec
+from anyllm._stream.pump import Pump, start
 from anyllm.channel import Channel
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError, Cancelled
 from anyllm.types import ChatCompletion, ChatCompletionChunk
 
-__all__ = ["OF_AN_ANSWER", "Said", "Stream", "call", "stream"]
+__all__ = ["OF_AN_ANSWER", "TextDeduplicator", "Stream", "call", "stream"]
 
 #: What an answer has, and a stream has not before it is collected.
 OF_AN_ANSWER = dict.fromkeys(
@@ -53,11 +53,11 @@ class Stream(_Pair):
         errors: At most one error, put before chunks closes.
     """
 
-    _run: Run
+    _pump: Pump
 
-    def __new__(cls, chunks: Channel[ChatCompletionChunk], errors: Channel[AnyLLMError], run: Run) -> Stream:
+    def __new__(cls, chunks: Channel[ChatCompletionChunk], errors: Channel[AnyLLMError], pump: Pump) -> Stream:
         self = super().__new__(cls, chunks, errors)
-        self._run = run
+        self._pump = pump
         return self
 
     def collect(self) -> ChatCompletion:
@@ -93,20 +93,20 @@ class Stream(_Pair):
         No text comes twice: of an answer that begins anew (`Retry.after_content`) only what is new is given, and if it
         says something else than before, the error that cut it is raised.
         """
-        said = Said() if self._run.job.options.retry.after_content == "restart" else None
+        said = TextDeduplicator() if self._pump.spec.options.retry.after_content == "restart" else None
         for chunk in self.chunks:
             text = chunk.content if said is None else said.news(chunk)
             if text:
                 yield text
             elif text is None:
                 self.cancel()
-                raise self._run.cut or Cancelled()
+                raise self._pump.cut or Cancelled()
         self._raise_error()
         if said is not None and said.is_short:
-            raise self._run.cut or Cancelled()
+            raise self._pump.cut or Cancelled()
 
     def _raise_error(self) -> None:
-        error = self._run.error
+        error = self._pump.error
         if error is not None:
             try:
                 self.errors.get_nowait()  # received now
@@ -117,16 +117,16 @@ class Stream(_Pair):
     @property
     def partial(self) -> ChatCompletion:
         """The response so far: all that came, received or still waiting."""
-        return cast(ChatCompletion, self._run.partial)
+        return cast(ChatCompletion, self._pump.partial)
 
     @property
     def request_id(self) -> Optional[str]:
         """The provider's id for the request, once it has answered; None before, and where it gives none."""
-        return self._run.request_id
+        return self._pump.request_id
 
     def cancel(self, cause: object = None) -> None:
         """End this stream, and nothing else under its Context. Safe in any thread and in a signal handler."""
-        self._run.cancel(cause)
+        self._pump.cancel(cause)
 
     def close(self) -> None:
         """`cancel`, under the name that `contextlib.closing` and WSGI servers know."""
@@ -149,7 +149,7 @@ class Stream(_Pair):
             raise no_attribute("a Stream", name, _HINTS, ": ")
 
 
-class Said:
+class TextDeduplicator:
     """What a text said, so that it is not said again."""
 
     def __init__(self) -> None:
@@ -177,25 +177,25 @@ class Said:
         return text[len(before) :]
 
 
-def stream(ctx: Context, job: Job) -> Stream:
+def stream(ctx: Context, spec: CallSpec) -> Stream:
     """Start *job*, which streams."""
-    run, chunks, errors = start(ctx, job)
-    return Stream(chunks, errors, run)
+    pump, chunks, errors = start(ctx, spec)
+    return Stream(chunks, errors, pump)
 
 
-def call(ctx: Context, job: Job) -> Any:
+def call(ctx: Context, spec: CallSpec) -> Any:
     """
     Do *job*, which has a whole answer, and wait for it.
 
     Raises:
         AnyLLMError: why there is none.
     """
-    run, answers, errors = start(ctx, job)
+    pump, answers, errors = start(ctx, spec)
     try:
         answer = answers.get()
         error = errors.get()
     finally:
-        run.cancel()
+        pump.cancel()
     if error is not None:
         raise error
     return answer

@@ -29,10 +29,10 @@ from anyllm._concurrency import monkey_patch
 from anyllm._transport import sockets
 from anyllm._transport.dechunk import Dechunker
 from anyllm._transport.http_failures import FOREIGN, no_url, reason, translate
-from anyllm._transport.sockets import Call
+from anyllm._transport.sockets import AbortableCall
 from anyllm.errors import AnyLLMError, ConnectionLostError, InvalidRequestError, MalformedStreamError
 
-__all__ = ["Call", "Response", "Transport"]
+__all__ = ["AbortableCall", "Response", "Transport"]
 
 #: Idle connections kept for one host. Each costs a descriptor, and only when that many streams ran at once.
 _POOL_SIZE = 1000
@@ -100,7 +100,7 @@ class Transport:
 
     def send(
         self,
-        call: Call,
+        call: AbortableCall,
         method: str,
         url: str,
         headers: Mapping[str, str],
@@ -169,7 +169,7 @@ class Response:
         broken: Why the body ended early; None when it ended well, or has not ended.
     """
 
-    def __init__(self, call: Call, answer: requests.Response) -> None:
+    def __init__(self, call: AbortableCall, answer: requests.Response) -> None:
         self._call = call
         self._raw: Any = answer.raw
         self.status: int = answer.status_code

@@ -2,8 +2,8 @@
 Connections whose socket can be shut down from another thread, whatever they are doing.
 
 Strategy: a thread that is connecting, shaking hands, waiting for headers or reading can be woken by one thing only:
-`shutdown` on its socket (closing does nothing, or waits too). So each `Call` holds the socket of the request in flight,
-from before it connects, and `Call.abort` shuts it.
+`shutdown` on its socket (closing does nothing, or waits too). So each `AbortableCall` holds the socket of the request
+in flight, from before it connects, and `AbortableCall.abort` shuts it.
 
 The socket changes hands on the way: wrapping it in TLS detaches it, a response that is delimited by the connection's
 end takes it, and the pool gives it to the next request. Before each of these the owner takes the socket away from the
@@ -40,7 +40,7 @@ from urllib3.util.connection import allowed_gai_family
 
 from anyllm._concurrency import monkey_patch, waiters
 
-__all__ = ["POOLS", "Aborted", "Call", "serving"]
+__all__ = ["POOLS", "Aborted", "AbortableCall", "serving"]
 
 #: SO_LINGER with 0 seconds: closing an aborted connection sends a reset. Without it a host that is blocked in a write
 #: may wait for a minute: after `shutdown` our system no longer announces free space, even when the worker reads on.
@@ -53,7 +53,7 @@ class Aborted(OSError):
     """The call was aborted before it had a socket, or while the socket changed hands."""
 
 
-class Call:
+class AbortableCall:
     """One request in flight. `abort` is for any thread; the rest is for the thread that sends it."""
 
     __slots__ = ("_held", "_holding", "_on_connected", "_over", "aborted")
@@ -173,11 +173,11 @@ def _blind(sock: Any) -> None:
 
 #: The call that this thread sends for. Not a `threading.local`: one made before a late monkey patch is shared by all
 #: greenlets of a thread.
-_current: contextvars.ContextVar[Optional[Call]] = contextvars.ContextVar("anyllm call", default=None)
+_current: contextvars.ContextVar[Optional[AbortableCall]] = contextvars.ContextVar("anyllm call", default=None)
 
 
 @contextlib.contextmanager
-def serving(call: Call) -> Iterator[None]:
+def serving(call: AbortableCall) -> Iterator[None]:
     """What this thread sends inside the block belongs to *call*."""
     before = _current.set(call)
     try:
@@ -203,7 +203,7 @@ class _CallConnection:
     """Mixed into both kinds of connection: tells the call which socket is in use."""
 
     response_class: Any = _FinalResponse
-    call: Optional[Call] = None
+    call: Optional[AbortableCall] = None
     _wraps = False
     _handing_over = False
 
@@ -251,7 +251,7 @@ class _CallConnection:
             self._let_go(call)
         super().close()  # type: ignore[misc]
 
-    def _let_go(self: Any, call: Call) -> None:
+    def _let_go(self: Any, call: AbortableCall) -> None:
         if not self._handing_over:
             call.let_go()
             return
@@ -351,7 +351,7 @@ if hasattr(os, "register_at_fork"):
 POOLS = {"http": _PlainPool, "https": _TLSPool}
 
 
-def _connect(conn: Any, call: Optional[Call]) -> socket.socket:
+def _connect(conn: Any, call: Optional[AbortableCall]) -> socket.socket:
     """What urllib3's `_new_conn` does, except that the call knows each socket before it connects."""
     try:
         return _first_reachable(conn, call)
@@ -365,7 +365,7 @@ def _connect(conn: Any, call: Optional[Call]) -> socket.socket:
         raise NewConnectionError(conn, f"Failed to establish a new connection: {exc}") from exc
 
 
-def _first_reachable(conn: Any, call: Optional[Call]) -> socket.socket:
+def _first_reachable(conn: Any, call: Optional[AbortableCall]) -> socket.socket:
     host = conn._dns_host.strip("[]")
     try:
         host.encode("idna")
@@ -391,7 +391,7 @@ def _first_reachable(conn: Any, call: Optional[Call]) -> socket.socket:
     raise failure or OSError(f"no address found for {host}")
 
 
-def _reach(sock: socket.socket, address: Any, conn: Any, call: Optional[Call]) -> None:
+def _reach(sock: socket.socket, address: Any, conn: Any, call: Optional[AbortableCall]) -> None:
     for option in conn.socket_options or ():
         sock.setsockopt(*option)
     if conn.timeout is None or isinstance(conn.timeout, (int, float)):

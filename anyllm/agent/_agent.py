@@ -11,7 +11,7 @@ import attrs
 
 from anyllm._hints.arguments import did_you_mean, explain_call, unknown_keyword, whole_number
 from anyllm.agent._result import AgentResult
-from anyllm.agent._run import Run, Terms
+from anyllm.agent._run import AgentRun, Terms
 from anyllm.client import Client
 from anyllm.context import Context
 from anyllm.events import StreamEvent, call_back
@@ -165,14 +165,14 @@ class Agent:
         if ctx is not None and not isinstance(ctx, Context):
             raise TypeError(f"ctx must be a Context, not {type(ctx).__name__}")
         messages = _conversation(self._system, input, variables)
-        run = Run(self._terms, ctx or Context(), messages, {**self._params, **_checked(params)})
+        run = AgentRun(self._terms, ctx or Context(), messages, {**self._params, **_checked(params)})
         return _told(run, self._options)
 
     def __repr__(self) -> str:
         return f"<Agent {self._terms.client!r} with {', '.join(self._terms.tools) or 'no tools'}>"
 
 
-def _told(run: Run, options: StreamingOptions) -> Generator[StreamEvent, None, None]:
+def _told(run: AgentRun, options: StreamingOptions) -> Generator[StreamEvent, None, None]:
     """The events of a run, each after its callback. The run begins when its first event is asked for."""
     events = run.events()
     try:

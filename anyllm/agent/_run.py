@@ -18,7 +18,7 @@ from anyllm.options import StreamingOptions
 from anyllm.tools import Tool
 from anyllm.types import ChatCompletion, Message, ToolCall
 
-__all__ = ["Run", "Terms"]
+__all__ = ["AgentRun", "Terms"]
 
 #: Choices of a tool that a model may always make.
 _FREE = (None, "auto", "none")
@@ -49,7 +49,7 @@ class Terms:
     max_cost_usd: Optional[float]
 
 
-class Run:
+class AgentRun:
     """One run, read by one thread."""
 
     def __init__(self, terms: Terms, ctx: Context, messages: list[Message], params: dict[str, Any]) -> None:

@@ -104,7 +104,7 @@ def _about(row: Row) -> dict[str, Any]:
         "key_required": row.key_required and row.endpoint is None,
         "key_is_set": row.set_variable() is not None,
         "base_url_vars": row.base_url_vars,
-        "capabilities": attrs.asdict(row.capabilities.of(row.dialect.takes)),
+        "capabilities": attrs.asdict(row.capabilities.of(row.dialect.support)),
         "note": row.note,
         "unverified": row.unverified,
     }

@@ -12,13 +12,13 @@ from typing import Any, Optional, Union
 
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError, APIError, DeadlineExceeded, IncompleteStreamError, NetworkError
-from anyllm.limits import Attempt, CircuitBreaker, RateLimit, Reservation, Slot, StreamLimit
+from anyllm.limits import CircuitAttempt, CircuitBreaker, RateLimit, Reservation, Slot, StreamLimit
 from anyllm.types import Usage
 
-__all__ = ["Breaker", "Guards", "Lease"]
+__all__ = ["BreakerSettings", "Admission", "Lease"]
 
 #: A breaker for all providers, or the settings of one for each.
-Breaker = Union[CircuitBreaker, Mapping[str, Any], None]
+BreakerSettings = Union[CircuitBreaker, Mapping[str, Any], None]
 
 
 #: Seconds that a call waits which may not wait.
@@ -40,7 +40,7 @@ class Lease:
     """What a call holds while it runs."""
 
     def __init__(self) -> None:
-        self.attempt: Optional[Attempt] = None
+        self.attempt: Optional[CircuitAttempt] = None
         self.slot: Optional[Slot] = None
         self.reservation: Optional[Reservation] = None
         self.unwatch: Callable[[], object] = lambda: None
@@ -65,7 +65,7 @@ class Lease:
         self.unwatch()  # the slot and the attempt give themselves back
 
 
-class Guards:
+class Admission:
     """
     Shared by all calls of a client.
 
@@ -75,7 +75,7 @@ class Guards:
         breaker: One for all providers, or the settings for one each.
     """
 
-    def __init__(self, rate: Optional[RateLimit], streams: Optional[StreamLimit], breaker: Breaker) -> None:
+    def __init__(self, rate: Optional[RateLimit], streams: Optional[StreamLimit], breaker: BreakerSettings) -> None:
         self._rate = rate
         self._streams = streams
         self._breaker = breaker

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Optional
 
 from anyllm._hints.names import no_attribute
-from anyllm._stream.stream import OF_AN_ANSWER, Said
+from anyllm._stream.stream import OF_AN_ANSWER, TextDeduplicator
 from anyllm.client._fallback_reader import Plan, Reading, Timing
 from anyllm.errors import AnyLLMError, Cancelled
 from anyllm.events import Events, StreamEvent, call_back, has_callbacks
@@ -221,7 +221,7 @@ def _all(events: Events, reading: Reading, source: Iterator[ChatCompletionChunk]
 
 
 def _texts(reading: Reading, chunks: Iterator[ChatCompletionChunk]) -> Iterator[str]:
-    said = Said() if reading.plan.options.retry.after_content == "restart" else None
+    said = TextDeduplicator() if reading.plan.options.retry.after_content == "restart" else None
     for chunk in chunks:
         text = chunk.content if said is None else said.news(chunk)
         if text:

@@ -19,9 +19,9 @@ import attrs
 from anyllm import caching, structured, tokens
 from anyllm._hints.arguments import check_stream, did_you_mean, explain_call, kind_of, whole_number
 from anyllm._hints.names import ATTRIBUTES, instead_of, no_attribute
-from anyllm.client._admission import Breaker, Guards
+from anyllm.client._admission import Admission, BreakerSettings
 from anyllm.client._chat_stream import ChatStream
-from anyllm.client._client_request import IDEMPOTENCY, Around, Call, ended
+from anyllm.client._client_request import IDEMPOTENCY, ClientCall, ClientResources, ended
 from anyllm.client._routing import Router, Target
 from anyllm.context import Context
 from anyllm.events import has_callbacks
@@ -102,7 +102,7 @@ class Client:
         hedge: Optional[float] = None,
         rate_limit: Optional[RateLimit] = None,
         max_streams: Union[int, StreamLimit, None] = None,
-        breaker: Breaker = None,
+        breaker: BreakerSettings = None,
         cache: Optional[caching.Cache] = None,
         cache_ttl: Optional[float] = None,
         prices: Optional[Mapping[str, Any]] = None,
@@ -124,8 +124,8 @@ class Client:
         _check_kinds(breaker=(breaker, (CircuitBreaker, Mapping)), strategy=(strategy, str))
         if cache is not None and not (callable(getattr(cache, "get", None)) and callable(getattr(cache, "set", None))):
             raise TypeError(f"cache must have get and set, as anyllm.caching.MemoryCache() has, not {cache!r:.40}")
-        self._around = Around(
-            guards=Guards(
+        self._around = ClientResources(
+            admission=Admission(
                 rate_limit,
                 StreamLimit(whole_number("max_streams", max_streams)) if isinstance(max_streams, int) else max_streams,
                 breaker,
@@ -256,7 +256,9 @@ class Client:
         target = self._needed() if model is None else self._other(model)
         asked = _convert.structure(EmbeddingParams, {"model": target.model, "input": input, **params})
         with self._child(ctx, timeout) as child:
-            lease = self._around.guards.enter(child, target.host.name, lambda: tokens.count_tokens(str(input)).tokens)
+            lease = self._around.admission.enter(
+                child, target.host.name, lambda: tokens.count_tokens(str(input)).tokens
+            )
             how = in_the_pump(_options(options) or self.options)
             where = target.where
             return cast(Embeddings, ended(lease, lambda: target.host.embedding(child, asked, options=how, **where)))
@@ -321,7 +323,7 @@ class Client:
         options: Options,
         idempotency_key: Union[str, bool, None],
         params: dict[str, Any],
-    ) -> Call:
+    ) -> ClientCall:
         messages, others = _unpacked(messages)
         if self._is_own(others.get("model")):
             del others["model"]  # which `CompletionParams` cannot be without
@@ -335,7 +337,7 @@ class Client:
             key = str(uuid.uuid4()) if idempotency_key is True else idempotency_key
             asked = asked.evolve(extra_headers={IDEMPOTENCY: key, **(asked.extra_headers or {})})
         how = _options(options) or self.options
-        return Call(
+        return ClientCall(
             ctx=self._child(ctx, timeout).child(how.timeouts.total),
             params=asked,
             options=how,
@@ -343,7 +345,7 @@ class Client:
             router=self._router,
             hedge=self._hedge,
             wanted=None if wanted is None or isinstance(wanted, Mapping) else wanted,
-            around=self._around,
+            resources=self._around,
         )
 
     def _params(self, messages: Messages, params: Mapping[str, Any]) -> CompletionParams:

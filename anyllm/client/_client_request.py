@@ -16,7 +16,7 @@ import attrs
 
 from anyllm import caching, structured, tokens
 from anyllm._stream import stream
-from anyllm.client._admission import Guards, Lease
+from anyllm.client._admission import Admission, Lease
 from anyllm.client._fallback_reader import Plan
 from anyllm.client._routing import Router, Target, may_fall_back
 from anyllm.context import Context
@@ -26,7 +26,7 @@ from anyllm.options import StreamingOptions, in_the_pump
 from anyllm.pricing import cost_of
 from anyllm.types import ChatCompletion, CompletionParams, Cost
 
-__all__ = ["IDEMPOTENCY", "Around", "Call", "ended"]
+__all__ = ["IDEMPOTENCY", "ClientResources", "ClientCall", "ended"]
 
 _log = logging.getLogger("anyllm")
 
@@ -38,25 +38,25 @@ _WHOLE = ("stop", "tool_calls")
 
 
 @attrs.define(frozen=True, kw_only=True)
-class Around:
+class ClientResources:
     """
     What stands around each call of a client.
 
     Attributes:
-        guards: What it waits for.
+        admission: What it waits for.
         prices: Prices of the caller's own.
         cache: Where whole answers are kept; None for nowhere.
         cache_ttl: Seconds for which they are.
     """
 
-    guards: Guards
+    admission: Admission
     prices: Optional[Mapping[str, Any]] = None
     cache: Optional[caching.Guarded] = None
     cache_ttl: Optional[float] = None
 
 
 @attrs.define(frozen=True, kw_only=True)
-class Call:
+class ClientCall:
     """One call of a client: to whichever of its models answers."""
 
     ctx: Context
@@ -66,7 +66,7 @@ class Call:
     router: Router
     hedge: Optional[float]
     wanted: Any  # the class that the answer is to be an instance of
-    around: Around
+    resources: ClientResources
 
     def plan(self) -> Plan:
         """How it is streamed."""
@@ -129,11 +129,11 @@ class Call:
     def _open(self, target: Target, wait: bool) -> tuple[stream.Stream, Lease]:
         lease = self._enter(target, wait)
         where = (target.api_key, target.base_url)
-        job = target.host._completion_job(self.params, target.model, True, *where, in_the_pump(self.options))
-        return stream.stream(self.ctx, attrs.evolve(job, announces=True)), lease
+        spec = target.host._completion_spec(self.params, target.model, True, *where, in_the_pump(self.options))
+        return stream.stream(self.ctx, attrs.evolve(spec, announces=True)), lease
 
     def _enter(self, target: Target, wait: bool = True) -> Lease:
-        return self.around.guards.enter(self.ctx, target.host.name, self._tokens, wait=wait)
+        return self.resources.admission.enter(self.ctx, target.host.name, self._tokens, wait=wait)
 
     def _tokens(self) -> int:
         prompt = tokens.estimate_usage(self.params, ChatCompletion(), method="character").prompt_tokens
@@ -169,7 +169,7 @@ class Call:
         """By the model that answered, which may say more than what was asked for; but prices of one's own by either."""
         if answer.usage is None:
             return None
-        prices, tier = self.around.prices, answer.service_tier
+        prices, tier = self.resources.prices, answer.service_tier
         names = [name for name in (answer.model, target.model) if name]
         for name in sorted(names, key=lambda name: not _is_priced(name, target.host.name, prices)):
             cost = cost_of(answer.usage, name, target.host.name, prices=prices, service_tier=tier)
@@ -181,7 +181,7 @@ class Call:
 
     def _known(self) -> tuple[Optional[ChatCompletion], Target]:
         """What one of the models answered before, and which."""
-        cache = self.around.cache
+        cache = self.resources.cache
         for target in self.targets if cache is not None else ():
             key = self._key(target)
             known = caching.decode(cache.get(key)) if cache is not None and key is not None else None
@@ -190,15 +190,15 @@ class Call:
         return None, self.targets[0]
 
     def _keep(self, answer: ChatCompletion, target: Target) -> None:
-        cache = self.around.cache
+        cache = self.resources.cache
         is_whole = answer.choices and all(choice.finish_reason in _WHOLE for choice in answer.choices)
         key = self._key(target) if is_whole else None
         if cache is not None and key is not None:
-            cache.set(key, caching.encode(answer), self.around.cache_ttl)
+            cache.set(key, caching.encode(answer), self.resources.cache_ttl)
 
     def _key(self, target: Target) -> Optional[str]:
         """What the answer of *target* is kept under; None if it is not kept, or the question cannot be written down."""
-        if self.around.cache is None:
+        if self.resources.cache is None:
             return None
         headers = {**target.host._headers, **(self.params.extra_headers or {})}
         headers.pop(IDEMPOTENCY, None)  # new for each call

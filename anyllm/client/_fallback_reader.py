@@ -152,12 +152,12 @@ class Reading:
     def request_id(self) -> Optional[str]:
         """The provider's id for the request, once it has answered."""
         running = self._running
-        return running[0].stream._run.request_id if running else None
+        return running[0].stream._pump.request_id if running else None
 
     def give_up(self) -> NoReturn:
         """The answer that began anew says something else: raise the error that cut it."""
         running = self._running
-        cut = running[0].stream._run.cut if running else None
+        cut = running[0].stream._pump.cut if running else None
         self.let_go()
         self.answer, self.error = None, cut or Cancelled()
         raise self.error

@@ -23,15 +23,15 @@ from anyllm.gateway._auth import allowed_origin, check_key, check_origin
 from anyllm.gateway._config import Config
 from anyllm.gateway._handler import answer
 from anyllm.gateway._keys import Keys
-from anyllm.gateway._metrics import Metrics
+from anyllm.gateway._metrics import GatewayMetrics
 from anyllm.gateway._models import Models
 from anyllm.gateway._page import PATHS, page
-from anyllm.gateway._request_context import Exchange, in_query
-from anyllm.gateway._responses import Reply, json_reply, problem
+from anyllm.gateway._request_context import RequestContext, in_query
+from anyllm.gateway._responses import GatewayResponse, json_reply, problem
 from anyllm.limits._shared import PerProcess
 from anyllm.options import StreamingOptions
 from anyllm.types import EmbeddingParams, Embeddings
-from anyllm.wire._base.chat_request import Asked
+from anyllm.wire._base.chat_request import ChatRequest
 from anyllm.wire.anthropic_messages.server.models import anthropic_model, anthropic_models
 from anyllm.wire.anthropic_messages.server.request import read_messages
 from anyllm.wire.gemini.server.request import read_generate
@@ -74,7 +74,7 @@ class Endpoint:
     method: str
     path: str
     format: Format
-    handle: Callable[[Exchange], Reply]
+    handle: Callable[[RequestContext], GatewayResponse]
     is_open: bool = False
     is_answer: bool = False
 
@@ -137,7 +137,7 @@ class Gateway:
 
     def __init__(self, config: Optional[Config] = None, *, options: Optional[StreamingOptions] = None) -> None:
         self.config = config or Config()
-        self.metrics = Metrics()
+        self.metrics = GatewayMetrics()
         self._server = self.config.server
         self._keys = Keys(self.config.keys)
         self._models = Models(self.config, options)
@@ -175,8 +175,8 @@ class Gateway:
             *(Endpoint("GET", path, _OPENAI, self._page, is_open=True) for path in PATHS if self._server.page),
         )
 
-    def _answers(self, path: str, format: Format, read: Callable[[Any], Asked]) -> Endpoint:
-        def handle(exchange: Exchange) -> Reply:
+    def _answers(self, path: str, format: Format, read: Callable[[Any], ChatRequest]) -> Endpoint:
+        def handle(exchange: RequestContext) -> GatewayResponse:
             asked = read(exchange.json(self._server.max_body_bytes))
             if not asked.params.messages and format is _OLLAMA:
                 self._models.find(asked.params.model)
@@ -207,7 +207,7 @@ class Gateway:
     # -- one request -----------------------------------------------------------------------------------------------
 
     def __call__(self, environ: Mapping[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        exchange = Exchange(environ, self._server.max_seconds, self._over)
+        exchange = RequestContext(environ, self._server.max_seconds, self._over)
         self.metrics.began()
         try:
             reply = self._reply(exchange)
@@ -223,7 +223,7 @@ class Gateway:
             exchange.over()
         return reply.body
 
-    def _reply(self, exchange: Exchange) -> Reply:
+    def _reply(self, exchange: RequestContext) -> GatewayResponse:
         endpoint, allowed = self._find(exchange.method, exchange.path)
         if endpoint is None:
             return self._not_there(exchange, allowed)
@@ -250,9 +250,9 @@ class Gateway:
         found = next((endpoint for endpoint in there if endpoint.method == method), None)
         return found, sorted({endpoint.method for endpoint in there})
 
-    def _not_there(self, exchange: Exchange, allowed: Sequence[str]) -> Reply:
+    def _not_there(self, exchange: RequestContext, allowed: Sequence[str]) -> GatewayResponse:
         if allowed and exchange.method == "OPTIONS":
-            return Reply(204, dict(_PREFLIGHT), ())
+            return GatewayResponse(204, dict(_PREFLIGHT), ())
         status = 405 if allowed else 404
         what = (
             f"{exchange.path[:200]} takes {' and '.join(allowed)}" if allowed else f"there is no {exchange.path[:200]}"
@@ -262,19 +262,19 @@ class Gateway:
             reply.headers["Allow"] = ", ".join([*allowed, "OPTIONS"])
         return reply
 
-    def _headers(self, exchange: Exchange, reply: Reply) -> list[tuple[str, str]]:
+    def _headers(self, exchange: RequestContext, reply: GatewayResponse) -> list[tuple[str, str]]:
         ours = {"x-request-id": exchange.id, "request-id": exchange.id, "X-Content-Type-Options": "nosniff"}
         origin = allowed_origin(exchange, self._server)
         if origin is not None:
             ours.update({"Access-Control-Allow-Origin": origin, "Vary": "Origin"})
         return [(name, _printable(value)) for name, value in {**ours, **reply.headers}.items()]
 
-    def _over(self, exchange: Exchange) -> None:
+    def _over(self, exchange: RequestContext) -> None:
         if exchange.holds_slot:
             self._slots.give(exchange.key_name)
         self.metrics.over(exchange)
 
-    def _gemini(self, exchange: Exchange) -> Reply:
+    def _gemini(self, exchange: RequestContext) -> GatewayResponse:
         """Google's clients say in the path which model is to do what."""
         model, _, method = exchange.path.partition("/models/")[2].rpartition(":")
         if method not in ("generateContent", "streamGenerateContent"):
@@ -286,53 +286,53 @@ class Gateway:
 
     # -- what is no answer -----------------------------------------------------------------------------------------
 
-    def _list(self, exchange: Exchange) -> Reply:
+    def _list(self, exchange: RequestContext) -> GatewayResponse:
         models = self._models.listed(exchange.ctx)
         if exchange.header("anthropic-version"):
             return json_reply(anthropic_models(models))
         return json_reply(openai_models(models))
 
-    def _one(self, exchange: Exchange) -> Reply:
+    def _one(self, exchange: RequestContext) -> GatewayResponse:
         model = self._models.known(exchange.path[len("/v1/models/") :], exchange.ctx)
         one = anthropic_model if exchange.header("anthropic-version") else model_object
         return json_reply(one(model))
 
-    def _tags(self, exchange: Exchange) -> Reply:
+    def _tags(self, exchange: RequestContext) -> GatewayResponse:
         return json_reply(ollama_models.tags(self._models.listed(exchange.ctx), time.time()))
 
-    def _show(self, exchange: Exchange) -> Reply:
+    def _show(self, exchange: RequestContext) -> GatewayResponse:
         name = ollama_models.read_show(exchange.json(self._server.max_body_bytes))
         return json_reply(ollama_models.show(self._models.known(name, exchange.ctx), time.time()))
 
-    def _embeddings(self, exchange: Exchange) -> Reply:
+    def _embeddings(self, exchange: RequestContext) -> GatewayResponse:
         wanted = read_embeddings(exchange.json(self._server.max_body_bytes))
         return json_reply(embeddings_object(self._embedded(exchange, wanted), wanted))
 
-    def _ollama_embeddings(self, exchange: Exchange) -> Reply:
+    def _ollama_embeddings(self, exchange: RequestContext) -> GatewayResponse:
         wanted = ollama_embeddings.read_embed(exchange.json(self._server.max_body_bytes))
         return json_reply(ollama_embeddings.embedded(self._embedded(exchange, wanted), wanted))
 
-    def _embedded(self, exchange: Exchange, wanted: EmbeddingParams) -> Embeddings:
+    def _embedded(self, exchange: RequestContext, wanted: EmbeddingParams) -> Embeddings:
         route = self._models.find(wanted.model)
         exchange.model, exchange.provider = route.name, route.target.host.name
         made = route.embed(exchange.ctx, wanted)
         exchange.usage = made.usage
         return made
 
-    def _page(self, exchange: Exchange) -> Reply:
+    def _page(self, exchange: RequestContext) -> GatewayResponse:
         found = page(exchange.path, exchange.header("If-None-Match"))
         assert found is not None  # the table has no other paths
         return found
 
-    def _health(self, exchange: Exchange) -> Reply:
+    def _health(self, exchange: RequestContext) -> GatewayResponse:
         return json_reply({"status": "ok", "running": self._slots.running})
 
-    def _figures(self, exchange: Exchange) -> Reply:
+    def _figures(self, exchange: RequestContext) -> GatewayResponse:
         figures = self.metrics.text()
         if figures is None:
             raise ModelNotFoundError(f"figures need prometheus-client: {pip_install('serve')}", status_code=501)
         kind, text = figures
-        return Reply(200, {"Content-Type": kind, "Content-Length": str(len(text))}, [text])
+        return GatewayResponse(200, {"Content-Type": kind, "Content-Length": str(len(text))}, [text])
 
 
 def _is_at(path: str, asked: str) -> bool:

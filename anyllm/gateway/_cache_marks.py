@@ -14,8 +14,8 @@ import attrs
 
 from anyllm.providers.provider import Provider
 from anyllm.types import CompletionParams, Message
-from anyllm.wire.openai_chat.dialect import OpenAIChat
-from anyllm.wire.openai_responses.dialect import OpenAIResponses
+from anyllm.wire.openai_chat.dialect import OpenAIChatDialect
+from anyllm.wire.openai_responses.dialect import OpenAIResponsesDialect
 
 __all__ = ["takes_marks", "without_marks"]
 
@@ -26,7 +26,7 @@ _CACHING = frozenset(("openrouter", "vercel", "qwen"))
 
 def takes_marks(host: Provider) -> bool:
     """Whether *host* can be sent them; formats that have no words for them leave them out by themselves."""
-    return host.name in _CACHING or not isinstance(host.dialect, (OpenAIChat, OpenAIResponses))
+    return host.name in _CACHING or not isinstance(host.dialect, (OpenAIChatDialect, OpenAIResponsesDialect))
 
 
 def without_marks(params: CompletionParams) -> CompletionParams:

@@ -18,7 +18,7 @@ from waitress.task import ErrorTask, WSGITask
 
 from anyllm.gateway._request_context import CLIENT_LEFT, OUTLET
 
-__all__ = ["MOST_AHEAD", "Connection", "Refusal", "Refuses", "Request"]
+__all__ = ["MOST_AHEAD", "Connection", "Refusal", "Refuses", "ConnectionRequest"]
 
 _log = logging.getLogger("anyllm.gateway")
 
@@ -35,7 +35,7 @@ MOST_AHEAD = 2
 _LINGER = 2.0
 
 
-class Request(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
+class ConnectionRequest(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
     """A request that is being read."""
 
     path = ""  # of one that is none; waitress looks at it all the same
@@ -131,7 +131,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
 
     task_class = _Answer
     error_task_class = _Refused
-    parser_class = Request
+    parser_class = ConnectionRequest
     refusal: Refusal
 
     lingers = False  # close it in such a way that the client gets to read what was said

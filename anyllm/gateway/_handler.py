@@ -18,11 +18,11 @@ from anyllm.formats import Body, OpenAIChat, headers
 from anyllm.gateway._cache_marks import takes_marks, without_marks
 from anyllm.gateway._config import Server
 from anyllm.gateway._models import Models
-from anyllm.gateway._request_context import OUTLET, Exchange
-from anyllm.gateway._responses import Reply, json_reply, problem
+from anyllm.gateway._request_context import OUTLET, RequestContext
+from anyllm.gateway._responses import GatewayResponse, json_reply, problem
 from anyllm.gateway._route import Route
 from anyllm.types import CompletionParams
-from anyllm.wire._base.chat_request import Asked, merged
+from anyllm.wire._base.chat_request import ChatRequest, merged
 
 __all__ = ["answer"]
 
@@ -30,7 +30,7 @@ __all__ = ["answer"]
 _HINTS = frozenset(("user",))
 
 
-def answer(exchange: Exchange, asked: Asked, models: Models, server: Server) -> Reply:
+def answer(exchange: RequestContext, asked: ChatRequest, models: Models, server: Server) -> GatewayResponse:
     """
     Ask the model, and reply in the client's format: with the answer, or with the error.
 
@@ -59,19 +59,19 @@ def answer(exchange: Exchange, asked: Asked, models: Models, server: Server) -> 
     return reply
 
 
-def _fitted(asked: Asked, route: Route, server: Server) -> tuple[CompletionParams, list[str]]:
+def _fitted(asked: ChatRequest, route: Route, server: Server) -> tuple[CompletionParams, list[str]]:
     """The parameters as the route's hosts take them, and the keys that were left out."""
     params = asked.params
     if route.speaks(asked.native):
-        extra = merged(asked.for_native, params.extra_body or {})
+        extra = merged(asked.native_fields, params.extra_body or {})
         return params.evolve(extra_body=extra or None), []
-    name = next(iter(asked.further), None)
+    name = next(iter(asked.unknown_fields), None)
     if name is not None and server.unsupported == "refuse":
         host = route.target.host.name
         raise UnsupportedParameterError(
             f"{name} is not something {host} takes through this API", status_code=400, param=name, provider=host
         )
-    dropped = [*asked.further, *asked.hints]
+    dropped = [*asked.unknown_fields, *asked.ignorable_fields]
     if not all(takes_marks(target.host) for target in route.client.targets):
         bare = without_marks(params)
         if bare is not params:
@@ -89,7 +89,7 @@ def _droppable(error: Optional[BaseException], params: CompletionParams, server:
     return name if name in _HINTS or server.unsupported == "drop" else None
 
 
-def _whole(exchange: Exchange, asked: Asked, route: Route, params: CompletionParams) -> Reply:
+def _whole(exchange: RequestContext, asked: ChatRequest, route: Route, params: CompletionParams) -> GatewayResponse:
     try:
         completion = route.whole(exchange.ctx, params)
     except AnyLLMError as exc:
@@ -98,20 +98,22 @@ def _whole(exchange: Exchange, asked: Asked, route: Route, params: CompletionPar
     return json_reply(asked.format.whole(completion))
 
 
-def _streamed(exchange: Exchange, asked: Asked, route: Route, params: CompletionParams, server: Server) -> Reply:
+def _streamed(
+    exchange: RequestContext, asked: ChatRequest, route: Route, params: CompletionParams, server: Server
+) -> GatewayResponse:
     stream, outlet = route.stream(exchange.ctx, params), exchange.environ.get(OUTLET)
     body = Body(stream, asked.format, server.keep_alive, exchange.chunk, outlet)
     # Our own server sees that a client leaves while nothing is written; others do not, and so must not wait long.
     error = body.begin(server.patience if outlet is not None else min(server.patience, server.keep_alive))
     if error is not None:
         return problem(error, asked.format)
-    return Reply(200, headers(asked.format), _Watched(body, exchange))
+    return GatewayResponse(200, headers(asked.format), _Watched(body, exchange))
 
 
 class _Watched:
     """A body whose end the exchange hears of."""
 
-    def __init__(self, body: Body, exchange: Exchange) -> None:
+    def __init__(self, body: Body, exchange: RequestContext) -> None:
         self._body = body
         self._exchange = exchange
         self._is_over = False

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from typing import Any, Optional
 
-from anyllm.gateway._request_context import Exchange
+from anyllm.gateway._request_context import RequestContext
 
-__all__ = ["Metrics"]
+__all__ = ["GatewayMetrics"]
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 
 
-class Metrics:
+class GatewayMetrics:
     """
     What one gateway has done.
 
@@ -49,7 +49,7 @@ class Metrics:
         if self._client is not None:
             self._running.inc()
 
-    def over(self, exchange: Exchange) -> None:
+    def over(self, exchange: RequestContext) -> None:
         """It is over."""
         if self._client is None:
             return

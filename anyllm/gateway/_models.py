@@ -23,7 +23,7 @@ from anyllm.limits._shared import PerProcess
 from anyllm.options import StreamingOptions
 from anyllm.providers.registry import route
 from anyllm.types import CompletionParams
-from anyllm.wire._base.model_info import Known
+from anyllm.wire._base.model_info import ModelInfo
 
 __all__ = ["Models"]
 
@@ -116,7 +116,7 @@ class Models:
 
     # -- what there is ---------------------------------------------------------------------------------------------
 
-    def known(self, name: str, ctx: Context) -> Known:
+    def known(self, name: str, ctx: Context) -> ModelInfo:
         """
         What is known of the model *name*, whether it is listed or not.
 
@@ -130,7 +130,7 @@ class Models:
                 return listed
         return known_at(found.target.host, found.name, 0, found.entry.context_length)
 
-    def listed(self, ctx: Context) -> list[Known]:
+    def listed(self, ctx: Context) -> list[ModelInfo]:
         """The configuration's own, then those of every provider whose key is set, where they are to be listed."""
         own = [
             known_at(found.target.host, name, 0, found.entry.context_length)

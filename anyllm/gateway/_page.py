@@ -16,7 +16,7 @@ from typing import Optional
 
 import attrs
 
-from anyllm.gateway._responses import Reply
+from anyllm.gateway._responses import GatewayResponse
 
 __all__ = ["PATHS", "page"]
 
@@ -61,7 +61,7 @@ class _File:
     type: str
 
 
-def page(path: str, etag: str) -> Optional[Reply]:
+def page(path: str, etag: str) -> Optional[GatewayResponse]:
     """
     The response for one of `PATHS`.
 
@@ -78,9 +78,9 @@ def page(path: str, etag: str) -> Optional[Reply]:
         return None
     file = _read(path)
     if _is_among(file.headers["ETag"], etag):
-        return Reply(304, dict(file.headers), ())
+        return GatewayResponse(304, dict(file.headers), ())
     more = {"Content-Type": file.type, "Content-Length": str(len(file.body))}
-    return Reply(200, {**file.headers, **more}, [file.body])
+    return GatewayResponse(200, {**file.headers, **more}, [file.body])
 
 
 @cache

@@ -21,7 +21,7 @@ from anyllm.channel import select
 from anyllm.context import Context
 from anyllm.providers.registry import Provider, host_of, list_models
 from anyllm.providers.table import lookup
-from anyllm.wire._base.model_info import Known
+from anyllm.wire._base.model_info import ModelInfo
 
 __all__ = ["ProviderLists", "known_at"]
 
@@ -37,7 +37,7 @@ _PATIENCE = 5.0
 class _List:
     """What is known of one provider's."""
 
-    models: tuple[Known, ...] = ()
+    models: tuple[ModelInfo, ...] = ()
     until: float = float("-inf")  # monotonic
     fetching: Optional[Context] = None  # ended when it has been fetched
 
@@ -55,7 +55,7 @@ class ProviderLists:
         self._lock = threading.Lock()  # of what follows; nobody waits under it
         self._lists: dict[str, _List] = {}
 
-    def all(self, ctx: Context) -> list[Known]:
+    def all(self, ctx: Context) -> list[ModelInfo]:
         """The models of every provider whose key is set now, and of those that run in this process."""
         names = [row.name for row in lookup.ROWS if row.capabilities.list_models and row.set_variable()]
         running = [fetching for name in names if (fetching := self._fetching(name)) is not None]
@@ -97,7 +97,7 @@ class ProviderLists:
             fetching.cancel()
 
 
-def known_at(host: Provider, name: str, created: int = 0, context_length: Optional[int] = None) -> Known:
+def known_at(host: Provider, name: str, created: int = 0, context_length: Optional[int] = None) -> ModelInfo:
     """What can be said of a model by what its host can do."""
     able = host.capabilities
     words = {
@@ -107,10 +107,10 @@ def known_at(host: Provider, name: str, created: int = 0, context_length: Option
         "thinking": able.reasoning,
         "embedding": able.embedding,
     }
-    return Known(name, host.name, created, context_length, [word for word in words if words[word]])
+    return ModelInfo(name, host.name, created, context_length, [word for word in words if words[word]])
 
 
-def _at_hand() -> list[Known]:
+def _at_hand() -> list[ModelInfo]:
     """The models that run in this process, where they can: they are not started for being listed."""
     if importlib.util.find_spec("xllamacpp") is None:
         return []

@@ -19,7 +19,7 @@ from anyllm.errors import InvalidRequestError
 from anyllm.types import ChatCompletionChunk, Usage
 from anyllm.wire._base.request_fields import wrong
 
-__all__ = ["CLIENT_LEFT", "OUTLET", "BodyTooLarge", "Exchange", "in_query"]
+__all__ = ["CLIENT_LEFT", "OUTLET", "BodyTooLarge", "RequestContext", "in_query"]
 
 _log = logging.getLogger("anyllm.gateway")
 
@@ -35,7 +35,7 @@ class BodyTooLarge(InvalidRequestError):
     """A request's body is larger than the gateway takes (413)."""
 
 
-class Exchange:
+class RequestContext:
     """
     One request. One thread answers it; its end may come from another.
 
@@ -50,7 +50,7 @@ class Exchange:
         self,
         environ: Mapping[str, Any],
         max_seconds: Optional[float],
-        on_over: Callable[[Exchange], object],
+        on_over: Callable[[RequestContext], object],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.environ = environ
@@ -72,7 +72,7 @@ class Exchange:
         self.seconds = 0.0
         self._clock = clock
         self._since = clock()
-        self._on_over: list[Callable[[Exchange], object]] = [on_over]
+        self._on_over: list[Callable[[RequestContext], object]] = [on_over]
         watch = environ.get(CLIENT_LEFT)
         if watch is not None:
             watch(self.leave)

@@ -12,11 +12,11 @@ from anyllm.errors import AnyLLMError
 from anyllm.formats import Format, status
 from anyllm.wire._base.writer import json_bytes
 
-__all__ = ["Reply", "json_reply", "problem"]
+__all__ = ["GatewayResponse", "json_reply", "problem"]
 
 
 @attrs.define
-class Reply:
+class GatewayResponse:
     """
     A response.
 
@@ -33,14 +33,14 @@ class Reply:
     error: Optional[BaseException] = None
 
 
-def json_reply(value: Any, status: int = 200) -> Reply:
+def json_reply(value: Any, status: int = 200) -> GatewayResponse:
     """A response of JSON; of bytes that are JSON as they are."""
     body = value if isinstance(value, bytes) else json_bytes(value)
     headers = {"Content-Type": "application/json", "Cache-Control": "no-store", "Content-Length": str(len(body))}
-    return Reply(status, headers, [body])
+    return GatewayResponse(status, headers, [body])
 
 
-def problem(error: BaseException, format: Format) -> Reply:
+def problem(error: BaseException, format: Format) -> GatewayResponse:
     """
     The response that says an error in the words of a format.
 

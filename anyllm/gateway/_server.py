@@ -3,7 +3,8 @@ Serve a gateway, on waitress.
 
 Strategy: waitress reads requests in one thread, so that slow senders hold no other, and answers each in one of a fixed
 number; its loop, and what it knows of a client that has left, are ours (`_event_loop`, `_connections`), because it
-would see that only at the next write. Of cheroot, which was measured beside it, 300 clients that send slowly hold all threads.
+would see that only at the next write. Of cheroot, which was measured beside it, 300 clients that send slowly hold all
+threads.
 
 Source: https://docs.pylonsproject.org/projects/waitress
 """
@@ -61,13 +62,13 @@ class GatewayServer:
         server = gateway.config.server
         _require_waitress()
         bound = bind(gateway.config) if sockets is None else sockets
-        from anyllm.gateway._connections import Connection, Request
+        from anyllm.gateway._connections import Connection, ConnectionRequest
         from anyllm.gateway._event_loop import Loop
 
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of each request that waits a moment
         self.gateway = gateway
         self._clock = clock
-        request = type("Request", (Request,), {"refuses": staticmethod(gateway.refuses)})
+        request = type("ConnectionRequest", (ConnectionRequest,), {"refuses": staticmethod(gateway.refuses)})
         refusal = staticmethod(gateway.refusal)
         self._connection = type("Connection", (Connection,), {"refusal": refusal, "parser_class": request})
         self._loop = Loop()

@@ -21,7 +21,7 @@ from anyllm.errors import (
 )
 from anyllm.limits._shared import Once, PerProcess, check_context, raise_if_ended, seconds_in
 
-__all__ = ["Attempt", "CircuitBreaker"]
+__all__ = ["CircuitAttempt", "CircuitBreaker"]
 
 _log = logging.getLogger("anyllm")
 
@@ -29,7 +29,7 @@ _log = logging.getLogger("anyllm")
 _UNHEALTHY = (ServerError, NetworkError, StreamTimeoutError, IncompleteStreamError)
 
 
-class _Era:
+class _State:
     """
     The breaker between two changes of its state.
 
@@ -45,10 +45,10 @@ class _Era:
         self.failures: deque[float] = deque(maxlen=failures)  # when the last ones were
         #: The right to try the host, in a half-open era. A child cannot get back what its parent's call holds.
         self.turns = PerProcess(lambda _inherited: deque([None]))
-        self.next: dict[str, _Era] = {}  # empty, or {"era": what came next}
+        self.next: dict[str, _State] = {}  # empty, or {"era": what came next}
 
 
-class Attempt:
+class CircuitAttempt:
     """
     A call that the breaker let through, which reports how it ended: once, and without a lock.
 
@@ -57,7 +57,7 @@ class Attempt:
 
     __slots__ = ("_breaker", "_era", "_give_back", "_reports", "_unwatch")
 
-    def __init__(self, breaker: CircuitBreaker, era: _Era, give_back: Optional[Once] = None) -> None:
+    def __init__(self, breaker: CircuitBreaker, era: _State, give_back: Optional[Once] = None) -> None:
         self._breaker = breaker
         self._era = era
         self._give_back: Callable[[], object] = give_back or (lambda: None)
@@ -88,7 +88,7 @@ class Attempt:
         self._unwatch()
         return True
 
-    def __enter__(self) -> Attempt:
+    def __enter__(self) -> CircuitAttempt:
         return self
 
     def __exit__(
@@ -146,14 +146,14 @@ class CircuitBreaker:
         self._cooldown = seconds_in("cooldown", cooldown)
         self._clock = clock
         self._on_change = on_change
-        self._latest = _Era("closed", clock(), failures)
+        self._latest = _State("closed", clock(), failures)
 
     @property
     def state(self) -> str:
         """ "closed", "open" (until a call comes after the cooldown) or "half_open"."""
         return self._era().state
 
-    def before(self, ctx: Context) -> Attempt:
+    def before(self, ctx: Context) -> CircuitAttempt:
         """
         Ask whether a call may be made. Never waits.
 
@@ -172,7 +172,7 @@ class CircuitBreaker:
         while True:
             era = self._era()
             if era.state == "closed":
-                return Attempt(self, era)
+                return CircuitAttempt(self, era)
             if era.state == "half_open":
                 attempt = self._probe(ctx, era)
                 if not era.next:
@@ -183,35 +183,35 @@ class CircuitBreaker:
                 raise CircuitOpenError(f"the host failed; the next try is in {left:.3g} s", retry_after=left)
             self._change(era, "half_open")
 
-    def _probe(self, ctx: Context, era: _Era) -> Attempt:
+    def _probe(self, ctx: Context, era: _State) -> CircuitAttempt:
         turns = era.turns()
         if not waiters.take_one(turns):
             raise CircuitOpenError("the host failed, and one call is trying it again")
         give_back = Once(lambda: turns.append(None))
-        attempt = Attempt(self, era, give_back)
+        attempt = CircuitAttempt(self, era, give_back)
         attempt._unwatch = ctx._on_end(give_back)  # which does not keep the attempt: forgotten, it gives back too
         return attempt
 
-    def _era(self) -> _Era:
+    def _era(self) -> _State:
         era = self._latest
         while era.next:
             era = era.next["era"]
         self._latest = era
         return era
 
-    def _succeeded(self, era: _Era) -> None:
+    def _succeeded(self, era: _State) -> None:
         if era.state == "half_open":
             self._change(era, "closed")
 
-    def _failed(self, era: _Era) -> None:
+    def _failed(self, era: _State) -> None:
         now = self._clock()
         era.failures.append(now)
         too_many = len(era.failures) == self._failures and now - era.failures[0] < self._window
         if era.state == "half_open" or (era.state == "closed" and too_many):
             self._change(era, "open")
 
-    def _change(self, era: _Era, state: str) -> None:
-        new = _Era(state, self._clock(), self._failures)
+    def _change(self, era: _State, state: str) -> None:
+        new = _State(state, self._clock(), self._failures)
         if era.next.setdefault("era", new) is not new or self._on_change is None:
             return
         try:

@@ -57,14 +57,14 @@ class _Caller:
         self.wake()
 
 
-class _Books:
+class _Ledger:
     """
     The log of the last minute and the line of those who wait, for the holder of `lock` alone.
 
     Whoever settles holds no lock: it appends to `corrections`, then wakes the first in line, who looks.
     """
 
-    def __init__(self, requests: Optional[int], tokens: Optional[int], inherited: Optional[_Books]) -> None:
+    def __init__(self, requests: Optional[int], tokens: Optional[int], inherited: Optional[_Ledger]) -> None:
         #: Held while the books are read and written; never while waiting, and never by who settles or cancels.
         self.lock = threading.Lock()
         self.line: deque[_Caller] = deque()
@@ -214,7 +214,7 @@ class RateLimit:
         self.requests_per_minute = requests_per_minute
         self.tokens_per_minute = tokens_per_minute
         self._clock = clock
-        self._books = PerProcess(lambda inherited: _Books(requests_per_minute, tokens_per_minute, inherited))
+        self._books = PerProcess(lambda inherited: _Ledger(requests_per_minute, tokens_per_minute, inherited))
 
     def acquire(self, ctx: Context, tokens: int = 0) -> Reservation:
         """
@@ -254,7 +254,7 @@ class RateLimit:
             unwatch()
             books.leave(caller)
 
-    def _look(self, ctx: Context, books: _Books, caller: _Caller) -> tuple[Optional[_Entry], Optional[float]]:
+    def _look(self, ctx: Context, books: _Ledger, caller: _Caller) -> tuple[Optional[_Entry], Optional[float]]:
         """What *caller* is let through with; or the monotonic instant to look again, None when woken for it."""
         left = ctx.remaining()
         with books.lock:

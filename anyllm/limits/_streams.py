@@ -18,7 +18,7 @@ __all__ = ["Slot", "StreamLimit"]
 _HANDED, _ENDED, _LEFT = "handed", "ended", "left"
 
 
-class _Seat:
+class _Waiter:
     """A place in the line for a slot; the first to decide about it wins, with one operation of a dict."""
 
     __slots__ = ("_fate", "waiter")
@@ -44,7 +44,7 @@ class _Slots:
 
     def __init__(self, most: int) -> None:
         self.free: deque[None] = deque([None] * most)
-        self.line: deque[_Seat] = deque()
+        self.line: deque[_Waiter] = deque()
 
     def take(self) -> bool:
         return waiters.take_one(self.free)
@@ -62,7 +62,7 @@ class _Slots:
             if seat.decide(_HANDED):
                 return
 
-    def leave(self, seat: _Seat) -> None:
+    def leave(self, seat: _Waiter) -> None:
         waiters.leave(self.line, seat)
 
 
@@ -127,7 +127,7 @@ class StreamLimit:
         slots = self._slots()
         if not slots.line and slots.take():
             return Slot(slots.give)
-        seat = _Seat()
+        seat = _Waiter()
         try:
             slots.line.append(seat)
             if slots.take():  # in line first, then look again: it was given back in between

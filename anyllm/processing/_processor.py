@@ -13,7 +13,7 @@ from anyllm._hints.arguments import did_you_mean, whole_number
 from anyllm.context import Context
 from anyllm.events import TYPES, StreamEvent
 from anyllm.processing._metrics import Metrics, Tally
-from anyllm.processing._run import Batch, Run, Setup, Step, check_event, next_event
+from anyllm.processing._run import Batch, ProcessorRun, Setup, Step, check_event, next_event
 from anyllm.types import ChatCompletion
 
 __all__ = ["EventProcessor", "Metrics", "Processed", "Running"]
@@ -170,7 +170,7 @@ class EventProcessor:
         Raises:
             TypeError: *source* gives no events, or *ctx* is no Context.
         """
-        return Processed(Run(self._setup(), source, ctx, ahead=self._merge_text), next_event)
+        return Processed(ProcessorRun(self._setup(), source, ctx, ahead=self._merge_text), next_event)
 
     def batches(
         self,
@@ -202,7 +202,7 @@ class EventProcessor:
             whole_number("size", size)
         if seconds is not None:
             _positive("seconds", seconds)
-        run = Run(self._setup(), source, ctx, ahead=self._merge_text or seconds is not None)
+        run = ProcessorRun(self._setup(), source, ctx, ahead=self._merge_text or seconds is not None)
         return Processed(run, Batch(size, seconds, merge_text, self._clock))
 
     def run(self, source: Any, handler: Callable[[StreamEvent], object], *, ctx: Optional[Context] = None) -> Running:
@@ -224,7 +224,7 @@ class EventProcessor:
 class Processed(Generic[T]):
     """What comes out of a run: an iterator, for one thread. As a context manager it is closed on exit."""
 
-    def __init__(self, run: Run, draw: Callable[[Run], Optional[T]]) -> None:
+    def __init__(self, run: ProcessorRun, draw: Callable[[ProcessorRun], Optional[T]]) -> None:
         self._run = run
         self._draw = draw
 

@@ -15,7 +15,7 @@ from anyllm.processing._metrics import Tally
 from anyllm.processing._sources import AHEAD, Ahead, NotYetError, Source, context_of
 from anyllm.types import ChatCompletion
 
-__all__ = ["Batch", "Run", "Setup", "Step", "check_event", "next_event"]
+__all__ = ["Batch", "ProcessorRun", "Setup", "Step", "check_event", "next_event"]
 
 #: The events that can be joined with a neighbour.
 _TEXTS = ("text", "reasoning")
@@ -45,7 +45,7 @@ class Setup:
     tally: Tally
 
 
-class Run:
+class ProcessorRun:
     """
     One way of one source through the steps. Used by one thread; only `ctx` is for all.
 
@@ -288,7 +288,7 @@ class Run:
             self._unties.pop()()
 
 
-def next_event(run: Run) -> Optional[StreamEvent]:
+def next_event(run: ProcessorRun) -> Optional[StreamEvent]:
     event = run.take()
     if event is not None:
         run.gave((event,))
@@ -304,7 +304,7 @@ class Batch:
     merge_text: bool
     clock: Callable[[], float]
 
-    def __call__(self, run: Run) -> Optional[list[StreamEvent]]:
+    def __call__(self, run: ProcessorRun) -> Optional[list[StreamEvent]]:
         event = run.take()
         if event is None:
             return None

@@ -94,7 +94,7 @@ def _pair(given: Any) -> Optional[tuple[Any, Any]]:
 
 def context_of(given: Any) -> Optional[Context]:
     """The Context of the stream itself, if it has one."""
-    for path in ("ctx", "_run.ctx", "_reading.plan.ctx"):  # anybody's, a Stream's, a ChatStream's
+    for path in ("ctx", "_pump.ctx", "_reading.plan.ctx"):  # anybody's, a Stream's, a ChatStream's
         try:
             ctx = operator.attrgetter(path)(given)
         except AttributeError:

@@ -6,10 +6,10 @@ The dialects do not know each other, so they are put together here.
 
 from __future__ import annotations
 
-from anyllm.wire.anthropic_messages.dialect import AnthropicMessages
-from anyllm.wire.bedrock_converse.dialect import BedrockConverse
+from anyllm.wire.anthropic_messages.dialect import AnthropicMessagesDialect
+from anyllm.wire.bedrock_converse.dialect import BedrockConverseDialect
 from anyllm.wire.bedrock_invoke.dialect import (
-    BedrockInvoke,
+    BedrockInvokeDialect,
     Family,
     PlainText,
     TaggedReasoning,
@@ -19,8 +19,8 @@ from anyllm.wire.bedrock_invoke.dialect import (
     is_plain,
     nova,
 )
-from anyllm.wire.cohere_v1.dialect import CohereV1
-from anyllm.wire.openai_chat.dialect import OpenAIChat
+from anyllm.wire.cohere_v1.dialect import CohereV1Dialect
+from anyllm.wire.openai_chat.dialect import OpenAIChatDialect
 
 __all__ = ["dialect"]
 
@@ -29,23 +29,23 @@ __all__ = ["dialect"]
 _VERSION = "bedrock-2023-05-31"
 
 
-def dialect(provider: str) -> BedrockInvoke:
+def dialect(provider: str) -> BedrockInvokeDialect:
     """The dialect, with its families; *provider* stands in every chunk and error."""
     # Usage comes with the host's own counts; asking for it is nothing that the host knows. Reasoning is not sent back.
-    chat = OpenAIChat(
+    chat = OpenAIChatDialect(
         provider=provider, include_usage=False, max_tokens_key="max_completion_tokens", reasoning_key=None
     )
-    return BedrockInvoke(
+    return BedrockInvokeDialect(
         provider=provider,
         families=(
             Family(
-                dialect=AnthropicMessages(provider=provider, version_in_body=_VERSION),
+                dialect=AnthropicMessagesDialect(provider=provider, version_in_body=_VERSION),
                 begins=is_messages,
                 makers=("anthropic.",),
             ),
             Family(dialect=TaggedReasoning(chat), begins=is_chat, makers=("openai.",)),
-            nova(BedrockConverse(provider=provider)),
-            Family(dialect=CohereV1(provider=provider), begins=is_cohere_chat, makers=("cohere.command-r",)),
+            nova(BedrockConverseDialect(provider=provider)),
+            Family(dialect=CohereV1Dialect(provider=provider), begins=is_cohere_chat, makers=("cohere.command-r",)),
             Family(dialect=PlainText(provider=provider), begins=is_plain),
         ),
     )

@@ -16,18 +16,18 @@ from anyllm.errors import UnsupportedProviderError
 from anyllm.providers.provider import ApiKey, Options, Provider
 from anyllm.providers.registry import host_of
 from anyllm.wire._base.dialect import Request
-from anyllm.wire.ollama.dialect import OllamaChat
+from anyllm.wire.ollama.dialect import OllamaDialect
 from anyllm.wire.ollama.models import (
     ModelDetails,
-    Progress,
     PullDecoder,
+    PullProgress,
     delete_request,
     model_details,
     pull_request,
     show_request,
 )
 
-__all__ = ["ModelDetails", "Progress", "delete", "pull", "show"]
+__all__ = ["ModelDetails", "PullProgress", "delete", "pull", "show"]
 
 Host = Union[str, Provider]
 
@@ -36,22 +36,22 @@ class _Latest:
     """What a pull adds up to: how far it has come."""
 
     def __init__(self) -> None:
-        self._latest = Progress()
+        self._latest = PullProgress()
 
     @property
     def has_begun(self) -> bool:
         return bool(self._latest.status)
 
-    def add(self, progress: Progress) -> bool:
+    def add(self, progress: PullProgress) -> bool:
         self._latest = progress
         return True
 
-    def snapshot(self) -> Progress:
+    def snapshot(self) -> PullProgress:
         return self._latest
 
 
 @attrs.define(frozen=True, kw_only=True)
-class _Pulls(OllamaChat):
+class _Pulls(OllamaDialect):
     """The dialect of a pull's answer."""
 
     def decoder(self) -> Any:
@@ -78,16 +78,16 @@ def pull(
         insecure: Allow a library of one's own whose certificate cannot be checked.
 
     Returns:
-        A stream like any other, cancellable and with one error at most, whose chunks are `Progress`; its ``collect()``
-        waits for the end, and gives the last.
+        A stream like any other, cancellable and with one error at most, whose chunks are `PullProgress`; its
+        ``collect()`` waits for the end, and gives the last.
     """
     host = _host(provider)
 
     def prepare() -> Request:
         return pull_request(model, insecure=insecure, provider=host.name)
 
-    job = host._job(prepare, None, model, api_key, base_url, options)
-    return stream.stream(ctx, attrs.evolve(job, dialect=_Pulls(provider=host.name), answer=_Latest))
+    spec = host._call_spec(prepare, None, model, api_key, base_url, options)
+    return stream.stream(ctx, attrs.evolve(spec, dialect=_Pulls(provider=host.name), answer=_Latest))
 
 
 def show(
@@ -111,8 +111,8 @@ def show(
     def parse(body: bytes) -> ModelDetails:
         return model_details(body, provider=host.name)
 
-    job = host._job(lambda: show_request(model, provider=host.name), parse, model, api_key, base_url, options)
-    return cast(ModelDetails, stream.call(ctx, job))
+    spec = host._call_spec(lambda: show_request(model, provider=host.name), parse, model, api_key, base_url, options)
+    return cast(ModelDetails, stream.call(ctx, spec))
 
 
 def delete(
@@ -136,11 +136,13 @@ def delete(
     def prepare() -> Request:
         return delete_request(model, provider=host.name)
 
-    stream.call(ctx, host._job(prepare, lambda body: True, model, api_key, base_url, options))  # its answer is empty
+    stream.call(
+        ctx, host._call_spec(prepare, lambda body: True, model, api_key, base_url, options)
+    )  # its answer is empty
 
 
 def _host(provider: Host) -> Provider:
     host = host_of(provider)
-    if not isinstance(host.dialect, OllamaChat):
+    if not isinstance(host.dialect, OllamaDialect):
         raise UnsupportedProviderError("is no Ollama server", provider=host.name)
     return host

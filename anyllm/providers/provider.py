@@ -20,7 +20,7 @@ from urllib3.util import parse_url
 from anyllm._hints.arguments import check_stream, unknown_keyword
 from anyllm._hints.names import ATTRIBUTES, no_attribute
 from anyllm._stream import stream as _stream
-from anyllm._stream.call_spec import Job, Target
+from anyllm._stream.call_spec import CallSpec, Destination
 from anyllm._transport.http import Transport
 from anyllm._transport.http_failures import without_secrets
 from anyllm.context import Context
@@ -99,7 +99,7 @@ class Provider:
         _check_types(api_key, base_url)
         self.name = row.name
         self.dialect: Dialect = row.dialect
-        self.capabilities: Capabilities = row.capabilities.of(self.dialect.takes)
+        self.capabilities: Capabilities = row.capabilities.of(self.dialect.support)
         self._row = row
         self._api_key = api_key
         self._base_url = base_url
@@ -119,7 +119,7 @@ class Provider:
     ) -> _stream.Stream:
         """`anyllm.completion_stream` with this provider; the model in *params* is bare."""
         params = _convert.structure(CompletionParams, params)
-        return _stream.stream(ctx, self._completion_job(params, params.model, True, api_key, base_url, options))
+        return _stream.stream(ctx, self._completion_spec(params, params.model, True, api_key, base_url, options))
 
     @explains_itself
     def completion(
@@ -133,8 +133,8 @@ class Provider:
     ) -> ChatCompletion:
         """`anyllm.completion` with this provider; the model in *params* is bare."""
         params = _convert.structure(CompletionParams, params)
-        job = self._completion_job(params, params.model, False, api_key, base_url, options)
-        return cast(ChatCompletion, _stream.call(ctx, job))
+        spec = self._completion_spec(params, params.model, False, api_key, base_url, options)
+        return cast(ChatCompletion, _stream.call(ctx, spec))
 
     @explains_itself
     def embedding(
@@ -149,7 +149,7 @@ class Provider:
         """`anyllm.embedding` with this provider; the model in *params* is bare."""
         params = _convert.structure(EmbeddingParams, params)
         return cast(
-            Embeddings, _stream.call(ctx, self._embedding_job(params, params.model, api_key, base_url, options))
+            Embeddings, _stream.call(ctx, self._embedding_spec(params, params.model, api_key, base_url, options))
         )
 
     def list_models(
@@ -169,7 +169,7 @@ class Provider:
             return dialect.models_request()
 
         parse = dialect.models if isinstance(dialect, Lister) else None
-        return cast("list[Model]", _stream.call(ctx, self._job(prepare, parse, "", api_key, base_url, options)))
+        return cast("list[Model]", _stream.call(ctx, self._call_spec(prepare, parse, "", api_key, base_url, options)))
 
     def close(self) -> None:
         """Close idle connections; running streams go on, and the provider can be used again."""
@@ -191,7 +191,7 @@ class Provider:
 
     # -- one call --------------------------------------------------------------------------------------------------
 
-    def _completion_job(
+    def _completion_spec(
         self,
         params: CompletionParams,
         model: str,
@@ -199,7 +199,7 @@ class Provider:
         api_key: ApiKey,
         base_url: Optional[str],
         options: Options,
-    ) -> Job:
+    ) -> CallSpec:
         """
         The job of asking *model*, named without its provider.
 
@@ -214,20 +214,20 @@ class Provider:
             return dialect.request(params, model=model, stream=stream)
 
         parse = None if stream else functools.partial(whole_answer, dialect)
-        job = self._job(prepare, parse, model, api_key, base_url, options)
+        spec = self._call_spec(prepare, parse, model, api_key, base_url, options)
         if not stream or not isinstance(dialect, Continuer) or not self.capabilities.prefill:
-            return job
+            return spec
         anew = _as_another_request(params)
-        return attrs.evolve(job, resume=lambda text: dialect.continuation(anew, text, model=model))
+        return attrs.evolve(spec, resume=lambda text: dialect.continuation(anew, text, model=model))
 
-    def _embedding_job(
+    def _embedding_spec(
         self,
         params: EmbeddingParams,
         model: str,
         api_key: ApiKey,
         base_url: Optional[str],
         options: Options,
-    ) -> Job:
+    ) -> CallSpec:
         """The job of making vectors with *model*, named without its provider."""
         dialect = self.dialect
 
@@ -238,9 +238,9 @@ class Provider:
             return dialect.embedding_request(params, model=model)
 
         parse = dialect.embeddings if isinstance(dialect, Embedder) else None
-        return self._job(prepare, parse, model, api_key, base_url, options)
+        return self._call_spec(prepare, parse, model, api_key, base_url, options)
 
-    def _job(
+    def _call_spec(
         self,
         prepare: Callable[[], Request],
         parse: Optional[Callable[[bytes], Any]],
@@ -248,7 +248,7 @@ class Provider:
         api_key: ApiKey,
         base_url: Optional[str],
         options: Options,
-    ) -> Job:
+    ) -> CallSpec:
         """
         The job of sending what *prepare* makes.
 
@@ -264,7 +264,7 @@ class Provider:
             request = prepare()
         except AnyLLMError as exc:
             request = exc
-        return Job(
+        return CallSpec(
             provider=self.name,
             dialect=self.dialect,
             request=request,
@@ -286,7 +286,7 @@ class Provider:
         """Where calls go, if that is not the provider's own place."""
         return self._base_url or _from_environment(self._row.base_url_vars)
 
-    def _target(self, api_key: ApiKey, base_url: Optional[str], model: str = "") -> Target:
+    def _target(self, api_key: ApiKey, base_url: Optional[str], model: str = "") -> Destination:
         """Where to send, and with which key. On the worker's thread: a key may take time to get."""
         explicit = base_url or self._base_url
         given = self._api_key if api_key is None else api_key
@@ -308,16 +308,16 @@ class Provider:
 
     def _target_at(
         self, base: str, key: Optional[str], headers: Mapping[str, str], custom: Optional[str] = None
-    ) -> Target:
+    ) -> Destination:
         sign = self._row.sign
         if sign is None:
             authorization = self._row.auth(key) if key else {}
-            return Target(base.rstrip("/"), {**authorization, **headers}, key, custom_base_url=custom)
+            return Destination(base.rstrip("/"), {**authorization, **headers}, key, custom_base_url=custom)
 
         def signature(method: str, url: str, headers: Mapping[str, str], body: bytes) -> Mapping[str, str]:
             return sign(Signable(method=method, url=url, headers=headers, body=body, key=key))
 
-        return Target(base.rstrip("/"), headers, key, signature, custom)
+        return Destination(base.rstrip("/"), headers, key, signature, custom)
 
     def _is_own(self, base: str) -> bool:
         """Whether that is the host which this provider's key in the environment belongs to."""

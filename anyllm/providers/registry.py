@@ -12,7 +12,7 @@ import requests
 
 from anyllm._hints.arguments import did_you_mean, explain_call, kind_of
 from anyllm._stream import stream
-from anyllm._stream.call_spec import Job
+from anyllm._stream.call_spec import CallSpec
 from anyllm._transport.http import Transport
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError, UnsupportedProviderError
@@ -97,12 +97,12 @@ def completion_stream(
         TypeError: an argument has the wrong type.
     """
     params = _convert.structure(CompletionParams, params)
-    job = _routed(
+    spec = _routed(
         params.model,
         provider,
-        lambda host, model: host._completion_job(params, model, True, api_key, base_url, options),
+        lambda host, model: host._completion_spec(params, model, True, api_key, base_url, options),
     )
-    return stream.stream(ctx, job)
+    return stream.stream(ctx, spec)
 
 
 @explains_itself
@@ -124,12 +124,12 @@ def completion(
         AnyLLMError: why there is no answer.
     """
     params = _convert.structure(CompletionParams, params)
-    job = _routed(
+    spec = _routed(
         params.model,
         provider,
-        lambda host, model: host._completion_job(params, model, False, api_key, base_url, options),
+        lambda host, model: host._completion_spec(params, model, False, api_key, base_url, options),
     )
-    return cast(ChatCompletion, stream.call(ctx, job))
+    return cast(ChatCompletion, stream.call(ctx, spec))
 
 
 @explains_itself
@@ -154,10 +154,10 @@ def embedding(
         AnyLLMError: why there are none.
     """
     params = _convert.structure(EmbeddingParams, params)
-    job = _routed(
-        params.model, provider, lambda host, model: host._embedding_job(params, model, api_key, base_url, options)
+    spec = _routed(
+        params.model, provider, lambda host, model: host._embedding_spec(params, model, api_key, base_url, options)
     )
-    return cast(Embeddings, stream.call(ctx, job))
+    return cast(Embeddings, stream.call(ctx, spec))
 
 
 @explain_call("anyllm.list_models(anyllm.Context(), 'openai')")
@@ -196,13 +196,13 @@ def host_of(provider: Union[str, Provider]) -> Provider:
     return provider if isinstance(provider, Provider) else _shared(_row(provider, provider).name)
 
 
-def _routed(model: str, chosen: Union[str, Provider, None], job: Callable[[Provider, str], Job]) -> Job:
+def _routed(model: str, chosen: Union[str, Provider, None], spec: Callable[[Provider, str], CallSpec]) -> CallSpec:
     """The job that *job* makes of the provider and the bare model; where there is no such provider, one that fails."""
     try:
         host, bare = route(model, chosen)
     except AnyLLMError as exc:
-        return attrs.evolve(job(_shared("compatible"), "-"), provider="", request=exc)
-    return job(host, bare)
+        return attrs.evolve(spec(_shared("compatible"), "-"), provider="", request=exc)
+    return spec(host, bare)
 
 
 def route(model: str, chosen: Union[str, Provider, None]) -> tuple[Provider, str]:

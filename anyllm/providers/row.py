@@ -10,7 +10,7 @@ from typing import Optional, Union
 
 import attrs
 
-from anyllm.wire._base.dialect import Dialect, Takes
+from anyllm.wire._base.dialect import Dialect, FormatSupport
 
 __all__ = ["Capabilities", "Row", "Signable", "bearer", "key_header"]
 
@@ -43,10 +43,10 @@ class Capabilities:
     refused: tuple[str, ...] = ()
     prefill: bool = False
 
-    def of(self, takes: Takes) -> Capabilities:
+    def of(self, support: FormatSupport) -> Capabilities:
         """The same, with what the host's format has words for."""
         return attrs.evolve(
-            self, formats=takes.formats, media=takes.media, refused=takes.refused, prefill=takes.prefill
+            self, formats=support.formats, media=support.media, refused=support.refused, prefill=support.prefill
         )
 
 

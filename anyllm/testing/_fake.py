@@ -13,7 +13,7 @@ import attrs
 
 from anyllm._concurrency import waiters
 from anyllm._framing.detect import events
-from anyllm._transport.http import Call, Transport
+from anyllm._transport.http import AbortableCall, Transport
 from anyllm._transport.sockets import Aborted
 from anyllm.errors import AnyLLMError
 from anyllm.providers.provider import Provider
@@ -118,7 +118,9 @@ class _Script(Transport):
         self._lock = threading.Lock()  # guards the list of requests, whose length says which answer is next
         self.requests: list[Any] = []
 
-    def send(self, call: Call, method: str, url: str, headers: Mapping[str, str], body: bytes, **_: Any) -> Any:
+    def send(
+        self, call: AbortableCall, method: str, url: str, headers: Mapping[str, str], body: bytes, **_: Any
+    ) -> Any:
         request = _convert.loads(body)
         call.connected()
         with self._lock:
@@ -271,7 +273,7 @@ class _FakeResponse:
     headers: Mapping[str, str] = {}
     broken: Optional[BaseException] = None
 
-    def __init__(self, call: Call, dialect: Dialect, pieces: list[Any]) -> None:
+    def __init__(self, call: AbortableCall, dialect: Dialect, pieces: list[Any]) -> None:
         self._call = call
         self._dialect = dialect
         self._pieces = pieces

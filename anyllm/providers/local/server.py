@@ -22,7 +22,7 @@ from typing import Any
 import attrs
 
 from anyllm._concurrency import monkey_patch
-from anyllm._stream.pump import end_all
+from anyllm._stream.active_calls import end_all
 from anyllm.providers.local import llama_cpp
 from anyllm.providers.local.weights import ensure_weights
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from anyllm.providers import azure
 from anyllm.providers.row import Capabilities, Row
 from anyllm.providers.table.row_builders import LAST_MESSAGE, VECTORS, chat, responses
-from anyllm.wire.openai_chat.dialect import OpenAIChat
+from anyllm.wire.openai_chat.dialect import OpenAIChatDialect
 
 __all__ = ["ROWS"]
 
@@ -45,7 +45,7 @@ ROWS: tuple[Row, ...] = (
         auth=azure.authorize,
         locate=azure.locate,
         capabilities=VECTORS,
-        dialect=OpenAIChat(provider="azure", max_tokens_key="max_completion_tokens", reasoning_key=None),
+        dialect=OpenAIChatDialect(provider="azure", max_tokens_key="max_completion_tokens", reasoning_key=None),
         note=(
             "the model is the deployment's name; a dated `OPENAI_API_VERSION` asks that deployment's own URL; a token "
             "of Entra, or a function that gives one, can be the key"
@@ -72,7 +72,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         name="local",
-        dialect=OpenAIChat(provider="local", prefill=LAST_MESSAGE),
+        dialect=OpenAIChatDialect(provider="local", prefill=LAST_MESSAGE),
         key_required=False,
         endpoint=_local,
         models=("smollm2",),

@@ -56,7 +56,7 @@ ROWS: tuple[Row, ...] = (
         aliases=("claude",),
         auth=key_header("x-api-key"),
         capabilities=LISTS,
-        dialect=later("anthropic_messages.AnthropicMessages", provider="anthropic"),
+        dialect=later("anthropic_messages.AnthropicMessagesDialect", provider="anthropic"),
         note="`max_tokens` is 4096 unless given; efforts become budgets, and efforts again where a model refuses those",
     ),
     # Each resource has its own base URL, https://RESOURCE.services.ai.azure.com/anthropic
@@ -65,7 +65,7 @@ ROWS: tuple[Row, ...] = (
         key_vars=("ANTHROPIC_FOUNDRY_API_KEY",),
         base_url_vars=("ANTHROPIC_FOUNDRY_BASE_URL",),
         auth=key_header("x-api-key"),
-        dialect=later("anthropic_messages.AnthropicMessages", provider="azure_anthropic"),
+        dialect=later("anthropic_messages.AnthropicMessagesDialect", provider="azure_anthropic"),
         note="as `anthropic`; each resource has its own host, `https://RESOURCE.services.ai.azure.com/anthropic`",
     ),
     Row(
@@ -77,7 +77,7 @@ ROWS: tuple[Row, ...] = (
         auth=key_header("x-goog-api-key"),
         locate=_gemini,
         capabilities=VECTORS,
-        dialect=later("gemini.Gemini", provider="gemini"),
+        dialect=later("gemini.GeminiDialect", provider="gemini"),
         note="efforts become levels from Gemini 3 on, budgets before; signatures of thoughts and calls go back",
     ),
     # Without a key, google-auth may find credentials.
@@ -90,7 +90,9 @@ ROWS: tuple[Row, ...] = (
         key_required=False,
         sign=google.authorize,
         locate=google.locate,
-        dialect=later("gemini.Gemini", provider="vertex", models_path="/publishers/google/models", vertex_numbers=True),
+        dialect=later(
+            "gemini.GeminiDialect", provider="vertex", models_path="/publishers/google/models", vertex_numbers=True
+        ),
         note="as `gemini`; default credentials through the extra `vertex`",
     ),
     Row(
@@ -117,7 +119,7 @@ ROWS: tuple[Row, ...] = (
         base_url_vars=("CO_API_URL", "COHERE_BASE_URL"),
         locate=_cohere,
         capabilities=VECTORS,
-        dialect=later("cohere_v2.CohereV2", provider="cohere"),
+        dialect=later("cohere_v2.CohereV2Dialect", provider="cohere"),
         note="citations are in `raw`; no single tool can be named",
     ),
     # The same host's older API, for programs and models that need it.
@@ -128,7 +130,7 @@ ROWS: tuple[Row, ...] = (
         base_url_vars=("CO_API_URL", "COHERE_BASE_URL"),
         locate=_cohere,
         capabilities=Capabilities(reasoning=False),
-        dialect=later("cohere_v1.CohereV1", provider="cohere_v1"),
+        dialect=later("cohere_v1.CohereV1Dialect", provider="cohere_v1"),
     ),
     # The key is "SECRET_ID:SECRET_KEY", or that with a temporary token behind it.
     Row(
@@ -138,7 +140,7 @@ ROWS: tuple[Row, ...] = (
         base_url_vars=("HUNYUAN_BASE_URL",),
         aliases=("tencent",),
         sign=tencent.sign,
-        dialect=later("hunyuan.Hunyuan", provider="hunyuan"),
+        dialect=later("hunyuan.HunyuanDialect", provider="hunyuan"),
         note="requests are signed (TC3-HMAC-SHA256); no `max_tokens`, no effort but `none`",
         unverified=True,
     ),
@@ -148,7 +150,7 @@ ROWS: tuple[Row, ...] = (
         base_url="https://dashscope-intl.aliyuncs.com/api/v1",
         key_vars=("DASHSCOPE_API_KEY", "ALIBABA_API_KEY"),
         base_url_vars=("DASHSCOPE_HTTP_BASE_URL",),
-        dialect=later("dashscope.DashScope", provider="dashscope"),
+        dialect=later("dashscope.DashScopeDialect", provider="dashscope"),
         note="the host's own format; `qwen` is its OpenAI-compatible one",
         unverified=True,
     ),
@@ -162,7 +164,7 @@ ROWS: tuple[Row, ...] = (
         key_required=False,
         sign=aws.sign,
         locate=aws.locate,
-        dialect=later("bedrock_converse.BedrockConverse", provider="bedrock"),
+        dialect=later("bedrock_converse.BedrockConverseDialect", provider="bedrock"),
         note="by Bedrock key, or signed with what botocore finds (the extra `bedrock`); streams need botocore",
     ),
     # The same host's other API, which speaks to each maker's models in the maker's own format.
@@ -184,7 +186,7 @@ ROWS: tuple[Row, ...] = (
         key_required=False,
         locate=_ollama,
         capabilities=VECTORS,
-        dialect=later("ollama.OllamaChat", provider="ollama"),
+        dialect=later("ollama.OllamaDialect", provider="ollama"),
         note="`anyllm.providers.ollama` pulls, shows and deletes models; images only from files and bytes",
     ),
     Row(
@@ -192,7 +194,7 @@ ROWS: tuple[Row, ...] = (
         base_url="https://ollama.com",
         key_vars=("OLLAMA_API_KEY",),
         capabilities=LISTS,
-        dialect=later("ollama.OllamaChat", provider="ollama_cloud"),
+        dialect=later("ollama.OllamaDialect", provider="ollama_cloud"),
         note="as `ollama`",
         unverified=True,
     ),

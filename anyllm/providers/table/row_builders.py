@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 from anyllm.providers.row import Capabilities, Row
 from anyllm.wire._base.dialect import Dialect
-from anyllm.wire.openai_chat.dialect import OpenAIChat, Prefill
+from anyllm.wire.openai_chat.dialect import OpenAIChatDialect, Prefill
 
 #: Hosts that make vectors beside answers.
 VECTORS = Capabilities(embedding=True, list_models=True)
@@ -62,7 +62,7 @@ def chat(
         capabilities=capabilities,
         note=note,
         unverified=unverified,
-        dialect=OpenAIChat(provider=name, **switches),
+        dialect=OpenAIChatDialect(provider=name, **switches),
     )
 
 
@@ -75,6 +75,6 @@ def responses(
         base_url=base_url,
         key_vars=key_vars,
         base_url_vars=base_url_vars,
-        dialect=later("openai_responses.OpenAIResponses", provider=name),
+        dialect=later("openai_responses.OpenAIResponsesDialect", provider=name),
         **fields,
     )

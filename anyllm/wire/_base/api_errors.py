@@ -38,7 +38,7 @@ from anyllm.errors import (
 )
 from anyllm.types import _convert
 from anyllm.wire._base import error_body
-from anyllm.wire._base.error_body import Said
+from anyllm.wire._base.error_body import ErrorDetails
 from anyllm.wire._base.surrogate_joiner import mend, mend_all
 
 K = TypeVar("K", bound=APIError)
@@ -263,7 +263,7 @@ def from_body(provider: str, body: Any) -> APIError:
     return error
 
 
-def _build(provider: str, said: Said, status: int | None, body: Any) -> APIError:
+def _build(provider: str, said: ErrorDetails, status: int | None, body: Any) -> APIError:
     kind = _kind(said, status, body)
     param = said.param
     if kind is UnsupportedParameterError and not param:
@@ -279,7 +279,7 @@ def _build(provider: str, said: Said, status: int | None, body: Any) -> APIError
     )
 
 
-def _kind(said: Said, status: int | None, body: Any) -> type[APIError]:
+def _kind(said: ErrorDetails, status: int | None, body: Any) -> type[APIError]:
     words = [re.sub(r"[\W_]", "", word).lower() for word in (said.code, said.type) if word]
     for word in words:
         if word in _WORDS:
@@ -294,7 +294,7 @@ def _kind(said: Said, status: int | None, body: Any) -> type[APIError]:
     return next((_BROAD_WORDS[word] for word in words if word in _BROAD_WORDS), APIError)
 
 
-def _kind_of_status(status: int, said: Said) -> type[APIError]:
+def _kind_of_status(status: int, said: ErrorDetails) -> type[APIError]:
     if status == HTTPStatus.NOT_FOUND and (
         said.param == "model" or re.search(r"\b(model|deployment)\b", said.message, re.IGNORECASE)
     ):
@@ -317,7 +317,7 @@ def _kind_of_status(status: int, said: Said) -> type[APIError]:
     return APIError
 
 
-def _refuses_parameter(said: Said) -> bool:
+def _refuses_parameter(said: ErrorDetails) -> bool:
     """Whether a refusal is about what ``param`` asks for, not about how it is written."""
     return bool(said.param) and "not supported" in said.message.lower()
 

@@ -1,9 +1,9 @@
 """
-What a client asked for, in our terms, whichever format it asked in; and how requests of any format are read.
+A client's request for an answer, in our terms, whichever wire format it came in.
 
-Each format's module has a function that reads the decoded body of a request and gives an `Asked`. What it does not
-understand it leaves in `Asked.further`: a host that speaks the client's own format gets it, and before any other the
-client is told.
+The module ``server/request`` of each format reads the decoded body of a request and returns a `ChatRequest`. Keys that
+it does not understand stay in `ChatRequest.unknown_fields`: a provider of the client's own format receives them; for
+any other provider the request is refused.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from anyllm.types import CompletionParams
 from anyllm.wire._base.request_fields import Fields, json_name, wrong
 from anyllm.wire._base.writer import Format
 
-__all__ = ["Asked", "MadeIds", "merged", "params_of", "parted"]
+__all__ = ["ChatRequest", "MadeIds", "merged", "params_of", "parted"]
 
 
 @attrs.define(frozen=True)
-class Asked:
+class ChatRequest:
     """
     One request for an answer.
 
     Attributes:
-        params: What to ask; its model is the name that the client said.
-        stream: Whether the answer is wanted as it comes.
-        format: How the answer is written.
-        further: Keys of the request that none of our parameters says.
-        native: The dialects whose hosts know these keys.
-        hints: Such keys as say nothing of the answer: how it is billed, kept or watched, how a machine is used.
+        params: The parameters; ``model`` is the name that the client used.
+        stream: Whether the client asked for a stream.
+        format: Writes the answer for the client.
+        unknown_fields: Keys of the request for which we have no parameter, and which may change the answer.
+        native: The classes of dialects whose providers know these keys.
+        ignorable_fields: Such keys that do not change the answer: billing, storage, monitoring, use of a machine.
     """
 
     params: CompletionParams
     stream: bool
     format: Format
-    further: Mapping[str, Any] = attrs.field(factory=dict)
+    unknown_fields: Mapping[str, Any] = attrs.field(factory=dict)
     native: tuple[type, ...] = ()
-    hints: Mapping[str, Any] = attrs.field(factory=dict)
+    ignorable_fields: Mapping[str, Any] = attrs.field(factory=dict)
 
     @property
-    def for_native(self) -> dict[str, Any]:
-        """`further` and `hints` together, as ``extra_body`` takes them."""
-        return merged(self.hints, self.further)
+    def native_fields(self) -> dict[str, Any]:
+        """`unknown_fields` and `ignorable_fields` together, as ``extra_body`` takes them."""
+        return merged(self.ignorable_fields, self.unknown_fields)
 
 
 class MadeIds:
@@ -102,7 +102,7 @@ def _check_tools(tools: Any) -> None:
             fields.take("parameters", dict)
 
 
-def parted(left: Mapping[str, Any], hints: frozenset[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+def parted(left: Mapping[str, Any], ignorable_fields: frozenset[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What is left of a request: first what may change the answer, then what is named among *hints*."""
-    further = {key: value for key, value in left.items() if key not in hints}
-    return further, {key: value for key, value in left.items() if key in hints}
+    unknown_fields = {key: value for key, value in left.items() if key not in ignorable_fields}
+    return unknown_fields, {key: value for key, value in left.items() if key in ignorable_fields}

@@ -15,9 +15,9 @@ import attrs
 from anyllm._framing.detect import Event
 from anyllm.errors import APIError
 from anyllm.types import ChatCompletion, ChatCompletionChunk, CompletionParams, EmbeddingParams, Embeddings, Model
-from anyllm.wire._base.format_support import Takes
+from anyllm.wire._base.format_support import FormatSupport
 
-__all__ = ["Continuer", "Decoder", "Dialect", "Embedder", "Lister", "Request", "Takes"]
+__all__ = ["Continuer", "Decoder", "Dialect", "Embedder", "Lister", "Request", "FormatSupport"]
 
 
 @attrs.define(frozen=True)
@@ -74,7 +74,7 @@ class Dialect(Protocol):
     """One wire format, with the switches of the provider that speaks it."""
 
     @property
-    def takes(self) -> Takes:
+    def support(self) -> FormatSupport:
         """What it has words for."""
 
     def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
@@ -104,7 +104,7 @@ class Dialect(Protocol):
 
 @runtime_checkable
 class Continuer(Protocol):
-    """A dialect in which, where it `takes` a ``prefill``, a model can be asked to go on from a text."""
+    """A dialect in which, whose `support` includes ``prefill``, a model can be asked to go on from a text."""
 
     def continuation(self, params: CompletionParams, text: str, *, model: str) -> Request:
         """The request for the stream that follows *text*; errors as `Dialect.request` has them."""

@@ -33,7 +33,7 @@ _STATUSES = ("status_code", "status", "http_code", "http_status", "raw_status_co
 
 
 @attrs.define(frozen=True)
-class Said:
+class ErrorDetails:
     """
     The facts of an error, as the provider gave them.
 
@@ -56,24 +56,24 @@ class Said:
     retry_after: float | None = None
 
 
-def read(body: Any) -> Said:
+def read(body: Any) -> ErrorDetails:
     """What *body* says: decoded JSON of any shape, or text."""
     try:
         return _read(mend_all(body))
     except RecursionError:  # nothing a person wrote is nested so deeply
-        return Said()
+        return ErrorDetails()
 
 
-def _read(body: Any) -> Said:
+def _read(body: Any) -> ErrorDetails:
     if isinstance(body, str):
-        return Said(message=_text_message(body))
+        return ErrorDetails(message=_text_message(body))
     if isinstance(body, list):
         return _read(next((item for item in body if isinstance(item, (dict, str))), ""))
     if not isinstance(body, dict):
-        return Said()
+        return ErrorDetails()
     inner = _inner(body)
     layers = (inner, body)
-    return Said(
+    return ErrorDetails(
         message=_message(inner, body),
         code=_first_text(layers, _CODES),
         type=_first_text(layers, _TYPES) or _first_text(layers, ("status",)),

@@ -17,11 +17,11 @@ from anyllm.types import STRUCTURED, CompletionParams, Message, _convert
 from anyllm.wire._base.conversation import schema_in
 from anyllm.wire._base.encode_json import unsupported
 
-__all__ = ["Takes", "checked"]
+__all__ = ["FormatSupport", "checked"]
 
 
 @attrs.define(frozen=True, kw_only=True)
-class Takes:
+class FormatSupport:
     """
     What a format has words for.
 
@@ -47,7 +47,7 @@ _FORMATS = ("json_object", "json_schema")
 _NOTHING: Mapping[str, Any] = {"n": 1, "logprobs": False, "top_logprobs": 0, "parallel_tool_calls": True}
 
 
-def checked(params: CompletionParams, takes: Takes, provider: str) -> CompletionParams:
+def checked(params: CompletionParams, support: FormatSupport, provider: str) -> CompletionParams:
     """
     *params* as the format has words for them.
 
@@ -55,15 +55,15 @@ def checked(params: CompletionParams, takes: Takes, provider: str) -> Completion
         UnsupportedParameterError: it has none for one of them.
         InvalidRequestError: the response_format is in nobody's shape.
     """
-    for name in takes.refused:
+    for name in support.refused:
         value = getattr(params, name)
         if name == "stream_options":
             _refuse_stream_options(value, provider)
         elif value is not None and value != _NOTHING.get(name):
             raise unsupported(name, f"{name} is not something this host takes", provider)
-    if not takes.own_sounds and any(message.audio is not None for message in params.messages):
+    if not support.own_sounds and any(message.audio is not None for message in params.messages):
         params = params.evolve(messages=[_without_sound(message) for message in params.messages])
-    return _with_format(params, takes, provider)
+    return _with_format(params, support, provider)
 
 
 def _without_sound(message: Message) -> Message:
@@ -80,12 +80,12 @@ def _refuse_stream_options(options: Mapping[str, Any] | None, provider: str) -> 
 # -- structured output -------------------------------------------------------------------------------------------------
 
 
-def _with_format(params: CompletionParams, takes: Takes, provider: str) -> CompletionParams:
+def _with_format(params: CompletionParams, support: FormatSupport, provider: str) -> CompletionParams:
     if params.structured is not None and params.structured not in STRUCTURED:
         why = f"structured must be one of {', '.join(STRUCTURED)}, not {params.structured!r}"
         raise unsupported("structured", why, provider)
-    native, wanted = takes.formats, params.response_format or {}
-    if takes.formats_of_its_own and (wanted.get("type") in native or wanted.get("type") not in _FORMATS):
+    native, wanted = support.formats, params.response_format or {}
+    if support.formats_of_its_own and (wanted.get("type") in native or wanted.get("type") not in _FORMATS):
         return params
     kind, schema, _ = schema_in(params, provider)
     if kind is None or kind in native:

@@ -7,7 +7,7 @@ from typing import Optional
 
 import attrs
 
-__all__ = ["Known"]
+__all__ = ["ModelInfo"]
 
 
 def _words(value: Iterable[str]) -> tuple[str, ...]:
@@ -15,7 +15,7 @@ def _words(value: Iterable[str]) -> tuple[str, ...]:
 
 
 @attrs.define(frozen=True)
-class Known:
+class ModelInfo:
     """
     A model that can be asked for.
 

@@ -20,20 +20,20 @@ from anyllm.wire._base.conversation import with_beginning
 from anyllm.wire._base.decode_json import no_answer, whole_json
 from anyllm.wire._base.dialect import Request
 from anyllm.wire._base.encode_json import headers_in, in_bytes, unsupported
-from anyllm.wire._base.format_support import Takes, checked
+from anyllm.wire._base.format_support import FormatSupport, checked
 from anyllm.wire.anthropic_messages import models as _models
 from anyllm.wire.anthropic_messages import parameters, thinking
 from anyllm.wire.anthropic_messages.decoder import MessagesDecoder
 from anyllm.wire.anthropic_messages.turns import system_in, turns_in
 
-__all__ = ["AnthropicMessages"]
+__all__ = ["AnthropicMessagesDialect"]
 
 #: The version of the API. Source: https://platform.claude.com/docs/en/api/versioning
 _VERSION = "2023-06-01"
 
 
 @attrs.define(frozen=True, kw_only=True)
-class AnthropicMessages:
+class AnthropicMessagesDialect:
     """
     The dialect, with the switches of the provider that speaks it.
 
@@ -51,7 +51,7 @@ class AnthropicMessages:
     version_in_body: str | None = None
 
     #: Usage always comes, and one answer.
-    takes: ClassVar[Takes] = Takes(
+    support: ClassVar[FormatSupport] = FormatSupport(
         formats=("json_schema",), refused=("n", "seed", "logprobs", "top_logprobs", "stream_options"), prefill=True
     )
 
@@ -66,7 +66,7 @@ class AnthropicMessages:
             UnsupportedParameterError: the host cannot do what a parameter asks for.
             InvalidRequestError: the parameters cannot be sent at all.
         """
-        params = checked(params, self.takes, self.provider)
+        params = checked(params, self.support, self.provider)
         body = {
             **self._address(model),
             **system_in(params.messages, self.provider),

@@ -19,18 +19,18 @@ from anyllm.wire._base import bedrock_errors
 from anyllm.wire._base.decode_json import no_answer, whole_json
 from anyllm.wire._base.dialect import Request
 from anyllm.wire._base.encode_json import headers_in, in_bytes
-from anyllm.wire._base.format_support import Takes, checked
+from anyllm.wire._base.format_support import FormatSupport, checked
 from anyllm.wire.bedrock_converse import parameters, reasoning
 from anyllm.wire.bedrock_converse.decoder import ConverseDecoder
 from anyllm.wire.bedrock_converse.turns import system_in, turns_in
 
-__all__ = ["BedrockConverse"]
+__all__ = ["BedrockConverseDialect"]
 
 _STREAM = "application/vnd.amazon.eventstream"
 
 
 @attrs.define(frozen=True, kw_only=True)
-class BedrockConverse:
+class BedrockConverseDialect:
     """
     The dialect.
 
@@ -41,7 +41,7 @@ class BedrockConverse:
     provider: str = "bedrock"
 
     #: Some models keep to a schema, by ``extra_body={"outputConfig": ...}``; not all.
-    takes: ClassVar[Takes] = Takes(
+    support: ClassVar[FormatSupport] = FormatSupport(
         formats=(),
         refused=("n", "seed", "user", "logprobs", "top_logprobs", "parallel_tool_calls", "stream_options"),
     )
@@ -57,7 +57,7 @@ class BedrockConverse:
             UnsupportedParameterError: the host cannot do what a parameter asks for.
             InvalidRequestError: the parameters cannot be sent at all.
         """
-        params = checked(params, self.takes, self.provider)
+        params = checked(params, self.support, self.provider)
         body: dict[str, Any] = {
             "messages": turns_in(params.messages, self.provider),
             **system_in(params.messages, self.provider),

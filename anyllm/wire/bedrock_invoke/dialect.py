@@ -22,7 +22,7 @@ from anyllm.errors import APIError
 from anyllm.types import ChatCompletion, CompletionParams, _convert
 from anyllm.wire._base import bedrock_errors
 from anyllm.wire._base.decode_json import no_answer, whole_json
-from anyllm.wire._base.dialect import Request, Takes
+from anyllm.wire._base.dialect import FormatSupport, Request
 from anyllm.wire._base.encode_json import headers_in, in_bytes, unsupported
 from anyllm.wire.bedrock_invoke.decoder import InvokeDecoder
 from anyllm.wire.bedrock_invoke.families import (
@@ -39,7 +39,7 @@ from anyllm.wire.bedrock_invoke.text_completion import PlainText, is_plain
 from anyllm.wire.bedrock_invoke.usage import usage_of
 
 __all__ = [
-    "BedrockInvoke",
+    "BedrockInvokeDialect",
     "Family",
     "PlainText",
     "TaggedReasoning",
@@ -56,7 +56,7 @@ _SAID_BY_THE_PATH = ("model", "stream", "stream_options")
 
 
 @attrs.define(frozen=True, kw_only=True)
-class BedrockInvoke:
+class BedrockInvokeDialect:
     """
     The dialect.
 
@@ -69,16 +69,16 @@ class BedrockInvoke:
     provider: str = "bedrock_invoke"
 
     @property
-    def takes(self) -> Takes:
+    def support(self) -> FormatSupport:
         """What one of the families has words for; what only another has is refused when it is asked for."""
-        every = [family.dialect.takes for family in self.families if family.makers]
-        return Takes(
-            formats=_all_of(takes.formats for takes in every),
-            media=_all_of(takes.media for takes in every),
+        every = [family.dialect.support for family in self.families if family.makers]
+        return FormatSupport(
+            formats=_all_of(support.formats for support in every),
+            media=_all_of(support.media for support in every),
             refused=tuple(
                 name
-                for name in _all_of(takes.refused for takes in every)
-                if all(name in takes.refused for takes in every)
+                for name in _all_of(support.refused for support in every)
+                if all(name in support.refused for support in every)
             ),
         )
 

@@ -25,7 +25,7 @@ from anyllm.types import (
     CompletionParams,
     Reasoning,
 )
-from anyllm.wire._base.dialect import Decoder, Dialect, Request, Takes
+from anyllm.wire._base.dialect import Decoder, Dialect, FormatSupport, Request
 
 __all__ = ["TaggedReasoning"]
 
@@ -135,9 +135,9 @@ class TaggedReasoning:
     dialect: Dialect
 
     @property
-    def takes(self) -> Takes:
+    def support(self) -> FormatSupport:
         """What the other has words for."""
-        return self.dialect.takes
+        return self.dialect.support
 
     def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
         """The other's request."""

@@ -28,7 +28,7 @@ from anyllm.wire._base import bedrock_errors
 from anyllm.wire._base.choices_decoder import ChoicesDecoder, Piece, first_count
 from anyllm.wire._base.cohere.errors import failure
 from anyllm.wire._base.decode_json import no_answer, whole_json
-from anyllm.wire._base.dialect import Request, Takes
+from anyllm.wire._base.dialect import FormatSupport, Request
 from anyllm.wire._base.encode_json import unsupported
 from anyllm.wire._base.tool_call_deltas import Fragment
 
@@ -172,7 +172,7 @@ class PlainText:
 
     provider: str
 
-    takes: ClassVar[Takes] = Takes(formats=(), media=())
+    support: ClassVar[FormatSupport] = FormatSupport(formats=(), media=())
 
     def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
         """

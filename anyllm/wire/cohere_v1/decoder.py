@@ -37,7 +37,7 @@ _ERROR = "stream-error"
 _OTHERS = ("search-queries-generation", "search-results", "citation-generation", "debug")
 
 
-class ChatDecoder(CohereStream):
+class CohereV1Decoder(CohereStream):
     """
     Turns one response's events into chunks. Used by one thread, for one response.
 
@@ -211,10 +211,10 @@ def _text_alone(body: dict[str, Any]) -> str | None:
     return text if type(text) is str else None
 
 
-_READERS: dict[str, Callable[[ChatDecoder, dict[str, Any], Any], _Chunks]] = {
-    "stream-start": ChatDecoder._stream_start,
-    _TEXT: ChatDecoder._text_generation,
-    _CALL: ChatDecoder._calls_chunk,
-    "tool-calls-generation": ChatDecoder._calls_whole,
-    _END: ChatDecoder._stream_end,
+_READERS: dict[str, Callable[[CohereV1Decoder, dict[str, Any], Any], _Chunks]] = {
+    "stream-start": CohereV1Decoder._stream_start,
+    _TEXT: CohereV1Decoder._text_generation,
+    _CALL: CohereV1Decoder._calls_chunk,
+    "tool-calls-generation": CohereV1Decoder._calls_whole,
+    _END: CohereV1Decoder._stream_end,
 }

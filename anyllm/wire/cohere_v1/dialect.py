@@ -22,18 +22,18 @@ from anyllm.wire._base.cohere.errors import no_content, refined
 from anyllm.wire._base.decode_json import whole_json
 from anyllm.wire._base.dialect import Request
 from anyllm.wire._base.encode_json import headers_in, in_bytes
-from anyllm.wire._base.format_support import Takes, checked
-from anyllm.wire.cohere_v1.decoder import ChatDecoder
+from anyllm.wire._base.format_support import FormatSupport, checked
+from anyllm.wire.cohere_v1.decoder import CohereV1Decoder
 from anyllm.wire.cohere_v1.request import body_of
 
-__all__ = ["CohereV1"]
+__all__ = ["CohereV1Dialect"]
 
 #: For streams too, whose lines are JSON.
 _HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 
 
 @attrs.define(frozen=True, kw_only=True)
-class CohereV1:
+class CohereV1Dialect:
     """
     The dialect.
 
@@ -44,7 +44,7 @@ class CohereV1:
     provider: str = "cohere_v1"
 
     #: Connectors and documents have words of their own, in ``extra_body``.
-    takes: ClassVar[Takes] = Takes(
+    support: ClassVar[FormatSupport] = FormatSupport(
         media=(),
         refused=(
             *("n", "user", "parallel_tool_calls", "logprobs", "top_logprobs", "thinking_budget"),
@@ -60,14 +60,14 @@ class CohereV1:
             UnsupportedParameterError: the host cannot do what a parameter asks for.
             InvalidRequestError: the parameters cannot be sent at all.
         """
-        params = checked(params, self.takes, self.provider)
+        params = checked(params, self.support, self.provider)
         body = body_of(params, model=model, stream=stream, provider=self.provider)
         headers = headers_in(params.extra_headers, _HEADERS, self.provider)
         return Request("POST", "/v1/chat", headers, in_bytes(body, self.provider))
 
-    def decoder(self) -> ChatDecoder:
+    def decoder(self) -> CohereV1Decoder:
         """A fresh decoder for one streamed response."""
-        return ChatDecoder(provider=self.provider)
+        return CohereV1Decoder(provider=self.provider)
 
     def response(self, body: bytes) -> ChatCompletion:
         """

@@ -34,7 +34,7 @@ _DELTA = "content-delta"
 _CITATIONS = "citation-"
 
 
-class CohereDecoder(CohereStream):
+class CohereV2Decoder(CohereStream):
     """
     Turns one response's events into chunks. Used by one thread, for one response.
 
@@ -242,13 +242,13 @@ def _logprobs(body: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"content": pieces} if pieces else None
 
 
-_READERS: dict[str, Callable[[CohereDecoder, dict[str, Any], Any], _Chunks]] = {
-    "message-start": CohereDecoder._message_start,
-    "content-start": CohereDecoder._content_event,
-    _DELTA: CohereDecoder._content_event,
-    "tool-plan-delta": CohereDecoder._plan_event,
-    "tool-call-start": CohereDecoder._call_start,
-    "tool-call-delta": CohereDecoder._call_delta,
-    "tool-call-end": CohereDecoder._call_end,
-    "message-end": CohereDecoder._message_end,
+_READERS: dict[str, Callable[[CohereV2Decoder, dict[str, Any], Any], _Chunks]] = {
+    "message-start": CohereV2Decoder._message_start,
+    "content-start": CohereV2Decoder._content_event,
+    _DELTA: CohereV2Decoder._content_event,
+    "tool-plan-delta": CohereV2Decoder._plan_event,
+    "tool-call-start": CohereV2Decoder._call_start,
+    "tool-call-delta": CohereV2Decoder._call_delta,
+    "tool-call-end": CohereV2Decoder._call_end,
+    "message-end": CohereV2Decoder._message_end,
 }

@@ -22,13 +22,13 @@ from anyllm.wire._base.cohere.errors import no_content, refined
 from anyllm.wire._base.decode_json import whole_json
 from anyllm.wire._base.dialect import Request
 from anyllm.wire._base.encode_json import headers_in, in_bytes
-from anyllm.wire._base.format_support import Takes, checked
+from anyllm.wire._base.format_support import FormatSupport, checked
 from anyllm.wire.cohere_v2 import request as _request
 from anyllm.wire.cohere_v2.base_url import host_url
-from anyllm.wire.cohere_v2.decoder import CohereDecoder
+from anyllm.wire.cohere_v2.decoder import CohereV2Decoder
 from anyllm.wire.cohere_v2.embeddings import embed_body, read_embeddings, read_models
 
-__all__ = ["CohereV2", "host_url"]
+__all__ = ["CohereV2Dialect", "host_url"]
 
 _JSON_HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 #: The most models that one request gives; the host's own default is 20.
@@ -36,7 +36,7 @@ _MANY_MODELS = 1000
 
 
 @attrs.define(frozen=True, kw_only=True)
-class CohereV2:
+class CohereV2Dialect:
     """
     The dialect.
 
@@ -47,7 +47,7 @@ class CohereV2:
     provider: str = "cohere"
 
     #: Citations and documents have words of their own, in ``extra_body``.
-    takes: ClassVar[Takes] = Takes(
+    support: ClassVar[FormatSupport] = FormatSupport(
         media=("image",), refused=("n", "user", "parallel_tool_calls", "top_logprobs", "stream_options")
     )
 
@@ -59,7 +59,7 @@ class CohereV2:
             UnsupportedParameterError: the host cannot do what a parameter asks for.
             InvalidRequestError: the parameters cannot be sent at all.
         """
-        params = checked(params, self.takes, self.provider)
+        params = checked(params, self.support, self.provider)
         body = _request.body_of(params, model=model, stream=stream, provider=self.provider)
         headers = {**_JSON_HEADERS, "Accept": "text/event-stream"} if stream else _JSON_HEADERS
         return Request(
@@ -69,9 +69,9 @@ class CohereV2:
             in_bytes(body, self.provider),
         )
 
-    def decoder(self) -> CohereDecoder:
+    def decoder(self) -> CohereV2Decoder:
         """A fresh decoder for one streamed response."""
-        return CohereDecoder(provider=self.provider)
+        return CohereV2Decoder(provider=self.provider)
 
     def response(self, body: bytes) -> ChatCompletion:
         """

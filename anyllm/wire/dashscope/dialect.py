@@ -22,18 +22,18 @@ from anyllm.wire._base.cloud_error_codes import by_code
 from anyllm.wire._base.decode_json import no_answer, whole_json
 from anyllm.wire._base.dialect import Request
 from anyllm.wire._base.encode_json import headers_in, in_bytes
-from anyllm.wire._base.format_support import Takes, checked
+from anyllm.wire._base.format_support import FormatSupport, checked
 from anyllm.wire.dashscope.decoder import DashScopeDecoder
 from anyllm.wire.dashscope.request import body_of, path_of
 
-__all__ = ["DashScope"]
+__all__ = ["DashScopeDialect"]
 
 _JSON_HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 _STREAM_HEADERS = {**_JSON_HEADERS, "Accept": "text/event-stream", "X-DashScope-SSE": "enable"}
 
 
 @attrs.define(frozen=True, kw_only=True)
-class DashScope:
+class DashScopeDialect:
     """
     The dialect. Its base URL ends with "/api/v1", as the official client's does.
 
@@ -43,7 +43,7 @@ class DashScope:
 
     provider: str = "dashscope"
 
-    takes: ClassVar[Takes] = Takes(media=("image", "audio"), refused=("user", "stream_options"))
+    support: ClassVar[FormatSupport] = FormatSupport(media=("image", "audio"), refused=("user", "stream_options"))
 
     def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
         """
@@ -53,7 +53,7 @@ class DashScope:
             UnsupportedParameterError: the host cannot do what a parameter asks for.
             InvalidRequestError: the parameters cannot be sent at all.
         """
-        params = checked(params, self.takes, self.provider)
+        params = checked(params, self.support, self.provider)
         body = body_of(params, model=model, stream=stream, provider=self.provider)
         headers = headers_in(params.extra_headers, _STREAM_HEADERS if stream else _JSON_HEADERS, self.provider)
         return Request("POST", path_of(params, model), headers, in_bytes(body, self.provider))

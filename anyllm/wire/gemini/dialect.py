@@ -21,14 +21,14 @@ from anyllm.wire._base import api_errors
 from anyllm.wire._base.decode_json import no_answer, whole_json
 from anyllm.wire._base.dialect import Request
 from anyllm.wire._base.encode_json import headers_in, in_bytes
-from anyllm.wire._base.format_support import Takes, checked
+from anyllm.wire._base.format_support import FormatSupport, checked
 from anyllm.wire._base.surrogate_joiner import mend_all
 from anyllm.wire.gemini import finish_reasons
 from anyllm.wire.gemini.decoder import GeminiDecoder
 from anyllm.wire.gemini.embeddings import LIST, embed_body, read_embeddings, read_models
 from anyllm.wire.gemini.request import body_of
 
-__all__ = ["Gemini"]
+__all__ = ["GeminiDialect"]
 
 _JSON_HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 
@@ -37,7 +37,7 @@ _NO_MODEL = re.compile(r"(models|tunedModels)/\S+ is not (found|supported)")
 
 
 @attrs.define(frozen=True, kw_only=True)
-class Gemini:
+class GeminiDialect:
     """
     The dialect, with the switches of the provider that speaks it.
 
@@ -51,7 +51,7 @@ class Gemini:
     models_path: str = "/models"
     vertex_numbers: bool = False
 
-    takes: ClassVar[Takes] = Takes(
+    support: ClassVar[FormatSupport] = FormatSupport(
         media=("image", "file", "audio"), refused=("user", "parallel_tool_calls", "stream_options")
     )
 
@@ -65,7 +65,7 @@ class Gemini:
             UnsupportedParameterError: the host cannot do what a parameter asks for.
             InvalidRequestError: the parameters cannot be sent at all.
         """
-        params = checked(params, self.takes, self.provider)
+        params = checked(params, self.support, self.provider)
         body = body_of(params, model=model, provider=self.provider)
         method = "streamGenerateContent?alt=sse" if stream else "generateContent"
         headers = {**_JSON_HEADERS, "Accept": "text/event-stream"} if stream else _JSON_HEADERS

@@ -20,12 +20,12 @@ from anyllm.wire._base.cloud_error_codes import by_code
 from anyllm.wire._base.decode_json import no_answer, whole_json
 from anyllm.wire._base.dialect import Request
 from anyllm.wire._base.encode_json import headers_in, in_bytes
-from anyllm.wire._base.format_support import Takes, checked
+from anyllm.wire._base.format_support import FormatSupport, checked
 from anyllm.wire._base.surrogate_joiner import mend_all
 from anyllm.wire.hunyuan.decoder import HunyuanDecoder
 from anyllm.wire.hunyuan.request import body_of
 
-__all__ = ["Hunyuan"]
+__all__ = ["HunyuanDialect"]
 
 _HEADERS = {
     "Content-Type": "application/json",
@@ -36,7 +36,7 @@ _HEADERS = {
 
 
 @attrs.define(frozen=True, kw_only=True)
-class Hunyuan:
+class HunyuanDialect:
     """
     The dialect. What makes a request valid, its signature and time, is added by who sends it.
 
@@ -48,7 +48,7 @@ class Hunyuan:
 
     provider: str = "hunyuan"
 
-    takes: ClassVar[Takes] = Takes(
+    support: ClassVar[FormatSupport] = FormatSupport(
         formats=(),
         media=("image",),
         refused=("max_tokens", "n", "user", "parallel_tool_calls", "logprobs", "top_logprobs", "stream_options"),
@@ -62,7 +62,7 @@ class Hunyuan:
             UnsupportedParameterError: the host cannot do what a parameter asks for.
             InvalidRequestError: the parameters cannot be sent at all.
         """
-        params = checked(params, self.takes, self.provider)
+        params = checked(params, self.support, self.provider)
         body = body_of(params, model=model, stream=stream, provider=self.provider)
         headers = {**_HEADERS, "Accept": "text/event-stream"} if stream else _HEADERS
         return Request(

@@ -21,19 +21,19 @@ from anyllm.wire._base.conversation import with_beginning
 from anyllm.wire._base.decode_json import no_answer, whole_json
 from anyllm.wire._base.dialect import Request
 from anyllm.wire._base.encode_json import headers_in, in_bytes
-from anyllm.wire._base.format_support import Takes, checked
+from anyllm.wire._base.format_support import FormatSupport, checked
 from anyllm.wire.ollama import request as _request
 from anyllm.wire.ollama.base_url import host_url
 from anyllm.wire.ollama.decoder import OllamaDecoder, has_answer
 from anyllm.wire.ollama.embeddings import embed_body, read_embeddings, read_models
 
-__all__ = ["OllamaChat", "host_url"]
+__all__ = ["OllamaDialect", "host_url"]
 
 _JSON_HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 
 
 @attrs.define(frozen=True, kw_only=True)
-class OllamaChat:
+class OllamaDialect:
     """
     The dialect. Requests are always ``/api/chat``; answers of ``/api/generate`` are read as well.
 
@@ -43,7 +43,7 @@ class OllamaChat:
 
     provider: str = "ollama"
 
-    takes: ClassVar[Takes] = Takes(
+    support: ClassVar[FormatSupport] = FormatSupport(
         media=("image",), refused=("n", "user", "parallel_tool_calls", "stream_options"), prefill=True
     )
 
@@ -55,7 +55,7 @@ class OllamaChat:
             UnsupportedParameterError: the host cannot do what a parameter asks for.
             InvalidRequestError: the parameters cannot be sent at all.
         """
-        params = checked(params, self.takes, self.provider)
+        params = checked(params, self.support, self.provider)
         body = _request.body_of(params, model=model, stream=stream, provider=self.provider)
         headers = {**_JSON_HEADERS, "Accept": "application/x-ndjson"} if stream else _JSON_HEADERS
         return Request(

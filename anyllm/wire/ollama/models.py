@@ -22,7 +22,7 @@ from anyllm.wire._base.finish_reasons import whole_number
 
 __all__ = [
     "ModelDetails",
-    "Progress",
+    "PullProgress",
     "PullDecoder",
     "delete_request",
     "model_details",
@@ -35,7 +35,7 @@ _SUCCESS = "success"
 
 
 @attrs.define(frozen=True)
-class Progress:
+class PullProgress:
     """
     How far a pull has come: one line of it.
 
@@ -115,7 +115,7 @@ def _request(method: str, path: str, body: Mapping[str, Any], provider: str) -> 
 
 class PullDecoder:
     """
-    Turns the lines of a pull into `Progress`. Used by one thread, for one response.
+    Turns the lines of a pull into `PullProgress`. Used by one thread, for one response.
 
     Args:
         provider: Stands in every error.
@@ -138,7 +138,7 @@ class PullDecoder:
         """The same: there is no other good end."""
         return self._done
 
-    def feed(self, event: Event) -> Sequence[Progress]:
+    def feed(self, event: Event) -> Sequence[PullProgress]:
         """
         What a line says; nothing after the last one.
 
@@ -153,7 +153,7 @@ class PullDecoder:
             raise api_errors.from_body(self._provider, body)
         if not isinstance(body.get("status"), str):
             raise no_answer(body, "status", self._provider)
-        progress = Progress(
+        progress = PullProgress(
             body["status"],
             _text(body, "digest") or None,
             whole_number(body.get("total")),
@@ -163,7 +163,7 @@ class PullDecoder:
         self._latest, self._done = progress.status, progress.is_last
         return (progress,)
 
-    def finish(self) -> Sequence[Progress]:
+    def finish(self) -> Sequence[PullProgress]:
         """
         Nothing, at the end of the bytes: no line is held back.
 

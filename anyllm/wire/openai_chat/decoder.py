@@ -88,7 +88,7 @@ def _without_tags(
     return (text if text or content is not None else None), reasoning
 
 
-class ChatDecoder:
+class OpenAIChatDecoder:
     """
     Turns one response's events into chunks. Used by one thread, for one response.
 

@@ -19,19 +19,19 @@ from anyllm.wire._base import api_errors
 from anyllm.wire._base.decode_json import no_answer, whole_json
 from anyllm.wire._base.dialect import Request
 from anyllm.wire._base.encode_json import headers_in, in_bytes, put, unsupported
-from anyllm.wire._base.format_support import Takes, checked
+from anyllm.wire._base.format_support import FormatSupport, checked
 from anyllm.wire.openai_chat import request as _request
-from anyllm.wire.openai_chat.decoder import ChatDecoder
+from anyllm.wire.openai_chat.decoder import OpenAIChatDecoder
 from anyllm.wire.openai_chat.embeddings import read_embeddings, read_models
 from anyllm.wire.openai_chat.prefill import Prefill
 
-__all__ = ["OpenAIChat", "Prefill"]
+__all__ = ["OpenAIChatDialect", "Prefill"]
 
 _JSON_HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 
 
 @attrs.define(frozen=True, kw_only=True)
-class OpenAIChat:
+class OpenAIChatDialect:
     """
     The dialect, with the switches of the provider that speaks it.
 
@@ -68,12 +68,12 @@ class OpenAIChat:
     prefill: Prefill | None = None
 
     @property
-    def takes(self) -> Takes:
+    def support(self) -> FormatSupport:
         """What the host has words for."""
         has_budget = self.thinking_budget_key is not None or self.no_thinking is not None
         refused = () if has_budget else ("thinking_budget",)
         media = ("image", "file", "audio")
-        return Takes(
+        return FormatSupport(
             formats=self.formats,
             formats_of_its_own=True,
             own_sounds=True,
@@ -90,7 +90,7 @@ class OpenAIChat:
             UnsupportedParameterError: the host cannot do what a parameter asks for.
             InvalidRequestError: the parameters cannot be sent at all.
         """
-        params = checked(params, self.takes, self.provider)
+        params = checked(params, self.support, self.provider)
         body: dict[str, Any] = {
             "model": model,
             "messages": _request.messages_in_json(params.messages, reasoning_key=self.reasoning_key),
@@ -131,9 +131,9 @@ class OpenAIChat:
         params = self.prefill.applied(params, text, reasoning_key=self.reasoning_key, provider=self.provider)
         return self.request(params, model=model, stream=True)
 
-    def decoder(self) -> ChatDecoder:
+    def decoder(self) -> OpenAIChatDecoder:
         """A fresh decoder for one streamed response."""
-        return ChatDecoder(
+        return OpenAIChatDecoder(
             provider=self.provider,
             done_is_complete=self.done_is_complete,
             splits_think_tags=self.think_tags == "split",

@@ -19,15 +19,15 @@ from anyllm.wire._base import api_errors
 from anyllm.wire._base.decode_json import no_answer, whole_json
 from anyllm.wire._base.dialect import Request
 from anyllm.wire._base.encode_json import headers_in, in_bytes
-from anyllm.wire._base.format_support import Takes, checked
+from anyllm.wire._base.format_support import FormatSupport, checked
 from anyllm.wire.openai_responses import request as _request
 from anyllm.wire.openai_responses.decoder import ResponsesDecoder
 
-__all__ = ["OpenAIResponses"]
+__all__ = ["OpenAIResponsesDialect"]
 
 
 @attrs.define(frozen=True, kw_only=True)
-class OpenAIResponses:
+class OpenAIResponsesDialect:
     """
     The dialect.
 
@@ -37,7 +37,7 @@ class OpenAIResponses:
 
     provider: str = "openai-responses"
 
-    takes: ClassVar[Takes] = Takes(refused=("stop", "n", "seed", "thinking_budget"))
+    support: ClassVar[FormatSupport] = FormatSupport(refused=("stop", "n", "seed", "thinking_budget"))
 
     def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
         """
@@ -47,7 +47,7 @@ class OpenAIResponses:
             UnsupportedParameterError: the host cannot do what a parameter asks for.
             InvalidRequestError: the parameters cannot be sent at all.
         """
-        params = checked(params, self.takes, self.provider)
+        params = checked(params, self.support, self.provider)
         body = _request.body(params, model=model, stream=stream, provider=self.provider)
         headers = {"Content-Type": "application/json", "Accept": "text/event-stream" if stream else "application/json"}
         return Request(

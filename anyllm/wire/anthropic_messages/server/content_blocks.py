@@ -113,9 +113,9 @@ class Blocks:
         written = b""
         while self._held and (in_any_case or self._is_whole()):
             key = next(iter(self._held))
-            (start, delta), *further = self._held.pop(key)
+            (start, delta), *unknown_fields = self._held.pop(key)
             written += _late(key, delta) if start is None else self._opened(key, start) + self._delta(delta)
-            written += b"".join(self._delta(more) for _, more in further)
+            written += b"".join(self._delta(more) for _, more in unknown_fields)
         return written
 
 

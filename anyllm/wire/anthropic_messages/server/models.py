@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from anyllm.wire._base.model_info import Known
+from anyllm.wire._base.model_info import ModelInfo
 
 __all__ = ["anthropic_model", "anthropic_models"]
 
@@ -14,14 +14,14 @@ __all__ = ["anthropic_model", "anthropic_models"]
 _YEAR_10000 = 253402300800
 
 
-def anthropic_models(models: Sequence[Known]) -> dict[str, Any]:
+def anthropic_models(models: Sequence[ModelInfo]) -> dict[str, Any]:
     """``/v1/models``, for Anthropic's clients. Source: https://platform.claude.com/docs/en/api/models-list"""
     data = [anthropic_model(model) for model in models]
     ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {"first_id": None, "last_id": None}
     return {"data": data, "has_more": False, **ends}
 
 
-def anthropic_model(model: Known) -> dict[str, Any]:
+def anthropic_model(model: ModelInfo) -> dict[str, Any]:
     """One of them."""
     return {"type": "model", "id": model.name, "display_name": model.name, "created_at": _time(model.created)}
 

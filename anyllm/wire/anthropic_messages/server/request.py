@@ -3,7 +3,7 @@ Requests in Anthropic's Messages: turns of blocks become messages, and settings 
 
 Strategy: a block that other hosts have no words for (its own tools' calls and results, files it keeps) stays a part of
 Anthropic's own, which its dialect sends as it is and others refuse. A setting that we say only in part is left in
-`Asked.further` whole, since what is sent beside our parameters replaces a key and does not add to it.
+`ChatRequest.unknown_fields` whole, since what is sent beside our parameters replaces a key and does not add to it.
 
 Sources: https://platform.claude.com/docs/en/api/messages,
 https://platform.claude.com/docs/en/build-with-claude/extended-thinking,
@@ -17,10 +17,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Union
 
 from anyllm.types import ContentPart, FunctionCall, Message, Reasoning, ToolCall
-from anyllm.wire._base.chat_request import Asked, params_of, parted
+from anyllm.wire._base.chat_request import ChatRequest, params_of, parted
 from anyllm.wire._base.request_fields import Fields, wrong
 from anyllm.wire._base.writer import json_bytes
-from anyllm.wire.anthropic_messages.dialect import AnthropicMessages as Dialect
+from anyllm.wire.anthropic_messages.dialect import AnthropicMessagesDialect as Dialect
 from anyllm.wire.anthropic_messages.server.writer import AnthropicMessages
 
 __all__ = ["read_messages"]
@@ -45,7 +45,7 @@ _HINTS = frozenset(("metadata", "service_tier", "inference_geo", "cache_control"
 _EFFORT = "high"
 
 
-def read_messages(body: Any) -> Asked:
+def read_messages(body: Any) -> ChatRequest:
     """
     A request for a message.
 
@@ -64,14 +64,14 @@ def read_messages(body: Any) -> Asked:
         "messages": [*_system(fields), *_conversation(fields)],
         "tools": [_tool(tool, item) for tool, item in fields.objects("tools")] or None,
     }
-    further: dict[str, Any] = {}
+    unknown_fields: dict[str, Any] = {}
     for read in (_choice, _user, _thinking_and_output):
         said, left = read(fields)
         given.update(said)
-        further.update(left)
+        unknown_fields.update(left)
     wanted = AnthropicMessages(model=model)
-    further, hints = parted({**fields.rest(), **further}, _HINTS)
-    return Asked(params_of(given), stream, wanted, further, (Dialect,), hints)
+    unknown_fields, ignorable_fields = parted({**fields.rest(), **unknown_fields}, _HINTS)
+    return ChatRequest(params_of(given), stream, wanted, unknown_fields, (Dialect,), ignorable_fields)
 
 
 # -- settings: ours, and what is left of Anthropic's -------------------------------------------------------------------
@@ -352,8 +352,8 @@ def _located(where: str, source: Fields) -> Optional[str]:
 
 def _has_more(item: Mapping[str, Any], known: frozenset[str]) -> bool:
     """Whether something stands there that we have no place for, and that says more than what is so anyway."""
-    further = ((key, value) for key, value in item.items() if key not in known and value is not None)
-    return any(value not in _USUAL.get(key, ()) for key, value in further)
+    unknown_fields = ((key, value) for key, value in item.items() if key not in known and value is not None)
+    return any(value not in _USUAL.get(key, ()) for key, value in unknown_fields)
 
 
 def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:

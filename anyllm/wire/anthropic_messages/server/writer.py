@@ -34,7 +34,7 @@ from anyllm.types import (
     text_alone,
 )
 from anyllm.wire._base.writer import Writer, event, json_bytes
-from anyllm.wire.anthropic_messages.dialect import AnthropicMessages as Dialect
+from anyllm.wire.anthropic_messages.dialect import AnthropicMessagesDialect as Dialect
 from anyllm.wire.anthropic_messages.server.content_blocks import CALL, TEXT, THINKING, Block, Blocks, Key
 from anyllm.wire.anthropic_messages.server.errors import anthropic_error
 
@@ -255,21 +255,21 @@ class _MessageWriter(Writer):
         raw = self._raw(chunk)
         kind = raw.get("type")
         if kind == "message_delta":
-            further = {key: value for key, value in raw.items() if key != "delta"}
+            unknown_fields = {key: value for key, value in raw.items() if key != "delta"}
             usage = _object(raw.get("usage")) or usage_object(self._usage, native=True)
-            return self._blocks.close_all() + self._told(_object(raw.get("delta")), further, usage)
+            return self._blocks.close_all() + self._told(_object(raw.get("delta")), unknown_fields, usage)
         if kind == "message":
             said = {key: value for key, value in raw.items() if key in _OF_THE_END}
             return self._blocks.close_all() + self._told(said, {}, usage_object(self._usage, native=True))
         self._is_due = True
         return b""
 
-    def _told(self, said: Mapping[str, Any], further: Mapping[str, Any], usage: Mapping[str, Any]) -> bytes:
+    def _told(self, said: Mapping[str, Any], unknown_fields: Mapping[str, Any], usage: Mapping[str, Any]) -> bytes:
         """Why it ended, and how many tokens it took."""
         self._is_due = False
         reason = None if self._native and self._end is None else self._reason()
         delta = {**said, "stop_reason": reason, "stop_sequence": said.get("stop_sequence")}
-        body = {**further, "type": "message_delta", "delta": delta, "usage": {"output_tokens": 0, **usage}}
+        body = {**unknown_fields, "type": "message_delta", "delta": delta, "usage": {"output_tokens": 0, **usage}}
         return event(body, "message_delta")
 
     def _reason(self) -> Optional[str]:

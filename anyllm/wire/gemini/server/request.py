@@ -18,12 +18,12 @@ import attrs
 
 from anyllm.errors import AnyLLMError
 from anyllm.types import Message, Reasoning, _convert
-from anyllm.wire._base.chat_request import Asked, MadeIds, params_of, parted
+from anyllm.wire._base.chat_request import ChatRequest, MadeIds, params_of, parted
 from anyllm.wire._base.request_fields import Fields, wrong
 from anyllm.wire._base.writer import json_bytes
 from anyllm.wire.gemini import signatures
 from anyllm.wire.gemini.contents import contents_in_json
-from anyllm.wire.gemini.dialect import Gemini as Dialect
+from anyllm.wire.gemini.dialect import GeminiDialect as Dialect
 from anyllm.wire.gemini.server.writer import Gemini, unsealed
 from anyllm.wire.gemini.tool_calls import with_signature
 
@@ -59,7 +59,7 @@ _ANSWERS = frozenset(("response", "responseJsonSchema"))
 _SNAKE = re.compile(r"_([a-z0-9])")
 
 
-def read_generate(body: Any, *, model: str, stream: bool, array: bool = False) -> Asked:
+def read_generate(body: Any, *, model: str, stream: bool, array: bool = False) -> ChatRequest:
     """
     A request for an answer; what it asks, and whether as it comes, stands in its URL.
 
@@ -77,7 +77,7 @@ def read_generate(body: Any, *, model: str, stream: bool, array: bool = False) -
         raise wrong(None, "the body is nested too deeply") from exc
 
 
-def _read(body: Any, model: str, stream: bool, array: bool) -> Asked:
+def _read(body: Any, model: str, stream: bool, array: bool) -> ChatRequest:
     fields = _fields(body)
     fields.take("model")  # which some say again; the URL counts
     system = fields.take("systemInstruction", dict)
@@ -87,11 +87,11 @@ def _read(body: Any, model: str, stream: bool, array: bool) -> Asked:
     tools, own_tools, hinted_tools = _tools(fields.take("tools", list))
     choice, own_choice = _choice(fields.take("toolConfig", dict))
     params = params_of({**config.given, "model": model, "messages": messages, "tools": tools, "tool_choice": choice})
-    own = {"generationConfig": config.further, "tools": own_tools, "toolConfig": own_choice}
-    further, hints = parted({**fields.rest(), **_said(own)}, _HINTS)
-    hints.update(_said({"generationConfig": config.hints, "tools": hinted_tools}))
+    own = {"generationConfig": config.unknown_fields, "tools": own_tools, "toolConfig": own_choice}
+    unknown_fields, ignorable_fields = parted({**fields.rest(), **_said(own)}, _HINTS)
+    ignorable_fields.update(_said({"generationConfig": config.ignorable_fields, "tools": hinted_tools}))
     wanted = Gemini(model, array, include_thoughts=config.include_thoughts)
-    return Asked(params, stream, wanted, further, (Dialect,), hints)
+    return ChatRequest(params, stream, wanted, unknown_fields, (Dialect,), ignorable_fields)
 
 
 # -- the conversation --------------------------------------------------------------------------------------------------
@@ -419,8 +419,8 @@ class _Config:
 
     Attributes:
         given: Our parameters.
-        further: What they do not say.
-        hints: What only Google's hosts need to be told.
+        unknown_fields: What they do not say.
+        ignorable_fields: What only Google's hosts need to be told.
         include_thoughts: Whether the client wants to read what the model thinks.
     """
 
@@ -434,7 +434,7 @@ class _Config:
         own = {**self._format(fields), **self._thinking(fields)}
         if fields.take("responseModalities", list) not in (None, [], ["TEXT"]):
             own["responseModalities"] = value.get("responseModalities", value.get("response_modalities"))
-        self.further = {**fields.rest(), **own}
+        self.unknown_fields = {**fields.rest(), **own}
 
     def _format(self, fields: Fields) -> dict[str, Any]:
         kind = fields.take("responseMimeType", str)
@@ -462,7 +462,7 @@ class _Config:
         is_said = wants is not None or budget or self.given.get("reasoning_effort")
         hint = {"includeThoughts": self.include_thoughts} if is_said else {}
         rest = thinking.rest()
-        self.hints = {"thinkingConfig": hint} if hint and not rest else {}
+        self.ignorable_fields = {"thinkingConfig": hint} if hint and not rest else {}
         return {"thinkingConfig": {**rest, **hint}} if rest else {}
 
 

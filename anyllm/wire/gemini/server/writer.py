@@ -208,9 +208,9 @@ class _ResponseWriter(Writer):
     def _passed_on(self, chunk: ChatCompletionChunk) -> bytes:
         raw: Any = chunk.raw
         if not self._is_read_as(raw, chunk):
-            further = raw if _is_native(raw) and raw is not self._last_raw else None
+            unknown_fields = raw if _is_native(raw) and raw is not self._last_raw else None
             self._last_raw = raw
-            return self._written(chunk, further)
+            return self._written(chunk, unknown_fields)
         self._last_raw = raw
         if text_alone(chunk) is None:
             for choice in chunk.choices:

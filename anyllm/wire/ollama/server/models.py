@@ -10,8 +10,8 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any
 
-from anyllm.wire._base.chat_request import Asked
-from anyllm.wire._base.model_info import Known
+from anyllm.wire._base.chat_request import ChatRequest
+from anyllm.wire._base.model_info import ModelInfo
 from anyllm.wire._base.request_fields import Fields
 from anyllm.wire._base.writer import json_bytes
 from anyllm.wire.ollama.server.writer import OllamaChat, time_text
@@ -24,7 +24,7 @@ _VERSION = "0.13.0"
 _GONE = (0, "0", "0s", "0m", "0h")
 
 
-def tags(models: Iterable[Known], now: float) -> bytes:
+def tags(models: Iterable[ModelInfo], now: float) -> bytes:
     """
     The body of ``GET /api/tags``.
 
@@ -35,7 +35,7 @@ def tags(models: Iterable[Known], now: float) -> bytes:
     return json_bytes({"models": [_listed(model, now) for model in models]})
 
 
-def show(model: Known, now: float) -> bytes:
+def show(model: ModelInfo, now: float) -> bytes:
     """The body of ``POST /api/show``; *now* as `tags` has it."""
     family = model.provider or "unknown"
     info: dict[str, Any] = {"general.architecture": family, "general.basename": model.name.rpartition("/")[2]}
@@ -62,7 +62,7 @@ def ps() -> bytes:
     return json_bytes({"models": []})
 
 
-def loaded(asked: Asked, now: float) -> bytes:
+def loaded(asked: ChatRequest, now: float) -> bytes:
     """
     The answer to a request without messages: the model is there at once.
 
@@ -71,7 +71,7 @@ def loaded(asked: Asked, now: float) -> bytes:
         now: Unix seconds.
     """
     wanted = asked.format if isinstance(asked.format, OllamaChat) else OllamaChat()
-    is_gone = asked.hints.get("keep_alive") in _GONE
+    is_gone = asked.ignorable_fields.get("keep_alive") in _GONE
     return json_bytes(
         {
             "model": asked.params.model,
@@ -95,7 +95,7 @@ def read_show(body: Any) -> str:
     return str(fields.take("model", str) or older or fields.need("model", str))
 
 
-def _listed(model: Known, now: float) -> dict[str, Any]:
+def _listed(model: ModelInfo, now: float) -> dict[str, Any]:
     return {
         "name": model.tagged,
         "model": model.tagged,
@@ -106,7 +106,7 @@ def _listed(model: Known, now: float) -> dict[str, Any]:
     }
 
 
-def _details(model: Known) -> dict[str, Any]:
+def _details(model: ModelInfo) -> dict[str, Any]:
     return {
         "parent_model": "",
         "format": "",
@@ -117,7 +117,7 @@ def _details(model: Known) -> dict[str, Any]:
     }
 
 
-def _modified(model: Known, now: float) -> str:
+def _modified(model: ModelInfo, now: float) -> str:
     return _time(model.created if model.created > 0 else now)
 
 

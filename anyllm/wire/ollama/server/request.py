@@ -1,10 +1,11 @@
 """
 Requests in Ollama's own API, ``/api/chat`` and ``/api/generate``.
 
-Strategy: nearly every client of Ollama says how its machine is to be used (``num_ctx``, ``keep_alive``), for which no
-host of another format has a use, and whose lack does not change what an answer means: these are `Asked.hints`.
-``num_ctx`` is one: elsewhere the context is the model's own, and a prompt that Ollama would cut is refused. What does
-change it (``top_k``, ``repeat_penalty``) is left in ``further``, as everywhere, unless its value turns it off.
+Strategy: nearly every client of Ollama sends settings of the machine (``num_ctx``, ``keep_alive``), which no provider
+of another format needs and which do not change what an answer means: these are `ChatRequest.ignorable_fields`.
+``num_ctx`` is one of them: elsewhere the context is the model's own, and a prompt that Ollama would cut is refused.
+Settings that change the answer (``top_k``, ``repeat_penalty``) stay in ``unknown_fields``, as everywhere, unless their
+value turns them off.
 
 Source: https://docs.ollama.com/api/chat, https://docs.ollama.com/api/generate, https://docs.ollama.com/modelfile
 """
@@ -18,9 +19,9 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from anyllm.types import ContentPart
-from anyllm.wire._base.chat_request import Asked, MadeIds, params_of
+from anyllm.wire._base.chat_request import ChatRequest, MadeIds, params_of
 from anyllm.wire._base.request_fields import Fields, wrong
-from anyllm.wire.ollama.dialect import OllamaChat as Dialect
+from anyllm.wire.ollama.dialect import OllamaDialect as Dialect
 from anyllm.wire.ollama.server.writer import OllamaChat, OllamaGenerate
 
 __all__ = ["read_chat", "read_generate"]
@@ -41,7 +42,7 @@ _LEVELS = ("low", "medium", "high", "max")
 _OF_GENERATE = ("suffix", "template", "raw", "context")
 
 
-def read_chat(body: Any) -> Asked:
+def read_chat(body: Any) -> ChatRequest:
     """
     A request to ``/api/chat``.
 
@@ -55,7 +56,7 @@ def read_chat(body: Any) -> Asked:
     return _asked(fields, model, messages, OllamaChat(model), tools)
 
 
-def read_generate(body: Any) -> Asked:
+def read_generate(body: Any) -> ChatRequest:
     """
     A request to ``/api/generate``.
 
@@ -77,26 +78,28 @@ def read_generate(body: Any) -> Asked:
 # -- parameters --------------------------------------------------------------------------------------------------------
 
 
-def _asked(fields: Fields, model: str, messages: list[dict[str, Any]], wanted: OllamaChat, tools: list[Any]) -> Asked:
+def _asked(
+    fields: Fields, model: str, messages: list[dict[str, Any]], wanted: OllamaChat, tools: list[Any]
+) -> ChatRequest:
     """What both paths have in common."""
     stream = fields.take("stream", bool)
-    hints = {name: value for name in _HINTS if (value := fields.take(name)) is not None}
+    ignorable_fields = {name: value for name in _HINTS if (value := fields.take(name)) is not None}
     given, hint_options, further_options = _options(fields.take("options", dict) or {})
     given["response_format"] = _response_format(fields.take("format", str, dict))
     think = fields.take("think", bool, str)
     if think is not None:
         given["reasoning_effort"] = _effort(think)
         if think is True:
-            hints["think"] = True  # a level, to hosts that know some; it is a host's own to choose one
+            ignorable_fields["think"] = True  # a level, to hosts that know some; it is a host's own to choose one
     given["logprobs"] = fields.take("logprobs", bool)
     given["top_logprobs"] = fields.take("top_logprobs", int)
     params = params_of({**given, "model": model, "messages": messages, "tools": tools or None})
-    further = fields.rest()
+    unknown_fields = fields.rest()
     if further_options:
-        further["options"] = further_options
+        unknown_fields["options"] = further_options
     if hint_options:
-        hints["options"] = hint_options
-    return Asked(params, stream is not False, wanted, further, (Dialect,), hints)
+        ignorable_fields["options"] = hint_options
+    return ChatRequest(params, stream is not False, wanted, unknown_fields, (Dialect,), ignorable_fields)
 
 
 def _options(said: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
@@ -109,10 +112,10 @@ def _options(said: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], d
     given["max_tokens"] = longest if longest is not None and longest > 0 else None
     left = {name: value for name, value in said.items() if value is not None and name not in given}
     left.pop("num_predict", None)
-    hints = {name: value for name, value in left.items() if name in _HINT_OPTIONS or _is_off(name, value)}
+    ignorable_fields = {name: value for name, value in left.items() if name in _HINT_OPTIONS or _is_off(name, value)}
     if longest is not None and longest <= 0:
-        hints["num_predict"] = longest  # no limit, of which there are two kinds
-    return given, hints, {name: value for name, value in left.items() if name not in hints}
+        ignorable_fields["num_predict"] = longest  # no limit, of which there are two kinds
+    return given, ignorable_fields, {name: value for name, value in left.items() if name not in ignorable_fields}
 
 
 def _is_off(name: str, value: Any) -> bool:

@@ -101,7 +101,7 @@ class OllamaChat:
                 "model": completion.model or self.model,
                 "created_at": time_text(seconds, rest),
                 **self.said({**self.beside(raw), **said}),
-                **self.further(raw),
+                **self.unknown_fields(raw),
                 **_logprobs(choice),
                 "done": True,
                 **({} if reason is None else {"done_reason": reason}),
@@ -126,7 +126,7 @@ class OllamaChat:
             {key: value for key, value in message.items() if key not in _SAID} if isinstance(message, Mapping) else {}
         )
 
-    def further(self, raw: Optional[Mapping[str, Any]]) -> dict[str, Any]:
+    def unknown_fields(self, raw: Optional[Mapping[str, Any]]) -> dict[str, Any]:
         """What else a host says in its line."""
         return {key: value for key, value in (raw or {}).items() if key not in self._unsaid}
 
@@ -199,11 +199,11 @@ class _LineWriter(Writer):
 
     def end(self) -> bytes:
         calls = self._send(everything=True)
-        message, further = self._last or ({"content": ""}, {})
+        message, unknown_fields = self._last or ({"content": ""}, {})
         took = {} if self._own is not None else self._took(self._clock())
         body = {
             **self._format.said(message),
-            **further,
+            **unknown_fields,
             "done": True,
             **({} if self._reason is None else {"done_reason": self._reason}),
             **_figures(self._usage, self._own, took),
@@ -237,19 +237,19 @@ class _LineWriter(Writer):
             **_delta_texts(choice.delta),
             **_calls(calls, raw, self._format.call_ids),
         }
-        further = {**self._format.further(raw), **_logprobs(choice)}
+        unknown_fields = {**self._format.unknown_fields(raw), **_logprobs(choice)}
         if raw["done"]:
-            self._last, self._own = (message, further), raw
+            self._last, self._own = (message, unknown_fields), raw
             return b""
-        return self._line({**self._format.said(message), "done": False, **further})
+        return self._line({**self._format.said(message), "done": False, **unknown_fields})
 
     def _foreign(self, choice: ChunkChoice) -> bytes:
         lines = []
-        message, further = _delta_texts(choice.delta), _logprobs(choice)
-        if len(message) > 1 or message["content"] or further:
+        message, unknown_fields = _delta_texts(choice.delta), _logprobs(choice)
+        if len(message) > 1 or message["content"] or unknown_fields:
             self._mark()
             lines.append(self._send())
-            lines.append(self._line({**self._format.said(message), "done": False, **further}))
+            lines.append(self._line({**self._format.said(message), "done": False, **unknown_fields}))
         lines += [self._gather(fragment) for fragment in choice.delta.tool_calls or ()]
         if choice.finish_reason is not None:
             lines.append(self._send())
@@ -299,8 +299,8 @@ class _LineWriter(Writer):
         """What was the last line, once something follows it."""
         if self._last is None:
             return b""
-        (message, further), self._last, self._own = self._last, None, None
-        return self._line({**self._format.said(message), "done": False, **further})
+        (message, unknown_fields), self._last, self._own = self._last, None, None
+        return self._line({**self._format.said(message), "done": False, **unknown_fields})
 
     # -- lines and times ---------------------------------------------------------------------------------------
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from anyllm.wire._base.chat_request import Asked, params_of, parted
+from anyllm.wire._base.chat_request import ChatRequest, params_of, parted
 from anyllm.wire._base.request_fields import Fields
-from anyllm.wire.openai_chat.dialect import OpenAIChat as Dialect
+from anyllm.wire.openai_chat.dialect import OpenAIChatDialect as Dialect
 from anyllm.wire.openai_chat.server.writer import OpenAIChat
 from anyllm.wire.openai_responses.replay_items import FIELD
 
@@ -43,7 +43,7 @@ _SIGNED = ("thinking", "redacted_thinking")
 _DETAILED = ("reasoning.", "gemini.", "reasoningContent")
 
 
-def read_chat(body: Any) -> Asked:
+def read_chat(body: Any) -> ChatRequest:
     """
     A request for a chat completion.
 
@@ -59,8 +59,8 @@ def read_chat(body: Any) -> Asked:
     messages = [_message(message) for message in fields.need("messages", list)]
     params = params_of({**given, "model": model, "messages": messages, "max_tokens": older if newer is None else newer})
     wanted = OpenAIChat(include_usage=not stream or bool(options.get("include_usage")), model=model)
-    further, hints = parted(fields.rest(), _HINTS)
-    return Asked(params, stream, wanted, further, (Dialect,), hints)
+    unknown_fields, ignorable_fields = parted(fields.rest(), _HINTS)
+    return ChatRequest(params, stream, wanted, unknown_fields, (Dialect,), ignorable_fields)
 
 
 def _message(message: Any) -> Any:

@@ -233,8 +233,8 @@ class ResponseWriter(Writer):
         return self._new_call(call, told)
 
     def _new_call(self, call: ToolCall, told: Optional[Told]) -> bytes:
-        further = dict(call.extra_content or {})
-        own = further.pop("openai", None)
+        unknown_fields = dict(call.extra_content or {})
+        own = unknown_fields.pop("openai", None)
         own = own if isinstance(own, Mapping) else {}
         over = self._output.end_others(CALLS[0])
         item = self._output.add(CUSTOM_CALL if call.type == "custom" else FUNCTION_CALL, own.get("item_id"))
@@ -243,8 +243,8 @@ class ResponseWriter(Writer):
         item.call_id, item.name = call.id or f"call_{uuid.uuid4().hex}", call.name or ""
         item.learn(own)
         item.extra.pop("item_id", None)
-        if further:
-            item.extra["extra_content"] = further
+        if unknown_fields:
+            item.extra["extra_content"] = unknown_fields
         self._calls[call.index] = item
         begun = over + item.begin(self._events)
         return begun + item.add(self._events, call.arguments) if call.arguments else begun

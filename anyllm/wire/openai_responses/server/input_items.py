@@ -55,7 +55,7 @@ def messages_in(items: Sequence[Any]) -> list[dict[str, Any]]:
             messages += turn.close()
             messages.append(_marked({"role": role, "content": _content(item, "content", where)}, item))
         else:
-            if not turn.takes(own):
+            if not turn.accepts(own):
                 messages += turn.close()
             turn.add(kind, item, own, where)
     return messages + turn.close()
@@ -75,7 +75,7 @@ class _Turn:
         self._has_more = False
         self._has_new = False  # a message without a type, which no host sent so
 
-    def takes(self, own: Mapping[str, Any]) -> bool:
+    def accepts(self, own: Mapping[str, Any]) -> bool:
         """Whether an item can be of this turn: new messages are not kept, so none stands beside one that is."""
         if own.get("type") not in (None, MESSAGE):
             return True

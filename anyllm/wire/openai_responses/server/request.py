@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from anyllm.wire._base.chat_request import Asked, params_of, parted
+from anyllm.wire._base.chat_request import ChatRequest, params_of, parted
 from anyllm.wire._base.request_fields import Fields, wrong
-from anyllm.wire.openai_responses.dialect import OpenAIResponses as Dialect
+from anyllm.wire.openai_responses.dialect import OpenAIResponsesDialect as Dialect
 from anyllm.wire.openai_responses.server.input_items import messages_in
 from anyllm.wire.openai_responses.server.writer import OpenAIResponses
 
@@ -42,7 +42,7 @@ _OTHER_INPUT = ("previous_response_id", "conversation", "prompt")
 _OF_FUNCTIONS = frozenset(("type", "name", "description", "parameters", "strict", "cache_control"))
 
 
-def read_responses(body: Any) -> Asked:
+def read_responses(body: Any) -> ChatRequest:
     """
     A request for a response.
 
@@ -57,9 +57,9 @@ def read_responses(body: Any) -> Asked:
     stream = bool(fields.take("stream", bool))
     if fields.take("background", bool):
         raise wrong("background", "nothing is kept here, so no response can go on in the background")
-    further: dict[str, Any] = {}
+    unknown_fields: dict[str, Any] = {}
     if fields.take("store", bool) is False:
-        further["store"] = False  # a host that would keep it is to know
+        unknown_fields["store"] = False  # a host that would keep it is to know
     given = {
         "model": wanted.model,
         "messages": _messages(fields, body),
@@ -70,18 +70,20 @@ def read_responses(body: Any) -> Asked:
         "parallel_tool_calls": fields.take("parallel_tool_calls", bool),
         "tools": [_tool(tool, own) for tool, own in fields.objects("tools")] or None,
         "tool_choice": _choice(fields.take("tool_choice", str, dict)),
-        **_user(fields, further),
-        **_thinking(fields, further),
-        **_text(fields, further),
-        **_included(fields, further),
+        **_user(fields, unknown_fields),
+        **_thinking(fields, unknown_fields),
+        **_text(fields, unknown_fields),
+        **_included(fields, unknown_fields),
     }
     for name, usual in (("truncation", "disabled"), ("service_tier", "auto")):
         value = fields.take(name, str)
         if value is not None and value != usual:
-            further[name] = value
-    hints = _HINTS if further.get("reasoning", {}).keys() - _OF_THOUGHTS else _HINTS | {"reasoning"}
-    left, hints_left = parted({**fields.rest(), **further}, hints)
-    return Asked(params_of(given), stream, wanted, further=left, hints=hints_left, native=(Dialect,))
+            unknown_fields[name] = value
+    ignorable_fields = _HINTS if unknown_fields.get("reasoning", {}).keys() - _OF_THOUGHTS else _HINTS | {"reasoning"}
+    left, hints_left = parted({**fields.rest(), **unknown_fields}, ignorable_fields)
+    return ChatRequest(
+        params_of(given), stream, wanted, unknown_fields=left, ignorable_fields=hints_left, native=(Dialect,)
+    )
 
 
 def _echo(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,36 +105,36 @@ def _messages(fields: Fields, body: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [*before, *([{"role": "user", "content": given}] if isinstance(given, str) else messages_in(given))]
 
 
-def _user(fields: Fields, further: dict[str, Any]) -> dict[str, Any]:
+def _user(fields: Fields, unknown_fields: dict[str, Any]) -> dict[str, Any]:
     older, newer = fields.take("user", str), fields.take("safety_identifier", str)
     if older is not None and newer is not None:
-        further["safety_identifier"] = newer
+        unknown_fields["safety_identifier"] = newer
     return {"user": newer if older is None else older}
 
 
-def _thinking(fields: Fields, further: dict[str, Any]) -> dict[str, Any]:
+def _thinking(fields: Fields, unknown_fields: dict[str, Any]) -> dict[str, Any]:
     inner = Fields(fields.take("reasoning", dict) or {}, "reasoning")
     effort = inner.take("effort", str)
     if rest := inner.rest():
-        further["reasoning"] = rest
+        unknown_fields["reasoning"] = rest
     return {"reasoning_effort": effort}
 
 
-def _text(fields: Fields, further: dict[str, Any]) -> dict[str, Any]:
+def _text(fields: Fields, unknown_fields: dict[str, Any]) -> dict[str, Any]:
     inner = Fields(fields.take("text", dict) or {}, "text")
     form = inner.take("format", dict)
     if rest := inner.rest():
-        further["text"] = rest
+        unknown_fields["text"] = rest
     if form is not None and form.get("type") == "json_schema":
         schema = {key: value for key, value in form.items() if key != "type" and value is not None}
         form = {"type": "json_schema", "json_schema": schema}
     return {"response_format": form}
 
 
-def _included(fields: Fields, further: dict[str, Any]) -> dict[str, Any]:
+def _included(fields: Fields, unknown_fields: dict[str, Any]) -> dict[str, Any]:
     included = fields.take("include", list) or []
     if rest := [name for name in included if name != _LOGPROBS]:
-        further["include"] = rest
+        unknown_fields["include"] = rest
     return {"logprobs": True if _LOGPROBS in included else None}
 
 

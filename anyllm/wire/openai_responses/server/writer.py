@@ -24,7 +24,7 @@ from anyllm.types import ChatCompletion, ChatCompletionChunk, Choice, ChunkChoic
 from anyllm.types._accumulate import Assembler
 from anyllm.wire._base.client_errors import openai_error
 from anyllm.wire._base.writer import Writer, json_bytes
-from anyllm.wire.openai_responses.dialect import OpenAIResponses as Dialect
+from anyllm.wire.openai_responses.dialect import OpenAIResponsesDialect as Dialect
 from anyllm.wire.openai_responses.replay_items import FIELD
 from anyllm.wire.openai_responses.server.events import ResponseWriter
 from anyllm.wire.openai_responses.server.native_events import told_by
