@@ -189,8 +189,8 @@ def run_script(script: Callable[..., subprocess.Popen[str]]) -> Callable[..., st
 #: Files whose tests read and write data, and neither wait nor talk to anybody: what the oldest Python does with them,
 #: the newest does too.
 PLAIN = re.compile(
-    r"test_(formats_\w+|gateway_(anthropic|gemini|ollama|responses)|anthropic_messages|bedrock_\w+|cohere_v\d|dashscope"
-    r"|gemini|hunyuan|ollama_chat|openai_chat|openai_responses)\.py"
+    r"/wire_formats/test_(server_\w+|anthropic_messages|bedrock_\w+|cohere_v\d|dashscope"
+    r"|gemini|hunyuan|ollama|openai_chat|openai_responses)\.py$"
 )
 
 
@@ -232,7 +232,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> Optional[int]:
 def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item]) -> None:
     """Mark what the long run alone does, and leave it out of the default run."""
     for item in items:
-        if PLAIN.fullmatch(item.path.name):
+        if PLAIN.search(item.path.as_posix()):
             item.add_marker("plain")
         if any(item.get_closest_marker(mark) for mark in ("model", "browser")):
             item.add_marker("long")

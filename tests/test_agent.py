@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 import attrs
 import pytest
 from conftest import TIMEOUT, LaterTime, Task
-from wire import until
+from loopback import until
 
 import anyllm
 from anyllm.agent import Agent, AgentResult, BudgetExceededError

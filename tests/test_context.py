@@ -12,7 +12,7 @@ import weakref
 
 import pytest
 from conftest import TIMEOUT, join
-from wire import until
+from loopback import until
 
 from anyllm import context
 from anyllm._concurrency import timer

@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 import pytest
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loopback import until
 from recordings import Ours, recordings_of
-from wire import until
 
 from anyllm import tokens
 from anyllm.tokens import count_tokens, estimate_usage
 from anyllm.types import ChatCompletion, Choice, CompletionParams, ContentPart, Message, Reasoning, ToolCall
 from anyllm.wire.openai_chat.dialect import OpenAIChatDialect
-
-ROOT = Path(__file__).resolve().parents[1]
 
 #: Texts that the formula was not fitted to, and how many tokens o200k_base makes of them.
 SAMPLES: Dict[str, Tuple[str, int]] = {

@@ -104,7 +104,7 @@ ROWS: tuple[Row, ...] = (
         sign=google.authorize,
         locate=google.locate,
         dialect=later(
-            "anthropic_messages.AnthropicMessages",
+            "anthropic_messages.AnthropicMessagesDialect",
             provider="vertex_anthropic",
             path="/publishers/anthropic/models/{model}:rawPredict",
             stream_path="/publishers/anthropic/models/{model}:streamRawPredict",

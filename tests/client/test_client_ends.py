@@ -1,0 +1,368 @@
+"""The ends of a client's calls, where they once hung, leaked, or were silent."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Callable, List
+
+import pytest
+from conftest import TIMEOUT
+from loopback import OFF, PARAMS, until
+
+import anyllm
+from anyllm import Client
+from anyllm.caching import MemoryCache
+from anyllm.client._routing import Router, Target
+from anyllm.errors import AnyLLMError, DeadlineExceeded, InvalidRequestError, NetworkError, ServerError
+from anyllm.limits import CircuitBreaker, RateLimit
+from anyllm.testing import Cut, Reply, Stall, fake, serve
+
+SOON = 0.02
+
+
+def again(policy: str, **fields: Any) -> anyllm.StreamingOptions:
+    return anyllm.StreamingOptions(
+        retry=anyllm.Retry(**{"backoff": 0, "after_content": policy, **fields}), timeouts=OFF
+    )
+
+
+def event(delta: Any, finish_reason: Any = None) -> Any:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+    return {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
+
+
+def whole(text: str) -> Reply:
+    return Reply.json({"choices": [{"index": 0, "message": {"content": text}, "finish_reason": "stop"}]})
+
+
+def two(first: Any, second: Any, **settings: Any) -> Client:
+    """A client of the provider *first*, which falls back to *second*."""
+    made = Client("m", provider=first, **settings)
+    made._router = Router((made._main, Target(second, "m2")), settings.get("strategy", "order"), None)
+    return made
+
+
+def in_time(ask: Callable[[], Any]) -> Any:
+    """What *ask* gives; the test fails where it hangs."""
+    given: List[Any] = []
+
+    def run() -> None:
+        try:
+            given.append(ask())
+        except BaseException as exc:
+            given.append(exc)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(TIMEOUT)
+    assert given, "it hangs"
+    if isinstance(given[0], BaseException):
+        raise given[0]
+    return given[0]
+
+
+@pytest.mark.parametrize("limit", [{"max_streams": 1}, {"rate_limit": RateLimit(1)}])
+def test_a_hedge_for_which_there_is_no_room_is_not_waited_for(limit: Any):
+    """The place it would take is that of the stream beside which it would run."""
+    speak = threading.Event()
+    asking = two(fake([Stall(speak), "first"]), fake("second"), hedge=0.0, **limit)
+    stream = asking.chat_stream("Hi")
+    result: List[Any] = []
+    reader = threading.Thread(target=lambda: result.append(stream.collect().content), daemon=True)
+    reader.start()
+    until(lambda: stream._reading._hedge is None)
+    speak.set()
+    reader.join(TIMEOUT)
+    assert result == ["first"]
+
+
+def test_a_slot_comes_back_with_the_cancel():
+    """Not with the last reference, which a variable may hold for long."""
+    asking = Client("m", provider=fake("hello big world"), max_streams=1)
+
+    def twice() -> str:
+        with asking.chat_stream("Hi") as stream:
+            next(chunk for chunk in stream if chunk.content)
+        return asking.chat_stream("Hi").collect().content
+
+    assert in_time(twice) == "hello big world"
+
+
+def test_whatever_runs_beside_one_that_is_refused_ends():
+    refuse = threading.Event()
+    slow = fake([Stall()])
+    asking = two(fake([Stall(refuse), InvalidRequestError("bad")]), slow, hedge=0.0, max_streams=5)
+    stream = asking.chat_stream("Hi")
+    threading.Thread(target=lambda: (until(lambda: slow.requests), refuse.set()), daemon=True).start()
+    with pytest.raises(InvalidRequestError):
+        stream.collect()
+    until(lambda: (anyllm.active_streams(), asking._around.admission._streams.active) == (0, 0))  # type: ignore[union-attr]
+
+
+def test_a_probe_that_was_let_go_of_is_no_success():
+    now = [0.0]
+    breaker = CircuitBreaker(1, 60, 1, clock=lambda: now[0])
+    breaker.before(anyllm.Context()).failed(ServerError("down"))
+    now[0] = 5
+    events = Client("m", provider=fake([Stall()]), breaker=breaker).chat_stream("Hi").events()
+    next(events)
+    events.close()  # type: ignore[attr-defined]
+    assert breaker.state == "half_open"
+
+
+def test_a_refusal_is_content():
+    """It comes as it comes, and no other model is asked meanwhile."""
+    go_on = threading.Event()
+    said = [event({"role": "assistant"}), event({"refusal": "no"}), Stall(go_on), event({}, "stop")]
+    stream = iter(Client("m", provider=fake(said)).chat_stream("Hi"))
+    seen = [in_time(lambda: next(stream)) for _ in range(2)]
+    assert seen[1].choices[0].delta.refusal == "no"
+    go_on.set()
+    list(stream)
+
+
+def test_a_flood_without_content_is_handed_on():
+    go_on = threading.Event()
+    said = [*[event({"content": ""})] * 500, Stall(go_on), event({}, "stop")]
+    stream = iter(Client("m", provider=fake(said)).chat_stream("Hi"))
+    for _ in range(400):
+        in_time(lambda: next(stream))
+    go_on.set()
+    list(stream)
+
+
+@pytest.mark.parametrize("by_client", [True, False])
+def test_text_that_begins_anew_and_is_shorter_is_an_error(by_client: bool):
+    provider = fake(["Hello world", NetworkError("cut", is_retryable=True)], "Hello")
+    if by_client:
+        texts = Client("m", provider=provider, options=again("restart")).stream("Hi")
+    else:
+        texts = provider.completion_stream(anyllm.Context(TIMEOUT), PARAMS, options=again("restart")).text_stream
+    with pytest.raises(NetworkError):
+        list(texts)
+
+
+def test_white_space_after_reasoning_is_not_said_twice():
+    with serve(
+        Reply.sse([event({"content": "Hello "}), Cut("clean")], done=False),
+        Reply.sse([event({"reasoning_content": "hm"}), event({"content": " world"}), event({}, "stop")]),
+    ) as server:
+        host = anyllm.provider("mistral", api_key="none", base_url=server.url)
+        stream = host.completion_stream(anyllm.Context(TIMEOUT), PARAMS, options=again("continue"))
+        assert stream.collect().content == "Hello world"
+
+
+def test_a_try_that_brings_nothing_changes_nothing():
+    error = {"error": {"message": "overloaded", "code": 503}}
+    with serve(
+        Reply.sse([event({"content": "Hello world"}), Cut("clean")], done=False),
+        Reply.sse([event({"role": "assistant", "content": ""}), error], done=False),
+    ) as server:
+        host = anyllm.provider("compatible", base_url=server.url)
+        stream = host.completion_stream(anyllm.Context(TIMEOUT), PARAMS, options=again("restart", attempts=2))
+        with pytest.raises(AnyLLMError) as caught:
+            stream.collect()
+        assert caught.value.partial is not None
+        assert caught.value.partial.content == "Hello world" == stream.partial.content
+
+
+def test_an_error_is_told_to_whoever_asks_again():
+    stream = Client("m", provider=fake(["one", ServerError("down")])).chat_stream("Hi")
+    for _ in range(2):
+        with pytest.raises(ServerError):
+            list(stream.events())
+
+
+def test_callbacks_hear_all_of_a_stream_that_is_read_in_two_ways():
+    told: List[str] = []
+    names = ("on_start", "on_delta", "on_usage", "on_complete")
+    options = anyllm.StreamingOptions(**{name: lambda *_, name=name: told.append(name) for name in names})
+    stream = Client("m", provider=fake("one two"), options=options).chat_stream("Hi")
+    stream.events()
+    next(chunk for chunk in stream if chunk.content)
+    list(stream.events())
+    assert told == ["on_start", "on_delta", "on_delta", "on_usage", "on_complete"]
+
+
+def test_callbacks_are_told_that_the_text_begins_anew():
+    told: List[Any] = []
+    options = again("restart").evolve(on_delta=told.append, on_retry=lambda retry: told.append(retry.policy))
+    provider = fake(["one", NetworkError("cut", is_retryable=True)], "two")
+    Client("m", provider=provider, options=options).chat_stream("Hi").collect()
+    assert told == ["one", "restart", "two"]
+
+
+def test_the_clients_time_counts_beside_a_context():
+    asking = Client("m", provider=fake([Stall()]), timeout=SOON)
+    with pytest.raises(DeadlineExceeded):
+        in_time(lambda: asking.chat("Hi", ctx=anyllm.Context()))
+
+
+def test_the_total_is_for_all_models_and_for_waiting():
+    options = anyllm.StreamingOptions(timeouts=anyllm.Timeouts(total=SOON), retry=anyllm.Retry(attempts=1))
+    second = fake([Stall()])
+    asking = two(fake(ServerError("down")), second, options=options)
+    with pytest.raises(DeadlineExceeded):
+        in_time(asking.chat_stream("Hi").collect)
+    asking = Client("m", provider=fake("one"), rate_limit=RateLimit(1), options=options)
+    asking.chat("Hi", options={})
+    with pytest.raises(DeadlineExceeded):
+        in_time(lambda: asking.chat("Hi"))
+
+
+def test_a_fallback_at_the_clients_host_goes_to_the_clients_server(monkeypatch: pytest.MonkeyPatch):
+    missing = Reply.json({"error": {"message": "no such model"}}, status=404)
+    with serve(whole("well")) as own, serve(missing, whole("well")) as given:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{own.url}/v1")
+        monkeypatch.setenv("OPENAI_API_KEY", "key-of-the-environment")
+        asking = Client(
+            "openai/gpt-4o", api_key="key-of-the-tests", base_url=f"{given.url}/v1", fallback=["openai/gpt-4o-mini"]
+        )
+        asking.chat("Hi")
+        assert (len(own.requests), len(given.requests)) == (0, 2)
+
+
+# -- several models ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["chat", "stream"])
+def test_a_model_that_fails_or_loses_is_not_the_fastest(how: str):
+    first, second = fake(ServerError("down")), fake("second")
+    asking = two(first, second, strategy="fastest", options={"retry": {"attempts": 1}})
+    for _ in range(3):
+        answer = asking.chat("Hi") if how == "chat" else asking.chat_stream("Hi").collect()
+        assert answer.content == "second"
+    assert len(first.requests) == 1
+    loser = fake([Stall()])
+    asking = two(loser, fake("second"), strategy="fastest", hedge=SOON)
+    for _ in range(3):
+        assert asking.chat_stream("Hi").collect().content == "second"
+    assert len(loser.requests) == 1
+
+
+def test_what_was_measured_long_ago_says_nothing():
+    now = [0.0]
+    targets = [Target(anyllm.provider("compatible", base_url="http://127.0.0.1"), name) for name in ("a", "b")]
+    router = Router(targets, "fastest", None, clock=lambda: now[0])
+    router.failed(targets[0])
+    router.note(targets[1], 1.0)
+    assert router.order() == (targets[1], targets[0])
+    now[0] = 1000.0
+    assert router.order() == (targets[0], targets[1])
+
+
+def test_an_answer_of_any_of_the_models_is_found_again():
+    first, second = fake(ServerError("down")), fake("second")
+    asking = two(first, second, cache=MemoryCache(), options={"retry": {"attempts": 1}})
+    assert [asking.chat("Hi").content for _ in range(3)] == ["second"] * 3
+    assert (len(first.requests), len(second.requests)) == (1, 1)
+
+
+def test_estimated_tokens_are_what_a_call_used():
+    """Not what it might have."""
+    said = [event({"role": "assistant", "content": "one two"}), event({}, "stop")]
+    asking = Client("m", provider=fake(said), rate_limit=RateLimit(tokens_per_minute=2000), max_tokens=1500)
+    for _ in range(3):
+        in_time(lambda: asking.chat_stream("Hi").collect())
+        in_time(lambda: asking.chat("Hi"))
+
+
+def test_an_answer_is_not_lost_because_tokens_cannot_be_counted(monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: Any, **__: Any) -> Any:
+        raise OSError("no vocabulary")
+
+    monkeypatch.setattr("anyllm.tokens.estimate_usage", fail)
+    said = [event({"role": "assistant", "content": "one two"}), event({}, "stop")]
+    asking = Client("m", provider=fake(said), options={"usage": "tiktoken"})
+    assert (asking.chat("Hi").content, asking.chat_stream("Hi").collect().usage) == ("one two", None)
+
+
+# -- settings ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("setting", "error"),
+    [
+        ({"rate_limit": 5}, TypeError),
+        ({"max_streams": "3"}, TypeError),
+        ({"breaker": True}, TypeError),
+        ({"cache": "memory"}, TypeError),
+        ({"cache_ttl": -1}, ValueError),
+        ({"hedge": "x"}, TypeError),
+        ({"hedge": float("nan")}, ValueError),
+        ({"timeout": "5"}, TypeError),
+        ({"timeout": -1}, ValueError),
+        ({"prices": {"m": "x"}}, TypeError),
+    ],
+    ids=repr,
+)
+def test_what_is_wrong_with_a_setting_is_said_where_it_is_given(setting: Any, error: Any):
+    with pytest.raises(error):
+        Client("compatible/m", **setting)
+
+
+def test_a_client_closes_its_own_connections():
+    with serve(whole("well")) as server:
+        with Client("compatible/m", base_url=server.url) as asking:
+            asking.chat("Hi")
+            assert server.open_connections == 1
+        assert server.wait_closed(TIMEOUT)
+        assert asking.chat("Hi").content == "well"
+
+
+def test_what_follows_a_text_is_another_request():
+    """A host that knows idempotency keys would answer it with what it said before."""
+    with serve(
+        Reply.sse([event({"content": "Hello "}), Cut("clean")], done=False),
+        Reply.sse([event({"content": "world"}), event({}, "stop")]),
+    ) as server:
+        asking = Client("llama_cpp/m", base_url=server.url, options=again("continue"))
+        assert asking.chat_stream("Hi", idempotency_key=True).collect().content == "Hello world"
+        assert [request.headers.get("Idempotency-Key") is None for request in server.requests] == [False, True]
+
+
+# -- whoever reads is interrupted --------------------------------------------------------------------------------------
+
+
+def interrupt(_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def is_partial(stream: Any, text: str) -> None:
+    """Asked for the whole answer, *stream* says that it was interrupted, every time, and has what came."""
+    for whole_answer in (stream.collect, lambda: stream.completion, stream.collect):
+        with pytest.raises(anyllm.Cancelled, match="interrupted: `partial` holds") as caught:
+            whole_answer()
+        assert caught.value.partial is not None
+        assert caught.value.partial.content == text
+    assert stream.partial.content == text
+    assert "failed" in repr(stream)
+
+
+def test_after_ctrl_c_the_whole_answer_is_not_said_to_be_unread():
+    """`collect()` said "iterate it, or collect() it"."""
+    stream = Client("m", provider=fake(["Hel", Stall()])).chat_stream(
+        "Hi", options=anyllm.StreamingOptions(timeouts=OFF)
+    )
+    assert next(chunk for chunk in stream if chunk.content).content == "Hel"
+    with pytest.raises(KeyboardInterrupt):
+        stream._source.throw(KeyboardInterrupt)  # as if it had come while the generator waited
+    is_partial(stream, "Hel")
+
+
+def test_an_exception_of_a_callback_interrupts_the_reading():
+    options = anyllm.StreamingOptions(timeouts=OFF, on_delta=interrupt)
+    stream = Client("m", provider=fake(["Hel", Stall()])).chat_stream("Hi", options=options)
+    with pytest.raises(KeyboardInterrupt):
+        list(stream)
+    is_partial(stream, "Hel")
+
+
+def test_who_leaves_a_loop_is_not_interrupted():
+    stream = Client("m", provider=fake(["Hel", "lo"])).chat_stream("Hi")
+    for chunk in stream:
+        if chunk.content:
+            break
+    with pytest.raises(RuntimeError, match="not been read to its end"):
+        stream.completion  # noqa: B018  # a property that raises
+    assert stream.collect().content == "Hello"

@@ -1,0 +1,760 @@
+"""
+The clients of OpenAI, Anthropic and Ollama at a gateway before scripted hosts: conversations with tools, what Ollama's
+clients ask about models, errors with their headers, and the local model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, Optional
+
+import attrs
+import pytest
+from conftest import ROOT, TIMEOUT
+from gate import ONCE
+
+from anyllm.gateway import Config, Gateway, GatewayServer
+from anyllm.testing import Cut, RecordedRequest, Reply, chat_events, serve
+
+pytest.importorskip("waitress")
+
+KEY = "sk-secret-of-the-gateway"
+CLOSE = {"Connection": "close"}
+ASK = "What is the weather in Paris?"
+USER = {"role": "user", "content": ASK}
+
+
+@contextlib.contextmanager
+def gateway(**models: Any) -> Iterator[str]:
+    """The URL of a gateway that has these models."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NO_PROXY", "*")
+        patch.setenv("ANYLLM_TEST_KEY", KEY)
+        entries = {name: {"api_key_env": "ANYLLM_TEST_KEY", **entry} for name, entry in models.items()}
+        config = Config(server={"port": 0, "list_providers": False, "max_streams": 8}, models=entries)
+        with GatewayServer(Gateway(config, options=ONCE)) as server:
+            yield server.url
+
+
+@contextlib.contextmanager
+def openai_at(url: str) -> Iterator[Any]:
+    openai = pytest.importorskip("openai")
+    with openai.OpenAI(api_key="client", base_url=f"{url}/v1", max_retries=0, timeout=TIMEOUT) as client:
+        yield client
+
+
+@contextlib.contextmanager
+def anthropic_at(url: str) -> Iterator[Any]:
+    anthropic = pytest.importorskip("anthropic")
+    with anthropic.Anthropic(api_key="client", base_url=url, max_retries=0, timeout=TIMEOUT) as client:
+        yield client
+
+
+@contextlib.contextmanager
+def ollama_at(url: str) -> Iterator[Any]:
+    ollama = pytest.importorskip("ollama")
+    client = ollama.Client(host=url, timeout=TIMEOUT)
+    with client._client:
+        yield client
+
+
+# -- hosts -------------------------------------------------------------------------------------------------------------
+
+
+@attrs.define(frozen=True)
+class Sent:
+    """What a host was sent of the first turn in the second, whatever its format."""
+
+    calls: list[Any]
+    results: list[Any]
+    thoughts: list[Any] = attrs.field(factory=list)
+
+
+class OpenAIHost:
+    """Speaks chat completions, names reasoning as DeepSeek does, and gives calls ids."""
+
+    model, path = "compatible/m", "/v1"
+
+    def first(self, stream: bool) -> Reply:
+        call = {"index": 0, "id": "call_of_host", "type": "function", "function": {"name": "weather", "arguments": ""}}
+        whole = {**call, "function": {"name": "weather", "arguments": '{"city":"Paris"}'}}
+        if not stream:
+            message = {"role": "assistant", "content": None, "reasoning_content": "Hm.", "tool_calls": [whole]}
+            return _openai_whole(message, "tool_calls")
+        rest = {"index": 0, "function": {"arguments": '{"city":"Paris"}'}}
+        deltas = [{"role": "assistant", "reasoning_content": "Hm."}, {"tool_calls": [call]}, {"tool_calls": [rest]}]
+        return Reply.sse([*map(_openai_chunk, deltas), _openai_chunk({}, "tool_calls")], headers=CLOSE)
+
+    def second(self, stream: bool) -> Reply:
+        if not stream:
+            return _openai_whole({"role": "assistant", "content": "It is sunny."}, "stop")
+        return Reply.sse(chat_events("It is sunny."), headers=CLOSE)
+
+    def sent(self, body: Any) -> Sent:
+        messages = body["messages"]
+        calls = [
+            (call["id"], call["function"]["name"], json.loads(call["function"]["arguments"]))
+            for message in messages
+            for call in message.get("tool_calls") or ()
+        ]
+        results = [(message["tool_call_id"], message["content"]) for message in messages if message["role"] == "tool"]
+        return Sent(calls, results, [m["reasoning_content"] for m in messages if m.get("reasoning_content")])
+
+
+def _openai_chunk(delta: Mapping[str, Any], reason: Optional[str] = None) -> dict[str, Any]:
+    choice = {"index": 0, "delta": delta, "finish_reason": reason}
+    return {"id": "c", "object": "chat.completion.chunk", "created": 7, "model": "m", "choices": [choice]}
+
+
+def _openai_whole(message: Mapping[str, Any], reason: str) -> Reply:
+    choice = {"index": 0, "message": message, "finish_reason": reason}
+    body = {"id": "c", "object": "chat.completion", "created": 7, "model": "m", "choices": [choice]}
+    return Reply.json(body, headers=CLOSE)
+
+
+class AnthropicHost:
+    """Speaks Messages, thinks twice, the second time in secret, and signs it."""
+
+    model, path = "anthropic/m", ""
+    thoughts = (
+        {"type": "thinking", "thinking": "Hm.", "signature": "c2ln"},
+        {"type": "redacted_thinking", "data": "c2VjcmV0"},
+        {"type": "thinking", "thinking": "Well.", "signature": "c2lnMg=="},
+    )
+
+    def first(self, stream: bool) -> Reply:
+        call = {"type": "tool_use", "id": "toolu_of_host", "name": "weather", "input": {"city": "Paris"}}
+        blocks = [*self.thoughts, {"type": "text", "text": "I will look."}, call]
+        return self._said(stream, blocks, "tool_use")
+
+    def second(self, stream: bool) -> Reply:
+        return self._said(stream, [{"type": "text", "text": "It is sunny."}], "end_turn")
+
+    def _said(self, stream: bool, blocks: list[Any], reason: str) -> Reply:
+        message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_sequence": None}
+        usage = {"input_tokens": 3, "output_tokens": 4}
+        if not stream:
+            body = {**message, "content": blocks, "stop_reason": reason, "usage": usage}
+            return Reply.json(body, headers=CLOSE)
+        events = [{"type": "message_start", "message": {**message, "content": [], "usage": usage}}]
+        for index, block in enumerate(blocks):
+            events += [{**event, "index": index} for event in _block_events(block)]
+        events += [
+            {"type": "message_delta", "delta": {"stop_reason": reason}, "usage": usage},
+            {"type": "message_stop"},
+        ]
+        return Reply.sse([(event["type"], event) for event in events], done=False, headers=CLOSE)
+
+    def sent(self, body: Any) -> Sent:
+        blocks = [block for turn in body["messages"] if isinstance(turn["content"], list) for block in turn["content"]]
+        calls = [(block["id"], block["name"], block["input"]) for block in blocks if block["type"] == "tool_use"]
+        results = [(block["tool_use_id"], _text(block)) for block in blocks if block["type"] == "tool_result"]
+        return Sent(calls, results, [block for block in blocks if block["type"].endswith("thinking")])
+
+
+def _block_events(block: Mapping[str, Any]) -> list[dict[str, Any]]:
+    start = dict(block)
+    deltas: list[dict[str, Any]] = []
+    if block["type"] == "text":
+        start["text"], deltas = "", [{"type": "text_delta", "text": block["text"]}]
+    elif block["type"] == "thinking":
+        start.update(thinking="", signature="")
+        deltas = [
+            {"type": "thinking_delta", "thinking": block["thinking"]},
+            {"type": "signature_delta", "signature": block["signature"]},
+        ]
+    elif block["type"] == "tool_use":
+        start["input"], deltas = {}, [{"type": "input_json_delta", "partial_json": json.dumps(block["input"])}]
+    said = [{"type": "content_block_delta", "delta": delta} for delta in deltas]
+    return [{"type": "content_block_start", "content_block": start}, *said, {"type": "content_block_stop"}]
+
+
+def _text(block: Mapping[str, Any]) -> str:
+    said = block["content"]
+    return said if isinstance(said, str) else "".join(part["text"] for part in said)
+
+
+class OllamaHost:
+    """Speaks Ollama's own format, in which calls have ids since lately, and here do not."""
+
+    model, path = "ollama/m", ""
+
+    def first(self, stream: bool) -> Reply:
+        call = {"function": {"name": "weather", "arguments": {"city": "Paris"}}}
+        return self._said(stream, {"thinking": "Hm."}, {"tool_calls": [call]})
+
+    def second(self, stream: bool) -> Reply:
+        return self._said(stream, {"content": "It is "}, {"content": "sunny."})
+
+    def _said(self, stream: bool, *messages: Mapping[str, Any]) -> Reply:
+        about = {"model": "m", "created_at": "2025-05-19T09:26:59.678947123Z"}
+        end = {"done": True, "done_reason": "stop", "prompt_eval_count": 3, "eval_count": 4}
+        said = [{"role": "assistant", "content": "", **message} for message in messages]
+        if not stream:
+            whole = {**said[0], **said[1], "content": said[0]["content"] + said[1]["content"]}
+            return Reply.json({**about, "message": whole, **end}, headers=CLOSE)
+        lines = [{**about, "message": message, "done": False} for message in said]
+        last = {**about, "message": {"role": "assistant", "content": ""}, **end}
+        return Reply.ndjson([*lines, last], headers=CLOSE)
+
+    def sent(self, body: Any) -> Sent:
+        messages = body["messages"]
+        calls = [
+            (None, call["function"]["name"], call["function"]["arguments"])
+            for message in messages
+            for call in message.get("tool_calls") or ()
+        ]
+        results = [(None, message["content"]) for message in messages if message["role"] == "tool"]
+        return Sent(calls, results, [message["thinking"] for message in messages if message.get("thinking")])
+
+
+class GeminiHost:
+    """Speaks Gemini's format: calls without ids, one of which is signed."""
+
+    model, path = "gemini/gemini-3-pro", ""
+
+    def first(self, stream: bool) -> Reply:
+        call = {"functionCall": {"name": "weather", "args": {"city": "Paris"}}, "thoughtSignature": "c2ln"}
+        return self._said(stream, [{"text": "Hm.", "thought": True}, call])
+
+    def second(self, stream: bool) -> Reply:
+        return self._said(stream, [{"text": "It is sunny."}])
+
+    def _said(self, stream: bool, parts: list[Any]) -> Reply:
+        usage = {"promptTokenCount": 3, "candidatesTokenCount": 4, "totalTokenCount": 7}
+        candidate = {"content": {"role": "model", "parts": parts}, "finishReason": "STOP", "index": 0}
+        body = {"candidates": [candidate], "usageMetadata": usage, "modelVersion": "m", "responseId": "r"}
+        return Reply.sse([body], done=False, headers=CLOSE) if stream else Reply.json(body, headers=CLOSE)
+
+    def sent(self, body: Any) -> Sent:
+        parts = [part for turn in body["contents"] for part in turn["parts"]]
+        called = [part for part in parts if "functionCall" in part]
+        calls = [(None, part["functionCall"]["name"], part["functionCall"]["args"]) for part in called]
+        results = [(None, _result(part["functionResponse"])) for part in parts if "functionResponse" in part]
+        return Sent(calls, results, [part["thoughtSignature"] for part in called if part.get("thoughtSignature")])
+
+
+def _result(response: Mapping[str, Any]) -> Any:
+    assert response["name"] == "weather"
+    return next(iter(response["response"].values()))
+
+
+class ResponsesHost:
+    """Speaks Responses, keeps nothing, and wants its sealed reasoning back in front of the call."""
+
+    model, path = "openai-responses/m", "/v1"
+
+    def first(self, stream: bool) -> Reply:
+        thought = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "c2VhbGVk"}
+        call = {"type": "function_call", "id": "fc_1", "call_id": "call_of_host", "name": "weather"}
+        return self._said(stream, [thought, {**call, "arguments": '{"city":"Paris"}', "status": "completed"}])
+
+    def second(self, stream: bool) -> Reply:
+        text = {"type": "output_text", "text": "It is sunny.", "annotations": []}
+        message = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [text]}
+        return self._said(stream, [message])
+
+    def _said(self, stream: bool, items: list[Any]) -> Reply:
+        response = {"id": "resp_1", "object": "response", "created_at": 7, "model": "m", "output": items}
+        response.update(status="completed", usage={"input_tokens": 3, "output_tokens": 4, "total_tokens": 7})
+        if not stream:
+            return Reply.json(response, headers=CLOSE)
+        begun = {"type": "response.created", "response": {**response, "output": [], "status": "in_progress"}}
+        events = [begun, *(event for index, item in enumerate(items) for event in _item_events(item, index))]
+        events.append({"type": "response.completed", "response": response})
+        return Reply.sse([(event["type"], event) for event in events], done=False, headers=CLOSE)
+
+    def sent(self, body: Any) -> Sent:
+        items = body["input"] if isinstance(body["input"], list) else []
+        called = [item for item in items if item.get("type") == "function_call"]
+        calls = [(item["call_id"], item["name"], json.loads(item["arguments"])) for item in called]
+        results = [(item["call_id"], item["output"]) for item in items if item.get("type") == "function_call_output"]
+        return Sent(calls, results, [item for item in items if item.get("type") == "reasoning"])
+
+
+def _item_events(item: Mapping[str, Any], index: int) -> list[dict[str, Any]]:
+    where = {"output_index": index, "item_id": item["id"]}
+    pieces: list[dict[str, Any]] = []
+    if item["type"] == "function_call":
+        pieces = [{"type": "response.function_call_arguments.delta", **where, "delta": item["arguments"]}]
+    elif item["type"] == "message":
+        text = item["content"][0]["text"]
+        pieces = [{"type": "response.output_text.delta", **where, "content_index": 0, "delta": text}]
+    empty = {"function_call": {"arguments": ""}, "message": {"content": []}}.get(item["type"], {})
+    added = {"type": "response.output_item.added", "output_index": index, "item": {**item, **empty}}
+    return [added, *pieces, {"type": "response.output_item.done", "output_index": index, "item": item}]
+
+
+class BedrockHost:
+    """Speaks Bedrock's Converse, and signs what it thought."""
+
+    model, path = "bedrock/m", ""
+    thought: ClassVar[Any] = {"reasoningContent": {"reasoningText": {"text": "Hm.", "signature": "c2ln"}}}
+
+    def first(self, stream: bool) -> Reply:
+        call = {"toolUseId": "call_of_host", "name": "weather", "input": {"city": "Paris"}}
+        if not stream:
+            return self._whole([self.thought, {"toolUse": call}], "tool_use")
+        inner = self.thought["reasoningContent"]["reasoningText"]
+        pieces = [
+            {"reasoningContent": {"text": inner["text"]}},
+            {"reasoningContent": {"signature": inner["signature"]}},
+        ]
+        start = {"toolUse": {"toolUseId": call["toolUseId"], "name": call["name"]}}
+        arguments = {"toolUse": {"input": json.dumps(call["input"])}}
+        return self._streamed([(None, pieces), (start, [arguments])], "tool_use")
+
+    def second(self, stream: bool) -> Reply:
+        said = {"text": "It is sunny."}
+        return self._streamed([(None, [said])], "end_turn") if stream else self._whole([said], "end_turn")
+
+    def _whole(self, content: list[Any], reason: str) -> Reply:
+        message = {"role": "assistant", "content": content}
+        usage = {"inputTokens": 3, "outputTokens": 4, "totalTokens": 7}
+        return Reply.json({"output": {"message": message}, "stopReason": reason, "usage": usage}, headers=CLOSE)
+
+    def _streamed(self, blocks: list[tuple[Any, list[Any]]], reason: str) -> Reply:
+        from aws_frames import event  # needs an extra
+
+        events = [event("messageStart", {"role": "assistant"})]
+        for index, (start, deltas) in enumerate(blocks):
+            if start is not None:
+                events.append(event("contentBlockStart", {"start": start, "contentBlockIndex": index}))
+            events += [event("contentBlockDelta", {"delta": said, "contentBlockIndex": index}) for said in deltas]
+            events.append(event("contentBlockStop", {"contentBlockIndex": index}))
+        events.append(event("messageStop", {"stopReason": reason}))
+        kind = "application/vnd.amazon.eventstream"
+        return Reply(body=(b"".join(events),), content_type=kind, framing="length", headers=CLOSE)
+
+    def sent(self, body: Any) -> Sent:
+        blocks = [block for turn in body["messages"] for block in turn["content"]]
+        called = [block["toolUse"] for block in blocks if "toolUse" in block]
+        given = [block["toolResult"] for block in blocks if "toolResult" in block]
+        calls = [(call["toolUseId"], call["name"], call["input"]) for call in called]
+        results = [(one["toolUseId"], "".join(part["text"] for part in one["content"])) for one in given]
+        return Sent(calls, results, [block for block in blocks if "reasoningContent" in block])
+
+
+HOSTS: dict[str, Any] = {
+    "openai": OpenAIHost,
+    "anthropic": AnthropicHost,
+    "ollama": OllamaHost,
+    "gemini": GeminiHost,
+    "responses": ResponsesHost,
+    "bedrock": BedrockHost,
+}
+
+
+def entry(host: Any, url: str) -> dict[str, Any]:
+    """Its model, for a gateway."""
+    return {"model": host.model, "base_url": url + host.path}
+
+
+def at(upstream: Any, model: str = "compatible/m") -> dict[str, Any]:
+    """A model of a host of OpenAI's format, for a gateway."""
+    return {"model": model, "base_url": f"{upstream.url}/v1"}
+
+
+def in_turn(host: Any) -> Callable[[RecordedRequest], Reply]:
+    """A host that calls the tool, until a result has come."""
+
+    def reply(request: RecordedRequest) -> Reply:
+        body = request.json()
+        stream = any(word in request.path for word in ("streamGenerateContent", "-stream")) or bool(body.get("stream"))
+        return host.second(stream) if host.sent(body).results else host.first(stream)
+
+    return reply
+
+
+# -- conversations with a tool -----------------------------------------------------------------------------------------
+
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+TOOL = {"type": "function", "function": {"name": "weather", "description": "The weather.", "parameters": SCHEMA}}
+
+
+def openai_talks(url: str, stream: bool) -> tuple[list[Any], str]:
+    """Its own message goes back as it is, with whatever came beside what OpenAI knows."""
+    messages: list[Any] = [{"role": "user", "content": ASK}]
+    with openai_at(url) as client:
+
+        def ask() -> Any:
+            asked: Any = {"model": "m", "messages": messages, "tools": [TOOL]}
+            if not stream:
+                return client.chat.completions.create(**asked).choices[0].message
+            with client.chat.completions.stream(**asked) as answer:
+                return answer.get_final_completion().choices[0].message
+
+        message = ask()
+        messages.append(message)
+        calls = [(call.id, call.function.name, json.loads(call.function.arguments)) for call in message.tool_calls]
+        messages += [{"role": "tool", "tool_call_id": call_id, "content": "sunny"} for call_id, _, _ in calls]
+        return calls, ask().content
+
+
+def anthropic_talks(url: str, stream: bool) -> tuple[list[Any], str]:
+    tool = {"name": "weather", "description": "The weather.", "input_schema": SCHEMA}
+    messages: list[Any] = [{"role": "user", "content": ASK}]
+    with anthropic_at(url) as client:
+
+        def ask() -> Any:
+            asked: Any = {"model": "m", "messages": messages, "tools": [tool], "max_tokens": 4000}
+            if not stream:
+                return client.messages.create(**asked)
+            with client.messages.stream(**asked) as answer:
+                return answer.get_final_message()
+
+        message = ask()
+        messages.append({"role": "assistant", "content": message.content})
+        used = [block for block in message.content if block.type == "tool_use"]
+        results = [{"type": "tool_result", "tool_use_id": block.id, "content": "sunny"} for block in used]
+        messages.append({"role": "user", "content": results})
+        said = "".join(block.text for block in ask().content if block.type == "text")
+        return [(block.id, block.name, block.input) for block in used], said
+
+
+def ollama_talks(url: str, stream: bool) -> tuple[list[Any], str]:
+    messages: list[Any] = [{"role": "user", "content": ASK}]
+    with ollama_at(url) as client:
+
+        def ask() -> Any:
+            if not stream:
+                return client.chat("m", messages, tools=[TOOL]).message
+            parts = [part.message for part in client.chat("m", messages, tools=[TOOL], stream=True)]
+            joined: Any = {"role": "assistant", "content": "".join(part.content or "" for part in parts)}
+            joined["thinking"] = "".join(part.thinking or "" for part in parts)
+            joined["tool_calls"] = [call for part in parts for call in part.tool_calls or ()]
+            return pytest.importorskip("ollama").Message(**joined)
+
+        message = ask()
+        messages.append(message)
+        calls = [(None, call.function.name, dict(call.function.arguments)) for call in message.tool_calls]
+        messages += [{"role": "tool", "tool_name": name, "content": "sunny"} for _, name, _ in calls]
+        return calls, ask().content
+
+
+TALKS = {"openai": openai_talks, "anthropic": anthropic_talks, "ollama": ollama_talks}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+@pytest.mark.parametrize("speaks", list(HOSTS))
+@pytest.mark.parametrize("client", list(TALKS))
+def test_a_conversation_with_a_tool(client: str, speaks: str, stream: bool):
+    """Call, result, answer: the host gets back its own call, the result of that call, and what it has to have again."""
+    if speaks == "bedrock":
+        pytest.importorskip("botocore")
+    host = HOSTS[speaks]()
+    with serve(in_turn(host)) as upstream, gateway(m=entry(host, upstream.url)) as url:
+        calls, said = TALKS[client](url, stream)
+    assert said == "It is sunny."
+    [(call_id, name, arguments)] = calls
+    assert (name, arguments) == ("weather", {"city": "Paris"})
+    first, second = (request.json() for request in upstream.requests)
+    assert host.sent(first) == Sent([], [])
+    sent = host.sent(second)
+    [(sent_id, *called)], [(result_id, result)] = sent.calls, sent.results
+    assert (called, result, result_id) == ([name, arguments], "sunny", sent_id)
+    if speaks in (
+        "openai",
+        "anthropic",
+        "responses",
+        "bedrock",
+    ):  # whose calls have ids, which Ollama's client passes over
+        assert sent_id == call_id or client == "ollama"
+        assert sent_id
+    assert sent.thoughts == sent_back(client, speaks)
+
+
+def sent_back(client: str, speaks: str) -> list[Any]:
+    """What was thought in the first turn, where the client's format has a place for that which its host wants back."""
+    if speaks == "anthropic":
+        return [] if client == "ollama" else list(AnthropicHost.thoughts)  # unsigned, it would be refused
+    if speaks == "gemini":
+        return [] if client == "ollama" else ["c2ln"]
+    if speaks == "responses":
+        sealed = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "c2VhbGVk"}
+        return [sealed] if client == "openai" else []
+    if speaks == "bedrock":
+        return [BedrockHost.thought] if client == "openai" else []
+    return ["Hm."]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("client", list(TALKS))
+def test_reasoning_goes_back_under_the_name_that_its_host_has_for_it(client: str):
+    """Cerebras wants its own back as `reasoning`, and refuses another's name; clients have but one name for all."""
+    host = OpenAIHost()
+    with serve(in_turn(host)) as upstream, gateway(m=at(upstream, "cerebras/m")) as url:
+        TALKS[client](url, False)
+    [message] = [said for said in upstream.requests[1].json()["messages"] if said["role"] == "assistant"]
+    assert message["reasoning"] == "Hm."
+    assert message.keys().isdisjoint(("reasoning_content", "thinking"))
+
+
+# -- what no host said -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("fallback", [[], ["second"]], ids=["alone", "with a fallback"])
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+def test_tokens_that_no_host_counted_are_not_made_up(fallback: list[str], stream: bool):
+    """An estimate would be taken for the host's own count, of which a format has no other kind."""
+    chunks = Reply.sse(chat_events("It is sunny.", usage=False), headers=CLOSE)
+    whole = _openai_whole({"role": "assistant", "content": "It is sunny."}, "stop")
+
+    def reply(request: RecordedRequest) -> Reply:
+        return chunks if request.json().get("stream") else whole
+
+    with serve(reply) as upstream:
+        host = at(upstream)
+        with gateway(m={**host, "fallback": fallback}, second=host) as url:
+            with openai_at(url) as openai:
+                assert openai_usage(openai, stream) is None
+            with anthropic_at(url) as anthropic:  # which reckons with counts in any case
+                usage = anthropic_talk(anthropic, stream).usage
+                assert (usage.input_tokens, usage.output_tokens) == (0, 0)
+            with ollama_at(url) as ollama:
+                last = [*ollama.chat("m", [USER], stream=True)][-1] if stream else ollama.chat("m", [USER])
+                assert (last.prompt_eval_count, last.eval_count) == (None, None)
+
+
+def openai_usage(client: Any, stream: bool) -> Any:
+    if not stream:
+        return client.chat.completions.create(model="m", messages=[USER]).usage
+    options = {"include_usage": True}
+    asked = client.chat.completions.create(model="m", messages=[USER], stream=True, stream_options=options)
+    return next((chunk.usage for chunk in asked if chunk.usage), None)
+
+
+def anthropic_talk(client: Any, stream: bool) -> Any:
+    if not stream:
+        return client.messages.create(model="m", messages=[USER], max_tokens=9)
+    with client.messages.stream(model="m", messages=[USER], max_tokens=9) as answer:
+        return answer.get_final_message()
+
+
+@pytest.mark.long
+def test_who_does_not_ask_for_tokens_gets_no_chunk_without_a_choice():
+    """We ask for them in any case, and llama.cpp sends its timings beside them; many programs read ``choices[0]``."""
+    *events, last = chat_events("It is sunny.")
+    timed = Reply.sse([*events, {**last, "timings": {"n": 1}}], headers=CLOSE)
+    with serve(timed) as upstream, gateway(m=at(upstream)) as url, openai_at(url) as client:
+        plain = [*client.chat.completions.create(model="m", messages=[USER], stream=True)]
+        assert openai_usage(client, True).total_tokens == last["usage"]["total_tokens"]
+    assert upstream.requests[0].json()["stream_options"] == {"include_usage": True}
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in plain) == "It is sunny."
+
+
+# -- what goes wrong ---------------------------------------------------------------------------------------------------
+
+#: Asks that each client makes, and the class of all that it raises.
+ASKS: dict[str, Callable[[str, bool], object]] = {
+    "openai": lambda url, stream: _with(openai_at(url), lambda client: openai_usage(client, stream)),
+    "anthropic": lambda url, stream: _with(anthropic_at(url), lambda client: anthropic_talk(client, stream)),
+    "ollama": lambda url, stream: _with(
+        ollama_at(url),
+        lambda client: [*client.chat("m", [USER], stream=True)] if stream else client.chat("m", [USER]),
+    ),
+}
+
+
+def _with(opened: Any, ask: Callable[[Any], Any]) -> Any:
+    with opened as client:
+        return ask(client)
+
+
+def raised_by(client: str, url: str, stream: bool) -> Any:
+    """What *client* raises there."""
+    module = pytest.importorskip(client)
+    kind = module.ResponseError if client == "ollama" else module.APIError
+    with pytest.raises(kind) as raised:
+        ASKS[client](url, stream)
+    return raised.value
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+@pytest.mark.parametrize("client", list(ASKS))
+def test_a_refusal_comes_with_its_status_and_how_long_to_wait(client: str, stream: bool):
+    """The host is told its key, and nobody else."""
+    said = {"error": {"message": f"slow down, {KEY[:3]}...", "type": "tokens", "param": None, "code": "rate_limit"}}
+    reply = Reply.json(said, status=429, headers={"Retry-After": "7", **CLOSE})
+    with serve(reply) as upstream, gateway(m=at(upstream)) as url:
+        error = raised_by(client, url, stream)
+    assert error.status_code == 429
+    assert "slow down" in str(error)
+    assert upstream.requests[0].headers["Authorization"] == f"Bearer {KEY}"
+    assert KEY not in f"{error!r} {vars(error)}"
+    if client != "ollama":  # which does not keep the response
+        assert type(error).__name__ == "RateLimitError"
+        assert error.response.headers["Retry-After"] == "7"
+        assert error.response.headers["x-should-retry"] == "true"
+        assert KEY not in str(error.response.headers)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("status", [400, 404, 500])
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+def test_what_an_ollama_host_says_its_client_reads_as_without_us(stream: bool, status: int):
+    refusal = Reply.json({"error": "model 'm' is not here"}, status=status, headers=CLOSE)
+    with serve(refusal) as upstream, gateway(m=entry(OllamaHost, upstream.url)) as url:
+        directly, through = (raised_by("ollama", where, stream) for where in (upstream.url, url))
+    assert (through.status_code, through.error) == (directly.status_code, directly.error)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["eof", "reset"])
+@pytest.mark.parametrize("client", list(ASKS))
+def test_a_connection_that_breaks_in_the_middle_raises(client: str, how: str):
+    events = chat_events("It is", finish_reason=None, usage=False)
+    with serve(Reply.sse([*events, Cut(how)], done=False)) as upstream, gateway(m=at(upstream)) as url:
+        raised_by(client, url, True)
+
+
+def test_a_server_that_ends_by_itself_is_not_woken_too_late():
+    """The loop may see that it is to stop before it is woken; a pipe that was closed must not be written to."""
+    server = GatewayServer(Gateway(Config(server={"port": 0})))
+    [listener] = server._listeners
+    loop_is_over, is_closed = threading.Event(), threading.Event()
+    shut_down, close, pull = listener.task_dispatcher.shutdown, listener.trigger.close, listener.pull_trigger
+    listener.task_dispatcher.shutdown = lambda **how: (shut_down(**how), loop_is_over.set())
+    listener.trigger.close = lambda: (is_closed.set(), close())
+
+    def late() -> None:
+        assert loop_is_over.wait(TIMEOUT)
+        assert not is_closed.wait(0.2)
+        pull()
+
+    listener.pull_trigger = late
+    server.start().close()
+    assert is_closed.is_set()
+    server.stop()  # harmless
+
+
+# -- Ollama's clients, as editors use them -----------------------------------------------------------------------------
+
+EDITOR = {"num_ctx": 16384, "stop": []}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("speaks", ["openai", "anthropic"])
+def test_an_editor_that_knows_ollama_alone(speaks: str):
+    """It lists what there is, asks what a model can, and chats with tools and thinking; then it asks for a title."""
+    host = HOSTS[speaks]()
+    with contextlib.ExitStack() as open_:
+        upstream = open_.enter_context(serve(in_turn(host)))
+        url = open_.enter_context(gateway(claude={**entry(host, upstream.url), "context_length": 200_000}))
+        client = open_.enter_context(ollama_at(url))
+        [listed] = client.list().models
+        assert listed.model == "claude:latest"
+        shown = client.show(listed.model)
+        assert {"completion", "tools", "thinking"} <= set(shown.capabilities)
+        family = shown.modelinfo["general.architecture"]
+        assert shown.modelinfo[f"{family}.context_length"] == 200_000
+        asked: Any = {"tools": [TOOL], "think": True, "options": EDITOR, "keep_alive": "10m"}
+        parts = [*client.chat(listed.model, [USER], stream=True, **asked)]
+        assert [part.done for part in parts] == [False] * (len(parts) - 1) + [True]
+        assert "".join(part.message.thinking or "" for part in parts).startswith("Hm.")
+        [call] = [call for part in parts for call in part.message.tool_calls or ()]
+        assert (call.function.name, call.function.arguments) == ("weather", {"city": "Paris"})
+    body = upstream.requests[0].json()
+    assert "options" not in body
+    assert "keep_alive" not in body
+    assert body.get("thinking") or body.get("reasoning_effort")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("speaks", ["openai", "anthropic"])
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+def test_generate_is_answered_by_any_host(speaks: str, stream: bool):
+    host = HOSTS[speaks]()
+    with contextlib.ExitStack() as open_:
+        upstream = open_.enter_context(serve(lambda request: host.second(bool(request.json().get("stream")))))
+        client = open_.enter_context(ollama_at(open_.enter_context(gateway(m=entry(host, upstream.url)))))
+        answer = client.generate("m", ASK, system="Be brief.", options=EDITOR, stream=stream)
+        parts = [*answer] if stream else [answer]
+    assert "".join(part.response for part in parts) == "It is sunny."
+    assert (parts[-1].done, parts[-1].done_reason) == (True, "stop")
+    body = upstream.requests[0].json()
+    said = body.get("system") or body["messages"][0]["content"]
+    assert "Be brief." in json.dumps(said)
+
+
+# -- the model in this process -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def local_gateway() -> Iterator[str]:
+    """The URL of a gateway in a child: this process forks in other tests, and should have no foreign threads."""
+    from anyllm.errors import LocalUnavailableError
+    from anyllm.providers.local import ensure_weights, llama_cpp
+
+    try:
+        llama_cpp.require()
+        ensure_weights()
+    except LocalUnavailableError as exc:
+        pytest.skip(str(exc))
+    program = """
+        import sys
+        from anyllm.gateway import Config, Gateway, GatewayServer
+        PARAMS = {"max_tokens": 24}  # as the page asks: without a temperature
+        config = Config(server={"port": 0}, models={"m": {"model": "local/smollm2", "params": PARAMS}})
+        with GatewayServer(Gateway(config)) as server:
+            print(server.url, flush=True)
+            sys.stdin.read()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with pytest.MonkeyPatch.context() as patch, subprocess.Popen(command, env=environment, **pipes) as child:
+        patch.setenv("NO_PROXY", "*")
+        assert child.stdin is not None
+        assert child.stdout is not None
+        try:
+            yield child.stdout.readline().strip()
+        finally:
+            child.stdin.close()
+            child.wait(TIMEOUT)
+    assert child.returncode == 0
+
+
+QUESTION = {"role": "user", "content": "What is the capital of France? Answer in one sentence."}
+
+
+@pytest.mark.model
+def test_a_real_model_answers_openais_client(local_gateway: str):
+    with openai_at(local_gateway) as client:
+        pieces = [
+            chunk.choices[0].delta.content or ""
+            for chunk in client.chat.completions.create(model="m", messages=[QUESTION], stream=True)
+        ]
+    assert "Paris" in "".join(pieces)
+    assert len(pieces) > 3
+
+
+@pytest.mark.model
+def test_a_real_model_answers_anthropics_client(local_gateway: str):
+    with anthropic_at(local_gateway) as client:
+        asked: Any = {"model": "m", "messages": [QUESTION], "max_tokens": 24}
+        with client.messages.stream(**asked) as answer:
+            pieces = [*answer.text_stream]
+            message = answer.get_final_message()
+    assert "Paris" in "".join(pieces)
+    assert len(pieces) > 3
+    assert (message.stop_reason, message.usage.output_tokens > 3) == ("end_turn", True)
+
+
+@pytest.mark.model
+def test_a_real_model_answers_ollamas_client(local_gateway: str):
+    with ollama_at(local_gateway) as client:
+        parts = [*client.chat("m", [QUESTION], stream=True, options={"num_predict": 24})]
+    assert "Paris" in "".join(part.message.content or "" for part in parts)
+    assert len(parts) > 3
+    assert (parts[-1].done, parts[-1].done_reason, parts[-1].eval_count > 3) == (True, "stop", True)

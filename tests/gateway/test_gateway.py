@@ -1,0 +1,825 @@
+"""The gateway's application: who may come in, what is asked and answered, what is counted and logged."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import threading
+from typing import Any, List
+
+import pytest
+from conftest import TIMEOUT, LaterTime
+from gate import CHAT, STREAM, ask, before, call, environ_of, get, post
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from loopback import join_workers, until
+
+import anyllm
+from anyllm.gateway import Config, Gateway, hash_of, new_key
+from anyllm.gateway._request_context import CLIENT_LEFT
+from anyllm.testing import Reply, Stall, chat_events, serve
+
+WHOLE = {
+    "id": "c-1",
+    "object": "chat.completion",
+    "created": 7,
+    "model": "upstream-model",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Paris"}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4},
+}
+#: Nothing listens there; a test that gets so far fails.
+NOWHERE = "http://127.0.0.1:9/v1"
+
+
+def events(said: bytes) -> List[Any]:
+    data = [piece.split(b"data: ", 1)[1] for piece in said.split(b"\n\n") if piece]
+    return [item if item == b"[DONE]" else json.loads(item) for item in data]
+
+
+# -- answers -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_whole_answer():
+    with serve(Reply.json(WHOLE)) as upstream:
+        said = post(before(upstream.url), "/v1/chat/completions", {**CHAT, "temperature": 0.5})
+    assert (said.status, said.json()["choices"][0]["message"]["content"]) == (200, "Paris")
+    assert upstream.requests[0].json()["temperature"] == 0.5
+    assert upstream.requests[0].json()["model"] == "upstream-model"
+
+
+def test_a_stream():
+    with serve(Reply.sse(chat_events(["Par", "is"]))) as upstream:
+        said = post(before(upstream.url), "/v1/chat/completions", STREAM)
+    assert said.headers["Content-Type"] == "text/event-stream"
+    *chunks, end = events(said.body)
+    assert end == b"[DONE]"
+    assert "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks) == "Paris"
+
+
+def test_under_another_server_an_answer_begins_when_a_silence_is_broken():
+    """Only a write shows it that its client has left."""
+    with serve(Reply.sse([Stall()])) as upstream:
+        app = before(upstream.url, server={"patience": 3600, "keep_alive": 0.01})
+        running = app(environ_of("POST", "/v1/chat/completions", STREAM), lambda *args: None)
+        assert next(iter(running)) == b": keep-alive\n\n"
+        running.close()
+        assert upstream.wait_closed()
+
+
+def test_tokens_are_told_to_a_stream_that_asks():
+    with serve(Reply.sse(chat_events(["Paris"]))) as upstream:
+        app = before(upstream.url)
+        plain, asked = (
+            events(post(app, "/v1/chat/completions", {**STREAM, **more}).body)
+            for more in ({}, {"stream_options": {"include_usage": True}})
+        )
+    assert not any(chunk.get("usage") for chunk in plain[:-1])
+    assert asked[-2]["usage"]["total_tokens"] > 0
+
+
+def test_an_answer_says_what_it_cost_where_that_is_known():
+    pytest.importorskip("genai_prices")
+    usage = {"prompt_tokens": 1_000_000, "completion_tokens": 0, "total_tokens": 1_000_000}
+    with serve(Reply.json({**WHOLE, "model": "gpt-4o-mini", "usage": usage})) as upstream:
+        entry = {"model": "openai/gpt-4o-mini", "base_url": upstream.url, "api_key_env": "HOME"}
+        app = before(upstream.url, models={"priced": entry})
+        known = post(app, "/v1/chat/completions", {**CHAT, "model": "priced"}).json()["usage"]
+        unknown = post(app, "/v1/chat/completions", {**CHAT, "model": "m"}).json()["usage"]
+    assert known["cost"] == pytest.approx(0.15)
+    assert "cost" not in unknown
+
+
+def test_the_providers_own_error_comes_through():
+    error = {"message": "slow down", "type": "tokens", "param": None, "code": "rate_limit_exceeded"}
+    reply = Reply.json({"error": error}, status=429, headers={"Retry-After": "7"})
+    with serve(reply) as upstream:
+        for body in (CHAT, STREAM):
+            said = post(before(upstream.url), "/v1/chat/completions", body)
+            assert (said.status, said.json()) == (429, {"error": error})
+            assert said.headers["Retry-After"] == "7"
+            assert said.headers["x-should-retry"] == "true"
+
+
+def test_an_answer_that_is_cut_ends_with_an_error_and_without_done(caplog):
+    with serve(Reply.sse(chat_events(["Par"], finish_reason=None, usage=False), done=False)) as upstream:
+        app = before(upstream.url)
+        with caplog.at_level(logging.INFO, "anyllm.gateway"):
+            *_, last = events(post(app, "/v1/chat/completions", STREAM).body)
+    assert last["error"]["type"] == "upstream_error"
+    assert json.loads(caplog.records[-1].getMessage())["error"] == "IncompleteStreamError"
+    assert app.running == 0
+
+
+@pytest.mark.parametrize("body", [CHAT, STREAM], ids=["whole", "stream"])
+def test_another_model_answers_when_the_first_fails(body):
+    """A name of the configuration's own, with its own server; or a model string."""
+    error = Reply.json({"error": {"message": "down"}}, status=500)
+    well = Reply.sse(chat_events(["Paris"])) if body is STREAM else Reply.json(WHOLE)
+    with serve(error) as down, serve(well) as up:
+        app = before(
+            NOWHERE,
+            models={
+                "first": {"model": "compatible/a", "base_url": down.url, "fallback": ["second"]},
+                "second": {"model": "compatible/b", "base_url": up.url},
+            },
+        )
+        said = post(app, "/v1/chat/completions", {**body, "model": "first"})
+    assert said.status == 200
+    assert b"Paris" in said.body
+    assert [server.requests[0].json()["model"] for server in (down, up)] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"model": "nobody/x"}, "models.wrong: no provider"),
+        ({"model": "openai/x", "fallback": ["nobody/x"]}, "models.wrong: no provider"),
+        ({"model": "openai/x", "params": {"temprature": 1}}, "models.wrong: .*temperature"),
+        ({"model": "openai/x", "options": {"retries": 1}}, "models.wrong: .*retry"),
+        ({"model": "openai/x", "rate_limit": {"rpm": 1}}, "models.wrong"),
+        ({"modl": "openai/x"}, "models.wrong: .*model"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_with_an_entry_is_said_at_once(entry, words):
+    """Not by the first request that asks for it."""
+    with pytest.raises((ValueError, TypeError), match=words):
+        before(NOWHERE, models={"wrong": entry})
+
+
+def test_parameters_of_an_entry_are_defaults():
+    with serve(Reply.json(WHOLE)) as upstream:
+        entry = {"model": "compatible/x", "base_url": upstream.url, "params": {"temperature": 0.25, "max_tokens": 9}}
+        app = before(upstream.url, models={"tuned": entry})
+        post(app, "/v1/chat/completions", {**CHAT, "model": "tuned", "max_tokens": 5})
+    sent = upstream.requests[0].json()
+    assert (sent["temperature"], sent["max_tokens"]) == (0.25, 5)
+
+
+# -- names of models ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["m", "m:latest"])
+def test_a_name_of_the_configuration_is_found(name):
+    """Ollama's clients add ":latest" to names without a tag."""
+    assert before(NOWHERE)._models.find(name).target.model == "upstream-model"
+
+
+def test_patterns_stand_for_all_that_begin_so_and_the_longest_wins():
+    app = before(NOWHERE, models={"gpt-*": "openai/gpt-*", "gpt-x-*": "groq/*", "*": "ollama/*"})
+    found = {name: app._models.find(name).target.name for name in ("gpt-4o", "gpt-x-y", "llama3.2:1b")}
+    assert found == {"gpt-4o": "openai/gpt-4o", "gpt-x-y": "groq/y", "llama3.2:1b": "ollama/llama3.2:1b"}
+
+
+@pytest.mark.parametrize("name", ["nope", "nobody/x", "", "/", "gpt-4o"])
+def test_a_model_that_is_not_there_is_404(name):
+    said = post(before(NOWHERE), "/v1/chat/completions", {**CHAT, "model": name})
+    assert (said.status, said.json()["error"]["code"]) == (404, "model_not_found")
+
+
+def test_only_listed_names_are_there_where_that_is_wanted():
+    app = before(NOWHERE, server={"only_listed": True})
+    assert post(app, "/v1/chat/completions", {**CHAT, "model": "openai/gpt-4o"}).status == 404
+    assert [model["id"] for model in get(app, "/v1/models").json()["data"]] == ["m"]
+
+
+def test_names_that_were_made_up_do_not_fill_the_memory():
+    app = before(NOWHERE)
+    for number in range(1200):
+        app._models.find(f"openai/{number}")
+    assert len(app._models._routes) <= 513
+    assert app._models.find("m").target.model == "upstream-model"
+
+
+def test_models_are_listed_for_openais_and_for_anthropics_clients(monkeypatch):
+    app = before(NOWHERE, models={"secret": {"model": "openai/x", "hidden": True}})
+    listed = get(app, "/v1/models").json()
+    assert [(model["id"], model["owned_by"]) for model in listed["data"]] == [("m", "compatible")]
+    theirs = get(app, "/v1/models", anthropic_version="2023-06-01").json()
+    assert (theirs["data"][0]["id"], theirs["has_more"]) == ("m", False)
+    assert get(app, "/v1/models/m").json() == listed["data"][0]
+    assert get(app, "/v1/models/nope").status == 404
+
+
+def test_providers_whose_key_is_set_are_listed_and_those_that_fail_are_left_out(monkeypatch, caplog):
+    def lists(request: Any) -> Reply:
+        is_good = request.path.startswith("/good")
+        return Reply.json({"data": [{"id": "gpt-9", "created": 5}]}) if is_good else Reply.json({}, status=500)
+
+    with serve(lists) as upstream:
+        for name in list(os.environ):
+            if name.endswith(("_API_KEY", "_TOKEN")):
+                monkeypatch.delenv(name)
+        monkeypatch.setenv("OPENAI_API_KEY", "k")
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{upstream.url}/good")
+        app = before(NOWHERE, server={"list_providers": True})
+        names = [model["id"] for model in get(app, "/v1/models").json()["data"]]
+        again = [model["id"] for model in get(app, "/v1/models").json()["data"]]
+    assert "openai/gpt-9" in names
+    assert names == again
+    assert len(upstream.requests) == 1  # it is kept
+
+
+# -- what only some hosts know -----------------------------------------------------------------------------------------
+
+
+def test_what_no_parameter_says_goes_to_a_host_of_the_same_format():
+    with serve(Reply.json(WHOLE)) as upstream:
+        said = post(before(upstream.url), "/v1/chat/completions", {**CHAT, "logit_bias": {"1": 2}, "store": True})
+    assert said.status == 200
+    assert upstream.requests[0].json()["logit_bias"] == {"1": 2}
+    assert "x-anyllm-dropped" not in said.headers
+
+
+def test_what_a_host_of_another_format_does_not_know_is_refused_by_name():
+    said = post(before(NOWHERE, "anthropic"), "/v1/chat/completions", {**CHAT, "logit_bias": {"1": 2}})
+    assert (said.status, said.json()["error"]["param"]) == (400, "logit_bias")
+    said = post(before(NOWHERE, "anthropic"), "/v1/chat/completions", {**CHAT, "seed": 5})
+    assert (said.status, said.json()["error"]["param"]) == (400, "seed")
+
+
+ANTHROPIC = {
+    "type": "message",
+    "role": "assistant",
+    "id": "msg_1",
+    "model": "x",
+    "content": [{"type": "text", "text": "Paris"}],
+    "stop_reason": "end_turn",
+    "usage": {"input_tokens": 3, "output_tokens": 1},
+}
+
+
+def test_it_can_be_dropped_and_a_header_says_so(monkeypatch):
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
+    with serve(Reply.json(ANTHROPIC)) as upstream:
+        entry = {"model": "anthropic/x", "base_url": upstream.url, "api_key_env": "HOME"}
+        app = before(NOWHERE, models={"a": entry}, server={"unsupported": "drop"})
+        said = post(app, "/v1/chat/completions", {**CHAT, "model": "a", "logit_bias": {"1": 2}, "seed": 5})
+    assert said.status == 200
+    assert set(said.headers["x-anyllm-dropped"].split(", ")) == {"logit_bias", "seed"}
+    assert not {"logit_bias", "seed"} & upstream.requests[0].json().keys()
+
+
+def test_what_changes_nothing_of_the_answer_is_dropped_in_any_case():
+    with serve(Reply.json(ANTHROPIC)) as upstream:
+        entry = {"model": "anthropic/x", "base_url": upstream.url, "api_key_env": "HOME"}
+        app = before(NOWHERE, models={"a": entry})
+        said = post(app, "/v1/chat/completions", {**CHAT, "model": "a", "store": True, "metadata": {"a": "b"}})
+    assert (said.status, said.headers["x-anyllm-dropped"]) == (200, "store, metadata")
+
+
+def test_marks_of_what_to_cache_reach_only_hosts_that_know_them():
+    """Anthropic's clients mark nearly every request; OpenAI refuses keys that it does not know."""
+    mark = {"cache_control": {"type": "ephemeral"}}
+    text = {"type": "text", "text": "hello", **mark}
+    asked = {
+        "max_tokens": 5,
+        "system": [text],
+        "messages": [{"role": "user", "content": [text]}],
+        "tools": [{"name": "f", "input_schema": {"type": "object"}, **mark}],
+    }
+    with serve(lambda request: Reply.json(ANTHROPIC if request.path.endswith("/messages") else WHOLE)) as upstream:
+        where = {"base_url": upstream.url, "api_key_env": "HOME"}
+        models = {name: {"model": f"{name}/x", **where} for name in ("openai", "openrouter", "anthropic")}
+        app = before(NOWHERE, models=models)
+        told = {name: post(app, "/v1/messages", {**asked, "model": name}).headers for name in models}
+    counts = [request.body.count(b"cache_control") for request in upstream.requests]
+    assert counts == [0, 3, 3]
+    assert [told[name].get("x-anyllm-dropped") for name in models] == ["cache_control", None, None]
+
+
+def test_what_says_nothing_is_nothing():
+    """Clients send zeros and nulls for what their users never set."""
+    more = {"frequency_penalty": 0, "store": False, "logit_bias": None, "metadata": {}}
+    with serve(Reply.json(ANTHROPIC)) as upstream:
+        entry = {"model": "anthropic/x", "base_url": upstream.url, "api_key_env": "HOME"}
+        said = post(before(NOWHERE, models={"a": entry}), "/v1/chat/completions", {**CHAT, "model": "a", **more})
+    assert said.status == 200
+    assert "x-anyllm-dropped" not in said.headers
+
+
+# -- vectors -----------------------------------------------------------------------------------------------------------
+
+
+def test_vectors_as_numbers_and_as_bytes():
+    answer = {
+        "object": "list",
+        "model": "e",
+        "data": [{"object": "embedding", "index": 0, "embedding": [0.5, -1.0]}],
+        "usage": {"prompt_tokens": 2, "total_tokens": 2},
+    }
+    with serve(Reply.json(answer)) as upstream:
+        app = before(upstream.url)
+        plain = post(app, "/v1/embeddings", {"model": "m", "input": "x"}).json()
+        packed = post(app, "/v1/embeddings", {"model": "m", "input": ["x"], "encoding_format": "base64"}).json()
+    assert plain["data"] == answer["data"]
+    assert packed["data"][0]["embedding"] == "AAAAPwAAgL8="
+    assert plain["usage"] == answer["usage"]
+
+
+@pytest.mark.parametrize("body", [{}, {"model": "m"}, {"model": "m", "input": [1, 2]}, {"model": "m", "input": 5}, []])
+def test_a_request_for_vectors_that_cannot_be_understood_is_400(body):
+    assert post(before(NOWHERE), "/v1/embeddings", body).status == 400
+
+
+# -- who may come in ---------------------------------------------------------------------------------------------------
+
+KEY = new_key()
+LOCKED = {"keys": {"alice": hash_of(KEY)}}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": f"Bearer {KEY}"},
+        {"Authorization": f"bearer  {KEY} "},
+        {"x-api-key": KEY},
+        {"api-key": KEY},
+        {"x-goog-api-key": KEY},
+    ],
+    ids=lambda headers: next(iter(headers)),
+)
+def test_a_key_opens_wherever_clients_put_it(headers):
+    assert ask(before(NOWHERE, **LOCKED), "GET", "/v1/models", b"", headers).status == 200
+
+
+@pytest.mark.parametrize(
+    "shown",
+    ["", "Bearer ", "Bearer nope", f"Basic {KEY}", "Bearer k\u00e9y", f"Bearer {KEY}x"],
+    ids=["none", "empty", "other", "basic", "accent", "longer"],
+)
+def test_a_wrong_key_is_401_in_the_clients_format(shown):
+    for path in ("/v1/chat/completions", "/v1/embeddings"):
+        said = post(before(NOWHERE, **LOCKED), path, CHAT, Authorization=shown)
+        assert (said.status, said.json()["error"]["code"]) == (401, "invalid_api_key")
+        assert said.headers["x-should-retry"] == "false"
+
+
+def test_only_its_health_is_told_to_anybody():
+    app = before(NOWHERE, **LOCKED)
+    assert get(app, "/healthz").json() == {"status": "ok", "running": 0}
+    assert get(app, "/metrics").status == get(app, "/v1/models").status == 401
+
+
+def test_a_key_is_never_in_a_log_or_a_figure(caplog):
+    app = before(NOWHERE, **LOCKED)
+    with caplog.at_level(logging.DEBUG):
+        for shown in (KEY, "anyllm-somebody-elses"):
+            post(app, "/v1/chat/completions", CHAT, Authorization=f"Bearer {shown}")
+            figures = get(app, "/metrics", Authorization=f"Bearer {KEY}").body.decode()
+    assert "alice" in caplog.text
+    for secret in (KEY, "somebody-elses", "hello"):
+        assert secret not in caplog.text + figures + repr(app.config)
+
+
+def test_a_page_of_another_origin_may_not_call():
+    """A page that somebody looks at could make the browser spend money at a gateway on the same machine."""
+    app = before(NOWHERE, server={"origins": ["https://friend.example"]})
+    assert get(app, "/v1/models", Origin="https://evil.example").status == 403
+    assert get(app, "/v1/models", Origin="null").status == 403
+    assert get(app, "/v1/models", Origin="http://127.0.0.1:8080").status == 200
+    friend = get(app, "/v1/models", Origin="https://friend.example")
+    assert friend.headers["Access-Control-Allow-Origin"] == "https://friend.example"
+    assert ask(app, "OPTIONS", "/v1/chat/completions", b"", {"Origin": "https://friend.example"}).status == 204
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8080", "[::ffff", "127.0.0.1.evil.example"])
+def test_a_name_that_was_made_to_point_here_is_refused(host):
+    assert get(before(NOWHERE), "/v1/models", Host=host).status == 403
+    assert get(before(NOWHERE, **LOCKED), "/v1/models", Host=host, x_api_key=KEY).status == 200
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:1", "127.0.0.1", "[::1]:8080", "", "my.box"])
+def test_its_own_names_are_not(host):
+    assert get(before(NOWHERE, server={"hosts": ["my.box"]}), "/v1/models", Host=host).status == 200
+
+
+# -- limits ------------------------------------------------------------------------------------------------------------
+
+
+def streaming(app: Any, body: Any = None, **headers: str) -> Any:
+    """An answer on its way: its status and its body."""
+    started: List[Any] = []
+    environ = environ_of("POST", "/v1/chat/completions", body or STREAM, headers)
+    answer = app(environ, lambda *args: started.append(args))
+    return int(started[0][0].split()[0]), answer
+
+
+def test_more_streams_than_there_is_room_for_are_refused_and_room_comes_back():
+    with serve(Reply.sse([*chat_events(["one"], finish_reason=None, usage=False), Stall()], done=False)) as upstream:
+        app = before(upstream.url, server={"max_streams": 1})
+        status, running = streaming(app)
+        assert (status, app.running) == (200, 1)
+        refused = post(app, "/v1/chat/completions", STREAM)
+        assert (refused.status, refused.json()["error"]["code"]) == (503, "overloaded")
+        assert refused.headers["Retry-After"] == "1"
+        running.close()
+        assert app.running == 0
+        status, running = streaming(app)
+        assert status == 200
+        running.close()
+
+
+def test_a_key_has_a_share_of_its_own():
+    other = new_key()
+    keys = {"alice": hash_of(KEY), "bob": hash_of(other)}
+    with serve(Reply.sse([*chat_events(["one"], finish_reason=None, usage=False), Stall()], done=False)) as upstream:
+        app = before(upstream.url, keys=keys, server={"max_streams_per_key": 1})
+        running = [streaming(app, Authorization=f"Bearer {key}") for key in (KEY, other)]
+        refused = post(app, "/v1/chat/completions", STREAM, Authorization=f"Bearer {KEY}")
+        assert [status for status, _ in running] == [200, 200]
+        assert (refused.status, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+        for _, answer in running:
+            answer.close()
+
+
+def test_room_comes_back_whatever_happens():
+    app = before(NOWHERE, server={"max_streams": 1})
+    for body in (b"{", CHAT, {**CHAT, "model": "nope"}, {"model": "m"}, STREAM):
+        post(app, "/v1/chat/completions", body)
+        assert app.running == 0
+
+
+def test_a_body_that_is_too_large_is_413():
+    app = before(NOWHERE, server={"max_body_bytes": 100})
+    said = post(app, "/v1/chat/completions", {**CHAT, "user": "x" * 100})
+    assert (said.status, said.json()["error"]["type"]) == (413, "invalid_request_error")
+
+
+def test_a_body_without_a_length_is_read_to_the_limit():
+    app = before(NOWHERE, server={"max_body_bytes": 100})
+    for size, status in ((50, 400), (500, 413)):
+        environ = environ_of("POST", "/v1/chat/completions", b"x" * size)
+        del environ["CONTENT_LENGTH"]
+        assert call(app, environ).status == status
+
+
+def test_an_answer_that_takes_too_long_ends(later: LaterTime):
+    with serve(Reply.sse([*chat_events(["one"], finish_reason=None, usage=False), Stall()], done=False)) as upstream:
+        app = before(upstream.url, server={"max_seconds": 1000})
+        answer = app(environ_of("POST", "/v1/chat/completions", STREAM), lambda *_: None)
+        with contextlib.closing(answer):
+            pieces = iter(answer)
+            begun = next(pieces)
+            later.forward()
+            *_, last = events(begun + b"".join(pieces))
+    assert last["error"]["code"] == "timeout"
+
+
+# -- clients that leave ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("body", [CHAT, STREAM], ids=["whole", "stream"])
+def test_who_leaves_before_the_first_token_ends_the_call(spawn, body):
+    """The server tells; nothing has to be written first."""
+    leave: List[Any] = []
+    with serve(Reply.sse([Stall()], done=False)) as upstream:
+        app = before(upstream.url)
+        environ = environ_of("POST", "/v1/chat/completions", body)
+        environ[CLIENT_LEFT] = leave.append
+        task = spawn(lambda: list(app(environ, lambda *args: None)))
+        until(lambda: upstream.requests)
+        leave[0]()
+        task.join()
+        join_workers()
+    assert app.running == 0
+
+
+def test_closing_the_body_ends_the_call_and_is_logged(caplog):
+    with serve(Reply.sse([*chat_events(["one"], finish_reason=None, usage=False), Stall()], done=False)) as upstream:
+        app = before(upstream.url)
+        with caplog.at_level(logging.INFO, "anyllm.gateway"):
+            _, answer = streaming(app)
+            next(answer)
+            answer.close()
+            answer.close()
+        until(lambda: not anyllm.active_streams())
+    logged = json.loads(caplog.records[-1].getMessage())
+    assert logged["client_left"] is True
+    assert "anyllm_clients_left_total 1.0" in get(app, "/metrics").body.decode()
+
+
+# -- nonsense ----------------------------------------------------------------------------------------------------------
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+fields = st.sampled_from(
+    ["model", "messages", "stream", "tools", "stop", "temperature", "max_tokens", "stream_options", "response_format"]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(body=st.dictionaries(fields, json_values | st.just("m"), max_size=6) | json_values)
+def test_any_json_gets_an_answer_in_the_clients_format(body):
+    """A model is never reached: nobody listens there, or the request is refused."""
+    said = post(NONSENSE, "/v1/chat/completions", json.dumps(body).encode())
+    assert 400 <= said.status < 600
+    assert said.status != 500, said.body
+    if not said.headers["Content-Type"].startswith("text/event-stream"):
+        assert set(said.json()["error"]) >= {"message", "type", "param", "code"}
+
+
+NONSENSE = before(NOWHERE, server={"only_listed": True})
+
+
+@settings(max_examples=300, deadline=None)
+@given(body=st.binary(max_size=60))
+def test_any_bytes_get_an_answer_in_the_clients_format(body):
+    said = post(NONSENSE, "/v1/chat/completions", body)
+    assert said.status in (400, 404)
+    assert said.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v1/chat/completions", 405),
+        ("DELETE", "/v1/models", 405),
+        ("GET", "/v1/nothing", 404),
+        ("GET", "/../etc/passwd", 404),
+        ("POST", "/healthz", 405),
+        ("BREW", "/v1/models", 405),
+        ("HEAD", "/healthz", 200),
+    ],
+)
+def test_paths_and_methods_that_are_not_there(method, path, status):
+    said = ask(before(NOWHERE), method, path)
+    assert said.status == status
+    if status == 405:
+        assert "OPTIONS" in said.headers["Allow"]
+
+
+def test_nesting_without_end_is_refused():
+    said = post(NONSENSE, "/v1/chat/completions", b'{"model":"m","messages":' + b"[" * 100_000)
+    assert said.status == 400
+
+
+def test_a_bug_is_500_without_its_words_and_gives_everything_back(monkeypatch, caplog):
+    app = before(NOWHERE)
+    monkeypatch.setattr(app._models, "find", lambda name: {}["sk-secret"])
+    said = post(app, "/v1/chat/completions", CHAT)
+    assert said.status == 500
+    assert b"sk-secret" not in said.body
+    assert "a bug ended request req_" in caplog.text
+    assert app.running == 0
+
+
+def test_each_answer_has_an_id_that_the_log_has_too(caplog):
+    with caplog.at_level(logging.INFO, "anyllm.gateway"):
+        said = get(before(NOWHERE), "/v1/models")
+    assert said.headers["x-request-id"] == said.headers["request-id"]
+    assert json.loads(caplog.records[-1].getMessage())["request"] == said.headers["x-request-id"]
+
+
+def test_threads_share_it(spawn):
+    with serve(Reply.json(WHOLE)) as upstream:
+        app = before(upstream.url)
+        start = threading.Barrier(8)
+
+        def one() -> int:
+            start.wait(TIMEOUT)
+            return post(app, "/v1/chat/completions", CHAT).status
+
+        assert [task.join() for task in [spawn(one) for _ in range(8)]] == [200] * 8
+    assert app.running == 0
+
+
+def test_the_default_gateway_needs_no_configuration():
+    assert get(Gateway(), "/healthz").status == 200
+    assert Gateway(Config()).config == Config()
+
+
+# -- what somebody hostile sends ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["x\r\nSet-Cookie: a=b", "\u65e5\u672c", "x" * 100_000, "\x00"])
+def test_a_clients_words_break_no_header(key):
+    """What was left out is named in one."""
+    with serve(Reply.json(ANTHROPIC)) as upstream:
+        entry = {"model": "anthropic/x", "base_url": upstream.url, "api_key_env": "HOME"}
+        app = before(NOWHERE, models={"a": entry}, server={"unsupported": "drop"})
+        said = post(app, "/v1/chat/completions", {**CHAT, "model": "a", key: 1})
+    assert said.status == 200
+    told = said.headers["x-anyllm-dropped"]
+    assert told.isprintable()
+    assert told.isascii()
+    assert len(told) < 200
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://a]b", "http://\u2100.com", "null", "://", "x"])
+@pytest.mark.parametrize("path", ["/healthz", "/v1/models", "/nothing"])
+def test_an_origin_that_is_none_is_refused(origin, path):
+    said = get(before(NOWHERE), path, Origin=origin)
+    assert said.status == (404 if path == "/nothing" else 403)
+    assert "Access-Control-Allow-Origin" not in said.headers
+
+
+def test_an_origin_is_no_host_that_is_not_said():
+    assert get(before(NOWHERE), "/v1/models", Origin="null", Host="").status == 403
+
+
+def test_parts_of_other_pages_may_not_call_and_links_may_lead_here():
+    """An image's request has no Origin; a page that is gone to is asked for by who clicked."""
+    app = before(NOWHERE)
+    image = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "no-cors"}
+    assert get(app, "/v1/models", **image).status == 403
+    assert get(app, "/", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate").status == 200
+    assert get(app, "/v1/models", Sec_Fetch_Site="same-origin", Sec_Fetch_Mode="cors").status == 200
+
+
+def test_with_keys_a_page_may_be_reached_by_any_name():
+    """A proxy asks by the name of its upstream, and no browser sends a key unasked."""
+    app = before(NOWHERE, **LOCKED)
+    said = get(app, "/v1/models", Origin="https://chat.example", x_api_key=KEY)
+    assert said.status == 200
+    assert "Access-Control-Allow-Origin" not in said.headers
+
+
+def test_origins_and_hosts_may_be_written_as_people_write_them():
+    app = before(NOWHERE, server={"origins": ["https://Friend.example/"], "hosts": ["Box:8080"]})
+    assert get(app, "/v1/models", Origin="https://friend.example").status == 200
+    assert get(app, "/v1/models", Host="box:9").status == 200
+
+
+def test_a_name_of_a_megabyte_is_no_model_and_is_kept_nowhere(caplog):
+    app = before(NOWHERE)
+    with caplog.at_level(logging.INFO, "anyllm.gateway"):
+        said = post(app, "/v1/chat/completions", {**CHAT, "model": f"openai/{'x' * 1_000_000}"})
+    assert said.status == 404
+    assert not app._models._routes
+    assert all(len(record.getMessage()) < 1000 for record in caplog.records)
+
+
+@pytest.mark.parametrize(
+    "tools",
+    [
+        ["x"],
+        [[1]],
+        [{"type": "function", "function": "f"}],
+        [{"type": "function", "function": {"name": {}}}],
+        [{"type": "function", "function": {}}],
+        [{"type": "function", "function": {"name": "f", "parameters": "x"}}],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("provider", ["compatible", "anthropic"])
+def test_tools_that_are_none_are_refused_by_name(tools, provider):
+    for body in (CHAT, STREAM):
+        said = post(before(NOWHERE, provider), "/v1/chat/completions", {**body, "tools": tools})
+        assert said.status == 400
+        assert "tool" in said.json()["error"]["param"]
+
+
+def test_two_tools_of_one_name_are_refused_where_they_are_read(monkeypatch):
+    tool = {"type": "function", "function": {"name": "f"}}
+    entry = {"model": "compatible/a", "base_url": NOWHERE, "max_streams": 1}
+    app = before(NOWHERE, models={"limited": entry})
+    for body in (CHAT, STREAM):
+        said = post(app, "/v1/chat/completions", {**body, "model": "limited", "tools": [tool, tool]})
+        assert (said.status, said.json()["error"]["param"]) == (400, "tools")
+
+
+def test_all_names_of_an_entry_share_its_limits(spawn):
+    """Also those that clients add a tag to, and those of a pattern."""
+    with serve(Reply.sse([*chat_events(["one"], finish_reason=None, usage=False), Stall()], done=False)) as upstream:
+        entry = {"model": "compatible/*", "base_url": upstream.url, "max_streams": 1}
+        app = before(NOWHERE, models={"one": {**entry, "model": "compatible/x"}, "p-*": entry})
+        for first, second in (("one", "one:latest"), ("p-a", "p-b")):
+            _, running = streaming(app, {**STREAM, "model": first})
+            count = len(upstream.requests)
+            waiting = spawn(streaming, app, {**STREAM, "model": second})
+            until(lambda: app.running == 2)
+            assert len(upstream.requests) == count
+            running.close()
+            status, waited = waiting.join()
+            assert (status, len(upstream.requests)) == (200, count + 1)
+            waited.close()
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        {"x-*": {"model": "openai/*", "options": {"retries": 1}}},
+        {"x-*": "nobody/*"},
+        {"x-*": {"model": "openai/*", "params": {"temprature": 1}}},
+        {"x-*": {"model": "openai/*", "rate_limit": {"rpm": 1}}},
+        {"a*b": "openai/x"},
+    ],
+    ids=str,
+)
+def test_what_is_wrong_with_a_pattern_is_said_at_once(models):
+    with pytest.raises(ValueError, match="models"):
+        before(NOWHERE, models=models)
+
+
+def test_a_name_in_a_path_may_have_letters_of_any_script():
+    app = before(NOWHERE, models={"sch\u00f6n": "openai/x"})
+    assert get(app, "/v1/models/sch\u00f6n".encode().decode("latin-1")).json()["id"] == "sch\u00f6n"
+
+
+def test_a_model_of_another_time_is_listed(monkeypatch):
+    """A host says milliseconds where seconds are meant."""
+    from anyllm.wire._base.model_info import ModelInfo
+    from anyllm.wire.anthropic_messages.server.models import anthropic_models
+
+    for created in (1_700_000_000_000, -5, 10**30):
+        made = anthropic_models([ModelInfo("m", created=created)])["data"][0]
+        assert made["created_at"] == "1970-01-01T00:00:00Z"
+
+
+# -- lists of providers ------------------------------------------------------------------------------------------------
+
+
+def test_who_leaves_while_a_list_is_fetched_takes_it_from_nobody(spawn, monkeypatch):
+    """It is fetched once, for all who ask; who leaves need not wait, and the others get it."""
+    for name in list(os.environ):
+        if name.endswith(("_API_KEY", "_TOKEN")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    go_on = threading.Event()
+    listing = json.dumps({"data": [{"id": "gpt-9"}]}).encode()
+    head = {"Content-Type": "application/json", "Content-Length": str(len(listing))}
+    with serve(Reply(headers=head, body=[Stall(go_on), listing])) as upstream:
+        monkeypatch.setenv("OPENAI_BASE_URL", upstream.url)
+        app = before(NOWHERE, server={"list_providers": True})
+        leave: List[Any] = []
+        environ = environ_of("GET", "/v1/models")
+        environ[CLIENT_LEFT] = leave.append
+        hasty, patient = spawn(call, app, environ), spawn(get, app, "/v1/models")
+        upstream.wait_for_requests(1)
+        until(lambda: leave)
+        assert get(app, "/v1/models/m").status == 200  # its own are known without asking anybody
+        leave[0]()
+        hasty.join()
+        go_on.set()
+        names = [model["id"] for model in patient.join().json()["data"]]
+        assert "openai/gpt-9" in names
+        assert len(upstream.requests) == 1
+
+
+def test_a_list_that_fails_is_asked_for_again_soon_and_not_at_once(monkeypatch, caplog):
+    from anyllm.gateway._provider_lists import ProviderLists
+
+    for name in list(os.environ):
+        if name.endswith(("_API_KEY", "_TOKEN")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    now = [0.0]
+    lists = ProviderLists(clock=lambda: now[0])
+    replies = [Reply.json({"data": [{"id": "a"}]}), Reply.json({"data": 5}), Reply.json({"data": [{"id": "b"}]})]
+    with serve(*replies) as upstream:
+        monkeypatch.setenv("OPENAI_BASE_URL", upstream.url)
+        found = []
+        for now[0] in (0.0, 299.0, 301.0, 302.0, 320.0):
+            listed = lists.all(anyllm.Context(timeout=60))
+            found.append([known.name for known in listed if known.provider == "openai"])
+    assert found == [["openai/a"]] * 4 + [["openai/b"]]
+    assert len(upstream.requests) == 3
+
+
+# -- forks -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.fork
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_child_has_its_own_room_and_waits_for_none_of_its_parents_threads(run_script):
+    """As servers fork that load the application first: while an answer runs and a list is being fetched."""
+    said = run_script(
+        """
+        import os, sys, threading, time, warnings
+        sys.path.insert(0, "tests")
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from gate import STREAM, before, environ_of, get
+        from anyllm.testing import Reply, Stall, chat_events, serve
+
+        for name in list(os.environ):
+            if name.endswith(("_API_KEY", "_TOKEN")):
+                del os.environ[name]
+        talking = Reply.sse([*chat_events(["one"], finish_reason=None, usage=False), Stall()], done=False)
+        with serve(lambda request: Reply.json({"data": [{"id": "gpt-9"}]}) if request.headers.get("x-pid")
+                   else talking if request.method == "POST" else Reply(body=[Stall()])) as upstream:
+            os.environ["OPENAI_API_KEY"], os.environ["OPENAI_BASE_URL"] = "k", upstream.url
+            app = before(upstream.url, server={"list_providers": True, "max_streams": 1})
+            running = app(environ_of("POST", "/v1/chat/completions", STREAM), lambda *args: None)
+            asking = threading.Thread(target=get, args=(app, "/v1/models"), daemon=True)
+            asking.start()
+            upstream.wait_for_requests(2)
+            pid = os.fork()
+            if not pid:
+                assert app.running == 0
+                from anyllm.gateway import _provider_lists
+                fetched = []
+                _provider_lists.list_models = lambda ctx, name: fetched.append(name) or []
+                get(app, "/v1/models")
+                os._exit(0 if fetched == ["openai"] else 3)
+            _, status = os.waitpid(pid, 0)
+            running.close()
+            print(os.WEXITSTATUS(status), app.running)
+        """
+    )
+    assert "0 0" in said.splitlines()  # the log stands there too

@@ -1,0 +1,238 @@
+"""Each example runs as it is, in a process of its own, against a loopback host instead of its provider."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, List
+
+import pytest
+from conftest import ROOT
+
+from anyllm.testing import RecordedRequest, Reply, chat_events, serve
+
+pytestmark = pytest.mark.once
+
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+PROVIDERS = sorted((ROOT / "examples" / "providers").glob("*.py"))
+#: These serve pages, and are tested with `anyllm.wsgi` and `anyllm.asgi`.
+SERVERS = ("django_stream.py", "flask_stream.py", "starlette_stream.py")
+SAID = "One fish. Two fish. Red fish."
+
+
+def _chat(request: RecordedRequest) -> Reply:
+    """A host that speaks OpenAI's format: calls a tool if there is one, and writes JSON if it is asked to."""
+    body = request.json()
+    text = '{"name": "Lamp", "price": 12.5}' if body.get("response_format") else SAID
+    is_first_turn = all(message["role"] != "tool" for message in body["messages"])
+    calls = [_call(tool["function"]) for tool in body.get("tools", ()) if is_first_turn]
+    if not body.get("stream"):
+        message: Dict[str, Any] = {"role": "assistant", "content": None if calls else text, "tool_calls": calls}
+        choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if calls else "stop"}
+        usage = {"prompt_tokens": 9, "completion_tokens": 9, "total_tokens": 18}
+        return Reply.json({"id": "c", "model": "m", "choices": [choice], "usage": usage})
+    if not calls:
+        return Reply.sse(chat_events(text))
+    first, end, usage_event = chat_events([], finish_reason="tool_calls")
+    fragments = [{"index": at, **call} for at, call in enumerate(calls)]
+    called = {**first, "choices": [{"index": 0, "delta": {"tool_calls": fragments}, "finish_reason": None}]}
+    return Reply.sse([first, called, end, usage_event])
+
+
+def _call(function: Dict[str, Any]) -> Dict[str, Any]:
+    samples = {"integer": 7, "number": 1.5, "string": "Paris", "boolean": True}
+    properties = function["parameters"]["properties"]
+    arguments = {name: samples[schema["type"]] for name, schema in properties.items()}
+    return {"id": "c1", "type": "function", "function": {"name": function["name"], "arguments": json.dumps(arguments)}}
+
+
+def _anthropic(_: RecordedRequest) -> Reply:
+    message = {"id": "m", "type": "message", "role": "assistant", "model": "claude", "content": []}
+    events: List[Any] = [
+        {"type": "message_start", "message": {**message, "usage": {"input_tokens": 9, "output_tokens": 1}}},
+        {
+            "type": "content_block_start",
+            "index": 0,
+            "content_block": {"type": "thinking", "thinking": "", "signature": ""},
+        },
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": "hm. "}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "content_block_start", "index": 1, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 1, "delta": {"type": "text_delta", "text": SAID}},
+        {"type": "content_block_stop", "index": 1},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 9}},
+        {"type": "message_stop"},
+    ]
+    return Reply.sse([(event["type"], event) for event in events], done=False)
+
+
+def _ollama(_: RecordedRequest) -> Reply:
+    last = {"model": "l", "message": {"role": "assistant", "content": ""}, "done": True, "done_reason": "stop"}
+    lines: List[Any] = [
+        {"model": "l", "message": {"role": "assistant", "content": SAID}, "done": False},
+        {**last, "prompt_eval_count": 9, "eval_count": 9},
+    ]
+    return Reply.ndjson(lines)
+
+
+def _gemini(_: RecordedRequest) -> Reply:
+    candidate = {"index": 0, "content": {"role": "model", "parts": [{"text": SAID}]}, "finishReason": "STOP"}
+    usage = {"promptTokenCount": 9, "candidatesTokenCount": 9, "totalTokenCount": 18}
+    return Reply.sse([{"candidates": [candidate], "usageMetadata": usage, "modelVersion": "gemini"}], done=False)
+
+
+def _hunyuan(_: RecordedRequest) -> Reply:
+    choice = {"Index": 0, "Delta": {"Role": "assistant", "Content": SAID}, "FinishReason": "stop"}
+    usage = {"PromptTokens": 9, "CompletionTokens": 9, "TotalTokens": 18}
+    return Reply.sse([{"Id": "h", "Created": 1, "Choices": [choice], "Usage": usage}], done=False)
+
+
+def run(path: Path, **environment: str) -> str:
+    """What the program prints; what it complains of fails the test."""
+    done = _start(path, {**os.environ, **environment})
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def _start(
+    path: Path, environment: Dict[str, str], seconds: float = 200, warnings: str = "error"
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(path)],
+        env={**environment, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": warnings},
+        capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+
+
+#: What each must have printed, beside ending well.
+PRINTS = {
+    "agent.py": r"\[multiply \{'a': 7, 'b': 7\}\]\s*\[gave 49\]\s*One fish",
+    "basic_stream.py": SAID,
+    "batch.py": r"number 1 in words\. 'One fish.*\n(.*\n){4}.*number 6",
+    "callbacks.py": r"Stream started\nReceived: 'One'\n(.*\n)*Usage: \d+ tokens\nComplete: One fish",
+    "cancellation.py": r"cancelled \(enough\) after \d+ characters|it was over",
+    "celery_task.py": SAID,
+    "chunks.py": r"choice 0: 'One'(.*\n)*.*choice 0: None stop\n\d+ tokens; .*'choices'",
+    "collect.py": r"(One fish. Two fish. Red fish. \[stop\]\n){2}",
+    "error_handling.py": "Red fish.\nstream ended",
+    "event_processor.py": "ONE FISH. TWO FISH. RED FISH.",
+    "fallback.py": "Red fish.\nanswered by compatible",
+    "first_wins.py": "Red fish",
+    "json_mode.py": r"so far: .*\n(so far: .*\n)*whole: \{'name': 'Lamp', 'price': 12.5\}\nLamp costs 12.5",
+    "latency.py": r"whole answer: .* s\nstream: first word after .* s, last after .* s\n.* tokens a second",
+    "gateway.py": "there is assistant:latest\n(.*\n)?One fish. Two fish. Red fish.\n",
+    "ollama_format.py": r'"content":"One"(.*\n)*.*"done":true,"done_reason":"stop"',
+    "options.py": r"low latency: \d+ tokens\nhigh throughput: \d+ tokens\nJSON_MODE .*True; .*True",
+    "pair.py": SAID,
+    "json_formats.py": r'NDJSON.*\n\{"content": "One"\}\n(.*\n)*.*"done": true.*\nJSON.*\n\[\{"content": "One"\}',
+    "progress.py": r"Generating response\.+\nOne fish.*\n.*tokens",
+    "prompt_caching.py": r"\d+ tokens, 0 of them from the cache",
+    "provider_object.py": r"compatible: tools True, vectors True\n(One fish. Two fish. Red fish.\n){2}",
+    "provider_usage.py": r"provider: \d+ tokens, provider\nauto: \d+ tokens, provider",
+    "rate_limit.py": r"(One fish. Two fish. Red fish.\n){2}not sent: .* in [56]\d seconds",
+    "reasoning.py": "Thinking...\nOne fish",
+    "retries.py": SAID,
+    "sentences.py": "1 One fish.\n2 Two fish.\n3 Red fish.",
+    "stop_button.py": "",
+    "token_count.py": r"so far: about \d+.*\n\d+ tokens, provider",
+    "tool_call.py": r"\[weather \{'city': 'Paris'\}\]\nOne fish",
+    "usage_and_cost.py": r"Tokens: \d+ \(provider\)\nCost: \$0\.0000\d+ \(input",
+}
+
+
+@pytest.mark.parametrize("path", [path for path in EXAMPLES if path.name not in SERVERS], ids=lambda path: path.name)
+def test_an_example_runs(path: Path):
+    with serve(_chat) as server, serve(_ollama) as ollama:
+        printed = run(
+            path,
+            ANYLLM_MODEL="compatible/test-model",
+            ANYLLM_MODELS="compatible/one,compatible/two",
+            COMPATIBLE_BASE_URL=f"{server.url}/v1",
+            OLLAMA_HOST=ollama.url,
+        )
+    assert re.search(PRINTS[path.name], printed), printed
+
+
+@pytest.mark.parametrize("path", PROVIDERS, ids=lambda path: path.name)
+def test_a_providers_example_speaks_its_format(path: Path):
+    host = {
+        "anthropic_streaming.py": (_anthropic, "ANTHROPIC_BASE_URL"),
+        "google_streaming.py": (_gemini, "GOOGLE_GEMINI_BASE_URL"),
+        "ollama_streaming.py": (_ollama, "OLLAMA_HOST"),
+        "tencent_streaming.py": (_hunyuan, "HUNYUAN_BASE_URL"),
+        "volcengine_streaming.py": (_chat, "ARK_BASE_URL"),
+    }
+    answer, variable = host[path.name]
+    keys = dict.fromkeys(("ANTHROPIC_API_KEY", "GEMINI_API_KEY", "ARK_API_KEY"), "key-of-the-tests")
+    pair = dict.fromkeys(("TENCENT_SECRET_ID", "TENCENT_SECRET_KEY"), "half-of-the-tests")
+    with serve(answer) as server:
+        printed = run(path, **{variable: server.url}, **keys, **pair)
+    assert SAID in printed
+    assert re.search(r"\n\d+ tokens, stop", printed), printed
+
+
+#: These ask for what the local model cannot do, or speak the format of one host; each says what to set.
+NEEDS = {
+    "agent.py": "OPENAI_API_KEY",
+    "tool_call.py": "OPENAI_API_KEY",
+    "prompt_caching.py": "ANTHROPIC_API_KEY",
+    "anthropic_streaming.py": "ANTHROPIC_API_KEY",
+    "google_streaming.py": "GEMINI_API_KEY",
+    "ollama_streaming.py": "OLLAMA_HOST",
+    "tencent_streaming.py": "TENCENT_SECRET_ID and TENCENT_SECRET_KEY",
+    "volcengine_streaming.py": "ARK_API_KEY",
+}
+
+
+def _newcomer() -> Dict[str, str]:
+    """The environment of somebody who has set nothing for us."""
+    ours = re.compile(r"ANYLLM_MODELS?$|COMPATIBLE_|OLLAMA_|\w+_API_KEY$|\w+_BASE_URL$|TENCENT_|\w+_TOKEN$")
+    return {name: value for name, value in os.environ.items() if not ours.match(name)}
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in (*EXAMPLES, *PROVIDERS) if path.name in NEEDS], ids=lambda path: path.name
+)
+def test_an_example_without_its_key_says_in_one_line_what_to_set(path: Path):
+    done = _start(path, {**_newcomer(), "OLLAMA_HOST": "http://127.0.0.1:9"})
+    assert re.fullmatch(f".*{NEEDS[path.name]}.*\n", done.stderr), done.stderr
+    # Ollama needs no key: there is nobody to ask. In place of the others a script answers.
+    assert (done.returncode, bool(done.stdout)) == ((1, False) if "ollama" in path.name else (0, True))
+
+
+@pytest.fixture(scope="session")
+def _weights() -> None:
+    from anyllm.errors import LocalUnavailableError
+    from anyllm.providers.local import ensure_weights, llama_cpp
+
+    try:
+        llama_cpp.require()
+        ensure_weights()
+    except LocalUnavailableError as exc:
+        pytest.skip(str(exc))
+
+
+@pytest.mark.model
+@pytest.mark.usefixtures("_weights")
+@pytest.mark.parametrize(
+    "path", [path for path in EXAMPLES if path.name not in (*NEEDS, *SERVERS)], ids=lambda path: path.name
+)
+def test_an_example_runs_with_the_local_model(path: Path):
+    """
+    As a newcomer runs it. It ends, and what it prints can be read.
+
+    The process may end while a worker is about to give its connection back: Python then warns of the socket.
+    """
+    done = _start(path, _newcomer(), seconds=300, warnings="error,ignore:unclosed:ResourceWarning")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"[A-Za-z]{2}", done.stdout), done.stdout
+
+
+def test_each_example_is_in_the_table():
+    table = (ROOT / "examples" / "README.md").read_text("utf-8")
+    named = set(re.findall(r"`([\w/]+\.py)`", table))
+    assert named == {str(path.relative_to(ROOT / "examples")).replace(os.sep, "/") for path in (*EXAMPLES, *PROVIDERS)}

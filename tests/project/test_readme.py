@@ -1,0 +1,70 @@
+"""The README's programs run as they are written there, in a process of their own, against a loopback host."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+from anyllm.testing import Reply, chat_events, serve
+
+pytestmark = pytest.mark.once
+
+README = (ROOT / "README.md").read_text("utf-8")
+PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def _run(program: str, server_url: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ,
+        "OPENAI_API_KEY": "sk-test-key",
+        "OPENAI_BASE_URL": server_url,
+        "PYTHONPATH": str(ROOT),
+        "PYTHONWARNINGS": "error",
+    }
+    return subprocess.run(
+        [sys.executable, "-c", program.replace("http://localhost:8000", server_url)],
+        env=environment, capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+
+
+def _reply(request):
+    if request.path.endswith("/models"):
+        return Reply.json({"data": [{"id": "Hello"}]})
+    body = request.json()
+    if "input" in body:
+        return Reply.json({"data": [{"index": at, "embedding": [0.5]} for at, _ in enumerate(body["input"])]})
+    if not body.get("stream"):
+        message = {"role": "assistant", "content": "Hello there"}
+        return Reply.json({"id": "1", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+    if "tools" in body and all(message["role"] != "tool" for message in body["messages"]):
+        function = {"name": "weather", "arguments": '{"city": "P"}'}
+        call = {"index": 0, "id": "c1", "type": "function", "function": function}
+        delta = {"role": "assistant", "content": None, "tool_calls": [call]}
+        return Reply.sse(
+            [
+                {"id": "1", "choices": [{"index": 0, "delta": delta, "finish_reason": None}]},
+                {"id": "1", "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]},
+            ]
+        )
+    return Reply.sse(chat_events("Hello there"))
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=range(len(PROGRAMS)))
+def test_a_program_of_the_readme_runs(program):
+    with serve(_reply) as server:
+        # The timer of the cancelling program would keep the process for five seconds.
+        done = _run(program.replace("threading.Timer(5,", "threading.Timer(0.1,"), server.url)
+    assert done.stderr == ""
+    assert done.returncode == 0
+    assert re.search("Hello|weather", done.stdout)
+
+
+def test_the_two_commands_are_there_as_one_line_each():
+    """The checks take them from here and run them."""
+    assert '\npip install -e ".[local]" && anyllm "What is the capital of France? Answer in one sentence."\n' in README
+    assert '\npip install -e ".[test]" && pytest\n' in README

@@ -1,0 +1,142 @@
+"""The interpreter's exit with live streams: at once, clean and quiet, whatever the workers are doing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from typing import Any, Callable
+
+import loopback
+import pytest
+from conftest import TIMEOUT
+from loopback import silent_after
+
+from anyllm.testing import Reply, Stall, chat_events, serve
+
+HEAD = """
+import sys, threading
+import anyllm
+
+PARAMS = {{"model": "m", "messages": [{{"role": "user", "content": "Say something."}}]}}
+host = anyllm.provider("compatible", base_url={url!r})
+ctx = anyllm.Context()
+streams = [host.completion_stream(ctx, PARAMS) for _ in range(3)]
+"""
+
+
+def _exits(process: subprocess.Popen[str], code: int = 0) -> str:
+    try:
+        said, _ = process.communicate(timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        said, _ = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == code, said
+    return said
+
+
+@pytest.mark.parametrize("end", ["", "sys.exit(0)", "del streams", "ctx.cancel()", "host.close()"])
+def test_exit_in_the_body_is_clean(end, script: Callable[..., Any]):
+    said = threading.Event()
+    with serve(silent_after(said)) as server:
+        first = "for stream in streams: stream.chunks.get()\n"
+        assert _exits(script(HEAD.format(url=server.url) + first + end)) == ""
+        assert server.wait_closed(TIMEOUT)
+
+
+def test_exit_right_after_the_start_is_clean(script):
+    with serve(Reply(before_headers=[Stall()])) as server:
+        assert _exits(script(HEAD.format(url=server.url))) == ""
+        assert server.wait_closed(TIMEOUT)
+
+
+def test_exit_while_a_name_is_resolved_is_clean(script):
+    """Nothing wakes that worker, so exit waits for it a moment, not for ever."""
+    patch = "import socket, threading\nsocket.getaddrinfo = lambda *args: threading.Event().wait()\n"
+    assert _exits(script(patch + HEAD.format(url="http://name.invalid"))) == ""
+
+
+def test_exit_with_full_queues_is_clean(script):
+    with serve(Reply.sse(chat_events(["word "] * 2000))) as server:
+        assert _exits(script(HEAD.format(url=server.url) + "for stream in streams: stream.chunks.get()")) == ""
+        assert server.wait_closed(TIMEOUT)
+
+
+def test_exit_before_a_retry_is_clean(script):
+    patch = """
+import threading
+from anyllm._stream import pump
+decide, waiting = pump.pause_before_retry, threading.Semaphore(0)
+def deciding(*args):
+    waiting.release()
+    return decide(*args)
+pump.pause_before_retry = deciding
+"""
+    with serve(Reply.error(503, "busy", headers={"Retry-After": "30"})) as server:
+        wait = "for _ in streams: assert waiting.acquire(timeout=10)"
+        assert _exits(script(patch + HEAD.format(url=server.url) + wait)) == ""
+        assert server.wait_closed(TIMEOUT)
+
+
+def test_exit_with_consumers_in_daemon_threads_is_clean(script):
+    source = """
+started = threading.Barrier(4)
+def consume(stream):
+    started.wait(10)
+    for chunk in stream.chunks:
+        pass
+for stream in streams:
+    threading.Thread(target=consume, args=[stream], daemon=True).start()
+started.wait(10)
+"""
+    with serve(silent_after(threading.Event())) as server:
+        assert _exits(script(HEAD.format(url=server.url) + source)) == ""
+        assert server.wait_closed(TIMEOUT)
+
+
+def test_exit_tells_whoever_still_reads(script):
+    """Another exit handler for one: what was registered before anyllm was imported runs after ours."""
+    before = """
+import atexit
+def late():
+    errors = [stream.errors.get(timeout=10) for stream in streams]
+    workers = [thread for thread in threading.enumerate() if thread.name == "anyllm-call"]
+    print(*sorted(error.cause for error in errors), anyllm.active_streams(), len(workers), sep=", ")
+atexit.register(late)
+"""
+    with serve(silent_after(threading.Event())) as server:
+        said = _exits(script(before + HEAD.format(url=server.url) + "for stream in streams: stream.chunks.get()"))
+        assert said.strip() == ", ".join(["interpreter exit"] * 3 + ["0", "0"])
+
+
+@pytest.mark.parametrize("timeout", [None, 1000])
+def test_streams_started_at_exit_end_too(script, timeout):
+    """Python 3.12 may start no thread at exit, no worker and no timer: the call ends at once, then, and says so."""
+    source = f"""
+import atexit
+def late():
+    stream = host.completion_stream(anyllm.Context({timeout}), PARAMS)
+    stream.cancel()
+    error = stream.errors.get(timeout=10)
+    print(type(error).__name__, error, list(stream.chunks), anyllm.active_streams(), sep="|")
+atexit.register(late)
+"""
+    with serve(silent_after(threading.Event())) as server:
+        said = _exits(script(HEAD.format(url=server.url) + source)).strip().split("|")
+        assert server.wait_closed(TIMEOUT)
+    assert said[2:] == ["[]", "3"]  # those from before
+    if sys.version_info >= (3, 12) and said[0] != "Cancelled":
+        assert said[0] == "AnyLLMError"
+        assert "cannot start a thread" in said[1]
+        assert "shutdown" in said[1]
+    else:
+        assert said[0] == "Cancelled"
+
+
+def test_an_uncaught_error_is_the_only_thing_said(script):
+    with serve(silent_after(threading.Event())) as server:
+        said = _exits(script(HEAD.format(url=server.url) + "raise LookupError('mine')"), code=1)
+        assert said.count("Traceback") == 1
+        assert said.strip().endswith("LookupError: mine")
+        assert server.wait_closed(TIMEOUT)
+    loopback.join_workers()

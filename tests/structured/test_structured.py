@@ -1,0 +1,614 @@
+"""A class goes out as a schema and comes back as an instance, or every fault is named with its path."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import datetime
+import decimal
+import enum
+import json
+import pickle
+import subprocess
+import sys
+import uuid
+from typing import (
+    Annotated,
+    Any,
+    Dict,
+    FrozenSet,
+    Generic,
+    List,
+    Literal,
+    NewType,
+    Optional,
+    Tuple,
+    TypedDict,
+    TypeVar,
+    Union,
+)
+
+import attrs
+import msgspec
+import pytest
+
+from anyllm import Client
+from anyllm.errors import AnyLLMError
+from anyllm.providers.table import lookup
+from anyllm.structured import Fault, StructuredOutputError, parse, response_format
+from anyllm.structured._schema import schema_of, strict
+from anyllm.testing import fake
+from anyllm.types import ChatCompletion, Choice, CompletionParams, Message
+
+T = TypeVar("T")
+
+
+class Color(str, enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+@attrs.define
+class Item:
+    name: str
+    price: float
+    color: Color = Color.RED
+    tags: List[str] = attrs.field(factory=list)
+    note: Optional[str] = None
+
+
+@attrs.define
+class Order:
+    """What was ordered."""
+
+    items: List[Item]
+    kind: Literal["new", "used"]
+    level: Level = Level.LOW
+    count: Annotated[int, msgspec.Meta(ge=0)] = 1
+    first: Optional[Item] = None
+    parent: Optional[Order] = None
+
+
+@dataclasses.dataclass
+class Everything:
+    items: Dict[str, Item]
+    anything: Any = None
+    pair: Tuple[int, str] = (0, "")
+    many: Tuple[int, ...] = ()
+    words: FrozenSet[str] = frozenset()
+    either: Union[int, str, Item, None] = None
+    few: Annotated[List[int], msgspec.Meta(max_length=2)] = dataclasses.field(default_factory=list)
+    when: Optional[datetime.datetime] = None
+    further: List["Everything"] = dataclasses.field(default_factory=list)  # noqa: UP037
+
+
+class Spot(TypedDict):
+    at: List[int]
+
+
+@attrs.define
+class Others:
+    id: uuid.UUID
+    data: bytes
+    amount: decimal.Decimal
+    spot: Spot
+    user: NewType("User", int)  # type: ignore[valid-type]
+    marked: Annotated[int, msgspec.Meta(examples=[1], extra_json_schema={"x": [1]})]
+    bare: list  # type: ignore[type-arg]
+
+
+@attrs.define
+class Page(Generic[T]):
+    found: List[T]
+
+
+@attrs.define
+class Checked:
+    even: int = attrs.field()
+    word: str = attrs.field(converter=str.upper)
+    size: int = attrs.field(converter=int, default=0)
+
+    @even.validator
+    def _is_even(self, _attribute: Any, value: int) -> None:
+        if value % 2:
+            raise ValueError(f"{value} is odd")
+
+
+SCHEMA: Dict[str, Any] = {
+    "title": "Some place",
+    "type": "object",
+    "properties": {
+        "city": {"type": "string"},
+        "size": {"type": ["integer", "null"]},
+        "spots": {"type": "array", "items": {"anyOf": [{"type": "number"}, {"enum": ["none"]}]}},
+    },
+    "required": ["city"],
+}
+ITEM = {"name": "x", "price": 3.5, "color": "blue", "tags": ["a"], "note": None}
+
+
+def faults(value: Any, of: Any) -> List[str]:
+    text = value if isinstance(value, str) else json.dumps(value)
+    with pytest.raises(StructuredOutputError) as caught:
+        parse(text, of)
+    assert caught.value.text == text
+    assert caught.value.path == caught.value.errors[0].path
+    return [str(fault) for fault in caught.value.errors]
+
+
+# -- asking ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_class_is_asked_for_in_the_strict_form() -> None:
+    wanted = response_format(Order)
+    assert wanted == {
+        "type": "json_schema",
+        "json_schema": {"name": "Order", "schema": strict(schema_of(Order)), "strict": True},
+    }
+    assert wanted["json_schema"]["schema"]["description"] == "What was ordered."
+
+
+def test_a_class_that_has_no_strict_form_is_asked_for_without() -> None:
+    """Closed, its dict could only be empty."""
+    inner = response_format(Everything)["json_schema"]
+    assert inner["strict"] is False
+    assert inner["schema"] == schema_of(Everything)
+
+
+def test_a_schema_goes_as_it_is() -> None:
+    before = copy.deepcopy(SCHEMA)
+    inner = response_format(SCHEMA)["json_schema"]
+    assert inner == {"name": "Some_place", "schema": before, "strict": False}
+    assert before == SCHEMA
+    assert response_format(strict(SCHEMA))["json_schema"]["strict"] is True
+    assert response_format({"enum": [1]})["json_schema"] == {"name": "answer", "schema": {"enum": [1]}, "strict": False}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"type": "json_object"}, {"type": "text"}, {"type": "regex", "regex": {}}, response_format(SCHEMA)],
+)
+def test_a_response_format_passes_through(given: Any) -> None:
+    assert response_format(given) == given
+
+
+@pytest.mark.parametrize("title", ["Ünïcode näme!", "x" * 100, "a[b]", "  ", "日本"])
+def test_a_name_is_one_that_openai_takes(title: str) -> None:
+    name = response_format({**SCHEMA, "title": title})["json_schema"]["name"]
+    assert 1 <= len(name) <= 64
+    assert name.replace("_", "a").replace("-", "a").isalnum()
+    assert name.isascii()
+
+
+@pytest.mark.parametrize("of", [3, "Order", int, List[Order], Item("x", 1), Color, None])
+def test_what_is_no_class_and_no_schema_cannot_be_asked_for(of: Any) -> None:
+    with pytest.raises(TypeError, match="expected an attrs class, a dataclass, a JSON schema"):
+        response_format(of)
+
+
+@pytest.mark.parametrize("of", [Order, Everything, SCHEMA], ids=["attrs", "dataclass", "schema"])
+def test_every_format_with_schemas_takes_it(of: Any) -> None:
+    """Each in its host's own shape, with the whole schema."""
+    sent = 0
+    for row in lookup.ROWS:
+        if row.name == "bedrock_invoke" or "json_schema" not in row.dialect.support.formats:
+            continue
+        model = "us.anthropic.claude-haiku-4-5" if row.name == "bedrock" else "m"
+        wanted = response_format(of)
+        params = CompletionParams(model, [Message.user("Hi")], response_format=wanted)
+        body = json.loads(row.dialect.request(params, model=model, stream=True).body)
+        assert holds(body, wanted["json_schema"]["schema"]), row.name
+        sent += 1
+    assert sent > 20
+
+
+def holds(value: Any, wanted: Any) -> bool:
+    if isinstance(value, str) and value.startswith("{"):  # Bedrock has it as text
+        value = json.loads(value)
+    if value == wanted:
+        return True
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(holds(item, wanted) for item in inner)
+
+
+# -- reading text ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": [1]}',
+        ' \n{"a": [1]}\n',
+        '```json\n{"a": [1]}\n```',
+        '\ufeff```\n{"a": [1]}\n```\nThat is all.',
+        'Here you are:\n\n```json\n{"a": [1]}\n```\n',
+        '{"a": [1]}\n\nNote: ```json is how I would fence it.',
+    ],
+)
+def test_json_is_found_where_models_put_it(text: str) -> None:
+    assert parse(text) == {"a": [1]}
+    assert parse(text, repair=True) == {"a": [1]}
+
+
+@pytest.mark.parametrize("text", ["12", '"x"', "null", "true", '"```"', "[]"])
+def test_any_json_is_a_value(text: str) -> None:
+    assert parse(text) == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "position", "is_truncated"),
+    [
+        ("Sorry, I cannot.", "not JSON: expected a value at character 0, not 'Sorry, I cannot.'", 0, False),
+        ("I cannot.", "not JSON: expected a value at character 0, not 'I cannot.'", 0, False),
+        ("not now", "not JSON: expected a value at character 0, not 'not now'", 0, False),
+        ('{"a": 1,}', "not JSON: expected a key at character 8", 8, False),
+        ('{"a": [1, 2', "cut off: the document is cut off: the number may go on at character 11", 11, True),
+        ("", "the text is empty", 0, True),
+        ("```json\n", "the document is cut off: no value has begun at character 8", 8, True),
+        ("So:\n```json\n[1 2]\n```", "not JSON: expected ',' or ']' at character 15", 15, False),
+    ],
+)
+def test_what_is_no_json_says_where(text: str, message: str, position: int, is_truncated: bool) -> None:
+    for of in (None, Order):
+        with pytest.raises(StructuredOutputError) as caught:
+            parse(text, of)
+        error = caught.value
+        assert str(error) == message.replace("cut off: the document is cut off", "the document is cut off")
+        assert (error.text, error.path, error.position, error.is_truncated) == (text, "$", position, is_truncated)
+        assert isinstance(error.__cause__, ValueError)
+
+
+def answer(text: Optional[str], finish_reason: str, **more: Any) -> ChatCompletion:
+    message = Message(role="assistant", content=text, **more)
+    return ChatCompletion(choices=[Choice(index=0, message=message, finish_reason=finish_reason)])
+
+
+@pytest.mark.parametrize(
+    ("whole", "words"),
+    [
+        (answer('{"a": 1, "b', "length"), "the token limit ended the answer: the document is cut off: the key is not"),
+        (
+            answer('```json\n{"a": [1', "length"),
+            "the token limit ended the answer: the document is cut off: the number",
+        ),
+        (answer(None, "length"), "the token limit was spent before any text came: the text is empty"),
+        (answer("", "content_filter"), "a content filter ended the answer: the text is empty"),
+        (answer(None, "stop", refusal="I will not."), r"the model refused \(I will not\.\): the text is empty"),
+        (answer("I will not.", "stop"), "not JSON: expected a value at character 0, not 'I will not.'"),
+    ],
+)
+def test_of_a_whole_answer_the_cause_is_named(whole: ChatCompletion, words: str) -> None:
+    """All of these were "cut off", which sends whoever reads it to look for a fault of the network."""
+    with pytest.raises(StructuredOutputError, match=f"^{words}"):
+        parse(whole, Order)
+    message = whole.to_message()
+    delta = {"role": "assistant", "content": message.content, "refusal": message.refusal}
+    event = {"choices": [{"index": 0, "delta": delta, "finish_reason": whole.finish_reason}]}
+    client = Client("m", provider=fake([event]))
+    with pytest.raises(StructuredOutputError, match=words):
+        client.chat_stream("Hi", response_format=Order).collect()
+    if "not JSON" not in words:
+        with pytest.raises(ValueError, match=f"^{words.partition(':')[0]}: "):
+            whole.get_json()
+
+
+def test_an_answer_that_is_whole_in_spite_of_its_end_is_taken() -> None:
+    for text in ('{"a": 1}', '```json\n{"a": 1}\n```', 'Here:\n```json\n{"a": 1}'):
+        assert parse(answer(text, "length")) == answer(text, "length").get_json() == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '```json\n{"a": "```"}\n```',
+        '```json {"a": "```"} ```',
+        '```\n{"a":\n"```"}\n  ```\nThat is all.',
+        'So:\n\n```JSON\n{"a": "```"}\n```\n\n```\nmore\n```',
+        '\n{"a": "```"}',
+    ],
+)
+def test_fences_are_read_the_same_by_both(text: str) -> None:
+    assert parse(text) == answer(text, "stop").get_json() == {"a": "```"}
+
+
+def test_a_document_that_was_cut_off_is_closed_on_request_only() -> None:
+    text = '```json\n{"items": [{"name": "x", "price": 1.5, "note": "half a se'
+    with pytest.raises(StructuredOutputError):
+        parse(text)
+    assert parse(text, repair=True) == {"items": [{"name": "x", "price": 1.5, "note": "half a se"}]}
+    with pytest.raises(StructuredOutputError, match=r"^\$\.kind: missing$"):
+        parse(text, Order, repair=True)
+    whole = parse('{"kind": "new", "items": [{"name": "x", "price": 1.5, "note": "ha', Order, repair=True)
+    assert whole == Order([Item("x", 1.5, note="ha")], "new")
+    with pytest.raises(StructuredOutputError, match="expected ',' or ']'"):
+        parse("[1 2", repair=True)
+
+
+def test_nesting_is_an_error_at_most() -> None:
+    deep = '{"items": [], "kind": "new", "parent": ' * 5_000 + "null" + "}" * 5_000
+    with pytest.raises(StructuredOutputError, match="nested too deeply"):
+        parse(deep, Order)
+    assert list(parse(deep)) == ["items", "kind", "parent"]
+
+
+# -- filling classes ---------------------------------------------------------------------------------------------------
+
+
+def test_an_answer_becomes_the_class_all_the_way_down() -> None:
+    inner = {"items": [], "kind": "used"}
+    value = {"items": [ITEM], "kind": "new", "level": 2, "count": 3, "first": ITEM, "parent": inner}
+    item = Item("x", 3.5, Color.BLUE, ["a"])
+    found = parse(json.dumps(value), Order)
+    assert found == Order([item], "new", Level.HIGH, 3, item, Order([], "used"))
+    assert type(found.items[0]) is Item
+    assert found.items[0].color is Color.BLUE
+
+
+def test_every_kind_of_field_is_filled() -> None:
+    value = {
+        "items": {"a b": ITEM},
+        "anything": {"x": [1, None]},
+        "pair": [1, "b"],
+        "many": [1, 2],
+        "words": ["a", "a"],
+        "either": {"name": "x", "price": 1},
+        "few": [1],
+        "when": "2024-05-01T12:00:00Z",
+        "further": [{"items": {}}],
+    }
+    assert parse(json.dumps(value), Everything) == Everything(
+        {"a b": Item("x", 3.5, Color.BLUE, ["a"])},
+        {"x": [1, None]},
+        (1, "b"),
+        (1, 2),
+        frozenset("a"),
+        Item("x", 1.0),
+        [1],
+        datetime.datetime(2024, 5, 1, 12, tzinfo=datetime.timezone.utc),
+        [Everything({})],
+    )
+    for either in (1, "1", None):
+        assert parse(json.dumps({"items": {}, "either": either}), Everything).either == either
+
+
+def test_null_stands_for_a_default_as_the_strict_form_has_it() -> None:
+    value = {"items": [{**ITEM, "color": None, "tags": None}], "kind": "new", "level": None, "count": None}
+    assert parse(json.dumps(value), Order) == Order([Item("x", 3.5)], "new")
+    assert faults({"items": None, "kind": None}, Order) == [
+        "$.items: expected a list, got null",
+        '$.kind: expected one of "new", "used", got null',
+    ]
+
+
+def test_a_whole_number_is_a_number_and_a_number_is_no_whole_one() -> None:
+    price = parse(json.dumps({**ITEM, "price": 3}), Item).price
+    assert (price, type(price)) == (3.0, float)
+    assert faults({"items": [], "kind": "new", "count": 1.0}, Order) == ["$.count: expected an integer, got a number"]
+
+
+def test_every_fault_is_named_with_its_path() -> None:
+    items: List[Any] = [
+        ITEM,
+        {"name": 1, "price": "3.5", "color": "green", "tags": "abc", "note": []},
+        7,
+        {"price": True},
+    ]
+    value = {
+        "items": items,
+        "kind": "old",
+        "level": True,
+        "count": -1,
+        "first": [],
+        "parent": {"items": [{**ITEM, "prise": 1}], "kind": "new"},
+    }
+    assert faults(value, Order) == [
+        "$.items[1].name: expected a string, got an integer",
+        "$.items[1].price: expected a number, got a string",
+        '$.items[1].color: expected one of "red", "blue", got "green"',
+        "$.items[1].tags: expected a list, got a string",
+        "$.items[1].note: expected a string, got a list",
+        "$.items[2]: expected an object, got an integer",
+        "$.items[3].name: missing",
+        "$.items[3].price: expected a number, got a boolean",
+        '$.kind: expected one of "new", "used", got "old"',
+        "$.level: expected one of 1, 2, got true",
+        "$.count: expected int >= 0",
+        "$.first: expected an object, got a list",
+        "$.parent.items[0].prise: unknown key; did you mean 'price'?",
+    ]
+
+
+def test_the_message_is_the_first_fault_and_how_many_more() -> None:
+    with pytest.raises(StructuredOutputError) as caught:
+        parse(json.dumps({"items": [ITEM, ITEM, {**ITEM, "price": "x"}], "kind": 1}), Order)
+    assert str(caught.value) == "$.items[2].price: expected a number, got a string (and 1 more)"
+    assert caught.value.path == "$.items[2].price"
+    assert caught.value.errors[0] == Fault("$.items[2].price", "expected a number, got a string")
+    assert caught.value.position is None
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"items": {"a b": {**ITEM, "price": None}}}, '$.items["a b"].price: expected a number, got null'),
+        ({"items": []}, "$.items: expected an object, got a list"),
+        ({"pair": [1]}, "$.pair: expected a list of 2, got one of 1"),
+        ({"pair": [1, 2]}, "$.pair[1]: expected a string, got an integer"),
+        ({"many": [1, "2"]}, "$.many[1]: expected an integer, got a string"),
+        ({"words": [[]]}, "$.words[0]: expected a string, got a list"),
+        ({"few": [1, 2, 3]}, "$.few: expected array of length <= 2"),
+        ({"when": "yesterday"}, "$.when: invalid RFC3339 encoded datetime"),
+        ({"when": []}, "$.when: expected datetime, got array"),
+        ({"either": []}, "$.either: expected an integer, a string, an object or null, got a list"),
+        ({"either": {**ITEM, "price": "x"}}, "$.either.price: expected a number, got a string"),
+        ({"further": [{"items": {}}, {"items": 1}]}, "$.further[1].items: expected an object, got an integer"),
+        ({"more": 1}, "$.more: unknown key"),
+        ({"pear": 1}, "$.pear: unknown key; did you mean 'pair'?"),
+    ],
+)
+def test_a_fault_of_every_kind_of_field(change: Any, fault: str) -> None:
+    assert faults({"items": {}, **change}, Everything) == [fault]
+
+
+@pytest.mark.parametrize(
+    ("text", "got"), [("[]", "a list"), ("null", "null"), ('"x"', "a string"), ("1", "an integer")]
+)
+def test_what_is_no_object_is_no_instance(text: str, got: str) -> None:
+    assert faults(text, Order) == [f"$: expected an object, got {got}"]
+
+
+def test_what_json_has_no_type_for_is_read_as_the_schema_says() -> None:
+    good = {"id": "12345678123456781234567812345678", "data": "aGk=", "amount": "1.50", "spot": {"at": [1]}}
+    value = {**good, "user": 1, "marked": 2, "bare": [1]}
+    assert parse(json.dumps(value), Others) == Others(
+        uuid.UUID(good["id"]), b"hi", decimal.Decimal("1.50"), {"at": [1]}, 1, 2, [1]
+    )
+    assert set(response_format(Others)["json_schema"]["schema"]["properties"]) == set(value)
+    wrong = {"id": "x", "data": 1, "amount": [], "spot": {"at": [1, "2"]}, "user": "1", "marked": "2", "bare": {}}
+    assert faults(wrong, Others) == [
+        "$.id: invalid UUID",
+        "$.data: expected bytes, got int",
+        "$.amount: expected decimal, got array",
+        "$.spot.at[1]: expected int, got str",
+        "$.user: expected an integer, got a string",
+        "$.marked: expected an integer, got a string",
+        "$.bare: expected a list, got an object",
+    ]
+
+
+def test_a_class_may_have_a_parameter() -> None:
+    found: Any = parse(json.dumps({"found": [ITEM]}), Page[Item])
+    assert found == Page([Item("x", 3.5, Color.BLUE, ["a"])])
+    assert faults({"found": [{**ITEM, "name": 1}]}, Page[Item]) == [
+        "$.found[0].name: expected a string, got an integer"
+    ]
+    assert response_format(Page[Item])["json_schema"]["strict"] is True
+
+
+def test_what_a_class_itself_says_is_a_fault_too() -> None:
+    assert parse('{"even": 2, "word": "a", "size": "7"}', Checked) == Checked(2, "A", 7)
+    assert faults({"even": 3, "word": "a"}, Checked) == ["$: 3 is odd"]
+
+
+def test_a_mistake_in_the_class_is_not_blamed_on_the_answer() -> None:
+    @attrs.define
+    class Unknown:
+        what: NotDefined  # type: ignore[name-defined]  # noqa: F821
+
+    with pytest.raises(NameError):
+        parse('{"what": 1}', Unknown)
+
+
+def test_what_is_asked_for_can_be_filled() -> None:
+    """The schema and the hooks are two readings of one class: what the schema takes, the class takes."""
+    jsonschema = pytest.importorskip("jsonschema")
+    nothing = {"items": [], "kind": "new", "level": None, "count": None, "first": None, "parent": None}
+    full = {"items": [ITEM], "kind": "used", "level": 2, "count": 0, "first": ITEM, "parent": nothing}
+    schema = response_format(Order)["json_schema"]["schema"]
+    for value in (nothing, full):
+        jsonschema.validate(value, schema)
+        assert isinstance(parse(json.dumps(value), Order), Order)
+    assert set(full) == set(schema["required"])
+
+
+# -- checking schemas --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("of", [SCHEMA, response_format(SCHEMA)], ids=["schema", "response_format"])
+def test_a_schema_is_kept_to(of: Any) -> None:
+    pytest.importorskip("jsonschema")
+    good = {"city": "Paris", "size": None, "spots": [1, "none"], "more": 1}
+    assert parse(json.dumps(good), of) == good
+    assert sorted(faults({"size": "big", "spots": [1, "some", []]}, of)) == [
+        "$.size: expected an integer or null, got a string",
+        "$.spots[1]: 'some' is not valid under any of the given schemas",
+        "$.spots[2]: [] is not valid under any of the given schemas",
+        "$: 'city' is a required property",
+    ]
+    assert faults([], of) == ["$: expected an object, got a list"]
+
+
+def test_a_null_in_a_class_and_in_the_schema_are_different_things() -> None:
+    pytest.importorskip("jsonschema")
+    assert faults({"city": None}, SCHEMA) == ["$.city: expected a string, got null"]
+
+
+def test_of_two_schemas_the_one_that_was_meant_is_kept_to() -> None:
+    pytest.importorskip("jsonschema")
+    inner = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    of = {"type": "object", "properties": {"p": {"anyOf": [inner, {"type": "null"}]}}}
+    assert faults({"p": {"a": "x"}}, of) == ["$.p.a: expected an integer, got a string"]
+
+
+def test_any_object_is_one() -> None:
+    assert parse('{"a": 1}', {"type": "json_object"}) == {"a": 1}
+    assert faults("[1]", {"type": "json_object"}) == ["$: expected an object, got a list"]
+
+
+def test_a_format_that_has_no_schema_cannot_be_checked() -> None:
+    with pytest.raises(ValueError, match="no schema is known"):
+        parse("1", {"type": "regex"})
+
+
+def test_a_schema_that_is_none_is_the_callers_mistake() -> None:
+    pytest.importorskip("jsonschema")
+    with pytest.raises(ValueError, match=r"not a JSON schema: .*\$\.properties\.a\.type"):
+        parse("{}", {"type": "object", "properties": {"a": {"type": "text"}}})
+
+
+def test_nothing_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("jsonschema")
+    asked: List[Any] = []
+    monkeypatch.setattr("urllib.request.urlopen", lambda *args, **kwargs: asked.append(args))
+    with pytest.raises(ValueError, match="refers to what it does not have"):
+        parse("{}", {"$ref": "http://127.0.0.1:9/schema.json"})
+    assert not asked
+
+
+def test_without_jsonschema_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jsonschema", None)
+    with pytest.raises(ImportError, match="pip install jsonschema"):
+        parse("{}", SCHEMA)
+    assert parse(json.dumps(ITEM), Item).name == "x"  # classes do not need it
+
+
+# -- the error ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "carry", [copy.copy, copy.deepcopy, *(lambda e, n=n: pickle.loads(pickle.dumps(e, n)) for n in range(2, 6))]
+)
+def test_the_error_survives(carry: Any) -> None:
+    with pytest.raises(StructuredOutputError) as caught:
+        parse('{"items": 1, "kind": 2}', Order)
+    again = carry(caught.value)
+    assert type(again) is StructuredOutputError
+    assert isinstance(again, AnyLLMError)
+    assert vars(again) == vars(caught.value)
+    assert again.text == '{"items": 1, "kind": 2}'
+    assert str(again) == str(caught.value)
+
+
+def test_the_error_is_one_line_whatever_the_model_wrote() -> None:
+    with pytest.raises(StructuredOutputError) as caught:
+        parse(json.dumps({"a\nb\u2028": 1, **ITEM, "color": "x\r\n" * 1000}), Item)
+    assert len(str(caught.value).splitlines()) == 1
+    assert len(str(caught.value)) < 400
+    assert caught.value.errors
+
+
+def test_the_error_has_the_facts_of_the_others() -> None:
+    error = StructuredOutputError("x", provider="openai", text="t")
+    assert (str(error), error.provider, error.path, error.errors) == ("openai: x", "openai", "$", ())
+
+
+def test_importing_loads_nothing_that_is_used_later() -> None:
+    code = "import sys, anyllm.structured; assert not {'cattrs', 'jsonschema', 'referencing'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    code = "import sys, anyllm; assert 'anyllm.structured' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -1,0 +1,727 @@
+"""The dialect of OpenAI's Responses: transcripts for each oddity, then its request, errors and hostile input."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from conftest import ROOT
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from recordings import answering
+
+from anyllm import errors
+from anyllm._framing.detect import JSONEvent, events
+from anyllm.errors import (
+    AnyLLMError,
+    APIError,
+    IncompleteStreamError,
+    InvalidRequestError,
+    MalformedStreamError,
+    UnsupportedParameterError,
+)
+from anyllm.types import FINISH_REASONS, ChatCompletion, ChatCompletionChunk, CompletionParams, ContentPart, Message
+from anyllm.types._accumulate import Assembler
+from anyllm.wire.openai_responses.dialect import OpenAIResponsesDialect
+
+TRANSCRIPTS = ROOT / "tests" / "transcripts" / "openai_responses"
+CASES = sorted(path.stem for path in TRANSCRIPTS.glob("*.sse"))
+#: Transcripts whose last event says something else than the events before it.
+NOT_THE_SAME = ("pieces_stand_against_the_end", "another_id_every_time", "call_added_at_the_end")
+PNG = "data:image/png;base64,iVBORw0KGgo="
+
+
+def decode(reads: list[bytes]) -> tuple[list[ChatCompletionChunk], ChatCompletion, AnyLLMError | None]:
+    """All chunks, what they make together, and the error that ended them."""
+    decoder, assembler = OpenAIResponsesDialect().decoder(), Assembler()
+    chunks: list[ChatCompletionChunk] = []
+    error = None
+    try:
+        for event in events(reads, max_event_bytes=1 << 20):
+            for chunk in decoder.feed(event):
+                chunks.append(chunk)
+                assembler.add(chunk)
+        chunks += decoder.finish()
+    except AnyLLMError as exc:
+        error = exc
+    return chunks, assembler.snapshot(), error
+
+
+def sse(*bodies: Any) -> list[bytes]:
+    return [b"data: " + json.dumps(body).encode() + b"\n\n" for body in bodies]
+
+
+def ended(**response: Any) -> dict[str, Any]:
+    return {"type": "response.completed", "response": {"id": "r", "model": "m", "status": "completed", **response}}
+
+
+# -- transcripts -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_transcript_gives_the_expected_answer(case: str) -> None:
+    body = (TRANSCRIPTS / f"{case}.sse").read_bytes()
+    expected = json.loads((TRANSCRIPTS / f"{case}.json").read_text("utf-8"))
+    chunks, answer, error = decode([body])
+    _check_error(error, expected)
+    message = answer.to_message()
+    assert message.content == expected["content"]
+    assert message.refusal == expected.get("refusal")
+    for name in ("finish_reason", "raw_finish_reason", "id", "model"):
+        if name in expected:
+            assert getattr(answer, name) == expected[name], name
+    assert _calls(answer) == expected.get("tool_calls", [])
+    wanted = expected.get("reasoning")
+    reasoning = message.reasoning.to_dict() if message.reasoning else None
+    assert reasoning == (wanted and {key: value for key, value in wanted.items() if value is not None})
+    if "usage" in expected:
+        assert answer.usage is not None
+        figures = [answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens]
+        assert figures == expected["usage"]
+        for name, value in expected.get("usage_details", {}).items():
+            assert getattr(answer.usage, name) == value
+    assert len(chunks) == expected.get("chunks", len(chunks))
+    if "logprobs" in expected:
+        assert answer.choices[0].logprobs == expected["logprobs"]
+    _check_forms(chunks)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_transcript_cut_at_every_byte_gives_the_same_chunks(case: str) -> None:
+    body = (TRANSCRIPTS / f"{case}.sse").read_bytes()
+    whole, _, error = decode([body])
+    pieces, _, piecewise_error = decode([body[at : at + 1] for at in range(len(body))])
+    assert pieces == whole
+    assert str(piecewise_error) == str(error)
+
+
+def _check_error(error: AnyLLMError | None, expected: dict[str, Any]) -> None:
+    if "error" not in expected:
+        assert error is None
+        return
+    kind, words = expected["error"]
+    assert type(error) is getattr(errors, kind), error
+    assert words in str(error)
+    assert error.provider == "openai-responses"
+    if "code" in expected:
+        assert error.code == expected["code"]
+    if "status" in expected:
+        assert isinstance(error, APIError)
+        assert error.status_code == expected["status"]
+    if "retryable" in expected:
+        assert error.is_retryable is expected["retryable"]
+
+
+def _calls(answer: ChatCompletion) -> list[dict[str, Any]]:
+    calls = []
+    for call in answer.tool_calls:
+        body: dict[str, Any] = {"id": call.id, "name": call.name, "arguments": call.arguments}
+        if call.extra_content:
+            body["extra_content"] = call.extra_content
+        if call.type != "function":
+            body["type"] = call.type
+        calls.append(body)
+    return calls
+
+
+def _check_forms(chunks: list[ChatCompletionChunk]) -> None:
+    """What holds for the chunks of every stream, whatever the host sent."""
+    seen = False
+    opened = 0
+    for chunk in chunks:
+        assert chunk.provider == "openai-responses"
+        assert chunk.raw is not None
+        assert len(chunk.choices) <= 1
+        for choice in chunk.choices:
+            assert choice.delta.role == (None if seen else "assistant")
+            seen = True
+            assert choice.finish_reason in (None, *FINISH_REASONS)
+            assert (choice.finish_reason is None) == (choice.raw_finish_reason is None)
+            for fragment in choice.delta.tool_calls or ():
+                assert fragment.index <= opened
+                begins = fragment.index == opened
+                opened += begins
+                assert begins == bool(fragment.id) == bool(fragment.name)
+
+
+def test_events_that_show_nothing_are_chunks_without_choices() -> None:
+    chunks, _, _ = decode([(TRANSCRIPTS / "server_tool.sse").read_bytes()])
+    silent = [chunk.raw["type"] for chunk in chunks if not chunk.choices]
+    assert "response.web_search_call.searching" in silent
+    assert "response.output_text.annotation.added" in silent
+
+
+def test_done_and_complete_are_said_with_the_last_event() -> None:
+    decoder = OpenAIResponsesDialect().decoder()
+    states = []
+    for body in ({"type": "response.output_text.delta", "delta": "a"}, ended()):
+        decoder.feed(JSONEvent(json.dumps(body)))
+        states.append((decoder.complete, decoder.done))
+    assert states == [(False, False), (True, True)]
+    assert decoder.finish() == ()
+    assert decoder.feed(JSONEvent("[DONE]")) == ()
+
+
+def test_what_was_said_once_stands_on_every_chunk() -> None:
+    chunks, _, _ = decode([(TRANSCRIPTS / "end_without_status.sse").read_bytes()])
+    assert {(chunk.id, chunk.model, chunk.created) for chunk in chunks} == {("resp_1", "m-1", 1700000000)}
+
+
+def test_zero_events_are_incomplete() -> None:
+    _, _, error = decode([])
+    assert isinstance(error, IncompleteStreamError)
+    assert "before any answer" in str(error)
+
+
+def test_events_without_text_bring_nothing() -> None:
+    decoder = OpenAIResponsesDialect().decoder()
+    assert decoder.feed(JSONEvent("")) == ()
+    assert decoder.feed(JSONEvent(" \n")) == ()
+    assert not decoder.complete
+
+
+def test_tier_and_time_are_the_hosts() -> None:
+    first = {"type": "response.created", "response": {"id": "r", "created_at": 5.0, "service_tier": "auto"}}
+    chunks, answer, _ = decode(sse(first, ended(service_tier="flex")))
+    assert (chunks[0].created, chunks[0].service_tier) == (5, "auto")
+    assert (answer.created, answer.service_tier, answer.id) == (5, "flex", "r")
+
+
+@pytest.mark.parametrize(
+    ("raw", "figures"),
+    [
+        ({"input_tokens": 10, "output_tokens": 2, "total_tokens": 12}, (10, 2, 12, None, None, None)),
+        ({"input_tokens": 10.0, "output_tokens": "2", "total_tokens": None}, (10, 2, 12, None, None, None)),
+        (
+            {
+                "input_tokens": 10,
+                "output_tokens": 2,
+                "input_tokens_details": {"cached_tokens": 7, "cache_write_tokens": 3},
+                "output_tokens_details": {"reasoning_tokens": 1},
+            },
+            (10, 2, 12, 1, 7, 3),
+        ),
+        ({"input_tokens": 10, "output_tokens": -1, "total_tokens": "x"}, (10, 0, 10, *[None] * 3)),
+        ({"input_tokens": 10, "input_tokens_details": None, "output_tokens_details": [1]}, (10, 0, 10, *[None] * 3)),
+    ],
+)
+def test_usage_is_read(raw: Any, figures: Any) -> None:
+    (chunk,), _, _ = decode(sse(ended(usage=raw)))
+    usage = chunk.usage
+    assert usage is not None
+    assert usage.raw == raw
+    details = (usage.reasoning_tokens, usage.cache_read_tokens, usage.cache_write_tokens)
+    assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens, *details) == figures
+
+
+@pytest.mark.parametrize("raw", [None, {}, [1], {"input_tokens": None}, {"cost": 1}])
+def test_no_figures_are_no_usage(raw: Any) -> None:
+    (chunk,), _, _ = decode(sse(ended(usage=raw)))
+    assert chunk.usage is None
+
+
+# -- the whole response ------------------------------------------------------------------------------------------------
+
+
+def _lines(case: str) -> list[Any]:
+    found = events([(TRANSCRIPTS / f"{case}.sse").read_bytes()], max_event_bytes=1 << 20)
+    return [json.loads(event.data) for event in found if event.data != "[DONE]"]
+
+
+def _final(case: str) -> Any:
+    """The whole response in a transcript's last event; None where that does not hold the same answer."""
+    bodies = [body for body in _lines(case) if isinstance(body, dict)]
+    final = next((body["response"] for body in bodies if body.get("type", "").startswith("response.completed")), None)
+    return final if final is not None and final.get("output") and case not in NOT_THE_SAME else None
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if _final(case) is not None])
+def test_whole_response_is_what_its_stream_gives(case: str) -> None:
+    final = _final(case)
+    _, streamed, _ = decode([(TRANSCRIPTS / f"{case}.sse").read_bytes()])
+    whole = OpenAIResponsesDialect().response(json.dumps(final).encode())
+    for answer in (whole, streamed):
+        for choice in answer.choices:
+            choice.logprobs = None
+    assert whole == streamed
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "words"),
+    [
+        ({"error": {"message": "No.", "code": "invalid_api_key"}}, "AuthenticationError", "No."),
+        ({"detail": "Not here."}, "APIError", "Not here."),
+        ({"object": "response"}, "MalformedStreamError", "no output"),
+        ([], "MalformedStreamError", "a list"),
+        ({"output": [], "status": "queued"}, "IncompleteStreamError", "queued"),
+        ({"output": [], "status": "cancelled"}, "APIError", "cancelled"),
+        (
+            {"output": [], "status": "failed", "error": {"code": "rate_limit_exceeded", "message": "Slow."}},
+            "RateLimitError",
+            "Slow.",
+        ),
+    ],
+)
+def test_whole_response_that_is_none_is_an_error(body: Any, kind: str, words: str) -> None:
+    with pytest.raises(AnyLLMError, match=words) as caught:
+        OpenAIResponsesDialect().response(json.dumps(body).encode())
+    assert type(caught.value) is getattr(errors, kind)
+
+
+def test_whole_response_that_is_no_json_is_malformed() -> None:
+    with pytest.raises(MalformedStreamError, match="Bad Gateway"):
+        OpenAIResponsesDialect().response(b"<html><title>Bad Gateway</title></html>")
+
+
+def test_whole_response_does_not_invent_an_end() -> None:
+    answer = OpenAIResponsesDialect().response(b'{"output": [], "model": "m"}')
+    assert (answer.finish_reason, answer.raw_finish_reason) == (None, None)
+
+
+# -- requests ----------------------------------------------------------------------------------------------------------
+
+
+def body_of(messages: Any = ({"role": "user", "content": "Hi"},), *, stream: bool = False, **params: Any) -> Any:
+    request = OpenAIResponsesDialect().request(
+        CompletionParams("x/m", list(messages), **params), model="m", stream=stream
+    )
+    return json.loads(request.body)
+
+
+def input_of(*messages: Any, **params: Any) -> Any:
+    return body_of(messages, **params)["input"]
+
+
+HI: dict[str, Any] = {"model": "m", "input": [{"role": "user", "content": "Hi"}]}
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
+TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": SCHEMA}}
+FLAT = {"type": "function", "name": "f", "description": "d", "parameters": SCHEMA, "strict": False}
+NAMED = {"type": "function", "function": {"name": "f"}}
+NO_ARGUMENTS = {"type": "object", "properties": {}}
+STRICT = {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA, "strict": True}}
+GRAMMAR = {"syntax": "lark", "definition": "start: /a/"}
+
+
+@pytest.mark.parametrize(
+    ("params", "added"),
+    [
+        ({}, {}),
+        ({"temperature": 0.5, "top_p": 0.9, "user": "u"}, {"temperature": 0.5, "top_p": 0.9, "user": "u"}),
+        ({"max_tokens": 9}, {"max_output_tokens": 9}),
+        ({"n": 1}, {}),
+        ({"parallel_tool_calls": False}, {"parallel_tool_calls": False}),
+        ({"tools": [TOOL]}, {"tools": [FLAT]}),
+        ({"functions": [TOOL["function"]]}, {"tools": [FLAT]}),
+        (
+            {"tools": [{"type": "function", "function": {"name": "f", "strict": True}}]},
+            {"tools": [{"type": "function", "name": "f", "parameters": NO_ARGUMENTS, "strict": True}]},
+        ),
+        ({"tools": [FLAT, {"type": "web_search"}]}, {"tools": [FLAT, {"type": "web_search"}]}),
+        (
+            {"tools": [{"type": "custom", "custom": {"name": "c", "format": {"type": "grammar", "grammar": GRAMMAR}}}]},
+            {"tools": [{"type": "custom", "name": "c", "format": {"type": "grammar", **GRAMMAR}}]},
+        ),
+        ({"tool_choice": "required"}, {"tool_choice": "required"}),
+        ({"function_call": "none"}, {"tool_choice": "none"}),
+        (
+            {"tool_choice": {"type": "function", "function": {"name": "f"}}},
+            {"tool_choice": {"type": "function", "name": "f"}},
+        ),
+        (
+            {"tool_choice": {"type": "custom", "custom": {"name": "c"}}},
+            {"tool_choice": {"type": "custom", "name": "c"}},
+        ),
+        ({"tool_choice": {"type": "web_search_preview"}}, {"tool_choice": {"type": "web_search_preview"}}),
+        (
+            {"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [NAMED]}}},
+            {
+                "tool_choice": {
+                    "type": "allowed_tools",
+                    "mode": "auto",
+                    "tools": [{"type": "function", "name": "f"}],
+                }
+            },  # type: ignore[dict-item]
+        ),
+        ({"response_format": {"type": "text"}}, {"text": {"format": {"type": "text"}}}),
+        ({"response_format": {"type": "json_object"}}, {"text": {"format": {"type": "json_object"}}}),
+        (
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "n", "schema": SCHEMA, "strict": True},
+                }
+            },
+            {"text": {"format": {"type": "json_schema", "name": "n", "schema": SCHEMA, "strict": True}}},
+        ),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": SCHEMA}}},
+            {"text": {"format": {"type": "json_schema", "name": "answer", "schema": SCHEMA}}},
+        ),
+        ({"reasoning_effort": "high"}, {"reasoning": {"effort": "high"}}),
+        ({"reasoning_effort": "auto"}, {}),
+        ({"logprobs": True}, {"include": ["message.output_text.logprobs"]}),
+        ({"top_logprobs": 2}, {"include": ["message.output_text.logprobs"], "top_logprobs": 2}),
+        ({"logprobs": False}, {}),
+        ({"stream_options": {"include_usage": True}}, {}),
+        ({"extra_body": {"store": False, "temperature": 1}, "temperature": 0}, {"store": False, "temperature": 1}),
+        (
+            {"extra_body": {"reasoning": {"summary": "auto"}}, "reasoning_effort": "low"},
+            {"reasoning": {"effort": "low", "summary": "auto"}},
+        ),
+        (
+            {"extra_body": {"include": ["reasoning.encrypted_content"]}, "logprobs": True},
+            {"include": ["message.output_text.logprobs", "reasoning.encrypted_content"]},
+        ),
+        ({"extra_body": {"include": None}, "logprobs": True}, {"include": None}),
+    ],
+)
+def test_parameters_become_the_hosts(params: dict[str, Any], added: dict[str, Any]) -> None:
+    assert body_of(**params) == {**HI, **added}
+
+
+def test_stream_is_asked_for() -> None:
+    assert body_of(stream=True) == {**HI, "stream": True}
+    options = {"include_usage": True, "include_obfuscation": False}
+    assert body_of(stream=True, stream_options=options)["stream_options"] == {"include_obfuscation": False}
+
+
+def test_request_is_where_the_host_expects_it() -> None:
+    params = CompletionParams("m", [Message.user("Hi")], extra_headers={"accept": "a", "X-Y": "z"})
+    request = OpenAIResponsesDialect().request(params, model="m", stream=True)
+    assert (request.method, request.path) == ("POST", "/responses")
+    assert request.headers == {"Content-Type": "application/json", "accept": "a", "X-Y": "z"}
+    assert request.fallbacks == {}
+
+
+@pytest.mark.parametrize(
+    ("params", "name"),
+    [
+        ({"stop": "x"}, "stop"),
+        ({"seed": 1}, "seed"),
+        ({"thinking_budget": 0}, "thinking_budget"),
+        ({"n": 2}, "n"),
+        ({"reasoning_effort": "much"}, "reasoning_effort"),
+        ({"tool_choice": "maybe"}, "tool_choice"),
+        ({"response_format": {"type": "xml"}}, "response_format"),
+    ],
+)
+def test_what_the_host_lacks_is_refused_by_name(params: dict[str, Any], name: str) -> None:
+    with pytest.raises(UnsupportedParameterError) as caught:
+        body_of(**params)
+    assert caught.value.param == name
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "tool", "content": "x"},
+        {"role": "function", "name": "f", "content": "x"},
+        {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]},
+        {"role": "user", "content": "x", "name": "bob"},
+        {"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}}]},
+        {"role": "user", "content": [{"type": "image_url", "image_url": {}}]},
+    ],
+)
+def test_messages_that_cannot_be_sent_are_refused(message: Any) -> None:
+    with pytest.raises(InvalidRequestError):
+        input_of(message)
+
+
+def test_system_messages_stay_in_their_place() -> None:
+    messages = [{"role": role, "content": role} for role in ("system", "user", "developer", "user")]
+    assert input_of(*messages) == messages
+
+
+def test_parts_become_input_parts() -> None:
+    parts = [
+        {"type": "text", "text": "Look"},
+        {"type": "image_url", "image_url": {"url": "https://e.org/a.png", "detail": "low"}},
+        {"type": "image_url", "image_url": {"url": PNG}},
+        {"type": "file", "file": {"file_data": "data:application/pdf;base64,AAAA", "filename": "a.pdf"}},
+        {"type": "file", "file": {"file_id": "file-1"}},
+        {"type": "file", "file": {"file_data": "https://e.org/a.pdf"}},
+        {"type": "input_image", "file_id": "file-2"},
+        {"type": "text", "text": "!", "cache_control": {"type": "ephemeral"}},
+    ]
+    (item,) = input_of({"role": "user", "content": parts})
+    assert item["content"] == [
+        {"type": "input_text", "text": "Look"},
+        {"type": "input_image", "image_url": "https://e.org/a.png", "detail": "low"},
+        {"type": "input_image", "image_url": PNG},
+        {"type": "input_file", "file_data": "data:application/pdf;base64,AAAA", "filename": "a.pdf"},
+        {"type": "input_file", "file_id": "file-1"},
+        {"type": "input_file", "file_url": "https://e.org/a.pdf"},
+        {"type": "input_image", "file_id": "file-2"},
+        {"type": "input_text", "text": "!", "cache_control": {"type": "ephemeral"}},
+    ]
+
+
+def test_turns_of_other_dialects_become_items() -> None:
+    call = {"id": "k", "function": {"name": "f", "arguments": "{}"}}
+    custom = {"id": "k2", "type": "custom", "function": {"name": "c", "arguments": "ls"}}
+    sent = input_of(
+        Message.assistant("Hm.", tool_calls=[call, custom], reasoning="I think."),
+        Message.tool("1", "k"),
+        Message.tool([ContentPart.from_image(PNG)], "k2"),
+        Message.assistant("So.", refusal="No."),
+        Message.assistant(None, tool_calls=[call]),
+    )
+    assert sent == [
+        {"role": "assistant", "content": [{"type": "output_text", "text": "Hm."}]},
+        {"type": "function_call", "call_id": "k", "name": "f", "arguments": "{}"},
+        {"type": "custom_tool_call", "call_id": "k2", "name": "c", "input": "ls"},
+        {"type": "function_call_output", "call_id": "k", "output": "1"},
+        {
+            "type": "custom_tool_call_output",
+            "call_id": "k2",
+            "output": [{"type": "input_image", "image_url": PNG}],
+        },
+        {
+            "role": "assistant",
+            "content": [{"type": "output_text", "text": "So."}, {"type": "refusal", "refusal": "No."}],
+        },
+        {"type": "function_call", "call_id": "k", "name": "f", "arguments": "{}"},
+    ]
+
+
+# -- the next turn -----------------------------------------------------------------------------------------------------
+
+
+def turn_of(case: str) -> Message:
+    _, answer, error = decode([(TRANSCRIPTS / f"{case}.sse").read_bytes()])
+    assert error is None
+    return answer.to_message()
+
+
+@pytest.mark.parametrize("case", ["two_reasonings", "phase", "server_tool", "reasoning_text", "summary_in_two_parts"])
+def test_kept_items_go_back_unchanged_and_in_order(case: str) -> None:
+    message = turn_of(case)
+    assert message.reasoning is not None
+    assert input_of(message) == message.reasoning.details
+    assert input_of(Message.from_dict(message.to_dict())) == message.reasoning.details
+
+
+def test_answers_that_their_text_says_go_back_as_text() -> None:
+    assert input_of(turn_of("plain")) == [
+        {"role": "assistant", "content": [{"type": "output_text", "text": "Hello, world"}]}
+    ]
+    assert input_of(turn_of("parallel_calls")) == [
+        {"type": "function_call", "call_id": "k1", "name": "f", "arguments": '{"a":1}'},
+        {"type": "function_call", "call_id": "k2", "name": "g", "arguments": '{"b":2}'},
+    ]
+
+
+def test_rewritten_turn_says_what_was_written() -> None:
+    """Text, calls and arguments that somebody changed stand, the reasoning before them stays."""
+    message = turn_of("two_reasonings").to_dict()
+    first, second = message["tool_calls"]
+    changed = {**first, "function": {"name": "f", "arguments": "{}"}}
+    sent = input_of({**message, "content": "Changed.", "tool_calls": [changed]})
+    kinds = [item.get("type") for item in sent]
+    assert kinds == ["reasoning", None, "function_call"]
+    assert sent[1] == {"role": "assistant", "content": [{"type": "output_text", "text": "Changed."}]}
+    assert (sent[2]["id"], sent[2]["arguments"]) == ("fc_1", "{}")
+    added = input_of({**message, "tool_calls": [first, second, {**second, "id": "k3"}]})
+    assert [item.get("call_id") for item in added if "call_id" in item] == ["k1", "k2", "k3"]
+
+
+def test_rewritten_message_is_said_once() -> None:
+    message = turn_of("phase").to_dict()
+    sent = input_of({**message, "content": "Changed."})
+    assert sent[0] == {"role": "assistant", "content": [{"type": "output_text", "text": "Changed."}]}
+    assert [item["call_id"] for item in sent[1:]] == ["k1"]
+    sent = input_of({**turn_of("server_tool").to_dict(), "content": "Changed."})
+    assert [item.get("type") for item in sent] == ["web_search_call", None]
+
+
+def test_reasoning_that_nothing_follows_stays_here() -> None:
+    message = turn_of("summary_in_two_parts").to_dict()
+    assert input_of({**message, "tool_calls": []}) == []
+
+
+def test_programs_caller_goes_back_with_call_and_result() -> None:
+    caller = {"type": "program", "caller_id": "p"}
+    item = {"type": "function_call", "id": "fc", "call_id": "k", "name": "f", "arguments": "{}", "caller": caller}
+    _, answer, _ = decode(sse(ended(output=[item])))
+    sent = input_of(answer.to_message(), Message.tool("1", "k"))
+    assert sent == [item, {"type": "function_call_output", "call_id": "k", "output": "1", "caller": caller}]
+
+
+# -- what cannot be read -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        ("{", "no JSON"),
+        ("nonsense that is long", "no JSON"),
+        ("<html><title>Bad Gateway</title></html>", "Bad Gateway"),
+        ("[1, 2, 3, 4, 5]", "a list"),
+        ('{"type": "response.output_text.delta", "delta": 1}', "a delta is a number"),
+        ("[" * 100_000, "no JSON"),
+        ('{"a": ' * 100_000, "no JSON"),
+        ('{"type":"x","a":"\\ud83d","b":' + "[" * 5000 + "]" * 5000 + "}", "too deeply|no JSON"),
+    ],
+)
+def test_what_is_no_event_is_malformed(event: str, words: str) -> None:
+    decoder = OpenAIResponsesDialect().decoder()
+    with pytest.raises(MalformedStreamError, match=words):
+        decoder.feed(JSONEvent(event))
+
+
+REAL = [_lines(case) for case in CASES]
+scalars = st.none() | st.booleans() | st.integers(-3, 10**20) | st.floats() | st.text(max_size=5)
+words = st.sampled_from(
+    ["type", "item", "response", "output", "delta", "id", "content", "text", "reasoning", "message", "function_call"]
+)
+anything = st.recursive(
+    scalars | words, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=4), max_leaves=8
+)
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield from _places(item, (*path, key))
+
+
+def _put(value: Any, path: tuple[Any, ...], new: Any) -> Any:
+    if not path:
+        return new
+    items = dict(value) if isinstance(value, dict) else list(value)
+    items[path[0]] = _put(value[path[0]], path[1:], new)
+    return items
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data())
+def test_mutated_streams_raise_nothing_but_ours(data: st.DataObject) -> None:
+    bodies = data.draw(st.sampled_from(REAL))
+    for _ in range(data.draw(st.integers(1, 3))):
+        path = data.draw(st.sampled_from(list(_places(bodies))))
+        new = data.draw(anything)
+        bodies = _put(bodies, path, new) if path else bodies
+    chunks, answer, error = decode([f"data: {json.dumps(body)}\n\n".encode() for body in bodies])
+    assert error is not None or answer.choices
+    _check_forms(chunks)
+    # And whatever came can be sent back, or is refused in words.
+    try:
+        input_of(answer.to_message())
+    except AnyLLMError:
+        pass
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.dictionaries(words, anything, max_size=5), max_size=4), st.sampled_from(REAL))
+def test_arbitrary_objects_raise_nothing_but_ours(bodies: list[Any], real: list[Any]) -> None:
+    kinds = [body.get("type") for body in real if isinstance(body, dict)]
+    typed = [{"type": kind, **body} for kind, body in zip(kinds, bodies)]
+    for stream in (bodies, typed):
+        chunks, _, _ = decode([f"data: {json.dumps(body)}\n\n".encode() for body in stream])
+        _check_forms(chunks)
+    for body in bodies:
+        try:
+            OpenAIResponsesDialect().response(json.dumps({"output": [], **body}).encode())
+        except AnyLLMError:
+            pass
+        error = OpenAIResponsesDialect().error(400, {}, json.dumps(body).encode())
+        assert isinstance(error, APIError)
+
+
+# -- the official client -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def official() -> Iterator[Any]:
+    """The official client, and the bodies that a loopback server got from it."""
+    openai = pytest.importorskip("openai")
+    bodies: list[Any] = []
+
+    def keep(path: str, body: bytes) -> bytes:
+        bodies.append((path, json.loads(body)))
+        return b'{"id": "r", "object": "response", "output": []}'
+
+    with contextlib.ExitStack() as stack:
+        url = stack.enter_context(answering(keep, content_type="application/json"))
+        client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+        yield stack.enter_context(client), bodies
+
+
+USER = {"role": "user", "content": "Hi"}
+CALL = {"id": "k", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+#: What we are asked, and the official client's words for the same.
+CALLS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({}, {}),
+    ({"temperature": 0.2, "top_p": 0.5}, {"temperature": 0.2, "top_p": 0.5}),
+    ({"max_tokens": 7, "user": "u"}, {"max_output_tokens": 7, "user": "u"}),
+    ({"stream": True}, {"stream": True}),
+    (
+        {"tools": [TOOL], "tool_choice": "auto", "parallel_tool_calls": False},
+        {"tools": [FLAT], "tool_choice": "auto", "parallel_tool_calls": False},
+    ),
+    (
+        {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "f"}}},
+        {"tools": [FLAT], "tool_choice": {"type": "function", "name": "f"}},
+    ),
+    ({"tools": [{"type": "web_search"}]}, {"tools": [{"type": "web_search"}]}),
+    (
+        {"response_format": STRICT},
+        {"text": {"format": {"type": "json_schema", "name": "n", "schema": SCHEMA, "strict": True}}},
+    ),
+    ({"response_format": {"type": "json_object"}}, {"text": {"format": {"type": "json_object"}}}),
+    ({"reasoning_effort": "minimal"}, {"reasoning": {"effort": "minimal"}}),
+    ({"logprobs": True, "top_logprobs": 3}, {"top_logprobs": 3, "include": ["message.output_text.logprobs"]}),
+    (
+        {"extra_body": {"store": False, "include": ["reasoning.encrypted_content"]}},
+        {"store": False, "include": ["reasoning.encrypted_content"]},
+    ),
+    (
+        {"messages": [{"role": "system", "content": "Be brief."}, USER]},
+        {"input": [{"role": "system", "content": "Be brief."}, USER]},
+    ),
+    (
+        {
+            "messages": [
+                USER,
+                {"role": "assistant", "content": "Hello", "tool_calls": [CALL]},
+                {"role": "tool", "tool_call_id": "k", "content": "1"},
+            ]
+        },
+        {
+            "input": [
+                USER,
+                {"role": "assistant", "content": [{"type": "output_text", "text": "Hello"}]},
+                {"type": "function_call", "call_id": "k", "name": "f", "arguments": "{}"},
+                {"type": "function_call_output", "call_id": "k", "output": "1"},
+            ]
+        },
+    ),
+    (
+        {
+            "messages": [
+                {"role": "user", "content": [{"type": "image_url", "image_url": {"url": PNG, "detail": "low"}}]}
+            ]
+        },
+        {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": PNG, "detail": "low"}]}]},
+    ),
+]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("ours", "theirs"), CALLS)
+def test_request_is_the_official_clients(official: Any, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    client, bodies = official
+    asked = dict(ours)
+    stream = bool(asked.pop("stream", False))
+    sent = body_of(asked.pop("messages", [USER]), stream=stream, **asked)
+    answer = client.responses.create(**{"model": "m", "input": [USER], **theirs})
+    if stream:
+        answer.close()
+    path, body = bodies[-1]
+    assert path == "/v1" + OpenAIResponsesDialect().request(CompletionParams("m", [USER]), model="m", stream=False).path
+    assert sent == body

@@ -1,0 +1,693 @@
+"""Requests in Google's format, read: what becomes of each key, and that conversations come back as they were."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.server
+import json
+import threading
+from typing import Any, Dict, Iterator, List
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anyllm.errors import InvalidRequestError
+from anyllm.types import CompletionParams, ContentPart, Message, Reasoning
+from anyllm.wire._base.chat_request import ChatRequest
+from anyllm.wire.anthropic_messages.dialect import AnthropicMessagesDialect
+from anyllm.wire.gemini.dialect import GeminiDialect as Dialect
+from anyllm.wire.gemini.server.request import read_generate
+from anyllm.wire.gemini.server.writer import Gemini, sealed
+
+DIALECT = Dialect()
+HI = [{"role": "user", "parts": [{"text": "Hi"}]}]
+SIGNED = base64.b64encode(b"what Google signed").decode()
+PNG = b"\x89PNG\r\n\x1a\n\xfb\xff\xfe"
+
+
+def asked(body: Any, **how: Any) -> ChatRequest:
+    return read_generate(body, **{"model": "gemini-2.5-flash", "stream": True, **how})
+
+
+def read(contents: Any, **more: Any) -> CompletionParams:
+    return asked({"contents": contents, **more}).params
+
+
+def sent(params: CompletionParams, model: str = "gemini-2.5-flash") -> Any:
+    return json.loads(DIALECT.request(params, model=model, stream=True).body)
+
+
+def again(body: Any, model: str = "gemini-2.5-flash") -> Any:
+    """What a host of Google's gets of a request that went through us."""
+    found = asked(body, model=model)
+    return sent(found.params.evolve(extra_body=found.native_fields), model)
+
+
+# -- the whole request -------------------------------------------------------------------------------------------------
+
+
+def test_model_and_streaming_come_from_the_url():
+    found = asked({"contents": HI, "model": "models/other"}, model="models/m", stream=False)
+    assert (found.params.model, found.stream, found.native) == ("m", False, (Dialect,))
+    assert found.format == Gemini("m", include_thoughts=False)
+    assert asked({"contents": HI}, array=True).format.content_type == "application/json"
+    assert found.unknown_fields == {}
+    assert found.params.messages == (Message.user("Hi"),)
+
+
+SETTINGS: Dict[str, Any] = {
+    "temperature": 0.5,
+    "topP": 0.9,
+    "maxOutputTokens": 5,
+    "stopSequences": ["a"],
+    "candidateCount": 2,
+    "seed": 4,
+    "responseLogprobs": True,
+    "logprobs": 3,
+}
+
+
+def snake(value: Any) -> Any:
+    """The same with keys as some clients write them."""
+    if isinstance(value, list):
+        return [snake(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in key): snake(item)
+        for key, item in value.items()
+    }
+
+
+def test_settings_are_ours_under_their_names():
+    params = read(HI, generationConfig=SETTINGS)
+    assert (params.temperature, params.top_p, params.max_tokens, params.stop) == (0.5, 0.9, 5, ["a"])
+    assert (params.n, params.seed, params.logprobs, params.top_logprobs) == (2, 4, True, 3)
+
+
+def test_keys_may_be_written_in_snake_case():
+    body = {
+        "contents": [
+            {"role": "user", "parts": [{"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}}]},
+            {
+                "role": "model",
+                "parts": [{"functionCall": {"name": "f_g", "args": {"a_b": 1}}, "thoughtSignature": "QQ=="}],
+            },
+            {"role": "user", "parts": [{"functionResponse": {"name": "f_g", "response": {"a_b": 1}}}]},
+        ],
+        "systemInstruction": {"parts": [{"text": "Be kind."}]},
+        "tools": [{"functionDeclarations": [{"name": "f_g", "parametersJsonSchema": {"type": "object"}}]}],
+        "toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["f_g"]}},
+        "generationConfig": {**SETTINGS, "topK": 3, "thinkingConfig": {"thinkingBudget": 9, "includeThoughts": True}},
+    }
+    written = snake(body)
+    assert "function_declarations" in written["tools"][0]
+    found, expected = asked(written), asked(body)
+    assert found == expected
+    assert sent(found.params.evolve(extra_body=found.native_fields)) == again(body)
+
+
+def test_what_no_parameter_says_stays_in_its_place():
+    """Object in object, so that a host of Google's gets the request it would have got."""
+    body = {
+        "contents": HI,
+        "safetySettings": [{"category": "C", "threshold": "BLOCK_NONE"}],
+        "cachedContent": "cachedContents/1",
+        "generationConfig": {"temperature": 0, "topK": 3, "thinkingConfig": {"ofItsOwn": 1, "includeThoughts": True}},
+        "labels": {"a": "b"},
+        "toolConfig": {"functionCallingConfig": {"mode": "VALIDATED"}, "retrievalConfig": {"languageCode": "de"}},
+        "tools": [{"functionDeclarations": [{"name": "f"}]}, {"googleSearch": {}}, {"codeExecution": {}}],
+    }
+    found = asked(body)
+    assert found.unknown_fields == {
+        "safetySettings": body["safetySettings"],
+        "cachedContent": "cachedContents/1",
+        "generationConfig": {"topK": 3, "thinkingConfig": {"ofItsOwn": 1, "includeThoughts": True}},
+        "toolConfig": body["toolConfig"],
+        "tools": body["tools"],
+    }
+    assert found.ignorable_fields == {"labels": {"a": "b"}}
+    assert again(body) == body
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"functionCallingConfig": {"mode": "AUTO"}}, "auto"),
+        ({"functionCallingConfig": {"mode": "none"}}, "none"),
+        ({"functionCallingConfig": {"mode": "ANY"}}, "required"),
+        ({"functionCallingConfig": {"mode": "MODE_UNSPECIFIED"}}, None),
+        (
+            {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["f"]}},
+            {"type": "function", "function": {"name": "f"}},
+        ),
+        ({}, None),
+    ],
+)
+def test_a_mode_is_a_tool_choice(value, expected):
+    found = asked({"contents": HI, "toolConfig": value})
+    assert found.params.tool_choice == expected
+    assert found.unknown_fields == {}
+
+
+def test_a_choice_of_several_functions_is_not_lost():
+    body = {
+        "contents": HI,
+        "toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["f", "g"]}},
+    }
+    found = asked(body)
+    assert found.params.tool_choice == "required"
+    assert found.unknown_fields["toolConfig"] == {"functionCallingConfig": {"allowedFunctionNames": ["f", "g"]}}
+    assert again(body) == body
+
+
+@pytest.mark.parametrize(
+    ("config", "expected", "unknown_fields"),
+    [
+        ({"responseMimeType": "application/json"}, {"type": "json_object"}, {}),
+        ({"responseMimeType": "text/plain"}, None, {}),
+        (
+            {"responseMimeType": "text/x.enum", "responseSchema": {"type": "STRING", "enum": ["a"]}},
+            None,
+            {"responseMimeType": "text/x.enum", "responseSchema": {"type": "STRING", "enum": ["a"]}},
+        ),
+        (
+            {"responseMimeType": "application/json", "responseJsonSchema": {"type": "object"}},
+            {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}}},
+            {},
+        ),
+        (
+            {"responseMimeType": "application/json", "responseSchema": {"type": "OBJECT"}},
+            {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}}},
+            {},
+        ),
+    ],
+)
+def test_a_mime_type_and_a_schema_are_a_response_format(config, expected, unknown_fields):
+    found = asked({"contents": HI, "generationConfig": config})
+    assert found.params.response_format == expected
+    assert found.unknown_fields.get("generationConfig", {}) == unknown_fields
+
+
+def test_a_schema_of_openapi_becomes_one_of_json():
+    """Types in capitals, null as a flag, counts as text, references: what other hosts would refuse or overlook."""
+    schema = {
+        "type": "OBJECT",
+        "properties": {
+            "type": {"type": "STRING", "nullable": True, "enum": ["A"]},
+            "nullable": {"type": "ARRAY", "items": {"type": "INTEGER"}, "minItems": "1", "max_items": 3},
+            "either": {"any_of": [{"type": "NUMBER"}, {"ref": "#/defs/T"}], "nullable": True},
+        },
+        "required": ["type"],
+        "property_ordering": ["type", "nullable"],
+        "additionalProperties": False,
+        "defs": {"T": {"type": "TYPE_UNSPECIFIED", "title": "T"}},
+    }
+    params = read(HI, tools=[{"functionDeclarations": [{"name": "f", "description": "d", "parameters": schema}]}])
+    assert params.tools is not None
+    assert params.tools[0] == {
+        "type": "function",
+        "function": {
+            "name": "f",
+            "description": "d",
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "type": {"type": ["string", "null"], "enum": ["A", None]},
+                    "nullable": {"type": "array", "items": {"type": "integer"}, "minItems": 1, "maxItems": 3},
+                    "either": {"anyOf": [{"type": "number"}, {"$ref": "#/$defs/T"}, {"type": "null"}]},
+                },
+                "required": ["type"],
+                "propertyOrdering": ["type", "nullable"],
+                "additionalProperties": False,
+                "$defs": {"T": {"title": "T"}},
+            },
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("thinking", "fields", "native", "shows"),
+    [
+        ({"thinkingBudget": 0}, (0, None), {"thinkingBudget": 0}, False),
+        ({"thinkingBudget": 9}, (9, None), {"thinkingBudget": 9, "includeThoughts": False}, False),
+        (
+            {"thinkingBudget": -1, "includeThoughts": True},
+            (-1, None),
+            {"thinkingBudget": -1, "includeThoughts": True},
+            True,
+        ),
+        ({"thinkingLevel": "LOW"}, (None, "low"), {"thinkingLevel": "LOW", "includeThoughts": False}, False),
+        ({"thinkingLevel": "THINKING_LEVEL_UNSPECIFIED"}, (None, None), None, False),
+        ({"includeThoughts": True}, (None, None), {"includeThoughts": True}, True),
+    ],
+)
+def test_thinking_is_asked_for_and_told_as_the_client_wants(thinking, fields, native, shows):
+    """Only Google's hosts need to be asked to tell it; an answer does, or does not, as it is written."""
+    body = {"contents": HI, "generationConfig": {"thinkingConfig": thinking}}
+    found = asked(body, model="gemini-3-pro")
+    assert (found.params.thinking_budget, found.params.reasoning_effort) == fields
+    assert found.unknown_fields == {}
+    assert found.format.include_thoughts is shows
+    assert again(body, "gemini-3-pro").get("generationConfig", {}).get("thinkingConfig") == native
+
+
+# -- conversations -----------------------------------------------------------------------------------------------------
+
+
+def call(name: str, call_id: str, arguments: str = "{}", **more: Any) -> Dict[str, Any]:
+    return {"id": call_id, "function": {"name": name, "arguments": arguments}, **more}
+
+
+def details(*marks: Dict[str, Any]) -> List[Dict[str, Any]]:
+    return [{"type": "gemini.signed", **mark} for mark in marks]
+
+
+TOOL_PART = {"executableCode": {"language": "PYTHON", "code": "1"}, "thoughtSignature": SIGNED}
+CONVERSATIONS: Dict[str, List[Message]] = {
+    "plain": [Message.user("Hi")],
+    "system": [Message.system("A"), Message.user("Hi")],
+    "two systems": [Message.system("A"), Message.system("B"), Message.user("Hi"), Message.assistant("Ho")],
+    "media": [
+        Message.user(
+            [
+                ContentPart(text="See"),
+                ContentPart.from_image(PNG),
+                ContentPart.from_image("https://h.example/a.webp"),
+                ContentPart.from_image("https://h.example/a"),
+                ContentPart.from_file(b"%PDF-1", filename="x.pdf"),
+                ContentPart.from_file("gs://bucket/x.pdf"),
+                ContentPart("file", file={"file_id": "files/abc"}),
+                ContentPart.from_audio(b"ID3", format="mp3"),
+                ContentPart.from_audio(b"RIFF\0\0\0\0WAVEfmt "),
+                ContentPart("text", text="a", extra={"videoMetadata": {"fps": 1}}),
+            ]
+        )
+    ],
+    "calls": [
+        Message.user("a"),
+        Message.assistant("Let me see.", tool_calls=[call("f", "x1", '{"a":[1,{"b_c":null}]}'), call("g", "x2")]),
+        Message.tool("sunny", "x1"),
+        Message.tool('{"a": 1}', "x2"),
+        Message.assistant(tool_calls=[call("f", "x3")]),
+        Message.tool('{"result": "[1]"}', "x3"),
+        Message.user("Go on"),
+    ],
+    "calls without ids": [
+        Message.user("a"),
+        Message.assistant(tool_calls=[call("f", "call_0"), call("f", "call_1", '{"a":1}'), call("g", "call_2")]),
+        Message.tool("1", "call_0"),
+        Message.tool("2", "call_1"),
+        Message.tool("3", "call_2"),
+        Message.assistant(tool_calls=[call("f", "call_0")]),
+        Message.tool("4", "call_0"),
+    ],
+    "a result that shows an image": [
+        Message.assistant(tool_calls=[call("f", "x1")]),
+        Message.tool([ContentPart(text="see"), ContentPart.from_image(PNG)], "x1"),
+    ],
+    "signed": [
+        Message.user("a"),
+        Message.assistant(
+            "one two three",
+            reasoning=Reasoning(
+                "hm, well",
+                SIGNED,
+                "thought",
+                [
+                    *details({"of": "thought", "start": 0, "end": 3, "thoughtSignature": SIGNED}),
+                    {"type": "gemini.part", "of": "text", "start": 4, "part": TOOL_PART},
+                    *details({"of": "text", "start": 4, "end": 8, "thoughtSignature": SIGNED}),
+                    *details({"of": "text", "start": 13, "end": 13, "thoughtSignature": SIGNED}),
+                ],
+            ),
+            tool_calls=[call("f", "x1", extra_content={"google": {"thought_signature": SIGNED}})],
+        ),
+        Message.tool("x", "x1"),
+    ],
+    "thoughts alone": [Message.user("a"), Message.assistant("b", reasoning=Reasoning("hm", field="thought"))],
+}
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+def test_a_conversation_comes_back_as_it_was(name):
+    body = sent(CompletionParams("m", CONVERSATIONS[name]))
+    found = asked(body)
+    assert sent(found.params) == body
+    assert found.unknown_fields == {}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"temperature": 0.5, "top_p": 0.5, "max_tokens": 5, "stop": ["a"], "n": 2, "seed": 1},
+        {"logprobs": True, "top_logprobs": 2, "thinking_budget": 9},
+        {"reasoning_effort": "low", "response_format": {"type": "json_object"}},
+        {
+            "tools": [
+                {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}},
+                {"type": "function", "function": {"name": "g"}},
+            ],
+            "tool_choice": {"type": "function", "function": {"name": "f"}},
+            "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": ["null"]}}},
+        },
+        {"tools": [{"google_search": {}}, {"type": "function", "function": {"name": "g"}}], "tool_choice": "required"},
+    ],
+)
+def test_parameters_come_back_as_they_were(fields):
+    for model in ("gemini-2.5-flash", "gemini-3-pro"):
+        body = sent(CompletionParams("m", [Message.user("Hi")], **fields), model)
+        assert again(body, model) == body
+
+
+def test_an_answer_in_several_pieces_is_one_answer():
+    """As the official client keeps a stream's."""
+    parts = [{"text": "hm", "thought": True}, {"text": "Let "}, {"text": "me"}, {"functionCall": {"name": "f"}}]
+    contents = [*HI, *({"role": "model", "parts": [part]} for part in parts)]
+    params = read([*contents, {"role": "user", "parts": [{"functionResponse": {"name": "f", "response": {}}}]}])
+    _, answer, result = params.messages
+    assert (answer.text, answer.reasoning) == ("Let me", Reasoning("hm", None, "thought"))
+    assert [made.name for made in answer.tool_calls] == ["f"]
+    assert result.tool_call_id == answer.tool_calls[0].id
+
+
+def test_calls_without_ids_are_told_apart_in_the_whole_conversation():
+    """Other hosts want ids, each its own."""
+    turn = [
+        {"role": "model", "parts": [{"functionCall": {"name": "f", "args": {"a": at}}} for at in range(2)]},
+        {"role": "function", "parts": [{"functionResponse": {"name": "f", "response": {"b": at}}} for at in range(2)]},
+    ]
+    messages = read([*HI, *turn, *turn]).messages
+    ids = [made.id for message in messages for made in message.tool_calls]
+    assert len(set(ids)) == 4
+    assert [message.tool_call_id for message in messages if message.role == "tool"] == ids
+    assert [message.name for message in messages if message.role == "tool"] == [None] * 4
+
+
+def test_an_id_that_is_made_up_is_none_that_was_said():
+    """Clients send back those that we told them."""
+    parts = [{"functionCall": {"name": "f", "id": "call_0"}}, {"functionCall": {"name": "f"}}]
+    (answer,) = read([{"role": "model", "parts": parts}]).messages
+    assert [made.id for made in answer.tool_calls] == ["call_0", "call_1"]
+
+
+def test_a_result_that_answers_no_call_names_its_function():
+    body = {"contents": [{"parts": [{"functionResponse": {"name": "f", "response": {"a": 1}}}]}]}
+    assert asked(body).params.messages[0].name == "f"
+    assert again(body)["contents"][0]["parts"] == body["contents"][0]["parts"]
+
+
+def test_what_another_provider_wants_back_is_unsealed():
+    """Wherever the client sent it: Anthropic's blocks go back as they were."""
+    blocks = [{"type": "thinking", "thinking": "hm", "signature": "c2ln"}]
+    seal = sealed(Reasoning("hm", "c2ln", "thinking", blocks))
+    for part in ({"functionCall": {"name": "f", "id": "t1"}}, {"text": ""}):
+        contents = [*HI, {"role": "model", "parts": [{"text": "ok"}, {**part, "thoughtSignature": seal}]}, *HI]
+        message = read(contents).messages[1]
+        assert message.reasoning == Reasoning(None, "c2ln", "thinking", blocks)
+        assert [made.extra_content for made in message.tool_calls] == [None] * len(message.tool_calls)
+        params = CompletionParams("m", [Message.user("a"), Message("assistant", "ok", reasoning=message.reasoning)])
+        body = json.loads(AnthropicMessagesDialect().request(params, model="m", stream=True).body)
+        assert body["messages"][1]["content"][0] == blocks[0]
+        assert "c2ln" not in json.dumps(again({"contents": contents})["contents"])
+
+
+def test_base64_for_urls_is_read():
+    """The official client sends it; others' hosts refuse it."""
+    data = base64.urlsafe_b64encode(PNG).decode()
+    assert set("-_") & set(data)
+    params = read([{"parts": [{"inlineData": {"mimeType": "image/png", "data": data.rstrip("=")}}]}])
+    assert params.messages[0].content == (ContentPart.from_image(PNG),)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"fileData": {"mimeType": "image/png", "fileUri": "https://g.example/v1beta/files/abc"}},
+        {"fileData": {"mimeType": "application/pdf", "fileUri": "gs://bucket/x.pdf"}},
+        {"functionResponse": {"name": "f", "response": {"result": '{"a": 1}'}}},
+        {"functionResponse": {"name": "f", "response": {"result": "{"}}},
+        {"functionResponse": {"name": "f", "response": {"result": "a", "b": 1}}},
+        {"functionResponse": {"name": "f", "response": {}}},
+    ],
+)
+def test_what_our_own_shape_would_change_is_kept_as_it_was(part):
+    """A type that nobody can tell from the address, a text that looks like an object."""
+    body = {"contents": [{"role": "user", "parts": [part]}]}
+    assert again(body) == body
+
+
+def test_parts_that_only_google_knows_go_back_to_google():
+    parts = [
+        {"text": "see"},
+        {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}, "thoughtSignature": SIGNED},
+    ]
+    body = {"contents": [*HI, {"role": "model", "parts": parts}, {"role": "user", "parts": [{"ofItsOwn": {"a": 1}}]}]}
+    assert again(body) == body
+
+
+# -- what cannot be understood -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ([], None),
+        ({}, "contents"),
+        ({"contents": "Hi"}, "contents"),
+        ({"contents": [1]}, "contents[0]"),
+        ({"contents": [{"role": "system", "parts": []}]}, "contents[0].role"),
+        ({"contents": [{"parts": [{}]}]}, "contents"),
+        ({"contents": [{"parts": [{"text": 1}]}]}, "contents[0].parts[0].text"),
+        ({"contents": [{"parts": [], "other": 1}]}, "contents[0].other"),
+        ({"contents": [{"role": "model", "parts": [{"functionCall": {}}]}]}, "functionCall.name"),
+        (
+            {"contents": [{"role": "model", "parts": [{"functionCall": {"name": "f", "args": []}}]}]},
+            "functionCall.args",
+        ),
+        (
+            {"contents": [{"role": "model", "parts": [{"functionCall": {"name": "f", "willContinue": True}}]}]},
+            "functionCall.willContinue",
+        ),
+        ({"contents": [{"parts": [{"functionResponse": {"response": {}}}]}]}, "functionResponse.name"),
+        ({"contents": [{"parts": [{"inlineData": {"data": "QQ=="}}]}]}, "inlineData.mimeType"),
+        ({"contents": [{"parts": [{"fileData": {"fileUri": 1}}]}]}, "fileData.fileUri"),
+        ({"contents": HI, "generationConfig": {"maxOutputTokens": 1.5}}, "generationConfig.maxOutputTokens"),
+        ({"contents": HI, "generationConfig": {"temperature": "1"}}, "generationConfig.temperature"),
+        ({"contents": HI, "generationConfig": {"stopSequences": [1]}}, "generationConfig.stopSequences"),
+        ({"contents": HI, "tools": [{"functionDeclarations": [{}]}]}, "tools[0].functionDeclarations[0].name"),
+        ({"contents": HI, "toolConfig": {"functionCallingConfig": 1}}, "toolConfig.functionCallingConfig"),
+    ],
+)
+def test_what_cannot_be_understood_is_named(body, param):
+    with pytest.raises(InvalidRequestError) as caught:
+        asked(body)
+    assert (caught.value.param, caught.value.status_code) == (param, 400)
+
+
+def test_a_whole_number_may_have_a_fraction_of_nothing():
+    params = read(HI, generationConfig={"maxOutputTokens": 5.0})
+    assert params.max_tokens == 5
+    assert isinstance(params.max_tokens, int)
+
+
+KEYS = st.sampled_from(
+    [
+        *("contents", "role", "parts", "text", "thought", "thoughtSignature", "inlineData", "mimeType", "data"),
+        *("fileData", "fileUri", "functionCall", "name", "args", "id", "functionResponse", "response", "tools"),
+        *("functionDeclarations", "parameters", "type", "properties", "items", "nullable", "enum", "anyOf"),
+        *("toolConfig", "functionCallingConfig", "mode", "allowedFunctionNames", "generationConfig", "thinkingConfig"),
+        *("systemInstruction", "executableCode", "responseSchema", "thinkingBudget", "_", "stop_sequences"),
+    ]
+)
+ANY = st.recursive(
+    st.one_of(
+        *(st.none(), st.booleans(), st.integers(-3, 2**70), st.floats(), st.text(max_size=5)),
+        st.sampled_from(["model", "user", "ANY", "STRING", "image/png", "QQ==", sealed(Reasoning("a", "b", "c"))]),
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(KEYS, inner, max_size=4)),
+    max_leaves=12,
+)
+
+
+def survives(body: Any) -> None:
+    """It is read, or refused; and what is read can be written, or is refused."""
+    with contextlib.suppress(InvalidRequestError):
+        found = asked(body)
+        sent(found.params.evolve(extra_body=found.native_fields))
+
+
+@given(ANY)
+@settings(max_examples=300, deadline=None)
+def test_any_json_is_read_or_refused(body):
+    survives(body)
+    survives({"contents": HI, "generationConfig": body})
+    survives({"contents": HI, "tools": [body], "toolConfig": body})
+    survives({"contents": [{"role": "model", "parts": [body]}, {"parts": [body]}], "systemInstruction": body})
+
+
+def full() -> Dict[str, Any]:
+    return {
+        "contents": [
+            {"role": "user", "parts": [{"text": "a"}, {"inlineData": {"mimeType": "image/png", "data": "QQ=="}}]},
+            {
+                "role": "model",
+                "parts": [
+                    {"text": "t", "thought": True, "thoughtSignature": SIGNED},
+                    {"executableCode": {"code": "1"}},
+                    {"functionCall": {"id": "x", "name": "f", "args": {"a": 1}}},
+                ],
+            },
+            {"role": "user", "parts": [{"functionResponse": {"id": "x", "name": "f", "response": {"result": "1"}}}]},
+            {"role": "user", "parts": [{"fileData": {"mimeType": "image/png", "fileUri": "gs://a/b"}}]},
+        ],
+        "systemInstruction": {"parts": [{"text": "s"}]},
+        "tools": [{"functionDeclarations": [{"name": "f", "parameters": {"type": "OBJECT"}}]}, {"googleSearch": {}}],
+        "toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["f"]}},
+        "generationConfig": {
+            **SETTINGS,
+            "responseSchema": {"type": "OBJECT"},
+            "thinkingConfig": {"thinkingLevel": "LOW"},
+        },
+    }
+
+
+def places_in(value: Any, here: Any = ()) -> Iterator[Any]:
+    if here:
+        yield here
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from places_in(item, (*here, key))
+
+
+@given(st.sampled_from(sorted(places_in(full()), key=str)), ANY)
+@settings(max_examples=400, deadline=None)
+def test_any_value_at_any_place_is_read_or_refused(place, value):
+    body: Any = full()
+    *way, last = place
+    holder = body
+    for step in way:
+        holder = holder[step]
+    holder[last] = value
+    survives(body)
+
+
+def test_nesting_without_end_is_refused():
+    deep: Any = {}
+    for _ in range(100_000):
+        deep = {"items": deep}
+    with pytest.raises(InvalidRequestError):
+        asked({"contents": HI, "generationConfig": {"responseSchema": deep}})
+
+
+# -- the official client -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def requests_of() -> Iterator[Any]:
+    """A function that gives the bodies that the official client sends in what a function does with it."""
+    genai = pytest.importorskip("google.genai")
+    bodies: List[Any] = []
+
+    class Keep(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            answer = json.dumps({"candidates": [{"content": {"parts": [{"text": "ok"}], "role": "model"}}]}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Keep)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NO_PROXY", "*")
+        url = f"http://127.0.0.1:{server.server_port}"
+        client = genai.Client(api_key="none", http_options=genai.types.HttpOptions(base_url=url))
+        yield lambda **asked: (client.models.generate_content(model="m", **asked), bodies[-1])[1]
+        client.close()
+    server.shutdown()
+    server.server_close()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+@pytest.mark.long
+def test_what_the_official_client_sends_is_read(requests_of):
+    from google.genai import types
+
+    def weather(city: str, days: int = 1) -> str:
+        """The weather."""
+        return city
+
+    contents = [
+        types.Content(
+            role="user", parts=[types.Part(text="a"), types.Part.from_bytes(data=PNG, mime_type="image/png")]
+        ),
+        types.Content(
+            role="model",
+            parts=[
+                types.Part(text="hm", thought=True, thought_signature=b"\xfb\xff sig"),
+                types.Part.from_function_call(name="weather", args={"city": "Paris"}),
+            ],
+        ),
+        types.Content(role="user", parts=[types.Part.from_function_response(name="weather", response={"a": 1})]),
+    ]
+    config = types.GenerateContentConfig(
+        system_instruction="Be kind.",
+        temperature=0.5,
+        top_k=3,
+        max_output_tokens=9,
+        stop_sequences=["a"],
+        tools=[weather],
+        automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
+        tool_config=types.ToolConfig(
+            function_calling_config=types.FunctionCallingConfig(
+                mode=types.FunctionCallingConfigMode.ANY, allowed_function_names=["weather"]
+            )
+        ),
+        thinking_config=types.ThinkingConfig(include_thoughts=True, thinking_budget=9),
+        safety_settings=[types.SafetySetting(category="HARM_CATEGORY_HARASSMENT", threshold="BLOCK_NONE")],
+    )
+    body = requests_of(contents=contents, config=config)
+    found = asked(body)
+    assert (
+        found.ignorable_fields["tools"] == body["tools"]
+    )  # it says what a function answers, which no other host wants to know
+    params = found.params
+    assert (params.temperature, params.max_tokens, params.stop, params.thinking_budget) == (0.5, 9, ["a"], 9)
+    assert [message.role for message in params.messages] == ["system", "user", "assistant", "tool"]
+    system, user, answer, result = params.messages
+    assert (system.content, user.content) == ("Be kind.", (ContentPart(text="a"), ContentPart.from_image(PNG)))
+    assert answer.reasoning is not None
+    assert (answer.reasoning.content, result.tool_call_id) == ("hm", answer.tool_calls[0].id)
+    assert answer.tool_calls[0].parse() == {"city": "Paris"}
+    assert params.tool_choice == {"type": "function", "function": {"name": "weather"}}
+    assert params.tools is not None
+    schema = params.tools[0]["function"]["parameters"]
+    assert schema["properties"]["city"]["type"] == "string"
+    assert set(found.unknown_fields) == {"generationConfig", "safetySettings"}
+    assert found.unknown_fields["generationConfig"] == {"topK": 3}
+    assert asked(again(body)).params == params  # what a host of Google's gets is read as the same again
+
+
+@pytest.mark.long
+def test_a_schema_of_the_official_client_is_read(requests_of):
+    from google.genai import types
+
+    schema = types.Schema(
+        type=types.Type.OBJECT, properties={"a": types.Schema(type=types.Type.STRING, nullable=True)}, min_properties=1
+    )
+    config = types.GenerateContentConfig(response_mime_type="application/json", response_schema=schema)
+    wanted = asked(requests_of(contents="Hi", config=config)).params.response_format
+    assert wanted is not None
+    assert wanted["json_schema"]["schema"] == {
+        "type": "object",
+        "properties": {"a": {"type": ["string", "null"]}},
+        "minProperties": 1,
+    }
