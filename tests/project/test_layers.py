@@ -130,6 +130,21 @@ def test_imports_go_down_only(module: str):
             assert name != "anyllm", f"{module}:{line} imports the package's face from below"
 
 
+def test_the_root_holds_only_what_users_import():
+    """Everything internal is in a package, whose name begins with an underscore unless users import from it."""
+    modules = {path.stem for path in PACKAGE.glob("*.py")}
+    assert modules - {"__init__", "__main__", "__version__"} <= {*anyllm._MODULES, "asgi"}
+
+
+def test_no_wire_format_imports_another():
+    """What several need is in `wire/_base`, which knows none of them."""
+    for module in modules():
+        home = module.split(".")[2] if module.startswith("anyllm.wire.") else ""
+        for line, name in imports(module) if home else ():
+            other = name.split(".")[2] if name.startswith("anyllm.wire.") else home
+            assert other in (home, "_base"), f"{module}:{line} imports {name}"
+
+
 def test_no_modules_import_each_other():
     """Inside a layer there is an order too."""
     graph = {module: {name for _, name in imports(module) if name != module} for module in modules()}

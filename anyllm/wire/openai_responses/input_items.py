@@ -17,6 +17,7 @@ from typing import Any
 from anyllm.errors import InvalidRequestError, UnsupportedParameterError
 from anyllm.types import ContentPart, Message, ToolCall
 from anyllm.wire._base.conversation import Media, media_in
+from anyllm.wire._base.reasoning_origins import OUTPUT_ITEMS
 from anyllm.wire.openai_responses.output_items import (
     ARGUMENTS,
     CALLS,
@@ -28,7 +29,6 @@ from anyllm.wire.openai_responses.output_items import (
     TEXT,
     wholes,
 )
-from anyllm.wire.openai_responses.replay_items import FIELD
 
 _SPEAKERS = ("user", "system", "developer")
 
@@ -118,7 +118,7 @@ def _with_extra(body: dict[str, Any], part: ContentPart) -> dict[str, Any]:
 def _turn(message: Message, provider: str) -> list[dict[str, Any]]:
     """An assistant's turn: the items it came as, as far as the message still says what they said; else new ones."""
     _refuse_name(message, provider)
-    kept = (message.reasoning.details or ()) if message.reasoning and message.reasoning.field == FIELD else ()
+    kept = (message.reasoning.details or ()) if message.reasoning and message.reasoning.field == OUTPUT_ITEMS else ()
     is_as_it_was = _says_the_same(message, kept)
     said = _spoken(message)
     calls = list(message.tool_calls)

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from anyllm.wire._base.chat_request import ChatRequest, params_of, parted
+from anyllm.wire._base.reasoning_origins import OUTPUT_ITEMS
 from anyllm.wire._base.request_fields import Fields
 from anyllm.wire.openai_chat.dialect import OpenAIChatDialect as Dialect
 from anyllm.wire.openai_chat.server.writer import OpenAIChat
-from anyllm.wire.openai_responses.replay_items import FIELD
 
 __all__ = ["read_chat"]
 
@@ -97,7 +97,7 @@ def _origin(name: Optional[str], details: Sequence[Mapping[str, Any]]) -> Option
     if any(kind in _SIGNED for kind in kinds):
         return "thinking"
     if kinds and all(isinstance(kind, str) and not kind.startswith(_DETAILED) for kind in kinds):
-        return FIELD
+        return OUTPUT_ITEMS
     return None if name == _ANY_REASONING else name
 
 

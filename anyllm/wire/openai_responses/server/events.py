@@ -25,9 +25,9 @@ from anyllm.types import (
     text_alone,
 )
 from anyllm.wire._base.client_errors import openai_error
+from anyllm.wire._base.reasoning_origins import OUTPUT_ITEMS
 from anyllm.wire._base.writer import Writer, json_bytes
 from anyllm.wire.openai_responses.output_items import CALLS, CUSTOM_CALL, FUNCTION_CALL, MESSAGE, PARAGRAPH, REASONING
-from anyllm.wire.openai_responses.replay_items import FIELD
 from anyllm.wire.openai_responses.server.native_events import ADDED, DONE, LIFE, Told, is_foreign, told_by
 from anyllm.wire.openai_responses.server.output import SEALED, Output
 from anyllm.wire.openai_responses.server.output_items import REFUSED, SUMMARY, TEXT, THOUGHT, Events, Item, Part
@@ -188,7 +188,7 @@ class ResponseWriter(Writer):
         return b"".join(said)
 
     def _thoughts(self, reasoning: Reasoning, told: Optional[Told]) -> bytes:
-        if reasoning.field == FIELD:
+        if reasoning.field == OUTPUT_ITEMS:
             self._kept = reasoning.details or ()
         elif reasoning.signature is not None or reasoning.details is not None:
             self._output.sign(reasoning)

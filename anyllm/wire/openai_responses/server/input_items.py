@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from anyllm.types import Reasoning
+from anyllm.wire._base.reasoning_origins import OUTPUT_ITEMS
 from anyllm.wire._base.request_fields import Fields, wrong
 from anyllm.wire.openai_responses.output_items import CALLS, CUSTOM_CALL, MESSAGE, PARAGRAPH, REASONING, wholes
-from anyllm.wire.openai_responses.replay_items import FIELD
 from anyllm.wire.openai_responses.server.output_items import unsealed
 
 __all__ = ["messages_in"]
@@ -133,7 +133,7 @@ class _Turn:
             signatures = [found.signature for found in self._unsealed if found.signature]
             field, signature = next(iter(fields), None), next(reversed(signatures), None)
             return {"content": content, "field": field, "signature": signature, "details": details or None}
-        return {"content": content, "field": FIELD, "details": kept} if self._has_more else None
+        return {"content": content, "field": OUTPUT_ITEMS, "details": kept} if self._has_more else None
 
 
 def _joined(messages: list[dict[str, Any]]) -> dict[str, Any]:

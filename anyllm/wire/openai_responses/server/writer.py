@@ -23,9 +23,9 @@ from anyllm.errors import AnyLLMError
 from anyllm.types import ChatCompletion, ChatCompletionChunk, Choice, ChunkChoice, ChunkDelta
 from anyllm.types._accumulate import Assembler
 from anyllm.wire._base.client_errors import openai_error
+from anyllm.wire._base.reasoning_origins import OUTPUT_ITEMS
 from anyllm.wire._base.writer import Writer, json_bytes
 from anyllm.wire.openai_responses.dialect import OpenAIResponsesDialect as Dialect
-from anyllm.wire.openai_responses.replay_items import FIELD
 from anyllm.wire.openai_responses.server.events import ResponseWriter
 from anyllm.wire.openai_responses.server.native_events import told_by
 
@@ -97,7 +97,7 @@ def _own_items(completion: ChatCompletion) -> list[Any]:
     if told is not None and not told.kind:
         return [*told.event["output"]]
     reasoning = completion.to_message().reasoning
-    return [*(reasoning.details or ())] if reasoning is not None and reasoning.field == FIELD else []
+    return [*(reasoning.details or ())] if reasoning is not None and reasoning.field == OUTPUT_ITEMS else []
 
 
 def _says_the_same(items: list[Any], completion: ChatCompletion) -> bool:
