@@ -14,11 +14,12 @@ from typing import Any
 import attrs
 
 from anyllm._framing.detect import Event
-from anyllm.errors import IncompleteStreamError, MalformedStreamError
 from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, Reasoning, Usage, text_chunk
 from anyllm.wire._base.decode_json import as_it_is, event_object
-from anyllm.wire._base.finish_reasons import finish_reason, json_type, whole_number
-from anyllm.wire._base.surrogate_joiner import REPLACEMENT, Halves, mend, mend_all
+from anyllm.wire._base.decoder import BaseDecoder
+from anyllm.wire._base.finish_reasons import finish_reason
+from anyllm.wire._base.getters import json_type, whole_number
+from anyllm.wire._base.surrogate_joiner import REPLACEMENT
 from anyllm.wire._base.tool_call_deltas import CallFragments, Fragment
 
 __all__ = ["ChoicesDecoder", "Piece", "first_count"]
@@ -58,7 +59,7 @@ class _Choice:
         self.finish: str | None = None
 
 
-class ChoicesDecoder:
+class ChoicesDecoder(BaseDecoder):
     """
     Turns one response's events into chunks. Used by one thread, for one response.
 
@@ -71,20 +72,14 @@ class ChoicesDecoder:
     #: The key that reasoning came under, for the way back.
     _reasoning_field = "reasoning_content"
 
-    __slots__ = (
-        *("_choices", "_created", "_done", "_events", "_halves", "_id", "_model", "_provider", "_running"),
-        "_waiting",
-    )
+    __slots__ = ("_choices", "_created", "_done", "_id", "_model", "_running")
 
     def __init__(self, *, provider: str) -> None:
-        self._provider = provider
+        super().__init__(provider=provider)
         self._choices: dict[int, _Choice] = {}
         self._running = 0
-        self._events = 0
         self._done = False
         self._id, self._created, self._model = "", 0, ""
-        self._halves = Halves()
-        self._waiting = self._halves.waiting
 
     @property
     def done(self) -> bool:
@@ -127,22 +122,7 @@ class ChoicesDecoder:
             APIError, MalformedStreamError: as `feed`.
         """
         self._events += 1
-        try:
-            mended = mend_all(body)
-        except RecursionError as exc:
-            raise self._malformed("the answer is nested too deeply") from exc
-        return self._read(self._answer(mended), body)
-
-    def finish(self) -> Sequence[ChatCompletionChunk]:
-        """
-        Nothing, at the end of the bytes: no event is held back.
-
-        Raises:
-            IncompleteStreamError: not every choice has ended.
-        """
-        if not self.complete:
-            raise IncompleteStreamError(self._what_is_missing(), provider=self._provider)
-        return ()
+        return self._read(self._answer(self._repaired(body, "the answer")), body)
 
     # -- what a dialect says of its events ---------------------------------------------------------------------
 
@@ -170,13 +150,10 @@ class ChoicesDecoder:
 
     def _read_halves(self, body: dict[str, Any], event_name: str) -> Sequence[ChatCompletionChunk]:
         """An event that continues, or may hold, half a character: a choice's texts go on from one to the next."""
-        try:
-            mended = mend_all(body)
-        except RecursionError as exc:
-            raise self._malformed("an event is nested too deeply") from exc
-        answer, rough = self._answer(mended, event_name), self._answer(body, event_name)
+        repaired = self._repaired(body)
+        answer, rough = self._answer(repaired, event_name), self._answer(body, event_name)
         pairs = zip(self._pieces(answer), self._pieces(rough))
-        return self._read(answer, mended, [self._joined(*pair, place) for place, pair in enumerate(pairs)])
+        return self._read(answer, repaired, [self._joined(*pair, place) for place, pair in enumerate(pairs)])
 
     def _joined(self, piece: Piece, rough: Piece, place: int) -> Piece:
         """*piece* with its texts as they go on; *rough* is the same with halves in it. A choice's end ends them."""
@@ -228,14 +205,14 @@ class ChoicesDecoder:
             role = "assistant"
             choice = self._choices[index] = _Choice()
             self._running += 1
-        reasoning = self._text(piece.reasoning, "reasoning")
+        reasoning = self._checked_text(piece.reasoning, "reasoning")
         try:
             calls = choice.calls.read(piece.calls) if piece.calls else None
         except ValueError as exc:
             raise self._malformed(str(exc)) from exc
         delta = ChunkDelta(
             role,
-            self._text(piece.content, "content"),
+            self._checked_text(piece.content, "content"),
             None,
             calls,
             Reasoning(reasoning, field=self._reasoning_field) if reasoning else None,
@@ -249,7 +226,7 @@ class ChoicesDecoder:
 
         A reason that is repeated means the same end; another one later has the last word.
         """
-        said = self._text(raw, "the finish reason")
+        said = self._checked_text(raw, "the finish reason")
         if not said or said == "null" or said == choice.finish:
             return None, None
         if choice.finish is None:
@@ -259,15 +236,15 @@ class ChoicesDecoder:
 
     # -- types and words ---------------------------------------------------------------------------------------
 
-    def _objects(self, values: Any, what: str) -> list[dict[str, Any]]:
+    def _checked_objects(self, values: Any, what: str) -> list[dict[str, Any]]:
         """A list of objects, which may be missing or null."""
         if values is None:
             return []
         if not isinstance(values, list):
             raise self._malformed(f"{what} is {json_type(values)}")
-        return [self._object(value, f"an element of {what}") for value in values if value is not None]
+        return [self._checked_object(value, f"an element of {what}") for value in values if value is not None]
 
-    def _object(self, value: Any, what: str) -> dict[str, Any]:
+    def _checked_object(self, value: Any, what: str) -> dict[str, Any]:
         """An object; an empty one where it is missing or null."""
         if value is None:
             return {}
@@ -275,15 +252,12 @@ class ChoicesDecoder:
             raise self._malformed(f"{what} is {json_type(value)}")
         return value
 
-    def _text(self, value: Any, what: str) -> str | None:
+    def _checked_text(self, value: Any, what: str) -> str | None:
         if value is None or isinstance(value, str):
             return value
         raise self._malformed(f"{what} is {json_type(value)}")
 
-    def _malformed(self, what: str) -> MalformedStreamError:
-        return MalformedStreamError(mend(what), provider=self._provider)
-
-    def _what_is_missing(self) -> str:
+    def _missing_end(self) -> str:
         if not self._choices:
             return f"the stream ended before any answer came ({self._events} events)"
         running = sorted(index for index, choice in self._choices.items() if choice.finish is None)

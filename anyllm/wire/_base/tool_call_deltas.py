@@ -13,8 +13,8 @@ from typing import Any
 
 import attrs
 
-from anyllm.types import FunctionCall, ToolCall, _convert
-from anyllm.wire._base.finish_reasons import json_type, whole_number
+from anyllm.types import FunctionCall, ToolCall
+from anyllm.wire._base.getters import arguments_text, json_type, whole_number
 
 __all__ = ["CallFragments", "Fragment"]
 
@@ -69,7 +69,7 @@ class CallFragments:
 
     def _piece(self, fragment: Fragment) -> ToolCall | None:
         place, call_id, name = _place(fragment.index), _text(fragment.id, "id"), _text(fragment.name, "name")
-        arguments = _arguments(fragment.arguments)
+        arguments = arguments_text(fragment.arguments)
         call = self._find(place, call_id, name)
         begins = call is None
         if call is None:
@@ -114,14 +114,3 @@ def _text(value: Any, what: str) -> str | None:
     if value is None or isinstance(value, str):
         return value or None
     raise ValueError(f"the {what} of a tool call is {json_type(value)}")
-
-
-def _arguments(value: Any) -> str:
-    if value is None or isinstance(value, str):
-        return value or ""
-    if not isinstance(value, dict):
-        raise ValueError(f"the arguments of a tool call are {json_type(value)}")
-    try:
-        return _convert.dumps(value).decode()
-    except (TypeError, OverflowError, RecursionError) as exc:
-        raise ValueError("the arguments of a tool call cannot be written as JSON") from exc

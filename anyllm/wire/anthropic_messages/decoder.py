@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from anyllm._framing.detect import Event
-from anyllm.errors import IncompleteStreamError, MalformedStreamError
 from anyllm.types import (
     ChatCompletionChunk,
     ChunkChoice,
@@ -29,8 +28,10 @@ from anyllm.types import (
 )
 from anyllm.wire._base import api_errors, error_body
 from anyllm.wire._base.decode_json import no_json, no_object
-from anyllm.wire._base.finish_reasons import finish_reason, json_type, whole_number
-from anyllm.wire._base.surrogate_joiner import REPLACEMENT, Halves, mend, mend_all
+from anyllm.wire._base.decoder import BaseDecoder
+from anyllm.wire._base.finish_reasons import finish_reason
+from anyllm.wire._base.getters import json_type, whole_number
+from anyllm.wire._base.surrogate_joiner import REPLACEMENT, mend
 from anyllm.wire.anthropic_messages.open_block import REDACTED, TEXT, THINKING, TOOL_USE, OpenBlock
 from anyllm.wire.anthropic_messages.reasoning import hidden, signed, thought
 from anyllm.wire.anthropic_messages.usage import Counted
@@ -44,7 +45,7 @@ _DELTA = "content_block_delta"
 _GROWING = {"text": "text_delta", "thinking": "thinking_delta", "partial_json": "input_json_delta"}
 
 
-class MessagesDecoder:
+class MessagesDecoder(BaseDecoder):
     """
     Turns one response's events into chunks. Used by one thread, for one response.
 
@@ -53,22 +54,20 @@ class MessagesDecoder:
     """
 
     __slots__ = (
-        *("_began", "_calls", "_counted", "_done", "_events", "_halves", "_id", "_latest", "_model", "_open"),
-        *("_provider", "_stop_reason", "_thoughts", "_tier", "_waiting"),
+        *("_began", "_calls", "_counted", "_done", "_id", "_latest", "_model", "_open"),
+        *("_stop_reason", "_thoughts", "_tier"),
     )
 
     def __init__(self, *, provider: str) -> None:
-        self._provider = provider
+        super().__init__(provider=provider)
         self._id = self._model = ""
         self._tier: str | None = None
         self._open: dict[int, OpenBlock] = {}
         self._latest = 0
-        self._calls = self._thoughts = self._events = 0
+        self._calls = self._thoughts = 0
         self._counted = Counted()
         self._stop_reason: str | None = None
         self._began = self._done = False
-        self._halves = Halves()
-        self._waiting = self._halves.waiting
 
     @property
     def done(self) -> bool:
@@ -122,17 +121,6 @@ class MessagesDecoder:
         """
         body = self._mended(body)
         return self._message(body, body)
-
-    def finish(self) -> Sequence[ChatCompletionChunk]:
-        """
-        What was held back, at the end of the bytes: nothing, if that is a good end.
-
-        Raises:
-            IncompleteStreamError: ``message_stop`` never came.
-        """
-        if not self.complete:
-            raise IncompleteStreamError(self._what_is_missing(), provider=self._provider)
-        return ()
 
     # -- one event ---------------------------------------------------------------------------------------
 
@@ -308,7 +296,7 @@ class MessagesDecoder:
         choice.finish_reason = finish_reason(reason, has_tool_calls=self._calls > 0)
         return (chunk,)
 
-    def _what_is_missing(self) -> str:
+    def _missing_end(self) -> str:
         if not self._began:
             return f"the stream ended before any answer came ({self._events} events)"
         said = f", though after stop_reason {self._stop_reason!r}" if self._stop_reason else ""
@@ -336,34 +324,14 @@ class MessagesDecoder:
             raise self._malformed(f"the index of a content block is {json_type(index)}")
         return self._latest if number is None else number
 
-    def _object(self, body: Mapping[str, Any], name: str) -> dict[str, Any]:
-        value = body.get(name)
-        if not isinstance(value, dict):
-            raise self._malformed(f"{name} is {json_type(value)}")
-        return value
-
-    def _text(self, body: Mapping[str, Any], name: str) -> str:
-        value = body.get(name)
-        if isinstance(value, str):
-            return value
-        if value is not None:
-            raise self._malformed(f"{name} is {json_type(value)}")
-        return ""
-
-    def _malformed(self, what: str) -> MalformedStreamError:
-        return MalformedStreamError(mend(what), provider=self._provider)
-
     # -- halves of characters ----------------------------------------------------------------------------
 
     def _mended(self, body: dict[str, Any]) -> dict[str, Any]:
         """*body* without halves of surrogate pairs: those in deltas continue from one event to the next."""
-        try:
-            mended: dict[str, Any] = mend_all(body)
-            if body.get("type") == _DELTA and isinstance(body.get("delta"), dict):
-                mended["delta"] = self._halves.mend(body["delta"], (whole_number(body.get("index")),))
-        except RecursionError as exc:
-            raise self._malformed("an event is nested too deeply") from exc
-        return mended
+        repaired: dict[str, Any] = self._repaired(body)
+        if body.get("type") == _DELTA and isinstance(body.get("delta"), dict):
+            repaired["delta"] = self._halves.mend(body["delta"], (whole_number(body.get("index")),))
+        return repaired
 
     def _left_over(self, raw: Any) -> _Chunks:
         """Chunks for the halves that nothing came to join."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from anyllm.types import Usage
-from anyllm.wire._base.finish_reasons import whole_number
+from anyllm.wire._base.getters import count
 
 
 class Counted:
@@ -39,16 +39,11 @@ class Counted:
 
 def read_usage(raw: Mapping[str, Any]) -> Usage | None:
     """What the host counted; None when it counted nothing."""
-    given, answer = _count(raw, "input_tokens"), _count(raw, "output_tokens")
+    given, answer = count(raw, "input_tokens"), count(raw, "output_tokens")
     if given is None and answer is None:
         return None
-    read, written = _count(raw, "cache_read_input_tokens"), _count(raw, "cache_creation_input_tokens")
+    read, written = count(raw, "cache_read_input_tokens"), count(raw, "cache_creation_input_tokens")
     prompt, completion = (given or 0) + (read or 0) + (written or 0), answer or 0
     details = raw.get("output_tokens_details")
-    reasoning = _count(details, "thinking_tokens") if isinstance(details, dict) else None
+    reasoning = count(details, "thinking_tokens") if isinstance(details, dict) else None
     return Usage(prompt, completion, prompt + completion, reasoning, read, written, raw=dict(raw))
-
-
-def _count(raw: Mapping[str, Any], name: str) -> int | None:
-    count = whole_number(raw.get(name))
-    return None if count is None or count < 0 else count

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from anyllm._framing.detect import Event
-from anyllm.errors import IncompleteStreamError, MalformedStreamError
 from anyllm.types import (
     ChatCompletionChunk,
     ChunkChoice,
@@ -29,9 +28,11 @@ from anyllm.types import (
 )
 from anyllm.wire._base import bedrock_errors
 from anyllm.wire._base.decode_json import as_it_is, event_object
+from anyllm.wire._base.decoder import BaseDecoder
 from anyllm.wire._base.encode_json import put
-from anyllm.wire._base.finish_reasons import finish_reason, json_type, whole_number
-from anyllm.wire._base.surrogate_joiner import REPLACEMENT, Halves, mend, mend_all
+from anyllm.wire._base.finish_reasons import finish_reason
+from anyllm.wire._base.getters import json_type, whole_number
+from anyllm.wire._base.surrogate_joiner import REPLACEMENT
 from anyllm.wire.bedrock_converse.open_block import CALL, OTHER, THOUGHT, OpenBlock
 from anyllm.wire.bedrock_converse.reasoning import REASONING, thought
 from anyllm.wire.bedrock_converse.usage import read_usage
@@ -45,7 +46,7 @@ _GROWING = {("text",), (REASONING, "text"), ("toolUse", "input")}
 _OWN_TOOL = "server_tool_use"
 
 
-class ConverseDecoder:
+class ConverseDecoder(BaseDecoder):
     """
     Turns one response's events into chunks. Used by one thread, for one response.
 
@@ -53,21 +54,16 @@ class ConverseDecoder:
         provider: Stands in every chunk and error.
     """
 
-    __slots__ = (
-        *("_began", "_calls", "_counted", "_events", "_halves", "_latest", "_open", "_provider", "_stop_reason"),
-        *("_stopped", "_tier", "_waiting"),
-    )
+    __slots__ = (*("_began", "_calls", "_counted", "_latest", "_open", "_stop_reason", "_stopped", "_tier"),)
 
     def __init__(self, *, provider: str) -> None:
-        self._provider = provider
+        super().__init__(provider=provider)
         self._open: dict[int, OpenBlock] = {}
         self._latest = 0
-        self._calls = self._events = 0
+        self._calls = 0
         self._stop_reason: str | None = None
         self._tier: str | None = None
         self._began = self._stopped = self._counted = False
-        self._halves = Halves()
-        self._waiting = self._halves.waiting
 
     @property
     def done(self) -> bool:
@@ -108,36 +104,19 @@ class ConverseDecoder:
         Raises:
             APIError, MalformedStreamError: as `feed`.
         """
-        try:
-            body = mend_all(body)
-        except RecursionError as exc:
-            raise self._malformed("the answer is nested too deeply") from exc
+        body = self._repaired(body, "the answer")
         self._events += 1
         return [chunk for name, event in self._told(body) for chunk in _READERS[name](self, event, body)]
-
-    def finish(self) -> _Chunks:
-        """
-        What was held back, at the end of the bytes: nothing, if that is a good end.
-
-        Raises:
-            IncompleteStreamError: ``messageStop`` never came.
-        """
-        if not self.complete:
-            raise IncompleteStreamError(self._what_is_missing(), provider=self._provider)
-        return ()
 
     # -- halves of characters ----------------------------------------------------------------------------
 
     def _with_halves(self, name: str, body: dict[str, Any]) -> _Chunks:
         """The chunks of an event that continues, or may hold, half a character: deltas of a block continue."""
         before = [] if name == _DELTA else self._left_over()
-        try:
-            mended: dict[str, Any] = mend_all(body)
-            if name == _DELTA and isinstance(body.get("delta"), dict):
-                mended["delta"] = self._halves.mend(body["delta"], (whole_number(body.get("contentBlockIndex")),))
-        except RecursionError as exc:
-            raise self._malformed("an event is nested too deeply") from exc
-        return (*before, *self._read(name, mended, mended))
+        repaired: dict[str, Any] = self._repaired(body)
+        if name == _DELTA and isinstance(body.get("delta"), dict):
+            repaired["delta"] = self._halves.mend(body["delta"], (whole_number(body.get("contentBlockIndex")),))
+        return (*before, *self._read(name, repaired, repaired))
 
     def _left_over(self) -> list[ChatCompletionChunk]:
         """Chunks for the halves that nothing came to join."""
@@ -330,7 +309,7 @@ class ConverseDecoder:
 
     # -- chunks and types --------------------------------------------------------------------------------
 
-    def _what_is_missing(self) -> str:
+    def _missing_end(self) -> str:
         if not self._began:
             return f"the stream ended before any answer came ({self._events} events)"
         return f"the stream ended before messageStop ({self._events} events)"
@@ -355,23 +334,6 @@ class ConverseDecoder:
             index = self._latest if number is None else number
         self._latest = index
         return index
-
-    def _object(self, body: Mapping[str, Any], name: str) -> dict[str, Any]:
-        value = body.get(name)
-        if not isinstance(value, dict):
-            raise self._malformed(f"{name} is {json_type(value)}")
-        return value
-
-    def _text(self, body: Mapping[str, Any], name: str) -> str:
-        value = body.get(name)
-        if isinstance(value, str):
-            return value
-        if value is not None:
-            raise self._malformed(f"{name} is {json_type(value)}")
-        return ""
-
-    def _malformed(self, what: str) -> MalformedStreamError:
-        return MalformedStreamError(mend(what), provider=self._provider)
 
 
 def _calling(fragment: ToolCall) -> ChunkDelta:

@@ -8,25 +8,19 @@ Source: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Toke
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from anyllm.types import Usage
-from anyllm.wire._base.finish_reasons import whole_number
+from anyllm.wire._base.getters import count
 
 
 def read_usage(raw: Any) -> Usage | None:
     """What the host counted; None when it counted nothing."""
     if not isinstance(raw, dict):
         return None
-    given, answer = _count(raw, "inputTokens"), _count(raw, "outputTokens")
+    given, answer = count(raw, "inputTokens"), count(raw, "outputTokens")
     if given is None and answer is None:
         return None
-    read, written = _count(raw, "cacheReadInputTokens"), _count(raw, "cacheWriteInputTokens")
+    read, written = count(raw, "cacheReadInputTokens"), count(raw, "cacheWriteInputTokens")
     prompt, completion = (given or 0) + (read or 0) + (written or 0), answer or 0
     return Usage(prompt, completion, prompt + completion, None, read, written, raw=raw)
-
-
-def _count(raw: Mapping[str, Any], name: str) -> int | None:
-    count = whole_number(raw.get(name))
-    return None if count is None or count < 0 else count

@@ -21,7 +21,7 @@ from anyllm.types import ChatCompletionChunk
 from anyllm.wire._base import bedrock_errors
 from anyllm.wire._base.decode_json import event_object
 from anyllm.wire._base.dialect import Decoder
-from anyllm.wire._base.finish_reasons import json_type
+from anyllm.wire._base.getters import json_type
 from anyllm.wire.bedrock_invoke.families import Family, family_of, no_family
 from anyllm.wire.bedrock_invoke.usage import METRICS, usage_of
 

@@ -108,7 +108,7 @@ class PlainDecoder(ChoicesDecoder):
         form = _form_of(answer)
         if form is None:
             return ()
-        parts = [answer] if form.parts is None else self._objects(answer[form.parts], form.parts)
+        parts = [answer] if form.parts is None else self._checked_objects(answer[form.parts], form.parts)
         return [self._piece(part, form, answer) for part in parts]
 
     def _piece(self, part: Mapping[str, Any], form: _Form, answer: Mapping[str, Any]) -> Piece:
@@ -116,14 +116,14 @@ class PlainDecoder(ChoicesDecoder):
         if failed is not None:
             raise failed
         finish = part.get(form.finish) or _blocked(answer)
-        message = self._object(part.get("message") or part.get("delta"), "message")
+        message = self._checked_object(part.get("message") or part.get("delta"), "message")
         if not message:
             return Piece(part.get("index"), part.get(form.text), finish=finish)
-        calls = [self._fragment(call) for call in self._objects(message.get("tool_calls"), "tool_calls")]
+        calls = [self._fragment(call) for call in self._checked_objects(message.get("tool_calls"), "tool_calls")]
         return Piece(part.get("index"), message.get("content"), calls=calls, finish=finish)
 
     def _fragment(self, call: Mapping[str, Any]) -> Fragment:
-        function = self._object(call.get("function"), "the function of a tool call")
+        function = self._checked_object(call.get("function"), "the function of a tool call")
         return Fragment(call.get("index"), call.get("id"), function.get("name"), function.get("arguments"))
 
     def _finish(self, raw: Any, choice: Any) -> tuple[str | None, str | None]:
@@ -140,7 +140,7 @@ class PlainDecoder(ChoicesDecoder):
         prompt = first_count(raw, *_GIVEN, "prompt_tokens")
         completion = first_count(raw, *_ANSWER, "completion_tokens")
         if completion is None and "results" in answer:
-            counts = [first_count(part, "tokenCount") for part in self._objects(answer["results"], "results")]
+            counts = [first_count(part, "tokenCount") for part in self._checked_objects(answer["results"], "results")]
             completion = sum(count or 0 for count in counts)
             raw = {**raw, "results": [{"tokenCount": count} for count in counts]}
         if prompt is None or completion is None:

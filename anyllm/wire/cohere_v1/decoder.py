@@ -23,8 +23,9 @@ from anyllm.wire._base.cohere.errors import failure, is_error, refined
 from anyllm.wire._base.cohere.stream import CohereStream
 from anyllm.wire._base.cohere.usage import read_usage
 from anyllm.wire._base.decode_json import as_it_is, event_object
-from anyllm.wire._base.finish_reasons import finish_reason, whole_number
-from anyllm.wire._base.surrogate_joiner import REPLACEMENT, mend_all
+from anyllm.wire._base.finish_reasons import finish_reason
+from anyllm.wire._base.getters import whole_number
+from anyllm.wire._base.surrogate_joiner import REPLACEMENT
 from anyllm.wire.cohere_v1.tool_calls import Calls
 
 _Chunks = Sequence[ChatCompletionChunk]
@@ -136,7 +137,7 @@ class CohereV1Decoder(CohereStream):
         return chunks
 
     def _stream_end(self, body: dict[str, Any], raw: Any) -> _Chunks:
-        answer = self._object(body, "response")
+        answer = self._optional_object(body, "response")
         reason = self._text(body, "finish_reason") or self._text(answer, "finish_reason")
         failed = failure({"finish_reason": reason, "error": answer.get("error")}, self._provider)
         if failed is not None:
@@ -179,15 +180,12 @@ class CohereV1Decoder(CohereStream):
         place = (kind, whole_number(piece.get("index")) if isinstance(piece, dict) else None)
         before = [] if place == self._place else [*self._left_over()]
         self._place = place
-        try:
-            mended: dict[str, Any] = mend_all(body)
-            if kind == _TEXT:
-                self._join(body, mended, "text")
-            elif kind == _CALL and isinstance(piece, dict):
-                self._join(piece, mended["tool_call_delta"], "parameters")
-        except RecursionError as exc:
-            raise self._malformed("an event is nested too deeply") from exc
-        return (*before, *self._read(mended, mended, name))
+        repaired: dict[str, Any] = self._repaired(body)
+        if kind == _TEXT:
+            self._join(body, repaired, "text")
+        elif kind == _CALL and isinstance(piece, dict):
+            self._join(piece, repaired["tool_call_delta"], "parameters")
+        return (*before, *self._read(repaired, repaired, name))
 
     def _join(self, body: Mapping[str, Any], mended: dict[str, Any], name: str) -> None:
         """Let the text *name* of *mended* go on where the last one was cut off."""

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from anyllm.types import FunctionCall, ToolCall, _convert
-from anyllm.wire._base.finish_reasons import json_type, whole_number
+from anyllm.types import FunctionCall, ToolCall
+from anyllm.wire._base.getters import arguments_text, json_type, whole_number
 
 
 class Calls:
@@ -40,7 +40,7 @@ class Calls:
             ValueError: it is none, or belongs to a call that never began.
         """
         call = _object(raw, "tool_call_delta")
-        name, text = _text(call.get("name"), "name"), _arguments(call.get("parameters"))
+        name, text = _text(call.get("name"), "name"), arguments_text(call.get("parameters"))
         place = self._place(call.get("index"), begins=name is not None)
         if place not in self._places:
             if name is not None:
@@ -62,7 +62,7 @@ class Calls:
             raise ValueError(f"tool_calls is {json_type(raw)}")
         for index, item in enumerate(raw):
             call = _object(item, "a tool call")
-            name, text = _text(call.get("name"), "name"), _arguments(call.get("parameters"))
+            name, text = _text(call.get("name"), "name"), arguments_text(call.get("parameters"))
             if index < len(self._has_arguments):
                 if text and not self._has_arguments[index]:
                     yield self._more(index, text)
@@ -107,15 +107,3 @@ def _text(value: Any, what: str) -> str | None:
     if value is None or isinstance(value, str):
         return value or None
     raise ValueError(f"the {what} of a tool call is {json_type(value)}")
-
-
-def _arguments(value: Any) -> str:
-    """Arguments, or a piece of them: text in pieces, and an object in a whole call."""
-    if value is None or isinstance(value, str):
-        return value or ""
-    if not isinstance(value, dict):
-        raise ValueError(f"the parameters of a tool call are {json_type(value)}")
-    try:
-        return _convert.dumps(value).decode()
-    except (OverflowError, RecursionError) as exc:
-        raise ValueError("the parameters of a tool call cannot be written as JSON") from exc

@@ -21,8 +21,8 @@ from anyllm.wire._base.cohere.errors import failure, is_error, refined
 from anyllm.wire._base.cohere.stream import CohereStream
 from anyllm.wire._base.cohere.usage import read_usage
 from anyllm.wire._base.decode_json import as_it_is, event_object
-from anyllm.wire._base.finish_reasons import finish_reason, json_type, whole_number
-from anyllm.wire._base.surrogate_joiner import mend_all
+from anyllm.wire._base.finish_reasons import finish_reason
+from anyllm.wire._base.getters import json_type, whole_number
 from anyllm.wire.cohere_v2.reasoning import THINKING, TOOL_PLAN, Thoughts
 from anyllm.wire.cohere_v2.surrogate_events import events_for
 from anyllm.wire.cohere_v2.tool_calls import Calls
@@ -140,7 +140,7 @@ class CohereV2Decoder(CohereStream):
             raise self._malformed(str(exc)) from exc
 
     def _message_end(self, body: dict[str, Any], raw: Any) -> _Chunks:
-        delta = self._object(body, "delta")
+        delta = self._optional_object(body, "delta")
         failed = failure(delta, self._provider)
         if failed is not None:
             raise failed
@@ -186,10 +186,10 @@ class CohereV2Decoder(CohereStream):
         return () if fragment is None else (self._chunk(raw, ChunkDelta(tool_calls=(fragment,))),)
 
     def _message(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        return self._object(self._object(body, "delta"), "message")
+        return self._optional_object(self._optional_object(body, "delta"), "message")
 
-    def _what_is_missing(self, came: str = "the stream ended") -> str:
-        return super()._what_is_missing(f"{_DONE} came" if self._done and self._began else came)
+    def _missing_end(self, came: str = "the stream ended") -> str:
+        return super()._missing_end(f"{_DONE} came" if self._done and self._began else came)
 
     # -- halves of characters ----------------------------------------------------------------------------
 
@@ -199,13 +199,10 @@ class CohereV2Decoder(CohereStream):
         place = (kind if isinstance(kind, str) else name, whole_number(body.get("index")))
         before = [] if place == self._place else [*self._left_over()]
         self._place = place
-        try:
-            mended: dict[str, Any] = mend_all(body)
-            if isinstance(body.get("delta"), dict):
-                mended["delta"] = self._halves.mend(body["delta"], place)
-        except RecursionError as exc:
-            raise self._malformed("an event is nested too deeply") from exc
-        return (*before, *self._read(mended, mended, name))
+        repaired: dict[str, Any] = self._repaired(body)
+        if isinstance(body.get("delta"), dict):
+            repaired["delta"] = self._halves.mend(body["delta"], place)
+        return (*before, *self._read(repaired, repaired, name))
 
     def _left_over(self) -> Iterator[ChatCompletionChunk]:
         """Chunks for the halves that nothing came to join."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from anyllm.types import FunctionCall, ToolCall, _convert
-from anyllm.wire._base.finish_reasons import json_type, whole_number
+from anyllm.wire._base.getters import json_type, whole_number
 
 _NOTHING = "null"
 

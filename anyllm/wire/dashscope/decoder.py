@@ -17,7 +17,7 @@ from anyllm.types import ChunkChoice, Usage
 from anyllm.wire._base import api_errors, error_body
 from anyllm.wire._base.choices_decoder import ChoicesDecoder, Piece, first_count
 from anyllm.wire._base.cloud_error_codes import by_code
-from anyllm.wire._base.finish_reasons import json_type
+from anyllm.wire._base.getters import json_type
 from anyllm.wire._base.tool_call_deltas import Fragment
 
 #: What a message may hold beside role and content.
@@ -62,20 +62,20 @@ class DashScopeDecoder(ChoicesDecoder):
         return None if any(message.get(key) for key in _SPECIAL) else content
 
     def _pieces(self, answer: dict[str, Any]) -> Sequence[Piece]:
-        output = self._object(answer.get("output"), "output")
-        choices = self._objects(output.get("choices"), "choices")
+        output = self._checked_object(answer.get("output"), "output")
+        choices = self._checked_objects(output.get("choices"), "choices")
         if not choices and isinstance(output.get("text"), str):
             # Models that know no messages: the output is the only choice.
             return [Piece(content=output["text"], finish=output.get("finish_reason"))]
         return [self._piece(choice) for choice in choices]
 
     def _piece(self, choice: Mapping[str, Any]) -> Piece:
-        message = self._object(choice.get("message"), "message")
+        message = self._checked_object(choice.get("message"), "message")
         return Piece(
             choice.get("index"),
             self._content(message.get("content")),
             message.get("reasoning_content"),
-            [self._fragment(call) for call in self._objects(message.get("tool_calls"), "tool_calls")],
+            [self._fragment(call) for call in self._checked_objects(message.get("tool_calls"), "tool_calls")],
             choice.get("finish_reason"),
             choice.get("logprobs"),
         )
@@ -93,7 +93,7 @@ class DashScopeDecoder(ChoicesDecoder):
         return "".join(texts)
 
     def _fragment(self, call: Mapping[str, Any]) -> Fragment:
-        function = self._object(call.get("function"), "the function of a tool call")
+        function = self._checked_object(call.get("function"), "the function of a tool call")
         return Fragment(call.get("index"), call.get("id"), function.get("name"), function.get("arguments"))
 
     def _about(self, answer: dict[str, Any]) -> tuple[Any, Any, Any]:

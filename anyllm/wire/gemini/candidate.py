@@ -11,7 +11,7 @@ from typing import Any
 from anyllm.errors import APIError
 from anyllm.types import ChunkDelta, Reasoning, ToolCall
 from anyllm.wire._base import api_errors
-from anyllm.wire._base.finish_reasons import json_type
+from anyllm.wire._base.getters import json_type
 from anyllm.wire.gemini import finish_reasons, signatures
 from anyllm.wire.gemini.tool_calls import Calls
 

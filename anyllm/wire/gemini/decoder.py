@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from typing import Any, Optional, Tuple
 
 from anyllm._framing.detect import Event
-from anyllm.errors import APIError, IncompleteStreamError, MalformedStreamError
+from anyllm.errors import APIError
 from anyllm.types import ChatCompletionChunk, ChunkChoice, text_chunk
 from anyllm.wire._base import api_errors, error_body
 from anyllm.wire._base.decode_json import event_object
-from anyllm.wire._base.finish_reasons import json_type, whole_number
-from anyllm.wire._base.surrogate_joiner import REPLACEMENT, Halves, mend, mend_all
+from anyllm.wire._base.decoder import BaseDecoder
+from anyllm.wire._base.getters import json_type, text, whole_number
+from anyllm.wire._base.surrogate_joiner import REPLACEMENT
 from anyllm.wire.gemini import finish_reasons
 from anyllm.wire.gemini.candidate import Candidate, failure
 from anyllm.wire.gemini.usage import read_usage
@@ -31,7 +32,7 @@ _DONE = "[DONE]"
 _About = Tuple[str, int, str, Optional[str]]
 
 
-class GeminiDecoder:
+class GeminiDecoder(BaseDecoder):
     """
     Turns one response's events into chunks. Used by one thread, for one response.
 
@@ -40,18 +41,15 @@ class GeminiDecoder:
         numbers: The names of finish reasons by number.
     """
 
-    __slots__ = ("_candidates", "_done", "_events", "_halves", "_meant", "_numbers", "_provider", "_said", "_waiting")
+    __slots__ = ("_candidates", "_done", "_meant", "_numbers", "_said")
 
     def __init__(self, *, provider: str, numbers: tuple[str, ...] = finish_reasons.NUMBERS) -> None:
-        self._provider = provider
+        super().__init__(provider=provider)
         self._numbers = numbers
         self._candidates: dict[int, Candidate] = {}
-        self._events = 0
         self._done = False
         self._said: tuple[Any, ...] = ()
         self._meant: _About = ("", 0, "", None)
-        self._halves = Halves()
-        self._waiting = self._halves.waiting
 
     @property
     def done(self) -> bool:
@@ -108,17 +106,6 @@ class GeminiDecoder:
             return (self._text_chunk(body, raw, text),)
         return (self._chunk(body, raw, self._choices(candidates)),)
 
-    def finish(self) -> Sequence[ChatCompletionChunk]:
-        """
-        Nothing: no text is held back.
-
-        Raises:
-            IncompleteStreamError: not every candidate has ended.
-        """
-        if not self.complete:
-            raise IncompleteStreamError(self._what_is_missing(), provider=self._provider)
-        return ()
-
     # -- one event -----------------------------------------------------------------------------------------------------
 
     def _text_alone(self, candidates: list[dict[str, Any]]) -> str | None:
@@ -165,7 +152,7 @@ class GeminiDecoder:
         if said != self._said:
             answer_id, created, model, tier = said
             self._said = said
-            self._meant = (_text(answer_id), _timestamp(created), _text(model), _text(tier) or None)
+            self._meant = (text(answer_id), _timestamp(created), text(model), text(tier) or None)
         return self._meant
 
     def _choices(self, candidates: list[dict[str, Any]]) -> tuple[ChunkChoice, ...]:
@@ -205,10 +192,7 @@ class GeminiDecoder:
 
     def _mended(self, body: Any) -> Any:
         """*body* without halves of surrogate pairs: those of texts and thoughts continue from one event to the next."""
-        try:
-            mended = mend_all(body)
-        except RecursionError as exc:
-            raise self._malformed("an event is nested too deeply") from exc
+        mended = self._repaired(body)
         candidates = body.get("candidates") if isinstance(body, dict) else None
         for at, raw in enumerate(candidates if isinstance(candidates, list) else ()):
             if isinstance(raw, dict):
@@ -246,13 +230,10 @@ class GeminiDecoder:
         error.body = body
         return error
 
-    def _malformed(self, what: str) -> MalformedStreamError:
-        return MalformedStreamError(mend(what), provider=self._provider)
-
     def _running(self) -> list[int]:
         return sorted(index for index, candidate in self._candidates.items() if candidate.finish is None)
 
-    def _what_is_missing(self) -> str:
+    def _missing_end(self) -> str:
         if not self._candidates:
             return f"the stream ended before any answer came ({self._events} events)"
         running = self._running()
@@ -266,14 +247,10 @@ def _append(candidate: dict[str, Any], part: dict[str, Any]) -> None:
         candidate["content"] = {**content, "parts": [*(content.get("parts") or ()), part]}
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
 def _timestamp(value: Any) -> int:
     """Unix seconds of "2026-03-12T18:08:22.490453Z"; 0 of anything else."""
     try:
-        moment = datetime.datetime.strptime(_text(value)[:19], "%Y-%m-%dT%H:%M:%S")
+        moment = datetime.datetime.strptime(text(value)[:19], "%Y-%m-%dT%H:%M:%S")
     except ValueError:
         return 0
     return int(moment.replace(tzinfo=datetime.timezone.utc).timestamp())

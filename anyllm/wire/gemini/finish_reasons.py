@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from anyllm.wire._base import finish_reasons
-from anyllm.wire._base.finish_reasons import whole_number
+from anyllm.wire._base.getters import whole_number
 
 #: The reasons in the order of the enum: a gateway that asks for ``enum-encoding=int`` gets their numbers.
 NUMBERS = (

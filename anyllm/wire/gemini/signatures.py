@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anyllm.types import Reasoning
-from anyllm.wire._base.finish_reasons import whole_number
+from anyllm.wire._base.getters import whole_number
 
 #: `Reasoning.field` of what came from here.
 FIELD = "thought"

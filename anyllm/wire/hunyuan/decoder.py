@@ -34,7 +34,7 @@ class HunyuanDecoder(ChoicesDecoder):
     __slots__ = ()
 
     def _answer(self, body: dict[str, Any], event_name: str = "") -> dict[str, Any]:
-        answer = self._object(body["Response"], "Response") if "Response" in body else body
+        answer = self._checked_object(body["Response"], "Response") if "Response" in body else body
         error = answer.get("Error") or _said_in(answer.get("ErrorMsg"))
         if error or event_name == "error":
             raise error_of(answer, error, self._provider, body)
@@ -52,20 +52,20 @@ class HunyuanDecoder(ChoicesDecoder):
         return content if type(content) is str and not any(delta.get(key) for key in _SPECIAL) else None
 
     def _pieces(self, answer: dict[str, Any]) -> Sequence[Piece]:
-        return [self._piece(choice) for choice in self._objects(answer.get("Choices"), "Choices")]
+        return [self._piece(choice) for choice in self._checked_objects(answer.get("Choices"), "Choices")]
 
     def _piece(self, choice: Mapping[str, Any]) -> Piece:
-        delta = self._object(choice.get("Delta") or choice.get("Message"), "Delta")
+        delta = self._checked_object(choice.get("Delta") or choice.get("Message"), "Delta")
         return Piece(
             choice.get("Index"),
             delta.get("Content"),
             delta.get("ReasoningContent"),
-            [self._fragment(call) for call in self._objects(delta.get("ToolCalls"), "ToolCalls")],
+            [self._fragment(call) for call in self._checked_objects(delta.get("ToolCalls"), "ToolCalls")],
             choice.get("FinishReason"),
         )
 
     def _fragment(self, call: Mapping[str, Any]) -> Fragment:
-        function = self._object(call.get("Function"), "the Function of a tool call")
+        function = self._checked_object(call.get("Function"), "the Function of a tool call")
         return Fragment(call.get("Index"), call.get("Id"), function.get("Name"), function.get("Arguments"))
 
     def _about(self, answer: dict[str, Any]) -> tuple[Any, Any, Any]:

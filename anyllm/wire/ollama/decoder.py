@@ -17,7 +17,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anyllm._framing.detect import Event
-from anyllm.errors import IncompleteStreamError, MalformedStreamError
 from anyllm.types import (
     ChatCompletionChunk,
     ChunkChoice,
@@ -25,13 +24,14 @@ from anyllm.types import (
     FunctionCall,
     Reasoning,
     ToolCall,
-    _convert,
     text_chunk,
 )
 from anyllm.wire._base import api_errors, error_body
 from anyllm.wire._base.decode_json import event_object
-from anyllm.wire._base.finish_reasons import finish_reason, json_type
-from anyllm.wire._base.surrogate_joiner import REPLACEMENT, Halves, mend, mend_all
+from anyllm.wire._base.decoder import BaseDecoder
+from anyllm.wire._base.finish_reasons import finish_reason
+from anyllm.wire._base.getters import arguments_text, json_type
+from anyllm.wire._base.surrogate_joiner import REPLACEMENT
 from anyllm.wire.ollama.fields import read_logprobs, read_usage, unix_time
 
 #: What an ordinary line, and its message, do not hold.
@@ -55,7 +55,7 @@ def _text_alone(body: Mapping[str, Any]) -> str | None:
     return content if type(content) is str and _RARE_IN_MESSAGE.isdisjoint(message) else None
 
 
-class OllamaDecoder:
+class OllamaDecoder(BaseDecoder):
     """
     Turns one response's lines into chunks. Used by one thread, for one response.
 
@@ -63,18 +63,15 @@ class OllamaDecoder:
         provider: Stands in every chunk and error.
     """
 
-    __slots__ = ("_began", "_calls", "_created", "_done", "_halves", "_lines", "_model", "_provider", "_waiting")
+    __slots__ = ("_began", "_calls", "_created", "_done", "_model")
 
     def __init__(self, *, provider: str) -> None:
-        self._provider = provider
+        super().__init__(provider=provider)
         self._began = False
         self._done = False
         self._calls = 0
-        self._lines = 0
         self._created = 0
         self._model = ""
-        self._halves = Halves()
-        self._waiting = self._halves.waiting
 
     @property
     def done(self) -> bool:
@@ -99,7 +96,7 @@ class OllamaDecoder:
         body, raw = event_object(event, self._provider, self._mended)
         if self._waiting and raw is not body:
             body = raw = self._mended(body)
-        self._lines += 1
+        self._events += 1
         text = _text_alone(body) if self._began else None
         if text:
             return (text_chunk("", text, self._created, self._model, None, None, self._provider, raw),)
@@ -112,24 +109,11 @@ class OllamaDecoder:
         Raises:
             APIError, MalformedStreamError: as `feed`.
         """
-        self._lines += 1
-        try:
-            mended = mend_all(answer)
-        except RecursionError as exc:
-            raise self._malformed("the answer is nested too deeply") from exc
-        return self._read(mended, answer)
+        self._events += 1
+        return self._read(self._repaired(answer, "the answer"), answer)
 
-    def finish(self) -> Sequence[ChatCompletionChunk]:
-        """
-        Nothing, at the end of the bytes: no line is held back.
-
-        Raises:
-            IncompleteStreamError: no line said that the answer is done.
-        """
-        if not self._done:
-            what = f'the stream ended before "done": true ({self._lines} lines)'
-            raise IncompleteStreamError(what, provider=self._provider)
-        return ()
+    def _missing_end(self) -> str:
+        return f'the stream ended before "done": true ({self._events} lines)'
 
     # -- one line --------------------------------------------------------------------------------------------
 
@@ -140,8 +124,8 @@ class OllamaDecoder:
             return ()  # progress of something else, which later versions may report
         role = None if self._began else "assistant"
         self._begin(body)
-        content = self._text(message, "content")
-        thinking = self._text(message, "thinking")
+        content = self._text_or_none(message, "content")
+        thinking = self._text_or_none(message, "thinking")
         delta = ChunkDelta(
             role,
             content,
@@ -188,11 +172,8 @@ class OllamaDecoder:
             return None
         return {"content": body["response"], "thinking": body.get("thinking"), "tool_calls": body.get("tool_calls")}
 
-    def _text(self, holder: Mapping[str, Any] | None, name: str) -> str | None:
-        value = holder.get(name) if holder else None
-        if value is None or isinstance(value, str):
-            return value
-        raise self._malformed(f"{name} is {json_type(value)}")
+    def _text_or_none(self, holder: Mapping[str, Any] | None, name: str) -> str | None:
+        return None if holder is None or holder.get(name) is None else self._text(holder, name)
 
     def _finish(self, body: Mapping[str, Any]) -> tuple[str | None, str | None]:
         """The end of the answer, which old versions, and a model that was cut off, give no reason for."""
@@ -227,23 +208,16 @@ class OllamaDecoder:
 
     def _arguments(self, arguments: Any) -> str:
         """An object, as JSON text; compatible hosts send the text."""
-        if isinstance(arguments, str):
-            return arguments
-        if arguments is not None and not isinstance(arguments, dict):
-            raise self._malformed(f"the arguments of a tool call are {json_type(arguments)}")
         try:
-            return _convert.dumps(arguments or {}).decode()
-        except (TypeError, ValueError, OverflowError, RecursionError) as exc:
-            raise self._malformed("the arguments of a tool call cannot be written as JSON") from exc
+            return arguments_text({} if arguments is None else arguments)
+        except ValueError as exc:
+            raise self._malformed(str(exc)) from exc
 
     # -- halves of characters --------------------------------------------------------------------------------
 
     def _mended(self, body: Any) -> Any:
         """*body* without halves of surrogate pairs: those of texts continue from one line to the next."""
-        try:
-            mended = mend_all(body)
-        except RecursionError as exc:
-            raise self._malformed("a line is nested too deeply") from exc
+        mended = self._repaired(body, "a line")
         if not isinstance(body, dict):
             return mended
         said, kept = body, mended
@@ -259,6 +233,3 @@ class OllamaDecoder:
                 if isinstance(kept.get(name) or "", str):
                     kept[name] = (kept.get(name) or "") + REPLACEMENT
         return mended
-
-    def _malformed(self, what: str) -> MalformedStreamError:
-        return MalformedStreamError(mend(what), provider=self._provider)

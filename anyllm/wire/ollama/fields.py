@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from anyllm.types import Usage
-from anyllm.wire._base.finish_reasons import whole_number
+from anyllm.wire._base.getters import count
 
 #: "2025-05-19T09:26:59.678947123Z": Go writes up to nine digits, which `datetime` does not read.
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d)")
@@ -20,17 +20,12 @@ def read_usage(body: Mapping[str, Any]) -> Usage | None:
 
     Old versions leave ``prompt_eval_count`` out where the whole prompt came from the cache.
     """
-    prompt, completion = _count(body, "prompt_eval_count"), _count(body, "eval_count")
+    prompt, completion = count(body, "prompt_eval_count"), count(body, "eval_count")
     if prompt is None and completion is None:
         return None
     prompt, completion = prompt or 0, completion or 0
     raw = {key: value for key, value in body.items() if key.endswith(("_count", "_duration"))}
     return Usage(prompt, completion, prompt + completion, raw=raw)
-
-
-def _count(body: Mapping[str, Any], name: str) -> int | None:
-    count = whole_number(body.get(name))
-    return count if count is not None and count >= 0 else None
 
 
 def read_logprobs(body: Mapping[str, Any]) -> dict[str, Any] | None:

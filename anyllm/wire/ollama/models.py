@@ -18,7 +18,7 @@ from anyllm.wire._base import api_errors
 from anyllm.wire._base.decode_json import event_object, no_answer, whole_json
 from anyllm.wire._base.dialect import Request
 from anyllm.wire._base.encode_json import in_bytes
-from anyllm.wire._base.finish_reasons import whole_number
+from anyllm.wire._base.getters import whole_number
 
 __all__ = [
     "ModelDetails",

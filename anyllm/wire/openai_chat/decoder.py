@@ -14,12 +14,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Tuple
 
 from anyllm._framing.detect import Event
-from anyllm.errors import APIError, IncompleteStreamError, MalformedStreamError
+from anyllm.errors import APIError
 from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, Reasoning, ToolCall, Usage, _convert, text_chunk
 from anyllm.wire._base import api_errors, error_body
 from anyllm.wire._base.decode_json import no_json, no_object
-from anyllm.wire._base.finish_reasons import finish_reason, json_type, whole_number
-from anyllm.wire._base.surrogate_joiner import mend
+from anyllm.wire._base.decoder import BaseDecoder
+from anyllm.wire._base.finish_reasons import finish_reason
+from anyllm.wire._base.getters import json_type, whole_number
 from anyllm.wire._base.think_tags import ThinkTags
 from anyllm.wire.openai_chat import reasoning as _reasoning
 from anyllm.wire.openai_chat.reasoning import read_parts, read_reasoning
@@ -88,7 +89,7 @@ def _without_tags(
     return (text if text or content is not None else None), reasoning
 
 
-class OpenAIChatDecoder:
+class OpenAIChatDecoder(BaseDecoder):
     """
     Turns one response's events into chunks. Used by one thread, for one response.
 
@@ -99,24 +100,21 @@ class OpenAIChatDecoder:
     """
 
     __slots__ = (
-        *("_choices", "_counted", "_done", "_done_is_complete", "_events", "_halves", "_meant"),
-        *("_provider", "_running", "_said", "_splits_think_tags"),
-        "_waiting",
+        *("_choices", "_counted", "_done", "_done_is_complete", "_event_joiner", "_meant"),
+        *("_running", "_said", "_splits_think_tags"),
     )
 
     def __init__(self, *, provider: str, done_is_complete: bool = False, splits_think_tags: bool = False) -> None:
-        self._provider = provider
+        super().__init__(provider=provider)
         self._splits_think_tags = splits_think_tags
         self._done_is_complete = done_is_complete
         self._choices: dict[int, _Choice] = {}
         self._running = 0
-        self._events = 0
         self._done = False
         self._counted = False
-        self._halves = EventHalves()
+        self._event_joiner = EventHalves(self._halves)
         self._said: tuple[Any, ...] = ()
         self._meant: _About = ("", 0, "", None, None)
-        self._waiting = self._halves.waiting
 
     @property
     def done(self) -> bool:
@@ -177,8 +175,7 @@ class OpenAIChatDecoder:
         Raises:
             IncompleteStreamError: not every choice has ended.
         """
-        if not self.complete:
-            raise IncompleteStreamError(self._what_is_missing(), provider=self._provider)
+        super().finish()
         return self._left_over()
 
     # -- one event ---------------------------------------------------------------------------------------
@@ -237,9 +234,9 @@ class OpenAIChatDecoder:
 
     def _understood(self, chunk_id: Any, created: Any, model: Any, fingerprint: Any, tier: Any) -> _About:
         return (
-            self._text(chunk_id, "id"),
+            self._text_or_number(chunk_id, "id"),
             created if type(created) is int else (whole_number(created) or 0),
-            self._text(model, "model"),
+            self._text_or_number(model, "model"),
             fingerprint if isinstance(fingerprint, str) else None,
             tier if isinstance(tier, str) else None,
         )
@@ -421,10 +418,7 @@ class OpenAIChatDecoder:
             return self._left_over()
         raise no_json(event, self._provider) from exc
 
-    def _malformed(self, what: str) -> MalformedStreamError:
-        return MalformedStreamError(mend(what), provider=self._provider)
-
-    def _what_is_missing(self) -> str:
+    def _missing_end(self) -> str:
         if not self._choices:
             came = "with [DONE]" if self._done else "at the end of the bytes"
             return f"the stream ended {came} before any answer came ({self._events} events)"
@@ -443,7 +437,7 @@ class OpenAIChatDecoder:
             raise self._malformed(f"the index of a choice is {json_type(index)}")
         return number
 
-    def _text(self, value: Any, name: str) -> str:
+    def _text_or_number(self, value: Any, name: str) -> str:
         """An id or a model, which hosts leave out, send as null, or as a number."""
         if value is None:
             return ""
@@ -455,10 +449,10 @@ class OpenAIChatDecoder:
 
     def _mended(self, body: dict[str, Any]) -> dict[str, Any]:
         try:
-            return self._halves.mend(body)
+            return self._event_joiner.mend(body)
         except RecursionError as exc:
             raise self._malformed("an event is nested too deeply") from exc
 
     def _left_over(self) -> Sequence[ChatCompletionChunk]:
         """Chunks for the halves of characters that nothing came to join."""
-        return tuple(self._chunk(event, event) for event in self._halves.left_over())
+        return tuple(self._chunk(event, event) for event in self._event_joiner.left_over())

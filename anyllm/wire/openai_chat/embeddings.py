@@ -11,7 +11,7 @@ from typing import Any
 
 from anyllm.types import Embeddings, Model
 from anyllm.wire._base.decode_json import no_answer
-from anyllm.wire._base.finish_reasons import whole_number
+from anyllm.wire._base.getters import whole_number
 from anyllm.wire._base.vectors import vector
 from anyllm.wire.openai_chat.usage import read_usage
 

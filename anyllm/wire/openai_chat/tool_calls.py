@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anyllm.types import FunctionCall, ToolCall, _convert
-from anyllm.wire._base.finish_reasons import whole_number
+from anyllm.wire._base.getters import whole_number
 
 #: Mistral's word for no id, which its hosts write in later fragments.
 _NO_ID = "null"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from anyllm.types import Usage
-from anyllm.wire._base.finish_reasons import whole_number
+from anyllm.wire._base.getters import whole_number
 
 #: Reasoning that exceeds the whole answer by no more than a tenth was counted with another tokenizer (MiniMax and
 #: GLM report 369 of 365); more than that was not counted in (Vercel's Gemini reports 280 beside 19).

@@ -15,12 +15,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Optional, Tuple
 
 from anyllm._framing.detect import Event
-from anyllm.errors import IncompleteStreamError, MalformedStreamError
+from anyllm.errors import IncompleteStreamError
 from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, _convert, text_chunk
 from anyllm.wire._base import api_errors, error_body
 from anyllm.wire._base.decode_json import no_json, no_object
-from anyllm.wire._base.finish_reasons import finish_reason, json_type, whole_number
-from anyllm.wire._base.surrogate_joiner import mend, mend_all
+from anyllm.wire._base.decoder import BaseDecoder
+from anyllm.wire._base.finish_reasons import finish_reason
+from anyllm.wire._base.getters import json_type, text, whole_number
+from anyllm.wire._base.surrogate_joiner import mend_all
 from anyllm.wire.openai_responses import replay_items
 from anyllm.wire.openai_responses.event_texts import (
     ENDS,
@@ -41,7 +43,7 @@ _REASONS = {"completed": "stop", "max_output_tokens": "length"}
 _About = Tuple[str, int, str, Optional[str], Optional[str]]
 
 
-class ResponsesDecoder:
+class ResponsesDecoder(BaseDecoder):
     """
     Turns one response's events into chunks. Used by one thread, for one response.
 
@@ -50,22 +52,20 @@ class ResponsesDecoder:
     """
 
     __slots__ = (
-        *("_about", "_begun", "_done", "_ended", "_events", "_finished", "_halves"),
-        *("_items", "_provider", "_speaker", "_waiting"),
+        *("_about", "_begun", "_done", "_ended", "_event_joiner", "_finished"),
+        *("_items", "_speaker"),
     )
 
     def __init__(self, *, provider: str) -> None:
-        self._provider = provider
+        super().__init__(provider=provider)
         self._about: _About = ("", 0, "", None, None)
         self._items = Items()
         self._finished: list[tuple[int, dict[str, Any]]] = []
         self._speaker: Item | None = None  # the message that was given text last, once the role is said
-        self._halves = EventHalves()
-        self._waiting = self._halves.waiting
+        self._event_joiner = EventHalves(self._halves)
         self._begun = False
         self._ended = False
         self._done = False
-        self._events = 0
 
     @property
     def done(self) -> bool:
@@ -129,20 +129,10 @@ class ResponsesDecoder:
         except RecursionError as exc:
             raise self._malformed("the answer is nested too deeply") from exc
 
-    def finish(self) -> Sequence[ChatCompletionChunk]:
-        """
-        What was held back, at the end of the bytes: nothing, as the last event brings it all.
-
-        Raises:
-            IncompleteStreamError: the last event did not come.
-        """
-        if not self._ended:
-            what = "before response.completed" if self._begun else "before any answer came"
-            came = "with [DONE]" if self._done else "at the end of the bytes"
-            raise IncompleteStreamError(
-                f"the stream ended {came} {what} ({self._events} events)", provider=self._provider
-            )
-        return ()
+    def _missing_end(self) -> str:
+        what = "before response.completed" if self._begun else "before any answer came"
+        came = "with [DONE]" if self._done else "at the end of the bytes"
+        return f"the stream ended {came} {what} ({self._events} events)"
 
     # -- one event ---------------------------------------------------------------------------------------
 
@@ -266,11 +256,11 @@ class ResponsesDecoder:
         """Id, time, model, tier, and the custom tools of the request, as far as the host says them."""
         chunk_id, created, model, _, tier = self._about
         self._about = (
-            _text(response.get("id")) or chunk_id,
+            text(response.get("id")) or chunk_id,
             whole_number(response.get("created_at")) or created,
-            _text(response.get("model")) or model,
+            text(response.get("model")) or model,
             None,
-            _text(response.get("service_tier")) or tier,
+            text(response.get("service_tier")) or tier,
         )
         tools = response.get("tools")
         if isinstance(tools, list) and tools:
@@ -280,7 +270,7 @@ class ResponsesDecoder:
         """The host's own word for why it ended."""
         if status == "incomplete":
             details = response.get("incomplete_details")
-            reason = _text(details.get("reason")) if isinstance(details, dict) else ""
+            reason = text(details.get("reason")) if isinstance(details, dict) else ""
             return reason or status
         return status
 
@@ -338,22 +328,15 @@ class ResponsesDecoder:
 
     def _mended(self, body: Any) -> Any:
         try:
-            return self._halves.mend(body) if isinstance(body, dict) else body
+            return self._event_joiner.mend(body) if isinstance(body, dict) else body
         except RecursionError as exc:
             raise self._malformed("an event is nested too deeply") from exc
 
     def _left_over(self, raw: Any) -> Iterator[ChatCompletionChunk]:
         """U+FFFD for the halves of characters that nothing came to join."""
-        for body in self._halves.left_over():
+        for body in self._event_joiner.left_over():
             yield from self._piece(PIECES[body["type"]], body, raw)
-
-    def _malformed(self, what: str) -> MalformedStreamError:
-        return MalformedStreamError(mend(what), provider=self._provider)
 
 
 def _by_place(finished: tuple[int, dict[str, Any]]) -> int:
     return finished[0]
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""

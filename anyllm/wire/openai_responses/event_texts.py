@@ -54,15 +54,14 @@ class EventHalves:
 
     Used by one decoder, on one thread.
 
-    Attributes:
-        waiting: What waits for its other half; the same object all the time.
+    Args:
+        halves: Those of the decoder.
     """
 
-    __slots__ = ("_halves", "waiting")
+    __slots__ = ("_halves",)
 
-    def __init__(self) -> None:
-        self._halves = Halves()
-        self.waiting = self._halves.waiting
+    def __init__(self, halves: Halves) -> None:
+        self._halves = halves
 
     def mend(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """

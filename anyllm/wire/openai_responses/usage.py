@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from anyllm.types import Usage
-from anyllm.wire._base.finish_reasons import whole_number
+from anyllm.wire._base.getters import count
 
 
 def read_usage(raw: Any) -> Usage | None:
     """What the host counted, from a response's ``usage``; None when it counted nothing."""
     if not isinstance(raw, dict):
         return None
-    prompt, completion, total = (_count(raw, name) for name in ("input_tokens", "output_tokens", "total_tokens"))
+    prompt, completion, total = (count(raw, name) for name in ("input_tokens", "output_tokens", "total_tokens"))
     if prompt is None and completion is None and total is None:
         return None
     prompt, completion = prompt or 0, completion or 0
@@ -26,16 +26,11 @@ def read_usage(raw: Any) -> Usage | None:
         prompt,
         completion,
         total or prompt + completion,
-        _count(after, "reasoning_tokens"),
-        _count(before, "cached_tokens"),
-        _count(before, "cache_write_tokens"),
+        count(after, "reasoning_tokens"),
+        count(before, "cached_tokens"),
+        count(before, "cache_write_tokens"),
         raw=dict(raw),
     )
-
-
-def _count(raw: Mapping[str, Any], name: str) -> int | None:
-    count = whole_number(raw.get(name))
-    return count if count is not None and count >= 0 else None
 
 
 def _details(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:

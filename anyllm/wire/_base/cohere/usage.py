@@ -9,11 +9,10 @@ Source: https://docs.cohere.com/reference/chat (usage)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from anyllm.types import Usage
-from anyllm.wire._base.finish_reasons import whole_number
+from anyllm.wire._base.getters import count
 
 __all__ = ["read_usage"]
 
@@ -31,7 +30,7 @@ def read_usage(raw: Any) -> Usage | None:
     if tokens is None:
         return None
     prompt, completion = tokens
-    cached = _count(raw, "cached_tokens")
+    cached = count(raw, "cached_tokens")
     if cached is not None and cached > prompt:
         cached = None  # no part of this prompt
     return Usage(prompt, completion, prompt + completion, None, cached, raw=dict(raw))
@@ -40,10 +39,5 @@ def read_usage(raw: Any) -> Usage | None:
 def _counts(raw: Any) -> tuple[int, int] | None:
     if not isinstance(raw, dict):
         return None
-    prompt, completion = _count(raw, "input_tokens"), _count(raw, "output_tokens")
+    prompt, completion = count(raw, "input_tokens"), count(raw, "output_tokens")
     return None if prompt is None and completion is None else (prompt or 0, completion or 0)
-
-
-def _count(raw: Mapping[str, Any], name: str) -> int | None:
-    count = whole_number(raw.get(name))
-    return count if count is not None and count >= 0 else None

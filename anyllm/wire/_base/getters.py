@@ -1,0 +1,62 @@
+"""Typed reads of decoded JSON, whose values may be missing or of another type than documented."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from anyllm.types import _convert
+
+__all__ = ["arguments_text", "count", "json_type", "text", "text_or_none", "whole_number"]
+
+
+def whole_number(value: Any) -> int | None:
+    """An integer, which providers also send as a float or as a string; None of anything else."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, float) and math.isfinite(value):
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def count(body: Mapping[str, Any], name: str) -> int | None:
+    """The number of tokens under *name*; None where there is none, or a negative one."""
+    number = whole_number(body.get(name))
+    return number if number is not None and number >= 0 else None
+
+
+def text(value: Any) -> str:
+    """A string; "" of anything else."""
+    return value if isinstance(value, str) else ""
+
+
+def text_or_none(value: Any) -> str | None:
+    """A string; None of anything else."""
+    return value if isinstance(value, str) else None
+
+
+def arguments_text(value: Any) -> str:
+    """
+    The arguments of a tool call as JSON text: text as it is, "" for None, an object written as JSON.
+
+    Raises:
+        ValueError: it is neither, or cannot be written as JSON.
+    """
+    if value is None or isinstance(value, str):
+        return value or ""
+    if not isinstance(value, dict):
+        raise ValueError(f"the arguments of a tool call are {json_type(value)}")
+    try:
+        return _convert.dumps(value).decode()
+    except (TypeError, ValueError, OverflowError, RecursionError) as exc:
+        raise ValueError("the arguments of a tool call cannot be written as JSON") from exc
+
+
+def json_type(value: Any) -> str:
+    """JSON's name for the type of *value*, for messages."""
+    names = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
