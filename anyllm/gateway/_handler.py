@@ -22,7 +22,8 @@ from anyllm.gateway._request_context import OUTLET, RequestContext
 from anyllm.gateway._responses import GatewayResponse, json_reply, problem
 from anyllm.gateway._route import Route
 from anyllm.types import CompletionParams
-from anyllm.wire._base.chat_request import ChatRequest, merged
+from anyllm.wire._base.chat_request import ChatRequest
+from anyllm.wire._base.encode_json import merge_objects
 
 __all__ = ["answer"]
 
@@ -63,7 +64,7 @@ def _fitted(asked: ChatRequest, route: Route, server: Server) -> tuple[Completio
     """The parameters as the route's hosts take them, and the keys that were left out."""
     params = asked.params
     if route.speaks(asked.native):
-        extra = merged(asked.native_fields, params.extra_body or {})
+        extra = merge_objects(asked.native_fields, params.extra_body or {})
         return params.evolve(extra_body=extra or None), []
     name = next(iter(asked.unknown_fields), None)
     if name is not None and server.unsupported == "refuse":

@@ -31,7 +31,7 @@ from anyllm.types import (
 )
 from anyllm.types._accumulate import Assembler
 from anyllm.wire.gemini.dialect import GeminiDialect
-from anyllm.wire.gemini.partial_arguments import Arguments
+from anyllm.wire.gemini.partial_arguments import PartialArguments
 
 TRANSCRIPTS = ROOT / "tests" / "transcripts" / "gemini"
 CASES = sorted(path.stem for path in TRANSCRIPTS.glob("*.sse"))
@@ -857,7 +857,7 @@ def pieces_of(value: Any, path: str = "$") -> Iterator[dict[str, Any]]:
 @given(st.dictionaries(st.text(max_size=3), TREES, max_size=4))
 @settings(max_examples=200, deadline=None)
 def test_arguments_in_pieces_make_the_same_json(value: dict[str, Any]) -> None:
-    arguments = Arguments()
+    arguments = PartialArguments()
     text = arguments.begin() + "".join(arguments.add(piece) for piece in pieces_of(value)) + arguments.end()
     assert json.loads(text) == value
     call = ToolCall("x", {"name": "f", "arguments": text[:-1]})  # type: ignore[arg-type]
@@ -885,7 +885,7 @@ def test_arguments_in_pieces_make_the_same_json(value: dict[str, Any]) -> None:
     ],
 )
 def test_arguments_that_would_have_to_go_back_are_refused(paths: list[Any]) -> None:
-    arguments = Arguments()
+    arguments = PartialArguments()
     *good, bad = [{"jsonPath": path, "numberValue": 1} for path in paths]
     for piece in good:
         arguments.add(piece)

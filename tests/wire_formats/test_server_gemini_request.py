@@ -19,7 +19,8 @@ from anyllm.wire._base.chat_request import ChatRequest
 from anyllm.wire.anthropic_messages.dialect import AnthropicMessagesDialect
 from anyllm.wire.gemini.dialect import GeminiDialect as Dialect
 from anyllm.wire.gemini.server.request import read_generate
-from anyllm.wire.gemini.server.writer import Gemini, sealed
+from anyllm.wire.gemini.server.seal import sealed
+from anyllm.wire.gemini.server.writer import Gemini
 
 DIALECT = Dialect()
 HI = [{"role": "user", "parts": [{"text": "Hi"}]}]

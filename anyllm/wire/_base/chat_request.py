@@ -15,10 +15,11 @@ from typing import Any
 import attrs
 
 from anyllm.types import CompletionParams
+from anyllm.wire._base.encode_json import merge_objects
 from anyllm.wire._base.request_fields import Fields, json_name, wrong
 from anyllm.wire._base.writer import Format
 
-__all__ = ["ChatRequest", "MadeIds", "merged", "params_of", "parted"]
+__all__ = ["ChatRequest", "MadeIds", "params_of", "parted"]
 
 
 @attrs.define(frozen=True)
@@ -45,7 +46,7 @@ class ChatRequest:
     @property
     def native_fields(self) -> dict[str, Any]:
         """`unknown_fields` and `ignorable_fields` together, as ``extra_body`` takes them."""
-        return merged(self.ignorable_fields, self.unknown_fields)
+        return merge_objects(self.ignorable_fields, self.unknown_fields)
 
 
 class MadeIds:
@@ -57,16 +58,6 @@ class MadeIds:
     def new(self, known: Container[str]) -> str:
         """The next that is not *known*."""
         return next(made for made in map("call_{}".format, self._numbers) if made not in known)
-
-
-def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, and of objects that are in both, both: Ollama's options are parted between them."""
-    inside = {
-        key: {**value, **other[key]}
-        for key, value in one.items()
-        if isinstance(value, Mapping) and isinstance(other.get(key), Mapping)
-    }
-    return {**one, **other, **inside}
 
 
 def params_of(given: Mapping[str, Any]) -> CompletionParams:

@@ -107,3 +107,13 @@ def _can_be_json(value: Any) -> bool:
     except (TypeError, ValueError, RecursionError):
         return False
     return True
+
+
+def merge_objects(body: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """*body* with *extra*, which wins; objects in both are merged, so that one more setting keeps the others."""
+    whole = dict(body)
+    for key, value in extra.items():
+        before = whole.get(key)
+        both = isinstance(before, Mapping) and isinstance(value, Mapping)
+        whole[key] = merge_objects(before, value) if both else value  # type: ignore[arg-type]  # both are mappings
+    return whole

@@ -14,16 +14,15 @@ from collections.abc import Sequence
 from typing import Any, Optional, Tuple
 
 from anyllm._framing.detect import Event
-from anyllm.errors import APIError
 from anyllm.types import ChatCompletionChunk, ChunkChoice, text_chunk
 from anyllm.wire._base import api_errors, error_body
 from anyllm.wire._base.decode_json import event_object
 from anyllm.wire._base.decoder import BaseDecoder
 from anyllm.wire._base.getters import json_type, text, whole_number
 from anyllm.wire._base.surrogate_joiner import REPLACEMENT
-from anyllm.wire.gemini import finish_reasons
-from anyllm.wire.gemini.candidate import Candidate, failure
-from anyllm.wire.gemini.usage import read_usage
+from anyllm.wire.gemini.candidate import Candidate
+from anyllm.wire.gemini.errors import blocked_prompt, failed_answer
+from anyllm.wire.gemini.fields import FAILURES, NUMBERS, read_usage, reason_name
 
 #: Google never says it; gateways in front of it do.
 _DONE = "[DONE]"
@@ -41,15 +40,15 @@ class GeminiDecoder(BaseDecoder):
         numbers: The names of finish reasons by number.
     """
 
-    __slots__ = ("_candidates", "_done", "_meant", "_numbers", "_said")
+    __slots__ = ("_candidates", "_done", "_facts", "_numbers", "_raw_facts")
 
-    def __init__(self, *, provider: str, numbers: tuple[str, ...] = finish_reasons.NUMBERS) -> None:
+    def __init__(self, *, provider: str, numbers: tuple[str, ...] = NUMBERS) -> None:
         super().__init__(provider=provider)
         self._numbers = numbers
         self._candidates: dict[int, Candidate] = {}
         self._done = False
-        self._said: tuple[Any, ...] = ()
-        self._meant: _About = ("", 0, "", None)
+        self._raw_facts: tuple[Any, ...] = ()
+        self._facts: _About = ("", 0, "", None)
 
     @property
     def done(self) -> bool:
@@ -121,7 +120,7 @@ class GeminiDecoder(BaseDecoder):
         text = part.get("text") if type(part) is dict and len(part) == 1 else None
         if type(text) is not str:
             return None
-        candidate.said += len(text)
+        candidate.text_length += len(text)
         return text
 
     def _text_chunk(self, body: dict[str, Any], raw: Any, text: str) -> ChatCompletionChunk:
@@ -148,12 +147,12 @@ class GeminiDecoder(BaseDecoder):
         """The id, the time, the model and the tier: mostly the same in every event, and then one object."""
         usage = body.get("usageMetadata")
         tier = usage.get("serviceTier") if type(usage) is dict else None
-        said = (body.get("responseId"), body.get("createTime"), body.get("modelVersion"), tier)
-        if said != self._said:
-            answer_id, created, model, tier = said
-            self._said = said
-            self._meant = (text(answer_id), _timestamp(created), text(model), text(tier) or None)
-        return self._meant
+        raw = (body.get("responseId"), body.get("createTime"), body.get("modelVersion"), tier)
+        if raw != self._raw_facts:
+            answer_id, created, model, tier = raw
+            self._raw_facts = raw
+            self._facts = (text(answer_id), _timestamp(created), text(model), text(tier) or None)
+        return self._facts
 
     def _choices(self, candidates: list[dict[str, Any]]) -> tuple[ChunkChoice, ...]:
         """The index 0 is left out where others are said; where none is said, the place tells."""
@@ -165,8 +164,8 @@ class GeminiDecoder(BaseDecoder):
         if index is None:
             raise self._malformed(f"the index of a candidate is {json_type(raw['index'])}")
         name = self._reason(raw)
-        if name in finish_reasons.FAILURES:
-            raise failure(name, raw, self._provider)
+        if name in FAILURES:
+            raise failed_answer(name, raw, self._provider)
         candidate = self._candidates.get(index)
         role = None
         if candidate is None:
@@ -184,7 +183,7 @@ class GeminiDecoder(BaseDecoder):
 
     def _reason(self, raw: dict[str, Any]) -> str | None:
         try:
-            return finish_reasons.name_of(raw.get("finishReason"), self._numbers)
+            return reason_name(raw.get("finishReason"), self._numbers)
         except TypeError as exc:
             raise self._malformed(f"finishReason is {json_type(raw['finishReason'])}") from exc
 
@@ -218,17 +217,9 @@ class GeminiDecoder(BaseDecoder):
         """Raise the error of an event without candidates, if it is one: a blocked prompt, or words of a gateway."""
         feedback = body.get("promptFeedback")
         if isinstance(feedback, dict) and feedback.get("blockReason"):
-            raise self._blocked(feedback, body)
+            raise blocked_prompt(feedback, body, self._provider)
         if error_body.looks_like_error(body):
             raise api_errors.from_body(self._provider, body)
-
-    def _blocked(self, feedback: dict[str, Any], body: dict[str, Any]) -> APIError:
-        reason, detail = finish_reasons.block_reason(feedback["blockReason"]), feedback.get("blockReasonMessage")
-        message = f"the prompt was blocked: {detail if isinstance(detail, str) and detail else reason}"
-        said = {"message": message, "code": reason, "type": "content_filter"}
-        error = api_errors.from_body(self._provider, {"error": said})
-        error.body = body
-        return error
 
     def _running(self) -> list[int]:
         return sorted(index for index, candidate in self._candidates.items() if candidate.finish is None)

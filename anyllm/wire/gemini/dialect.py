@@ -7,33 +7,29 @@ https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 from urllib.parse import quote
 
 import attrs
 
-from anyllm.errors import APIError, MalformedStreamError, ModelNotFoundError
+from anyllm.errors import APIError, MalformedStreamError
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Model
 from anyllm.types._accumulate import Assembler
-from anyllm.wire._base import api_errors
 from anyllm.wire._base.decode_json import no_answer, whole_json
 from anyllm.wire._base.dialect import Request
 from anyllm.wire._base.encode_json import headers_in, in_bytes
 from anyllm.wire._base.format_support import FormatSupport, checked
 from anyllm.wire._base.surrogate_joiner import mend_all
-from anyllm.wire.gemini import finish_reasons
 from anyllm.wire.gemini.decoder import GeminiDecoder
 from anyllm.wire.gemini.embeddings import LIST, embed_body, read_embeddings, read_models
+from anyllm.wire.gemini.errors import from_response
+from anyllm.wire.gemini.fields import NUMBERS, VERTEX_NUMBERS
 from anyllm.wire.gemini.request import body_of
 
 __all__ = ["GeminiDialect"]
 
 _JSON_HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
-
-#: How the Gemini API says that it has no such model: "models/gemini-9 is not found for API version v1beta, ...".
-_NO_MODEL = re.compile(r"(models|tunedModels)/\S+ is not (found|supported)")
 
 
 @attrs.define(frozen=True, kw_only=True)
@@ -78,7 +74,7 @@ class GeminiDialect:
 
     def decoder(self) -> GeminiDecoder:
         """A fresh decoder for one streamed response."""
-        numbers = finish_reasons.VERTEX_NUMBERS if self.vertex_numbers else finish_reasons.NUMBERS
+        numbers = VERTEX_NUMBERS if self.vertex_numbers else NUMBERS
         return GeminiDecoder(provider=self.provider, numbers=numbers)
 
     def response(self, body: bytes) -> ChatCompletion:
@@ -101,9 +97,7 @@ class GeminiDialect:
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
         """The error that an HTTP status, its headers and its body say."""
-        error = api_errors.from_response(self.provider, status, headers, body)
-        # Google says NOT_FOUND of everything that it has not.
-        return api_errors.as_kind(ModelNotFoundError, error) if _NO_MODEL.match(error.message) else error
+        return from_response(self.provider, status, headers, body)
 
     # -- beside chat ---------------------------------------------------------------------------------------------------
 

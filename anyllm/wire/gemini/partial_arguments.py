@@ -23,7 +23,7 @@ _STEP = re.compile(r"""\.([^.\[\]]+)|\[(\d+)\]|\['((?:[^'\\]|\\.)*)'\]|\["((?:[^
 _VALUES = ("stringValue", "numberValue", "boolValue", "nullValue")
 
 
-class Arguments:
+class PartialArguments:
     """The arguments of one call. Used by one decoder, on one thread."""
 
     __slots__ = ("_in_string", "_last", "_seen")

@@ -8,45 +8,27 @@ https://ai.google.dev/gemini-api/docs/structured-output, https://ai.google.dev/a
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from anyllm.types import CompletionParams
 from anyllm.wire._base.conversation import Function, functions_in, schema_in, tool_choice_in
-from anyllm.wire._base.encode_json import effort_in
-from anyllm.wire.gemini.contents import contents_in_json
+from anyllm.wire._base.encode_json import effort_in, merge_objects
+from anyllm.wire.gemini.content import contents_in_json
+from anyllm.wire.gemini.fields import BUDGETS, JSON_TYPE, LEVELS, MODES, SETTINGS
 
-#: Our names and Google's, in ``generationConfig``.
-_PLAIN = {
-    "temperature": "temperature",
-    "top_p": "topP",
-    "max_tokens": "maxOutputTokens",
-    "n": "candidateCount",
-    "seed": "seed",
-    "logprobs": "responseLogprobs",
-    "top_logprobs": "logprobs",
-}
-
-#: Tokens to think with; "high" is the most that all models take.
-#: Source: https://ai.google.dev/gemini-api/docs/openai#thinking
-_BUDGETS = {"none": 0, "minimal": 512, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576, "max": 24576}
-#: From Gemini 3 on, levels; only 0 is still a budget. A level that a model does not have, it refuses.
-_LEVELS = {"minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH", "xhigh": "XHIGH", "max": "XHIGH"}
-
-_MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY", "named": "ANY"}
 _GENERATION = re.compile(r"gemini-(?:[a-z]+-)*(\d+)")
 
 
 def body_of(params: CompletionParams, *, model: str, provider: str) -> dict[str, Any]:
     """
-    The body; *model* only says how thinking is asked for.
+    The body; how thinking is asked for depends on *model*.
 
     Raises:
-        UnsupportedParameterError: the host cannot do what a parameter asks for.
+        UnsupportedParameterError: Google does not support a parameter.
         InvalidRequestError: the parameters cannot be sent at all.
     """
     body = contents_in_json(params.messages, provider)
-    config = {theirs: value for ours, theirs in _PLAIN.items() if (value := getattr(params, ours)) is not None}
+    config = {theirs: value for ours, theirs in SETTINGS.items() if (value := getattr(params, ours)) is not None}
     if params.stop is not None:
         config["stopSequences"] = [params.stop] if isinstance(params.stop, str) else params.stop
     config.update(_format(params, provider))
@@ -56,58 +38,48 @@ def body_of(params: CompletionParams, *, model: str, provider: str) -> dict[str,
     if config:
         body["generationConfig"] = config
     body.update(_tools(params, provider))
-    return merged(body, params.extra_body or {})
+    return merge_objects(body, params.extra_body or {})
 
 
-def merged(body: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """*body* with *extra*, which wins; objects are merged, so that one more setting does not cost the others."""
-    whole = dict(body)
-    for key, value in extra.items():
-        before = whole.get(key)
-        both = isinstance(before, Mapping) and isinstance(value, Mapping)
-        whole[key] = merged(before, value) if both else value  # type: ignore[arg-type]  # both are mappings
-    return whole
-
-
-def _format(params: CompletionParams, provider: str) -> dict[str, Any]:
-    kind, schema, _ = schema_in(params, provider)
-    if kind is None:
-        return {}
-    wanted: dict[str, Any] = {"responseMimeType": "application/json"}
-    return {**wanted, "responseJsonSchema": schema} if schema is not None else wanted
-
-
-def _thinking(params: CompletionParams, model: str, provider: str) -> dict[str, Any] | None:
-    """How much to think; where both are given, the budget says exactly what the effort says roughly."""
-    effort = effort_in(params, provider)
-    if params.thinking_budget is not None:
-        amount: dict[str, Any] = {"thinkingBudget": params.thinking_budget}
-    elif effort is None:
-        return None
-    elif effort in _LEVELS and _takes_levels(model):
-        amount = {"thinkingLevel": _LEVELS[effort]}
-    else:
-        amount = {"thinkingBudget": _BUDGETS[effort]}
-    return amount if amount.get("thinkingBudget") == 0 else {**amount, "includeThoughts": True}
-
-
-def _takes_levels(model: str) -> bool:
-    """Whether the model is of the third generation or later; "gemini-flash-latest" always is."""
+def _has_levels(model: str) -> bool:
+    """Whether a model thinks by levels: the third generation and later; "gemini-flash-latest" always is one."""
     generation = _GENERATION.search(model)
     if generation is None:
         return "gemini-" in model and model.endswith("-latest")
     return int(generation[1]) >= 3
 
 
+def _format(params: CompletionParams, provider: str) -> dict[str, Any]:
+    kind, schema, _ = schema_in(params, provider)
+    if kind is None:
+        return {}
+    body: dict[str, Any] = {"responseMimeType": JSON_TYPE}
+    return body if schema is None else {**body, "responseJsonSchema": schema}
+
+
+def _thinking(params: CompletionParams, model: str, provider: str) -> dict[str, Any] | None:
+    """``thinkingConfig``; a budget is exact, so it wins over an effort."""
+    effort = effort_in(params, provider)
+    if params.thinking_budget is not None:
+        amount: dict[str, Any] = {"thinkingBudget": params.thinking_budget}
+    elif effort is None:
+        return None
+    elif effort in LEVELS and _has_levels(model):
+        amount = {"thinkingLevel": LEVELS[effort]}
+    else:
+        amount = {"thinkingBudget": BUDGETS[effort]}
+    return amount if amount.get("thinkingBudget") == 0 else {**amount, "includeThoughts": True}
+
+
 def _tools(params: CompletionParams, provider: str) -> dict[str, Any]:
     tools = functions_in(params, provider)
     functions = [_declaration(tool) for tool in tools if isinstance(tool, Function)]
-    sent = [{"functionDeclarations": functions}] if functions else []
-    sent += [dict(tool) for tool in tools if not isinstance(tool, Function)]
-    body: dict[str, Any] = {"tools": sent} if sent else {}
+    declared = [{"functionDeclarations": functions}] if functions else []
+    declared += [dict(tool) for tool in tools if not isinstance(tool, Function)]
+    body: dict[str, Any] = {"tools": declared} if declared else {}
     choice, name = tool_choice_in(params, provider)
     if choice is not None:
-        calling: dict[str, Any] = {"mode": _MODES[choice]}
+        calling: dict[str, Any] = {"mode": MODES.get(choice, "ANY")}
         if name is not None:
             calling["allowedFunctionNames"] = [name]
         body["toolConfig"] = {"functionCallingConfig": calling}
@@ -116,9 +88,9 @@ def _tools(params: CompletionParams, provider: str) -> dict[str, Any]:
 
 def _declaration(function: Function) -> dict[str, Any]:
     """
-    A function; its schema goes under the key that takes all of JSON Schema, not the subset of OpenAPI's.
+    A function; its schema goes under the key for JSON Schema, not under that for the subset of OpenAPI.
 
-    ``strict`` has no word of its own: Google keeps to the schema of each call that it is made to make.
+    ``strict`` has no equal: Google keeps to the schema in every forced call.
     """
     body: dict[str, Any] = {"name": function.name}
     if function.description is not None:

@@ -14,17 +14,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from anyllm.types import FunctionCall, ToolCall, _convert
-from anyllm.wire.gemini.partial_arguments import Arguments
+from anyllm.wire.gemini.partial_arguments import PartialArguments
 
 _OURS = re.compile(r"call_\d+")
 
 
-def made_up(call_id: str | None) -> bool:
-    """Whether *call_id* is one that we gave to a call whose host gave none; hosts are not told of those."""
+def is_generated_id(call_id: str | None) -> bool:
+    """Whether we generated *call_id*, because the provider sent none; such ids are not sent."""
     return not call_id or _OURS.fullmatch(call_id) is not None
 
 
-def with_signature(signature: str) -> dict[str, Any]:
+def signed_extra(signature: str) -> dict[str, Any]:
     """A call's ``extra_content``, as Google's OpenAI-compatible endpoint writes it."""
     return {"google": {"thought_signature": signature}}
 
@@ -36,7 +36,7 @@ def signature_of(call: ToolCall) -> str | None:
     return signature if isinstance(signature, str) and signature else None
 
 
-class Calls:
+class GeminiToolCalls:
     """The tool calls of one candidate. Used by one decoder, on one thread."""
 
     __slots__ = ("_count", "_name", "_open")
@@ -44,22 +44,22 @@ class Calls:
     def __init__(self) -> None:
         self._count = 0
         self._name: str | None = None
-        self._open: Arguments | None = None
+        self._open: PartialArguments | None = None
 
     def __bool__(self) -> bool:
         return self._count > 0
 
     def read(self, raw: Any, signature: str | None) -> ToolCall | None:
         """
-        The fragment that one ``functionCall`` is; None when it says nothing.
+        The fragment of one ``functionCall``; None of an empty one.
 
         Raises:
-            ValueError: it cannot be read.
+            ValueError: it is malformed.
         """
         if not isinstance(raw, dict):
             raise ValueError("a functionCall is no object")
         name = raw.get("name")
-        extra = with_signature(signature) if signature else None
+        extra = signed_extra(signature) if signature else None
         if self._open is not None and name in (None, "", self._name) and not raw.get("args"):
             arguments = self._pieces(raw, self._open)
             return ToolCall(None, FunctionCall(None, arguments), index=self._count - 1, extra_content=extra)
@@ -76,7 +76,7 @@ class Calls:
         self._count += 1
         self._name, self._open = name, None
         if raw.get("willContinue") is True or raw.get("partialArgs"):
-            self._open = Arguments()
+            self._open = PartialArguments()
             arguments = self._open.begin() + self._pieces(raw, self._open)
         elif args is None or isinstance(args, dict):
             arguments = _convert.dumps(args or {}).decode()
@@ -84,8 +84,8 @@ class Calls:
             raise ValueError("the args of a functionCall are no object")
         return ToolCall(call_id, FunctionCall(name, arguments), index=self._count - 1, extra_content=extra)
 
-    def _pieces(self, raw: Mapping[str, Any], arguments: Arguments) -> str:
-        """The text that the pieces in *raw* add, and what ends the arguments if these were the last."""
+    def _pieces(self, raw: Mapping[str, Any], arguments: PartialArguments) -> str:
+        """The text that the pieces in *raw* add, and the end of the arguments after the last."""
         pieces = raw.get("partialArgs") or []
         if not isinstance(pieces, list) or not all(isinstance(piece, dict) for piece in pieces):
             raise ValueError("partialArgs is no list of objects")

@@ -1,9 +1,10 @@
 """
 Requests in Google's ``generateContent``: contents become messages, settings become parameters.
 
-Strategy: what goes into a message, a tool or a parameter of ours is taken out of the request; the rest stays where it
-was, object in object, so that a host of Google's finds it in its place. Keys are read in camelCase, and in the
-snake_case that some clients send. Calls need no id there: one without is given one, and so is its result.
+Strategy: keys that a message, a tool or a parameter of ours can hold are taken out of the request; the others stay
+where they were, object in object, so that a provider of Google's format finds them in their places. Keys are read in
+camelCase, and in the snake_case that some clients send. Calls need no id there: one without gets one, and so does its
+result.
 
 Sources: https://ai.google.dev/api/generate-content, https://ai.google.dev/api/caching#Content
 """
@@ -17,25 +18,24 @@ from typing import Any, Optional
 import attrs
 
 from anyllm.errors import AnyLLMError
-from anyllm.types import Message, Reasoning, _convert
+from anyllm.types import Message, _convert
 from anyllm.wire._base.chat_request import ChatRequest, MadeIds, params_of, parted
 from anyllm.wire._base.request_fields import Fields, wrong
 from anyllm.wire._base.writer import json_bytes
-from anyllm.wire.gemini import signatures
-from anyllm.wire.gemini.contents import contents_in_json
-from anyllm.wire.gemini.dialect import GeminiDialect as Dialect
-from anyllm.wire.gemini.server.writer import Gemini, unsealed
-from anyllm.wire.gemini.tool_calls import with_signature
+from anyllm.wire.gemini.candidate import Candidate
+from anyllm.wire.gemini.content import TOOL_PARTS, contents_in_json
+from anyllm.wire.gemini.dialect import GeminiDialect
+from anyllm.wire.gemini.fields import JSON_TYPE, MODES, SETTINGS, UNSPECIFIED
+from anyllm.wire.gemini.server.seal import unsealed
+from anyllm.wire.gemini.server.writer import Gemini
 
 __all__ = ["read_generate"]
 
-#: Google's settings, and our parameters.
-_NUMBERS = {"temperature": "temperature", "topP": "top_p"}
-_INTEGERS = {"maxOutputTokens": "max_tokens", "candidateCount": "n", "seed": "seed", "logprobs": "top_logprobs"}
-_MODES = {"AUTO": "auto", "NONE": "none", "ANY": "required"}
-_JSON = "application/json"
+#: Settings by type; all others are integers.
+_NUMBERS, _FLAGS = ("temperature", "top_p"), ("logprobs",)
+_CHOICES = {mode: choice for choice, mode in MODES.items()}
 
-#: Whose turn it is; results are a user's, or had roles of their own in earlier versions.
+#: Roles of turns; results stand in a user's turn, or had roles of their own in earlier versions.
 _MODEL, _OTHERS = "model", ("user", "function", "tool")
 _SOUNDS = {"mpeg": "mp3", "x-wav": "wav"}
 _IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".heic", ".heif")
@@ -52,24 +52,23 @@ _KEYS = {
     "ref": "$ref",
 }
 #: How the answer is billed and counted.
-_HINTS = frozenset(("labels", "serviceTier"))
-_UNSPECIFIED = "_UNSPECIFIED"
-#: What a function may say of its results.
-_ANSWERS = frozenset(("response", "responseJsonSchema"))
+_IGNORABLE = frozenset(("labels", "serviceTier"))
+#: Keys of a function that describe its results.
+_RESULT_KEYS = frozenset(("response", "responseJsonSchema"))
 _SNAKE = re.compile(r"_([a-z0-9])")
 
 
 def read_generate(body: Any, *, model: str, stream: bool, array: bool = False) -> ChatRequest:
     """
-    A request for an answer; what it asks, and whether as it comes, stands in its URL.
+    A request for an answer; its URL has the model and the method.
 
     Args:
         model: With or without "models/".
         stream: Whether the method is ``streamGenerateContent``.
-        array: Whether a stream is wanted as a JSON list: without ``alt=sse``.
+        array: Whether the stream is a JSON list: without ``alt=sse``.
 
     Raises:
-        InvalidRequestError: it cannot be understood.
+        InvalidRequestError: it is malformed.
     """
     try:
         return _read(body, model[len("models/") :] if model.startswith("models/") else model, stream, array)
@@ -79,42 +78,43 @@ def read_generate(body: Any, *, model: str, stream: bool, array: bool = False) -
 
 def _read(body: Any, model: str, stream: bool, array: bool) -> ChatRequest:
     fields = _fields(body)
-    fields.take("model")  # which some say again; the URL counts
-    system = fields.take("systemInstruction", dict)
-    messages = [] if system is None else _told(system)
+    fields.take("model")  # some clients repeat it; the URL counts
+    messages = _system(fields.take("systemInstruction", dict))
     messages += _Conversation().read(fields.need("contents", list))
     config = _Config(fields.take("generationConfig", dict) or {})
-    tools, own_tools, hinted_tools = _tools(fields.take("tools", list))
+    tools, own_tools, ignorable_tools = _tools(fields.take("tools", list))
     choice, own_choice = _choice(fields.take("toolConfig", dict))
-    params = params_of({**config.given, "model": model, "messages": messages, "tools": tools, "tool_choice": choice})
+    params = params_of({**config.params, "model": model, "messages": messages, "tools": tools, "tool_choice": choice})
     own = {"generationConfig": config.unknown_fields, "tools": own_tools, "toolConfig": own_choice}
-    unknown_fields, ignorable_fields = parted({**fields.rest(), **_said(own)}, _HINTS)
-    ignorable_fields.update(_said({"generationConfig": config.ignorable_fields, "tools": hinted_tools}))
-    wanted = Gemini(model, array, include_thoughts=config.include_thoughts)
-    return ChatRequest(params, stream, wanted, unknown_fields, (Dialect,), ignorable_fields)
+    unknown_fields, ignorable_fields = parted({**fields.rest(), **_nonempty(own)}, _IGNORABLE)
+    ignorable_fields.update(_nonempty({"generationConfig": config.ignorable_fields, "tools": ignorable_tools}))
+    answer_format = Gemini(model, array, include_thoughts=config.include_thoughts)
+    return ChatRequest(params, stream, answer_format, unknown_fields, (GeminiDialect,), ignorable_fields)
 
 
 # -- the conversation --------------------------------------------------------------------------------------------------
 
 
-def _told(value: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What the model is told before the conversation; its role says nothing."""
+def _system(value: Optional[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The system message, if there is an instruction; its role has no meaning."""
+    if value is None:
+        return []
     fields = _fields(value, "systemInstruction")
     fields.take("role")
-    return _shown("system", list(_parts(fields, "systemInstruction")))
+    return _message("system", list(_parts(fields, "systemInstruction")))
 
 
 class _Conversation:
-    """Messages of one conversation, as they are read."""
+    """The messages of one conversation."""
 
     def __init__(self) -> None:
         self._messages: list[dict[str, Any]] = []
-        self._calls: dict[str, str] = {}  # the functions of calls that have no result yet, by id
-        self._known: dict[str, str] = {}  # of all calls
-        self._made = MadeIds()
+        self._open: dict[str, str] = {}  # the functions of calls without a result yet, by id
+        self._names: dict[str, str] = {}  # of all calls
+        self._ids = MadeIds()
 
     def read(self, contents: Sequence[Any]) -> list[dict[str, Any]]:
-        answer: list[Fields] = []  # in several pieces where a client kept a stream's
+        answer: list[Fields] = []  # in several contents where a client stored a stream's
         for place, content in enumerate(contents):
             where = f"contents[{place}]"
             fields = _fields(content, where)
@@ -132,122 +132,92 @@ class _Conversation:
         return self._messages
 
     def _add_turn(self, parts: Sequence[Fields]) -> None:
-        """A turn that is not the model's: results of calls, and what the user says, in their order."""
-        shown: list[Fields] = []
+        """A turn that is not the model's: results of calls and content of the user, in their order."""
+        content: list[Fields] = []
         for fields in parts:
             result = fields.take("functionResponse", dict)
             if result is None:
-                shown.append(fields)
+                content.append(fields)
                 continue
-            self._messages += _shown("user", shown)
-            shown = []
+            self._messages += _message("user", content)
+            content = []
             self._messages.append(self._result(_fields(result, "functionResponse")))
-        self._messages += _shown("user", shown)
+        self._messages += _message("user", content)
 
     def _result(self, fields: Fields) -> dict[str, Any]:
         name = fields.need("name", str)
-        call_id = fields.take("id", str) or next((made for made, of in self._calls.items() if of == name), None)
-        call_id = call_id or self._made.new(self._known)
-        self._calls.pop(call_id, None)
+        call_id = fields.take("id", str) or next((open_id for open_id, of in self._open.items() if of == name), None)
+        call_id = call_id or self._ids.new(self._names)
+        self._open.pop(call_id, None)
         content: Any = _result_text(fields.take("response", dict) or {})
-        shown = [_shown_part(part) for part in _parts(fields, "functionResponse")]
-        _refuse(fields, "functionResponse")
+        media = [_content_part(part) for part in _parts(fields, "functionResponse")]
+        _refuse_rest(fields, "functionResponse")
         message = {"role": "tool", "tool_call_id": call_id}
-        message["content"] = [{"type": "text", "text": content}, *shown] if shown else content
-        return message if self._known.get(call_id) == name else {**message, "name": name}
+        message["content"] = [{"type": "text", "text": content}, *media] if media else content
+        return message if self._names.get(call_id) == name else {**message, "name": name}
 
     def _add_answer(self, parts: Sequence[Fields]) -> None:
-        answer = _Answer()
+        """An answer of the model, whose text, thoughts and calls are read as those of an answer to us are."""
+        read: list[dict[str, Any]] = []
+        content: list[dict[str, Any]] = []
+        has_media, seal = False, None
         for fields in parts:
+            part = fields.rest()
+            sealed = unsealed(part["thoughtSignature"]) if fields.take("thoughtSignature", str) else None
+            if sealed is not None:  # another provider's
+                seal = sealed
+                del part["thoughtSignature"]
+            fields.take("thought", bool)
             call = fields.take("functionCall", dict)
-            if call is None:
-                answer.add(fields)
+            if call is not None:
+                part["functionCall"] = self._call(_fields(call, "functionCall"))
+                _refuse_rest(fields, "functionCall")
+            elif not TOOL_PARTS.isdisjoint(part):
+                content.append({"type": "part", "extra": part})
+            elif fields.take("text", str) is None and fields.rest():
+                has_media = True
+                content.append(_content_part(fields, part.get("thoughtSignature")))
+                continue
+            elif part.get("thought") is not True:
+                extra = {key: value for key, value in part.items() if key not in ("text", "thought")}
+                has_media = has_media or bool(extra.keys() - {"thoughtSignature"})
+                if part.get("text") or extra:
+                    content.append({"type": "text", "text": part.get("text") or "", "extra": extra or None})
             else:
-                answer.calls.append(self._call(_fields(call, "functionCall"), answer.signature_of(fields)))
-                _refuse(fields, "functionCall")
-        message = answer.message()
-        if len(message) > 1:
-            self._messages.append(message)
+                has_media = has_media or bool(fields.rest())
+            read.append(part)
+        delta = Candidate().delta({"content": {"parts": read}}, None)
+        reasoning = delta.reasoning
+        if seal is not None:
+            reasoning = attrs.evolve(seal, content=reasoning.content if reasoning else None)
+        message = {
+            "content": content if has_media else delta.content,
+            "tool_calls": [attrs.evolve(call, index=0) for call in delta.tool_calls or ()],  # as clients send them
+            "reasoning": reasoning,
+        }
+        if any(message.values()):
+            self._messages.append({"role": "assistant", **_nonempty(message)})
 
-    def _call(self, fields: Fields, signature: Optional[str]) -> dict[str, Any]:
-        name, call_id = fields.need("name", str), fields.take("id", str) or self._made.new(self._known)
-        arguments = json_bytes(fields.take("args", dict) or {}).decode()
-        _refuse(fields, "functionCall")
-        self._calls[call_id] = self._known[call_id] = name
-        call: dict[str, Any] = {"id": call_id, "function": {"name": name, "arguments": arguments}}
-        return {**call, "extra_content": with_signature(signature)} if signature else call
-
-
-class _Answer:
-    """One answer of the model's, as its parts are read; see `signatures` for how it is kept."""
-
-    def __init__(self) -> None:
-        self.calls: list[dict[str, Any]] = []
-        self._texts: list[str] = []
-        self._thoughts: list[str] = []
-        self._details: list[dict[str, Any]] = []
-        self._signature: Optional[str] = None
-        self._seal: Optional[Reasoning] = None
-        self._parts: list[dict[str, Any]] = []  # the same as parts of a content
-        self._is_shown = False  # there is more in them than text
-
-    def signature_of(self, fields: Fields) -> Optional[str]:
-        """The signature of a part, if it is Google's; what another provider had sealed is kept."""
-        fields.take("thought", bool)
-        signature: Optional[str] = fields.take("thoughtSignature", str)
-        found = unsealed(signature) if signature else None
-        self._seal = found or self._seal
-        return None if found else signature or None
-
-    def add(self, fields: Fields) -> None:
-        """A part that is no call."""
-        whole = fields.rest()
-        if not signatures.TOOL_PARTS.isdisjoint(whole):
-            self._details.append(signatures.tool_part(len("".join(self._texts)), whole))
-            self._parts.append({"type": "part", "extra": whole})
-            return
-        is_thought = whole.get("thought") is True
-        signature = self.signature_of(fields)
-        text = fields.take("text", str)
-        rest = fields.rest()
-        if text is None and rest:
-            self._is_shown = True
-            self._parts.append(_shown_part(fields, signature))
-            return
-        self._is_shown = self._is_shown or bool(rest)
-        texts = self._thoughts if is_thought else self._texts
-        if signature:
-            of, start = "thought" if is_thought else "text", len("".join(texts))
-            self._details.append(signatures.signed(of, start, len(text or ""), signature))
-            self._signature = signature
-            rest = {**rest, "thoughtSignature": signature}
-        texts.append(text or "")
-        if not is_thought and (text or rest):
-            self._parts.append({"type": "text", "text": text or "", "extra": rest or None})
-
-    def message(self) -> dict[str, Any]:
-        """The message; nothing but its role if it says nothing."""
-        text, thought = "".join(self._texts), "".join(self._thoughts) or None
-        said: dict[str, Any] = {"content": self._parts if self._is_shown else text or None}
-        said["tool_calls"] = self.calls
-        if self._seal is not None:
-            said["reasoning"] = attrs.evolve(self._seal, content=thought)
-        elif thought or self._details:
-            said["reasoning"] = Reasoning(thought, self._signature, signatures.FIELD, self._details or None)
-        return {"role": "assistant", **{name: value for name, value in said.items() if value}}
+    def _call(self, fields: Fields) -> dict[str, Any]:
+        """A ``functionCall`` with an id."""
+        name, call_id = fields.need("name", str), fields.take("id", str) or self._ids.new(self._names)
+        call = {"id": call_id, "name": name, "args": fields.take("args", dict) or {}}
+        _refuse_rest(fields, "functionCall")
+        self._open[call_id] = self._names[call_id] = name
+        return call
 
 
-def _shown(role: str, parts: Sequence[Fields]) -> list[dict[str, Any]]:
-    """The message that shows *parts*, if there are any; a single text is a text."""
-    shown = [_shown_part(fields) for fields in parts]
-    if not shown:
+def _message(role: str, parts: Sequence[Fields]) -> list[dict[str, Any]]:
+    """The message of *parts*, if there are any; a single text is a text."""
+    content = [_content_part(fields) for fields in parts]
+    if not content:
         return []
-    is_text = len(shown) == 1 and shown[0].keys() == {"type", "text"}
-    return [{"role": role, "content": shown[0]["text"] if is_text else shown}]
+    is_text = len(content) == 1 and content[0].keys() == {"type", "text"}
+    return [{"role": role, "content": content[0]["text"] if is_text else content}]
 
 
-def _shown_part(fields: Fields, signature: Optional[str] = None) -> dict[str, Any]:
-    """A part in OpenAI's shape; what that has no words for stays Google's own."""
+def _content_part(fields: Fields, signature: Optional[str] = None) -> dict[str, Any]:
+    """A part in OpenAI's shape; keys that it does not have stay Google's own."""
     text = fields.take("text", str)
     blob = fields.take("inlineData", dict) if text is None else None
     file = fields.take("fileData", dict) if text is None and blob is None else None
@@ -259,7 +229,7 @@ def _shown_part(fields: Fields, signature: Optional[str] = None) -> dict[str, An
     elif blob is not None:
         part = _blob(_fields(blob, "inlineData"))
     elif file is not None:
-        part = _file(_fields(file, "fileData"), dict(file))
+        part = _file(_fields(file, "fileData"))
     elif extra:
         part = {"type": next(iter(extra))}
     else:
@@ -271,8 +241,8 @@ def _shown_part(fields: Fields, signature: Optional[str] = None) -> dict[str, An
 def _blob(fields: Fields) -> dict[str, Any]:
     kind, data = fields.need("mimeType", str), fields.need("data", str)
     name = fields.take("displayName", str)
-    _refuse(fields, "inlineData")
-    data = data.replace("-", "+").replace("_", "/")  # Google takes, and its clients send, base64 for URLs
+    _refuse_rest(fields, "inlineData")
+    data = data.replace("-", "+").replace("_", "/")  # Google accepts, and its clients send, base64 for URLs
     data += "=" * (-len(data) % 4)
     url = f"data:{kind};base64,{data}"
     if kind.startswith("image/"):
@@ -283,21 +253,21 @@ def _blob(fields: Fields) -> dict[str, Any]:
     return {"type": "file", "file": {"file_data": url, **({"filename": name} if name else {})}}
 
 
-def _file(fields: Fields, said: Mapping[str, Any]) -> dict[str, Any]:
+def _file(fields: Fields) -> dict[str, Any]:
     url, kind = fields.need("fileUri", str), fields.take("mimeType", str)
     fields.take("displayName", str)
-    _refuse(fields, "fileData")
+    _refuse_rest(fields, "fileData")
     path = url.partition("?")[0].lower()
     if (kind or "").startswith("image/") or (not kind and path.endswith(_IMAGES)):
         part: dict[str, Any] = {"type": "image_url", "image_url": {"url": url}}
     else:
         part = {"type": "file", "file": {"file_data": url}}
     own = {"fileData": {**({"mimeType": kind} if kind else {}), "fileUri": url}}
-    return part if _as_written(part) == own else {**part, "extra": own}
+    return part if _as_sent(part) == own else {**part, "extra": own}
 
 
-def _as_written(part: Mapping[str, Any]) -> Any:
-    """What a host of Google's would get for *part*; a type that cannot be told from the address would be lost."""
+def _as_sent(part: Mapping[str, Any]) -> Any:
+    """The part that we would send to Google for *part*; a type that its URL does not show would be lost."""
     try:
         return contents_in_json([Message.user([part])], "")["contents"][0]["parts"][0]
     except AnyLLMError:
@@ -305,7 +275,7 @@ def _as_written(part: Mapping[str, Any]) -> Any:
 
 
 def _result_text(response: Mapping[str, Any]) -> str:
-    """A result as text; Google takes objects only, so a text stands in one."""
+    """A result as text; Google accepts objects only, so a text stands in one."""
     text = response.get("result")
     if len(response) == 1 and isinstance(text, str):
         try:
@@ -324,36 +294,34 @@ def _tools(
     tools: Optional[Sequence[Any]],
 ) -> tuple[Optional[list[dict[str, Any]]], Optional[list[Any]], Optional[list[Any]]]:
     """
-    The functions; and all tools as they are, where there is more to them.
-
-    Tools of Google's own stand in the second place. Where functions only say what they answer, which their
-    descriptions say for people, and the official client for each Python function, the tools stand in the third.
+    The functions; all tools as they came, if some are Google's own; and all tools as they came, if functions only
+    describe their results, which the official client does for each Python function.
     """
     functions: list[dict[str, Any]] = []
-    others, answers = False, False
+    has_own, describes_results = False, False
     for place, tool in enumerate(tools or ()):
         where = f"tools[{place}]"
         fields = _fields(tool, where)
         declared = fields.take("functionDeclarations", list) or []
-        others = others or not _camel(tool).keys() <= {"functionDeclarations"}
+        has_own = has_own or not _camel(tool).keys() <= {"functionDeclarations"}
         for at, declaration in enumerate(declared):
             inner = _fields(declaration, f"{where}.functionDeclarations[{at}]")
             functions.append({"type": "function", "function": _function(inner)})
             more = inner.rest().keys()
-            others, answers = others or not more <= _ANSWERS, answers or bool(more)
+            has_own, describes_results = has_own or not more <= _RESULT_KEYS, describes_results or bool(more)
     whole = list(tools or ())
-    return functions or None, whole if others else None, whole if answers and not others else None
+    return functions or None, whole if has_own else None, whole if describes_results and not has_own else None
 
 
 def _function(fields: Fields) -> dict[str, Any]:
-    said = {"name": fields.need("name", str), "description": fields.take("description", str)}
+    function = {"name": fields.need("name", str), "description": fields.take("description", str)}
     schema, whole = fields.take("parameters", dict), fields.take("parametersJsonSchema", dict)
-    said["parameters"] = whole if whole is not None else None if schema is None else _schema(schema)
-    return {name: value for name, value in said.items() if value is not None}
+    function["parameters"] = whole if whole is not None else None if schema is None else _schema(schema)
+    return {name: value for name, value in function.items() if value is not None}
 
 
 def _choice(value: Optional[Mapping[str, Any]]) -> tuple[Any, dict[str, Any]]:
-    """Which functions must be called; and what more is said of that, as Google has it."""
+    """Our ``tool_choice``, and the settings that it cannot express, as Google has them."""
     if value is None:
         return None, {}
     fields = _fields(value, "toolConfig")
@@ -362,9 +330,9 @@ def _choice(value: Optional[Mapping[str, Any]]) -> tuple[Any, dict[str, Any]]:
     names = calling.take("allowedFunctionNames", list) or []
     if not all(isinstance(name, str) for name in names):
         raise wrong("allowedFunctionNames", "allowedFunctionNames must be a list of strings")
-    choice: Any = _MODES.get(mode.upper())
+    choice: Any = _CHOICES.get(mode.upper())
     own = calling.rest()
-    if choice is None and mode and not mode.endswith(_UNSPECIFIED):
+    if choice is None and mode and not mode.endswith(UNSPECIFIED):
         own["mode"] = mode
     if choice == "required" and len(names) == 1:
         choice = {"type": "function", "function": {"name": names[0]}}
@@ -384,7 +352,7 @@ def _schema(value: Any) -> Any:
         if key == "nullable":
             is_nullable = item is True
         elif key == "type" and isinstance(item, str):
-            schema.update({} if item.endswith(_UNSPECIFIED) else {key: item.lower()})
+            schema.update({} if item.endswith(UNSPECIFIED) else {key: item.lower()})
         elif key in ("properties", "$defs") and isinstance(item, Mapping):
             schema[key] = {inner: _schema(of) for inner, of in item.items()}
         elif key in ("anyOf", "prefixItems") and isinstance(item, list):
@@ -418,19 +386,22 @@ class _Config:
     A ``generationConfig``.
 
     Attributes:
-        given: Our parameters.
-        unknown_fields: What they do not say.
-        ignorable_fields: What only Google's hosts need to be told.
-        include_thoughts: Whether the client wants to read what the model thinks.
+        params: Our parameters.
+        unknown_fields: Settings for which there is no parameter.
+        ignorable_fields: Settings that only providers of Google's format need.
+        include_thoughts: Whether the client asks for the thoughts.
     """
 
     def __init__(self, value: Mapping[str, Any]) -> None:
         where = "generationConfig"
         fields = _fields(value, where)
-        self.given: dict[str, Any] = {ours: fields.take(name, float) for name, ours in _NUMBERS.items()}
-        self.given.update({ours: _whole(fields, name, where) for name, ours in _INTEGERS.items()})
-        self.given["logprobs"] = fields.take("responseLogprobs", bool)
-        self.given["stop"] = _texts(fields.take("stopSequences", list), f"{where}.stopSequences")
+        self.params: dict[str, Any] = {}
+        for ours, name in SETTINGS.items():
+            if ours in _NUMBERS or ours in _FLAGS:
+                self.params[ours] = fields.take(name, float if ours in _NUMBERS else bool)
+            else:
+                self.params[ours] = _whole(fields, name, where)
+        self.params["stop"] = _texts(fields.take("stopSequences", list), f"{where}.stopSequences")
         own = {**self._format(fields), **self._thinking(fields)}
         if fields.take("responseModalities", list) not in (None, [], ["TEXT"]):
             own["responseModalities"] = value.get("responseModalities", value.get("response_modalities"))
@@ -439,42 +410,42 @@ class _Config:
     def _format(self, fields: Fields) -> dict[str, Any]:
         kind = fields.take("responseMimeType", str)
         schema, whole = fields.take("responseSchema", dict), fields.take("responseJsonSchema", dict)
-        if kind not in (None, "", "text/plain", _JSON):  # one of a list, for example, which is no JSON
+        if kind not in (None, "", "text/plain", JSON_TYPE):  # one of a list, for example, which is no JSON
             own = {"responseMimeType": kind, "responseSchema": schema, "responseJsonSchema": whole}
-            return {name: said for name, said in own.items() if said is not None}
+            return {name: setting for name, setting in own.items() if setting is not None}
         if schema is not None or whole is not None:
             inner = {"name": "answer", "schema": _schema(schema) if whole is None else whole}
-            self.given["response_format"] = {"type": "json_schema", "json_schema": inner}
-        elif kind == _JSON:
-            self.given["response_format"] = {"type": "json_object"}
+            self.params["response_format"] = {"type": "json_schema", "json_schema": inner}
+        elif kind == JSON_TYPE:
+            self.params["response_format"] = {"type": "json_object"}
         return {}
 
     def _thinking(self, fields: Fields) -> dict[str, Any]:
         where = "generationConfig.thinkingConfig"
         thinking = _fields(fields.take("thinkingConfig", dict) or {}, where)
         budget, level = _whole(thinking, "thinkingBudget", where), thinking.take("thinkingLevel", str) or ""
-        wants = thinking.take("includeThoughts", bool)
-        self.include_thoughts = bool(wants)
-        self.given["thinking_budget"] = budget
-        if level and not level.endswith(_UNSPECIFIED):
-            self.given["reasoning_effort"] = level.lower()
-        # Hosts of Google's tell thoughts if they are asked, which our requests with a budget or an effort always do.
-        is_said = wants is not None or budget or self.given.get("reasoning_effort")
-        hint = {"includeThoughts": self.include_thoughts} if is_said else {}
+        asks_for_thoughts = thinking.take("includeThoughts", bool)
+        self.include_thoughts = bool(asks_for_thoughts)
+        self.params["thinking_budget"] = budget
+        if level and not level.endswith(UNSPECIFIED):
+            self.params["reasoning_effort"] = level.lower()
+        # Google's models send thoughts on request, and our requests with a budget or an effort always request them.
+        is_set = asks_for_thoughts is not None or budget or self.params.get("reasoning_effort")
+        include = {"includeThoughts": self.include_thoughts} if is_set else {}
         rest = thinking.rest()
-        self.ignorable_fields = {"thinkingConfig": hint} if hint and not rest else {}
-        return {"thinkingConfig": {**rest, **hint}} if rest else {}
+        self.ignorable_fields = {"thinkingConfig": include} if include and not rest else {}
+        return {"thinkingConfig": {**rest, **include}} if rest else {}
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
-def _said(own: Mapping[str, Any]) -> dict[str, Any]:
+def _nonempty(own: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in own.items() if value}
 
 
 def _camel(value: Any) -> dict[str, Any]:
-    """The keys of an object as Google writes them; one that is there twice counts as it is written so."""
+    """An object with its keys as Google writes them, which win over the same keys in snake_case."""
     made: dict[str, Any] = {}
     for key, item in value.items():
         name = _SNAKE.sub(lambda found: found[1].upper(), key)
@@ -488,22 +459,22 @@ def _fields(value: Any, where: str = "") -> Fields:
 
 
 def _parts(fields: Fields, where: str) -> Iterator[Fields]:
-    """The parts of a content, which has nothing else."""
+    """The parts of a content, which may have no other keys."""
     for place, part in enumerate(fields.take("parts", list) or ()):
         yield _fields(part, f"{where}.parts[{place}]")
     if not where.startswith("functionResponse"):
-        _refuse(fields, where)
+        _refuse_rest(fields, where)
 
 
-def _refuse(fields: Fields, where: str) -> None:
-    """What a message has no place for."""
+def _refuse_rest(fields: Fields, where: str) -> None:
+    """Refuse keys that a message has no place for."""
     rest = fields.rest()
     if rest:
         raise wrong(f"{where}.{next(iter(rest))}", f"{where}: {', '.join(rest)[:200]} cannot be passed on")
 
 
 def _whole(fields: Fields, name: str, where: str) -> Optional[int]:
-    """A whole number, also one that is written with a fraction of 0."""
+    """An integer, which may be written with a fraction of 0."""
     value = fields.take(name, float)
     if isinstance(value, float) and not value.is_integer():
         raise wrong(f"{where}.{name}", f"{where}.{name} must be an integer, not {value}")

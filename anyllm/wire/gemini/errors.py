@@ -1,0 +1,130 @@
+"""
+Errors in Google's format, in both directions: responses, blocked prompts, failed answers.
+
+Source: https://cloud.google.com/apis/design/errors
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from anyllm.errors import (
+    APIError,
+    AuthenticationError,
+    ContentFilterError,
+    ContextLengthExceededError,
+    InsufficientFundsError,
+    ModelNotFoundError,
+    OverloadedError,
+    PermissionDeniedError,
+    RateLimitError,
+    UnsupportedParameterError,
+)
+from anyllm.wire._base import api_errors
+from anyllm.wire._base.client_errors import message_of, said_by_host
+from anyllm.wire._base.http_status import client_status
+from anyllm.wire.gemini.fields import FAILURES, block_reason
+
+__all__ = ["blocked_prompt", "error_event", "failed_answer", "from_response", "google_error"]
+
+#: The Gemini API's message for an unknown model: "models/gemini-9 is not found for API version v1beta, ...".
+_NO_MODEL = re.compile(r"(models|tunedModels)/\S+ is not (found|supported)")
+
+#: Google's status, by class where the class is clearer than the HTTP status.
+_STATUSES: tuple[tuple[type[BaseException], str], ...] = (
+    (AuthenticationError, "UNAUTHENTICATED"),
+    (PermissionDeniedError, "PERMISSION_DENIED"),
+    (InsufficientFundsError, "FAILED_PRECONDITION"),
+    (RateLimitError, "RESOURCE_EXHAUSTED"),
+    (OverloadedError, "UNAVAILABLE"),
+)
+_STATUSES_BY_CODE = {
+    401: "UNAUTHENTICATED",
+    402: "FAILED_PRECONDITION",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    408: "DEADLINE_EXCEEDED",
+    409: "ABORTED",
+    429: "RESOURCE_EXHAUSTED",
+    501: "UNIMPLEMENTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+    529: "UNAVAILABLE",
+}
+#: Errors for which Google has no status: its messages name them.
+_MESSAGES: tuple[tuple[type[BaseException], str], ...] = (
+    (ContextLengthExceededError, "The input exceeds the maximum number of tokens allowed"),
+    (ContentFilterError, "Blocked by a content filter"),
+    (ModelNotFoundError, "The model was not found"),
+    (UnsupportedParameterError, "Unsupported parameter"),
+    (InsufficientFundsError, "Insufficient balance"),
+)
+_TYPES = "type.googleapis.com/google.rpc."
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+
+
+def from_response(provider: str, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
+    """The error of a response; Google answers NOT_FOUND for anything that does not exist, not only models."""
+    error = api_errors.from_response(provider, status, headers, body)
+    return api_errors.as_kind(ModelNotFoundError, error) if _NO_MODEL.match(error.message) else error
+
+
+def blocked_prompt(feedback: Mapping[str, Any], body: Mapping[str, Any], provider: str) -> APIError:
+    """The error of an event whose ``promptFeedback`` has a ``blockReason``."""
+    reason, detail = block_reason(feedback["blockReason"]), feedback.get("blockReasonMessage")
+    message = f"the prompt was blocked: {detail if isinstance(detail, str) and detail else reason}"
+    return _error({"message": message, "code": reason, "type": "content_filter"}, body, provider)
+
+
+def failed_answer(name: str, candidate: Mapping[str, Any], provider: str) -> APIError:
+    """The error of a candidate whose finish reason *name* is one of `FAILURES`."""
+    message, detail = f"the model ended the answer with {name}", candidate.get("finishMessage")
+    if isinstance(detail, str) and detail:
+        message = f"{message}: {detail}"
+    return _error({"message": message, "code": name, "type": FAILURES[name]}, candidate, provider)
+
+
+def _error(facts: dict[str, Any], body: Any, provider: str) -> APIError:
+    error = api_errors.from_body(provider, {"error": facts})
+    error.body = body
+    return error
+
+
+# -- writing -----------------------------------------------------------------------------------------------------------
+
+
+def google_error(error: BaseException) -> dict[str, Any]:
+    """``{"code": ..., "message": ..., "status": ...}``, and Google's ``details`` where they hold more."""
+    own = said_by_host(error, "code", "message", "status")
+    code = client_status(error)
+    if own and isinstance(own["status"], str):
+        return {**own, "code": code}
+    by_code = _STATUSES_BY_CODE.get(code) or ("INTERNAL" if code >= 500 else "INVALID_ARGUMENT")
+    status = next((name for kind, name in _STATUSES if isinstance(error, kind)), by_code)
+    written: dict[str, Any] = {"code": code, "message": message_of(error), "status": status}
+    prefix = next((text for kind, text in _MESSAGES if isinstance(error, kind)), None)
+    if prefix and not isinstance(api_errors.from_body("", {"error": written}), type(error)):
+        written["message"] = f"{prefix}: {written['message']}"
+    details: list[dict[str, Any]] = []
+    wait, param = getattr(error, "retry_after", None), getattr(error, "param", None)
+    if wait is not None:
+        details.append({"@type": f"{_TYPES}RetryInfo", "retryDelay": f"{wait:.3f}".rstrip("0").rstrip(".") + "s"})
+    if param:
+        violation = {"field": param, "description": written["message"]}
+        details.append({"@type": f"{_TYPES}BadRequest", "fieldViolations": [violation]})
+    return {**written, "details": details} if details else written
+
+
+def error_event(error: BaseException) -> dict[str, Any]:
+    """The event of an error: a blocked prompt and a failed answer are events of Google's own."""
+    body = getattr(error, "body", None)
+    if isinstance(body, Mapping) and isinstance(body.get("promptFeedback"), Mapping):
+        return dict(body)
+    reason = body.get("finishReason") if isinstance(body, Mapping) else None
+    if isinstance(reason, str) and reason in FAILURES and isinstance(body, Mapping):
+        return {"candidates": [dict(body)]}
+    return {"error": google_error(error)}

@@ -1,0 +1,155 @@
+"""
+Tables of Google's format, for both directions: settings, thinking, function modes, finish reasons, token counts.
+
+Sources: https://ai.google.dev/api/generate-content, https://ai.google.dev/gemini-api/docs/thinking,
+https://cloud.google.com/vertex-ai/generative-ai/docs/reference/rest/v1/GenerateContentResponse#FinishReason
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anyllm.types import Usage
+from anyllm.wire._base import finish_reasons
+from anyllm.wire._base.getters import count, whole_number
+
+#: Our parameters, and the keys of ``generationConfig``.
+SETTINGS = {
+    "temperature": "temperature",
+    "top_p": "topP",
+    "max_tokens": "maxOutputTokens",
+    "n": "candidateCount",
+    "seed": "seed",
+    "logprobs": "responseLogprobs",
+    "top_logprobs": "logprobs",
+}
+JSON_TYPE = "application/json"
+
+#: Tokens for thinking; "high" is the most that all models accept.
+#: Source: https://ai.google.dev/gemini-api/docs/openai#thinking
+BUDGETS = {"none": 0, "minimal": 512, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576, "max": 24576}
+#: From Gemini 3 on, levels; only 0 is still a budget. A model refuses a level that it does not have.
+LEVELS = {"minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH", "xhigh": "XHIGH", "max": "XHIGH"}
+
+#: ``tool_choice``, and the mode of ``functionCallingConfig``.
+MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
+UNSPECIFIED = "_UNSPECIFIED"
+
+# -- finish reasons ----------------------------------------------------------------------------------------------------
+
+#: The names in the order of the enum: a gateway that asks for ``enum-encoding=int`` gets their numbers.
+NUMBERS = (
+    *("FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "OTHER", "LANGUAGE", "BLOCKLIST"),
+    *("PROHIBITED_CONTENT", "SPII", "MALFORMED_FUNCTION_CALL", "IMAGE_SAFETY", "UNEXPECTED_TOOL_CALL"),
+    *("TOO_MANY_TOOL_CALLS", "IMAGE_PROHIBITED_CONTENT", "IMAGE_OTHER", "NO_IMAGE", "IMAGE_RECITATION"),
+)
+#: Vertex numbers them differently.
+VERTEX_NUMBERS = (
+    *("FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "OTHER", "BLOCKLIST"),
+    *("PROHIBITED_CONTENT", "SPII", "MALFORMED_FUNCTION_CALL", "MODEL_ARMOR", "IMAGE_SAFETY"),
+    *("IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION", "IMAGE_OTHER", "UNEXPECTED_TOOL_CALL", "NO_IMAGE"),
+)
+#: Reasons for which a prompt is blocked, as far as both number them alike.
+_BLOCK_NUMBERS = ("BLOCK_REASON_UNSPECIFIED", "SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT")
+
+#: Finish reasons that are failures, and the type of error of each: the last one is the caller's to mend.
+MALFORMED_CALL = "MALFORMED_FUNCTION_CALL"
+FAILURES = {
+    MALFORMED_CALL: "server_error",
+    "MALFORMED_RESPONSE": "server_error",
+    "UNEXPECTED_TOOL_CALL": "server_error",
+    "TOO_MANY_TOOL_CALLS": "server_error",
+    "MISSING_THOUGHT_SIGNATURE": "invalid_request_error",
+}
+_FILTERS = frozenset(("IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION", "MODEL_ARMOR"))
+_FINISH = {"stop": "STOP", "tool_calls": "STOP", "length": "MAX_TOKENS", "content_filter": "SAFETY"}
+
+
+def reason_name(reason: Any, numbers: tuple[str, ...]) -> str | None:
+    """
+    The name of a finish reason; None when the answer goes on.
+
+    Args:
+        reason: A name, or a number where enums are sent as such; an unknown one stays as it is.
+        numbers: The names by number.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if reason is None or isinstance(reason, str):
+        name = reason or ""
+    else:
+        number = whole_number(reason)
+        if number is None:
+            raise TypeError("neither a name nor a number")
+        name = numbers[number] if 0 <= number < len(numbers) else str(number)
+    return None if name in ("", "FINISH_REASON_UNSPECIFIED") else name
+
+
+def block_reason(reason: Any) -> str:
+    """The name of the reason for which a prompt was blocked; an unknown one stays as it is."""
+    number = None if isinstance(reason, str) else whole_number(reason)
+    if number is None or not 0 <= number < len(_BLOCK_NUMBERS):
+        return str(reason)
+    return _BLOCK_NUMBERS[number]
+
+
+def read_finish_reason(name: str, *, has_tool_calls: bool) -> str:
+    """The one of `FINISH_REASONS` that a reason means."""
+    if name in _FILTERS:
+        return "content_filter"
+    return finish_reasons.finish_reason(name, has_tool_calls=has_tool_calls)
+
+
+def write_finish_reason(choice: Any, native: bool) -> tuple[str, str | None]:
+    """
+    Google's finish reason, and a ``finishMessage``, for the end of a choice.
+
+    Args:
+        choice: A `Choice` or `ChunkChoice` that has ended.
+        native: Whether its raw reason is Google's own; another provider's stands in the message.
+    """
+    if native and choice.raw_finish_reason:
+        return choice.raw_finish_reason, None
+    name = _FINISH.get(choice.finish_reason)
+    return (name, None) if name else ("OTHER", choice.raw_finish_reason or choice.finish_reason)
+
+
+# -- token counts ------------------------------------------------------------------------------------------------------
+
+
+def read_usage(raw: Any) -> Usage | None:
+    """
+    The counts of ``usageMetadata``; None when there are none, as in Vertex's events before the last one.
+
+    Tokens that tools of the provider put into the prompt (``toolUsePromptTokenCount``) belong to the prompt, unless the
+    total shows that they are counted in already. Source: https://ai.google.dev/api/generate-content#UsageMetadata
+    """
+    if not isinstance(raw, dict):
+        return None
+    prompt, answer = count(raw, "promptTokenCount"), count(raw, "candidatesTokenCount")
+    total, thoughts = count(raw, "totalTokenCount"), count(raw, "thoughtsTokenCount")
+    if prompt is None and answer is None and total is None:
+        return None
+    prompt, completion = prompt or 0, (answer or 0) + (thoughts or 0)
+    if total != prompt + completion:
+        prompt += count(raw, "toolUsePromptTokenCount") or 0
+    cached = count(raw, "cachedContentTokenCount")
+    return Usage(prompt, completion, total or prompt + completion, thoughts, cached, raw=raw)
+
+
+def write_usage(usage: Usage, native: bool) -> dict[str, Any]:
+    """``usageMetadata``: Google counts thoughts apart from the answer. *native*: its own object goes as it is."""
+    if native and usage.raw:
+        return usage.raw
+    thoughts = usage.reasoning_tokens
+    if thoughts is not None:
+        thoughts = min(thoughts, usage.completion_tokens)  # some providers count more thoughts than tokens in all
+    counts = {
+        "promptTokenCount": usage.prompt_tokens,
+        "candidatesTokenCount": usage.completion_tokens - (thoughts or 0),
+        "totalTokenCount": usage.total_tokens,
+        "thoughtsTokenCount": thoughts,
+        "cachedContentTokenCount": usage.cache_read_tokens,
+    }
+    return {name: number for name, number in counts.items() if number is not None}
