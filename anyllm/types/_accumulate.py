@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -189,6 +190,14 @@ class Assembler:
             provider or chunk.provider,
         )
         self._named = all(self._first)
+
+
+def accumulate(chunks: Iterable[ChatCompletionChunk]) -> ChatCompletion:
+    """The answer that *chunks* make."""
+    assembler = Assembler()
+    for chunk in chunks:
+        assembler.add(chunk)
+    return assembler.snapshot()
 
 
 def _by_index(parts: _Parts) -> int:

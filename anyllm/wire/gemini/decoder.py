@@ -105,6 +105,10 @@ class GeminiDecoder(BaseDecoder):
             return (self._text_chunk(body, raw, text),)
         return (self._chunk(body, raw, self._choices(candidates)),)
 
+    def feed_whole(self, body: dict[str, Any]) -> Sequence[ChatCompletionChunk]:
+        """The chunks of a whole, decoded answer; errors as `feed` has them."""
+        return self.feed_object(body, body)
+
     # -- one event -----------------------------------------------------------------------------------------------------
 
     def _text_alone(self, candidates: list[dict[str, Any]]) -> str | None:

@@ -13,30 +13,22 @@ from typing import Any, ClassVar
 import attrs
 
 from anyllm.errors import APIError
-from anyllm.types import ChatCompletion, CompletionParams, _convert
-from anyllm.types._accumulate import Assembler
+from anyllm.types import CompletionParams, _convert
 from anyllm.wire._base import api_errors
+from anyllm.wire._base.base_dialect import BaseDialect
 from anyllm.wire._base.cloud_error_codes import by_code
-from anyllm.wire._base.decode_json import no_answer, whole_json
+from anyllm.wire._base.decode_json import no_answer
 from anyllm.wire._base.dialect import Request
-from anyllm.wire._base.encode_json import headers_in, in_bytes
-from anyllm.wire._base.format_support import FormatSupport, checked
+from anyllm.wire._base.format_support import FormatSupport
 from anyllm.wire._base.surrogate_joiner import mend_all
 from anyllm.wire.hunyuan.decoder import HunyuanDecoder
 from anyllm.wire.hunyuan.request import body_of
 
 __all__ = ["HunyuanDialect"]
 
-_HEADERS = {
-    "Content-Type": "application/json",
-    "Accept": "application/json",
-    "X-TC-Action": "ChatCompletions",
-    "X-TC-Version": "2023-09-01",
-}
-
 
 @attrs.define(frozen=True, kw_only=True)
-class HunyuanDialect:
+class HunyuanDialect(BaseDialect):
     """
     The dialect. What makes a request valid, its signature and time, is added by who sends it.
 
@@ -54,45 +46,16 @@ class HunyuanDialect:
         refused=("max_tokens", "n", "user", "parallel_tool_calls", "logprobs", "top_logprobs", "stream_options"),
     )
 
-    def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
-        """
-        The request for *params*; *model* is the name without its provider.
+    _headers: ClassVar[Mapping[str, str]] = {"X-TC-Action": "ChatCompletions", "X-TC-Version": "2023-09-01"}
+    _must_end = True
 
-        Raises:
-            UnsupportedParameterError: the host cannot do what a parameter asks for.
-            InvalidRequestError: the parameters cannot be sent at all.
-        """
-        params = checked(params, self.support, self.provider)
+    def _request(self, params: CompletionParams, model: str, stream: bool) -> Request:
         body = body_of(params, model=model, stream=stream, provider=self.provider)
-        headers = {**_HEADERS, "Accept": "text/event-stream"} if stream else _HEADERS
-        return Request(
-            "POST", "/", headers_in(params.extra_headers, headers, self.provider), in_bytes(body, self.provider)
-        )
+        return self._post("/", body, params.extra_headers, stream=stream)
 
     def decoder(self) -> HunyuanDecoder:
         """A fresh decoder for one streamed response."""
         return HunyuanDecoder(provider=self.provider)
-
-    def response(self, body: bytes) -> ChatCompletion:
-        """
-        A whole response: read as a stream of one event, so that both give the same answer.
-
-        Raises:
-            APIError: the body is the provider's error.
-            IncompleteStreamError: the answer does not say why it ended.
-            MalformedStreamError: the body cannot be read.
-        """
-        answer = whole_json(body, self.provider)
-        inner = answer.get("Response", answer) if isinstance(answer, dict) else answer
-        if not isinstance(inner, dict) or not any(inner.get(key) for key in ("Choices", "Error", "ErrorMsg")):
-            raise no_answer(inner, "Choices", self.provider)
-        decoder, assembler = self.decoder(), Assembler()
-        for chunk in decoder.feed_whole(answer):
-            assembler.add(chunk)
-        decoder.finish()
-        completion = assembler.snapshot()
-        completion.raw = answer
-        return completion
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
         """The error that an HTTP status, its headers and its body say."""
@@ -100,6 +63,12 @@ class HunyuanDialect:
         fields = {name.lower(): value for name, value in headers.items()}
         error.request_id = error.request_id or fields.get("x-tc-requestid")
         return error
+
+    def _answer(self, answer: Any) -> dict[str, Any]:
+        inner = answer.get("Response", answer) if isinstance(answer, dict) else answer
+        if not isinstance(inner, dict) or not any(inner.get(key) for key in ("Choices", "Error", "ErrorMsg")):
+            raise no_answer(inner, "Choices", self.provider)
+        return dict(answer)
 
 
 def _flat(body: bytes) -> bytes:
