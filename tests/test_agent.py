@@ -410,7 +410,7 @@ def test_what_goes_wrong_with_a_call_is_told_to_the_model() -> None:
     assert failed == "error: ValueError: no such city: Atlantis"
     assert wrong.startswith("error: fail: $.city: missing; $.town: unknown argument")
     assert unknown == "error: there is no tool 'fial'; did you mean 'fail'?"
-    assert no_json.startswith("error: TypeError: what nothing returned is no JSON")
+    assert no_json.startswith("error: TypeError: the result of nothing cannot be written as JSON")
     assert cut == """error: fail: $: the arguments are not JSON: {"city": "Gr"""
 
 

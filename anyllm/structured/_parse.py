@@ -17,8 +17,8 @@ from anyllm.errors import AnyLLMError
 from anyllm.json_stream import JSONStream, JSONStreamError
 from anyllm.json_stream import repair as _repaired
 from anyllm.structured._schema import schema_of, strict
-from anyllm.structured._structure_json import filled, has_fields
-from anyllm.structured._validation_errors import KINDS, Fault, expected, listed, path_of, short
+from anyllm.structured._structure_json import has_fields, structure_json
+from anyllm.structured._validation_errors import KINDS, Fault, expected, json_path, or_list, shortened
 from anyllm.types import ChatCompletion
 from anyllm.types._completions import cause_of_no_answer
 
@@ -185,7 +185,7 @@ def _why_no_json(text: str, exc: JSONStreamError, where: int) -> str:
     if exc.is_truncated:
         return f"{exc.reason} at character {where}"
     if not text[:where].strip():  # words, whose first letter may be that of a literal
-        return f"not JSON: expected a value at character {where}, not {short(text[where:].strip())!r}"
+        return f"not JSON: expected a value at character {where}, not {shortened(text[where:].strip())!r}"
     return f"not JSON: {exc.reason} at character {where}"
 
 
@@ -207,7 +207,7 @@ def _checker(of: Any) -> _Checker:
         return lambda value: (value, [])
     if not isinstance(of, Mapping):
         cls = _class(of)
-        return lambda value: filled(cls, value)
+        return lambda value: structure_json(value, cls)
     if not _is_response_format(of):
         return _schema_checker(of)
     if of.get("type") == "json_object":
@@ -252,5 +252,5 @@ def _fault(error: Any) -> Fault:
     words = error.message
     if error.validator == "type":
         kinds = [error.validator_value] if isinstance(error.validator_value, str) else error.validator_value
-        words = expected(listed(KINDS.get(kind, kind) for kind in kinds), error.instance)
-    return Fault(path_of(error.absolute_path), short(words))
+        words = expected(or_list(KINDS.get(kind, kind) for kind in kinds), error.instance)
+    return Fault(json_path(error.absolute_path), shortened(words))

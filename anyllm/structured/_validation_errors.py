@@ -1,36 +1,37 @@
-"""What is wrong with a JSON document: where, and in JSON's words."""
+"""Faults of a JSON document: path and message, in JSON's terms."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
 import attrs
 import msgspec
 
-__all__ = ["JSON_TYPES", "KINDS", "Fault", "Shown", "expected", "in_json", "listed", "path_of", "short"]
+__all__ = ["KINDS", "Fault", "expected", "in_json", "in_json_terms", "json_path", "or_list", "shortened"]
 
-_LONGEST_WORDS = 200
+_MAX_LENGTH = 200
+#: Types by the names that Python, msgspec's messages and JSON Schema give them.
 KINDS = {
-    "object": "an object",
-    "array": "a list",
-    "string": "a string",
-    "number": "a number",
-    "integer": "an integer",
-    "boolean": "a boolean",
-    "null": "null",
+    **dict.fromkeys(("dict", "object"), "an object"),
+    **dict.fromkeys(("list", "array"), "a list"),
+    **dict.fromkeys(("str", "string"), "a string"),
+    **dict.fromkeys(("float", "number"), "a number"),
+    **dict.fromkeys(("int", "integer"), "an integer"),
+    **dict.fromkeys(("bool", "boolean"), "a boolean"),
+    **dict.fromkeys(("NoneType", "null"), "null"),
 }
-JSON_TYPES = {dict: "object", list: "array", str: "string", float: "number", int: "integer", bool: "boolean"}
 
 
 @attrs.define(frozen=True)
 class Fault:
     """
-    One thing that is wrong with an answer.
+    A place where an answer does not fit its type or schema.
 
     Attributes:
         path: Where in the document: ``$.items[2].price``.
-        message: What: "expected a number, got a string".
+        message: What is wrong: "expected a number, got a string".
     """
 
     path: str
@@ -40,35 +41,38 @@ class Fault:
         return f"{self.path}: {self.message}"
 
 
-@attrs.define(frozen=True)
-class Shown:
-    """A value that is named by itself, not by its type."""
-
-    value: Any
+def expected(wanted: str, value: Any) -> str:
+    """The message for a value of the wrong type."""
+    return f"expected {wanted}, got {KINDS[type(value).__name__]}"
 
 
-def expected(what: str, got: Any) -> str:
-    if isinstance(got, Shown) and not isinstance(got.value, (dict, list)):
-        return f"expected {what}, got {in_json(got.value)}"
-    got = got.value if isinstance(got, Shown) else got
-    return f"expected {what}, got {KINDS[JSON_TYPES.get(type(got), 'null')]}"
+def in_json_terms(message: str) -> str:
+    """A message of msgspec's, with JSON's names of types: "expected a string, got an integer"."""
+    if message.startswith("Expected"):
+        message = re.sub("`([^`]+)`", _kinds, message)
+    return message[:1].lower() + message[1:].replace("`", "")
+
+
+def _kinds(match: re.Match[str]) -> str:
+    return or_list(KINDS.get(name, name) for name in match[1].split(" | "))
 
 
 def in_json(value: Any) -> str:
-    return short(msgspec.json.encode(value).decode())
+    return shortened(msgspec.json.encode(value).decode())
 
 
-def short(words: str) -> str:
-    return words if len(words) <= _LONGEST_WORDS else words[:_LONGEST_WORDS] + "…"
+def shortened(text: str) -> str:
+    return text if len(text) <= _MAX_LENGTH else text[:_MAX_LENGTH] + "…"
 
 
-def listed(words: Iterable[str]) -> str:
-    *most, last = words
+def or_list(names: Iterable[str]) -> str:
+    """ "a, b or c"."""
+    *most, last = names
     return f"{', '.join(most)} or {last}" if most else last
 
 
-def path_of(places: Iterable[Any]) -> str:
-    """In JSONPath's way: ``$.items[2]["odd key"]``."""
+def json_path(places: Iterable[Any]) -> str:
+    """JSONPath of keys and indexes: ``$.items[2]["odd key"]``."""
     return "$" + "".join(map(_place, places))
 
 

@@ -417,7 +417,7 @@ def test_every_fault_is_named_with_its_path() -> None:
         "$.items[3].price: expected a number, got a boolean",
         '$.kind: expected one of "new", "used", got "old"',
         "$.level: expected one of 1, 2, got true",
-        "$.count: expected int >= 0",
+        "$.count: expected an integer >= 0",
         "$.first: expected an object, got a list",
         "$.parent.items[0].prise: unknown key; did you mean 'price'?",
     ]
@@ -441,9 +441,9 @@ def test_the_message_is_the_first_fault_and_how_many_more() -> None:
         ({"pair": [1, 2]}, "$.pair[1]: expected a string, got an integer"),
         ({"many": [1, "2"]}, "$.many[1]: expected an integer, got a string"),
         ({"words": [[]]}, "$.words[0]: expected a string, got a list"),
-        ({"few": [1, 2, 3]}, "$.few: expected array of length <= 2"),
+        ({"few": [1, 2, 3]}, "$.few: expected a list of length <= 2"),
         ({"when": "yesterday"}, "$.when: invalid RFC3339 encoded datetime"),
-        ({"when": []}, "$.when: expected datetime, got array"),
+        ({"when": []}, "$.when: expected datetime, got a list"),
         ({"either": []}, "$.either: expected an integer, a string, an object or null, got a list"),
         ({"either": {**ITEM, "price": "x"}}, "$.either.price: expected a number, got a string"),
         ({"further": [{"items": {}}, {"items": 1}]}, "$.further[1].items: expected an object, got an integer"),
@@ -472,9 +472,9 @@ def test_what_json_has_no_type_for_is_read_as_the_schema_says() -> None:
     wrong = {"id": "x", "data": 1, "amount": [], "spot": {"at": [1, "2"]}, "user": "1", "marked": "2", "bare": {}}
     assert faults(wrong, Others) == [
         "$.id: invalid UUID",
-        "$.data: expected bytes, got int",
-        "$.amount: expected decimal, got array",
-        "$.spot.at[1]: expected int, got str",
+        "$.data: expected bytes, got an integer",
+        "$.amount: expected decimal, got a list",
+        "$.spot.at[1]: expected an integer, got a string",
         "$.user: expected an integer, got a string",
         "$.marked: expected an integer, got a string",
         "$.bare: expected a list, got an object",
@@ -489,10 +489,52 @@ def test_a_class_may_have_a_parameter() -> None:
     ]
     assert response_format(Page[Item])["json_schema"]["strict"] is True
 
+    @attrs.define
+    class Items(Page[Item]):
+        more: bool = False
+
+    assert parse(json.dumps({"found": [ITEM]}), Items).found == found.found
+
 
 def test_what_a_class_itself_says_is_a_fault_too() -> None:
     assert parse('{"even": 2, "word": "a", "size": "7"}', Checked) == Checked(2, "A", 7)
     assert faults({"even": 3, "word": "a"}, Checked) == ["$: 3 is odd"]
+
+
+def test_a_fault_that_a_converter_meets_is_named_by_the_field() -> None:
+    assert faults({"even": 2, "word": 3}, Checked) == ["$.word: expected a string, got an integer"]
+    assert faults({"even": 2, "word": "a", "size": "x"}, Checked) == ["$.size: expected an integer, got a string"]
+
+
+def test_fields_that_the_constructor_computes_are_not_expected() -> None:
+    @attrs.define
+    class Sum:
+        a: int
+        _b: int
+        total: int = attrs.field(init=False)
+
+        def __attrs_post_init__(self) -> None:
+            self.total = self.a + self._b
+
+    assert parse('{"a": 1, "_b": 2}', Sum).total == 3
+    assert faults({"a": 1, "_b": 2, "total": 4}, Sum) == ["$.total: unknown key"]
+
+
+def test_a_union_of_classes_is_the_first_that_fits() -> None:
+    """It has no schema with msgspec, but a text of that shape can be read."""
+    either = dataclasses.make_dataclass("Either", [("it", Union[Item, Checked])])
+    assert parse('{"it": {"even": 2, "word": "a"}}', either).it == Checked(2, "A")
+    assert faults({"it": 1}, either) == ["$.it: expected an object, got an integer"]
+
+
+def test_keys_of_dicts_are_converted_too() -> None:
+    by_level = dataclasses.make_dataclass("ByLevel", [("names", Dict[Level, str]), ("sizes", Dict[int, int])])
+    made = parse('{"names": {"1": "low"}, "sizes": {"7": 1}}', by_level)
+    assert (made.names, made.sizes) == ({Level.LOW: "low"}, {7: 1})
+    assert faults({"names": {"3": "x"}, "sizes": {"y": 1}}, by_level) == [
+        '$.names["3"]: invalid enum value 3',
+        "$.sizes.y: expected an integer, got a string",
+    ]
 
 
 def test_a_mistake_in_the_class_is_not_blamed_on_the_answer() -> None:

@@ -1,0 +1,87 @@
+"""Lists of tools for a request, and results as text."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import enum
+import json
+from typing import Any, Dict, List, Optional
+
+import attrs
+import pytest
+
+from anyllm.tools import result_text, tool, tools_in
+
+
+class Unit(enum.Enum):
+    CELSIUS = "C"
+    FAHRENHEIT = "F"
+
+
+@attrs.define
+class Place:
+    """Where on the earth."""
+
+    lat: float = attrs.field(validator=attrs.validators.ge(-90))
+    lon: float
+    name: Optional[str] = None
+
+
+@dataclasses.dataclass
+class Range:
+    first: int
+    last: int = 9
+
+
+def weather(city: str) -> Dict[str, Any]:
+    return {"city": city}
+
+
+# -- results
+
+
+def test_results_become_text() -> None:
+    assert result_text("as it is: {}") == "as it is: {}"
+    assert result_text(Unit.CELSIUS) == "C"
+    assert result_text(None) == "null"
+    assert result_text(["ä", 1.5, True]) == '["ä",1.5,true]'
+    assert json.loads(result_text(Place(1, 2))) == {"lat": 1, "lon": 2}
+    assert json.loads(result_text([Range(1)])) == [{"first": 1, "last": 9}]
+    assert result_text({"when": datetime.date(2026, 1, 31)}) == '{"when":"2026-01-31"}'
+
+
+def test_a_result_that_json_has_not_names_the_tool() -> None:
+    endless: List[Any] = []
+    endless.append(endless)
+    for value in (object(), {"a": object()}, endless):
+        with pytest.raises(TypeError, match="the result of weather cannot be written as JSON"):
+            result_text(value, "weather")
+
+
+# -- lists
+
+
+def test_tools_functions_and_definitions_stand_side_by_side() -> None:
+    raw = {"type": "function", "function": {"name": "raw", "parameters": {}}}
+    search = {"type": "web_search"}
+    renamed = tool(name="other")(weather)
+    definitions, by_name = tools_in([weather, renamed, raw, search])
+    assert [definition.get("function", {}).get("name") for definition in definitions] == [
+        "weather",
+        "other",
+        "raw",
+        None,
+    ]
+    assert set(by_name) == {"weather", "other"}
+    assert by_name["other"] is renamed
+    assert by_name["weather"].call({"city": "Graz"})["city"] == "Graz"
+
+
+def test_two_of_one_name_and_what_is_no_tool_are_refused() -> None:
+    raw = {"type": "function", "function": {"name": "weather", "parameters": {}}}
+    for twice in ([weather, weather], [weather, raw], [raw, raw]):
+        with pytest.raises(ValueError, match="two tools are called 'weather'"):
+            tools_in(twice)
+    with pytest.raises(TypeError, match="not int"):
+        tools_in([3])
