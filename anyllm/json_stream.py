@@ -1,10 +1,12 @@
 """
-A JSON document that is read while it is still being written.
+Incremental JSON parser: the value of a document while its text is still arriving.
 
-Strategy: the readers that take incomplete JSON (jiter, partial-json-parser) start from the beginning each time, so a
-document in n pieces costs n/2 times its length; this one stands where it stopped. What it needs to know lies in a few
-fields and a stack of the open containers, so nothing recurses. A step is a function that takes the text from one place
-to the next and says which step follows. What comes out is what `json.loads` makes of the whole document.
+Strategy: parsers of incomplete JSON (jiter, partial-json-parser) start again with each piece of text, so a document in
+n pieces costs n/2 times its length. This one continues where it stopped. Its state is a few fields and a stack of open
+containers, so nothing recurses. Each step is a method that takes the text and an index, reads as far as it can, sets
+the next step and returns the next index. The result equals that of `json.loads` on the whole document.
+
+The module is long because it is one state machine: every step reads and sets the same fields.
 """
 
 from __future__ import annotations
@@ -16,16 +18,16 @@ from typing import Any, Callable, Final, Union
 __all__ = ["JSONStream", "JSONStreamError", "repair"]
 
 _SPACE = re.compile(r"[ \t\n\r]*").match
-_LEAD = re.compile("[ \t\n\r\ufeff]*").match
+_SPACE_OR_BOM = re.compile("[ \t\n\r\ufeff]*").match
 _TICKS = re.compile("`*").match
-_INFO = re.compile(r"[\w+.-]*").match
+_LANGUAGE = re.compile(r"[\w+.-]*").match
 _PLAIN = re.compile(r'[^"\\\x00-\x1f]*').match
 _HEX = re.compile("[0-9a-fA-F]*").match
-#: What a number may hold; whether it is one shows when it has ended.
+#: The characters of a number; `_NUMBER` checks it at its end.
 _NUMERIC = re.compile("[-+.0-9eE]*").match
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?").fullmatch
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
-#: By their first letter. The last three are not JSON, but what Python's own writer and reader make of such floats.
+#: By first character. The last three are not JSON, but Python's json module writes and reads them.
 _LITERALS = {
     "t": ("true", True),
     "f": ("false", False),
@@ -36,11 +38,11 @@ _LITERALS = {
 }
 _FENCE = 3
 _HEX_DIGITS = 4
-_join = "".join
+_joined = "".join
 
 
 class _Nothing(enum.Enum):
-    """A type of its own, whose one member stays itself when it is copied or pickled."""
+    """The type of `JSONStream.NOTHING`. An enum, because its member stays identical when copied or pickled."""
 
     NOTHING = "nothing"
 
@@ -56,9 +58,9 @@ class JSONStreamError(ValueError):
     The text is not one JSON document.
 
     Attributes:
-        reason: What is wrong, without the place.
-        position: Where: characters from the start of all that was fed, a fence and white space included.
-        is_truncated: Whether the text was right as far as it came, and only ended too early.
+        reason: What is wrong, without the position.
+        position: Characters from the start of all text that was fed, a fence and white space included.
+        is_truncated: Whether the text is the beginning of a valid document.
     """
 
     def __init__(self, reason: str, position: int, is_truncated: bool = False) -> None:
@@ -73,15 +75,16 @@ class JSONStreamError(ValueError):
 
 class JSONStream:
     """
-    Reads one JSON document from text that comes in any pieces.
+    Parser of one JSON document that arrives in pieces of any size.
 
-    The document may stand after white space, a byte order mark or the opening line of a Markdown code fence. What
-    follows it is kept in `rest` and not looked at. Feeding costs in total what the text is long. One thread at a time.
+    White space, a byte order mark or the opening line of a Markdown code fence may precede the document. Text after it
+    goes to `rest`, unparsed. The total cost is linear in the length of the text. For one thread at a time.
 
     Attributes:
-        NOTHING: What `value` is while nothing has begun; false, and not None, which is a document too.
-        error: Why the text is no JSON, or None. After an error further text is ignored.
-        is_complete: Whether the document has ended. A number at the top ends with what follows it, or in `finish`.
+        NOTHING: `value` before the document has begun. It is falsy; None is a document of its own.
+        error: Why the text is not JSON, or None. After an error further text is ignored.
+        is_complete: Whether the document has ended. A number at the top ends with the character after it, or in
+            `finish`.
     """
 
     NOTHING: Final = _Nothing.NOTHING
@@ -89,132 +92,129 @@ class JSONStream:
     def __init__(self) -> None:
         self.error: JSONStreamError | None = None
         self.is_complete = False
-        self._step: Callable[[JSONStream, str, int], int] = JSONStream._lead
-        self._fed = 0  # characters, of the pieces before this one
+        self._step: Callable[[JSONStream, str, int], int] = JSONStream._before_document
+        self._offset = 0  # characters in the earlier pieces
         self._ticks = 0
         self._root: Any = JSONStream.NOTHING
-        self._open: list[Union[dict[str, Any], list[Any]]] = []
-        # For each open container the key of its last value, if it is an object.
+        self._containers: list[Union[dict[str, Any], list[Any]]] = []
+        # For each open container: the key of its last value, None for a list.
         self._keys: list[str | None] = []
-        self._key: str | None = None  # has been read, and its value not begun
-        self._is_key = False  # of the string that is open
-        self._pieces: list[str] = []  # of the string or number that is open
-        self._stale = False  # the open string has grown since it was last put into the value
-        self._high = ""  # half a surrogate pair, whose other half may come
-        self._digits = ""  # of an escape
+        self._key: str | None = None  # read, but its value has not begun
+        self._is_key = False  # whether the open string is a key
+        self._pieces: list[str] = []  # of the open string or number
+        self._stale = False  # the open string has grown since it was put into the value
+        self._high_surrogate = ""  # the first half of a surrogate pair, whose second half may follow
+        self._digits = ""  # of a \u escape
         self._literal: tuple[str, Any] = ("", None)
         self._matched = 0
-        self._begin = 0  # where the document begins
-        self._kept = 0  # up to where the text is in the value
+        self._start = 0  # position of the document
+        self._valid_end = 0  # up to here, the text is part of the value
         self._rest: list[str] = []
 
-    # -- what callers see --------------------------------------------------------------------------------------
+    # -- public interface -------------------------------------------------------------------------------------
 
     def feed(self, text: str) -> None:
-        """Read on. Raises nothing for what *text* says: see `error`."""
+        """Parse the next piece of text. Malformed text raises nothing here: see `error`."""
         at, end = 0, len(text)
         while at < end and self.error is None:
             at = self._step(self, text, at)
-        self._fed += end
+        self._offset += end
 
     @property
     def value(self) -> Any:
         """
-        The document so far, or `NOTHING`; always a beginning of what it will be.
+        The document so far, or `NOTHING`; always a prefix of the final value.
 
-        Objects have the keys whose values have begun, strings are as long as is certain (half an escape or surrogate
-        pair is held back), numbers are there once they have ended, and literals once they are whole. Where a key comes
-        twice, the second value takes the first one's place when it begins.
+        Objects have the keys whose values have begun. Strings lack an unfinished escape or surrogate pair. Numbers and
+        literals appear when they have ended. The second value of a repeated key replaces the first when it begins.
 
-        This is the live value: dicts and lists are the same ones each time, and grow as text is fed; the string that
-        is open is brought up to date in them when `value` is read, which copies that string. See `snapshot`.
+        This is the live value: its dicts and lists are the same objects each time, and grow with the text. Reading
+        `value` copies the open string into them. See `snapshot`.
         """
         if self._stale:
             self._stale = False
-            said = _join(self._pieces)
-            self._pieces = [said]
-            self._replace(said)
+            self._pieces = [_joined(self._pieces)]
+            self._set_value(self._pieces[0])
         return self._root
 
     def snapshot(self) -> Any:
-        """A copy of `value`, all the way down, that does not change any more. Costs what the document is large."""
+        """A deep copy of `value`. Its cost is linear in the size of the document."""
         return _copy(self.value)
 
     @property
     def path(self) -> tuple[str | int, ...]:
-        """Keys and indexes that lead from `value` to what came last: the value that grows, or the one that ended."""
-        way = zip(self._open, self._keys)
-        return tuple(len(container) - 1 if key is None else key for container, key in way if container)
+        """Keys and indexes from `value` to its last part: the value that is open, or the one that ended last."""
+        levels = zip(self._containers, self._keys)
+        return tuple(len(container) - 1 if key is None else key for container, key in levels if container)
 
     @property
     def rest(self) -> str:
-        """The text behind the document: the end of the fence, and what the model had to add."""
-        said = _join(self._rest)
-        self._rest = [said]
-        return said
+        """The text after the document: the end of the fence, and what the model added."""
+        self._rest = [_joined(self._rest)]
+        return self._rest[0]
 
     def finish(self) -> Any:
         """
-        Say that no more text comes; gives `value`.
+        End the text and return `value`.
 
         Raises:
-            JSONStreamError: what came is not a whole JSON document; the error says where and why.
+            JSONStreamError: the text is not a whole JSON document; the error says where and why.
         """
         if self._step is JSONStream._number and self.error is None:
-            said = _join(self._pieces)
-            # At the top it ends here. Elsewhere it is only short, if with a digit more it would be a number.
-            is_whole, is_short = _NUMBER(said) is not None, _NUMBER(said + "0") is not None
-            if (is_whole and not self._open) or not (is_whole or is_short):
-                self._end_number(said, 0)
+            number = _joined(self._pieces)
+            # At the top, the number ends here. Elsewhere it is cut off, if one more digit would make it a number.
+            is_whole, is_incomplete = _NUMBER(number) is not None, _NUMBER(number + "0") is not None
+            if (is_whole and not self._containers) or not (is_whole or is_incomplete):
+                self._end_number(number, 0)
         if self.error is not None:
             raise self.error
         if not self.is_complete:
-            raise JSONStreamError(f"the document is cut off: {self._expected()}", self._fed, is_truncated=True)
+            raise JSONStreamError(f"the document is cut off: {self._missing_end()}", self._offset, is_truncated=True)
         return self.value
 
-    def _expected(self) -> str:
-        if self._step in _IN_TEXT:
+    def _missing_end(self) -> str:
+        if self._step in _IN_STRING:
             return "the key is not closed" if self._is_key else "the string is not closed"
         if self._step is JSONStream._number:
             return "the number may go on"
-        if self._step is JSONStream._word:
+        if self._step is JSONStream._literal_rest:
             return f"{self._literal[0]} is not whole"
-        if not self._open:
+        if not self._containers:
             return "no value has begun"
-        return f"the {'object' if isinstance(self._open[-1], dict) else 'list'} is not closed"
+        return f"the {'object' if isinstance(self._containers[-1], dict) else 'list'} is not closed"
 
     # -- around the document -----------------------------------------------------------------------------------
 
-    def _lead(self, text: str, at: int) -> int:
-        at = _end(_LEAD(text, at))
+    def _before_document(self, text: str, at: int) -> int:
+        at = _end_of(_SPACE_OR_BOM(text, at))
         if at < len(text):
             self._step = JSONStream._fence if text[at] == "`" else JSONStream._first_value
         return at
 
     def _fence(self, text: str, at: int) -> int:
-        end = _end(_TICKS(text, at))
+        end = _end_of(_TICKS(text, at))
         self._ticks += end - at
         if end < len(text):
             if self._ticks < _FENCE:
                 return self._fail("expected a value", end - self._ticks, end)
-            self._step = JSONStream._info
+            self._step = JSONStream._fence_language
         return end
 
-    def _info(self, text: str, at: int) -> int:
-        """The language, up to the end of the word."""
-        end = _end(_INFO(text, at))
+    def _fence_language(self, text: str, at: int) -> int:
+        """The language after the opening fence."""
+        end = _end_of(_LANGUAGE(text, at))
         if end < len(text):
             self._step = JSONStream._after_fence
         return end
 
     def _after_fence(self, text: str, at: int) -> int:
-        at = _end(_SPACE(text, at))
+        at = _end_of(_SPACE(text, at))
         if at < len(text):
             self._step = JSONStream._first_value
         return at
 
     def _first_value(self, text: str, at: int) -> int:
-        self._begin = self._fed + at
+        self._start = self._offset + at
         return self._value(text, at)
 
     def _after_document(self, text: str, at: int) -> int:
@@ -224,58 +224,58 @@ class JSONStream:
     # -- between values ----------------------------------------------------------------------------------------
 
     def _value(self, text: str, at: int) -> int:
-        at = _end(_SPACE(text, at))
+        at = _end_of(_SPACE(text, at))
         if at == len(text):
             return at
-        sign = text[at]
-        if sign == '"':
+        char = text[at]
+        if char == '"':
             self._is_key = False
-            self._place("")
+            self._start_value("")
             self._pieces = []
-            self._step = JSONStream._text
-            self._kept = self._fed + at + 1
-        elif sign == "{":
-            self._enter({}, JSONStream._first_key, at)
-        elif sign == "[":
-            self._enter([], JSONStream._first_item, at)
-        elif sign == "-" or "0" <= sign <= "9":
+            self._step = JSONStream._string
+            self._valid_end = self._offset + at + 1
+        elif char == "{":
+            self._open_container({}, JSONStream._first_key, at)
+        elif char == "[":
+            self._open_container([], JSONStream._first_item, at)
+        elif char == "-" or "0" <= char <= "9":
             self._pieces = []
             self._step = JSONStream._number
             return at
-        elif sign in _LITERALS:
-            self._literal, self._matched = _LITERALS[sign], 1
-            self._step = JSONStream._word
+        elif char in _LITERALS:
+            self._literal, self._matched = _LITERALS[char], 1
+            self._step = JSONStream._literal_rest
         else:
             return self._fail("expected a value", at, at)
         return at + 1
 
     def _first_item(self, text: str, at: int) -> int:
-        at = _end(_SPACE(text, at))
+        at = _end_of(_SPACE(text, at))
         if at < len(text) and text[at] == "]":
-            return self._leave(at)
+            return self._close_container(at)
         return self._value(text, at) if at < len(text) else at
 
     def _first_key(self, text: str, at: int) -> int:
-        at = _end(_SPACE(text, at))
+        at = _end_of(_SPACE(text, at))
         if at < len(text) and text[at] == "}":
-            return self._leave(at)
-        return self._begin_key(text, at, "expected a key or '}'")
+            return self._close_container(at)
+        return self._start_key(text, at, "expected a key or '}'")
 
     def _next_key(self, text: str, at: int) -> int:
-        return self._begin_key(text, _end(_SPACE(text, at)), "expected a key")
+        return self._start_key(text, _end_of(_SPACE(text, at)), "expected a key")
 
-    def _begin_key(self, text: str, at: int, otherwise: str) -> int:
+    def _start_key(self, text: str, at: int, message: str) -> int:
         if at == len(text):
             return at
         if text[at] != '"':
-            return self._fail(otherwise, at, at)
+            return self._fail(message, at, at)
         self._is_key = True
         self._pieces = []
-        self._step = JSONStream._text
+        self._step = JSONStream._string
         return at + 1
 
     def _colon(self, text: str, at: int) -> int:
-        at = _end(_SPACE(text, at))
+        at = _end_of(_SPACE(text, at))
         if at == len(text):
             return at
         if text[at] != ":":
@@ -284,29 +284,29 @@ class JSONStream:
         return at + 1
 
     def _after_value(self, text: str, at: int) -> int:
-        at = _end(_SPACE(text, at))
+        at = _end_of(_SPACE(text, at))
         if at == len(text):
             return at
-        is_object = isinstance(self._open[-1], dict)
+        is_object = isinstance(self._containers[-1], dict)
         if text[at] == ",":
             self._step = JSONStream._next_key if is_object else JSONStream._value
             return at + 1
         if text[at] == ("}" if is_object else "]"):
-            return self._leave(at)
+            return self._close_container(at)
         return self._fail(f"expected ',' or {'}' if is_object else ']'!r}", at, at)
 
     # -- strings, numbers, literals ----------------------------------------------------------------------------
 
-    def _text(self, text: str, at: int) -> int:
-        end = _end(_PLAIN(text, at))
+    def _string(self, text: str, at: int) -> int:
+        end = _end_of(_PLAIN(text, at))
         if end > at:
-            self._say(text[at:end], end)
+            self._append(text[at:end], end)
         if end == len(text):
             return end
         if text[end] == "\\":
             self._step = JSONStream._escape
         elif text[end] == '"':
-            self._end_text(end + 1)
+            self._end_string(end + 1)
         else:
             return self._fail("a control character that is not escaped", end, end)
         return end + 1
@@ -316,154 +316,157 @@ class JSONStream:
             self._digits = ""
             self._step = JSONStream._hex
         elif text[at] in _ESCAPES:
-            self._say(_ESCAPES[text[at]], at + 1)
-            self._step = JSONStream._text
+            self._append(_ESCAPES[text[at]], at + 1)
+            self._step = JSONStream._string
         else:
             return self._fail(f"no such escape: {text[at]!r}", at, at)
         return at + 1
 
     def _hex(self, text: str, at: int) -> int:
         piece = text[at : at + _HEX_DIGITS - len(self._digits)]
-        good = _end(_HEX(piece, 0))
-        if good < len(piece):
-            return self._fail("expected four hexadecimal digits", at + good, at)
+        digits = _end_of(_HEX(piece, 0))
+        if digits < len(piece):
+            return self._fail("expected four hexadecimal digits", at + digits, at)
         self._digits += piece
         at += len(piece)
         if len(self._digits) == _HEX_DIGITS:
-            self._step = JSONStream._text
-            self._say_code(int(self._digits, 16), at)
+            self._step = JSONStream._string
+            self._append_code_unit(int(self._digits, 16), at)
         return at
 
-    def _say_code(self, code: int, end: int) -> None:
-        if self._high and 0xDC00 <= code <= 0xDFFF:
-            whole = 0x10000 + ((ord(self._high) - 0xD800) << 10) + (code - 0xDC00)
-            self._high = ""
-            self._say(chr(whole), end)
+    def _append_code_unit(self, code: int, end: int) -> None:
+        if self._high_surrogate and 0xDC00 <= code <= 0xDFFF:
+            whole = 0x10000 + ((ord(self._high_surrogate) - 0xD800) << 10) + (code - 0xDC00)
+            self._high_surrogate = ""
+            self._append(chr(whole), end)
         elif 0xD800 <= code <= 0xDBFF:
-            if self._high:  # nothing that follows completes the one before; it stays as it is, as in json.loads
-                self._say("", end - 6)
-            self._high = chr(code)
+            if self._high_surrogate:  # the earlier half stays alone, as in json.loads
+                self._append("", end - 6)
+            self._high_surrogate = chr(code)
         else:
-            self._say(chr(code), end)
+            self._append(chr(code), end)
 
-    def _say(self, text: str, end: int) -> None:
-        if self._high:
-            text, self._high = self._high + text, ""
+    def _append(self, text: str, end: int) -> None:
+        if self._high_surrogate:
+            text, self._high_surrogate = self._high_surrogate + text, ""
         self._pieces.append(text)
         if not self._is_key:
             self._stale = True
-            self._kept = self._fed + end
+            self._valid_end = self._offset + end
 
-    def _end_text(self, end: int) -> None:
-        if self._high:
-            self._say("", end - 1)
-        said = _join(self._pieces)
+    def _end_string(self, end: int) -> None:
+        if self._high_surrogate:
+            self._append("", end - 1)
+        string = _joined(self._pieces)
         self._pieces = []
         if self._is_key:
-            self._key = said
+            self._key = string
             self._step = JSONStream._colon
             return
         self._stale = False
-        self._replace(said)
+        self._set_value(string)
         self._end_value(end)
 
     def _number(self, text: str, at: int) -> int:
-        end = _end(_NUMERIC(text, at))
+        end = _end_of(_NUMERIC(text, at))
         self._pieces.append(text[at:end])
         if end == len(text):
             return end
-        said = _join(self._pieces)
-        if said == "-" and text[end] == "I":
+        number = _joined(self._pieces)
+        if number == "-" and text[end] == "I":
             self._pieces = []
             self._literal, self._matched = _LITERALS["-"], 1
-            self._step = JSONStream._word
+            self._step = JSONStream._literal_rest
         else:
-            self._end_number(said, end)
+            self._end_number(number, end)
         return end
 
-    def _end_number(self, said: str, end: int) -> None:
-        match = _NUMBER(said)
+    def _end_number(self, text: str, end: int) -> None:
+        match = _NUMBER(text)
         if match is None:
-            self._fail(f"no number: {said[:40]}", end - len(said), end)
+            self._fail(f"no number: {text[:40]}", end - len(text), end)
             return
         try:
-            number = float(said) if match[1] or match[2] else int(said)
+            value = float(text) if match[1] or match[2] else int(text)
         except ValueError as exc:  # Python limits the digits of an int
-            self._fail(str(exc), end - len(said), end)
+            self._fail(str(exc), end - len(text), end)
             return
         self._pieces = []
-        self._place(number)
+        self._start_value(value)
         self._end_value(end)
 
-    def _word(self, text: str, at: int) -> int:
-        word, value = self._literal
-        piece = text[at : at + len(word) - self._matched]
-        if not word.startswith(piece, self._matched):
-            return self._fail(f"expected {word}", at - self._matched, at)
+    def _literal_rest(self, text: str, at: int) -> int:
+        name, value = self._literal
+        piece = text[at : at + len(name) - self._matched]
+        if not name.startswith(piece, self._matched):
+            return self._fail(f"expected {name}", at - self._matched, at)
         self._matched += len(piece)
         at += len(piece)
-        if self._matched == len(word):
-            self._place(value)
+        if self._matched == len(name):
+            self._start_value(value)
             self._end_value(at)
         return at
 
     # -- the value ---------------------------------------------------------------------------------------------
 
-    def _place(self, value: Any) -> None:
-        """A value begins, or comes whole."""
-        if not self._open:
+    def _start_value(self, value: Any) -> None:
+        """Add a value, whole or just begun, to the innermost open container."""
+        if not self._containers:
             self._root = value
             return
-        container = self._open[-1]
+        container = self._containers[-1]
         if isinstance(container, list):
             container.append(value)
         else:
             self._keys[-1], self._key = self._key, None
-            self._replace(value)
+            self._set_value(value)
 
-    def _replace(self, value: Any) -> None:
-        """The value that began last is now *value*."""
-        if not self._open:
+    def _set_value(self, value: Any) -> None:
+        """Replace the value that began last."""
+        if not self._containers:
             self._root = value
         else:
-            container: Any = self._open[-1]
+            container: Any = self._containers[-1]
             key = self._keys[-1]
             container[-1 if key is None else key] = value
 
-    def _enter(self, container: Any, step: Callable[[JSONStream, str, int], int], at: int) -> None:
-        self._place(container)
-        self._open.append(container)
+    def _open_container(self, container: Any, step: Callable[[JSONStream, str, int], int], at: int) -> None:
+        self._start_value(container)
+        self._containers.append(container)
         self._keys.append(None)
         self._step = step
-        self._kept = self._fed + at + 1
+        self._valid_end = self._offset + at + 1
 
-    def _leave(self, at: int) -> int:
-        self._open.pop()
+    def _close_container(self, at: int) -> int:
+        self._containers.pop()
         self._keys.pop()
         self._end_value(at + 1)
         return at + 1
 
     def _end_value(self, end: int) -> None:
-        self._kept = self._fed + end
-        self.is_complete = not self._open
+        self._valid_end = self._offset + end
+        self.is_complete = not self._containers
         self._step = JSONStream._after_document if self.is_complete else JSONStream._after_value
 
     def _fail(self, reason: str, where: int, at: int) -> int:
-        """Give up; *where* counts from the start of this piece, and may lie in one before."""
-        self.error = JSONStreamError(reason, self._fed + where)
+        """Record the error. *where* counts from the start of this piece; it is negative in an earlier one."""
+        self.error = JSONStreamError(reason, self._offset + where)
         return at
 
 
 def repair(text: str) -> tuple[Any, str]:
     """
-    The value of a document that was cut off, and its text, closed.
+    Close a document that was cut off.
 
-    Strings, lists and objects that are open are closed. Dropped are keys without a value, numbers (which might go on),
-    literals, escapes and surrogate pairs that are not whole, a trailing comma, and what stands around the document. A
-    whole document is left as it is. What is wrong, not only short, is not repaired.
+    Open strings, lists and objects are closed. Removed are a key without a value, an open number (it might continue),
+    an unfinished literal, escape or surrogate pair, a trailing comma, and text around the document. A whole document
+    is unchanged. Malformed text is not repaired.
+
+    Returns:
+        The value, and the text of the closed document.
 
     Raises:
-        JSONStreamError: *text* is malformed, or nothing of it is left.
+        JSONStreamError: *text* is malformed, or no value has begun in it.
     """
     stream = JSONStream()
     stream.feed(text)
@@ -472,22 +475,22 @@ def repair(text: str) -> tuple[Any, str]:
     except JSONStreamError as exc:
         if not exc.is_truncated or stream.value is JSONStream.NOTHING:
             raise
-    is_text = not stream.is_complete and not stream._is_key and stream._step in _IN_TEXT
-    ends = ["}" if isinstance(container, dict) else "]" for container in reversed(stream._open)]
-    return stream.value, _join([text[stream._begin : stream._kept], '"' if is_text else "", *ends])
+    in_string = not stream.is_complete and not stream._is_key and stream._step in _IN_STRING
+    ends = ["}" if isinstance(container, dict) else "]" for container in reversed(stream._containers)]
+    return stream.value, _joined([text[stream._start : stream._valid_end], '"' if in_string else "", *ends])
 
 
-_IN_TEXT = (JSONStream._text, JSONStream._escape, JSONStream._hex)
+_IN_STRING = (JSONStream._string, JSONStream._escape, JSONStream._hex)
 
 
-def _end(match: Any) -> int:
-    """Where a pattern that always matches ended."""
+def _end_of(match: Any) -> int:
+    """The end of a match that cannot fail."""
     end: int = match.end()
     return end
 
 
 def _copy(value: Any) -> Any:
-    """Dicts and lists all the way down, however deep: `copy.deepcopy` recurses."""
+    """Deep copy of dicts and lists, without the recursion of `copy.deepcopy`."""
     top = [value]
     todo: list[Any] = [top]
     while todo:

@@ -1,4 +1,4 @@
-"""Reading JSON while it is written: always a beginning of the whole, in linear time, and never an exception."""
+"""Incremental JSON: the value is always a prefix of the whole, in linear time, and `feed` never raises."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ PIECES = [
 NUMBERS = ["0", "-0", "-0.0", "12", "1e5", "1E+2", "-1.5e-3", "3.0", "123456789012345678901234567890", "1e999", "0.1"]
 
 
-def is_beginning(part: Any, whole: Any) -> bool:
+def is_prefix(part: Any, whole: Any) -> bool:
     """
-    Whether *part* may be seen on the way to *whole*.
+    Whether *part* may be the value before *whole* has arrived.
 
-    Strings are cut at any place. Lists have the first items, objects the first keys, all but the last of them whole and
-    the last one a beginning. Everything else is there or not, with its type: 1 is not 1.0 and not True.
+    Strings are cut at any place. Lists have the first items and objects the first keys; all values but the last are
+    whole, and the last is a prefix. Everything else is whole or absent, with its type: 1 is not 1.0 and not True.
     """
     if part is NOTHING:
         return True
@@ -60,7 +60,7 @@ def is_beginning(part: Any, whole: Any) -> bool:
         if not part:
             return True
         last = len(part) - 1
-        return len(part) <= len(whole) and all(map(same, part[:last], whole)) and is_beginning(part[last], whole[last])
+        return len(part) <= len(whole) and all(map(same, part[:last], whole)) and is_prefix(part[last], whole[last])
     return same(part, whole)
 
 
@@ -69,29 +69,29 @@ def same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and repr(one) == repr(other)
 
 
-def test_what_a_beginning_is() -> None:
+def test_is_prefix_tells_prefixes_from_other_values() -> None:
     whole = {"a": [1, "xy"], "b": True}
     for part in (NOTHING, {}, {"a": []}, {"a": [1]}, {"a": [1, ""]}, {"a": [1, "x"]}, {"a": [1, "xy"]}, whole):
-        assert is_beginning(part, whole)
+        assert is_prefix(part, whole)
     for part in (None, [], {"b": True}, {"a": ["xy"]}, {"a": [True]}, {"a": [1.0]}, {"a": [1, "y"]}):
-        assert not is_beginning(part, whole)
-    assert not is_beginning({"a": [1, "x"], "b": True}, whole)  # only the last may be cut
-    assert not is_beginning([1, 2], [1])
+        assert not is_prefix(part, whole)
+    assert not is_prefix({"a": [1, "x"], "b": True}, whole)  # only the last may be cut
+    assert not is_prefix([1, 2], [1])
 
 
 # -- documents ---------------------------------------------------------------------------------------------------------
 
 
 def text_of(rng: random.Random) -> str:
-    """A JSON string, written in one of the ways to write it."""
+    """A JSON string with random escapes."""
     written = []
     for piece in rng.choices(PIECES, k=rng.randrange(7)):
-        way = rng.randrange(3)
-        if way == 0:
+        spelling = rng.randrange(3)
+        if spelling == 0:
             written.append(json.dumps(piece)[1:-1])
-        elif way == 1 and piece == "/":
+        elif spelling == 1 and piece == "/":
             written.append("\\/")
-        elif way == 1:
+        elif spelling == 1:
             units = piece.encode("utf-16-be", "surrogatepass").hex()
             written += [f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4)]
         else:
@@ -143,7 +143,7 @@ def values_of(text: str) -> List[Any]:
     return seen
 
 
-def test_the_documents_are_of_all_kinds() -> None:
+def test_random_documents_contain_every_kind_of_value() -> None:
     """Two hundred empty lists would prove nothing."""
     everything = "\n".join(DOCUMENTS)
     for piece in ["\\ud83d", "😀", "null", "1e999", "123456789012345678901234567890", "\\/", "[[", "}}", '\\"']:
@@ -152,14 +152,14 @@ def test_the_documents_are_of_all_kinds() -> None:
 
 
 @pytest.mark.parametrize("part", range(10))
-def test_at_every_character_the_value_is_a_beginning_and_at_last_the_whole(part: int) -> None:
+def test_value_is_a_prefix_after_every_character_and_whole_at_the_end(part: int) -> None:
     for text in DOCUMENTS[part::10]:
         whole = json.loads(text)
         seen = values_of(text)
         for value in seen:
-            assert is_beginning(value, whole), (text, value)
+            assert is_prefix(value, whole), (text, value)
         for before, after in zip(seen, seen[1:]):
-            assert is_beginning(before, after), (text, before, after)
+            assert is_prefix(before, after), (text, before, after)
         assert same(seen[-1], whole), text
 
 
@@ -182,17 +182,17 @@ JSON_VALUES = st.recursive(
 
 @settings(max_examples=150, deadline=None)
 @given(JSON_VALUES, st.booleans(), st.sampled_from([None, 1]), st.data())
-def test_no_split_changes_anything(value: Any, ascii_only: bool, indent: Any, data: Any) -> None:
+def test_any_split_gives_the_same_value(value: Any, ascii_only: bool, indent: Any, data: Any) -> None:
     text = json.dumps(value, ensure_ascii=ascii_only, indent=indent)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
     stream = JSONStream()
     for start, end in zip([0, *cuts], [*cuts, len(text)]):
         stream.feed(text[start:end])
-        assert is_beginning(stream.value, value)
+        assert is_prefix(stream.value, value)
     assert same(stream.finish(), json.loads(text))
 
 
-SIGNS = [
+TOKENS = [
     '"',
     "\\",
     "u",
@@ -219,9 +219,9 @@ SIGNS = [
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.lists(st.sampled_from(SIGNS), max_size=10).map("".join))
-def test_what_is_taken_is_what_json_loads_takes(text: str) -> None:
-    """Except that text behind the document does not matter. What is malformed is an error, and never raises in feed."""
+@given(st.lists(st.sampled_from(TOKENS), max_size=10).map("".join))
+def test_accepts_the_same_documents_as_json_loads(text: str) -> None:
+    """Except that text after the document is ignored. Malformed text sets `error`; `feed` does not raise."""
     try:
         whole, end = json.JSONDecoder().raw_decode(text.lstrip(" \n"))
     except ValueError:
@@ -241,14 +241,14 @@ def test_what_is_taken_is_what_json_loads_takes(text: str) -> None:
     except JSONStreamError as exc:
         error = exc
     else:
-        assert same(value, whole)  # a number at the top; it is not torn from what is stuck to it
+        assert same(value, whole)  # a number at the top, with nothing attached to it
         return
     assert 0 <= error.position <= len(text)
 
 
 @pytest.mark.long
-def test_jiter_sees_the_same_in_what_came() -> None:
-    """An oracle that others wrote, where it gives unfinished strings and no numbers are cut."""
+def test_jiter_reads_the_same_from_incomplete_text() -> None:
+    """An independent oracle, where it gives unfinished strings and no number is cut."""
     jiter = pytest.importorskip("jiter")
     text = '{"a": ["x\\u00e9y\\n", {"b": "zz", "c": [true, null, []]}], "d": {"e": "", "f": false}, "gé": "end"}'
     stream = JSONStream()
@@ -258,15 +258,15 @@ def test_jiter_sees_the_same_in_what_came() -> None:
         theirs = jiter.from_json(text[:at].encode(), partial_mode="trailing-strings")
         if text[:at].endswith("\\") or "\\u" in text[max(0, at - 5) : at] or letter in ":,":
             continue
-        if not is_beginning(stream.value, theirs):
-            # A string that has only just begun is ours first.
+        if not is_prefix(stream.value, theirs):
+            # Ours shows a string as soon as it begins.
             assert letter == '"', (text[:at], stream.value, theirs)
         compared += 1
     assert compared > 60
     assert stream.value == jiter.from_json(text.encode())
 
 
-# -- what is shown when ------------------------------------------------------------------------------------------------
+# -- partial values ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ def test_jiter_sees_the_same_in_what_came() -> None:
         ('{"a":1,"b":2,"a":3}', {"a": 3, "b": 2}),
     ],
 )
-def test_what_is_certain_is_shown_and_no_more(text: str, value: Any) -> None:
+def test_value_has_only_what_is_certain(text: str, value: Any) -> None:
     stream = JSONStream()
     stream.feed(text)
     assert stream.error is None
@@ -330,7 +330,7 @@ def test_nothing_is_not_null() -> None:
     assert stream.value is None
 
 
-def test_the_live_value_grows_in_place_and_a_snapshot_stays() -> None:
+def test_value_grows_in_place_and_snapshot_does_not() -> None:
     stream = JSONStream()
     stream.feed('{"a": [{"b": "x')
     live, inner, copied = stream.value, stream.value["a"][0], stream.snapshot()
@@ -343,13 +343,13 @@ def test_the_live_value_grows_in_place_and_a_snapshot_stays() -> None:
     assert live == {"a": [{"b": "xy", "c": 1}]}
 
 
-def test_the_path_leads_to_what_came_last() -> None:
+def test_path_leads_to_the_last_part() -> None:
     seen: Dict[str, Tuple[Any, ...]] = {}
-    stream, said = JSONStream(), ""
+    stream, text = JSONStream(), ""
     for letter in '{"a": [true, {"b": "x"}], "c": {}}':
         stream.feed(letter)
-        said += letter
-        seen[said] = stream.path
+        text += letter
+        seen[text] = stream.path
         at = stream.value
         for key in stream.path:
             at = at[key]
@@ -388,7 +388,7 @@ def test_a_document_is_complete_with_its_last_character() -> None:
     "before", ["", " \r\n\t", "\ufeff", "\ufeff\n", "```json\n", "```\n", "\n```JSON\r\n  ", "````json5\n", "```json "]
 )
 @pytest.mark.parametrize("after", ["", "\n```", "\n```\nI hope that helps: [1, 2}", " \n", "{"])
-def test_what_stands_around_the_document_is_passed_by(before: str, after: str) -> None:
+def test_text_around_the_document_is_ignored(before: str, after: str) -> None:
     text = before + '{"a": "```"}' + after
     for size in (1, 3, len(text)):
         stream = JSONStream()
@@ -425,7 +425,7 @@ def test_what_stands_around_the_document_is_passed_by(before: str, after: str) -
         ("]", 0, "expected a value"),
     ],
 )
-def test_malformed_text_stops_and_says_why_and_where(text: str, position: int, reason: str) -> None:
+def test_malformed_text_sets_an_error_with_reason_and_position(text: str, position: int, reason: str) -> None:
     for size in (1, len(text)):
         stream = JSONStream()
         for start in range(0, len(text), size):
@@ -456,7 +456,7 @@ def test_malformed_text_stops_and_says_why_and_where(text: str, position: int, r
         ("[nu", "null is not whole"),
     ],
 )
-def test_a_document_that_is_cut_off_says_where_it_stood(text: str, reason: str) -> None:
+def test_truncated_document_names_the_open_part(text: str, reason: str) -> None:
     stream = JSONStream()
     stream.feed(text)
     with pytest.raises(ValueError, match=reason) as caught:
@@ -467,7 +467,7 @@ def test_a_document_that_is_cut_off_says_where_it_stood(text: str, reason: str) 
     assert stream.error is None  # more may come after all
 
 
-def test_what_no_digit_makes_a_number_is_wrong_and_not_short() -> None:
+def test_malformed_number_is_an_error_and_not_truncated() -> None:
     for text in ("[--", "01", "[1e5.", "1.."):
         stream = JSONStream()
         stream.feed(text)
@@ -476,14 +476,14 @@ def test_what_no_digit_makes_a_number_is_wrong_and_not_short() -> None:
         assert not caught.value.is_truncated
 
 
-def test_an_error_can_be_carried_about() -> None:
+def test_error_survives_copy_and_pickle() -> None:
     error = JSONStreamError("expected a value", 7, is_truncated=True)
     for again in (copy.copy(error), pickle.loads(pickle.dumps(error))):
         assert str(again) == "expected a value at character 7"
         assert vars(again) == vars(error)
 
 
-def test_an_int_of_more_digits_than_python_reads_is_an_error_and_no_exception() -> None:
+def test_int_with_too_many_digits_for_python_is_an_error_and_no_exception() -> None:
     text = "[" + "9" * 5000 + "]"
     stream = JSONStream()
     stream.feed(text)
@@ -518,18 +518,18 @@ def test_nesting_has_no_limit(sign: str) -> None:
 
 
 class Counted(str):
-    """Text that counts how many of its characters are looked at one by one or taken out."""
+    """A str that counts the characters that are read from it, one by one or in slices."""
 
-    looked = 0
+    characters = 0
 
     def __getitem__(self, key: Any) -> str:
         found = str.__getitem__(self, key)
-        Counted.looked += len(found)
+        Counted.characters += len(found)
         return found
 
 
 def work(monkeypatch: pytest.MonkeyPatch, text: str, size: int, read: bool = False) -> int:
-    """Characters looked at, searched and put together for *text* in pieces of *size*."""
+    """Characters that are read, searched and joined for *text* in pieces of *size*."""
     done = 0
 
     def counted(match: Any) -> Any:
@@ -547,17 +547,17 @@ def work(monkeypatch: pytest.MonkeyPatch, text: str, size: int, read: bool = Fal
         return "".join(pieces)
 
     with monkeypatch.context() as patch:
-        for name in ("_SPACE", "_LEAD", "_TICKS", "_INFO", "_PLAIN", "_HEX", "_NUMERIC", "_NUMBER"):
+        for name in ("_SPACE", "_SPACE_OR_BOM", "_TICKS", "_LANGUAGE", "_PLAIN", "_HEX", "_NUMERIC", "_NUMBER"):
             patch.setattr(json_stream, name, counted(getattr(json_stream, name)))
-        patch.setattr(json_stream, "_join", join)
-        Counted.looked = 0
+        patch.setattr(json_stream, "_joined", join)
+        Counted.characters = 0
         stream = JSONStream()
         for start in range(0, len(text), size):
             stream.feed(Counted(text[start : start + size]))
             if read:
                 assert stream.value is not NOTHING
         stream.finish()
-    return done + Counted.looked
+    return done + Counted.characters
 
 
 LONG = {
@@ -574,11 +574,11 @@ LONG = {
 
 @pytest.mark.parametrize("text", LONG.values(), ids=LONG)
 @pytest.mark.parametrize("size", [1, 7, 100000])
-def test_work_is_linear_however_the_text_is_cut(monkeypatch: pytest.MonkeyPatch, text: str, size: int) -> None:
+def test_work_is_linear_for_pieces_of_any_size(monkeypatch: pytest.MonkeyPatch, text: str, size: int) -> None:
     assert 0.9 * len(text) < work(monkeypatch, text, size) < 8 * len(text)
 
 
-def test_reading_the_value_each_time_costs_the_open_string_and_not_the_document(
+def test_reading_value_costs_the_open_string_and_not_the_document(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     text = "[" + ", ".join(['"' + "word " * 10 + '"'] * 400) + "]"
@@ -608,17 +608,17 @@ def test_reading_the_value_each_time_costs_the_open_string_and_not_the_document(
         ('"abc', "abc", '"abc"'),
     ],
 )
-def test_a_document_that_was_cut_off_is_closed(text: str, value: Any, closed: str) -> None:
+def test_repair_closes_a_truncated_document(text: str, value: Any, closed: str) -> None:
     assert repair(text) == (value, closed)
 
 
 @pytest.mark.parametrize("text", ["", "  ", "nul", "1.", "-", "Sure!", "[1 2", '{"a":}'])
-def test_what_is_wrong_or_has_nothing_left_is_not_repaired(text: str) -> None:
+def test_repair_refuses_malformed_text_and_text_without_a_value(text: str) -> None:
     with pytest.raises(JSONStreamError):
         repair(text)
 
 
-def test_what_is_closed_is_json_and_says_what_came() -> None:
+def test_repair_gives_the_value_that_arrived_and_its_json() -> None:
     checked = 0
     for text in DOCUMENTS[::3]:
         seen = values_of(text)

@@ -1,4 +1,4 @@
-"""Structured output: a class or a schema becomes a ``response_format``, and the answer's text an instance of it."""
+"""Structured output: the ``response_format`` of a class or schema, and `parse`, which reads an answer into it."""
 
 from __future__ import annotations
 

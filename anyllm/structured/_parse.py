@@ -1,21 +1,20 @@
 """
-Structured output: a class or a schema becomes a ``response_format``, and the answer's text an instance of it.
+Structured output: the ``response_format`` of a class or schema, and `parse`, which reads an answer into it.
 
-Strategy: models keep to a format nearly always, so what does not fit must be told in a way that can be sent back to
-them: every fault with its path, in JSON's words.
+Strategy: models nearly always keep to the format. For the rest, the error lists every fault with its path, in JSON's
+terms, so that a program can send the message back to the model.
 """
 
 from __future__ import annotations
 
 import re
-import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, Callable, Optional, TypeVar, Union, overload
 
 from anyllm._hints.extras import pip_install
 from anyllm.errors import AnyLLMError
 from anyllm.json_stream import JSONStream, JSONStreamError
-from anyllm.json_stream import repair as _repaired
+from anyllm.json_stream import repair as close_document
 from anyllm.structured._schema import schema_of, strict
 from anyllm.structured._structure_json import has_fields, structure_json
 from anyllm.structured._validation_errors import KINDS, Fault, expected, json_path, or_list, shortened
@@ -26,22 +25,22 @@ __all__ = ["Fault", "StructuredOutputError", "parse", "response_format"]
 
 T = TypeVar("T")
 
-#: The types that a JSON schema may have; a response_format's are others.
+#: The types of a JSON schema. A response_format has other types.
 _SCHEMA_TYPES = {"object", "array", "string", "number", "integer", "boolean", "null"}
 #: Source: https://platform.openai.com/docs/api-reference/chat/create#chat_create-response_format
-_LONGEST_NAME = 64
+_MAX_NAME_LENGTH = 64
 
 
 class StructuredOutputError(AnyLLMError):
     """
-    The answer is not what was asked for: not JSON, cut off, or not of the right shape.
+    The answer does not fit the requested format: it is not JSON, cut off, or of another shape.
 
     Attributes:
         text: The answer.
-        errors: All faults, as `Fault`; for text that is no JSON, one at ``$``.
-        path: Where the first of them is.
+        errors: All faults, as `Fault`; for text that is not JSON, one at ``$``.
+        path: The path of the first fault.
         position: Characters from the start of *text* to where it stops being JSON; None if it is JSON.
-        is_truncated: Whether *text* is JSON as far as it goes, and ended too early.
+        is_truncated: Whether *text* is the beginning of a JSON document.
     """
 
     def __init__(
@@ -65,19 +64,19 @@ class StructuredOutputError(AnyLLMError):
         return [f"and {len(self.errors) - 1} more"] if len(self.errors) > 1 else []
 
 
-# -- asking ------------------------------------------------------------------------------------------------------------
+# -- requests ----------------------------------------------------------------------------------------------------------
 
 
 def response_format(of: Any) -> dict[str, Any]:
     """
-    What to give as `CompletionParams.response_format`, in OpenAI's shape; each dialect makes its host's of it.
+    The value for `CompletionParams.response_format`, in OpenAI's shape; each dialect translates it for its provider.
+
+    A class becomes a schema in OpenAI's strict form: fields with a default are required but may be null, which `parse`
+    reads as the default. A class without such a form (a field is a dict, or accepts anything) and a schema in another
+    form get ``"strict": False``. The caller's schema is never changed.
 
     Args:
-        of: An attrs class or a dataclass; a JSON schema; or a response_format, which is given back as it is.
-
-    A class becomes a schema in OpenAI's strict form, where fields with a default are required but may be null, which
-    `parse` takes for the default. If it has no such form (a field is a dict, or may be anything), and for a schema that
-    is not in that form, the format says ``"strict": False``. A schema of the caller's is never changed.
+        of: An attrs class or a dataclass; a JSON schema; or a response_format, which is returned as it is.
 
     Raises:
         TypeError: *of* is something else, or a field's type cannot be written as a schema.
@@ -94,9 +93,8 @@ def response_format(of: Any) -> dict[str, Any]:
 
 
 def _format(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    name = re.sub("[^a-zA-Z0-9_-]+", "_", name).strip("_")[:_LONGEST_NAME] or "answer"
-    named = {"name": name, "schema": schema, "strict": _is_strict(schema)}
-    return {"type": "json_schema", "json_schema": named}
+    name = re.sub("[^a-zA-Z0-9_-]+", "_", name).strip("_")[:_MAX_NAME_LENGTH] or "answer"
+    return {"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": _is_strict(schema)}}
 
 
 def _is_strict(schema: dict[str, Any]) -> bool:
@@ -112,13 +110,12 @@ def _is_response_format(of: Mapping[str, Any]) -> bool:
 
 
 def _class(of: Any) -> Any:
-    plain = typing.get_origin(of) or of
-    if isinstance(plain, type) and has_fields(plain):
+    if has_fields(of):
         return of
     raise TypeError(f"expected an attrs class, a dataclass, a JSON schema or a response_format, not {of!r:.80}")
 
 
-# -- reading -----------------------------------------------------------------------------------------------------------
+# -- answers -----------------------------------------------------------------------------------------------------------
 
 
 @overload
@@ -131,20 +128,20 @@ def parse(text: Union[str, ChatCompletion], of: Optional[Mapping[str, Any]] = No
 
 def parse(text: Union[str, ChatCompletion], of: Any = None, *, repair: bool = False) -> Any:
     """
-    The value of an answer's text.
+    Read an answer's text as JSON, and check its shape.
 
     Args:
-        text: A JSON document, alone or in a Markdown code fence. What follows it is ignored, and what a model says
-            before a fence too. Of a whole answer, the error also says if a refusal, a filter or the token limit is why.
-        of: What it must be, as for `response_format`; None for any JSON. A schema needs the extra "jsonschema".
-        repair: Whether to close a document that was cut off, as `json_stream.repair` does, and take what is there.
+        text: A JSON document, alone or in a Markdown code fence; text after it, or before the fence, is ignored. For a
+            whole answer, the error also says whether a refusal, a filter or the token limit is the cause.
+        of: The expected shape, as for `response_format`; None for any JSON. A schema needs the extra "jsonschema".
+        repair: Whether to close a document that was cut off, as `json_stream.repair` does.
 
     Returns:
         An instance of the class, or plain dicts and lists.
 
     Raises:
-        StructuredOutputError: the text is not JSON, or not of that shape; it names every fault and its path.
-        TypeError, ValueError: *of* is nothing that can be asked for.
+        StructuredOutputError: the text is not JSON, or not of that shape; it lists every fault with its path.
+        TypeError, ValueError: *of* has no schema.
         ImportError: *of* is a schema, and jsonschema is not installed.
     """
     check = _checker(of)
@@ -152,7 +149,7 @@ def parse(text: Union[str, ChatCompletion], of: Any = None, *, repair: bool = Fa
     if isinstance(text, ChatCompletion):
         cause = cause_of_no_answer(text)
         text = text.content
-    value = _read(text, repair, cause)
+    value = _json_in(text, repair, cause)
     try:
         value, faults = check(value)
     except RecursionError as exc:
@@ -162,42 +159,42 @@ def parse(text: Union[str, ChatCompletion], of: Any = None, *, repair: bool = Fa
     return value
 
 
-def _read(text: str, repair: bool, cause: Optional[str]) -> Any:
-    before, document = _document(text)
+def _json_in(text: str, repair: bool, cause: Optional[str]) -> Any:
+    start, document = _document(text)
     try:
         if repair:
-            return _repaired(document)[0]
+            return close_document(document)[0]
         stream = JSONStream()
         stream.feed(document)
         return stream.finish()
     except JSONStreamError as exc:
-        where = before + exc.position
-        why = _why_no_json(text, exc, where)
-        why = why if cause is None else f"{cause}: {why}"
+        position = start + exc.position
+        message = _message(text, exc, position)
+        message = message if cause is None else f"{cause}: {message}"
         raise StructuredOutputError(
-            why, text=text, errors=[Fault("$", why)], position=where, is_truncated=exc.is_truncated
+            message, text=text, errors=[Fault("$", message)], position=position, is_truncated=exc.is_truncated
         ) from exc
 
 
-def _why_no_json(text: str, exc: JSONStreamError, where: int) -> str:
+def _message(text: str, exc: JSONStreamError, position: int) -> str:
     if not text.strip():
         return "the text is empty"
     if exc.is_truncated:
-        return f"{exc.reason} at character {where}"
-    if not text[:where].strip():  # words, whose first letter may be that of a literal
-        return f"not JSON: expected a value at character {where}, not {shortened(text[where:].strip())!r}"
-    return f"not JSON: {exc.reason} at character {where}"
+        return f"{exc.reason} at character {position}"
+    if not text[:position].strip():  # prose, which may begin with the letter of a literal
+        return f"not JSON: expected a value at character {position}, not {shortened(text[position:].strip())!r}"
+    return f"not JSON: {exc.reason} at character {position}"
 
 
 def _document(text: str) -> tuple[int, str]:
-    """The part of *text* where the document begins, and what comes before it: nothing, or words before a fence."""
+    """Where the document or its fence begins, and the text from there on."""
     fence = re.search("^[ \t\ufeff]*```", text, re.MULTILINE)
     if fence is None or re.match('[\\s\ufeff]*[\\[{"]', text):
         return 0, text
     return fence.start(), text[fence.start() :]
 
 
-# -- checking ----------------------------------------------------------------------------------------------------------
+# -- checks ------------------------------------------------------------------------------------------------------------
 
 _Checker = Callable[[Any], "tuple[Any, list[Fault]]"]
 
@@ -215,7 +212,7 @@ def _checker(of: Any) -> _Checker:
     inner = of.get("json_schema")
     schema = inner.get("schema") if isinstance(inner, Mapping) else None
     if of.get("type") != "json_schema" or not isinstance(schema, Mapping):
-        raise ValueError(f"no schema is known of the response_format {dict(of)!r:.80}")
+        raise ValueError(f"the response_format has no schema: {dict(of)!r:.80}")
     return _schema_checker(schema)
 
 
@@ -234,13 +231,13 @@ def _schema_checker(schema: Mapping[str, Any]) -> _Checker:
         kind.check_schema(schema)
     except jsonschema.SchemaError as exc:
         raise ValueError(f"not a JSON schema: {exc.message} at {exc.json_path}") from exc
-    validator = kind(schema, registry=Registry())  # an empty one: what a schema refers to is never fetched
+    validator = kind(schema, registry=Registry())  # empty, so that no reference is fetched
 
     def check(value: Any) -> tuple[Any, list[Fault]]:
         try:
             return value, [_fault(error) for error in validator.iter_errors(value)]
         except Unresolvable as exc:
-            raise ValueError(f"the schema refers to what it does not have: {exc}") from exc
+            raise ValueError(f"the schema has an unresolvable reference: {exc}") from exc
 
     return check
 
@@ -248,9 +245,9 @@ def _schema_checker(schema: Mapping[str, Any]) -> _Checker:
 def _fault(error: Any) -> Fault:
     from jsonschema.exceptions import best_match
 
-    error = best_match([error])  # of an anyOf, what is wrong with the branch that was meant
-    words = error.message
+    error = best_match([error])  # for anyOf, the fault in the best matching option
+    message = error.message
     if error.validator == "type":
         kinds = [error.validator_value] if isinstance(error.validator_value, str) else error.validator_value
-        words = expected(or_list(KINDS.get(kind, kind) for kind in kinds), error.instance)
-    return Fault(json_path(error.absolute_path), shortened(words))
+        message = expected(or_list(KINDS.get(kind, kind) for kind in kinds), error.instance)
+    return Fault(json_path(error.absolute_path), shortened(message))

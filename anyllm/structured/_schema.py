@@ -1,10 +1,10 @@
 """
-JSON schemas of Python types: what a host is told, so that the answer fits a class.
+JSON schemas of Python types, and OpenAI's strict form of a schema.
 
-Strategy: msgspec writes them, from attrs classes, dataclasses, TypedDicts, enums and all that is built of those. Three
-things are changed: references are replaced by what they refer to (not every host follows them, and OpenAI accepts none
-at the top), except where a type holds itself; docstrings lose their indentation; and fields that a constructor does not
-take are left out.
+Strategy: msgspec writes the schemas of attrs classes, dataclasses, TypedDicts, enums and types made of them. Three
+things are changed. References are replaced by the schemas they refer to, except in recursive types, because not every
+provider follows references, and OpenAI accepts none at the top. Docstrings lose their indentation. Fields that the
+constructor does not take are removed.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import msgspec
 
 __all__ = ["schema_of", "strict", "without_nulls"]
 
-#: Where schemas stand in a schema: as the values of an object, in a list, or alone.
+#: Keywords whose values are schemas: in an object, in a list, or alone.
 _IN_OBJECTS = ("properties", "$defs", "definitions", "patternProperties", "dependentSchemas")
 _IN_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
-_ALONE = ("items", "additionalProperties", "contains", "propertyNames", "not", "if", "then", "else")
-_PREFIX = "#/$defs/"
+_SINGLE = ("items", "additionalProperties", "contains", "propertyNames", "not", "if", "then", "else")
+_DEFINITIONS = "#/$defs/"
 _TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
 
 
@@ -32,21 +32,21 @@ def schema_of(tp: Any) -> dict[str, Any]:
     The JSON schema (2020-12) of a type.
 
     Descriptions come from the docstrings of classes and from ``Annotated[..., msgspec.Meta(description=...)]``, limits
-    from ``msgspec.Meta(ge=0, max_length=80, ...)``. Only types that hold themselves are in ``$defs``.
+    from ``msgspec.Meta(ge=0, max_length=80, ...)``. Only recursive types are in ``$defs``.
 
     Raises:
-        TypeError: JSON or msgspec has no such type. A union of two classes is none for it.
+        TypeError: msgspec has no schema for the type. This includes a union of two classes.
     """
     classes = _classes_in(tp)
-    (root, *known), definitions = msgspec.json.schema_components([tp, *classes])
-    for cls, reference in zip(classes, known):
+    (root, *references), definitions = msgspec.json.schema_components([tp, *classes])
+    for cls, reference in zip(classes, references):
         _trim(definitions[_target(reference)], cls)
-    # Defaults may be tuples, and what was put in twice is one dict: as JSON they are lists, and two.
+    # The way through JSON makes lists of tuples among the defaults, and copies dicts that occur twice.
     plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(_inlined(root, definitions)))
     return plain
 
 
-# -- what msgspec says -------------------------------------------------------------------------------------------------
+# -- msgspec's schemas -------------------------------------------------------------------------------------------------
 
 
 def _classes_in(tp: Any) -> list[type]:
@@ -66,7 +66,7 @@ def _classes_in(tp: Any) -> list[type]:
 
 
 def _parts(info: Any) -> Iterator[Any]:
-    """What a description of a type or of a field holds of the same kind."""
+    """The types and fields inside msgspec's description of a type or field."""
     for name in getattr(info, "__struct_fields__", ()):
         part = getattr(info, name)
         for item in part if isinstance(part, tuple) else (part,):
@@ -86,16 +86,16 @@ def _trim(schema: dict[str, Any], cls: Any) -> None:
 
 
 def _target(schema: Mapping[str, Any]) -> str:
-    """The name that a schema refers to, or ""."""
+    """The name of the definition that a schema refers to, or ""."""
     reference = schema.get("$ref", "")
-    return reference[len(_PREFIX) :] if reference.startswith(_PREFIX) else ""
+    return reference[len(_DEFINITIONS) :] if reference.startswith(_DEFINITIONS) else ""
 
 
 def without_nulls(value: Any, tp: Any) -> Any:
-    """*value* without the nulls that stand for a default in the strict form, at any depth of the type."""
+    """*value* without the nulls that mean "default" in the strict form, at any depth."""
     try:
         return _without_nulls(value, msgspec.inspect.type_info(tp))
-    except TypeError:  # no type of msgspec's, which says so itself
+    except TypeError:  # msgspec does not support the type; its conversion says so
         return value
 
 
@@ -103,7 +103,7 @@ def _without_nulls(value: Any, info: Any) -> Any:
     if isinstance(info, msgspec.inspect.Metadata):
         return _without_nulls(value, info.type)
     if isinstance(info, msgspec.inspect.UnionType):
-        options = [one for one in info.types if _holds(one, value)]
+        options = [option for option in info.types if _matches_container(option, value)]
         return _without_nulls(value, options[0]) if len(options) == 1 else value
     if isinstance(value, dict):
         if isinstance(info, msgspec.inspect.DictType):
@@ -122,7 +122,7 @@ def _without_nulls(value: Any, info: Any) -> Any:
     return value
 
 
-def _holds(info: Any, value: Any) -> bool:
+def _matches_container(info: Any, value: Any) -> bool:
     info = info.type if isinstance(info, msgspec.inspect.Metadata) else info
     if isinstance(value, dict):
         return hasattr(info, "fields") or isinstance(info, msgspec.inspect.DictType)
@@ -142,43 +142,43 @@ def _is_nullable(info: Any) -> bool:
 
 
 def _inlined(root: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    endless = _endless(definitions)
+    recursive = _recursive(definitions)
 
-    def filled(schema: Any) -> Any:
+    def inlined(schema: Any) -> Any:
         name = _target(schema) if isinstance(schema, dict) else ""
-        return _changed(schema, filled) if not name or name in endless else opened(schema)
+        return _with_nested(schema, inlined) if not name or name in recursive else target_of(schema)
 
-    def opened(schema: dict[str, Any]) -> dict[str, Any]:
-        beside = {key: value for key, value in schema.items() if key != "$ref"}
-        return {**_changed(definitions[_target(schema)], filled), **beside}
+    def target_of(schema: dict[str, Any]) -> dict[str, Any]:
+        siblings = {key: value for key, value in schema.items() if key != "$ref"}
+        return {**_with_nested(definitions[_target(schema)], inlined), **siblings}
 
-    schema: dict[str, Any] = opened(root) if _target(root) else filled(root)
-    kept = {name: _changed(definitions[name], filled) for name in sorted(endless)}
-    return {**schema, "$defs": kept} if kept else schema
+    schema: dict[str, Any] = target_of(root) if _target(root) else inlined(root)
+    remaining = {name: _with_nested(definitions[name], inlined) for name in sorted(recursive)}
+    return {**schema, "$defs": remaining} if remaining else schema
 
 
-def _endless(definitions: dict[str, Any]) -> set[str]:
-    """The names of what holds itself, at any depth."""
-    holds = {name: set(_targets(schema)) for name, schema in definitions.items()}
-    endless = set()
+def _recursive(definitions: dict[str, Any]) -> set[str]:
+    """The names of definitions that contain themselves, at any depth."""
+    references = {name: set(_targets(schema)) for name, schema in definitions.items()}
+    recursive = set()
     for name in definitions:
         found: set[str] = set()
-        todo = list(holds[name])
+        todo = list(references[name])
         while todo:
             inner = todo.pop()
             if inner not in found:
                 found.add(inner)
-                todo += holds[inner]
+                todo += references[inner]
         if name in found:
-            endless.add(name)
-    return endless
+            recursive.add(name)
+    return recursive
 
 
 def _targets(schema: Any) -> Iterator[str]:
     if isinstance(schema, dict):
         if _target(schema):
             yield _target(schema)
-        for inner in _inside(schema):
+        for inner in _nested(schema):
             yield from _targets(inner)
 
 
@@ -187,29 +187,28 @@ def _targets(schema: Any) -> Iterator[str]:
 
 def strict(schema: Mapping[str, Any]) -> dict[str, Any]:
     """
-    The same schema in the strict form: objects are closed, and all of their properties required.
+    The schema in OpenAI's strict form: objects are closed, and all of their properties required.
 
-    What could be left out may be null instead. Defaults go: nothing is left out that they could stand for. The argument
-    is left alone.
+    Optional properties may be null instead. Defaults are removed. *schema* itself is not changed.
 
     Raises:
-        ValueError: there is no such form, because *schema* lets an object have keys of any name, or takes anything; the
+        ValueError: there is no such form, because *schema* has an object with arbitrary keys, or accepts anything; the
             message says where.
 
     Source: https://platform.openai.com/docs/guides/structured-outputs#supported-schemas
     """
-    made: dict[str, Any] = _strict(copy.deepcopy(dict(schema)), "$")
-    return made
+    result: dict[str, Any] = _strict(copy.deepcopy(dict(schema)), "$")
+    return result
 
 
 def _strict(schema: Any, path: str) -> Any:
     if not isinstance(schema, dict):
         if schema is True:
-            raise ValueError(f"{path}: what may be anything has no strict form")
+            raise ValueError(f"{path}: a schema that accepts anything has no strict form")
         return schema
     schema.pop("default", None)
     if not schema.keys() & {"type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf"}:
-        raise ValueError(f"{path}: what may be anything has no strict form")
+        raise ValueError(f"{path}: a schema that accepts anything has no strict form")
     if "$ref" in schema and "anyOf" not in schema and schema.keys() - {"$ref", "$defs", "definitions"}:
         schema["anyOf"] = [{"$ref": schema.pop("$ref")}]  # a reference must stand alone
     if "enum" in schema and "type" not in schema:
@@ -218,7 +217,7 @@ def _strict(schema: Any, path: str) -> Any:
     if "object" in _types(schema) or "properties" in schema:
         _close(schema, path)
     if "array" in _types(schema):
-        _one_kind(schema, path)
+        _make_items_uniform(schema, path)
     schema.pop("contentEncoding", None)  # is not permitted
     for key in _IN_OBJECTS:
         for name, inner in schema.get(key, {}).items():
@@ -226,17 +225,17 @@ def _strict(schema: Any, path: str) -> Any:
     for key in _IN_LISTS:
         if isinstance(schema.get(key), list):
             schema[key] = [_strict(inner, path) for inner in schema[key]]
-    for key in _ALONE:
+    for key in _SINGLE:
         if isinstance(schema.get(key), dict):
             schema[key] = _strict(schema[key], f"{path}[]" if key == "items" else path)
     return schema
 
 
 def _close(schema: dict[str, Any], path: str) -> None:
-    """An object; one that is open beside its properties keeps to these."""
-    more = schema.get("additionalProperties", True)
-    if isinstance(more, dict) or "patternProperties" in schema or (more is True and "properties" not in schema):
-        raise ValueError(f"{path}: an object with keys of any name has no strict form")
+    """Close an object. One that is open beside its properties keeps only these."""
+    others = schema.get("additionalProperties", True)
+    if isinstance(others, dict) or "patternProperties" in schema or (others is True and "properties" not in schema):
+        raise ValueError(f"{path}: an object with arbitrary keys has no strict form")
     properties = schema.setdefault("properties", {})
     required = schema.get("required", ())
     for name, inner in properties.items():
@@ -246,20 +245,20 @@ def _close(schema: dict[str, Any], path: str) -> None:
     schema["additionalProperties"] = False
 
 
-def _one_kind(schema: dict[str, Any], path: str) -> None:
-    """A list, whose items must be told, and all be of one kind."""
+def _make_items_uniform(schema: dict[str, Any], path: str) -> None:
+    """Give a list one schema for all of its items."""
     schema.pop("uniqueItems", None)  # is not permitted
-    places = schema.pop("prefixItems", None)
-    if places:
-        if any(place != places[0] for place in places) or schema.get("items") not in (None, False, places[0]):
-            raise ValueError(f"{path}: a list with a type for each place has no strict form")
-        schema["items"] = places[0]
+    prefix = schema.pop("prefixItems", None)
+    if prefix:
+        if any(item != prefix[0] for item in prefix) or schema.get("items") not in (None, False, prefix[0]):
+            raise ValueError(f"{path}: a list with a type for each item has no strict form")
+        schema["items"] = prefix[0]
     if not isinstance(schema.get("items"), dict):
-        raise ValueError(f"{path}[]: what may be anything has no strict form")
+        raise ValueError(f"{path}[]: a schema that accepts anything has no strict form")
 
 
 def _nullable(schema: Any) -> Any:
-    if _takes_null(schema):
+    if _accepts_null(schema):
         return schema
     null = {"type": "null"}
     if isinstance(schema, dict) and "anyOf" in schema and schema.keys() <= {"anyOf", "default", "description", "title"}:
@@ -267,12 +266,12 @@ def _nullable(schema: Any) -> Any:
     return {"anyOf": [schema, null]}
 
 
-def _takes_null(schema: Any) -> bool:
+def _accepts_null(schema: Any) -> bool:
     if not isinstance(schema, dict):
         return bool(schema)
     if "enum" in schema or "const" in schema:
         return None in schema.get("enum", [schema.get("const", "")])
-    return "null" in _types(schema) or any(_takes_null(inner) for inner in schema.get("anyOf", ()))
+    return "null" in _types(schema) or any(_accepts_null(inner) for inner in schema.get("anyOf", ()))
 
 
 def _types(schema: dict[str, Any]) -> list[Any]:
@@ -280,22 +279,22 @@ def _types(schema: dict[str, Any]) -> list[Any]:
     return types if isinstance(types, list) else [types]
 
 
-# -- schemas in schemas ------------------------------------------------------------------------------------------------
+# -- nested schemas ---------------------------------------------------------------------------------------------------
 
 
-def _inside(schema: dict[str, Any]) -> Iterator[Any]:
+def _nested(schema: dict[str, Any]) -> Iterator[Any]:
     for key in _IN_OBJECTS:
         yield from schema.get(key, {}).values()
     for key in _IN_LISTS:
         if isinstance(schema.get(key), list):
             yield from schema[key]
-    for key in _ALONE:
+    for key in _SINGLE:
         if isinstance(schema.get(key), dict):
             yield schema[key]
 
 
-def _changed(schema: Any, change: Callable[[Any], Any]) -> Any:
-    """A copy in which the schemas inside are what *change* makes of them."""
+def _with_nested(schema: Any, change: Callable[[Any], Any]) -> Any:
+    """A copy in which *change* has replaced the nested schemas."""
     if not isinstance(schema, dict):
         return schema
     new = dict(schema)
@@ -305,7 +304,7 @@ def _changed(schema: Any, change: Callable[[Any], Any]) -> Any:
     for key in _IN_LISTS:
         if isinstance(schema.get(key), list):
             new[key] = [change(inner) for inner in schema[key]]
-    for key in _ALONE:
+    for key in _SINGLE:
         if isinstance(schema.get(key), dict):
             new[key] = change(schema[key])
     return new

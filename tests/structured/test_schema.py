@@ -1,4 +1,4 @@
-"""JSON schemas of classes, as hosts take them."""
+"""JSON schemas of types, and the strict form of schemas."""
 
 from __future__ import annotations
 
@@ -85,18 +85,18 @@ ITEM = {
 }
 
 
-def test_a_class_has_its_fields_and_what_is_said_of_them() -> None:
-    """Fields that the constructor does not take are none that a model could fill."""
+def test_schema_of_a_class_has_its_fields_and_descriptions() -> None:
+    """Fields that the constructor does not take are left out."""
     assert without_default(schema_of(Item), "tags") == ITEM
 
 
 def without_default(schema: Dict[str, Any], field: str) -> Dict[str, Any]:
-    """msgspec's versions differ in whether an empty list is a default."""
+    """Versions of msgspec differ on whether an empty list is a default."""
     schema["properties"][field].pop("default", None)
     return schema
 
 
-def test_no_reference_is_left_where_none_is_needed() -> None:
+def test_references_are_replaced_by_their_schemas() -> None:
     schema = schema_of(Bill)
     assert "$ref" not in json.dumps(schema)
     assert "$defs" not in schema
@@ -106,15 +106,15 @@ def test_no_reference_is_left_where_none_is_needed() -> None:
     assert schema["properties"]["kind"] == {"enum": ["open", "paid"]}
 
 
-def test_a_schema_is_plain_json_in_which_nothing_is_shared() -> None:
-    """Whoever changes one place changes one place."""
+def test_parts_of_a_schema_are_not_shared() -> None:
+    """Changing one part changes no other."""
     schema = schema_of(Pairs)
     assert schema["properties"]["pair"]["default"] == [1, 2]
     schema["properties"]["one"]["properties"].clear()
     assert schema["properties"]["other"]["properties"]
 
 
-def test_a_type_that_holds_itself_is_referred_to_but_not_at_the_top() -> None:
+def test_recursive_type_is_a_reference_but_not_at_the_top() -> None:
     schema = schema_of(Tree)
     assert schema["type"] == "object"
     assert schema["properties"]["children"]["items"] == {"$ref": "#/$defs/Tree"}
@@ -134,18 +134,18 @@ def test_a_type_that_holds_itself_is_referred_to_but_not_at_the_top() -> None:
         (Any, {}),
     ],
 )
-def test_plain_types_have_theirs(tp: Any, schema: Any) -> None:
+def test_schemas_of_plain_types(tp: Any, schema: Any) -> None:
     assert schema_of(tp) == schema
 
 
-def test_typed_dicts_have_theirs() -> None:
+def test_schema_of_a_typed_dict() -> None:
     schema = schema_of(Place)
     assert schema["properties"]["city"] == {"type": "string"}
     assert sorted(schema["required"]) == ["city", "limits"]
 
 
 @pytest.mark.parametrize("tp", [complex, Union[Item, Tree]])
-def test_a_type_that_has_none_is_an_error(tp: Any) -> None:
+def test_type_without_a_schema_is_a_type_error(tp: Any) -> None:
     with pytest.raises(TypeError):
         schema_of(tp)
 
@@ -163,7 +163,7 @@ def objects_in(schema: Any) -> List[Dict[str, Any]]:
 
 
 @pytest.mark.parametrize("tp", [Item, Bill, Tree])
-def test_objects_are_closed_and_everything_in_them_is_required(tp: Any) -> None:
+def test_strict_closes_objects_and_requires_all_properties(tp: Any) -> None:
     found = objects_in(strict(schema_of(tp)))
     assert found
     for schema in found:
@@ -171,7 +171,7 @@ def test_objects_are_closed_and_everything_in_them_is_required(tp: Any) -> None:
         assert schema["required"] == list(schema["properties"])
 
 
-def test_what_could_be_left_out_may_be_null_and_has_no_default() -> None:
+def test_strict_makes_optional_properties_nullable_without_default() -> None:
     made = strict(schema_of(Item))
     assert made["properties"]["name"] == {"type": "string"}
     assert made["properties"]["tags"] == {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "null"}]}
@@ -181,7 +181,7 @@ def test_what_could_be_left_out_may_be_null_and_has_no_default() -> None:
     assert "default" not in json.dumps(made)
 
 
-def test_a_property_may_be_named_like_a_keyword() -> None:
+def test_strict_accepts_properties_named_like_keywords() -> None:
     named = {"default": {"type": "string"}, "properties": {"type": "integer"}, "$ref": {"type": "null"}}
     schema = {"type": "object", "properties": named, "required": list(named)}
     assert strict(schema)["properties"] == named
@@ -202,11 +202,11 @@ def test_a_property_may_be_named_like_a_keyword() -> None:
         ({"$ref": "#/$defs/x"}, {"anyOf": [{"$ref": "#/$defs/x"}, {"type": "null"}]}),
     ],
 )
-def test_every_kind_of_optional_property_may_be_null(schema: Any, made: Any) -> None:
+def test_strict_makes_every_kind_of_optional_property_nullable(schema: Any, made: Any) -> None:
     assert strict({"type": "object", "properties": {"a": schema}})["properties"]["a"] == made
 
 
-def test_a_reference_stands_alone() -> None:
+def test_strict_gives_a_reference_no_siblings() -> None:
     schema = {"type": "object", "properties": {"a": {"$ref": "#/$defs/x", "description": "d"}}, "required": ["a"]}
     assert strict(schema)["properties"]["a"] == {"anyOf": [{"$ref": "#/$defs/x"}], "description": "d"}
 
@@ -223,15 +223,15 @@ def test_a_reference_stands_alone() -> None:
         ({"type": "array", "items": {"description": "anything"}}, r"^\$\[\]: "),
     ],
 )
-def test_what_would_lose_its_meaning_has_no_strict_form(schema: Any, where: Any) -> None:
-    """A dict of any keys, closed, could only be empty."""
+def test_strict_refuses_schemas_that_it_would_change(schema: Any, where: Any) -> None:
+    """A closed dict with arbitrary keys would have to be empty."""
     with pytest.raises((ValueError, TypeError), match=where):
         strict(schema)
     with pytest.raises(ValueError, match=r"^\$\.(anything|pairs)"):
         strict(schema_of(Open))
 
 
-def test_an_open_object_with_properties_keeps_to_them() -> None:
+def test_strict_closes_an_open_object_with_properties() -> None:
     schema = {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": True}
     assert strict(schema)["additionalProperties"] is False
 
@@ -253,7 +253,7 @@ OBJECTS = st.builds(
 
 @settings(max_examples=60, deadline=None)
 @given(OBJECTS)
-def test_strict_leaves_its_argument_alone_and_changes_nothing_the_second_time(schema: Any) -> None:
+def test_strict_is_idempotent_and_does_not_change_its_argument(schema: Any) -> None:
     before = copy.deepcopy(schema)
     made = strict(schema)
     again = copy.deepcopy(made)
@@ -261,7 +261,7 @@ def test_strict_leaves_its_argument_alone_and_changes_nothing_the_second_time(sc
     assert strict(made) == made == again
 
 
-def test_the_strict_form_takes_nothing_that_the_schema_does_not_but_null() -> None:
+def test_strict_accepts_nothing_new_but_null() -> None:
     jsonschema = pytest.importorskip("jsonschema")
     wide, narrow = schema_of(Bill), strict(schema_of(Bill))
     item = {"name": "x", "price": 1, "color": "red", "tags": ["a"]}
@@ -276,7 +276,7 @@ def test_the_strict_form_takes_nothing_that_the_schema_does_not_but_null() -> No
         jsonschema.validate({"items": [], "kind": "paid"}, narrow)
 
 
-def test_tuples_keep_their_places() -> None:
+def test_schema_of_a_tuple_has_a_schema_for_each_item() -> None:
     schema = schema_of(Tuple[int, Item])
     assert schema["prefixItems"][0] == {"type": "integer"}
     assert schema["prefixItems"][1]["title"] == "Item"

@@ -1,4 +1,4 @@
-"""A class goes out as a schema and comes back as an instance, or every fault is named with its path."""
+"""Structured output: response formats of classes and schemas, and answers read into them or refused with every fault."""
 
 from __future__ import annotations
 
@@ -141,26 +141,26 @@ def faults(value: Any, of: Any) -> List[str]:
     return [str(fault) for fault in caught.value.errors]
 
 
-# -- asking ------------------------------------------------------------------------------------------------------------
+# -- requests ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_class_is_asked_for_in_the_strict_form() -> None:
-    wanted = response_format(Order)
-    assert wanted == {
+def test_response_format_of_a_class_is_strict() -> None:
+    made = response_format(Order)
+    assert made == {
         "type": "json_schema",
         "json_schema": {"name": "Order", "schema": strict(schema_of(Order)), "strict": True},
     }
-    assert wanted["json_schema"]["schema"]["description"] == "What was ordered."
+    assert made["json_schema"]["schema"]["description"] == "What was ordered."
 
 
-def test_a_class_that_has_no_strict_form_is_asked_for_without() -> None:
-    """Closed, its dict could only be empty."""
+def test_response_format_of_a_class_with_a_dict_is_not_strict() -> None:
+    """In the strict form its dict would have to be empty."""
     inner = response_format(Everything)["json_schema"]
     assert inner["strict"] is False
     assert inner["schema"] == schema_of(Everything)
 
 
-def test_a_schema_goes_as_it_is() -> None:
+def test_response_format_of_a_schema_does_not_change_it() -> None:
     before = copy.deepcopy(SCHEMA)
     inner = response_format(SCHEMA)["json_schema"]
     assert inner == {"name": "Some_place", "schema": before, "strict": False}
@@ -170,15 +170,15 @@ def test_a_schema_goes_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    "given",
+    "format",
     [{"type": "json_object"}, {"type": "text"}, {"type": "regex", "regex": {}}, response_format(SCHEMA)],
 )
-def test_a_response_format_passes_through(given: Any) -> None:
-    assert response_format(given) == given
+def test_a_response_format_passes_through(format: Any) -> None:
+    assert response_format(format) == format
 
 
 @pytest.mark.parametrize("title", ["Ünïcode näme!", "x" * 100, "a[b]", "  ", "日本"])
-def test_a_name_is_one_that_openai_takes(title: str) -> None:
+def test_schema_names_follow_openais_rules(title: str) -> None:
     name = response_format({**SCHEMA, "title": title})["json_schema"]["name"]
     assert 1 <= len(name) <= 64
     assert name.replace("_", "a").replace("-", "a").isalnum()
@@ -186,37 +186,36 @@ def test_a_name_is_one_that_openai_takes(title: str) -> None:
 
 
 @pytest.mark.parametrize("of", [3, "Order", int, List[Order], Item("x", 1), Color, None])
-def test_what_is_no_class_and_no_schema_cannot_be_asked_for(of: Any) -> None:
+def test_response_format_refuses_other_types(of: Any) -> None:
     with pytest.raises(TypeError, match="expected an attrs class, a dataclass, a JSON schema"):
         response_format(of)
 
 
 @pytest.mark.parametrize("of", [Order, Everything, SCHEMA], ids=["attrs", "dataclass", "schema"])
-def test_every_format_with_schemas_takes_it(of: Any) -> None:
-    """Each in its host's own shape, with the whole schema."""
+def test_every_wire_format_with_schemas_sends_the_whole_schema(of: Any) -> None:
     sent = 0
     for row in lookup.ROWS:
         if row.name == "bedrock_invoke" or "json_schema" not in row.dialect.support.formats:
             continue
         model = "us.anthropic.claude-haiku-4-5" if row.name == "bedrock" else "m"
-        wanted = response_format(of)
-        params = CompletionParams(model, [Message.user("Hi")], response_format=wanted)
+        format = response_format(of)
+        params = CompletionParams(model, [Message.user("Hi")], response_format=format)
         body = json.loads(row.dialect.request(params, model=model, stream=True).body)
-        assert holds(body, wanted["json_schema"]["schema"]), row.name
+        assert contains(body, format["json_schema"]["schema"]), row.name
         sent += 1
     assert sent > 20
 
 
-def holds(value: Any, wanted: Any) -> bool:
+def contains(value: Any, part: Any) -> bool:
     if isinstance(value, str) and value.startswith("{"):  # Bedrock has it as text
         value = json.loads(value)
-    if value == wanted:
+    if value == part:
         return True
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return any(holds(item, wanted) for item in inner)
+    return any(contains(item, part) for item in inner)
 
 
-# -- reading text ------------------------------------------------------------------------------------------------------
+# -- text of answers ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -230,13 +229,13 @@ def holds(value: Any, wanted: Any) -> bool:
         '{"a": [1]}\n\nNote: ```json is how I would fence it.',
     ],
 )
-def test_json_is_found_where_models_put_it(text: str) -> None:
+def test_parse_finds_json_in_fences_and_prose(text: str) -> None:
     assert parse(text) == {"a": [1]}
     assert parse(text, repair=True) == {"a": [1]}
 
 
 @pytest.mark.parametrize("text", ["12", '"x"', "null", "true", '"```"', "[]"])
-def test_any_json_is_a_value(text: str) -> None:
+def test_parse_without_a_type_accepts_any_json(text: str) -> None:
     assert parse(text) == json.loads(text)
 
 
@@ -253,7 +252,9 @@ def test_any_json_is_a_value(text: str) -> None:
         ("So:\n```json\n[1 2]\n```", "not JSON: expected ',' or ']' at character 15", 15, False),
     ],
 )
-def test_what_is_no_json_says_where(text: str, message: str, position: int, is_truncated: bool) -> None:
+def test_text_that_is_not_json_is_refused_with_its_position(
+    text: str, message: str, position: int, is_truncated: bool
+) -> None:
     for of in (None, Order):
         with pytest.raises(StructuredOutputError) as caught:
             parse(text, of)
@@ -269,7 +270,7 @@ def answer(text: Optional[str], finish_reason: str, **more: Any) -> ChatCompleti
 
 
 @pytest.mark.parametrize(
-    ("whole", "words"),
+    ("completion", "cause"),
     [
         (answer('{"a": 1, "b', "length"), "the token limit ended the answer: the document is cut off: the key is not"),
         (
@@ -282,22 +283,22 @@ def answer(text: Optional[str], finish_reason: str, **more: Any) -> ChatCompleti
         (answer("I will not.", "stop"), "not JSON: expected a value at character 0, not 'I will not.'"),
     ],
 )
-def test_of_a_whole_answer_the_cause_is_named(whole: ChatCompletion, words: str) -> None:
-    """All of these were "cut off", which sends whoever reads it to look for a fault of the network."""
-    with pytest.raises(StructuredOutputError, match=f"^{words}"):
-        parse(whole, Order)
-    message = whole.to_message()
+def test_error_names_the_refusal_filter_or_token_limit_of_an_answer(completion: ChatCompletion, cause: str) -> None:
+    """All of these were reported as "cut off", which suggests a network failure."""
+    with pytest.raises(StructuredOutputError, match=f"^{cause}"):
+        parse(completion, Order)
+    message = completion.to_message()
     delta = {"role": "assistant", "content": message.content, "refusal": message.refusal}
-    event = {"choices": [{"index": 0, "delta": delta, "finish_reason": whole.finish_reason}]}
+    event = {"choices": [{"index": 0, "delta": delta, "finish_reason": completion.finish_reason}]}
     client = Client("m", provider=fake([event]))
-    with pytest.raises(StructuredOutputError, match=words):
+    with pytest.raises(StructuredOutputError, match=cause):
         client.chat_stream("Hi", response_format=Order).collect()
-    if "not JSON" not in words:
-        with pytest.raises(ValueError, match=f"^{words.partition(':')[0]}: "):
-            whole.get_json()
+    if "not JSON" not in cause:
+        with pytest.raises(ValueError, match=f"^{cause.partition(':')[0]}: "):
+            completion.get_json()
 
 
-def test_an_answer_that_is_whole_in_spite_of_its_end_is_taken() -> None:
+def test_whole_document_is_accepted_whatever_the_finish_reason() -> None:
     for text in ('{"a": 1}', '```json\n{"a": 1}\n```', 'Here:\n```json\n{"a": 1}'):
         assert parse(answer(text, "length")) == answer(text, "length").get_json() == {"a": 1}
 
@@ -312,11 +313,11 @@ def test_an_answer_that_is_whole_in_spite_of_its_end_is_taken() -> None:
         '\n{"a": "```"}',
     ],
 )
-def test_fences_are_read_the_same_by_both(text: str) -> None:
+def test_parse_and_get_json_read_fences_alike(text: str) -> None:
     assert parse(text) == answer(text, "stop").get_json() == {"a": "```"}
 
 
-def test_a_document_that_was_cut_off_is_closed_on_request_only() -> None:
+def test_repair_closes_a_truncated_document() -> None:
     text = '```json\n{"items": [{"name": "x", "price": 1.5, "note": "half a se'
     with pytest.raises(StructuredOutputError):
         parse(text)
@@ -329,17 +330,17 @@ def test_a_document_that_was_cut_off_is_closed_on_request_only() -> None:
         parse("[1 2", repair=True)
 
 
-def test_nesting_is_an_error_at_most() -> None:
+def test_deep_nesting_is_an_error() -> None:
     deep = '{"items": [], "kind": "new", "parent": ' * 5_000 + "null" + "}" * 5_000
     with pytest.raises(StructuredOutputError, match="nested too deeply"):
         parse(deep, Order)
     assert list(parse(deep)) == ["items", "kind", "parent"]
 
 
-# -- filling classes ---------------------------------------------------------------------------------------------------
+# -- classes -----------------------------------------------------------------------------------------------------------
 
 
-def test_an_answer_becomes_the_class_all_the_way_down() -> None:
+def test_nested_classes_are_built() -> None:
     inner = {"items": [], "kind": "used"}
     value = {"items": [ITEM], "kind": "new", "level": 2, "count": 3, "first": ITEM, "parent": inner}
     item = Item("x", 3.5, Color.BLUE, ["a"])
@@ -349,7 +350,7 @@ def test_an_answer_becomes_the_class_all_the_way_down() -> None:
     assert found.items[0].color is Color.BLUE
 
 
-def test_every_kind_of_field_is_filled() -> None:
+def test_every_type_of_field_is_read() -> None:
     value = {
         "items": {"a b": ITEM},
         "anything": {"x": [1, None]},
@@ -376,7 +377,7 @@ def test_every_kind_of_field_is_filled() -> None:
         assert parse(json.dumps({"items": {}, "either": either}), Everything).either == either
 
 
-def test_null_stands_for_a_default_as_the_strict_form_has_it() -> None:
+def test_null_stands_for_a_default() -> None:
     value = {"items": [{**ITEM, "color": None, "tags": None}], "kind": "new", "level": None, "count": None}
     assert parse(json.dumps(value), Order) == Order([Item("x", 3.5)], "new")
     assert faults({"items": None, "kind": None}, Order) == [
@@ -385,13 +386,13 @@ def test_null_stands_for_a_default_as_the_strict_form_has_it() -> None:
     ]
 
 
-def test_a_whole_number_is_a_number_and_a_number_is_no_whole_one() -> None:
+def test_integers_are_numbers_and_floats_are_not_integers() -> None:
     price = parse(json.dumps({**ITEM, "price": 3}), Item).price
     assert (price, type(price)) == (3.0, float)
     assert faults({"items": [], "kind": "new", "count": 1.0}, Order) == ["$.count: expected an integer, got a number"]
 
 
-def test_every_fault_is_named_with_its_path() -> None:
+def test_every_fault_is_listed_with_its_path() -> None:
     items: List[Any] = [
         ITEM,
         {"name": 1, "price": "3.5", "color": "green", "tags": "abc", "note": []},
@@ -423,7 +424,7 @@ def test_every_fault_is_named_with_its_path() -> None:
     ]
 
 
-def test_the_message_is_the_first_fault_and_how_many_more() -> None:
+def test_message_is_the_first_fault_and_the_number_of_others() -> None:
     with pytest.raises(StructuredOutputError) as caught:
         parse(json.dumps({"items": [ITEM, ITEM, {**ITEM, "price": "x"}], "kind": 1}), Order)
     assert str(caught.value) == "$.items[2].price: expected a number, got a string (and 1 more)"
@@ -451,18 +452,18 @@ def test_the_message_is_the_first_fault_and_how_many_more() -> None:
         ({"pear": 1}, "$.pear: unknown key; did you mean 'pair'?"),
     ],
 )
-def test_a_fault_of_every_kind_of_field(change: Any, fault: str) -> None:
+def test_faults_of_every_type_of_field(change: Any, fault: str) -> None:
     assert faults({"items": {}, **change}, Everything) == [fault]
 
 
 @pytest.mark.parametrize(
     ("text", "got"), [("[]", "a list"), ("null", "null"), ('"x"', "a string"), ("1", "an integer")]
 )
-def test_what_is_no_object_is_no_instance(text: str, got: str) -> None:
+def test_a_class_is_read_from_objects_only(text: str, got: str) -> None:
     assert faults(text, Order) == [f"$: expected an object, got {got}"]
 
 
-def test_what_json_has_no_type_for_is_read_as_the_schema_says() -> None:
+def test_types_without_a_json_type_are_read_from_the_schemas_form() -> None:
     good = {"id": "12345678123456781234567812345678", "data": "aGk=", "amount": "1.50", "spot": {"at": [1]}}
     value = {**good, "user": 1, "marked": 2, "bare": [1]}
     assert parse(json.dumps(value), Others) == Others(
@@ -481,7 +482,7 @@ def test_what_json_has_no_type_for_is_read_as_the_schema_says() -> None:
     ]
 
 
-def test_a_class_may_have_a_parameter() -> None:
+def test_generic_classes_are_read() -> None:
     found: Any = parse(json.dumps({"found": [ITEM]}), Page[Item])
     assert found == Page([Item("x", 3.5, Color.BLUE, ["a"])])
     assert faults({"found": [{**ITEM, "name": 1}]}, Page[Item]) == [
@@ -496,17 +497,17 @@ def test_a_class_may_have_a_parameter() -> None:
     assert parse(json.dumps({"found": [ITEM]}), Items).found == found.found
 
 
-def test_what_a_class_itself_says_is_a_fault_too() -> None:
+def test_errors_of_a_classs_validators_are_faults() -> None:
     assert parse('{"even": 2, "word": "a", "size": "7"}', Checked) == Checked(2, "A", 7)
     assert faults({"even": 3, "word": "a"}, Checked) == ["$: 3 is odd"]
 
 
-def test_a_fault_that_a_converter_meets_is_named_by_the_field() -> None:
+def test_a_failing_converter_is_reported_at_its_field() -> None:
     assert faults({"even": 2, "word": 3}, Checked) == ["$.word: expected a string, got an integer"]
     assert faults({"even": 2, "word": "a", "size": "x"}, Checked) == ["$.size: expected an integer, got a string"]
 
 
-def test_fields_that_the_constructor_computes_are_not_expected() -> None:
+def test_fields_with_init_false_are_not_expected() -> None:
     @attrs.define
     class Sum:
         a: int
@@ -520,14 +521,14 @@ def test_fields_that_the_constructor_computes_are_not_expected() -> None:
     assert faults({"a": 1, "_b": 2, "total": 4}, Sum) == ["$.total: unknown key"]
 
 
-def test_a_union_of_classes_is_the_first_that_fits() -> None:
-    """It has no schema with msgspec, but a text of that shape can be read."""
+def test_a_union_of_classes_is_the_first_that_matches() -> None:
+    """msgspec has no schema for it, but `parse` reads it."""
     either = dataclasses.make_dataclass("Either", [("it", Union[Item, Checked])])
     assert parse('{"it": {"even": 2, "word": "a"}}', either).it == Checked(2, "A")
     assert faults({"it": 1}, either) == ["$.it: expected an object, got an integer"]
 
 
-def test_keys_of_dicts_are_converted_too() -> None:
+def test_keys_of_dicts_are_converted() -> None:
     by_level = dataclasses.make_dataclass("ByLevel", [("names", Dict[Level, str]), ("sizes", Dict[int, int])])
     made = parse('{"names": {"1": "low"}, "sizes": {"7": 1}}', by_level)
     assert (made.names, made.sizes) == ({Level.LOW: "low"}, {7: 1})
@@ -537,7 +538,7 @@ def test_keys_of_dicts_are_converted_too() -> None:
     ]
 
 
-def test_a_mistake_in_the_class_is_not_blamed_on_the_answer() -> None:
+def test_an_unresolvable_annotation_is_a_name_error() -> None:
     @attrs.define
     class Unknown:
         what: NotDefined  # type: ignore[name-defined]  # noqa: F821
@@ -546,8 +547,8 @@ def test_a_mistake_in_the_class_is_not_blamed_on_the_answer() -> None:
         parse('{"what": 1}', Unknown)
 
 
-def test_what_is_asked_for_can_be_filled() -> None:
-    """The schema and the hooks are two readings of one class: what the schema takes, the class takes."""
+def test_parse_accepts_what_the_schema_accepts() -> None:
+    """msgspec writes the schema, and our own code reads the class."""
     jsonschema = pytest.importorskip("jsonschema")
     nothing = {"items": [], "kind": "new", "level": None, "count": None, "first": None, "parent": None}
     full = {"items": [ITEM], "kind": "used", "level": 2, "count": 0, "first": ITEM, "parent": nothing}
@@ -558,11 +559,11 @@ def test_what_is_asked_for_can_be_filled() -> None:
     assert set(full) == set(schema["required"])
 
 
-# -- checking schemas --------------------------------------------------------------------------------------------------
+# -- checks of schemas -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("of", [SCHEMA, response_format(SCHEMA)], ids=["schema", "response_format"])
-def test_a_schema_is_kept_to(of: Any) -> None:
+def test_a_schema_is_checked(of: Any) -> None:
     pytest.importorskip("jsonschema")
     good = {"city": "Paris", "size": None, "spots": [1, "none"], "more": 1}
     assert parse(json.dumps(good), of) == good
@@ -575,44 +576,44 @@ def test_a_schema_is_kept_to(of: Any) -> None:
     assert faults([], of) == ["$: expected an object, got a list"]
 
 
-def test_a_null_in_a_class_and_in_the_schema_are_different_things() -> None:
+def test_null_is_no_default_in_a_schema() -> None:
     pytest.importorskip("jsonschema")
     assert faults({"city": None}, SCHEMA) == ["$.city: expected a string, got null"]
 
 
-def test_of_two_schemas_the_one_that_was_meant_is_kept_to() -> None:
+def test_fault_in_anyof_is_that_of_the_best_matching_option() -> None:
     pytest.importorskip("jsonschema")
     inner = {"type": "object", "properties": {"a": {"type": "integer"}}}
     of = {"type": "object", "properties": {"p": {"anyOf": [inner, {"type": "null"}]}}}
     assert faults({"p": {"a": "x"}}, of) == ["$.p.a: expected an integer, got a string"]
 
 
-def test_any_object_is_one() -> None:
+def test_json_object_accepts_any_object() -> None:
     assert parse('{"a": 1}', {"type": "json_object"}) == {"a": 1}
     assert faults("[1]", {"type": "json_object"}) == ["$: expected an object, got a list"]
 
 
-def test_a_format_that_has_no_schema_cannot_be_checked() -> None:
-    with pytest.raises(ValueError, match="no schema is known"):
+def test_a_response_format_without_a_schema_is_refused() -> None:
+    with pytest.raises(ValueError, match="the response_format has no schema"):
         parse("1", {"type": "regex"})
 
 
-def test_a_schema_that_is_none_is_the_callers_mistake() -> None:
+def test_an_invalid_schema_is_a_value_error() -> None:
     pytest.importorskip("jsonschema")
     with pytest.raises(ValueError, match=r"not a JSON schema: .*\$\.properties\.a\.type"):
         parse("{}", {"type": "object", "properties": {"a": {"type": "text"}}})
 
 
-def test_nothing_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_references_are_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("jsonschema")
-    asked: List[Any] = []
-    monkeypatch.setattr("urllib.request.urlopen", lambda *args, **kwargs: asked.append(args))
-    with pytest.raises(ValueError, match="refers to what it does not have"):
+    requests: List[Any] = []
+    monkeypatch.setattr("urllib.request.urlopen", lambda *args, **kwargs: requests.append(args))
+    with pytest.raises(ValueError, match="unresolvable reference"):
         parse("{}", {"$ref": "http://127.0.0.1:9/schema.json"})
-    assert not asked
+    assert not requests
 
 
-def test_without_jsonschema_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_jsonschema_is_an_import_error_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jsonschema", None)
     with pytest.raises(ImportError, match="pip install jsonschema"):
         parse("{}", SCHEMA)
@@ -623,12 +624,12 @@ def test_without_jsonschema_the_error_says_how_to_get_it(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    "carry", [copy.copy, copy.deepcopy, *(lambda e, n=n: pickle.loads(pickle.dumps(e, n)) for n in range(2, 6))]
+    "copy_error", [copy.copy, copy.deepcopy, *(lambda e, n=n: pickle.loads(pickle.dumps(e, n)) for n in range(2, 6))]
 )
-def test_the_error_survives(carry: Any) -> None:
+def test_error_survives_copy_and_pickle(copy_error: Any) -> None:
     with pytest.raises(StructuredOutputError) as caught:
         parse('{"items": 1, "kind": 2}', Order)
-    again = carry(caught.value)
+    again = copy_error(caught.value)
     assert type(again) is StructuredOutputError
     assert isinstance(again, AnyLLMError)
     assert vars(again) == vars(caught.value)
@@ -636,7 +637,7 @@ def test_the_error_survives(carry: Any) -> None:
     assert str(again) == str(caught.value)
 
 
-def test_the_error_is_one_line_whatever_the_model_wrote() -> None:
+def test_error_message_is_one_short_line() -> None:
     with pytest.raises(StructuredOutputError) as caught:
         parse(json.dumps({"a\nb\u2028": 1, **ITEM, "color": "x\r\n" * 1000}), Item)
     assert len(str(caught.value).splitlines()) == 1
@@ -644,12 +645,12 @@ def test_the_error_is_one_line_whatever_the_model_wrote() -> None:
     assert caught.value.errors
 
 
-def test_the_error_has_the_facts_of_the_others() -> None:
+def test_error_has_the_attributes_of_every_anyllm_error() -> None:
     error = StructuredOutputError("x", provider="openai", text="t")
     assert (str(error), error.provider, error.path, error.errors) == ("openai: x", "openai", "$", ())
 
 
-def test_importing_loads_nothing_that_is_used_later() -> None:
+def test_importing_loads_neither_cattrs_nor_jsonschema() -> None:
     code = "import sys, anyllm.structured; assert not {'cattrs', 'jsonschema', 'referencing'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
     code = "import sys, anyllm; assert 'anyllm.structured' not in sys.modules"
