@@ -1,6 +1,5 @@
 """
-For tests: a loopback server that replays scripted replies over real sockets, with the faults LLM streams meet, and a
-provider without any socket.
+For tests: a loopback server that sends scripted replies, network faults included, and a provider without sockets.
 
 ```python
 from anyllm.testing import Reply, chat_events, serve
@@ -10,31 +9,22 @@ with serve(Reply.sse(chat_events("Hello world"))) as server:
 assert server.requests[0].json()["stream"] is True
 ```
 
-`serve(Reply.chat("Hello world"))` answers both streamed and whole calls. `fake("Hello world")` is a provider that
-answers from a script, `tool_call("weather", {"city": "Paris"})` a call that either may answer with.
+`serve(Reply.chat("Hello world"))` answers both streamed and whole calls. `fake("Hello world")` is a provider with
+scripted answers. `tool_call("weather", {"city": "Paris"})` is a tool call for either.
 
-The servers need nothing else of anyllm, so they serve the tests of any HTTP client. They listen on 127.0.0.1 only, on a
-port of the system's choice, and leave no thread or socket behind.
+The servers use no other part of anyllm, so they can test any HTTP client. They listen on 127.0.0.1 only, on a free
+port, and leave no thread or socket behind.
 """
 
 from __future__ import annotations
 
+from anyllm.testing._chat import chat_completion, chat_events
 from anyllm.testing._fake import FakeProvider, fake, tool_call
-from anyllm.testing._replies import (
-    Cut,
-    Pause,
-    Reply,
-    Signal,
-    SSEData,
-    SSEEvent,
-    Stall,
-    Step,
-    chat_completion,
-    chat_events,
-    keep_alive_comments,
-)
-from anyllm.testing._server import Headers, RecordedRequest, Script, Server, serve
+from anyllm.testing._reply import Reply
+from anyllm.testing._request import Headers, RecordedRequest
+from anyllm.testing._server import Script, Server, serve
 from anyllm.testing._silent import Silent, blackhole, silent
+from anyllm.testing._steps import Cut, Pause, Signal, SSEData, SSEEvent, Stall, Step, keep_alive_comments
 
 __all__ = [
     "Cut",

@@ -1,15 +1,12 @@
-"""A provider without a socket, for unit tests of code that uses anyllm."""
+"""`fake`: a provider with scripted answers and without sockets, for unit tests of code that uses anyllm."""
 
 from __future__ import annotations
 
 import copy
-import itertools
 import json
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Optional, Union
-
-import attrs
 
 from anyllm._concurrency import waiters
 from anyllm._framing.detect import events
@@ -17,48 +14,35 @@ from anyllm._transport.http import AbortableCall, Transport
 from anyllm._transport.sockets import Aborted
 from anyllm.errors import AnyLLMError
 from anyllm.providers.provider import Provider
-from anyllm.providers.table import lookup
-from anyllm.testing._replies import Stall, chat_events
-from anyllm.types import ChatCompletion, ChatCompletionChunk, Choice, FunctionCall, Message, ToolCall, _convert
+from anyllm.testing._fake_answers import ROW, Answer, scripted
+from anyllm.testing._steps import Stall
+from anyllm.types import ChatCompletion, FunctionCall, ToolCall, _convert
 from anyllm.types._accumulate import Assembler
-from anyllm.types._openai_chunk import chunk_object, fragment_object
-from anyllm.types._replay import fragments, replayed
 from anyllm.wire._base.dialect import Dialect
 
 __all__ = ["FakeProvider", "fake", "tool_call"]
 
-_ROW = next(row for row in lookup.ROWS if row.name == "compatible")
-#: Seconds between two looks at whether a stalled call has ended.
+#: Seconds between two checks whether a stalled call has ended.
 _POLL = 0.005
-
-#: A part of an answer; see `fake`.
-Piece = Union[str, ToolCall, ChatCompletionChunk, Mapping[str, Any], AnyLLMError, type[AnyLLMError], Stall, type[Stall]]
-#: What one call answers; see `fake`.
-Answer = Union[Piece, Message, ChatCompletion, Iterable[Piece]]
-_ACCEPTED = (
-    "an answer is a text; a ToolCall; a Message or a ChatCompletion, or a dict in the shape of one; an error of "
-    "anyllm's, or its class; a Stall; or a list of texts, ToolCalls, chunks (dicts too), errors and Stalls"
-)
-_OF_MESSAGES = frozenset(field.name for field in attrs.fields(Message))
 
 
 class FakeProvider(Provider):
     """
-    A provider that answers from a script; the real pump and the real dialect run, nothing is sent.
+    A provider with scripted answers. The real pump and dialect run, but nothing is sent.
 
     Args:
-        answers: As `fake` takes them.
+        answers: As for `fake`.
 
     Attributes:
         requests: The JSON body of each request, in order.
 
     Raises:
-        TypeError: an answer is none.
+        TypeError: an answer is of a wrong type.
     """
 
     def __init__(self, answers: tuple[Answer, ...]) -> None:
-        self._script = _Script(_checked(answers))
-        super().__init__(_ROW, base_url="http://fake.invalid", transport=self._script)
+        self._script = _Script(scripted(answers))
+        super().__init__(ROW, base_url="http://fake.invalid", transport=self._script)
 
     @property
     def requests(self) -> list[Any]:
@@ -68,7 +52,7 @@ class FakeProvider(Provider):
 
 def fake(*answers: Answer) -> FakeProvider:
     """
-    A provider that gives *answers*, one a call; the last one again and again.
+    A provider with scripted *answers*, one per call; the last one is repeated.
 
     Args:
         answers: For each call one of
@@ -76,11 +60,11 @@ def fake(*answers: Answer) -> FakeProvider:
             - a text, which is streamed word by word;
             - a `ToolCall` (`tool_call` makes one), or a list of them and of texts;
             - a `Message` or a `ChatCompletion`, or a dict in the shape of one: ``{"content": "Hello"}``;
-            - an `AnyLLMError` or its class, which is raised, and tried again if it is retryable;
-            - a `Stall`: nothing comes until its event is set or the call ends;
+            - an `AnyLLMError` or its class, which is raised, and retried if it is retryable;
+            - a `Stall`: nothing arrives until its event is set or the call ends;
             - a list of pieces, each a text, a ToolCall, a `ChatCompletionChunk` or a dict in the shape of OpenAI's, an
-              error or a Stall. It ends well by itself, unless it holds chunks: then it is sent as it is, and so ends
-              well only if they do.
+              error or a Stall. A proper end is added, unless the list contains chunks or errors: then it is sent as it
+              is, and is complete only if its chunks are.
 
     Raises:
         TypeError: an answer is none of these; the message says which.
@@ -98,8 +82,8 @@ def tool_call(name: str, arguments: Union[Mapping[str, Any], str] = "", *, id: O
 
     Args:
         name: The function's name.
-        arguments: A dict, or JSON text, which may be broken on purpose.
-        id: What the result will quote; without one, the fake numbers its calls: "call_1", "call_2".
+        arguments: A dict, or JSON text, which may be malformed on purpose.
+        id: The id of the call; without one, the calls are numbered: "call_1", "call_2".
 
     Example::
 
@@ -110,12 +94,12 @@ def tool_call(name: str, arguments: Union[Mapping[str, Any], str] = "", *, id: O
 
 
 class _Script(Transport):
-    """Takes the transport's place."""
+    """A transport that returns the scripted answers."""
 
     def __init__(self, answers: list[Union[AnyLLMError, list[Any]]]) -> None:
         super().__init__()
         self._answers = answers
-        self._lock = threading.Lock()  # guards the list of requests, whose length says which answer is next
+        self._lock = threading.Lock()  # guards the list of requests, whose length selects the next answer
         self.requests: list[Any] = []
 
     def send(
@@ -127,147 +111,12 @@ class _Script(Transport):
             answer = self._answers[min(len(self.requests), len(self._answers) - 1)]
             self.requests.append(request)
         if isinstance(answer, AnyLLMError):
-            raise copy.copy(answer)  # each call's own
-        return _FakeResponse(call, _ROW.dialect, answer)
-
-
-# -- what is answered, checked where it is given -----------------------------------------------------------------------
-
-
-def _checked(answers: Iterable[Any]) -> list[Union[AnyLLMError, list[Any]]]:
-    """Each answer as an error to raise, or as events (dicts), errors and stalls."""
-    checked: list[Union[AnyLLMError, list[Any]]] = []
-    ids = (f"call_{number}" for number in itertools.count(1))
-    for number, answer in enumerate(answers, 1):
-        where = f"answer {number} of fake()"
-        error = _error(answer, where)
-        checked.append(_events(answer, where, ids) if error is None else error)
-    return checked
-
-
-def _events(answer: Any, where: str, ids: Iterator[str]) -> list[Any]:
-    if isinstance(answer, str):
-        return list(chat_events(answer))
-    completion = _completion(answer, where, ids)
-    if completion is not None:
-        return [chunk_object(chunk) for chunk in replayed(completion)]
-    if isinstance(answer, (Mapping, ToolCall, ChatCompletionChunk, Stall)) or answer is Stall:
-        answer = [answer]
-    if isinstance(answer, (bytes, type)) or not isinstance(answer, Iterable):
-        raise TypeError(f"{where} is {_kind(answer)}: {_ACCEPTED}")
-    return _in_pieces(list(answer), where, ids)
-
-
-def _in_pieces(answer: list[Any], where: str, ids: Iterator[str]) -> list[Any]:
-    pieces: list[Any] = []
-    calls = 0
-    is_raw = False
-    for number, piece in enumerate(answer, 1):
-        at = f"piece {number} of {where}"
-        error = _error(piece, at)
-        if error is not None:
-            pieces.append(error)
-            is_raw = True
-        elif isinstance(piece, str):
-            pieces.append(_delta(piece))
-        elif isinstance(piece, ToolCall):
-            call = piece if piece.id else attrs.evolve(piece, id=next(ids))
-            pieces += [_call_delta(fragment) for fragment in fragments(call, calls)]
-            calls += 1
-        elif isinstance(piece, Stall) or piece is Stall:
-            pieces.append(piece if isinstance(piece, Stall) else Stall())
-        else:
-            pieces.append(_chunk(piece, at))
-            is_raw = True
-    if is_raw:
-        return pieces
-    first, *last = chat_events([], finish_reason="tool_calls" if calls else "stop")
-    return [first, *pieces, *last]
-
-
-def _error(value: Any, where: str) -> Optional[AnyLLMError]:
-    """The error to raise; None of what is none."""
-    if isinstance(value, AnyLLMError):
-        return value
-    kind = value if isinstance(value, type) else type(value)
-    if issubclass(kind, AnyLLMError):
-        error: type[AnyLLMError] = kind
-        try:
-            return error(f"a faked {kind.__name__}")
-        except TypeError as exc:
-            raise TypeError(f"{where}: {kind.__name__} needs more than a message; give an instance of it") from exc
-    if issubclass(kind, BaseException):
-        raise TypeError(
-            f"{where} is {_kind(value)}: an error is one of anyllm's, as anyllm.RateLimitError('slow down')"
-        )
-    return None
-
-
-def _completion(answer: Any, where: str, ids: Iterator[str]) -> Optional[ChatCompletion]:
-    """The whole answer that *answer* is; None of what is none."""
-    if isinstance(answer, Mapping):
-        choices = answer.get("choices")
-        if isinstance(choices, (list, tuple)) and any("message" in choice for choice in choices):
-            answer = _from_dict(answer, where)
-        elif answer and _OF_MESSAGES.issuperset(answer):
-            answer = _convert.structure(Message, {"role": "assistant", **answer})
-    if isinstance(answer, Message):
-        answer = ChatCompletion("chatcmpl-test", (Choice(message=answer),), 1700000000, "test-model")
-    if not isinstance(answer, ChatCompletion):
-        return None
-    return attrs.evolve(answer, choices=tuple(_ended(choice, ids) for choice in answer.choices))
-
-
-def _from_dict(answer: Mapping[str, Any], where: str) -> ChatCompletion:
-    """In OpenAI's shape, as a host answered, or in that of `ChatCompletion.to_dict`, which also has a provider."""
-    try:
-        if answer.get("object") == "chat.completion" and "provider" not in answer:
-            return _ROW.dialect.response(_convert.dumps(dict(answer)))
-        return ChatCompletion.from_dict(answer)
-    except (TypeError, AnyLLMError) as exc:
-        raise TypeError(f"{where}: {exc}") from exc
-
-
-def _ended(choice: Choice, ids: Iterator[str]) -> Choice:
-    """With a finish reason, and ids of its calls."""
-    message = choice.message
-    calls = tuple(call if call.id else attrs.evolve(call, id=next(ids)) for call in message.tool_calls)
-    reason = choice.finish_reason or ("tool_calls" if calls else "stop")
-    return attrs.evolve(choice, message=attrs.evolve(message, tool_calls=calls), finish_reason=reason)
-
-
-def _chunk(piece: Any, where: str) -> Any:
-    if isinstance(piece, ChatCompletionChunk):
-        return chunk_object(piece)
-    if not isinstance(piece, Mapping):
-        raise TypeError(f"{where} is {_kind(piece)}: {_ACCEPTED}")
-    if not piece.keys() & {"choices", "error", "usage"}:
-        raise TypeError(
-            f"{where} is a dict without 'choices': a piece is a chat.completion.chunk; a whole message is no piece"
-        )
-    return dict(piece)
-
-
-def _kind(value: Any) -> str:
-    return f"the class {value.__name__}" if isinstance(value, type) else f"of type {type(value).__name__}"
-
-
-def _delta(text: str) -> dict[str, Any]:
-    (event,) = chat_events([text], role=False, finish_reason=None, usage=False)
-    return event
-
-
-def _call_delta(fragment: ToolCall) -> dict[str, Any]:
-    event = _delta("")
-    event["choices"][0]["delta"] = {"tool_calls": [fragment_object(fragment)]}
-    return event
-
-
-# -- the transport -----------------------------------------------------------------------------------------------------
+            raise copy.copy(answer)  # a separate error for each call
+        return _FakeResponse(call, ROW.dialect, answer)
 
 
 class _FakeResponse:
-    """Takes a `Response`'s place."""
+    """A response whose body is a scripted answer."""
 
     status = 200
     headers: Mapping[str, str] = {}
@@ -279,7 +128,7 @@ class _FakeResponse:
         self._pieces = pieces
 
     def watch(self, first: object) -> None:
-        """Nothing is sent here."""
+        """Nothing is sent, so there is nothing to watch."""
 
     def reads(self) -> Iterator[bytes]:
         for piece in self._pieces:
@@ -303,7 +152,7 @@ class _FakeResponse:
         return _body(whole.snapshot())
 
     def has_more(self) -> bool:
-        return False  # so that each piece is handed on before the next
+        return False  # so that each piece is delivered before the next
 
     def drain(self, seconds: float) -> None:
         pass
@@ -322,7 +171,7 @@ class _FakeResponse:
 
 
 class _Waker:
-    """Stands where a socket would: aborting the call closes it, which ends the stall."""
+    """Registered with the call in place of a socket: aborting the call closes it, which ends the stall."""
 
     def __init__(self, event: Optional[threading.Event]) -> None:
         self._closed = waiters.new_waiter()
@@ -332,7 +181,7 @@ class _Waker:
         if self._event is None:
             waiters.wait(self._closed, None)
             return
-        while not self._event.wait(_POLL):  # an Event cannot be waited for together with anything else
+        while not self._event.wait(_POLL):  # nothing can wait for an Event and a waiter together
             if waiters.wait(self._closed, 0):
                 return
 
@@ -341,7 +190,7 @@ class _Waker:
 
 
 def _body(answer: ChatCompletion) -> bytes:
-    """A whole answer as the dialect's host would send it."""
+    """A whole answer as a provider would send it."""
     choices = [
         {"index": choice.index, "message": choice.message.to_dict(), "finish_reason": choice.raw_finish_reason}
         for choice in answer.choices

@@ -1,6 +1,4 @@
-"""
-Hosts that take a connection and say nothing, or never take it.
-"""
+"""Servers that accept a connection and send nothing, or never accept it."""
 
 from __future__ import annotations
 
@@ -17,9 +15,9 @@ _HOST = "127.0.0.1"
 
 class Silent:
     """
-    A server that takes connections and is silent; made by `silent()`. For one thread at a time.
+    A server that accepts connections and sends nothing; made by `silent()`. For one thread at a time.
 
-    Strategy: the system completes connections by itself, so there is no thread: the methods collect them.
+    Strategy: the system completes connections by itself, so no thread is needed; the methods accept them.
     """
 
     def __init__(self, scheme: str) -> None:
@@ -32,36 +30,35 @@ class Silent:
 
     def wait_for_connections(self, n: int, timeout: float = 10) -> int:
         """
-        Wait until *n* clients have connected in all.
+        Wait until *n* clients have connected in total.
 
         Args:
-            n: How many.
+            n: The number of connections.
             timeout: Seconds.
 
         Returns:
-            How many have connected so far, at least *n*.
+            The number of connections so far, at least *n*.
 
         Raises:
-            TimeoutError: Fewer came in time.
+            TimeoutError: There were fewer in time.
         """
         end = time.monotonic() + timeout
         while self._collect() < n:
             if not _wait_readable(self._listener, end):
-                raise TimeoutError(f"{len(self._accepted)} of {n} connections came in {timeout} s")
+                raise TimeoutError(f"{len(self._accepted)} of {n} connections arrived in {timeout} s")
         return len(self._accepted)
 
     def wait_closed(self, timeout: float = 10) -> bool:
         """
         Wait until every client so far has closed its connection.
 
-        This is the one moment when something is read, and thrown away: the end of a connection comes after
-        whatever the client sent before it.
+        This reads and discards what the clients sent, because the end of a connection comes after it.
 
         Args:
             timeout: Seconds.
 
         Returns:
-            Whether that is so; False after the time-out.
+            False if it timed out.
         """
         end = time.monotonic() + timeout
         self._collect()
@@ -73,7 +70,7 @@ class Silent:
             sock.close()
 
     def _collect(self) -> int:
-        """Accept who has connected; return how many there were in all."""
+        """Accept waiting connections; return the number of all so far."""
         self._listener.setblocking(False)
         try:
             while True:
@@ -87,13 +84,13 @@ class Silent:
 @contextlib.contextmanager
 def silent(*, scheme: str = "http") -> Iterator[Silent]:
     """
-    A server that accepts, reads nothing and says nothing: a host that hangs.
+    A server that accepts connections, and neither reads nor sends: one that hangs.
 
     Args:
-        scheme: That of `url`; with "https", a client hangs in the TLS handshake.
+        scheme: The scheme of `url`; with "https", a client hangs in the TLS handshake.
 
     Returns:
-        A context manager that gives the server, and closes its connections at the end.
+        A context manager with the server, whose connections are closed at the end.
     """
     server = Silent(scheme)
     try:
@@ -105,12 +102,12 @@ def silent(*, scheme: str = "http") -> Iterator[Silent]:
 @contextlib.contextmanager
 def blackhole() -> Iterator[Tuple[str, int]]:
     """
-    An address on loopback to which `connect()` is never completed, as behind a firewall that drops packets.
+    A loopback address at which `connect()` never completes, as behind a firewall that drops packets.
 
-    A listening socket whose queue is full does that: the system ignores further clients, which keep trying.
+    It belongs to a listening socket whose queue is full: the system ignores further clients, which keep trying.
 
     Returns:
-        A context manager that gives host and port.
+        A context manager with host and port.
 
     Raises:
         RuntimeError: This system completes or refuses the connection (Linux ignores it).
@@ -120,7 +117,7 @@ def blackhole() -> Iterator[Tuple[str, int]]:
         address: Tuple[str, int] = listener.getsockname()
         for _ in range(16):
             filler = sockets.enter_context(socket.socket())
-            filler.settimeout(0.2)  # loopback answers in microseconds, or not at all
+            filler.settimeout(0.2)  # loopback answers in microseconds or never
             try:
                 filler.connect(address)
             except socket.timeout:
@@ -139,7 +136,7 @@ def _wait_readable(sock: socket.socket, end: float) -> bool:
 
 
 def _wait_ended(sock: socket.socket, end: float) -> bool:
-    """Read and forget until the client has closed; False when that takes longer than *end*."""
+    """Read and discard until the client closes; False if that takes until *end*."""
     while _wait_readable(sock, end):
         try:
             if not sock.recv(65536):

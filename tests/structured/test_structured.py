@@ -1,4 +1,4 @@
-"""Structured output: response formats of classes and schemas, and answers read into them or refused with every fault."""
+"""Structured output: response formats of classes and schemas, and reading answers into them."""
 
 from __future__ import annotations
 

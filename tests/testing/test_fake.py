@@ -1,4 +1,4 @@
-"""The provider without a socket: the real pump and dialect over a script."""
+"""The fake provider: the real pump and dialect over scripted answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from anyllm.testing import Stall, chat_events, fake, tool_call
 ASK = {"model": "any", "messages": [{"role": "user", "content": "Hi"}]}
 
 
-def test_a_text_is_streamed_word_by_word():
+def test_text_is_streamed_word_by_word():
     chunks, errors = fake("Hello big world").completion_stream(anyllm.Context(), ASK)
     assert [chunk.content for chunk in chunks if chunk.content] == ["Hello", " big", " world"]
     assert errors.get() is None
@@ -30,23 +30,23 @@ def test_whole_answers_and_streams_agree():
     assert whole.usage == streamed.usage
 
 
-def test_each_call_takes_the_next_answer_and_the_last_one_stays():
+def test_each_call_gets_the_next_answer_and_the_last_one_is_repeated():
     provider = fake("one", "two")
-    said = [provider.completion(anyllm.Context(), ASK).content for _ in range(3)]
-    assert said == ["one", "two", "two"]
+    contents = [provider.completion(anyllm.Context(), ASK).content for _ in range(3)]
+    assert contents == ["one", "two", "two"]
     assert [request["model"] for request in provider.requests] == ["any"] * 3
 
 
-def test_an_error_is_raised_and_a_retryable_one_tried_again():
+def test_error_is_raised_and_a_retryable_one_is_retried():
     with pytest.raises(anyllm.RateLimitError, match="slow"):
         fake(anyllm.RateLimitError("slow", is_retryable=False)).completion(anyllm.Context(), ASK)
-    quickly = anyllm.StreamingOptions(retry=anyllm.Retry(backoff=0))
+    without_backoff = anyllm.StreamingOptions(retry=anyllm.Retry(backoff=0))
     provider = fake(anyllm.ServerError("oops"), "fine")
-    assert provider.completion(anyllm.Context(), ASK, options=quickly).content == "fine"
+    assert provider.completion(anyllm.Context(), ASK, options=without_backoff).content == "fine"
     assert len(provider.requests) == 2
 
 
-def test_an_error_after_content_carries_the_partial_answer():
+def test_error_after_content_has_the_partial_answer():
     stream = fake(["Hel", anyllm.ServerError("gone")]).completion_stream(anyllm.Context(), ASK)
     with pytest.raises(anyllm.ServerError) as caught:
         stream.collect()
@@ -55,7 +55,7 @@ def test_an_error_after_content_carries_the_partial_answer():
 
 
 @pytest.mark.parametrize("event", [None, threading.Event()])
-def test_a_stalled_answer_can_be_cancelled(event):
+def test_stall_can_be_cancelled(event):
     ctx = anyllm.Context()
     chunks, errors = fake(["Hel", Stall(event)]).completion_stream(ctx, ASK)
     while not chunks.get().content:
@@ -66,7 +66,7 @@ def test_a_stalled_answer_can_be_cancelled(event):
     assert error.cause == "enough"
 
 
-def test_a_stall_whose_event_is_set_goes_on():
+def test_stall_continues_when_its_event_is_set():
     event = threading.Event()
     chunks, errors = fake(["Hel", Stall(event), "lo"]).completion_stream(anyllm.Context(), ASK)
     while not chunks.get().content:
@@ -76,7 +76,7 @@ def test_a_stall_whose_event_is_set_goes_on():
     assert errors.get() is None
 
 
-def test_chunks_can_be_scripted_as_they_come_from_the_wire():
+def test_chunks_are_accepted_in_openais_shape():
     call = {"index": 0, "id": "c1", "function": {"name": "f", "arguments": "{}"}}
     script = [
         {"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]},
@@ -95,8 +95,8 @@ def test_no_socket_is_opened(monkeypatch):
 
 
 @pytest.mark.parametrize("clock", ["first_content", "idle"])
-def test_a_clock_that_runs_out_in_a_stall_ends_the_call(clock: str):
-    """Not the script with its good end."""
+def test_timeout_during_a_stall_ends_the_call(clock: str):
+    """The call fails, instead of continuing to the script's proper end."""
     script = [Stall()] if clock == "first_content" else ["one", Stall()]
     options = anyllm.StreamingOptions(timeouts=anyllm.Timeouts(**{clock: 0.01}), retry=anyllm.Retry(attempts=1))
     stream = fake(script).completion_stream(anyllm.Context(), ASK, options=options)
@@ -106,13 +106,13 @@ def test_a_clock_that_runs_out_in_a_stall_ends_the_call(clock: str):
     assert error.clock == clock
 
 
-# -- what may be scripted ----------------------------------------------------------------------------------------------
+# -- shapes of answers -------------------------------------------------------------------------------------------------
 
 PARIS = {"city": "Paris"}
 
 
 def collected(*answers: Any) -> anyllm.ChatCompletion:
-    """Streamed and whole, which must agree."""
+    """The answer, after comparing the streamed and the whole one."""
     streamed = fake(*answers).completion_stream(anyllm.Context(), ASK).collect()
     whole = fake(*answers).completion(anyllm.Context(), ASK)
     assert (whole.content, whole.tool_calls) == (streamed.content, streamed.tool_calls)
@@ -127,7 +127,7 @@ def test_a_tool_call_is_an_answer():
     assert answer.finish_reason == "tool_calls"
 
 
-def test_a_tool_call_comes_in_fragments_as_from_a_host():
+def test_tool_call_is_streamed_in_fragments():
     stream = fake(tool_call("weather", PARIS, id="w1")).completion_stream(anyllm.Context(), ASK)
     parts = [part for chunk in stream.chunks for part in chunk.tool_calls]
     assert (parts[0].id, parts[0].name, parts[0].arguments) == ("w1", "weather", "")
@@ -135,7 +135,7 @@ def test_a_tool_call_comes_in_fragments_as_from_a_host():
     assert all((part.id, part.name, part.index) == (None, None, 0) for part in parts[1:])
 
 
-def test_texts_and_calls_are_one_answer():
+def test_list_of_texts_and_calls_is_one_answer():
     answer = collected(["Let me look. ", tool_call("a"), tool_call("b", '{"broken'), tool_call("c", id="mine")])
     assert answer.content == "Let me look. "
     assert [(call.id, call.name, call.index) for call in answer.tool_calls] == [
@@ -146,7 +146,7 @@ def test_texts_and_calls_are_one_answer():
     assert not answer.tool_calls[1].is_complete
 
 
-def test_calls_of_several_turns_have_ids_of_their_own():
+def test_calls_of_several_turns_have_different_ids():
     provider = fake(tool_call("f"), [tool_call("f"), tool_call("g")], anyllm.Message.assistant(tool_calls=[{}]))
     turns = [provider.completion(anyllm.Context(), ASK) for _ in range(3)]
     assert [call.id for turn in turns for call in turn.tool_calls] == ["call_1", "call_2", "call_3", "call_4"]
@@ -182,7 +182,7 @@ OPENAI = {
     ],
     ids=["content", "message-dict", "Message", "choices", "openai", "ChatCompletion", "tuple", "generator"],
 )
-def test_a_whole_answer_in_any_shape_is_streamed_and_given_whole(answer: Any, reason: str):
+def test_whole_answer_of_any_shape_is_streamed_and_returned_whole(answer: Any, reason: str):
     provider = fake(answer)
     streamed = provider.completion_stream(anyllm.Context(), ASK).collect()
     whole = provider.completion(anyllm.Context(), ASK)
@@ -190,14 +190,14 @@ def test_a_whole_answer_in_any_shape_is_streamed_and_given_whole(answer: Any, re
     assert streamed.finish_reason == whole.finish_reason == reason
 
 
-def test_an_answer_is_faked_from_what_another_said():
-    """As a dict in either shape, ours and OpenAI's."""
+def test_answers_dict_is_an_answer():
+    """In both shapes, ours and OpenAI's."""
     answer = collected(OPENAI)
     again = collected(answer.to_dict())
     assert (again.content, again.finish_reason, again.usage) == (answer.content, answer.finish_reason, answer.usage)
 
 
-def test_the_tokens_of_a_whole_answer_are_told():
+def test_usage_of_a_whole_answer_is_reported():
     usage = collected(OPENAI).usage
     assert usage is not None
     assert (usage.total_tokens, usage.cache_read_tokens) == (3, 1)
@@ -210,14 +210,14 @@ def test_a_dict_with_tool_calls_is_an_answer():
     assert answer.tool_calls[0].parse() == {"x": 1}
 
 
-def test_chunks_are_sent_as_they_are():
+def test_chunks_are_sent_unchanged():
     event = {"choices": [{"index": 0, "delta": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}]}
     chunk = anyllm.ChatCompletionChunk.from_dict(event)
     for answer in (event, [event], chunk, [chunk]):
         assert fake(answer).completion_stream(anyllm.Context(), ASK).collect().content == "Hi"
 
 
-def test_a_class_of_errors_is_an_error():
+def test_error_class_is_an_answer():
     error = anyllm.RateLimitError
     options = anyllm.StreamingOptions(retry=anyllm.Retry(attempts=1))
     with pytest.raises(anyllm.RateLimitError, match="a faked RateLimitError"):
@@ -229,7 +229,7 @@ def test_a_class_of_errors_is_an_error():
 
 
 @pytest.mark.parametrize("answer", [Stall, Stall(), ["Hel", Stall]])
-def test_a_class_of_stalls_is_a_stall(answer: Any):
+def test_stall_class_is_an_answer(answer: Any):
     ctx = anyllm.Context(timeout=30)
     stream = fake(answer).completion_stream(ctx, ASK)
     ctx.cancel()
@@ -238,7 +238,7 @@ def test_a_class_of_stalls_is_a_stall(answer: Any):
 
 
 @pytest.mark.parametrize(
-    ("answers", "words"),
+    ("answers", "message"),
     [
         ((5,), "answer 1 of fake() is of type int: an answer is a text; a ToolCall;"),
         (("fine", None), "answer 2 of fake() is of type NoneType: an answer is"),
@@ -256,7 +256,7 @@ def test_a_class_of_stalls_is_a_stall(answer: Any):
         (({"choices": [{"message": {"role": "assistant", "content": 5}}]},), "answer 1 of fake(): "),
     ],
 )
-def test_what_is_no_answer_is_said_where_it_is_given(answers: Any, words: str):
-    """And not by a call, as a bug of anyllm."""
-    with pytest.raises(TypeError, match=re.escape(words)):
+def test_wrong_answers_are_refused_by_fake(answers: Any, message: str):
+    """And not later by a call, where it would look like a bug in anyllm."""
+    with pytest.raises(TypeError, match=re.escape(message)):
         fake(*answers)

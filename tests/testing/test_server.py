@@ -1,4 +1,4 @@
-"""The loopback server, read by clients that know nothing of it: http.client, requests and bare sockets."""
+"""The loopback server, tested with independent clients: http.client, requests and plain sockets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ from anyllm.testing import (
     Server,
     Signal,
     Stall,
-    blackhole,
     chat_events,
     keep_alive_comments,
     serve,
@@ -35,8 +34,8 @@ from anyllm.testing import (
     tool_call,
 )
 
-TIMEOUT = 30  # seconds; for what should happen at once, so that a bug fails a test and does not hang it
-FOREVER = 3600  # seconds
+TIMEOUT = 30  # seconds; an upper bound against hanging
+ENDLESS = 3600  # seconds
 Contexts = Tuple[ssl.SSLContext, ssl.SSLContext]
 
 
@@ -47,8 +46,8 @@ def _no_thread_is_left() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def asking(server: Server, method: str = "GET") -> Iterator[http.client.HTTPResponse]:
-    """A response of *server* with its body unread."""
+def response_of(server: Server, method: str = "GET") -> Iterator[http.client.HTTPResponse]:
+    """A response of *server*, with its body unread."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT)
     try:
         connection.request(method, "/")
@@ -61,16 +60,16 @@ def connect(port: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
 
 
-def ask_raw(server: Server) -> socket.socket:
-    """A bare socket that has sent a request."""
+def connect_and_request(server: Server) -> socket.socket:
+    """A plain socket that has sent a request."""
     sock = connect(server.port)
     sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     return sock
 
 
-def read_to_the_end(server: Server) -> bytes:
+def read_all(server: Server) -> bytes:
     """Every byte that *server* sends until it closes."""
-    with ask_raw(server) as sock, sock.makefile("rb") as stream:
+    with connect_and_request(server) as sock, sock.makefile("rb") as stream:
         return stream.read()
 
 
@@ -78,10 +77,10 @@ def get(server: Server, **kwargs: Any) -> requests.Response:
     return requests.get(server.url, timeout=TIMEOUT, **kwargs)
 
 
-# Replies.
+# -- replies
 
 
-def test_a_user_needs_one_line():
+def test_sse_serves_chat_events():
     with serve(Reply.sse(chat_events("Hello world"))) as server:
         response = get(server)
     events = [line[len("data: ") :] for line in response.text.split("\n\n") if line]
@@ -96,63 +95,32 @@ def test_a_user_needs_one_line():
     assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
 
 
-@pytest.mark.parametrize("text", ["", " ", "one", "  two\nwords ", "a\n\n\tb"])
-def test_the_words_of_chat_events_join_to_the_text(text: str):
-    events = chat_events(text, usage=False, role=False, finish_reason=None)
-    assert "".join(event["choices"][0]["delta"]["content"] for event in events) == text
-
-
-def test_chat_events_take_pieces_and_own_usage():
-    pieces = iter(["a b", "c"])
-    events = chat_events(pieces, model="m", id="i", usage={"total_tokens": 9}, finish_reason="length")
-    assert [e["choices"][0]["delta"].get("content") for e in events[:-1]] == ["", "a b", "c", None]
-    assert events[-2]["choices"][0]["finish_reason"] == "length"
-    assert events[-1]["usage"] == {"total_tokens": 9}
-    assert {(e["model"], e["id"]) for e in events} == {("m", "i")}
-
-
-def test_sse_takes_text_bytes_json_and_named_events():
-    reply = Reply.sse(["a\nb", b"raw \xff", {"k": [1, 2]}, ("ping", {"t": 1})], done=False)
-    assert reply.body == (
-        b"data: a\ndata: b\n\n",
-        b"data: raw \xff\n\n",
-        b'data: {"k":[1,2]}\n\n',
-        b'event: ping\ndata: {"t":1}\n\n',
-    )
-
-
-def test_sse_can_put_all_events_between_faults_in_one_write():
-    pause = Pause(0)
-    reply = Reply.sse(["a", "b", pause, "c"], event_per_write=False)
-    assert reply.body == (b"data: a\n\ndata: b\n\n", pause, b"data: c\n\ndata: [DONE]\n\n")
-
-
-def test_each_write_is_one_chunk():
+def test_each_write_is_one_http_chunk():
     with serve(Reply(body=[b"ab", b"", b"cde"], headers={"Connection": "close"})) as server:
-        body = read_to_the_end(server).partition(b"\r\n\r\n")[2]
+        body = read_all(server).partition(b"\r\n\r\n")[2]
     assert body == b"2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n"
 
 
-def test_twenty_thousand_events_arrive_as_as_many_chunks():
+def test_twenty_thousand_events_are_as_many_http_chunks():
     with serve(Reply.sse(["x"] * 20_000, done=False, headers={"connection": "close"})) as server:
-        assert read_to_the_end(server).count(b"9\r\ndata: x\n\n\r\n") == 20_000
+        assert read_all(server).count(b"9\r\ndata: x\n\n\r\n") == 20_000
 
 
 @pytest.mark.parametrize("framing", ["chunked", "length", "close"])
 def test_every_framing_carries_the_same_body(framing: str):
-    with serve(Reply(body=[b"one ", b"two"], framing=framing)) as server, asking(server) as response:
+    with serve(Reply(body=[b"one ", b"two"], framing=framing)) as server, response_of(server) as response:
         assert response.read() == b"one two"
         assert response.getheader("Transfer-Encoding") == ("chunked" if framing == "chunked" else None)
         assert response.getheader("Content-Length") == ("7" if framing == "length" else None)
 
 
-def test_headers_replace_add_and_take_away():
+def test_headers_are_replaced_added_and_removed():
     headers = {"content-type": "application/x-ndjson", "X-Request-Id": "req_1", "Transfer-Encoding": None}
-    with serve(Reply(headers=headers, framing="chunked")) as server, asking(server) as response:
+    with serve(Reply(headers=headers, framing="chunked")) as server, response_of(server) as response:
         assert response.getheaders() == [("content-type", "application/x-ndjson"), ("X-Request-Id", "req_1")]
 
 
-def test_json_text_and_errors_announce_their_length():
+def test_json_text_and_errors_have_a_content_length():
     replies = [
         Reply.json({"ä": 1}),
         Reply.text("hé", 201),
@@ -171,7 +139,7 @@ def test_json_text_and_errors_announce_their_length():
     assert "Content-Length" not in chunked.headers
 
 
-def test_a_status_without_a_body_sends_none():
+def test_status_without_a_body_sends_none():
     with serve(Reply(status=204, body=[b"x"])) as server, requests.Session() as session:
         for _ in range(2):
             assert session.get(server.url, timeout=TIMEOUT).content == b""
@@ -179,55 +147,27 @@ def test_a_status_without_a_body_sends_none():
         assert server.connections == 1
 
 
-@pytest.mark.parametrize(
-    ("sizes", "writes"),
-    [
-        (None, [b"0123456789"]),
-        (1, [b"0", b"1", b"2", b"3", b"4", b"5", b"6", b"7", b"8", b"9"]),
-        (4, [b"0123", b"4567", b"89"]),
-        (10, [b"0123456789"]),
-        ([2, 3], [b"01", b"234", b"56789"]),
-        ([9, 9], [b"012345678", b"9"]),
-    ],
-)
-def test_a_recording_is_cut_into_writes(sizes: Any, writes: List[bytes]):
-    assert list(Reply.recorded(b"0123456789", sizes=sizes).body) == writes
-
-
 @pytest.mark.parametrize("offset", range(7))
-def test_a_recording_breaks_at_any_byte(offset: int):
+def test_recorded_body_is_cut_at_any_byte(offset: int):
     body = b"abcdef"
     with serve(Reply.recorded(body, sizes=4, cut_at=offset, framing="close")) as server:
-        assert read_to_the_end(server).partition(b"\r\n\r\n")[2] == body[:offset]
+        assert read_all(server).partition(b"\r\n\r\n")[2] == body[:offset]
     stalled = Reply.recorded(body, sizes=4, stall_at=offset).body
     assert b"".join(step for step in stalled if isinstance(step, bytes)) == body
     assert b"".join(stalled[: stalled.index(Stall())]) == body[:offset]  # type: ignore[arg-type]
 
 
-def test_a_recording_may_be_empty():
-    assert Reply.recorded(b"", sizes=3).body == ()
-    assert Reply.recorded(b"", cut_at=0, cut="reset").body == (Cut("reset"),)
+def test_ndjson_sends_one_line_per_write():
+    with serve(Reply.ndjson([{"a": 1}, Cut("eof")])) as server:
+        response = requests.post(server.url, stream=True, timeout=TIMEOUT)
+        assert response.headers["content-type"] == "application/x-ndjson"
+        assert next(response.raw.stream(10)) == b'{"a":1}\n'
 
 
-def test_mistakes_in_a_script_raise_where_they_are_made():
-    with pytest.raises(TypeError, match="not int"):
-        Reply(body=[1])
-    with pytest.raises(TypeError, match="not bytes"):
-        Reply(body=b"forgot the list")
-    with pytest.raises(ValueError, match="clean"):
-        Cut("shred")
-    with pytest.raises(ValueError, match="chunked"):
-        Reply(framing="none")
-    with pytest.raises(ValueError, match="at least 1"):
-        Reply.recorded(b"abc", sizes=0)
-    with pytest.raises(ValueError, match="outside"):
-        Reply.recorded(b"abc", cut_at=4)
+# -- requests
 
 
-# Requests.
-
-
-def test_a_request_is_recorded_whole():
+def test_request_is_recorded():
     with serve(Reply.json({})) as server:
         response = requests.post(f"{server.url}/v1/chat?x=1", json={"a": "é"}, headers={"X-Key": "k"}, timeout=TIMEOUT)
         assert response.ok
@@ -239,21 +179,21 @@ def test_a_request_is_recorded_whole():
     assert dict(request.headers)["X-Key"] == "k"
 
 
-def test_a_recorded_request_does_not_show_its_headers():
-    """They hold keys, and test logs are public."""
+def test_repr_of_a_request_has_no_headers():
+    """They contain keys, and logs of tests are public."""
     with serve(Reply.json({})) as server:
         requests.get(server.url, headers={"Authorization": "Bearer sk-secret"}, timeout=TIMEOUT)
     assert "sk-secret" not in repr(server.requests)
 
 
-def test_a_chunked_request_body_is_put_together():
+def test_chunked_request_body_is_joined():
     with serve(Reply.json({})) as server:
         requests.post(server.url, data=iter([b"ab", b"c" * 100_000]), timeout=TIMEOUT)
     assert server.requests[0].body == b"ab" + b"c" * 100_000
 
 
-def test_a_client_that_asks_before_sending_its_body_is_told_to_continue():
-    with serve(Reply.json({})) as server, ask_raw(server) as sock, sock.makefile("rb") as stream:
+def test_expect_100_continue_is_answered():
+    with serve(Reply.json({})) as server, connect_and_request(server) as sock, sock.makefile("rb") as stream:
         server.wait_for_requests(1)
         while stream.readline() != b"\r\n":
             pass
@@ -264,20 +204,20 @@ def test_a_client_that_asks_before_sending_its_body_is_told_to_continue():
         assert server.wait_for_requests(2)[1].body == b"hi"
 
 
-def test_replies_are_given_in_order_and_the_last_one_repeats():
+def test_replies_are_sent_in_order_and_the_last_one_is_repeated():
     with serve(Reply.text("1"), Reply.text("2")) as server:
         assert [get(server).text for _ in range(4)] == ["1", "2", "2", "2"]
     assert len(server.requests) == 4
 
 
-def test_a_request_nobody_scripted_is_refused():
+def test_request_without_a_reply_gets_a_404():
     with serve(Reply.text("1"), repeat_last=False) as server:
         assert [get(server).status_code for _ in range(2)] == [200, 404]
     with serve() as server:
         assert "request 1" in get(server).text
 
 
-def test_a_function_chooses_the_reply():
+def test_function_makes_the_reply():
     def route(request: RecordedRequest) -> Reply:
         return Reply.text(request.path)
 
@@ -287,7 +227,7 @@ def test_a_function_chooses_the_reply():
 
 
 @pytest.mark.parametrize("error", [AssertionError("wrong model"), pytest.fail.Exception("wrong model")])
-def test_what_a_function_raises_fails_the_test(error: BaseException):
+def test_exception_of_a_function_is_raised_at_the_end(error: BaseException):
     def route(request: RecordedRequest) -> Reply:
         raise error
 
@@ -296,17 +236,17 @@ def test_what_a_function_raises_fails_the_test(error: BaseException):
     assert caught.value is error
 
 
-def test_a_function_that_returns_no_reply_fails_the_test():
+def test_function_that_returns_no_reply_is_a_type_error():
     with pytest.raises(TypeError, match="returned NoneType"), serve(lambda request: None) as server:
         get(server)
 
 
-def test_waiting_for_requests_that_do_not_come_raises():
+def test_wait_for_requests_times_out():
     with serve() as server, pytest.raises(TimeoutError, match="0 of 1"):
         server.wait_for_requests(1, timeout=0)
 
 
-# Connections.
+# -- connections
 
 
 def test_requests_share_a_connection():
@@ -321,23 +261,23 @@ def test_requests_share_a_connection():
 
 
 @pytest.mark.parametrize("reply", [Reply(framing="close"), Reply(headers={"connection": "close"})])
-def test_a_reply_can_end_its_connection(reply: Reply):
+def test_reply_can_close_its_connection(reply: Reply):
     with serve(reply) as server, requests.Session() as session:
         for _ in range(2):
             session.get(server.url, timeout=TIMEOUT)
         assert server.connections == 2
 
 
-def test_a_client_can_end_its_connection():
-    with serve(Reply.text("x")) as server, ask_raw(server) as sock, sock.makefile("rb") as stream:
+def test_client_can_close_its_connection():
+    with serve(Reply.text("x")) as server, connect_and_request(server) as sock, sock.makefile("rb") as stream:
         sock.sendall(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
         assert stream.read().count(b"HTTP/1.1 200 OK") == 2
 
 
-def test_a_connection_that_ended_counts_until_the_client_closes_it():
-    """Otherwise a client that forgets its socket after an error could not be found out."""
+def test_ended_connection_counts_as_open_until_the_client_closes_it():
+    """Otherwise no test could notice a client that leaks its socket after an error."""
     with serve(Reply(body=[b"x", Cut("eof")])) as server:
-        with ask_raw(server) as sock:
+        with connect_and_request(server) as sock:
             while sock.recv(1000):
                 pass
             assert not server.wait_closed(timeout=0)
@@ -349,41 +289,41 @@ def test_a_connection_that_ended_counts_until_the_client_closes_it():
     [
         Reply(body=[b"x", Stall()]),
         Reply(body=[b"x", Stall(threading.Event())]),
-        Reply(body=[b"x", Pause(FOREVER)]),
+        Reply(body=[b"x", Pause(ENDLESS)]),
         Reply(before_headers=[b"x", Stall()]),
         Reply(body=[b"x" * 1_000_000] * 100),
     ],
     ids=["stall", "stall-event", "pause", "header-wait", "flood"],
 )
-class TestAnIdleOrBlockedReply:
-    def test_notices_that_its_client_left(self, reply: Reply):
+class TestIdleOrBlockedReply:
+    def test_ends_when_its_client_leaves(self, reply: Reply):
         with serve(reply) as server:
-            with ask_raw(server) as sock:
+            with connect_and_request(server) as sock:
                 assert sock.recv(1)
             assert server.wait_closed()
 
-    def test_does_not_hold_up_the_end_of_the_server(self, reply: Reply):
+    def test_does_not_delay_closing_the_server(self, reply: Reply):
         with contextlib.ExitStack() as clients:
             with serve(reply) as server:
-                sock = clients.enter_context(ask_raw(server))
+                sock = clients.enter_context(connect_and_request(server))
                 assert sock.recv(1)
             assert server.open_connections == 0
 
 
-def test_the_server_can_close_before_a_request_comes():
+def test_server_closes_before_a_request():
     with serve() as server, connect(server.port):
         server.close()
         server.close()
 
 
-def test_a_client_that_speaks_no_http_is_dropped():
+def test_client_that_does_not_send_http_is_disconnected():
     with serve() as server, connect(server.port) as sock:
         sock.sendall(b"\x16\x03\x01\r\n\r\n")
         assert sock.recv(1) == b""
         assert server.requests == []
 
 
-def test_many_clients_at_once_are_served():
+def test_many_concurrent_clients_are_served():
     texts: List[str] = []
     with serve(Reply.sse(chat_events("a b c"))) as server:
         clients = [threading.Thread(target=lambda: texts.append(get(server).text)) for _ in range(50)]
@@ -400,7 +340,7 @@ def test_many_clients_at_once_are_served():
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors where Linux lists them")
 def test_no_descriptor_is_left():
     def use() -> None:
-        with serve(Reply(body=[b"x", Stall()])) as server, asking(server) as response:
+        with serve(Reply(body=[b"x", Stall()])) as server, response_of(server) as response:
             response.read(1)
         with silent() as quiet, connect(quiet.port):
             quiet.wait_for_connections(1)
@@ -411,11 +351,11 @@ def test_no_descriptor_is_left():
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-# Faults.
+# -- faults
 
 
 @pytest.mark.parametrize("framing", ["chunked", "length", "close"])
-def test_a_clean_cut_is_a_proper_end(framing: str):
+def test_clean_cut_is_a_proper_end(framing: str):
     reply = Reply(body=[b"ab", Cut("clean"), b"never"], framing=framing)
     with serve(reply) as server, requests.Session() as session:
         assert [session.get(server.url, timeout=TIMEOUT).content for _ in range(2)] == [b"ab", b"ab"]
@@ -424,67 +364,67 @@ def test_a_clean_cut_is_a_proper_end(framing: str):
 
 @pytest.mark.parametrize("framing", ["chunked", "length"])
 @pytest.mark.parametrize("rest", [[], [b"never"]])
-def test_an_eof_cut_is_an_incomplete_body(framing: str, rest: List[bytes]):
+def test_eof_cut_is_an_incomplete_body(framing: str, rest: List[bytes]):
     reply = Reply(body=[b"ab", Cut("eof"), *rest], framing=framing)
-    with serve(reply) as server, asking(server) as response:
+    with serve(reply) as server, response_of(server) as response:
         with pytest.raises(http.client.IncompleteRead) as caught:
             response.read()
         assert caught.value.partial == b"ab"
 
 
-def test_an_eof_cut_of_a_body_without_framing_looks_like_its_end():
-    """Why a client needs the final event of a stream."""
+def test_eof_cut_without_framing_looks_like_a_proper_end():
+    """This is why a client needs the final event of a stream."""
     with serve(Reply(body=[b"ab", Cut("eof"), b"never"], framing="close")) as server:
         assert get(server).content == b"ab"
 
 
-def test_a_reset_reaches_the_client():
-    with serve(Reply(body=[b"ab", Cut("reset")])) as server, asking(server) as response:
+def test_client_sees_a_reset():
+    with serve(Reply(body=[b"ab", Cut("reset")])) as server, response_of(server) as response:
         assert response.read(2) == b"ab"
         with pytest.raises(ConnectionResetError):
             response.read()
         assert server.wait_closed()
 
 
-def test_a_stall_ends_with_its_event():
+def test_stall_ends_with_its_event():
     reached, go = threading.Event(), threading.Event()
-    with serve(Reply(body=[b"ab", Signal(reached), Stall(go), b"cd"])) as server, asking(server) as response:
+    with serve(Reply(body=[b"ab", Signal(reached), Stall(go), b"cd"])) as server, response_of(server) as response:
         assert response.read(2) == b"ab"
         assert reached.wait(TIMEOUT)
         go.set()
         assert response.read() == b"cd"
 
 
-def test_a_pause_ends_by_itself():
+def test_pause_ends_by_itself():
     with serve(Reply(body=[b"ab", Pause(0.01), b"cd"])) as server:
         assert get(server).content == b"abcd"
 
 
-def test_a_signal_comes_after_what_stands_before_it():
+def test_signal_is_set_after_the_steps_before_it():
     reached = threading.Event()
-    with serve(Reply(before_headers=[Signal(reached), Stall()])) as server, ask_raw(server):
+    with serve(Reply(before_headers=[Signal(reached), Stall()])) as server, connect_and_request(server):
         assert reached.wait(TIMEOUT)
         assert len(server.requests) == 1
 
 
-def test_a_client_may_send_its_next_request_during_a_stall():
+def test_client_may_send_its_next_request_during_a_stall():
     go = threading.Event()
     first, second = Reply(body=[b"ab", Stall(go)]), Reply.text("second", headers={"connection": "close"})
-    with serve(first, second) as server, ask_raw(server) as sock, sock.makefile("rb") as stream:
+    with serve(first, second) as server, connect_and_request(server) as sock, sock.makefile("rb") as stream:
         server.wait_for_requests(1)
         sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
         go.set()
         assert stream.read().endswith(b"second")
 
 
-def test_a_head_can_be_trickled():
+def test_head_can_be_sent_in_pieces():
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
     trickle = [bytes([byte]) for byte in head]
     with serve(Reply(before_headers=trickle, raw_headers=b"", body=[b"ab"], framing="length")) as server:
         assert get(server).content == b"ab"
 
 
-def test_a_head_can_be_anything():
+def test_raw_headers_are_sent_unchanged():
     head = b"HTTP/1.1 299 Odd\r\nX: y\r\n\r\n"
     with serve(Reply(raw_headers=head, body=[b"ab"], framing="close")) as server:
         response = get(server)
@@ -492,8 +432,8 @@ def test_a_head_can_be_anything():
 
 
 @pytest.mark.parametrize(("how", "error"), [("reset", ConnectionResetError), ("eof", http.client.RemoteDisconnected)])
-def test_a_connection_can_end_before_the_headers(how: str, error: type):
-    with serve(Reply(before_headers=[Cut(how)])) as server, pytest.raises(error), asking(server):
+def test_connection_can_end_before_the_headers(how: str, error: type):
+    with serve(Reply(before_headers=[Cut(how)])) as server, pytest.raises(error), response_of(server):
         pass
 
 
@@ -504,7 +444,7 @@ def test_keep_alive_comments_pause_after_each():
         assert get(server).text == ": keep-alive\n\n" * 2
 
 
-# TLS.
+# -- TLS
 
 
 @pytest.fixture(scope="module")
@@ -524,22 +464,22 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Contexts:
 
 
 @contextlib.contextmanager
-def asking_tls(server: Server, context: ssl.SSLContext) -> Iterator[ssl.SSLSocket]:
+def tls_socket(server: Server, context: ssl.SSLContext) -> Iterator[ssl.SSLSocket]:
     raw = connect(server.port)
     with context.wrap_socket(raw, server_hostname="127.0.0.1") as sock:
         sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         yield sock
 
 
-def read_past(sock: socket.socket, mark: bytes) -> bytes:
+def read_until(sock: socket.socket, mark: bytes) -> bytes:
     data = b""
     while mark not in data:
         data += sock.recv(1000)
     return data.partition(mark)[2]
 
 
-def read_below(sock: ssl.SSLSocket) -> bytes:
-    """What comes next below TLS, because versions of Python differ in what they make of an end or a reset."""
+def read_raw(sock: ssl.SSLSocket) -> bytes:
+    """Read below TLS, because versions of Python report an end or a reset differently."""
     return socket.socket.recv(sock, 1000)
 
 
@@ -556,43 +496,43 @@ def test_tls_carries_requests_and_keeps_its_connection(tls: Contexts):
         assert len(server.requests[1].body) == 100_000
 
 
-def test_a_clean_end_of_tls_says_farewell(tls: Contexts):
+def test_clean_end_of_tls_has_a_close_notify(tls: Contexts):
     reply = Reply(body=[b"ab"], framing="close")
-    with serve(reply, tls=tls[0]) as server, asking_tls(server, tls[1]) as sock:
-        assert read_past(sock, b"\r\n\r\nab") == b""
-        assert read_below(sock) != b""
+    with serve(reply, tls=tls[0]) as server, tls_socket(server, tls[1]) as sock:
+        assert read_until(sock, b"\r\n\r\nab") == b""
+        assert read_raw(sock) != b""
 
 
-def test_an_eof_cut_of_tls_says_no_farewell(tls: Contexts):
+def test_eof_cut_of_tls_has_no_close_notify(tls: Contexts):
     reply = Reply(body=[b"ab", Cut("eof")], framing="close")
-    with serve(reply, tls=tls[0]) as server, asking_tls(server, tls[1]) as sock:
-        assert read_past(sock, b"\r\n\r\nab") == b""
-        assert read_below(sock) == b""
+    with serve(reply, tls=tls[0]) as server, tls_socket(server, tls[1]) as sock:
+        assert read_until(sock, b"\r\n\r\nab") == b""
+        assert read_raw(sock) == b""
 
 
-def test_a_reset_reaches_a_tls_client(tls: Contexts):
+def test_tls_client_sees_a_reset(tls: Contexts):
     reply = Reply(body=[b"ab", Cut("reset")])
-    with serve(reply, tls=tls[0]) as server, asking_tls(server, tls[1]) as sock:
-        assert read_past(sock, b"2\r\nab\r\n") == b""
+    with serve(reply, tls=tls[0]) as server, tls_socket(server, tls[1]) as sock:
+        assert read_until(sock, b"2\r\nab\r\n") == b""
         with pytest.raises(ConnectionResetError):
-            read_below(sock)
+            read_raw(sock)
 
 
-def test_a_stalled_tls_reply_notices_that_its_client_left(tls: Contexts):
+def test_stalled_tls_reply_ends_when_its_client_leaves(tls: Contexts):
     with serve(Reply(body=[b"ab", Stall()]), tls=tls[0]) as server:
-        with asking_tls(server, tls[1]) as sock:
-            read_past(sock, b"ab")
+        with tls_socket(server, tls[1]) as sock:
+            read_until(sock, b"ab")
         assert server.wait_closed()
 
 
-def test_the_server_can_close_during_a_handshake(tls: Contexts):
-    with serve(tls=tls[0]) as server, connect(server.port) as first, asking_tls(server, tls[1]):
+def test_server_closes_during_a_handshake(tls: Contexts):
+    with serve(tls=tls[0]) as server, connect(server.port) as first, tls_socket(server, tls[1]):
         server.wait_for_requests(1)  # so the first client has been accepted too
         server.close()
         assert first.recv(1) == b""
 
 
-def test_a_client_that_speaks_no_tls_is_dropped(tls: Contexts):
+def test_client_that_does_not_send_tls_is_disconnected(tls: Contexts):
     with serve(tls=tls[0]) as server:
         with connect(server.port) as sock, contextlib.suppress(ConnectionResetError):
             sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
@@ -602,66 +542,11 @@ def test_a_client_that_speaks_no_tls_is_dropped(tls: Contexts):
         assert server.requests == []
 
 
-# Servers that say nothing.
-
-
-def test_a_silent_server_accepts_and_says_nothing():
-    with silent() as server, connect(server.port) as sock:
-        assert server.wait_for_connections(1) == 1
-        sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
-        sock.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            sock.recv(1)
-        assert not server.wait_closed(timeout=0)
-
-
-def test_a_silent_server_reads_nothing():
-    """So a client hangs while it sends a large body, too."""
-    with silent() as server, connect(server.port) as sock:
-        server.wait_for_connections(1)
-        sock.setblocking(False)
-        with pytest.raises((BlockingIOError, socket.timeout)):  # the second is gevent's
-            sock.sendall(b"x" * 100_000_000)
-
-
-def test_a_silent_server_sees_its_clients_leave():
-    with silent(scheme="https") as server:
-        assert server.url == f"https://127.0.0.1:{server.port}"
-        for _ in range(2):
-            with connect(server.port) as sock:
-                sock.sendall(b"x" * 10_000)
-        assert server.wait_for_connections(2) == 2
-        assert server.wait_closed()
-
-
-def test_a_silent_server_that_ends_frees_its_clients():
-    with silent() as server:
-        sock = connect(server.port)
-        server.wait_for_connections(1)
-    with sock:
-        assert sock.recv(1) == b""
-
-
-def test_waiting_for_connections_that_do_not_come_raises():
-    with silent() as server, pytest.raises(TimeoutError, match="0 of 1"):
-        server.wait_for_connections(1, timeout=0)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems answer when the queue is full")
-def test_nobody_connects_to_a_black_hole():
-    with blackhole() as address:
-        for _ in range(3):
-            with pytest.raises(socket.timeout):
-                socket.create_connection(address, timeout=0.3)
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(address, timeout=TIMEOUT)
-
-
-# gevent.
+# -- gevent
 
 
 @pytest.mark.gevent
-def test_the_server_works_under_gevent():
+def test_server_works_under_gevent():
     pytest.importorskip("gevent")
     script = """
 from gevent import monkey; monkey.patch_all()
@@ -677,7 +562,7 @@ with serve(Reply.sse(chat_events("Hello world")), stalled, Reply(body=[Stall()])
         assert response.raw.read() == b"b"
     requests.get(server.url, timeout=10, stream=True).close()
     assert server.wait_closed()
-    left_open = requests.get(server.url, timeout=10, stream=True)
+    still_open = requests.get(server.url, timeout=10, stream=True)
 assert threading.active_count() == 1, threading.enumerate()
 """
     done = subprocess.run(
@@ -686,14 +571,7 @@ assert threading.active_count() == 1, threading.enumerate()
     assert done.returncode == 0, done.stderr
 
 
-def test_json_lines_come_one_a_write():
-    with serve(Reply.ndjson([{"a": 1}, Cut("eof")])) as server:
-        response = requests.post(server.url, stream=True, timeout=TIMEOUT)
-        assert response.headers["content-type"] == "application/x-ndjson"
-        assert next(response.raw.stream(10)) == b'{"a":1}\n'
-
-
-# -- an answer in both forms -------------------------------------------------------------------------------------------
+# -- Reply.chat
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}
 
@@ -713,7 +591,7 @@ CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "argumen
         (Reply.chat(iter(["a", "b"])), "ab", [], "stop"),
     ],
 )
-def test_one_reply_answers_streamed_and_whole_calls(reply: Any, text: str, calls: List[str], reason: str):
+def test_chat_answers_streamed_and_whole_calls(reply: Any, text: str, calls: List[str], reason: str):
     with serve(reply) as server:
         client = anyllm.Client("compatible/m", base_url=server.url)
         answers = [client.chat("Hi"), client.chat_stream("Hi").collect(), client.chat("Hi")]
@@ -726,7 +604,7 @@ def test_one_reply_answers_streamed_and_whole_calls(reply: Any, text: str, calls
         assert answer.usage.source == "provider"
 
 
-def test_a_reply_in_both_forms_takes_what_replies_take():
+def test_chat_accepts_the_arguments_of_reply():
     with serve(Reply.chat("Hi", headers={"x-request-id": "req_1"}, usage=False)) as server:
         for stream in (True, False):
             answer = requests.post(f"{server.url}/x", json={"stream": stream}, timeout=10)
