@@ -1,4 +1,4 @@
-"""Counting tokens: with a vocabulary, by the formula, and of a whole call."""
+"""Token counts with a vocabulary and by the formula, and estimated usage of calls."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from anyllm.tokens import count_tokens, estimate_usage
 from anyllm.types import ChatCompletion, Choice, CompletionParams, ContentPart, Message, Reasoning, ToolCall
 from anyllm.wire.openai_chat.dialect import OpenAIChatDialect
 
-#: Texts that the formula was not fitted to, and how many tokens o200k_base makes of them.
+#: Texts that the formula was not fitted to, and their tokens in o200k_base.
 SAMPLES: Dict[str, Tuple[str, int]] = {
     "English": (
         (
@@ -90,8 +90,8 @@ SAMPLES: Dict[str, Tuple[str, int]] = {
 WEATHER = {"type": "function", "function": {"name": "rain", "parameters": {"type": "object"}}}
 
 
-def letters() -> Any:
-    """A vocabulary of bytes, but for "hello", which is one token."""
+def byte_encoding() -> Any:
+    """A vocabulary in which every byte is a token, and "hello" is one."""
     tiktoken = pytest.importorskip("tiktoken")
     ranks = {bytes([byte]): byte for byte in range(256)}
     ranks.update({word: 256 + rank for rank, word in enumerate((b"he", b"ll", b"hell", b"hello"))})
@@ -100,19 +100,19 @@ def letters() -> Any:
     )
 
 
-LOAD_LATER = tokens._load_later
+LOAD_IN_BACKGROUND = tokens._load_in_background
 
 
 class Vocabularies:
-    """Stands for tiktoken's registry, which would ask the network."""
+    """Replaces tiktoken's registry, which would use the network."""
 
     def __init__(self) -> None:
-        self.encoding = letters()
-        self.asked: List[str] = []
+        self.encoding = byte_encoding()
+        self.requested: List[str] = []
         self.error: Any = None
 
     def get_encoding(self, name: str) -> Any:
-        self.asked.append(name)
+        self.requested.append(name)
         if self.error:
             raise self.error
         return self.encoding
@@ -123,8 +123,8 @@ def vocabularies(monkeypatch: pytest.MonkeyPatch) -> Vocabularies:
     stand_in = Vocabularies()
     monkeypatch.setattr("tiktoken.get_encoding", stand_in.get_encoding)
     monkeypatch.setattr(tokens, "_loaded", {})
-    monkeypatch.setattr(tokens, "_load_later", tokens._load_quietly)
-    monkeypatch.setattr(tokens, "_is_here", lambda name: True)
+    monkeypatch.setattr(tokens, "_load_in_background", tokens._load_quietly)
+    monkeypatch.setattr(tokens, "_is_cached", lambda name: True)
     return stand_in
 
 
@@ -135,11 +135,11 @@ def no_tiktoken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tiktoken", None)
 
 
-# -- a text, with a vocabulary
+# -- texts, with a vocabulary
 
 
 @pytest.mark.parametrize("method", ["auto", "tiktoken"])
-def test_a_vocabulary_counts(vocabularies: Vocabularies, method: str) -> None:
+def test_tiktoken_counts(vocabularies: Vocabularies, method: str) -> None:
     counted = count_tokens("hello hello, you", "gpt-4o", method=method)
     assert (counted.tokens, counted.method) == (1 + 1 + 1 + 1 + 1 + 3, "tiktoken")
 
@@ -155,66 +155,64 @@ def test_a_vocabulary_counts(vocabularies: Vocabularies, method: str) -> None:
         ("", "o200k_base", 0.8),
     ],
 )
-def test_the_vocabulary_is_the_models_or_a_guess_that_says_so(
+def test_confidence_is_lower_with_another_models_vocabulary(
     vocabularies: Vocabularies, model: str, name: str, confidence: float
 ) -> None:
     assert count_tokens("hello", model).confidence == confidence
-    assert vocabularies.asked == [name]
+    assert vocabularies.requested == [name]
 
 
-def test_special_tokens_in_a_text_are_text(vocabularies: Vocabularies) -> None:
-    """They are what a user typed; tiktoken's `encode` would raise."""
+def test_special_tokens_in_a_text_are_plain_text(vocabularies: Vocabularies) -> None:
+    """A user typed them; tiktoken's `encode` would raise."""
     assert count_tokens("<|end|>", method="tiktoken").tokens == 7
 
 
-def test_a_failure_to_load_is_remembered_and_the_formula_counts(vocabularies: Vocabularies) -> None:
+def test_auto_tries_to_load_once_and_uses_the_formula(vocabularies: Vocabularies) -> None:
     vocabularies.error = ConnectionError("no network")
     for _ in range(3):
         assert count_tokens("hello", "gpt-4o").method == "character"
-    assert vocabularies.asked == ["o200k_base"]
+    assert vocabularies.requested == ["o200k_base"]
 
 
-def test_who_asks_for_tiktoken_is_told_and_may_try_again(vocabularies: Vocabularies) -> None:
+def test_method_tiktoken_raises_and_can_be_retried(vocabularies: Vocabularies) -> None:
     vocabularies.error = ConnectionError("no network")
     for _ in range(2):
-        with pytest.raises(OSError, match="o200k_base cannot be had: no network") as caught:
+        with pytest.raises(OSError, match="o200k_base could not be loaded: no network") as caught:
             count_tokens("hello", "gpt-4o", method="tiktoken")
         assert caught.value.__cause__ is vocabularies.error
-    assert len(vocabularies.asked) == 2
+    assert len(vocabularies.requested) == 2
     assert count_tokens("hello", "gpt-4o").method == "character"
     vocabularies.error = None
     assert count_tokens("hello", "gpt-4o", method="tiktoken").tokens == 1
     assert count_tokens("hello", "gpt-4o").method == "tiktoken"
-    assert len(vocabularies.asked) == 3
+    assert len(vocabularies.requested) == 3
 
 
-def test_nobody_waits_for_a_vocabulary_that_was_not_asked_for(
-    vocabularies: Vocabularies, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The network may take minutes to say no."""
-    loading, go_on = threading.Event(), threading.Event()
+def test_auto_does_not_wait_for_a_vocabulary(vocabularies: Vocabularies, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network may take minutes to fail."""
+    loading, proceed = threading.Event(), threading.Event()
 
     def slow(name: str) -> Any:
         loading.set()
-        assert go_on.wait(10)
+        assert proceed.wait(10)
         return vocabularies.encoding
 
     monkeypatch.setattr("tiktoken.get_encoding", slow)
-    monkeypatch.setattr(tokens, "_load_later", LOAD_LATER)
+    monkeypatch.setattr(tokens, "_load_in_background", LOAD_IN_BACKGROUND)
     assert count_tokens("hello").method == "character"
     assert loading.wait(10)
     assert count_tokens("hello").method == "character"
-    go_on.set()
+    proceed.set()
     until(lambda: count_tokens("hello").method == "tiktoken")
 
 
 NO_NETWORK = """
 import os, socket, sys, threading
 
-asked = []
+connections = []
 
 def refuse(*args, **kwargs):
-    asked.append(args)
+    connections.append(args)
     raise OSError("there is no network")
 
 socket.getaddrinfo = socket.create_connection = refuse
@@ -232,11 +230,11 @@ assert answer.usage.source == "estimated", answer.usage
 for thread in threading.enumerate():
     if thread.name == "anyllm-tiktoken":
         thread.join()
-assert not asked, asked
+assert not connections, connections
 try:
     count_tokens("hello", "gpt-4o", method="tiktoken")
 except OSError as exc:
-    assert asked, exc
+    assert connections, exc
 else:
     raise AssertionError("the vocabulary is there")
 print("quiet")
@@ -244,9 +242,9 @@ print("quiet")
 
 
 @pytest.mark.parametrize("cached", [None, b"", b"not the vocabulary"])
-def test_the_network_is_left_alone_unless_tiktoken_is_asked_for_by_name(cached: Any, tmp_path: Path) -> None:
+def test_only_method_tiktoken_uses_the_network(cached: Any, tmp_path: Path) -> None:
     pytest.importorskip("tiktoken")
-    if cached is not None:  # tiktoken removes a file with another digest, and fetches it
+    if cached is not None:  # tiktoken replaces a file with another digest
         url = tokens._FOLDER + "o200k_base.tiktoken"
         (tmp_path / hashlib.sha1(url.encode()).hexdigest()).write_bytes(cached)
     environment = {**os.environ, "TIKTOKEN_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
@@ -256,13 +254,13 @@ def test_the_network_is_left_alone_unless_tiktoken_is_asked_for_by_name(cached: 
     assert (done.stdout, done.returncode) == ("quiet\n", 0), done.stderr
 
 
-def test_where_vocabularies_are_is_what_tiktoken_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And all of them but GPT-2's, which consists of two files."""
+def test_files_and_digests_are_those_of_tiktoken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them except GPT-2's, which has two files."""
     public = pytest.importorskip("tiktoken_ext.openai_public")
-    asked: List[Tuple[str, str]] = []
+    files: List[Tuple[str, str]] = []
 
     def load(url: str, expected_hash: str) -> Dict[bytes, int]:
-        asked.append((url, expected_hash))
+        files.append((url, expected_hash))
         return {}
 
     monkeypatch.setattr(public, "load_tiktoken_bpe", load)
@@ -270,15 +268,15 @@ def test_where_vocabularies_are_is_what_tiktoken_says(monkeypatch: pytest.Monkey
     for name, make in public.ENCODING_CONSTRUCTORS.items():
         if name != "gpt2":
             make()
-            found[name] = asked.pop()
+            found[name] = files.pop()
     assert found == {name: (tokens._FOLDER + file, digest) for name, (file, digest) in tokens._FILES.items()}
 
 
 @pytest.mark.parametrize("variable", ["TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR", None])
-def test_a_cached_vocabulary_is_used(variable: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    encoding = letters()
+def test_cached_vocabulary_is_used(variable: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoding = byte_encoding()
     monkeypatch.setattr(tokens, "_loaded", {})
-    monkeypatch.setattr(tokens, "_load_later", tokens._load_quietly)
+    monkeypatch.setattr(tokens, "_load_in_background", tokens._load_quietly)
     monkeypatch.setattr("tiktoken.get_encoding", lambda name: encoding)
     monkeypatch.setattr("tiktoken.registry.ENCODINGS", {})
     monkeypatch.setattr(tokens, "_FILES", {"o200k_base": ("x", hashlib.sha256(b"words").hexdigest())})
@@ -289,7 +287,7 @@ def test_a_cached_vocabulary_is_used(variable: Any, tmp_path: Path, monkeypatch:
         monkeypatch.setenv(variable, str(tmp_path))
     else:
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    assert not tokens._is_here("o200k_base")
+    assert not tokens._is_cached("o200k_base")
     folder.mkdir(exist_ok=True)
     (folder / hashlib.sha1((tokens._FOLDER + "x").encode()).hexdigest()).write_bytes(b"words")
     assert count_tokens("hello").method == "tiktoken"
@@ -302,36 +300,39 @@ def test_without_tiktoken_the_formula_counts(no_tiktoken: None) -> None:
         count_tokens("hello", method="tiktoken")
 
 
-def test_an_unknown_method_is_refused() -> None:
-    for call in (lambda: count_tokens("x", method="exact"), lambda: estimate_usage(asked("x"), said(), method="exact")):
+def test_unknown_method_is_a_value_error() -> None:
+    for call in (
+        lambda: count_tokens("x", method="exact"),
+        lambda: estimate_usage(request("x"), completion(), method="exact"),
+    ):
         with pytest.raises(ValueError, match="auto, tiktoken, character"):
             call()
 
 
-def test_one_endless_word_goes_in_pieces(vocabularies: Vocabularies, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A vocabulary's cost for a word grows with the square of its length."""
-    given: List[str] = []
+def test_long_word_is_counted_in_pieces(vocabularies: Vocabularies, monkeypatch: pytest.MonkeyPatch) -> None:
+    """tiktoken's cost for a word grows with the square of its length."""
+    pieces: List[str] = []
 
-    class Watched:
+    class Recorder:
         def encode_ordinary(self, text: str) -> List[int]:
-            given.append(text)
+            pieces.append(text)
             return list(range(len(text)))
 
-    monkeypatch.setattr(vocabularies, "encoding", Watched())
+    monkeypatch.setattr(vocabularies, "encoding", Recorder())
     assert count_tokens("a" * 100_000).tokens == 100_000
-    assert max(map(len, given)) <= 4096
-    assert len(given) == -(-100_000 // 4096)
+    assert max(map(len, pieces)) <= 4096
+    assert len(pieces) == -(-100_000 // 4096)
 
 
 def test_pieces_end_between_words(vocabularies: Vocabularies) -> None:
-    """So that none is counted twice."""
+    """Otherwise a word would be counted twice."""
     text = " ".join(["hello"] * 5000)
     assert count_tokens(text).tokens == 9999
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([" ", "a", "aé\n", "\ud800", "  "]), st.integers(1, 5000)), max_size=8))
-def test_pieces_are_bounded_and_lose_nothing(runs: List[Tuple[str, int]]) -> None:
+def test_pieces_are_bounded_and_join_to_the_text(runs: List[Tuple[str, int]]) -> None:
     text = "".join(what * times for what, times in runs)
     pieces = list(tokens._pieces(text))
     assert "".join(pieces) == text
@@ -339,17 +340,17 @@ def test_pieces_are_bounded_and_lose_nothing(runs: List[Tuple[str, int]]) -> Non
     assert len(pieces) <= 1 + len(text) // 2048
 
 
-# -- a text, by the formula
+# -- texts, by the formula
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_the_formula_comes_near_a_real_vocabulary(name: str) -> None:
+def test_formula_is_close_to_a_real_vocabulary(name: str) -> None:
     text, real = SAMPLES[name]
     assert count_tokens(text, method="character").tokens == pytest.approx(real, rel=0.25)
 
 
-def test_the_formula_is_better_than_a_quarter_of_the_characters() -> None:
-    """The usual rule of thumb; what is not English is where it fails."""
+def test_formula_is_better_than_a_quarter_of_the_characters() -> None:
+    """That is the usual rule of thumb, which fails for other languages than English."""
 
     def errors(count: Any) -> List[float]:
         return [abs(count(text) / real - 1) for text, real in SAMPLES.values()]
@@ -358,12 +359,12 @@ def test_the_formula_is_better_than_a_quarter_of_the_characters() -> None:
     assert statistics.mean(ours) < statistics.mean(rule) / 2
 
 
-def test_words_with_accents_are_cut_more_finely() -> None:
+def test_words_with_accents_have_more_tokens() -> None:
     plain, accented = (count_tokens(word * 100, method="character").tokens for word in ("etre ", "être "))
     assert accented > 1.5 * plain
 
 
-def test_nothing_has_no_tokens_and_something_has_one() -> None:
+def test_only_the_empty_text_has_no_tokens() -> None:
     assert count_tokens("", method="character").tokens == 0
     assert count_tokens("\u200b", method="character").tokens >= 1
     assert count_tokens(" ", method="character").tokens == 1
@@ -371,33 +372,33 @@ def test_nothing_has_no_tokens_and_something_has_one() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(st.characters(), max_size=200))
-def test_the_formula_takes_any_text(text: str) -> None:
-    """Surrogates too, which hosts send; and no character has more tokens than it may have bytes."""
+def test_formula_accepts_any_text(text: str) -> None:
+    """Surrogates too, which providers send. No character has more tokens than bytes."""
     assert (text != "") <= count_tokens(text, method="character").tokens <= 4 * len(text)
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.text(max_size=60), st.integers(2, 30))
-def test_the_formula_counts_lines_alike_wherever_they_stand(line: str, times: int) -> None:
+def test_formula_counts_repeated_lines_alike(line: str, times: int) -> None:
     line = f"{line.strip()} end\n"
     one, many = (count_tokens(line * n, method="character").tokens for n in (1, times))
     assert times * (one - 1) <= many <= times * one + 1
 
 
 @pytest.mark.parametrize("method", ["character", "tiktoken"])
-def test_half_an_emoji_is_counted(vocabularies: Vocabularies, method: str) -> None:
+def test_lone_surrogate_is_counted(vocabularies: Vocabularies, method: str) -> None:
     assert count_tokens("hello \ud83d", method=method).tokens >= 2
 
 
-# -- a call
+# -- calls
 
 
-def asked(*messages: Any, **fields: Any) -> CompletionParams:
+def request(*messages: Any, **fields: Any) -> CompletionParams:
     turns = [Message.user(message) if isinstance(message, str) else message for message in messages]
     return CompletionParams("openai/gpt-4o", turns, **fields)
 
 
-def said(*answers: Message, **fields: Any) -> ChatCompletion:
+def completion(*answers: Message, **fields: Any) -> ChatCompletion:
     return ChatCompletion(choices=tuple(Choice(index, answer) for index, answer in enumerate(answers)), **fields)
 
 
@@ -406,17 +407,17 @@ def call(name: str, arguments: str) -> ToolCall:
 
 
 def prompt_of(*messages: Any, **fields: Any) -> int:
-    return estimate_usage(asked(*messages, **fields), said(), method="tiktoken").prompt_tokens
+    return estimate_usage(request(*messages, **fields), completion(), method="tiktoken").prompt_tokens
 
 
-def test_an_estimate_says_that_it_is_one(vocabularies: Vocabularies) -> None:
-    usage = estimate_usage(asked("hello"), said(Message.assistant("hello hello")))
+def test_usage_is_marked_as_estimated(vocabularies: Vocabularies) -> None:
+    usage = estimate_usage(request("hello"), completion(Message.assistant("hello hello")))
     assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (4 + 1 + 3, 3, 11)
     assert usage.source == "estimated"
     assert usage.confidence == 0.95
     assert usage.reasoning_tokens is None
     assert usage.cache_read_tokens is None
-    assert estimate_usage(asked("hello"), said(), method="character").confidence == 0.7
+    assert estimate_usage(request("hello"), completion(), method="character").confidence == 0.7
 
 
 def test_every_text_of_a_message_counts(vocabularies: Vocabularies) -> None:
@@ -443,25 +444,25 @@ def test_schemas_count(vocabularies: Vocabularies) -> None:
     assert prompt_of("x", response_format=of_schema) == plain + len('{"name":"f"}')
 
 
-def test_reasoning_and_calls_count_into_the_answer(vocabularies: Vocabularies) -> None:
+def test_reasoning_and_calls_count_for_the_answer(vocabularies: Vocabularies) -> None:
     answer = Message.assistant("hello", reasoning=Reasoning("hello hello"), tool_calls=[call("hello", "[]")])
-    usage = estimate_usage(asked("x"), said(answer))
+    usage = estimate_usage(request("x"), completion(answer))
     assert usage.reasoning_tokens == 3
     assert usage.completion_tokens == 3 + 1 + (3 + 1 + 2)
 
 
-def test_all_answers_count_and_the_prompt_once(vocabularies: Vocabularies) -> None:
-    one = estimate_usage(asked("x"), said(Message.assistant("hello")))
-    two = estimate_usage(asked("x", n=2), said(Message.assistant("hello"), Message.assistant(refusal="hello")))
+def test_all_choices_count_and_the_prompt_once(vocabularies: Vocabularies) -> None:
+    one = estimate_usage(request("x"), completion(Message.assistant("hello")))
+    two = estimate_usage(request("x", n=2), completion(Message.assistant("hello"), Message.assistant(refusal="hello")))
     assert (two.prompt_tokens, two.completion_tokens) == (one.prompt_tokens, 2 * one.completion_tokens)
 
 
-def test_the_answers_own_model_names_the_vocabulary(vocabularies: Vocabularies) -> None:
-    """On Azure the request names a deployment."""
+def test_model_of_the_answer_selects_the_vocabulary(vocabularies: Vocabularies) -> None:
+    """On Azure, the request's model is the name of a deployment."""
     params = CompletionParams("azure/mine", [Message.user("x")])
-    assert estimate_usage(params, said(model="gpt-4-0613")).confidence == 0.95
-    assert vocabularies.asked == ["cl100k_base"]
-    assert estimate_usage(params, said()).confidence == 0.8
+    assert estimate_usage(params, completion(model="gpt-4-0613")).confidence == 0.95
+    assert vocabularies.requested == ["cl100k_base"]
+    assert estimate_usage(params, completion()).confidence == 0.8
 
 
 @pytest.mark.parametrize(
@@ -471,14 +472,14 @@ def test_the_answers_own_model_names_the_vocabulary(vocabularies: Vocabularies) 
         Message.assistant(audio={"id": "audio_1"}),
     ],
 )
-def test_what_is_no_text_is_not_counted_and_not_trusted(vocabularies: Vocabularies, message: Message) -> None:
-    usage = estimate_usage(asked(message), said())
+def test_media_are_not_counted_and_lower_the_confidence(vocabularies: Vocabularies, message: Message) -> None:
+    usage = estimate_usage(request(message), completion())
     assert usage.prompt_tokens < 20
     assert usage.confidence == 0.3
 
 
-def test_prompts_with_tools_are_trusted_less(vocabularies: Vocabularies) -> None:
-    assert estimate_usage(asked("x", tools=[WEATHER]), said()).confidence == 0.5
+def test_tools_lower_the_confidence(vocabularies: Vocabularies) -> None:
+    assert estimate_usage(request("x", tools=[WEATHER]), completion()).confidence == 0.5
 
 
 RECORDED = [recording for recording in recordings_of("chat") if recording.status == 200 and recording.format == "sse"]
@@ -487,8 +488,8 @@ RECORDED = [recording for recording in recordings_of("chat") if recording.status
 @pytest.mark.long
 @pytest.mark.recordings
 @pytest.mark.skipif(not RECORDED, reason="no recordings; set ANYLLM_RECORDINGS")
-def test_answers_of_real_hosts_are_estimated_well() -> None:
-    """What the formula makes of an answer, against what its host counted, where all of it was shown."""
+def test_estimates_are_close_to_the_counts_of_providers() -> None:
+    """The formula against the provider's count, for answers without hidden parts."""
     errors = []
     for recording in RECORDED:
         read = Ours(OpenAIChatDialect(), recording.reads)
@@ -497,7 +498,7 @@ def test_answers_of_real_hosts_are_estimated_well() -> None:
             continue
         if usage.reasoning_tokens and not read.answer.reasoning:
             continue
-        estimate = estimate_usage(asked("x"), read.answer, method="character")
+        estimate = estimate_usage(request("x"), read.answer, method="character")
         errors.append(abs(estimate.completion_tokens / usage.completion_tokens - 1))
     assert len(errors) > 20
     assert statistics.median(errors) < 0.1

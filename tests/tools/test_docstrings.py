@@ -35,7 +35,7 @@ def test_sphinx_fields_and_annotations_describe_parameters_too() -> None:
     }
 
 
-def test_names_that_share_a_description_each_have_it() -> None:
+def test_names_can_share_a_description() -> None:
     def go(lat: float, lon: float) -> None:
         """
         Go.

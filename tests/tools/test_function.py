@@ -32,7 +32,7 @@ def schema(function: Any, **options: Any) -> Dict[str, Any]:
     return parameters
 
 
-def test_what_cannot_be_called_by_name_or_now_is_refused() -> None:
+def test_async_functions_and_variable_arguments_are_refused() -> None:
     async def later(city: str) -> str:
         return city
 
@@ -56,7 +56,7 @@ def test_what_cannot_be_called_by_name_or_now_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a b", "straße", "x" * 65])
-def test_names_that_hosts_refuse_are_refused_here(name: str) -> None:
+def test_names_that_providers_refuse_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="no name for a tool"):
         Tool(weather, name=name)
     with pytest.raises(ValueError, match="<lambda>"):
@@ -114,7 +114,7 @@ def test_static_and_class_methods_are_tools_with_the_decorator_below() -> None:
             tool(above)  # type: ignore[call-overload]
 
 
-def test_a_function_that_waits_for_an_async_one_is_a_tool() -> None:
+def test_function_that_wraps_an_async_one_is_a_tool() -> None:
     async def later(city: str) -> str:
         """Look."""
         return city
@@ -128,8 +128,8 @@ def test_a_function_that_waits_for_an_async_one_is_a_tool() -> None:
     assert made.call({"city": "Graz"}) == "Graz"
 
 
-def test_annotations_mean_what_they_mean_where_the_function_stands() -> None:
-    """A decorator of another module knows none of its types."""
+def test_annotations_are_resolved_in_the_functions_module() -> None:
+    """The module of a decorator does not have the function's types."""
     elsewhere: Dict[str, Any] = {"functools": functools}
     exec(
         "def decorated(function):\n"
@@ -146,7 +146,7 @@ def test_annotations_mean_what_they_mean_where_the_function_stands() -> None:
     assert Tool(elsewhere["decorated"](where)).call({"place": {"lat": 1, "lon": 2}}) == 1
 
 
-def test_what_a_partial_binds_is_neither_told_nor_taken() -> None:
+def test_parameters_bound_by_a_partial_are_not_part_of_the_tool() -> None:
     def fetch(url: str, key: str, depth: int = 1) -> str:
         """Fetch it."""
         return f"{url} {key} {depth}"
@@ -171,7 +171,7 @@ def test_callable_objects_are_tools() -> None:
     assert Tool(Adder(), name="add").call({"a": 1}) == 2
 
 
-def test_parameters_by_place_only_and_by_name_only_are_filled() -> None:
+def test_positional_only_and_keyword_only_parameters_are_passed() -> None:
     def do(a: int, b: int = 2, /, c: int = 3, *, d: int, e: int = 5) -> List[int]:
         return [a, b, c, d, e]
 
@@ -179,7 +179,7 @@ def test_parameters_by_place_only_and_by_name_only_are_filled() -> None:
     assert Tool(do).call({"a": 1, "b": 7, "c": 8, "d": 4, "e": 9}) == [1, 7, 8, 4, 9]
 
 
-def test_the_context_is_given_and_not_told() -> None:
+def test_context_parameter_is_passed_and_not_in_the_schema() -> None:
     def by_type(city: str, context: anyllm.Context) -> Any:
         return context
 
@@ -198,14 +198,14 @@ def test_the_context_is_given_and_not_told() -> None:
             Tool(function).call({"city": "Graz", "ctx": {}, "context": {}})
 
 
-def test_an_annotation_that_names_nothing_is_named() -> None:
+def test_unresolvable_annotation_is_a_type_error_that_names_it() -> None:
     def do(city: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
     with pytest.raises(TypeError, match=r"do\(\): the annotation of 'city' cannot be resolved: .*Nowhere"):
         _ = Tool(do).definition
 
 
-def test_a_type_that_json_has_not_is_a_type_error_that_names_the_tool() -> None:
+def test_type_without_a_schema_is_a_type_error_that_names_the_tool() -> None:
     def do(thing: complex) -> None: ...
 
     with pytest.raises(TypeError, match=r"do\(\): a parameter has no JSON schema"):

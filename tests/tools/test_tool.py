@@ -67,7 +67,7 @@ def weather(city: str, days: int = 1, unit: Unit = Unit.CELSIUS) -> Dict[str, An
     The weather of
     the next days.
 
-    More that nobody is told.
+    More that is not part of the description.
 
     Args:
         city: The city's name,
@@ -75,7 +75,7 @@ def weather(city: str, days: int = 1, unit: Unit = Unit.CELSIUS) -> Dict[str, An
         days (int): How many: 1 to 7.
 
     Returns:
-        city: This is not of a parameter.
+        city: This does not describe a parameter.
     """
     return {"city": city, "days": days, "unit": unit}
 
@@ -109,7 +109,7 @@ def test_a_function_becomes_a_definition() -> None:
     anyllm.CompletionParams("m", [], tools=[made.definition])
 
 
-def test_a_definition_says_what_it_is_told_to() -> None:
+def test_name_description_and_strict_can_be_set() -> None:
     @tool(name="forecast", description="What comes.", strict=True)
     def anything(city: str, days: int = 1) -> str:
         """Not this."""
@@ -123,7 +123,7 @@ def test_a_definition_says_what_it_is_told_to() -> None:
     assert anything.__doc__ == "Not this."
 
 
-def test_types_of_all_kinds_have_their_schema() -> None:
+def test_schemas_of_all_kinds_of_types() -> None:
     def do(
         place: Place,
         range: Range,
@@ -148,7 +148,7 @@ def test_types_of_all_kinds_have_their_schema() -> None:
     assert properties["untyped"] == {"default": 3}
 
 
-def test_a_type_that_holds_itself_is_defined_once() -> None:
+def test_recursive_type_is_defined_once() -> None:
     def grow(tree: Tree, other: Optional[Tree] = None) -> int:
         return sum(child.value for child in tree.children)
 
@@ -157,7 +157,7 @@ def test_a_type_that_holds_itself_is_defined_once() -> None:
     assert Tool(grow).call({"tree": {"value": 1, "children": [{"value": 2}, {"value": 3}]}}) == 5
 
 
-def test_defaults_that_json_has_not_are_kept_to_ourselves() -> None:
+def test_defaults_that_are_not_json_are_not_in_the_schema() -> None:
     def do(where: Place = Place(1, 2), how: Any = object(), many: List[int] = [1]) -> Any:  # noqa: B006, B008
         return where, how, many
 
@@ -172,7 +172,7 @@ def test_defaults_that_json_has_not_are_kept_to_ourselves() -> None:
 # -- calls
 
 
-def test_arguments_become_what_the_annotations_say() -> None:
+def test_arguments_are_converted_to_the_annotated_types() -> None:
     def do(place: Place, range: Range, when: datetime.date, tags: List[Tag], unit: Unit, ratio: float) -> Any:
         return place, range, when, tags, unit, ratio
 
@@ -185,13 +185,13 @@ def test_arguments_become_what_the_annotations_say() -> None:
     assert Tool(do).call(json.loads(text)) == made
 
 
-@pytest.mark.parametrize("nothing", ["", "  ", "{}", "null", {}])
-def test_no_arguments_are_none(nothing: Any) -> None:
-    assert Tool(lambda: 7, name="seven").call(nothing) == 7
+@pytest.mark.parametrize("arguments", ["", "  ", "{}", "null", {}])
+def test_empty_arguments_are_no_arguments(arguments: Any) -> None:
+    assert Tool(lambda: 7, name="seven").call(arguments) == 7
 
 
 def test_null_stands_for_a_default() -> None:
-    """The strict form has all parameters required, and lets null stand for what was left out."""
+    """In the strict form all parameters are required, and null means the default."""
 
     def do(days: int = 3, maybe: Optional[int] = 4) -> Any:
         return days, maybe
@@ -200,7 +200,7 @@ def test_null_stands_for_a_default() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "path", "words"),
+    ("arguments", "path", "message"),
     [
         ('{"city": ', "$", "not JSON"),
         ("[1]", "$", "no JSON object"),
@@ -213,8 +213,8 @@ def test_null_stands_for_a_default() -> None:
         ({"city": "a", "dayz": 2}, "$.dayz", "did you mean 'days'"),
     ],
 )
-def test_wrong_arguments_are_named_by_their_path(arguments: Any, path: str, words: str) -> None:
-    with pytest.raises(ToolArgumentsError, match=re.escape(words)) as caught:
+def test_wrong_arguments_are_reported_with_their_path(arguments: Any, path: str, message: str) -> None:
+    with pytest.raises(ToolArgumentsError, match=re.escape(message)) as caught:
         Tool(weather).call(arguments)
     assert caught.value.path == path
     assert caught.value.tool == "weather"
@@ -237,7 +237,7 @@ def test_paths_lead_into_classes_and_lists() -> None:
         assert caught.value.path == path
 
 
-def test_all_faults_are_said_at_once_and_the_function_is_not_called() -> None:
+def test_all_faults_are_listed_and_the_function_is_not_called() -> None:
     called = []
 
     def do(a: int, b: str) -> None:
@@ -248,15 +248,15 @@ def test_all_faults_are_said_at_once_and_the_function_is_not_called() -> None:
     assert called == []
 
 
-def test_several_faults_of_one_argument_are_all_named() -> None:
+def test_all_faults_of_one_argument_are_listed() -> None:
     def do(range: Range) -> None: ...
 
     with pytest.raises(ToolArgumentsError, match=r"\$\.range\.first: missing; \$\.range\.lats: .* mean 'last'\?$"):
         Tool(do).call({"range": {"lats": 1}})
 
 
-def test_a_class_may_compute_fields_of_its_own() -> None:
-    """Its schema leaves them out, so a model does not send them."""
+def test_class_may_have_fields_with_init_false() -> None:
+    """The schema does not have them, so a model does not send them."""
 
     def area(box: Box) -> float:
         return box.area
@@ -265,7 +265,7 @@ def test_a_class_may_compute_fields_of_its_own() -> None:
     assert Tool(area).call({"box": {"width": 3}}) == 9
 
 
-def test_arguments_that_are_nested_too_deeply_are_wrong_arguments() -> None:
+def test_deep_nesting_is_a_wrong_argument() -> None:
     text = '{"tree": ' + '{"value": 1, "children": [' * 400 + "]}" * 400 + "}"
     with pytest.raises(ToolArgumentsError, match=r"nested too deeply|not JSON"):
         Tool(lambda tree: tree, name="grow").call(text + "]")
@@ -277,7 +277,7 @@ def test_arguments_that_are_nested_too_deeply_are_wrong_arguments() -> None:
         Tool(grow).call(text)
 
 
-def test_a_converter_that_fails_is_a_wrong_argument() -> None:
+def test_failing_converter_is_a_wrong_argument() -> None:
     @attrs.define
     class Code:
         text: str = attrs.field(converter=lambda text: {"A": "a"}[text])
@@ -292,7 +292,7 @@ def test_a_converter_that_fails_is_a_wrong_argument() -> None:
     assert caught.value.path == "$.code"
 
 
-def test_what_the_function_raises_passes_through() -> None:
+def test_exceptions_of_the_function_are_raised() -> None:
     def fail() -> None:
         raise ZeroDivisionError("mine")
 
@@ -300,7 +300,7 @@ def test_what_the_function_raises_passes_through() -> None:
         Tool(fail).call({})
 
 
-def test_the_error_survives_pickle_and_copy() -> None:
+def test_error_survives_pickle_and_copy() -> None:
     error = ToolArgumentsError("weather: $.city: missing", tool="weather", path="$.city")
     for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
         assert (str(twin), twin.tool, twin.path) == (str(error), "weather", "$.city")

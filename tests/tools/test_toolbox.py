@@ -51,7 +51,7 @@ def test_results_become_text() -> None:
     assert result_text({"when": datetime.date(2026, 1, 31)}) == '{"when":"2026-01-31"}'
 
 
-def test_a_result_that_json_has_not_names_the_tool() -> None:
+def test_result_that_is_not_json_is_a_type_error_that_names_the_tool() -> None:
     endless: List[Any] = []
     endless.append(endless)
     for value in (object(), {"a": object()}, endless):
@@ -62,7 +62,7 @@ def test_a_result_that_json_has_not_names_the_tool() -> None:
 # -- lists
 
 
-def test_tools_functions_and_definitions_stand_side_by_side() -> None:
+def test_tools_functions_and_definitions_can_be_mixed() -> None:
     raw = {"type": "function", "function": {"name": "raw", "parameters": {}}}
     search = {"type": "web_search"}
     renamed = tool(name="other")(weather)
@@ -78,7 +78,7 @@ def test_tools_functions_and_definitions_stand_side_by_side() -> None:
     assert by_name["weather"].call({"city": "Graz"})["city"] == "Graz"
 
 
-def test_two_of_one_name_and_what_is_no_tool_are_refused() -> None:
+def test_duplicate_names_and_other_types_are_refused() -> None:
     raw = {"type": "function", "function": {"name": "weather", "parameters": {}}}
     for twice in ([weather, weather], [weather, raw], [raw, raw]):
         with pytest.raises(ValueError, match="two tools are called 'weather'"):
