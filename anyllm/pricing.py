@@ -21,53 +21,11 @@ from typing import Any, Optional, Union
 import attrs
 
 from anyllm._hints.extras import pip_install
-from anyllm.providers.row import Row
+from anyllm.providers.row import PriceTable
 from anyllm.providers.table import lookup
 from anyllm.types import Cost, Serializable, Usage, _convert
 
 __all__ = ["Cost", "Price", "cost_of", "price_table_date"]
-
-#: Our rows and their providers in the table. The rest cost None: local servers, gateways that bill in their own way,
-#: hosts that the table has not got. Azure and Google also sell others' models, see `_AT_LIST_PRICE`.
-_PROVIDERS: Mapping[str, str] = {
-    "openai": "openai",
-    "openai-responses": "openai",
-    "azure": "azure",
-    "azure-responses": "azure",
-    "azure_anthropic": "azure",
-    "openrouter": "openrouter",
-    "openrouter-responses": "openrouter",
-    "anthropic": "anthropic",
-    "gemini": "google",
-    "vertex": "google",
-    "vertex_anthropic": "google",
-    "bedrock": "aws",
-    "bedrock_invoke": "aws",
-    "avian": "avian",
-    "baseten": "baseten",
-    "cerebras": "cerebras",
-    "cohere": "cohere",
-    "cohere_v1": "cohere",
-    "databricks": "databricks",
-    "deepseek": "deepseek",
-    "deepseek-responses": "deepseek",
-    "fireworks": "fireworks",
-    "groq": "groq",
-    "meta": "meta",
-    "minimax": "minimax",
-    "mistral": "mistral",
-    "moonshot": "moonshotai",
-    "ovhcloud": "ovhcloud",
-    "perplexity": "perplexity",
-    "together": "together",
-    "xai": "x-ai",
-    "xai-responses": "x-ai",
-    "zai": "zai",
-    "zhipu": "zhipuai",
-}
-#: Where the table lets one provider borrow another's entries, these do sell at the maker's list price. Others do not:
-#: Azure's DeepSeek, say, has no off-peak hours.
-_AT_LIST_PRICE = frozenset({("azure", "openai"), ("azure", "anthropic"), ("google", "anthropic")})
 
 _CACHED = frozenset({"cache_read_tokens", "cache_write_tokens"})
 _STANDARD_TIERS = ("auto", "default", "standard", "on_demand")
@@ -78,8 +36,6 @@ _MONTH, _DAY = "(?:0[1-9]|1[0-2])", "(?:0[1-9]|[12][0-9]|3[01])"
 _DATED = re.compile(
     f"(?:[-@]20[0-9]{{2}}(-?){_MONTH}\\1{_DAY}|-{_MONTH}-(?:20[0-9]{{2}}|{_DAY})|-2[3-9]{_MONTH}|[-@]latest|@default)$"
 )
-_GOOGLE_VERSION = re.compile("-00[1-9]$")
-_BEDROCK_VERSION = re.compile("(?:(-v[0-9]+)(?::[0-9])?|:[0-9])$")
 #: "models/gemini-2.5-flash", and Vertex's longer forms of the same.
 _RESOURCE = re.compile("^(?:projects/[^/]+/locations/[^/]+/)?(?:publishers/[^/]+/)?models/")
 #: What AWS runs itself; an "application-inference-profile" is named by its user.
@@ -165,9 +121,10 @@ def cost_of(
         names.insert(0, model[len(host) + 1 :])
     if prices and (key := _own_key(prices, hosts, names)) is not None:
         return _own_cost(usage, key, _convert.structure(Price, prices[key]))
-    if row is None or (library := _library()) is None:
+    if row is None or row.price_table is None or (library := _library()) is None:
         return None
-    return next((cost for name in names if (cost := _cost(library, usage, name, row, timestamp, service_tier))), None)
+    costs = (_cost(library, usage, name, row.price_table, timestamp, service_tier) for name in names)
+    return next(filter(None, costs), None)
 
 
 def price_table_date() -> date:
@@ -194,7 +151,7 @@ def price_table_date() -> date:
 
 def _own_key(prices: Mapping[str, Any], hosts: set[str], names: list[str]) -> Optional[str]:
     for name in names:
-        for spelling in _spellings(name, ""):
+        for spelling in _spellings(name):
             for key in (*(f"{host}/{spelling}" for host in sorted(hosts)), spelling):
                 if key in prices:
                     return key
@@ -236,17 +193,22 @@ def _library() -> Any:
 
 
 def _cost(
-    library: Any, usage: Usage, model: str, row: Row, timestamp: Union[datetime, float, None], tier: Optional[str]
+    library: Any,
+    usage: Usage,
+    model: str,
+    listing: PriceTable,
+    timestamp: Union[datetime, float, None],
+    tier: Optional[str],
 ) -> Optional[Cost]:
     table = library.get_snapshot()
-    found = _find(table, model, row)
+    found = _find(table, model, listing)
     if found is None:
         return None
     provider, entry = found
     context = None
     if tier is not None and tier not in _STANDARD_TIERS:
         context = {"service_tier": tier}
-        if provider.id != _PROVIDERS.get(row.name) or all(v.when != context for v in entry.price_variants or ()):
+        if provider.id != listing.provider or all(v.when != context for v in entry.price_variants or ()):
             return None
     try:
         parts = _priced(entry.get_prices(_moment(timestamp), context), usage)
@@ -365,39 +327,40 @@ def _newest_change(table: Any) -> date:
 # -- which entry names a model
 
 
-def _find(table: Any, model: str, row: Row) -> Optional[tuple[Any, Any]]:
+def _find(table: Any, model: str, listing: PriceTable) -> Optional[tuple[Any, Any]]:
     """The provider and the entry that name *model*."""
-    wanted, provider_id = _RESOURCE.sub("", _ARN.sub("", model.strip().lower())), _PROVIDERS.get(row.name)
-    if row.name == "huggingface":  # a router: who is paid stands behind the model, or nobody knows
-        wanted, _, host = wanted.rpartition(":")
-        provider_id = f"huggingface_{host}"
-    known = {provider.id: provider for provider in table.providers}
-    if provider_id not in known or not wanted:
+    name, provider_id = _RESOURCE.sub("", _ARN.sub("", model.strip().lower())), listing.provider
+    if "{}" in provider_id:  # a router: the host that is paid stands behind the model, or is not known
+        name, _, host = name.rpartition(":")
+        provider_id = provider_id.format(host)
+    provider = next((one for one in table.providers if one.id == provider_id), None)
+    if provider is None or not name:
         return None
     try:
-        provider, entry = table.find_provider_model(wanted, known[provider_id], None, None)
+        _, entry = table.find_provider_model(name, provider, None, None)
     except LookupError:
         return None
     owner = next(one for one in table.providers if any(model is entry for model in one.models))
-    if owner is not provider and (provider.id, owner.id) not in _AT_LIST_PRICE:
+    if owner is not provider and owner.id not in listing.list_price_of:
         return None
-    if row.name == "gemini" and entry.id.startswith("claude"):  # Google sells it elsewhere
+    if entry.id.startswith(listing.not_sold):
         return None
-    return (owner, entry) if _names(entry, wanted, provider.id) else None
+    return (owner, entry) if _names(entry, name, listing) else None
 
 
-def _names(entry: Any, wanted: str, provider_id: str) -> bool:
-    """Whether *entry*, which the library's rule found, has *wanted* for its name."""
+def _names(entry: Any, name: str, listing: PriceTable) -> bool:
+    """Whether *entry*, which the library's rule found, is called *name*."""
     names = {entry.id.lower(), *_literals(entry.match)}
-    if provider_id == "aws":
-        if wanted.startswith("global.") != entry.id.startswith("global."):
+    if listing.has_regions:
+        if name.startswith("global.") != entry.id.startswith("global."):
             return False
-        mine, theirs = _BEDROCK_VERSION.search(wanted), _BEDROCK_VERSION.search(entry.id)
-        if mine and theirs and mine[1] != theirs[1]:
+        name = _GEOGRAPHY.sub("", name)
+        names = {_GEOGRAPHY.sub("", _SCOPE.sub("", one)) for one in names}
+    if listing.version is not None:
+        mine, theirs = listing.version.search(name), listing.version.search(entry.id)
+        if mine and theirs and mine.groups() != theirs.groups():
             return False
-        wanted = _GEOGRAPHY.sub("", wanted)
-        names = {_GEOGRAPHY.sub("", _SCOPE.sub("", name)) for name in names}
-    return not names.isdisjoint({name.rstrip("-:@") for name in _spellings(wanted, provider_id)}) or wanted in names
+    return name in names or any(spelling.rstrip("-:@") in names for spelling in _spellings(name, listing))
 
 
 def _literals(clause: Any) -> Iterator[str]:
@@ -410,14 +373,14 @@ def _literals(clause: Any) -> Iterator[str]:
             yield from _literals(part)
 
 
-def _spellings(name: str, provider_id: str) -> Iterator[str]:
-    """*name*, and what of it is left without a version, a date, and what a user called a fine-tuned model."""
+def _spellings(name: str, listing: Optional[PriceTable] = None) -> Iterator[str]:
+    """*name*, and the same without a version, a date, and the user's part of a fine-tuned model's name."""
     yield name
     if tuned := _FINE_TUNED.match(name):
         name = tuned[1] or tuned[2]
         yield name
-    patterns = {"aws": (_BEDROCK_VERSION, _DATED), "google": (_GOOGLE_VERSION, _DATED)}
-    for pattern in patterns.get(provider_id, (_DATED,)):
+    version = None if listing is None else listing.version
+    for pattern in (_DATED,) if version is None else (version, _DATED):
         if match := pattern.search(name):
             name = name[: match.start()]
             yield name

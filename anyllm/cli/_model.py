@@ -10,23 +10,11 @@ import click
 
 from anyllm.providers.table import lookup
 
-__all__ = ["DEFAULT_MODEL", "EXAMPLES", "Chosen", "choose", "complete_model"]
+__all__ = ["DEFAULT_MODEL", "Chosen", "choose", "complete_model"]
 
 DEFAULT_MODEL = "local/smollm2"
 #: Servers of one model take any name for it; the others answer that they have no such model.
 _UNNAMED = "default"
-
-#: An inexpensive model of each host, to show what -m looks like.
-EXAMPLES = {
-    "openai": "gpt-4o-mini",
-    "groq": "llama-3.1-8b-instant",
-    "openrouter": "meta-llama/llama-3.1-8b-instruct",
-    "mistral": "mistral-small-latest",
-    "deepseek": "deepseek-chat",
-    "anthropic": "claude-haiku-4-5",
-    "gemini": "gemini-2.5-flash",
-    "cohere": "command-r7b-12-2024",
-}
 
 
 class Chosen(NamedTuple):
@@ -71,7 +59,7 @@ def _allowed_by_keys() -> list[str]:
     allowed: dict[tuple[str, ...], str] = {}
     for row in lookup.ROWS:
         if _is_set(row.key_vars) and (row.base_url is not None or _is_set(row.base_url_vars)):
-            allowed.setdefault(row.key_vars, f"{row.name}/{EXAMPLES.get(row.name, 'MODEL')}")
+            allowed.setdefault(row.key_vars, f"{row.name}/{row.example_model or 'MODEL'}")
     return list(allowed.values())
 
 
@@ -81,8 +69,6 @@ def _is_set(names: tuple[str, ...]) -> bool:
 
 def complete_model(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """What a shell may put after -m: an example of each provider, or its name; nobody is asked for a list."""
-    models = [
-        DEFAULT_MODEL,
-        *(f"{row.name}/{EXAMPLES.get(row.name, '')}" for row in lookup.ROWS if row.name != "local"),
-    ]
+    examples = (f"{row.name}/{row.example_model or ''}" for row in lookup.ROWS if not row.models)
+    models = [DEFAULT_MODEL, *examples]
     return [model for model in models if model.startswith(incomplete)]

@@ -1,44 +1,32 @@
 """
-Marks that say what to cache, which Anthropic's clients put into nearly every request.
+Remove `cache_control`, Anthropic's marks for prompt caching, for providers that refuse them.
 
-They say nothing of the answer. Hosts that speak OpenAI's formats and cache by themselves refuse keys that they do not
-know.
+Anthropic's clients put marks into nearly every request. They do not change the answer, so the request can go without.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from typing import Any
 
 import attrs
 
-from anyllm.providers.provider import Provider
 from anyllm.types import CompletionParams, Message
-from anyllm.wire.openai_chat.dialect import OpenAIChatDialect
-from anyllm.wire.openai_responses.dialect import OpenAIResponsesDialect
 
-__all__ = ["takes_marks", "without_marks"]
+__all__ = ["without_cache_marks"]
 
-_NAME = "cache_control"
-#: Hosts of OpenAI's formats that cache on request: they hand it on to others' models, or have it themselves.
-_CACHING = frozenset(("openrouter", "vercel", "qwen"))
+_KEY = "cache_control"
 
 
-def takes_marks(host: Provider) -> bool:
-    """Whether *host* can be sent them; formats that have no words for them leave them out by themselves."""
-    return host.name in _CACHING or not isinstance(host.dialect, (OpenAIChatDialect, OpenAIResponsesDialect))
-
-
-def without_marks(params: CompletionParams) -> CompletionParams:
-    """*params* without them; the same object where there are none."""
+def without_cache_marks(params: CompletionParams) -> CompletionParams:
+    """*params* without marks; the same object if it has none."""
     messages = [_message(message) for message in params.messages]
     tools = None if params.tools is None else [_tool(tool) for tool in params.tools]
-    is_same = all(map(_is, messages, params.messages)) and all(map(_is, tools or (), params.tools or ()))
+    is_same = all(map(operator.is_, messages, params.messages)) and all(
+        map(operator.is_, tools or (), params.tools or ())
+    )
     return params if is_same else params.evolve(messages=messages, tools=tools)
-
-
-def _is(one: Any, other: Any) -> bool:
-    return one is other
 
 
 def _message(message: Message) -> Message:
@@ -51,4 +39,4 @@ def _message(message: Message) -> Message:
 
 
 def _tool(tool: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {key: value for key, value in tool.items() if key != _NAME} if _NAME in tool else tool
+    return {key: value for key, value in tool.items() if key != _KEY} if _KEY in tool else tool

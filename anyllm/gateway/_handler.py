@@ -15,12 +15,13 @@ import attrs
 
 from anyllm.errors import AnyLLMError, UnsupportedParameterError
 from anyllm.formats import Body, OpenAIChat, headers
-from anyllm.gateway._cache_marks import takes_marks, without_marks
+from anyllm.gateway._cache_marks import without_cache_marks
 from anyllm.gateway._config import Server
 from anyllm.gateway._models import Models
 from anyllm.gateway._request_context import OUTLET, RequestContext
 from anyllm.gateway._responses import GatewayResponse, json_reply, problem
 from anyllm.gateway._route import Route
+from anyllm.providers.table import lookup
 from anyllm.types import CompletionParams
 from anyllm.wire._base.chat_request import ChatRequest
 from anyllm.wire._base.encode_json import merge_objects
@@ -73,8 +74,8 @@ def _fitted(asked: ChatRequest, route: Route, server: Server) -> tuple[Completio
             f"{name} is not something {host} takes through this API", status_code=400, param=name, provider=host
         )
     dropped = [*asked.unknown_fields, *asked.ignorable_fields]
-    if not all(takes_marks(target.host) for target in route.client.targets):
-        bare = without_marks(params)
+    if not all(lookup.get(target.host.name).cache_marks for target in route.client.targets):
+        bare = without_cache_marks(params)
         if bare is not params:
             params, dropped = bare, [*dropped, "cache_control"]
     return params, dropped

@@ -262,8 +262,7 @@ class _SharedProviders:
         try:
             return self._by_name[name]
         except KeyError:
-            row = lookup.find(name)
-            assert row is not None
+            row = lookup.get(name)
             made = Provider(row, transport=Transport(direct=row.endpoint is not None))
             return self._by_name.setdefault(name, made)  # one step: of two that race, the first stays
 

@@ -5,6 +5,7 @@ What is known of a host of models.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import Optional, Union
 
@@ -12,7 +13,7 @@ import attrs
 
 from anyllm.wire._base.dialect import Dialect, FormatSupport
 
-__all__ = ["Capabilities", "Row", "Signable", "bearer", "key_header"]
+__all__ = ["Capabilities", "PriceTable", "Row", "Signable", "bearer", "key_header"]
 
 
 @attrs.define(frozen=True, kw_only=True)
@@ -84,6 +85,29 @@ class Signable:
     key: Optional[str] = attrs.field(repr=False)
 
 
+@attrs.define(frozen=True)
+class PriceTable:
+    """
+    How genai-prices, the price table, lists a provider's models.
+
+    Attributes:
+        provider: The provider's id there; "{}" in it stands for the host that a router's model names end in,
+            "llama-3.1-8b:groq".
+        list_price_of: Other providers of the table whose models cost their list price here, too.
+        not_sold: Prefixes of ids that the table has for the provider and that are not sold here.
+        version: The suffix of a model's name that changes no price, beside dates.
+        has_regions: Whether models' names begin with a region, "us.", and prices may differ for "global.".
+
+    Source: https://github.com/pydantic/genai-prices
+    """
+
+    provider: str
+    list_price_of: tuple[str, ...] = ()
+    not_sold: tuple[str, ...] = ()
+    version: Optional[re.Pattern[str]] = None
+    has_regions: bool = False
+
+
 @attrs.define(frozen=True, kw_only=True)
 class Row:
     """
@@ -107,6 +131,10 @@ class Row:
             hosts whose official client does that.
         endpoint: For a host that has to be started first: gives its base URL and key.
         models: The only models there are, where they are few and fixed.
+        example_model: An inexpensive model, for examples and completion; None where no name is sure to exist.
+        price_table: How the price table lists it; None if it does not, so that costs are unknown.
+        cache_marks: Whether it can be sent Anthropic's `cache_control`; hosts of OpenAI's formats that cache by
+            themselves refuse keys that they do not know, other formats leave it out where they have no word for it.
         capabilities: What can be asked of it.
         note: What is particular about it, in a line of Markdown.
         unverified: It was written from documents, the host's or others': no answer of it was ever read here.
@@ -126,6 +154,9 @@ class Row:
     locate: Callable[[str, str], str] = _as_given
     endpoint: Optional[Callable[[], tuple[str, str]]] = None
     models: tuple[str, ...] = ()
+    example_model: Optional[str] = None
+    price_table: Optional[PriceTable] = None
+    cache_marks: bool = True
     capabilities: Capabilities = attrs.field(factory=Capabilities)
     note: str = ""
     unverified: bool = False

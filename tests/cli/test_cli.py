@@ -22,7 +22,7 @@ from conftest import ROOT
 import anyllm
 from anyllm.cli import _main, main
 from anyllm.cli._main import commands
-from anyllm.cli._model import DEFAULT_MODEL, EXAMPLES, choose
+from anyllm.cli._model import DEFAULT_MODEL, choose
 from anyllm.cli._options import parse_options
 from anyllm.errors import LocalUnavailableError
 from anyllm.providers.table import lookup
@@ -665,10 +665,6 @@ def test_with_a_base_url_a_model_without_a_provider_is_the_servers_own_name(mode
 
 def test_with_a_base_url_a_named_provider_stays() -> None:
     assert choose("openai/gpt-4o-mini", "http://localhost:8000/v1") == ("openai/gpt-4o-mini", None, None)
-
-
-def test_examples_are_of_hosts_in_the_table() -> None:
-    assert all(lookup.find(name) for name in EXAMPLES)
 
 
 @pytest.mark.parametrize(("options", "temperature"), [([], None), (["-o", "temperature", "1"], 1)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anyllm.providers.row import Capabilities, Row
+from anyllm.providers.row import Capabilities, PriceTable, Row
 from anyllm.providers.table.row_builders import ENABLE_THINKING, PARTIAL, THINKING_TYPE, VECTORS, chat
 
 __all__ = ["ROWS"]
@@ -15,6 +15,7 @@ ROWS: tuple[Row, ...] = (
         ("MOONSHOT_API_BASE", "MOONSHOT_BASE_URL"),
         aliases=("moonshotai", "kimi"),
         no_thinking=THINKING_TYPE,
+        price_table=PriceTable("moonshotai"),
         note="`https://api.moonshot.cn/v1` in China, with keys of its own",
         unverified=True,
         prefill=PARTIAL,
@@ -28,6 +29,7 @@ ROWS: tuple[Row, ...] = (
         capabilities=VECTORS,
         no_thinking=THINKING_TYPE,
         formats=("json_object",),
+        price_table=PriceTable("zai"),
         note="JSON objects, no schemas",
     ),
     chat(
@@ -39,6 +41,7 @@ ROWS: tuple[Row, ...] = (
         capabilities=VECTORS,
         no_thinking=THINKING_TYPE,
         formats=("json_object",),
+        price_table=PriceTable("zhipuai"),
         note="JSON objects, no schemas",
         unverified=True,
     ),
@@ -51,6 +54,7 @@ ROWS: tuple[Row, ...] = (
         capabilities=VECTORS,
         thinking_budget_key="thinking_budget",
         no_thinking=ENABLE_THINKING,
+        cache_marks=True,
         note="`enable_thinking` and `thinking_budget`; `https://dashscope.aliyuncs.com/compatible-mode/v1` in China",
         prefill=PARTIAL,
     ),
@@ -60,6 +64,7 @@ ROWS: tuple[Row, ...] = (
         ("MINIMAX_API_KEY",),
         ("MINIMAX_API_BASE", "MINIMAX_BASE_URL"),
         think_tags="split",
+        price_table=PriceTable("minimax"),
         note="`<think>` is split off the text",
     ),
     chat(

@@ -1,7 +1,5 @@
 """
-Who hosts models: one row a host. A host with a quirk is a row with a switch; only a new wire format is new code.
-
-The rows lie in `_table`; here is how they are found.
+Find a provider's row by its name or an alias.
 """
 
 from __future__ import annotations
@@ -11,21 +9,31 @@ from typing import Optional
 from anyllm.providers.row import Row
 from anyllm.providers.table import china, openai, openai_compatible, own_formats, self_hosted
 
-__all__ = ["ROWS", "find", "names"]
+__all__ = ["ROWS", "find", "get", "names"]
 
 ROWS: tuple[Row, ...] = (*openai.ROWS, *openai_compatible.ROWS, *china.ROWS, *own_formats.ROWS, *self_hosted.ROWS)
 
 
-def _plain(name: str) -> str:
+def _normalized(name: str) -> str:
     return name.strip().lower().replace("-", "_")
 
 
-_BY_NAME: dict[str, Row] = {_plain(name): row for row in ROWS for name in (row.name, *row.aliases)}
+_BY_NAME: dict[str, Row] = {_normalized(name): row for row in ROWS for name in (row.name, *row.aliases)}
 
 
 def find(name: str) -> Optional[Row]:
     """The row called *name*, in any case, or None; dashes and underscores are the same."""
-    return _BY_NAME.get(_plain(name))
+    return _BY_NAME.get(_normalized(name))
+
+
+def get(name: str) -> Row:
+    """
+    The row called *name*, as `find` finds it.
+
+    Raises:
+        KeyError: there is none.
+    """
+    return _BY_NAME[_normalized(name)]
 
 
 def names() -> list[str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from anyllm.providers import azure
-from anyllm.providers.row import Capabilities, Row
-from anyllm.providers.table.row_builders import LAST_MESSAGE, VECTORS, chat, responses
+from anyllm.providers.row import Capabilities, PriceTable, Row
+from anyllm.providers.table.row_builders import AZURE_PRICES, LAST_MESSAGE, VECTORS, chat, responses
 from anyllm.wire.openai_chat.dialect import OpenAIChatDialect
 
 __all__ = ["ROWS"]
@@ -27,6 +27,8 @@ ROWS: tuple[Row, ...] = (
         # Reasoning models refuse max_tokens, and the others take both. Message keys it does not know are refused.
         max_tokens_key="max_completion_tokens",
         reasoning_key=None,
+        example_model="gpt-4o-mini",
+        price_table=PriceTable("openai"),
         note="`max_tokens` goes as `max_completion_tokens`; earlier reasoning is not sent back, the host refuses it",
     ),
     responses(
@@ -34,6 +36,7 @@ ROWS: tuple[Row, ...] = (
         "https://api.openai.com/v1",
         ("OPENAI_API_KEY",),
         ("OPENAI_BASE_URL",),
+        price_table=PriceTable("openai"),
         note="what an answer consists of goes back item by item; no `stop`, `seed`, `n`",
     ),
     # The model is the name of the deployment.
@@ -46,6 +49,8 @@ ROWS: tuple[Row, ...] = (
         locate=azure.locate,
         capabilities=VECTORS,
         dialect=OpenAIChatDialect(provider="azure", max_tokens_key="max_completion_tokens", reasoning_key=None),
+        price_table=AZURE_PRICES,
+        cache_marks=False,
         note=(
             "the model is the deployment's name; a dated `OPENAI_API_VERSION` asks that deployment's own URL; a token "
             "of Entra, or a function that gives one, can be the key"
@@ -58,6 +63,7 @@ ROWS: tuple[Row, ...] = (
         ("AZURE_OPENAI_ENDPOINT", "AZURE_API_BASE"),
         auth=azure.authorize,
         locate=azure.locate,
+        price_table=AZURE_PRICES,
         note="the model is the deployment's name; `OPENAI_API_VERSION` as for `azure`",
     ),
     # Any server that speaks OpenAI's format: vLLM, llama.cpp, LM Studio, a proxy.
@@ -77,6 +83,7 @@ ROWS: tuple[Row, ...] = (
         endpoint=_local,
         models=("smollm2",),
         capabilities=Capabilities(tools=False, reasoning=False, list_models=True),
+        cache_marks=False,
         note="SmolLM2-135M-Instruct inside the process; the only model is `local/smollm2`; no tools",
     ),
 )

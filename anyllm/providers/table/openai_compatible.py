@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anyllm.providers.row import Capabilities, Row
+from anyllm.providers.row import Capabilities, PriceTable, Row
 from anyllm.providers.table.row_builders import LAST_MESSAGE, PREFIX, THINKING_TYPE, VECTORS, chat, responses
 
 __all__ = ["ROWS"]
@@ -14,6 +14,8 @@ ROWS: tuple[Row, ...] = (
         ("GROQ_API_KEY",),
         ("GROQ_BASE_URL",),
         reasoning_key="reasoning",
+        example_model="llama-3.1-8b-instant",
+        price_table=PriceTable("groq"),
         note="reasoning goes back as `reasoning`; usage may come in `x_groq`",
         prefill=LAST_MESSAGE,
     ),
@@ -26,6 +28,9 @@ ROWS: tuple[Row, ...] = (
         reasoning_key="reasoning",
         thinking_budget_key="reasoning.max_tokens",
         no_thinking={"reasoning": {"enabled": False}},
+        example_model="meta-llama/llama-3.1-8b-instruct",
+        price_table=PriceTable("openrouter"),
+        cache_marks=True,
         note="`thinking_budget` is `reasoning.max_tokens`; `reasoning_details` go back with the next turn",
         prefill=LAST_MESSAGE,
     ),
@@ -34,6 +39,7 @@ ROWS: tuple[Row, ...] = (
         "https://openrouter.ai/api/v1",
         ("OPENROUTER_API_KEY", "OPEN_ROUTER_API_KEY"),
         ("OPENROUTER_API_BASE", "OPENROUTER_BASE_URL"),
+        price_table=PriceTable("openrouter"),
         note="as `openai-responses`; its streams have no `event:` lines",
     ),
     chat(
@@ -45,6 +51,8 @@ ROWS: tuple[Row, ...] = (
         include_usage=False,  # it always comes with the last chunk; asking for it is refused with a 422
         seed_key="random_seed",
         reasoning_key="content",  # as thoughts among its parts; the other keys are refused
+        example_model="mistral-small-latest",
+        price_table=PriceTable("mistral"),
         note="refuses to be asked for usage, and sends it; thinking comes as parts of the content",
         prefill=PREFIX,
     ),
@@ -55,6 +63,8 @@ ROWS: tuple[Row, ...] = (
         ("DEEPSEEK_API_BASE", "DEEPSEEK_BASE_URL"),
         no_thinking=THINKING_TYPE,
         formats=("json_object",),
+        example_model="deepseek-chat",
+        price_table=PriceTable("deepseek"),
         note="JSON objects, no schemas; its reasoning goes back with tool results",
     ),
     responses(
@@ -62,6 +72,7 @@ ROWS: tuple[Row, ...] = (
         "https://api.deepseek.com",
         ("DEEPSEEK_API_KEY",),
         ("DEEPSEEK_API_BASE", "DEEPSEEK_BASE_URL"),
+        price_table=PriceTable("deepseek"),
         note="as `openai-responses`",
     ),
     # Cortex; each account has its own host. Its streams end with [DONE] and never say a finish reason.
@@ -79,12 +90,14 @@ ROWS: tuple[Row, ...] = (
         "https://api.x.ai/v1",
         ("XAI_API_KEY",),
         ("XAI_API_BASE", "XAI_BASE_URL"),
+        price_table=PriceTable("x-ai"),
     ),
     responses(
         "xai-responses",
         "https://api.x.ai/v1",
         ("XAI_API_KEY",),
         ("XAI_API_BASE", "XAI_BASE_URL"),
+        price_table=PriceTable("x-ai"),
         note="as `openai-responses`",
     ),
     chat(
@@ -95,6 +108,7 @@ ROWS: tuple[Row, ...] = (
         aliases=("together_ai", "togetherai"),
         capabilities=VECTORS,
         reasoning_key="reasoning",
+        price_table=PriceTable("together"),
         note="reasoning goes back as `reasoning`",
     ),
     chat(
@@ -105,6 +119,7 @@ ROWS: tuple[Row, ...] = (
         aliases=("fireworks_ai",),
         capabilities=VECTORS,
         think_tags="split",
+        price_table=PriceTable("fireworks"),
         note="`<think>` is split off the text",
     ),
     chat(
@@ -114,6 +129,7 @@ ROWS: tuple[Row, ...] = (
         ("PERPLEXITY_BASE_URL",),
         capabilities=Capabilities(tools=False),
         think_tags="split",
+        price_table=PriceTable("perplexity"),
         note="no tools; citations are in `raw`; `<think>` is split off the text",
     ),
     chat(
@@ -122,6 +138,7 @@ ROWS: tuple[Row, ...] = (
         ("CEREBRAS_API_KEY",),
         ("CEREBRAS_API_BASE", "CEREBRAS_BASE_URL"),
         reasoning_key="reasoning",
+        price_table=PriceTable("cerebras"),
         note="reasoning goes back as `reasoning`",
     ),
     chat(
@@ -149,6 +166,7 @@ ROWS: tuple[Row, ...] = (
         ("HF_TOKEN", "HUGGINGFACE_API_KEY"),
         ("HUGGINGFACE_API_BASE",),
         aliases=("hf",),
+        price_table=PriceTable("huggingface_{}"),
         note="routes to other hosts, and has their ways",
     ),
     chat(
@@ -167,6 +185,7 @@ ROWS: tuple[Row, ...] = (
         ("DATABRICKS_TOKEN",),
         ("DATABRICKS_BASE_URL",),
         capabilities=Capabilities(embedding=True),
+        price_table=PriceTable("databricks"),
         note="each workspace has its own host, `https://WORKSPACE/serving-endpoints`",
         unverified=True,
     ),
@@ -192,6 +211,7 @@ ROWS: tuple[Row, ...] = (
         aliases=("vercel_gateway",),
         capabilities=VECTORS,
         reasoning_key="reasoning",
+        cache_marks=True,
         note="reasoning goes back as `reasoning`",
     ),
     chat(
@@ -211,6 +231,7 @@ ROWS: tuple[Row, ...] = (
         "avian",
         "https://api.avian.io/v1",
         ("AVIAN_API_KEY",),
+        price_table=PriceTable("avian"),
     ),
     chat(
         "writer",
@@ -257,12 +278,14 @@ ROWS: tuple[Row, ...] = (
         "ovhcloud",
         "https://oai.endpoints.kepler.ai.cloud.ovh.net/v1",
         ("OVHCLOUD_API_KEY",),
+        price_table=PriceTable("ovhcloud"),
         unverified=True,
     ),
     chat(
         "baseten",
         "https://inference.baseten.co/v1",
         ("BASETEN_API_KEY",),
+        price_table=PriceTable("baseten"),
         unverified=True,
     ),
     chat(
@@ -275,6 +298,7 @@ ROWS: tuple[Row, ...] = (
         "meta",
         "https://api.meta.ai/v1",
         ("META_API_KEY", "LLAMA_API_KEY"),
+        price_table=PriceTable("meta"),
         unverified=True,
     ),
 )

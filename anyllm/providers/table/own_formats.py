@@ -7,8 +7,8 @@ import re
 
 from anyllm.errors import InvalidRequestError
 from anyllm.providers import aws, google, tencent
-from anyllm.providers.row import Capabilities, Row, key_header
-from anyllm.providers.table.row_builders import LISTS, VECTORS, later
+from anyllm.providers.row import Capabilities, PriceTable, Row, key_header
+from anyllm.providers.table.row_builders import AZURE_PRICES, LISTS, VECTORS, later
 from anyllm.wire._base.dialect import Dialect
 
 __all__ = ["ROWS"]
@@ -47,6 +47,14 @@ def _invoke() -> Dialect:
     return families.dialect("bedrock_invoke")
 
 
+#: "gemini-2.0-flash-001"
+_GOOGLE_VERSION = re.compile("-00[1-9]$")
+#: "-v2:0"; the group tells versions that are models of their own.
+_AWS_VERSION = re.compile("(?:(-v[0-9]+)(?::[0-9])?|:[0-9])$")
+_VERTEX_PRICES = PriceTable("google", list_price_of=("anthropic",), version=_GOOGLE_VERSION)
+_AWS_PRICES = PriceTable("aws", version=_AWS_VERSION, has_regions=True)
+
+
 ROWS: tuple[Row, ...] = (
     Row(
         name="anthropic",
@@ -57,6 +65,8 @@ ROWS: tuple[Row, ...] = (
         auth=key_header("x-api-key"),
         capabilities=LISTS,
         dialect=later("anthropic_messages.AnthropicMessagesDialect", provider="anthropic"),
+        example_model="claude-haiku-4-5",
+        price_table=PriceTable("anthropic"),
         note="`max_tokens` is 4096 unless given; efforts become budgets, and efforts again where a model refuses those",
     ),
     # Each resource has its own base URL, https://RESOURCE.services.ai.azure.com/anthropic
@@ -66,6 +76,7 @@ ROWS: tuple[Row, ...] = (
         base_url_vars=("ANTHROPIC_FOUNDRY_BASE_URL",),
         auth=key_header("x-api-key"),
         dialect=later("anthropic_messages.AnthropicMessagesDialect", provider="azure_anthropic"),
+        price_table=AZURE_PRICES,
         note="as `anthropic`; each resource has its own host, `https://RESOURCE.services.ai.azure.com/anthropic`",
     ),
     Row(
@@ -78,6 +89,8 @@ ROWS: tuple[Row, ...] = (
         locate=_gemini,
         capabilities=VECTORS,
         dialect=later("gemini.GeminiDialect", provider="gemini"),
+        example_model="gemini-2.5-flash",
+        price_table=PriceTable("google", not_sold=("claude",), version=_GOOGLE_VERSION),
         note="efforts become levels from Gemini 3 on, budgets before; signatures of thoughts and calls go back",
     ),
     # Without a key, google-auth may find credentials.
@@ -93,6 +106,7 @@ ROWS: tuple[Row, ...] = (
         dialect=later(
             "gemini.GeminiDialect", provider="vertex", models_path="/publishers/google/models", vertex_numbers=True
         ),
+        price_table=_VERTEX_PRICES,
         note="as `gemini`; default credentials through the extra `vertex`",
     ),
     Row(
@@ -110,6 +124,7 @@ ROWS: tuple[Row, ...] = (
             stream_path="/publishers/anthropic/models/{model}:streamRawPredict",
             version_in_body="vertex-2023-10-16",
         ),
+        price_table=_VERTEX_PRICES,
         note="as `anthropic`; default credentials through the extra `vertex`",
     ),
     Row(
@@ -120,6 +135,8 @@ ROWS: tuple[Row, ...] = (
         locate=_cohere,
         capabilities=VECTORS,
         dialect=later("cohere_v2.CohereV2Dialect", provider="cohere"),
+        example_model="command-r7b-12-2024",
+        price_table=PriceTable("cohere"),
         note="citations are in `raw`; no single tool can be named",
     ),
     # The same host's older API, for programs and models that need it.
@@ -131,6 +148,7 @@ ROWS: tuple[Row, ...] = (
         locate=_cohere,
         capabilities=Capabilities(reasoning=False),
         dialect=later("cohere_v1.CohereV1Dialect", provider="cohere_v1"),
+        price_table=PriceTable("cohere"),
     ),
     # The key is "SECRET_ID:SECRET_KEY", or that with a temporary token behind it.
     Row(
@@ -165,6 +183,7 @@ ROWS: tuple[Row, ...] = (
         sign=aws.sign,
         locate=aws.locate,
         dialect=later("bedrock_converse.BedrockConverseDialect", provider="bedrock"),
+        price_table=_AWS_PRICES,
         note="by Bedrock key, or signed with what botocore finds (the extra `bedrock`); streams need botocore",
     ),
     # The same host's other API, which speaks to each maker's models in the maker's own format.
@@ -177,6 +196,7 @@ ROWS: tuple[Row, ...] = (
         sign=aws.sign,
         locate=aws.locate,
         dialect=_invoke,
+        price_table=_AWS_PRICES,
     ),
     Row(
         name="ollama",

@@ -7,13 +7,16 @@ import importlib
 from collections.abc import Callable
 from typing import Any, Optional
 
-from anyllm.providers.row import Capabilities, Row
+from anyllm.providers.row import Capabilities, PriceTable, Row
 from anyllm.wire._base.dialect import Dialect
 from anyllm.wire.openai_chat.dialect import OpenAIChatDialect, Prefill
 
 #: Hosts that make vectors beside answers.
 VECTORS = Capabilities(embedding=True, list_models=True)
 LISTS = Capabilities(list_models=True)
+
+#: The makers whose models Azure sells at their list price; its DeepSeek, say, has no off-peak hours.
+AZURE_PRICES = PriceTable("azure", list_price_of=("openai", "anthropic"))
 
 #: How hosts are asked to go on from the beginning of an answer.
 LAST_MESSAGE = Prefill()
@@ -46,6 +49,9 @@ def chat(
     *,
     aliases: tuple[str, ...] = (),
     key_required: bool = True,
+    example_model: Optional[str] = None,
+    price_table: Optional[PriceTable] = None,
+    cache_marks: bool = False,
     capabilities: Capabilities = LISTS,
     note: str = "",
     unverified: bool = False,
@@ -59,6 +65,9 @@ def chat(
         base_url_vars=base_url_vars,
         aliases=aliases,
         key_required=key_required,
+        example_model=example_model,
+        price_table=price_table,
+        cache_marks=cache_marks,
         capabilities=capabilities,
         note=note,
         unverified=unverified,
@@ -76,5 +85,6 @@ def responses(
         key_vars=key_vars,
         base_url_vars=base_url_vars,
         dialect=later("openai_responses.OpenAIResponsesDialect", provider=name),
+        cache_marks=False,
         **fields,
     )
