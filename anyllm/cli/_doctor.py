@@ -1,4 +1,4 @@
-"""``anyllm doctor``: one line for everything that must be right, and what to do where it is not."""
+"""``anyllm doctor``: check the installation and the environment, and print a line for each finding."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def doctor() -> int:
 
 
 def _findings(check: Callable[[], Iterable[Finding]]) -> list[Finding]:
-    """What *check* finds. A check that fails is a finding too: installations break in ways nobody foresees."""
+    """The findings of *check*; an exception in it is a finding too, because installations break in many ways."""
     try:
         return list(check())
     except Exception as exc:

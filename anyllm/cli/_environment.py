@@ -1,4 +1,4 @@
-"""What surrounds us: the local model, keys, proxies, certificates. Values that are secret are not shown."""
+"""Checks of the environment: local model, folders, keys, proxies, certificates. Secrets are not shown."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["certificates", "folders", "keys", "local_model", "offline", "proxies
 
 
 def local_model() -> Iterator[Finding]:
-    """Could the local model run, and are its weights here?"""
+    """Whether the local model can run, and its weights are here."""
     from anyllm.providers.local import SMOLLM2, llama_cpp, weights
     from anyllm.providers.local.cache_folder import cache_dir
 
     try:
         llama_cpp.require()
-        llama_cpp.probe()  # in a process of its own: on some processors the library dies
+        llama_cpp.probe()  # in a child process: on some processors the library crashes
     except LocalUnavailableError as exc:
         yield warn("local", str(exc))
     else:
@@ -41,7 +41,7 @@ def local_model() -> Iterator[Finding]:
 
 
 def folders() -> Iterator[Finding]:
-    """Can what is to be written be written: the cache of the local model, temporary files?"""
+    """Whether the local model's cache and temporary files can be written."""
     from anyllm.providers.local import SMOLLM2, weights
     from anyllm.providers.local.cache_folder import cache_dir
 
@@ -61,34 +61,34 @@ def folders() -> Iterator[Finding]:
 
 
 def _why_not_writable(folder: Path, needed: int) -> str | None:
-    """What keeps *needed* bytes from being written into *folder*, which may not exist yet; None if nothing does."""
-    there = next((parent for parent in (folder, *folder.parents) if parent.exists()), folder)
+    """Why *needed* bytes cannot be written into *folder*, which may not exist yet; None if they can."""
+    existing = next((parent for parent in (folder, *folder.parents) if parent.exists()), folder)
     try:
-        with tempfile.TemporaryFile(dir=there):
+        with tempfile.TemporaryFile(dir=existing):
             pass
-        free = shutil.disk_usage(there).free
+        free = shutil.disk_usage(existing).free
     except OSError as exc:
         return f"cannot be written ({exc.strerror or exc})"
     return f"has room for {free / 1e6:.0f} MB and needs {needed / 1e6:.0f} MB" if free < needed else None
 
 
 def keys() -> Iterator[Finding]:
-    """For which hosts is there a key?"""
-    hosts: dict[str, list[str]] = {}
+    """Which keys are set, and for which providers."""
+    providers: dict[str, list[str]] = {}
     for row in lookup.ROWS:
         for name in (*row.key_vars, *row.key_pair_vars):
             if os.environ.get(name, "").strip():
-                hosts.setdefault(name, []).append(row.name)
-    found = [f"{name} ({', '.join(rows)})" for name, rows in hosts.items()]
+                providers.setdefault(name, []).append(row.name)
+    found = [f"{name} ({', '.join(rows)})" for name, rows in providers.items()]
     yield ok("keys", ", ".join(found) or "none in the environment; the local model needs none")
 
 
 def proxies() -> Iterator[Finding]:
-    """Through which proxies do requests go?"""
+    """Which proxies requests go through."""
     found = {scheme: _without_credentials(url) for scheme, url in sorted(getproxies().items())}
     direct = found.pop("no", None)
-    said = ", ".join(f"{scheme} through {url}" for scheme, url in found.items())
-    yield ok("proxies", (said or "none") + (f", but not to {direct}" if said and direct else ""))
+    listed = ", ".join(f"{scheme} through {url}" for scheme, url in found.items())
+    yield ok("proxies", (listed or "none") + (f", but not to {direct}" if listed and direct else ""))
 
 
 def _without_credentials(url: str) -> str:
@@ -97,7 +97,7 @@ def _without_credentials(url: str) -> str:
 
 
 def certificates() -> Iterator[Finding]:
-    """Which authorities are trusted?"""
+    """Which certificate authorities are trusted."""
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):  # in the order in which requests looks
         value = os.environ.get(name)
         if value:
@@ -111,7 +111,7 @@ def certificates() -> Iterator[Finding]:
 
 
 def offline() -> Iterator[Finding]:
-    """May the weights be downloaded?"""
+    """Whether the weights may be downloaded."""
     yield ok("offline", "ANYLLM_OFFLINE is set: no weights are downloaded" if _is_offline() else "no")
 
 

@@ -1,4 +1,4 @@
-"""What an error is to a shell: an exit status, a line, a JSON object."""
+"""Errors on the command line: exit status, message, JSON."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ OK = 0
 ERROR = 1
 USAGE = 2
 NOT_HERE = 3
-#: As timeout(1) has it.
+#: As timeout(1) does.
 TIMED_OUT = 124
-#: As shells have it: 128 and the number of SIGINT.
+#: As shells do: 128 plus the number of SIGINT.
 INTERRUPTED = 130
 
 _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (LocalUnavailableError, NOT_HERE),
     (DeadlineExceeded, TIMED_OUT),
     (StreamTimeoutError, TIMED_OUT),
-    (UnsupportedProviderError, USAGE),  # nothing was sent: what -m says is wrong
+    (UnsupportedProviderError, USAGE),  # nothing was sent: the value of -m is wrong
 )
 
-#: The attributes of errors that a program may want to act on.
-_FACTS = ("provider", "code", "status_code", "type", "param", "request_id", "retry_after", "clock", "seconds")
+#: Attributes of errors that go into the JSON.
+_ATTRIBUTES = ("provider", "code", "status_code", "type", "param", "request_id", "retry_after", "clock", "seconds")
 
 
 def exit_code(error: BaseException) -> int:
@@ -43,11 +43,11 @@ def exit_code(error: BaseException) -> int:
 
 
 def message(error: BaseException) -> str:
-    """What to say about *error* on a command line, which has no ``api_key=`` and no ``base_url=``."""
+    """The message of *error*, with the command line's options in place of arguments like ``base_url=``."""
     if isinstance(error, MissingAPIKeyError):
         return f"{error.provider}: no API key: set the environment variable {error.env_var}"
     if isinstance(error, UnsupportedProviderError) and error.provider is None:
-        return error.message  # no provider has said it
+        return error.message  # it does not come from a provider
     if isinstance(error, InvalidRequestError) and error.param == "base_url":
         return str(error).replace("pass base_url=", "give --base-url")
     if isinstance(error, AnyLLMError):
@@ -60,10 +60,10 @@ def message(error: BaseException) -> str:
 
 
 def error_dict(error: AnyLLMError) -> dict[str, Any]:
-    """*error* as JSON holds it; what it does not know is left out."""
-    plain: dict[str, Any] = {"class": type(error).__name__, "message": message(error)}
-    plain.update({name: value for name in _FACTS if (value := getattr(error, name, None)) is not None})
-    plain["is_retryable"] = error.is_retryable
+    """*error* as a dict for JSON, without attributes that are None."""
+    fields: dict[str, Any] = {"class": type(error).__name__, "message": message(error)}
+    fields.update({name: value for name in _ATTRIBUTES if (value := getattr(error, name, None)) is not None})
+    fields["is_retryable"] = error.is_retryable
     if isinstance(error, APIError) and error.body is not None:
-        plain["body"] = error.body
-    return plain
+        fields["body"] = error.body
+    return fields

@@ -1,4 +1,4 @@
-"""What a check of the installation has to say."""
+"""Findings of `anyllm doctor`: a level, a subject and a text."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ __all__ = ["Finding", "fail", "ok", "warn"]
 
 class Finding(NamedTuple):
     """
-    One line of the doctor's.
+    One line of the doctor's report.
 
     Attributes:
-        level: "ok", "warn" for what works and may surprise, "fail" for what cannot work.
-        subject: What was looked at.
-        text: What was found and, unless it is ok, what to do.
+        level: "ok"; "warn" if it works with a restriction; "fail" if it cannot work.
+        subject: The part that was checked.
+        text: The result and, unless it is ok, a remedy.
     """
 
     level: str
@@ -23,15 +23,15 @@ class Finding(NamedTuple):
 
 
 def ok(subject: str, text: str) -> Finding:
-    """All is well."""
+    """No problem."""
     return Finding("ok", subject, text)
 
 
 def warn(subject: str, text: str) -> Finding:
-    """It works, and may surprise."""
+    """A problem that does not keep anyllm from working."""
     return Finding("warn", subject, text)
 
 
 def fail(subject: str, text: str) -> Finding:
-    """It cannot work."""
+    """A problem that keeps something from working."""
     return Finding("fail", subject, text)

@@ -1,9 +1,9 @@
 """
-Is what is installed what we need: Python, our own distribution, its dependencies, and no strangers among them.
+Checks of the installation: Python, our distribution, its dependencies, and foreign distributions in their place.
 
-Strategy: distributions and modules are two things. Two names of ours have a double: a distribution called `anyllm` is
-somebody else's and writes into the same folder, and the distribution `sseclient` brings a module of the same name as
-`sseclient-py` does. So what the metadata says is compared with what `import` finds.
+Strategy: a distribution and its modules may have different names, and two modules have a rival. An unrelated
+distribution `anyllm` installs into the same folder as ours, and the distribution `sseclient` has a module of the same
+name as `sseclient-py`. So the metadata is compared with the modules that `import` finds.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _FLOOR = (3, 9)
 
 
 def python() -> Iterator[Finding]:
-    """Is Python new enough?"""
+    """Whether Python is new enough."""
     here = f"{platform.python_version()} ({sys.executable or 'embedded'})"
     if sys.version_info < _FLOOR:
         yield fail("python", f"{here} is too old: anyllm needs Python {'.'.join(map(str, _FLOOR))} or newer")
@@ -40,7 +40,7 @@ def python() -> Iterator[Finding]:
 
 
 def distribution() -> Iterator[Finding]:
-    """Does the module come from our distribution, and is no other one of its name there?"""
+    """Whether the module comes from our distribution, and no other distribution of its name is installed."""
     folder = Path(anyllm.__file__).resolve().parent
     ours = _installed(_OURS)
     if ours is None:
@@ -64,23 +64,23 @@ def distribution() -> Iterator[Finding]:
 
 
 def dependencies() -> Iterator[Finding]:
-    """Is each dependency there, and new enough?"""
+    """Whether each dependency is installed, and new enough."""
     requirements = _requirements()
     if not requirements:
-        yield warn("dependencies", "not known here: neither an installed distribution nor its source says them")
+        yield warn("dependencies", "unknown: there is neither an installed distribution nor its source")
     for requirement in requirements:
-        name, least = _name_and_least(requirement)
+        name, minimum = _name_and_minimum(requirement)
         found = _installed(name)
         if found is None:
             yield fail(name, f'is not installed: `pip install "{requirement}"`')
-        elif least and _release(found.version) < _release(least):
+        elif minimum and _release(found.version) < _release(minimum):
             yield fail(name, f'{found.version} is too old: `pip install -U "{requirement}"`')
         else:
-            yield ok(name, f"{found.version} (needs {least or 'any'})")
+            yield ok(name, f"{found.version} (needs {minimum or 'any'})")
 
 
 def sseclient() -> Iterator[Finding]:
-    """Is the module `sseclient` that of sseclient-py?"""
+    """Whether the module `sseclient` is that of sseclient-py."""
     repair = "`pip uninstall sseclient`, then `pip install --force-reinstall --no-deps sseclient-py`"
     other = _installed("sseclient")
     try:
@@ -91,8 +91,8 @@ def sseclient() -> Iterator[Finding]:
         return
     if "event_source" not in parameters:
         where = getattr(module, "__file__", None)
-        cure = repair if other else "remove or rename it"
-        yield fail("sseclient", f"the module in {where} is not that of sseclient-py, which anyllm needs: {cure}")
+        remedy = repair if other else "remove or rename it"
+        yield fail("sseclient", f"the module in {where} is not that of sseclient-py, which anyllm needs: {remedy}")
     elif other is not None:
         yield warn(
             "sseclient",
@@ -120,7 +120,7 @@ def _normal(name: str) -> str:
 
 
 def _homes(found: metadata.Distribution) -> list[Path]:
-    """The folders in which a distribution's modules may lie: where it is installed, and where it is edited."""
+    """The folders that may contain a distribution's modules: the installed ones, and those of an editable install."""
     homes = [Path(str(found.locate_file("")))]
     try:
         origin = json.loads(found.read_text("direct_url.json") or "{}").get("url", "")
@@ -132,10 +132,10 @@ def _homes(found: metadata.Distribution) -> list[Path]:
 
 
 def _requirements() -> list[str]:
-    """Our dependencies, extras left out: from the installed metadata, else from the source that we run from."""
+    """Our dependencies without extras: from the installed metadata, else from the source tree."""
     ours = _installed(_OURS)
-    said = (ours.requires if ours is not None else None) or _requirements_in_source()
-    return [requirement for requirement in said if ";" not in requirement]
+    requirements = (ours.requires if ours is not None else None) or _requirements_in_source()
+    return [requirement for requirement in requirements if ";" not in requirement]
 
 
 def _requirements_in_source() -> list[str]:
@@ -147,11 +147,11 @@ def _requirements_in_source() -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def _name_and_least(requirement: str) -> tuple[str, str]:
-    """The name, and the least version; other bounds we do not set."""
+def _name_and_minimum(requirement: str) -> tuple[str, str]:
+    """The name and the minimum version; our requirements have no other bounds."""
     name = re.match(r"[A-Za-z0-9._-]*", requirement)
-    least = re.search(r">=\s*([0-9.]+)", requirement)
-    return name.group() if name else requirement, least.group(1) if least else ""
+    minimum = re.search(r">=\s*([0-9.]+)", requirement)
+    return name.group() if name else requirement, minimum.group(1) if minimum else ""
 
 
 def _release(version: str) -> tuple[int, ...]:

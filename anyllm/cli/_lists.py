@@ -1,4 +1,4 @@
-"""``anyllm providers`` and ``anyllm models``: what there is to write after ``-m``."""
+"""``anyllm providers`` and ``anyllm models``: list providers and their models."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from anyllm.providers.table import lookup
 
 __all__ = ["models", "providers"]
 
-_FORMAT = click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+_FORMAT = click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True)
 
 
 @click.command()
 @_FORMAT
-def providers(form: str) -> None:
+def providers(format_: str) -> None:
     """List the providers, with the variables that hold their keys, and which of these are set."""
-    if form == "json":
+    if format_ == "json":
         click.echo(json.dumps([_about(row) for row in lookup.ROWS], indent=2))
         return
     width = max(len(row.name) for row in lookup.ROWS)
@@ -55,7 +55,7 @@ def _complete_provider(_ctx: click.Context, _param: click.Parameter, incomplete:
     help="Seconds to wait for each provider.",
 )
 @_FORMAT
-def models(provider: str | None, base_url: str | None, timeout: float, form: str) -> int:
+def models(provider: str | None, base_url: str | None, timeout: float, format_: str) -> int:
     """
     List the models of PROVIDER, or of every provider whose key is set.
 
@@ -71,7 +71,7 @@ def models(provider: str | None, base_url: str | None, timeout: float, form: str
         except AnyLLMError as exc:
             say(message(exc))
             code = exit_code(exc)
-    if form == "json":
+    if format_ == "json":
         click.echo(json.dumps([model.to_dict(raw=True) for model in found], indent=2))
     else:
         click.echo("".join(f"{model.provider}/{model.id}\n" for model in found), nl=False)

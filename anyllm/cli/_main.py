@@ -1,8 +1,8 @@
 """
-The command ``anyllm``: which of its commands is meant, and how the process starts and ends.
+The command ``anyllm``: its subcommands, and the start and end of the process.
 
-Strategy: click's own `main` is left aside. It expands wildcards on Windows, where a prompt may hold a "*" or end in a
-"?"; it turns a closed pipe into an error; and it says what is wrong with a command line in four lines.
+Strategy: click's own `main` is not used. It expands wildcards on Windows, though a prompt may contain "*" or "?"; it
+turns a closed pipe into an error; and it prints usage errors in four lines.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 __all__ = ["commands", "main"]
 
 _DEFAULT = "prompt"
-#: How much alike a word and the command that it was probably meant to be are, from 0 to 1.
-_NEAR = 0.8
-#: The variable in which a shell says what it wants: "bash_source", "zsh_complete", ...
+#: How similar a word must be to a command to be taken for a misspelling, from 0 to 1.
+_SIMILARITY = 0.8
+#: The variable that shells set for completion: "bash_source", "zsh_complete", ...
 _COMPLETE = "_ANYLLM_COMPLETE"
 
 
-class _DefaultingGroup(click.Group):
-    """A group whose command line is a prompt when its first word is no command."""
+class _DefaultCommandGroup(click.Group):
+    """A group with a default command, for command lines whose first word is not a command."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args and ctx.resilient_parsing:
@@ -54,15 +54,15 @@ class _DefaultingGroup(click.Group):
         return super().parse_args(ctx, args)
 
     def _check_spelling(self, ctx: click.Context, word: str) -> None:
-        """A word alone that is nearly a command is not asked of a model, which may cost money."""
-        import difflib  # few words come alone
+        """Do not send a single misspelled command to a model, which may cost money."""
+        import difflib  # on first use: most prompts have several words
 
         if word in self.commands or not word.isalpha() or ctx.resilient_parsing:
             return
-        near = difflib.get_close_matches(word, self.commands.keys() - {_DEFAULT}, n=1, cutoff=_NEAR)
-        if near:
+        similar = difflib.get_close_matches(word, self.commands.keys() - {_DEFAULT}, n=1, cutoff=_SIMILARITY)
+        if similar:
             ctx.fail(
-                f"there is no command {word!r}; did you mean {near[0]!r}? To ask a model, write `anyllm -- {word}`"
+                f"there is no command {word!r}; did you mean {similar[0]!r}? To ask a model, write `anyllm -- {word}`"
             )
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -74,7 +74,7 @@ class _DefaultingGroup(click.Group):
         formatter.write_usage("anyllm", "COMMAND [ARGUMENTS]...", prefix="       ")
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        # Nobody types the word "prompt", so nobody would look for these under `anyllm prompt --help`.
+        # Users do not type "prompt", so they would not look for these options under `anyllm prompt --help`.
         params = self.commands[_DEFAULT].get_params(ctx)
         records = (param.get_help_record(ctx) for param in params if isinstance(param, click.Option))
         with formatter.section("Options"):
@@ -93,7 +93,7 @@ Exit status: 0 done, 1 error, 2 wrong command line, 3 not available here, 124 ou
 
 @click.group(
     "anyllm",
-    cls=_DefaultingGroup,
+    cls=_DefaultCommandGroup,
     commands={
         "prompt": prompt,
         "doctor": doctor,
@@ -121,11 +121,10 @@ def commands() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """
-    Run the command line, and say what is wrong in one line.
+    Run the command line; errors are printed in one line.
 
     Args:
-        argv: The arguments; None takes those of the process, which is then ours: its streams, warnings and signals are
-            set up for a command line.
+        argv: The arguments; None takes those of the process, and sets up its streams, warnings and signals.
 
     Returns:
         The exit status.
@@ -163,7 +162,7 @@ def _run(args: list[str]) -> int:
         return INTERRUPTED
     except Exception as exc:
         if _reader_left(exc):
-            # It has what it wanted (`| head -1`): nothing failed, also under the shell's pipefail.
+            # The reader needed no more (`| head -1`): that is no failure, under the shell's pipefail either.
             return OK
         say(message(exc))
         return exit_code(exc)
@@ -179,11 +178,11 @@ def _reader_left(exc: Exception) -> bool:
 
 def _command_path(exc: click.UsageError) -> str:
     path = exc.ctx.command_path if exc.ctx is not None else "anyllm"
-    return "anyllm" if path == f"anyllm {_DEFAULT}" else path  # whose help is that of all
+    return "anyllm" if path == f"anyllm {_DEFAULT}" else path  # the default command has no help of its own
 
 
 def _hint(exc: click.UsageError, args: list[str]) -> str:
-    """What to write instead, where the message does not say it."""
+    """What to write instead, if the message does not say so."""
     first = args[0] if args else ""
     is_command = first in commands.commands and first != _DEFAULT
     if isinstance(exc, click.NoSuchOption):
@@ -199,13 +198,13 @@ def _hint(exc: click.UsageError, args: list[str]) -> str:
 
 
 def _prepare_process() -> None:
-    # A stream that the shell closed is None, and the next file or socket opened would get its number.
+    # A stream that the shell closed is None, and the next file or socket would get its descriptor.
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # for the rest of the process
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
-        # A console that cannot show a character shows a question mark. Handlers that somebody chose stay.
+        # Print "?" for characters that the console lacks, unless the user chose another error handler.
         if getattr(stream, "errors", None) in ("strict", "surrogateescape") and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     if not sys.warnoptions:
@@ -225,10 +224,10 @@ def _prepare_exit() -> None:
 
 
 def _discard_stdout() -> None:
-    """Send what is left in the buffer nowhere: Python flushes at exit, and would complain about the same pipe again."""
+    """Discard the buffer: Python flushes it at exit, and would report the same broken pipe again."""
     try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.stdout.fileno())
+        os.close(devnull)
     except (OSError, ValueError):
         pass

@@ -1,4 +1,4 @@
-"""Which model answers, and what to say when nobody chose one."""
+"""Choose the model for a prompt, and complete ``-m``."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import click
 
 from anyllm.providers.table import lookup
 
-__all__ = ["DEFAULT_MODEL", "Chosen", "choose", "complete_model"]
+__all__ = ["DEFAULT_MODEL", "ModelChoice", "choose", "complete_model"]
 
 DEFAULT_MODEL = "local/smollm2"
-#: Servers of one model take any name for it; the others answer that they have no such model.
-_UNNAMED = "default"
+#: Servers with a single model accept any name for it; others answer that there is no such model.
+_ANY_MODEL = "default"
 
 
-class Chosen(NamedTuple):
+class ModelChoice(NamedTuple):
     """
-    What to ask for.
+    The model to ask.
 
     Attributes:
-        model: As `CompletionParams` takes it; bare if there is a provider.
-        provider: The provider's name, or None when *model* says it.
-        notice: What the user should know about the choice; None when it was theirs.
+        model: The model of the `CompletionParams`; without a provider if that is set.
+        provider: The provider's name; None if *model* begins with it.
+        notice: A message to the user about a model that they did not choose; else None.
     """
 
     model: str
@@ -32,35 +32,37 @@ class Chosen(NamedTuple):
     notice: str | None = None
 
 
-def choose(model: str | None, base_url: str | None) -> Chosen:
+def choose(model: str | None, base_url: str | None) -> ModelChoice:
     """
-    The model for what the user said.
+    The model for the user's ``-m`` and ``--base-url``.
 
-    With a base URL, a model that names no provider of ours is the server's own name for it: `meta-llama/Llama-3.1-8B`.
+    With a base URL, a name that does not begin with a provider is the server's own: `meta-llama/Llama-3.1-8B`.
     """
     if model is None:
-        return Chosen(DEFAULT_MODEL, notice=_notice()) if base_url is None else Chosen(_UNNAMED, "compatible")
+        return (
+            ModelChoice(DEFAULT_MODEL, notice=_notice()) if base_url is None else ModelChoice(_ANY_MODEL, "compatible")
+        )
     if base_url is not None and lookup.find(re.split("[/:]", model, maxsplit=1)[0]) is None:
-        return Chosen(model, "compatible")
-    return Chosen(model)
+        return ModelChoice(model, "compatible")
+    return ModelChoice(model)
 
 
 def _notice() -> str:
-    allowed = " or ".join(f"-m {example}" for example in _allowed_by_keys())
-    keys = f"; the keys in the environment allow {allowed}" if allowed else ""
+    examples = " or ".join(f"-m {example}" for example in _examples_with_keys())
+    keys = f"; the keys in the environment allow {examples}" if examples else ""
     return (
         f"no model is named, so {DEFAULT_MODEL} answers, a very small one on this machine: "
         f"choose another with -m PROVIDER/MODEL or ANYLLM_MODEL{keys}"
     )
 
 
-def _allowed_by_keys() -> list[str]:
-    """One for each key: the first of the providers that take it."""
-    allowed: dict[tuple[str, ...], str] = {}
+def _examples_with_keys() -> list[str]:
+    """An example for each key in the environment, of the first provider that uses it."""
+    examples: dict[tuple[str, ...], str] = {}
     for row in lookup.ROWS:
         if _is_set(row.key_vars) and (row.base_url is not None or _is_set(row.base_url_vars)):
-            allowed.setdefault(row.key_vars, f"{row.name}/{row.example_model or 'MODEL'}")
-    return list(allowed.values())
+            examples.setdefault(row.key_vars, f"{row.name}/{row.example_model or 'MODEL'}")
+    return list(examples.values())
 
 
 def _is_set(names: tuple[str, ...]) -> bool:
@@ -68,7 +70,7 @@ def _is_set(names: tuple[str, ...]) -> bool:
 
 
 def complete_model(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """What a shell may put after -m: an example of each provider, or its name; nobody is asked for a list."""
+    """Completions of -m: an example of each provider, or its name. Providers are not asked for their lists."""
     examples = (f"{row.name}/{row.example_model or ''}" for row in lookup.ROWS if not row.models)
     models = [DEFAULT_MODEL, *examples]
     return [model for model in models if model.startswith(incomplete)]

@@ -14,21 +14,21 @@ from anyllm.types import CompletionParams
 
 __all__ = ["KEYS", "complete_key", "parse_options"]
 
-#: The command line has other ways to say these.
-_NOT_HERE = ("model", "messages", "stream")
-_FIELDS = {field.name: field for field in attrs.fields(CompletionParams) if field.name not in _NOT_HERE}
+#: Parameters that the command line sets in other ways.
+_EXCLUDED = ("model", "messages", "stream")
+_FIELDS = {field.name: field for field in attrs.fields(CompletionParams) if field.name not in _EXCLUDED}
 KEYS: tuple[str, ...] = tuple(_FIELDS)
 
 
 def parse_options(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """
-    Read the pairs; of a key given twice, the last counts.
+    Parse the pairs; the last value of a key counts.
 
-    A value is JSON if that is what the key takes, else the text itself: ``-o stop END``, ``-o stop '["a", "b"]'``,
+    A value is JSON if the key accepts that, else the text itself: ``-o stop END``, ``-o stop '["a", "b"]'``,
     ``-o user 42``.
 
     Raises:
-        click.UsageError: there is no such key, or the value does not fit it.
+        click.UsageError: there is no such key, or the value is wrong.
     """
     return {key: _value(key, text) for key, text in pairs}
 
@@ -36,30 +36,30 @@ def parse_options(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
 def _value(key: str, text: str) -> Any:
     field = _FIELDS.get(key)
     if field is None:
-        near = did_you_mean(key, KEYS)
-        raise click.UsageError(f"-o has no {key!r}{near or '; there are: ' + ', '.join(KEYS)}")
-    refused: TypeError | None = None
-    for value in _readings(text):
+        hint = did_you_mean(key, KEYS)
+        raise click.UsageError(f"-o has no {key!r}{hint or '; there are: ' + ', '.join(KEYS)}")
+    error: TypeError | None = None
+    for value in _candidates(text):
         try:
             if field.validator is not None:
                 field.validator(None, field, value)
             return value
         except TypeError as exc:
-            refused = refused or exc
-    raise click.UsageError(f"-o {key} {text}: {refused}")
+            error = error or exc
+    raise click.UsageError(f"-o {key} {text}: {error}")
 
 
-def _readings(text: str) -> list[Any]:
+def _candidates(text: str) -> list[Any]:
     try:
-        return [json.loads(text, parse_constant=_no_constant), text]
+        return [json.loads(text, parse_constant=_reject_constant), text]
     except (ValueError, RecursionError):
         return [text]
 
 
-def _no_constant(name: str) -> None:
+def _reject_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
 def complete_key(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """What a shell may put after -o."""
+    """Completions of -o."""
     return [key for key in KEYS if key.startswith(incomplete)]

@@ -1,4 +1,4 @@
-"""Where the answer goes: stdout, in one of three formats. What is said beside it goes to stderr, a line each."""
+"""Output: the answer on stdout in one of three formats, notices on stderr."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ __all__ = ["PRINTERS", "Printer", "say"]
 
 
 def say(line: str) -> None:
-    """Print one line on stderr, whatever *line* holds: a host's error may be a page of HTML with colours."""
+    """Print *line* on stderr as one line of printable text: a provider's error may be a page of HTML with colours."""
     text = " ".join(line.split())
     text = "".join(letter if letter.isprintable() else "?" for letter in text)
     try:
         print(f"anyllm: {text}", file=sys.stderr, flush=True)
     except (OSError, ValueError):
-        pass  # nobody is there to be told
+        pass  # stderr is closed
 
 
 class Printer:
     """Prints one answer. Each method writes whole characters and flushes."""
 
     def chunk(self, chunk: ChatCompletionChunk) -> None:
-        """A piece has come."""
+        """Print a chunk."""
 
     def end(self, answer: ChatCompletion) -> None:
-        """The stream is complete; *answer* is all of it."""
+        """End a complete stream; *answer* is the whole of it."""
 
     def whole(self, answer: ChatCompletion) -> None:
-        """The answer has come in one piece."""
+        """Print an answer that was not streamed."""
 
     def failed(self, error: AnyLLMError) -> None:
-        """There is no answer, or no more of it."""
+        """End an answer that failed."""
 
     def interrupted(self) -> None:
-        """The user does not want more of it."""
+        """End an answer that the user interrupted."""
 
 
 class _Text(Printer):
-    """The text alone, as it comes."""
+    """The text, as it comes."""
 
     def __init__(self) -> None:
         self._in_line = False
@@ -77,7 +77,7 @@ class _Text(Printer):
 
 
 def _notes(answer: ChatCompletion) -> list[str]:
-    """What the text alone does not show."""
+    """Notices about parts of the answer that the text does not contain."""
     notes = []
     if answer.refusal:
         notes.append(f"the model refused: {answer.refusal}")
@@ -90,7 +90,7 @@ def _notes(answer: ChatCompletion) -> list[str]:
 
 
 class _Json(Printer):
-    """One JSON object at the end: the whole answer, or the error with what came before it."""
+    """One JSON object at the end: the whole answer, or the error with the partial answer."""
 
     def end(self, answer: ChatCompletion) -> None:
         _write_json(answer.to_dict())
@@ -104,7 +104,7 @@ class _Json(Printer):
 
 
 class _Ndjson(Printer):
-    """One JSON object a line: each chunk as it comes, then the error if there is one."""
+    """One JSON object per line: each chunk as it comes, then the error if there is one."""
 
     def chunk(self, chunk: ChatCompletionChunk) -> None:
         _write_json(chunk.to_dict())
@@ -124,7 +124,7 @@ def _write(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as exc:
-        exc.filename = "standard output"  # "no space left on device" alone would leave open on which
+        exc.filename = "standard output"  # else "no space left on device" would not name the device
         raise
 
 
@@ -133,6 +133,6 @@ def _write_json(value: dict[str, Any]) -> None:
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except (UnicodeEncodeError, LookupError):
-        # Half an emoji, or a console of another century: JSON has a way to write it that loses nothing.
+        # A lone surrogate, or a console with an old encoding: JSON's escapes lose nothing.
         text = json.dumps(value)
     _write(f"{text}\n")

@@ -1,4 +1,4 @@
-"""``anyllm PROMPT``: ask, and print the answer as it comes."""
+"""``anyllm PROMPT``: ask a model, and print its answer as it comes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["prompt", "seconds", "url"]
 
 
 def seconds(_ctx: click.Context, _param: click.Parameter, value: float | None) -> float | None:
-    """A number of seconds, as a Context takes it."""
+    """Check a number of seconds."""
     if value is not None and (math.isnan(value) or value < 0):
         raise click.BadParameter("must not be negative or NaN")
     return value
 
 
 def url(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
-    """A URL that something can be sent to."""
+    """Check that a URL is an HTTP one."""
     if value is not None and not value.lower().startswith(("http://", "https://")):
         raise click.BadParameter(f"{value!r} does not begin with http:// or https://")
     return value
@@ -39,9 +39,9 @@ def url(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str 
     envvar="ANYLLM_MODEL",
     show_envvar=True,
     shell_complete=complete_model,
-    help="Who answers; without one, a very small model on this machine.",
+    help="The model to ask; without one, a very small model on this machine.",
 )
-@click.option("-s", "--system", metavar="TEXT", help="What the model is told before the prompt.")
+@click.option("-s", "--system", metavar="TEXT", help="The system prompt.")
 @click.option(
     *("-o", "--option", "options"),
     metavar="KEY VALUE",
@@ -100,7 +100,7 @@ def prompt(
 
 
 def _question(click_ctx: click.Context, words: tuple[str, ...]) -> str | None:
-    """What was piped in, then what was typed; None when the user said nothing at all and needs help."""
+    """The piped text, then the typed one; None if there is neither and no option, so that the help is needed."""
     typed = " ".join(words)
     piped = piped_text()
     parts = [part for part in (piped.rstrip("\r\n"), typed) if part.strip()]
@@ -119,24 +119,24 @@ def _is_bare(click_ctx: click.Context) -> bool:
 
 def _ask(
     params: anyllm.CompletionParams,
-    where: dict[str, Any],
+    destination: dict[str, Any],
     printer: Printer,
     *,
     stream: bool,
     timeout: float | None,
 ) -> int:
-    answer = _stream if stream else _wait
-    # However this ends, Ctrl-C and a closed pipe included, leaving the block cancels what is still running.
+    answer = _stream if stream else _complete
+    # Leaving the block cancels a running call, after Ctrl-C and a closed pipe, too.
     with anyllm.Context(timeout) as ctx:
         try:
-            answer(ctx, params, where, printer)
+            answer(ctx, params, destination, printer)
         except anyllm.AnyLLMError as exc:
             printer.failed(exc)
             say(f"the answer took longer than --timeout {timeout:g}" if _is_timeout(exc, timeout) else message(exc))
             return exit_code(exc)
         except KeyboardInterrupt:
             ctx.cancel("interrupted")
-            _leave(printer)
+            _end_line(printer)
             raise
     return 0
 
@@ -145,19 +145,23 @@ def _is_timeout(error: anyllm.AnyLLMError, timeout: float | None) -> bool:
     return timeout is not None and isinstance(error, anyllm.DeadlineExceeded)
 
 
-def _stream(ctx: anyllm.Context, params: anyllm.CompletionParams, where: dict[str, Any], printer: Printer) -> None:
-    stream = anyllm.completion_stream(ctx, params, **where)
+def _stream(
+    ctx: anyllm.Context, params: anyllm.CompletionParams, destination: dict[str, Any], printer: Printer
+) -> None:
+    stream = anyllm.completion_stream(ctx, params, **destination)
     for chunk in stream.chunks:
         printer.chunk(chunk)
     printer.end(stream.collect())
 
 
-def _wait(ctx: anyllm.Context, params: anyllm.CompletionParams, where: dict[str, Any], printer: Printer) -> None:
-    printer.whole(anyllm.completion(ctx, params, **where))
+def _complete(
+    ctx: anyllm.Context, params: anyllm.CompletionParams, destination: dict[str, Any], printer: Printer
+) -> None:
+    printer.whole(anyllm.completion(ctx, params, **destination))
 
 
-def _leave(printer: Printer) -> None:
+def _end_line(printer: Printer) -> None:
     try:
         printer.interrupted()
     except OSError:
-        pass  # Ctrl-C has ended the reader of our pipe too
+        pass  # Ctrl-C has also ended the reader of our pipe

@@ -1,4 +1,4 @@
-"""``anyllm serve``: a gateway, until somebody ends it."""
+"""``anyllm serve``: run a gateway until it is interrupted."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from anyllm.cli._output import say
 
 __all__ = ["serve"]
 
-#: Seconds that answers may take to end once the gateway is to stop.
+#: Seconds for running answers after the first signal.
 _GRACE = 10.0
-#: Seconds for which a thread may keep the interpreter while others wait. Threads here give it up at their next read or
-#: write, which comes sooner; with Python's 5 ms hundreds that wait wake each other in vain.
-_SWITCH = 0.1
+#: The interpreter's switch interval, in seconds. Threads here give the interpreter up at their next read or write, which
+#: comes sooner; with Python's 5 ms hundreds of waiting threads wake each other in vain.
+_SWITCH_INTERVAL = 0.1
 
 
 @click.command()
@@ -38,8 +38,8 @@ _SWITCH = 0.1
 @click.option("--host", help="The address to listen at; any but loopback needs keys.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="0 for a free one.  [default: 8080]")
 @click.option("--workers", type=click.IntRange(1), help="Processes that answer, one for each core.  [default: 1]")
-@click.option("--new-key", metavar="NAME", help="Print a new key and the line for the file, and end.")
-@click.option("-q", "--quiet", is_flag=True, help="Write no line for each request.")
+@click.option("--new-key", metavar="NAME", help="Print a new key and the line for the file, and exit.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not log requests.")
 def serve(
     path: Path | None, host: str | None, port: int | None, workers: int | None, new_key: str | None, quiet: bool
 ) -> int:
@@ -51,7 +51,7 @@ def serve(
     OPENAI_BASE_URL=http://127.0.0.1:8080/v1   ANTHROPIC_BASE_URL=http://127.0.0.1:8080
     OLLAMA_HOST=http://127.0.0.1:8080          and the page: http://127.0.0.1:8080/
     """
-    from anyllm import gateway  # few who ask a model serve one
+    from anyllm import gateway  # on first use: other commands do not need it
 
     if new_key is not None:
         if not new_key.isprintable() or not new_key.strip():
@@ -60,10 +60,10 @@ def serve(
         return OK
     try:
         config = gateway.load(path) if path is not None else gateway.Config()
-        given: dict[str, Any] = {"host": host, "port": port, "workers": workers}
-        server = attrs.evolve(config.server, **{name: value for name, value in given.items() if value is not None})
+        options: dict[str, Any] = {"host": host, "port": port, "workers": workers}
+        server = attrs.evolve(config.server, **{name: value for name, value in options.items() if value is not None})
         config = attrs.evolve(config, server=server)
-        gateway.check(config)  # what is wrong with it is said here, and not by each worker
+        gateway.check(config)  # before the workers start, so that an error is reported once
         sockets = gateway.bind(config)
     except (ValueError, TypeError) as exc:
         say(str(exc))
@@ -73,16 +73,16 @@ def serve(
         return NOT_HERE
     if not quiet:
         _log_to_stderr()
-    sys.setswitchinterval(_SWITCH)
+    sys.setswitchinterval(_SWITCH_INTERVAL)
 
-    def answer() -> int:
-        made = gateway.GatewayServer(gateway.Gateway(config), sockets=sockets)
-        with _ending_at_signals(made):
-            made.run()
+    def run() -> int:
+        running = gateway.GatewayServer(gateway.Gateway(config), sockets=sockets)
+        with _stopped_by_signals(running):
+            running.run()
         return OK
 
     say(f"serving at {gateway.url_of(config, sockets)}, until Ctrl-C")
-    return gateway.run_workers(server.workers, answer) if server.workers > 1 and hasattr(os, "fork") else answer()
+    return gateway.run_workers(server.workers, run) if server.workers > 1 and hasattr(os, "fork") else run()
 
 
 def _print_key(name: str, gateway: Any) -> None:
@@ -104,23 +104,23 @@ def _log_to_stderr() -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     for name, level in (("anyllm.gateway", logging.INFO), ("waitress", logging.WARNING)):
         logger = logging.getLogger(name)
-        if name == "waitress" or not has_handler():  # of ANYLLM_LOG, which shows these lines already
+        if name == "waitress" or not has_handler():  # else ANYLLM_LOG shows these lines already
             logger.addHandler(handler)
         logger.setLevel(level)
 
 
 @contextlib.contextmanager
-def _ending_at_signals(made: Any) -> Iterator[None]:
-    """A first signal lets answers end, a second one does not."""
+def _stopped_by_signals(server: Any) -> Iterator[None]:
+    """Stop *server* at a signal: at the first one after running answers, at the second one at once."""
     from anyllm.gateway._signals import handled_by
 
-    is_ending = False
+    is_stopping = False
 
-    def end(_number: int, _frame: Any) -> None:
-        nonlocal is_ending
-        made.stop(0.0 if is_ending else _GRACE)
-        is_ending = True
+    def stop(_number: int, _frame: Any) -> None:
+        nonlocal is_stopping
+        server.stop(0.0 if is_stopping else _GRACE)
+        is_stopping = True
 
     is_main = threading.current_thread() is threading.main_thread()
-    with handled_by(end) if is_main else contextlib.nullcontext():
+    with handled_by(stop) if is_main else contextlib.nullcontext():
         yield

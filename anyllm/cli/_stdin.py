@@ -1,4 +1,4 @@
-"""What was piped in."""
+"""Read a prompt from standard input."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-#: What text does not contain, apart from the escapes of colours.
+#: Control characters that text does not contain, apart from escapes of colours.
 _CONTROL = re.compile("[\x00-\x06\x0e-\x1a\x1c-\x1f]")
-#: The share of characters that may be lost before a text in an old encoding is not worth sending.
-_MOST_LOSSES = 0.3
-_WAYS = {"image": "ContentPart.from_image()", "audio": "ContentPart.from_audio()"}
+#: The largest share of undecodable characters in a text that is sent.
+_MAX_LOSS = 0.3
+_CONSTRUCTORS = {"image": "ContentPart.from_image()", "audio": "ContentPart.from_audio()"}
 
 
 def on_terminal() -> bool:
-    """Whether a person is at standard input."""
+    """Whether standard input is a terminal."""
     try:
         return sys.stdin is not None and sys.stdin.isatty()
     except ValueError:  # closed
@@ -38,12 +38,12 @@ def on_terminal() -> bool:
 
 def piped_text() -> str:
     """
-    All of standard input; "" when it is a terminal, closed or not readable.
+    All of standard input; "" if it is a terminal, closed or not readable.
 
-    Of text in an old encoding, what is not UTF-8 becomes U+FFFD, and a line on stderr says so.
+    Bytes that are not UTF-8 become U+FFFD, and a notice on stderr says so.
 
     Raises:
-        click.UsageError: it is no text.
+        click.UsageError: the input is not text.
     """
     if sys.stdin is None or on_terminal():
         return ""
@@ -57,20 +57,16 @@ def piped_text() -> str:
     except UnicodeDecodeError:
         text = data.decode(encoding, errors="replace")
         replacements = text.count("\ufffd")
-    if (
-        "\0" in text
-        or data.startswith(b"%PDF-")
-        or replacements + len(_CONTROL.findall(text)) > _MOST_LOSSES * len(text)
-    ):
-        raise click.UsageError(_no_text(data))
+    if "\0" in text or data.startswith(b"%PDF-") or replacements + len(_CONTROL.findall(text)) > _MAX_LOSS * len(text):
+        raise click.UsageError(_not_text(data))
     if replacements:
         say(f"standard input is not UTF-8: {replacements} of {len(text)} characters are sent as U+FFFD")
     return text
 
 
-def _no_text(data: bytes) -> str:
-    kind = media_type_of(data)
-    if kind is None:
+def _not_text(data: bytes) -> str:
+    media_type = media_type_of(data)
+    if media_type is None:
         return "standard input is not text in UTF-8"
-    way = _WAYS.get(kind.partition("/")[0], "ContentPart.from_file()")
-    return f"standard input is not text but {kind}, which only a program can send: anyllm.{way}"
+    constructor = _CONSTRUCTORS.get(media_type.partition("/")[0], "ContentPart.from_file()")
+    return f"standard input is not text but {media_type}, which only a program can send: anyllm.{constructor}"
