@@ -21,7 +21,7 @@ from recordings import Ours, Recording
 from anyllm import formats
 from anyllm.errors import AnyLLMError, UnsupportedProviderError
 from anyllm.gateway import Config, Gateway, GatewayServer
-from anyllm.providers.registry import host_of
+from anyllm.providers.registry import provider_for
 from anyllm.testing import RecordedRequest, Reply, serve
 from anyllm.types import CompletionParams
 from anyllm.wire._base.dialect import Dialect
@@ -61,10 +61,10 @@ def host_for(recording: Recording) -> str:
     """The provider to ask for it: the host's own row, where it speaks what was recorded, else one that does."""
     speaker = _SPEAKERS[recording.api]
     try:
-        host = host_of(recording.provider)
+        host = provider_for(recording.provider)
     except UnsupportedProviderError:
         return speaker
-    return host.name if type(host.dialect) is type(host_of(speaker).dialect) else speaker
+    return host.name if type(host.dialect) is type(provider_for(speaker).dialect) else speaker
 
 
 def model_for(recording: Recording) -> str:
@@ -75,7 +75,7 @@ def model_for(recording: Recording) -> str:
 
 def dialect_for(recording: Recording) -> Dialect:
     """What reads it there."""
-    return host_of(host_for(recording)).dialect
+    return provider_for(host_for(recording)).dialect
 
 
 def read(recording: Recording) -> Ours:

@@ -1,4 +1,4 @@
-"""How many answers are on their way at once, in all and for each key; who finds no room is told so at once."""
+"""Limits of concurrent answers, in all and for each key; a request beyond them is rejected at once."""
 
 from __future__ import annotations
 
@@ -8,55 +8,55 @@ from typing import Optional
 
 from anyllm.errors import OverloadedError, RateLimitError
 
-__all__ = ["Slots"]
+__all__ = ["AnswerSlots"]
 
-#: Seconds after which to try again.
-_SOON = 1.0
+#: The ``retry_after`` of rejected requests, in seconds.
+_RETRY_AFTER = 1.0
 
 
-class Slots:
+class AnswerSlots:
     """
-    Shared between threads.
+    Counts answers in progress. Shared between threads.
 
     Args:
-        limit: How many in all.
-        per_key: How many for each key; None for no limit of its own.
+        limit: The most in all.
+        per_key: The most for each key; None for no such limit.
     """
 
     def __init__(self, limit: int, per_key: Optional[int]) -> None:
         self._limit = limit
         self._per_key = per_key
-        self._lock = threading.Lock()
-        self._taken: Counter[str] = Counter()
+        self._lock = threading.Lock()  # guards both counts
+        self._by_key: Counter[str] = Counter()
         self._total = 0
 
     @property
     def running(self) -> int:
-        """How many are taken."""
+        """The number of slots in use."""
         return self._total
 
-    def take(self, key: str) -> None:
+    def acquire(self, key: str) -> None:
         """
-        Take one, to be given back with `give`.
+        Take a slot; `release` gives it back.
 
         Raises:
-            RateLimitError: this key has all that it may have.
-            OverloadedError: there is none left for anybody.
+            RateLimitError: the key has reached its limit.
+            OverloadedError: the gateway has reached its limit.
         """
         with self._lock:
-            if self._per_key is not None and self._taken[key] >= self._per_key:
-                what = f"this key has {self._per_key} answers on their way, which is all it may have"
-                raise RateLimitError(what, status_code=429, code="rate_limit_exceeded", retry_after=_SOON)
+            if self._per_key is not None and self._by_key[key] >= self._per_key:
+                message = f"this key has reached its limit of {self._per_key} concurrent answers"
+                raise RateLimitError(message, status_code=429, code="rate_limit_exceeded", retry_after=_RETRY_AFTER)
             if self._total >= self._limit:
-                what = f"{self._limit} answers are on their way, which is all this gateway gives at once"
-                raise OverloadedError(what, status_code=503, code="overloaded", retry_after=_SOON)
-            self._taken[key] += 1
+                message = f"the gateway has reached its limit of {self._limit} concurrent answers"
+                raise OverloadedError(message, status_code=503, code="overloaded", retry_after=_RETRY_AFTER)
+            self._by_key[key] += 1
             self._total += 1
 
-    def give(self, key: str) -> None:
-        """Give one back."""
+    def release(self, key: str) -> None:
+        """Give a slot of *key* back."""
         with self._lock:
             self._total -= 1
-            self._taken[key] -= 1
-            if not self._taken[key]:
-                del self._taken[key]
+            self._by_key[key] -= 1
+            if not self._by_key[key]:
+                del self._by_key[key]

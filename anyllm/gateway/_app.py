@@ -1,8 +1,8 @@
 """
 The gateway: a WSGI application that answers clients of several formats with any provider's models.
 
-Strategy: a table says which path is whose, and in which format that client reads errors; what stands before each answer
-(where it comes from, whose key it shows, whether there is room) and after it (log, figures) is done once, here.
+Strategy: a table lists the operations, a method and a path each, with the format of their errors. What every request
+needs is done once, around the operation: check the origin and the key, take a slot; write the log and the metrics.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import attrs
 from anyllm._hints.extras import pip_install
 from anyllm.errors import AnyLLMError, APIError, ModelNotFoundError
 from anyllm.formats import AnthropicMessages, Format, Gemini, OllamaChat, OpenAIChat
-from anyllm.gateway._answer_slots import Slots
+from anyllm.gateway._answer_slots import AnswerSlots
 from anyllm.gateway._auth import allowed_origin, check_key, check_origin
 from anyllm.gateway._config import Config
 from anyllm.gateway._handler import answer
@@ -26,8 +26,8 @@ from anyllm.gateway._keys import Keys
 from anyllm.gateway._metrics import GatewayMetrics
 from anyllm.gateway._models import Models
 from anyllm.gateway._page import PATHS, page
-from anyllm.gateway._request_context import RequestContext, in_query
-from anyllm.gateway._responses import GatewayResponse, json_reply, problem
+from anyllm.gateway._request_context import RequestContext, query_value
+from anyllm.gateway._responses import GatewayResponse, error_response, json_response
 from anyllm.limits._shared import PerProcess
 from anyllm.options import StreamingOptions
 from anyllm.types import EmbeddingParams, Embeddings
@@ -58,36 +58,42 @@ _PREFLIGHT = {
 
 
 @attrs.define(frozen=True)
-class Endpoint:
+class Operation:
     """
-    What answers at a path.
+    A method and a path of the gateway's API.
 
     Attributes:
         method: "GET" or "POST".
-        path: As in the request; of one that ends in "/", all that begin so.
-        format: How errors are said.
-        handle: Makes the reply.
-        is_open: Whether no key is needed.
-        is_answer: Whether it takes one of the places for answers.
+        path: Of the URL; one that ends in "/" stands for every longer path.
+        format: The format of error responses.
+        handle: Makes the response.
+        needs_key: Whether the client must send a key, if the gateway has any.
+        needs_slot: Whether it counts against the limits of concurrent answers.
     """
 
     method: str
     path: str
     format: Format
     handle: Callable[[RequestContext], GatewayResponse]
-    is_open: bool = False
-    is_answer: bool = False
+    needs_key: bool = True
+    needs_slot: bool = False
+
+    def is_at(self, path: str) -> bool:
+        """Whether a request for *path* is for this operation, whatever its method."""
+        if self.path.endswith("/") and self.path != "/":
+            return path.startswith(self.path) and path != self.path
+        return path == self.path
 
 
 @attrs.define(frozen=True)
-class Refused:
+class Rejection:
     """
-    A refusal, as waitress has it.
+    A request that is rejected before its body is read, in the shape of waitress's errors.
 
     Attributes:
         code: The HTTP status.
-        reason: Its words.
-        body: What is wrong.
+        reason: The reason phrase.
+        body: The error message.
     """
 
     code: int
@@ -95,8 +101,8 @@ class Refused:
     body: str
 
 
-class _Asking:
-    """A request whose body has not come; the names of its headers are as in a WSGI environment, without HTTP_."""
+class _RequestHead:
+    """A request before its body; *headers* are named as in a WSGI environment, without HTTP_."""
 
     def __init__(self, query: str, headers: Mapping[str, str]) -> None:
         self._query = query
@@ -106,12 +112,12 @@ class _Asking:
         return self._headers.get(name.upper().replace("-", "_"), "")
 
     def query(self, name: str) -> str:
-        return in_query(self._query, name)
+        return query_value(self._query, name)
 
 
 def check(config: Config) -> None:
     """
-    Whether a gateway can be made of it.
+    Check a configuration without making a gateway.
 
     Raises:
         ValueError: an entry is wrong; the message names it.
@@ -126,8 +132,8 @@ class Gateway:
         application = anyllm.gateway.Gateway(anyllm.gateway.load("gateway.toml"))
 
     Args:
-        config: What it is told; the defaults if not given.
-        options: How calls behave, where a model's entry does not say.
+        config: The configuration; the defaults if not given.
+        options: Options of calls, for models whose entry has none.
 
     Raises:
         ValueError: an entry is wrong; the message names it.
@@ -142,205 +148,208 @@ class Gateway:
         self._keys = Keys(self.config.keys)
         self._models = Models(self.config, options)
         limits = self._server.max_streams, self._server.max_streams_per_key
-        self._slots_here = PerProcess(lambda _: Slots(*limits))  # what a parent answers, its children do not
-        self._endpoints = self._table()
+        self._slots_here = PerProcess(lambda _: AnswerSlots(*limits))  # a child has none of its parent's answers
+        self._operations = self._table()
 
     @property
     def running(self) -> int:
-        """How many answers are on their way."""
+        """The number of answers in progress."""
         return self._slots.running
 
     @property
-    def _slots(self) -> Slots:
+    def _slots(self) -> AnswerSlots:
         return self._slots_here()
 
-    def _table(self) -> Sequence[Endpoint]:
+    def _table(self) -> Sequence[Operation]:
         return (
-            self._answers("/v1/chat/completions", _OPENAI, read_chat),
-            self._answers("/v1/responses", _OPENAI, read_responses),
-            self._answers("/v1/messages", _ANTHROPIC, read_messages),
-            self._answers("/api/chat", _OLLAMA, read_ollama_chat),
-            self._answers("/api/generate", _OLLAMA, read_ollama_generate),
-            *(Endpoint("POST", path, _GEMINI, self._gemini, is_answer=True) for path in _GEMINI_PATHS),
-            Endpoint("POST", "/v1/embeddings", _OPENAI, self._embeddings, is_answer=True),
-            Endpoint("POST", "/api/embed", _OLLAMA, self._ollama_embeddings, is_answer=True),
-            Endpoint("GET", "/v1/models", _OPENAI, self._list),
-            Endpoint("GET", "/v1/models/", _OPENAI, self._one),
-            Endpoint("GET", "/api/tags", _OLLAMA, self._tags),
-            Endpoint("POST", "/api/show", _OLLAMA, self._show),
-            Endpoint("GET", "/api/ps", _OLLAMA, lambda _: json_reply(ollama_models.ps())),
-            Endpoint("GET", "/api/version", _OLLAMA, lambda _: json_reply(ollama_models.version()), is_open=True),
-            Endpoint("GET", "/healthz", _OPENAI, self._health, is_open=True),
-            Endpoint("GET", "/metrics", _OPENAI, self._figures),
-            *(Endpoint("GET", path, _OPENAI, self._page, is_open=True) for path in PATHS if self._server.page),
+            self._chat("/v1/chat/completions", _OPENAI, read_chat),
+            self._chat("/v1/responses", _OPENAI, read_responses),
+            self._chat("/v1/messages", _ANTHROPIC, read_messages),
+            self._chat("/api/chat", _OLLAMA, read_ollama_chat),
+            self._chat("/api/generate", _OLLAMA, read_ollama_generate),
+            *(Operation("POST", path, _GEMINI, self._gemini, needs_slot=True) for path in _GEMINI_PATHS),
+            Operation("POST", "/v1/embeddings", _OPENAI, self._embeddings, needs_slot=True),
+            Operation("POST", "/api/embed", _OLLAMA, self._ollama_embeddings, needs_slot=True),
+            Operation("GET", "/v1/models", _OPENAI, self._list_models),
+            Operation("GET", "/v1/models/", _OPENAI, self._model),
+            Operation("GET", "/api/tags", _OLLAMA, self._tags),
+            Operation("POST", "/api/show", _OLLAMA, self._show),
+            Operation("GET", "/api/ps", _OLLAMA, lambda _: json_response(ollama_models.ps())),
+            Operation(
+                "GET", "/api/version", _OLLAMA, lambda _: json_response(ollama_models.version()), needs_key=False
+            ),
+            Operation("GET", "/healthz", _OPENAI, self._health, needs_key=False),
+            Operation("GET", "/metrics", _OPENAI, self._metrics),
+            *(Operation("GET", path, _OPENAI, self._page, needs_key=False) for path in PATHS if self._server.page),
         )
 
-    def _answers(self, path: str, format: Format, read: Callable[[Any], ChatRequest]) -> Endpoint:
-        def handle(exchange: RequestContext) -> GatewayResponse:
-            asked = read(exchange.json(self._server.max_body_bytes))
-            if not asked.params.messages and format is _OLLAMA:
-                self._models.find(asked.params.model)
-                return json_reply(ollama_models.loaded(asked, time.time()))  # what it says to have a model loaded
-            return answer(exchange, asked, self._models, self._server)
+    def _chat(self, path: str, format: Format, read: Callable[[Any], ChatRequest]) -> Operation:
+        """The operation at which clients of *format* ask for an answer."""
 
-        return Endpoint("POST", path, format, handle, is_answer=True)
+        def handle(context: RequestContext) -> GatewayResponse:
+            request = read(context.json(self._server.max_body_bytes))
+            if not request.params.messages and format is _OLLAMA:  # which asks only to load the model
+                self._models.find(request.params.model)
+                return json_response(ollama_models.loaded(request, time.time()))
+            return answer(context, request, self._models, self._server)
 
-    def refuses(self, method: str, path: str, query: str, headers: Mapping[str, str]) -> Optional[Refused]:
-        """Whether a request is refused whatever its body is; for servers that ask before they read one."""
-        asking = _Asking(query, headers)
+        return Operation("POST", path, format, handle, needs_slot=True)
+
+    def precheck(self, method: str, path: str, query: str, headers: Mapping[str, str]) -> Optional[Rejection]:
+        """
+        Check a request before its body is read.
+
+        Returns:
+            Why it will be rejected whatever its body is; None if it may be accepted.
+        """
+        head = _RequestHead(query, headers)
         try:
-            endpoint, allowed = self._find(method, path)
-            if endpoint is None:
-                return Refused(405 if allowed else 404, "Not Found", "nothing takes a body there")
+            operation, allowed = self._find(method, path)
+            if operation is None:
+                return Rejection(405 if allowed else 404, "Not Found", "no request with a body is accepted here")
             if self._keys:
-                check_key(asking, self._keys)
+                check_key(head, self._keys)
             else:
-                check_origin(asking, self._server)
+                check_origin(head, self._server)
         except APIError as exc:
-            return Refused(exc.status_code or 403, type(exc).__name__, exc.message)
+            return Rejection(exc.status_code or 403, type(exc).__name__, exc.message)
         return None
 
-    def refusal(self, path: str, status: int, reason: str) -> bytes:
-        """The body of a response to what a server refuses before it gets here."""
-        return _format_at(path).problem(APIError(reason, status_code=status, type="invalid_request_error"), status)
+    def error_body(self, path: str, status: int, reason: str) -> bytes:
+        """The body of an error response for a request that the server rejected by itself."""
+        return _format_of(path).problem(APIError(reason, status_code=status, type="invalid_request_error"), status)
 
     # -- one request -----------------------------------------------------------------------------------------------
 
     def __call__(self, environ: Mapping[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        exchange = RequestContext(environ, self._server.max_seconds, self._over)
-        self.metrics.began()
+        context = RequestContext(environ, self._server.max_seconds, self._finish)
+        self.metrics.start()
         try:
-            reply = self._reply(exchange)
-            exchange.status, exchange.error = reply.status, reply.error
-            sent = self._headers(exchange, reply)
-            start_response(f"{reply.status} {_reason(reply.status)}", sent)
+            response = self._respond(context)
+            context.status, context.error = response.status, response.error
+            start_response(f"{response.status} {_reason(response.status)}", self._headers(context, response))
         except BaseException:
-            exchange.over()
+            context.finish()
             raise
-        if exchange.method == "HEAD":
-            reply.body = _closed(reply.body)
-        if not hasattr(reply.body, "close"):
-            exchange.over()
-        return reply.body
+        if context.method == "HEAD":
+            response.body = _closed(response.body)
+        if not hasattr(response.body, "close"):
+            context.finish()
+        return response.body
 
-    def _reply(self, exchange: RequestContext) -> GatewayResponse:
-        endpoint, allowed = self._find(exchange.method, exchange.path)
-        if endpoint is None:
-            return self._not_there(exchange, allowed)
-        exchange.endpoint = endpoint.path
+    def _respond(self, context: RequestContext) -> GatewayResponse:
+        operation, allowed = self._find(context.method, context.path)
+        if operation is None:
+            return self._not_found(context, allowed)
+        context.endpoint = operation.path
         try:
             if not self._keys:
-                check_origin(exchange, self._server)
-            if not endpoint.is_open:
-                exchange.key_name = check_key(exchange, self._keys)
-            if endpoint.is_answer:
-                self._slots.take(exchange.key_name)
-                exchange.holds_slot = True
-            return endpoint.handle(exchange)
+                check_origin(context, self._server)
+            if operation.needs_key:
+                context.key_name = check_key(context, self._keys)
+            if operation.needs_slot:
+                self._slots.acquire(context.key_name)
+                context.has_slot = True
+            return operation.handle(context)
         except AnyLLMError as exc:
-            return problem(exc, endpoint.format)
+            return error_response(exc, operation.format)
         except Exception as exc:
-            _log.exception("a bug ended request %s", exchange.id)
-            return problem(exc, endpoint.format)
+            _log.exception("a bug ended request %s", context.id)
+            return error_response(exc, operation.format)
 
-    def _find(self, method: str, path: str) -> tuple[Optional[Endpoint], list[str]]:
-        """What answers a request; and which methods its path has, where that is nothing."""
+    def _find(self, method: str, path: str) -> tuple[Optional[Operation], list[str]]:
+        """The operation for a request, or None; and the methods that its path has."""
         method = "GET" if method == "HEAD" else method
-        there = [endpoint for endpoint in self._endpoints if _is_at(endpoint.path, path)]
-        found = next((endpoint for endpoint in there if endpoint.method == method), None)
-        return found, sorted({endpoint.method for endpoint in there})
+        at_path = [operation for operation in self._operations if operation.is_at(path)]
+        found = next((operation for operation in at_path if operation.method == method), None)
+        return found, sorted({operation.method for operation in at_path})
 
-    def _not_there(self, exchange: RequestContext, allowed: Sequence[str]) -> GatewayResponse:
-        if allowed and exchange.method == "OPTIONS":
+    def _not_found(self, context: RequestContext, allowed: Sequence[str]) -> GatewayResponse:
+        if allowed and context.method == "OPTIONS":
             return GatewayResponse(204, dict(_PREFLIGHT), ())
-        status = 405 if allowed else 404
-        what = (
-            f"{exchange.path[:200]} takes {' and '.join(allowed)}" if allowed else f"there is no {exchange.path[:200]}"
-        )
-        reply = problem(APIError(what, status_code=status, type="invalid_request_error"), _format_at(exchange.path))
+        path = context.path[:200]
+        message = f"{path} accepts only {' and '.join(allowed)}" if allowed else f"there is no {path}"
+        error = APIError(message, status_code=405 if allowed else 404, type="invalid_request_error")
+        response = error_response(error, _format_of(context.path))
         if allowed:
-            reply.headers["Allow"] = ", ".join([*allowed, "OPTIONS"])
-        return reply
+            response.headers["Allow"] = ", ".join([*allowed, "OPTIONS"])
+        return response
 
-    def _headers(self, exchange: RequestContext, reply: GatewayResponse) -> list[tuple[str, str]]:
-        ours = {"x-request-id": exchange.id, "request-id": exchange.id, "X-Content-Type-Options": "nosniff"}
-        origin = allowed_origin(exchange, self._server)
+    def _headers(self, context: RequestContext, response: GatewayResponse) -> list[tuple[str, str]]:
+        common = {"x-request-id": context.id, "request-id": context.id, "X-Content-Type-Options": "nosniff"}
+        origin = allowed_origin(context, self._server)
         if origin is not None:
-            ours.update({"Access-Control-Allow-Origin": origin, "Vary": "Origin"})
-        return [(name, _printable(value)) for name, value in {**ours, **reply.headers}.items()]
+            common.update({"Access-Control-Allow-Origin": origin, "Vary": "Origin"})
+        return [(name, _printable(value)) for name, value in {**common, **response.headers}.items()]
 
-    def _over(self, exchange: RequestContext) -> None:
-        if exchange.holds_slot:
-            self._slots.give(exchange.key_name)
-        self.metrics.over(exchange)
+    def _finish(self, context: RequestContext) -> None:
+        if context.has_slot:
+            self._slots.release(context.key_name)
+        self.metrics.finish(context)
 
-    def _gemini(self, exchange: RequestContext) -> GatewayResponse:
-        """Google's clients say in the path which model is to do what."""
-        model, _, method = exchange.path.partition("/models/")[2].rpartition(":")
+    def _gemini(self, context: RequestContext) -> GatewayResponse:
+        """Google's clients name the model and the method in the path."""
+        model, _, method = context.path.partition("/models/")[2].rpartition(":")
         if method not in ("generateContent", "streamGenerateContent"):
             raise APIError(f"there is no method {method[:80]!r} here", status_code=404)
-        is_array = exchange.query("alt") != "sse"
-        body = exchange.json(self._server.max_body_bytes)
-        asked = read_generate(body, model=model, stream=method != "generateContent", array=is_array)
-        return answer(exchange, asked, self._models, self._server)
+        is_array = context.query("alt") != "sse"
+        body = context.json(self._server.max_body_bytes)
+        request = read_generate(body, model=model, stream=method != "generateContent", array=is_array)
+        return answer(context, request, self._models, self._server)
 
-    # -- what is no answer -----------------------------------------------------------------------------------------
+    # -- requests that need no answer of a model -------------------------------------------------------------------
 
-    def _list(self, exchange: RequestContext) -> GatewayResponse:
-        models = self._models.listed(exchange.ctx)
-        if exchange.header("anthropic-version"):
-            return json_reply(anthropic_models(models))
-        return json_reply(openai_models(models))
+    def _list_models(self, context: RequestContext) -> GatewayResponse:
+        models = self._models.all(context.ctx)
+        if context.header("anthropic-version"):
+            return json_response(anthropic_models(models))
+        return json_response(openai_models(models))
 
-    def _one(self, exchange: RequestContext) -> GatewayResponse:
-        model = self._models.known(exchange.path[len("/v1/models/") :], exchange.ctx)
-        one = anthropic_model if exchange.header("anthropic-version") else model_object
-        return json_reply(one(model))
+    def _model(self, context: RequestContext) -> GatewayResponse:
+        model = self._models.info(context.path[len("/v1/models/") :], context.ctx)
+        write = anthropic_model if context.header("anthropic-version") else model_object
+        return json_response(write(model))
 
-    def _tags(self, exchange: RequestContext) -> GatewayResponse:
-        return json_reply(ollama_models.tags(self._models.listed(exchange.ctx), time.time()))
+    def _tags(self, context: RequestContext) -> GatewayResponse:
+        return json_response(ollama_models.tags(self._models.all(context.ctx), time.time()))
 
-    def _show(self, exchange: RequestContext) -> GatewayResponse:
-        name = ollama_models.read_show(exchange.json(self._server.max_body_bytes))
-        return json_reply(ollama_models.show(self._models.known(name, exchange.ctx), time.time()))
+    def _show(self, context: RequestContext) -> GatewayResponse:
+        name = ollama_models.read_show(context.json(self._server.max_body_bytes))
+        return json_response(ollama_models.show(self._models.info(name, context.ctx), time.time()))
 
-    def _embeddings(self, exchange: RequestContext) -> GatewayResponse:
-        wanted = read_embeddings(exchange.json(self._server.max_body_bytes))
-        return json_reply(embeddings_object(self._embedded(exchange, wanted), wanted))
+    def _embeddings(self, context: RequestContext) -> GatewayResponse:
+        params = read_embeddings(context.json(self._server.max_body_bytes))
+        return json_response(embeddings_object(self._embed(context, params), params))
 
-    def _ollama_embeddings(self, exchange: RequestContext) -> GatewayResponse:
-        wanted = ollama_embeddings.read_embed(exchange.json(self._server.max_body_bytes))
-        return json_reply(ollama_embeddings.embedded(self._embedded(exchange, wanted), wanted))
+    def _ollama_embeddings(self, context: RequestContext) -> GatewayResponse:
+        params = ollama_embeddings.read_embed(context.json(self._server.max_body_bytes))
+        return json_response(ollama_embeddings.embedded(self._embed(context, params), params))
 
-    def _embedded(self, exchange: RequestContext, wanted: EmbeddingParams) -> Embeddings:
-        route = self._models.find(wanted.model)
-        exchange.model, exchange.provider = route.name, route.target.host.name
-        made = route.embed(exchange.ctx, wanted)
-        exchange.usage = made.usage
-        return made
+    def _embed(self, context: RequestContext, params: EmbeddingParams) -> Embeddings:
+        route = self._models.find(params.model)
+        context.model, context.provider = route.name, route.target.host.name
+        embeddings = route.embed(context.ctx, params)
+        context.usage = embeddings.usage
+        return embeddings
 
-    def _page(self, exchange: RequestContext) -> GatewayResponse:
-        found = page(exchange.path, exchange.header("If-None-Match"))
-        assert found is not None  # the table has no other paths
-        return found
+    def _page(self, context: RequestContext) -> GatewayResponse:
+        response = page(context.path, context.header("If-None-Match"))
+        assert response is not None  # the table has no other paths
+        return response
 
-    def _health(self, exchange: RequestContext) -> GatewayResponse:
-        return json_reply({"status": "ok", "running": self._slots.running})
+    def _health(self, context: RequestContext) -> GatewayResponse:
+        return json_response({"status": "ok", "running": self._slots.running})
 
-    def _figures(self, exchange: RequestContext) -> GatewayResponse:
-        figures = self.metrics.text()
-        if figures is None:
-            raise ModelNotFoundError(f"figures need prometheus-client: {pip_install('serve')}", status_code=501)
-        kind, text = figures
-        return GatewayResponse(200, {"Content-Type": kind, "Content-Length": str(len(text))}, [text])
-
-
-def _is_at(path: str, asked: str) -> bool:
-    return asked.startswith(path) and asked != path if path.endswith("/") and path != "/" else asked == path
+    def _metrics(self, context: RequestContext) -> GatewayResponse:
+        metrics = self.metrics.text()
+        if metrics is None:
+            raise ModelNotFoundError(f"metrics need prometheus-client: {pip_install('serve')}", status_code=501)
+        content_type, text = metrics
+        return GatewayResponse(200, {"Content-Type": content_type, "Content-Length": str(len(text))}, [text])
 
 
-def _format_at(path: str) -> Format:
-    """In which format errors are said where nothing is: by whose paths it looks like."""
+def _format_of(path: str) -> Format:
+    """The format of errors at a path without an operation: that of the API whose paths begin so."""
     if path.startswith("/api/"):
         return _OLLAMA
     if path.startswith("/v1beta/"):
@@ -349,7 +358,7 @@ def _format_at(path: str) -> Format:
 
 
 def _printable(value: str) -> str:
-    """What a header can hold: a client's own words, or a provider's, may be in it."""
+    """*value* with "?" for every character that a header cannot contain: clients and providers chose some of them."""
     return "".join(letter if letter.isprintable() and ord(letter) < 127 else "?" for letter in value)
 
 

@@ -1,8 +1,9 @@
 """
-Who may come in: by key, and from where.
+Access control: the client's key, and the origin of browser requests.
 
-Without keys a gateway listens on loopback only, and even there a page that a user looks at could make the browser ask
-it: by its address, which the Origin header tells, or by a name that was made to point there, as the Host header does.
+A gateway without keys listens on loopback only. Even so, a web page could make the user's browser send requests to it:
+from another origin, which the Origin header names, or under a domain that resolves to loopback (DNS rebinding), which
+the Host header names.
 """
 
 from __future__ import annotations
@@ -12,24 +13,24 @@ from typing import Optional, Protocol
 from urllib.parse import urlsplit
 
 from anyllm.errors import AuthenticationError, PermissionDeniedError
-from anyllm.gateway._config import Server
+from anyllm.gateway._config import ServerConfig
 from anyllm.gateway._keys import Keys
 
 __all__ = ["allowed_origin", "check_key", "check_origin", "is_loopback"]
 
 
-class Asking(Protocol):
-    """A request, as far as it is known before its body."""
+class HasHeaders(Protocol):
+    """A request, of which at least the headers have been read."""
 
     def header(self, name: str) -> str:
-        """A header; "" when there is none."""
+        """A header; "" if there is none."""
 
     def query(self, name: str) -> str:
-        """The value that the query of the URL gives a name; "" when it gives none."""
+        """A value in the URL's query; "" if there is none."""
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens there."""
+    """Whether *host* is a loopback address, which only this machine can reach."""
     if host.lower() == "localhost":
         return True
     try:
@@ -40,62 +41,63 @@ def is_loopback(host: str) -> bool:
     return bool((mapped or address).is_loopback)
 
 
-def check_key(asking: Asking, keys: Keys) -> str:
+def check_key(request: HasHeaders, keys: Keys) -> str:
     """
-    Whose key the client shows; "" where none is needed.
+    The name of the owner of the client's key; "" if the gateway has no keys.
 
     Raises:
-        AuthenticationError: nobody's.
+        AuthenticationError: the client sent no key, or an unknown one.
     """
     if not keys:
         return ""
-    shown = _key_in(asking)
-    name = keys.name_of(shown) if shown else None
-    if name is None:
-        what = "the key is wrong" if shown else "a key is needed: Authorization: Bearer KEY, or x-api-key: KEY"
-        raise AuthenticationError(what, status_code=401, code="invalid_api_key")
-    return name
+    key = _key_in(request)
+    owner = keys.owner(key) if key else None
+    if owner is None:
+        message = "the key is wrong" if key else "a key is needed: Authorization: Bearer KEY, or x-api-key: KEY"
+        raise AuthenticationError(message, status_code=401, code="invalid_api_key")
+    return owner
 
 
-def _key_in(asking: Asking) -> str:
-    """Where each format's clients put it; Google's older ones put it into the URL."""
-    kind, _, value = asking.header("Authorization").partition(" ")
+def _key_in(request: HasHeaders) -> str:
+    """The client's key, from where clients of each format put it; Google's older ones put it into the URL."""
+    kind, _, value = request.header("Authorization").partition(" ")
     if kind.lower() == "bearer" and value.strip():
         return value.strip()
-    shown = next(filter(None, map(asking.header, ("x-api-key", "api-key", "x-goog-api-key"))), "")
-    return (shown or asking.query("key")).strip()
+    key = next(filter(None, map(request.header, ("x-api-key", "api-key", "x-goog-api-key"))), "")
+    return (key or request.query("key")).strip()
 
 
-def check_origin(asking: Asking, server: Server) -> None:
+def check_origin(request: HasHeaders, server: ServerConfig) -> None:
     """
-    Refuse what a browser asks for a page of somebody else's. Where there are keys it need not be called: no browser
-    sends one unasked.
+    Reject requests of pages of other origins.
+
+    Only for gateways without keys: a browser sends a key only if the page knows it.
 
     Raises:
-        PermissionDeniedError: it does.
+        PermissionDeniedError: the request is of such a page.
     """
-    origin = asking.header("Origin")
-    if origin and allowed_origin(asking, server) is None:
-        raise PermissionDeniedError(f"pages of {origin[:200]} may not call: see `origins`", status_code=403)
-    # Images and the like of other pages are asked for without an Origin; a link to ours is none of those.
-    is_elsewhere = asking.header("Sec-Fetch-Site") in ("cross-site", "same-site")
-    if is_elsewhere and not origin and asking.header("Sec-Fetch-Mode") != "navigate":
-        raise PermissionDeniedError("parts of other pages may not call", status_code=403)
-    host = _part_of(f"//{asking.header('Host')}", "hostname").rstrip(".")
+    origin = request.header("Origin")
+    if origin and allowed_origin(request, server) is None:
+        raise PermissionDeniedError(f"the origin {origin[:200]} is not allowed: see `origins`", status_code=403)
+    # Images and scripts in other pages are fetched without an Origin header; following a link to our page is allowed.
+    is_elsewhere = request.header("Sec-Fetch-Site") in ("cross-site", "same-site")
+    if is_elsewhere and not origin and request.header("Sec-Fetch-Mode") != "navigate":
+        raise PermissionDeniedError("requests from within pages of other origins are not allowed", status_code=403)
+    host = _part_of(f"//{request.header('Host')}", "hostname").rstrip(".")
     if host and not is_loopback(host) and host not in {server.host.lower(), *server.hosts}:
-        raise PermissionDeniedError(f"the name {host[:200]} is none of this gateway's: see `hosts`", status_code=403)
+        raise PermissionDeniedError(f"the host name {host[:200]} is not allowed: see `hosts`", status_code=403)
 
 
-def allowed_origin(asking: Asking, server: Server) -> Optional[str]:
-    """The request's origin, if it is the gateway's own or one that may call; None if it is neither."""
-    origin = asking.header("Origin")
-    place = _part_of(origin, "netloc")
-    is_own = bool(place) and place == asking.header("Host").lower()
+def allowed_origin(request: HasHeaders, server: ServerConfig) -> Optional[str]:
+    """The request's origin, if it is the gateway's own or allowed by the configuration; else None."""
+    origin = request.header("Origin")
+    authority = _part_of(origin, "netloc")
+    is_own = bool(authority) and authority == request.header("Host").lower()
     return origin if is_own or (origin and origin.lower() in server.origins) else None
 
 
 def _part_of(url: str, name: str) -> str:
-    """A part of a URL, in lower case; "" of what is none."""
+    """A part of a URL, in lower case; "" if it has none."""
     try:
         return str(getattr(urlsplit(url), name) or "").lower()
     except ValueError:

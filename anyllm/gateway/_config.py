@@ -1,4 +1,4 @@
-"""What a gateway is told: where it listens, who may come in, which models go by which name. Read from a TOML file."""
+"""The gateway's configuration, read from a TOML file: the server, the keys, the models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from anyllm._hints.extras import pip_install
 from anyllm.gateway._keys import Keys
 from anyllm.types import _convert
 
-__all__ = ["Config", "ModelEntry", "Server", "load"]
+__all__ = ["Config", "ModelEntry", "ServerConfig", "load"]
 
 _UNSUPPORTED = ("refuse", "drop")
 
@@ -27,14 +27,14 @@ def _positive(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> No
         raise ValueError(f"{attribute.name} must be positive: {value!r}")
 
 
-def _counted(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+def _count(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     if value is not None:
         whole_number(attribute.name, value)
 
 
 def _names(value: Any) -> tuple[str, ...]:
     if isinstance(value, str) or not all(isinstance(name, str) for name in value):
-        raise TypeError(f"must be a list of texts, as in [{value!r}]")
+        raise TypeError(f"must be a list of strings, as in [{value!r}]")
     return tuple(value)
 
 
@@ -64,37 +64,37 @@ def _unsupported(_instance: Any, attribute: attrs.Attribute[Any], value: Any) ->
 
 @check_keywords
 @attrs.define(frozen=True, kw_only=True)
-class Server:
+class ServerConfig:
     """
-    How a gateway serves; the ``[server]`` table.
+    The ``[server]`` table: how a gateway serves.
 
     Attributes:
-        host: The address to listen at. Any but loopback needs keys.
+        host: The address to listen at. Any address but loopback needs keys.
         port: 0 for a free one.
-        workers: How many processes answer, where the system can fork: one Python answers on one core. The limits below
-            hold for each of them.
-        max_body_bytes: The largest request.
-        max_streams: How many answers may be on their way at once; more are refused, to be tried again.
-        max_streams_per_key: The same for each key; None for no limit of its own.
+        workers: The number of processes, on systems that can fork: one Python uses one core. The limits below apply to
+            each process.
+        max_body_bytes: The largest request body.
+        max_streams: The most concurrent answers; more requests are rejected with a ``Retry-After``.
+        max_streams_per_key: The same for each key; None for no such limit.
         max_seconds: The longest that an answer may take.
-        patience: Seconds to wait for the first content before an answer begins without it, and can no longer fail with
-            a status.
-        keep_alive: Seconds of silence after which something is sent that clients pass over.
-        unsupported: What becomes of a parameter that a model's host has no words for: "refuse" the request, or "drop"
-            it, which the header ``x-anyllm-dropped`` then says.
-        only_listed: Whether only the names under ``[models]`` can be asked for.
-        list_providers: Whether lists of models hold those of every provider whose key is set, too.
-        page: Whether there is a page to chat on, at ``/``.
-        origins: Pages of other origins, as "https://example.org", that may call from a browser.
-        hosts: Names under which the gateway is reached, beside its address and localhost, where it has no keys.
+        patience: Seconds to wait for the first content. Then the response begins, and an error can no longer have a
+            status of its own.
+        keep_alive: Seconds of silence in a stream before something is sent that clients ignore.
+        unsupported: What to do with a parameter that the model's provider does not support: "refuse" the request, or
+            "drop" the parameter and name it in the header ``x-anyllm-dropped``.
+        only_listed: Whether clients can ask only for the models under ``[models]``.
+        list_providers: Whether model lists include the models of every provider whose key is set.
+        page: Whether there is a chat page, at ``/``.
+        origins: Other origins, as "https://example.org", whose pages may send requests from a browser.
+        hosts: Further host names under which a gateway without keys accepts requests.
     """
 
     host: str = attrs.field(default="127.0.0.1", converter=_host)
     port: int = attrs.field(default=8080, validator=_port)
-    workers: int = attrs.field(default=1, validator=_counted)
-    max_body_bytes: int = attrs.field(default=32 * 1024 * 1024, validator=_counted)
-    max_streams: int = attrs.field(default=200, validator=_counted)
-    max_streams_per_key: Optional[int] = attrs.field(default=None, validator=_counted)
+    workers: int = attrs.field(default=1, validator=_count)
+    max_body_bytes: int = attrs.field(default=32 * 1024 * 1024, validator=_count)
+    max_streams: int = attrs.field(default=200, validator=_count)
+    max_streams_per_key: Optional[int] = attrs.field(default=None, validator=_count)
     max_seconds: float = attrs.field(default=3600.0, validator=_positive)
     patience: float = attrs.field(default=20.0, validator=_positive)
     keep_alive: float = attrs.field(default=5.0, validator=_positive)
@@ -110,20 +110,20 @@ class Server:
 @attrs.define(frozen=True, kw_only=True)
 class ModelEntry:
     """
-    A model under a name of the gateway's own; an entry of ``[models]``.
+    An entry of ``[models]``: a model under a name that the configuration gives it.
 
     Attributes:
-        model: "provider/model"; where the name ends in "*", a "*" in it stands for the same text.
-        fallback: Models that are asked in turn where the ones before fail without a content: model strings, or other
-            names under ``[models]``, of which the model, its server and its key count.
+        model: "provider/model"; if the entry's name ends in "*", a "*" here stands for the same text.
+        fallback: Models to ask, in order, if those before fail without any content: model strings, or other names under
+            ``[models]``, which stand for that entry's model, server and key.
         base_url: The server of *model*, if not its provider's own.
-        api_key_env: The environment variable that holds its key, if not the provider's own.
-        params: Parameters for each request that has not its own.
-        options: How calls behave, as `StreamingOptions` has it.
-        rate_limit: ``{requests_per_minute = ..., tokens_per_minute = ...}``.
-        max_streams: How many answers of it may be on their way at once; more wait.
-        context_length: The longest prompt and answer together, in tokens, for clients that ask.
-        hidden: Whether lists leave it out.
+        api_key_env: The environment variable that holds its key, if not one of the provider's own.
+        params: Parameters for requests that do not set them.
+        options: Options of calls, as in `StreamingOptions`.
+        rate_limit: ``{requests_per_minute = ..., tokens_per_minute = ...}``; calls beyond it wait.
+        max_streams: The most concurrent answers; more calls wait.
+        context_length: The longest prompt and answer together, in tokens; part of the model's metadata.
+        hidden: Whether model lists omit it.
     """
 
     model: str
@@ -133,17 +133,17 @@ class ModelEntry:
     params: Mapping[str, Any] = attrs.field(factory=dict)
     options: Mapping[str, Any] = attrs.field(factory=dict)
     rate_limit: Optional[Mapping[str, Any]] = None
-    max_streams: Optional[int] = attrs.field(default=None, validator=_counted)
-    context_length: Optional[int] = attrs.field(default=None, validator=_counted)
+    max_streams: Optional[int] = attrs.field(default=None, validator=_count)
+    context_length: Optional[int] = attrs.field(default=None, validator=_count)
     hidden: bool = False
 
 
-def _server(value: Any) -> Server:
-    return _convert.structure(Server, value)
+def _server(value: Any) -> ServerConfig:
+    return _convert.structure(ServerConfig, value)
 
 
 def _keys(value: Any) -> Mapping[str, str]:
-    Keys(_table("keys", value))  # what is wrong with them is said here
+    Keys(_table("keys", value))  # raises if one is wrong
     return dict(value)
 
 
@@ -159,7 +159,7 @@ def _table(name: str, value: Any) -> Mapping[str, Any]:
 
 def _entry(name: str, value: Any) -> ModelEntry:
     if "*" in name[:-1]:
-        raise ValueError(f"models.{name}: only the end of a name can be a *")
+        raise ValueError(f"models.{name}: only the last character of a name can be a *")
     if isinstance(value, str):
         return ModelEntry(model=value)
     try:
@@ -172,31 +172,31 @@ def _entry(name: str, value: Any) -> ModelEntry:
 @attrs.define(frozen=True, kw_only=True)
 class Config:
     """
-    All of it.
+    A gateway's configuration.
 
     Attributes:
-        server: How it serves.
-        keys: For each name the hash of its key; none at all lets everybody in, on loopback only.
-        models: For each name what is behind it: a model string, or a `ModelEntry`. A name that ends in "*" stands for
-            all that begin so.
+        server: The ``[server]`` table.
+        keys: Hashes of the clients' keys, by their owners' names. A gateway without keys listens on loopback only.
+        models: Model strings or `ModelEntry`s, by name. A name that ends in "*" matches every name that begins with the
+            text before it.
 
     Raises:
-        TypeError, ValueError: something is wrong; the message names it.
+        TypeError, ValueError: a setting is wrong; the message names it.
     """
 
-    server: Server = attrs.field(factory=Server, converter=_server)
+    server: ServerConfig = attrs.field(factory=ServerConfig, converter=_server)
     keys: Mapping[str, str] = attrs.field(factory=dict, converter=_keys, repr=False)
     models: Mapping[str, ModelEntry] = attrs.field(factory=dict, converter=_models)
 
 
 def load(path: Union[str, Path]) -> Config:
     """
-    The configuration in a TOML file.
+    Read a configuration from a TOML file.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is no TOML, or something in it is wrong; the message names it.
-        ModuleNotFoundError: tomli is not installed, which Python 3.9 and 3.10 need.
+        ValueError: the file is not TOML, or a setting is wrong; the message names it.
+        ModuleNotFoundError: tomli is not installed; Python 3.9 and 3.10 need it.
     """
     toml = _toml()
     try:
@@ -211,4 +211,4 @@ def _toml() -> Any:
             return importlib.import_module(name)
         except ModuleNotFoundError:
             pass
-    raise ModuleNotFoundError(f"before Python 3.11, a TOML file needs tomli: {pip_install('serve')}")
+    raise ModuleNotFoundError(f"before Python 3.11, reading TOML needs tomli: {pip_install('serve')}")

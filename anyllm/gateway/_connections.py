@@ -1,6 +1,8 @@
 """
-waitress's connections, with what long streams need: who waits for a model hears at once that its client has left, and
-what waitress itself refuses is said in the client's format.
+waitress's connections, adapted to long streams.
+
+A request learns at once that its client has left, errors that waitress itself reports are in the client's format, and
+slow clients are timed out.
 """
 
 from __future__ import annotations
@@ -16,88 +18,95 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask, WSGITask
 
+from anyllm.gateway._event_loop import EventLoop
 from anyllm.gateway._request_context import CLIENT_LEFT, OUTLET
 
-__all__ = ["MOST_AHEAD", "Connection", "Refusal", "Refuses", "ConnectionRequest"]
+__all__ = ["MAX_PIPELINED", "Connection", "ConnectionRequest", "ErrorBody", "Precheck"]
 
 _log = logging.getLogger("anyllm.gateway")
 
-#: Makes the body that says a refusal of waitress's: the path, the status and the reason to JSON.
-Refusal = Callable[[str, int, str], bytes]
-#: Says before the body whether a request is refused: method, path, query and headers to an error as waitress has it.
-Refuses = Callable[[str, str, str, Any], Optional[Any]]
-#: Bytes of a body that are read of anybody.
-_SMALL = 1 << 16
-#: Requests that a client may send before its answer has come. While more wait nothing is read, and so it would not be
-#: seen that the client has left: who sends more is cut off.
-MOST_AHEAD = 2
-#: Seconds for which what a refused client still sends is thrown away, so that it gets to read why.
+#: Makes the JSON body of an error response, from the path, the status and the reason.
+ErrorBody = Callable[[str, int, str], bytes]
+#: Checks a request before its body, from method, path, query and headers; returns an error for waitress, or None.
+Precheck = Callable[[str, str, str, Any], Optional[Any]]
+#: Larger bodies, in bytes, are read only after a precheck.
+_SMALL_BODY = 1 << 16
+#: Requests that a client may send before it has its answer. waitress reads nothing while more are queued, so it would
+#: not notice that the client has left; a client that sends more is disconnected.
+MAX_PIPELINED = 2
+#: Seconds for which we discard what a rejected client still sends, so that it can read the response.
 _LINGER = 2.0
 
 
 class ConnectionRequest(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
-    """A request that is being read."""
+    """
+    A request that is being read.
 
-    path = ""  # of one that is none; waitress looks at it all the same
+    Attributes:
+        precheck: Set in a subclass for each server.
+        start: When its first bytes came, in monotonic seconds.
+    """
+
+    path = ""  # waitress reads it even if the request line is malformed
     completed = False
-    refuses: Refuses
+    precheck: Precheck
 
     def __init__(self, adj: Any) -> None:
         super().__init__(adj)
-        self.since = time.monotonic()
+        self.start = time.monotonic()
 
     def parse_header(self, header_plus: bytes) -> None:
-        """Also refuse what two readers may read in two ways."""
+        """Also reject ambiguous requests, which a proxy may read in another way (request smuggling)."""
         try:
             super().parse_header(header_plus)
-        except ValueError as exc:  # of a URL that is none
+        except ValueError as exc:  # a malformed URL
             raise ParsingError(str(exc)) from exc
         if self.version not in ("1.0", "1.1"):
-            raise ParsingError("this version of HTTP is not spoken here")
+            raise ParsingError("this version of HTTP is not supported")
         if self.chunked and "CONTENT_LENGTH" in self.headers:
             raise ParsingError("Content-Length beside Transfer-Encoding")
 
     def received(self, data: bytes) -> int:
-        """A large body is not read of who will not be answered anyway."""
-        begins = not self.headers_finished
-        taken: int = super().received(data)
-        if begins and self.headers_finished and not self.completed and self._is_large():
-            refused = self.refuses(self.command, self.path, self.query, self.headers)
-            if refused is not None:
-                self.error, self.completed = refused, True
-        return taken
+        """Do not read a large body of a request that will be rejected."""
+        was_in_headers = not self.headers_finished
+        consumed: int = super().received(data)
+        if was_in_headers and self.headers_finished and not self.completed and self._has_large_body():
+            error = self.precheck(self.command, self.path, self.query, self.headers)
+            if error is not None:
+                self.error, self.completed = error, True
+        return consumed
 
-    def _is_large(self) -> bool:
-        return bool(self.chunked) or int(self.content_length) > _SMALL
+    def _has_large_body(self) -> bool:
+        return bool(self.chunked) or int(self.content_length) > _SMALL_BODY
 
 
-class _Answer(WSGITask):  # type: ignore[misc]
-    """A request that the application answers."""
+class _ApplicationTask(WSGITask):  # type: ignore[misc]
+    """A request that the application answers; an `Outlet` for its body."""
 
     def get_environment(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environment()
-        environ[CLIENT_LEFT] = self.channel.on_left
+        environ[CLIENT_LEFT] = self.channel.on_client_left
         environ[OUTLET] = self
         return environ
 
     def has_room(self) -> bool:
-        """Whether `write` would not have to wait for the client, or for anybody."""
+        """Whether `write` would not block."""
         return not self.channel.total_outbufs_len
 
     def service(self) -> None:
         try:
             super().service()
         finally:
-            self.channel.forget()  # here: once the channel goes on, the next request may be running
+            self.channel.remove_callbacks()  # before the channel starts the next request
 
 
-class _Refused(ErrorTask):  # type: ignore[misc]
-    """A request that never gets to the application."""
+class _RejectionTask(ErrorTask):  # type: ignore[misc]
+    """A request that is rejected before the application sees it."""
 
     def execute(self) -> None:
         error, channel = self.request.error, self.channel
-        body = channel.refusal(self.request.path, error.code, f"{error.reason}: {error.body}")
-        _log.info("refused a request with %d: %s", error.code, error.reason)
+        body = channel.error_body(self.request.path, error.code, f"{error.reason}: {error.body}")
+        _log.info("rejected a request with %d: %s", error.code, error.reason)
         self.status = f"{error.code} {error.reason}"
         self.response_headers.append(("Content-Type", "application/json"))
         self.set_close_on_finish()
@@ -106,10 +115,10 @@ class _Refused(ErrorTask):  # type: ignore[misc]
         self.write(body)
 
 
-class _Server:
-    """The server as a connection sees it: when it is called for, so is the connection."""
+class _ServerProxy:
+    """The server, for one connection: waking the server's loop also makes it look at the connection."""
 
-    def __init__(self, server: Any, connection: Connection, loop: Any) -> None:
+    def __init__(self, server: Any, connection: Connection, loop: EventLoop) -> None:
         self._server = server
         self._connection = connection
         self._loop = loop
@@ -124,87 +133,89 @@ class _Server:
 
 class Connection(HTTPChannel):  # type: ignore[misc]
     """
-    One client's connection. Its loop's thread reads and closes it; a thread of waitress's answers its requests.
+    A client's connection. The loop's thread reads and closes it; a thread of waitress's pool answers its requests.
 
-    `overdue` is for the loop: whether it has kept us waiting for too long.
+    Attributes:
+        error_body: Set in a subclass for each server.
+        lingers: Whether to close only our side at first, so that the client can read the response.
     """
 
-    task_class = _Answer
-    error_task_class = _Refused
+    task_class = _ApplicationTask
+    error_task_class = _RejectionTask
     parser_class = ConnectionRequest
-    refusal: Refusal
+    error_body: ErrorBody
 
-    lingers = False  # close it in such a way that the client gets to read what was said
-    _refused = False
-    _lingering: Optional[float] = None
-    _stuck_since: Optional[float] = None  # with bytes that the client does not take
-    _stuck_at: Any = None
+    lingers = False
+    _is_rejected = False
+    _linger_until: Optional[float] = None
+    _blocked_since: Optional[float] = None  # since when the client accepts no bytes
+    _blocked_activity: Any = None  # waitress's `last_activity` at that time
     _idle_since: Optional[float] = None
 
     def __init__(self, server: Any, sock: Any, addr: Any, adj: Any, map: Any = None) -> None:
-        self._to_call: list[Callable[[], object]] = []
-        self._has_left = False
-        self._lock = threading.Lock()  # of the two above
+        self._callbacks: list[Callable[[], object]] = []
+        self._client_left = False
+        self._lock = threading.Lock()  # guards the two above
         super().__init__(server, sock, addr, adj, map=map)
-        self.server = _Server(server, self, map)
+        self.server = _ServerProxy(server, self, map)
 
-    # -- who waits hears that the client has left ------------------------------------------------------------------
+    # -- callbacks when the client has left ------------------------------------------------------------------------
 
-    def on_left(self, call: Callable[[], object]) -> None:
-        """Have *call*, which must not block, called by the loop's thread when the client has left; now if it has."""
+    def on_client_left(self, callback: Callable[[], object]) -> None:
+        """Have the loop's thread call *callback*, which must not block, when the client leaves; now if it has left."""
         with self._lock:
-            if not self._has_left:
-                self._to_call.append(call)
+            if not self._client_left:
+                self._callbacks.append(callback)
                 return
-        call()
+        callback()
 
-    def forget(self) -> None:
-        """The request is answered."""
+    def remove_callbacks(self) -> None:
+        """Remove the callbacks of a request that has been answered."""
         with self._lock:
-            self._to_call = []
+            self._callbacks = []
 
     def handle_close(self) -> None:
-        """The client has left, or is to go; waitress may say so twice."""
+        """Close it, because the client has left or is to be disconnected; waitress may call it twice."""
         with self._lock:
-            self._has_left = True
-            calls, self._to_call = self._to_call, []
+            self._client_left = True
+            callbacks, self._callbacks = self._callbacks, []
         if self.socket is not None:
             super().handle_close()
-        for call in calls:
+        for callback in callbacks:
             try:
-                call()
+                callback()
             except Exception:
-                _log.exception("a function that waited for a client to leave failed")
+                _log.exception("a callback for a client that left failed")
 
-    # -- refusals that get to be read ------------------------------------------------------------------------------
+    # -- rejected requests -----------------------------------------------------------------------------------------
 
     def received(self, data: bytes) -> bool:
-        """The rest of a refused body is no next request."""
-        if self._refused:
+        """Do not take the rest of a rejected body for the next request."""
+        if self._is_rejected:
             return False
-        taken: bool = super().received(data)
+        consumed: bool = super().received(data)
         with self.requests_lock:
-            self._refused = any(request.error for request in self.requests)
-            is_ahead = len(self.requests) > MOST_AHEAD
-        if is_ahead:
+            self._is_rejected = any(request.error for request in self.requests)
+            has_too_many = len(self.requests) > MAX_PIPELINED
+        if has_too_many:
             self.handle_close()
-        return taken
+        return consumed
 
     def send_continue(self) -> None:
-        """Not to who is refused, nor to who has nothing to send: waitress would wait for a body."""
+        """Not for a rejected request, nor for one without a body: waitress would wait for the body."""
         if self.request.error or self.request.completed:
             self.request.expect_continue = False
         else:
             super().send_continue()
 
     def readable(self) -> bool:
-        return self.socket is not None and (self._lingering is not None or bool(super().readable()))
+        return self.socket is not None and (self._linger_until is not None or bool(super().readable()))
 
     def writable(self) -> bool:
-        return self.socket is not None and self._lingering is None and bool(super().writable())
+        return self.socket is not None and self._linger_until is None and bool(super().writable())
 
     def handle_write(self) -> None:
-        """A connection that lingers is closed on our side only."""
+        """Close a lingering connection on our side only."""
         if not (self.lingers and self.close_when_flushed):
             super().handle_write()
             return
@@ -219,11 +230,11 @@ class Connection(HTTPChannel):  # type: ignore[misc]
             except OSError:
                 self.handle_close()
             else:
-                self._lingering = time.monotonic() + _LINGER
+                self._linger_until = time.monotonic() + _LINGER
 
     def handle_read(self) -> None:
-        """What a connection that lingers still brings is thrown away."""
-        if self._lingering is None:
+        """Discard what comes on a lingering connection."""
+        if self._linger_until is None:
             super().handle_read()
             return
         try:
@@ -231,30 +242,33 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         except OSError:
             self.handle_close()
 
-    # -- time ------------------------------------------------------------------------------------------------------
+    # -- timeouts --------------------------------------------------------------------------------------------------
 
-    def overdue(self, now: float, header: float, body: float, stuck: float, idle: float) -> bool:
+    def is_overdue(self, now: float, header: float, body: float, blocked: float, idle: float) -> bool:
         """
-        Whether its client takes too long: to send a request, to take an answer, or to ask anything.
+        Whether a timeout has expired; to be called every second or so.
 
         Args:
-            now: Monotonic seconds; asked again from time to time.
-            header, body, stuck, idle: Seconds for each.
+            now: Monotonic seconds.
+            header: The timeout for a request's headers, in seconds as all.
+            body: For a request's headers and body.
+            blocked: While the client accepts no bytes of a response.
+            idle: Between requests.
         """
-        if self._lingering is not None:
-            return now > self._lingering
+        if self._linger_until is not None:
+            return now > self._linger_until
         if self.total_outbufs_len:
-            if self._stuck_since is None or self.last_activity != self._stuck_at:
-                self._stuck_since, self._stuck_at = now, self.last_activity
-            return now - self._stuck_since > stuck
-        self._stuck_since = None
+            if self._blocked_since is None or self.last_activity != self._blocked_activity:
+                self._blocked_since, self._blocked_activity = now, self.last_activity
+            return now - self._blocked_since > blocked
+        self._blocked_since = None
         request = self.request
         if self.requests or request is not None:
             self._idle_since = None
         if self.requests:
             return False
         if request is not None:
-            return now - float(request.since) > (body if request.headers_finished else header)
+            return now - float(request.start) > (body if request.headers_finished else header)
         if self._idle_since is None:
             self._idle_since = now
         return now - self._idle_since > idle

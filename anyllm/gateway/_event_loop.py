@@ -1,9 +1,9 @@
 """
-waitress's event loop, by the system's own selector.
+An event loop for waitress, with the system's selector.
 
-Strategy: waitress asks all of its connections, at each turn of its loop, what they wait for, which with hundreds of
-streams takes longer than the turn. Here a connection is asked when something has happened to it: its socket was ready,
-or a thread has written to it.
+Strategy: in each turn of its loop waitress asks every connection which events it waits for, which with hundreds of
+streams takes longer than the turn itself. This loop asks a connection only after something has happened to it: its
+socket was ready, or a thread has written to it.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any
 
 from waitress import wasyncore
 
-__all__ = ["Loop"]
+__all__ = ["EventLoop"]
 
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
-class Loop(dict):  # type: ignore[type-arg]  # waitress's map, of whatever it puts in
+class EventLoop(dict):  # type: ignore[type-arg]  # waitress has no types
     """
-    The map of file descriptors that waitress keeps its sockets in. Used by the loop's thread; others call `touch`.
+    Waitress's map from file descriptors to connections. Used by the loop's thread; other threads only call `touch`.
     """
 
     def __init__(self) -> None:
@@ -38,13 +38,13 @@ class Loop(dict):  # type: ignore[type-arg]  # waitress's map, of whatever it pu
         self._watch(fd, 0)
 
     def touch(self, connection: Any) -> None:
-        """Have *connection* asked what it waits for. Safe in any thread."""
-        self._touched.add(connection)  # one step
+        """Look again at the events that *connection* waits for. Safe in any thread."""
+        self._touched.add(connection)  # atomic
 
     def step(self, timeout: float) -> None:
-        """Wait until something is ready, for *timeout* seconds at most, and handle it."""
+        """Wait for events, for *timeout* seconds at most, and handle them."""
         while self._touched:
-            self._ask(self._touched.pop())
+            self._update(self._touched.pop())
         for key, ready in self._selector.select(timeout):
             connection = self.get(key.fd)
             if connection is None:
@@ -56,11 +56,11 @@ class Loop(dict):  # type: ignore[type-arg]  # waitress's map, of whatever it pu
                 wasyncore.write(connection)
 
     def close(self) -> None:
-        """Close all that is left."""
+        """Close all connections and the selector."""
         wasyncore.close_all(self)
         self._selector.close()
 
-    def _ask(self, connection: Any) -> None:
+    def _update(self, connection: Any) -> None:
         fd = connection._fileno  # None once it is closed
         if fd in self and self[fd] is connection:
             writes = connection.writable() and not connection.accepting

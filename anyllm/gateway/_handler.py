@@ -1,9 +1,9 @@
 """
-An answer to a request for one, streamed or whole.
+Answer a chat request, streamed or whole.
 
-What a client asked for in its own format and no parameter of ours says goes to hosts that speak that format. For others
-it is refused by name, unless leaving it out changes nothing of the answer, or the gateway was told to drop it; what was
-left out, a header says.
+A client's request may have fields that are no parameters of ours. Providers of the client's format receive them. For
+other providers the request is rejected, unless the fields do not affect the answer or the gateway is configured to drop
+them; the header ``x-anyllm-dropped`` names those that were dropped.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import attrs
 from anyllm.errors import AnyLLMError, UnsupportedParameterError
 from anyllm.formats import Body, OpenAIChat, headers
 from anyllm.gateway._cache_marks import without_cache_marks
-from anyllm.gateway._config import Server
+from anyllm.gateway._config import ServerConfig
 from anyllm.gateway._models import Models
 from anyllm.gateway._request_context import OUTLET, RequestContext
-from anyllm.gateway._responses import GatewayResponse, json_reply, problem
+from anyllm.gateway._responses import GatewayResponse, error_response, json_response
 from anyllm.gateway._route import Route
 from anyllm.providers.table import lookup
 from anyllm.types import CompletionParams
@@ -28,96 +28,95 @@ from anyllm.wire._base.encode_json import merge_objects
 
 __all__ = ["answer"]
 
-#: Parameters of ours that say nothing of the answer.
-_HINTS = frozenset(("user",))
+#: Parameters of ours that do not affect the answer.
+_IGNORABLE = frozenset(("user",))
 
 
-def answer(exchange: RequestContext, asked: ChatRequest, models: Models, server: Server) -> GatewayResponse:
+def answer(context: RequestContext, request: ChatRequest, models: Models, server: ServerConfig) -> GatewayResponse:
     """
-    Ask the model, and reply in the client's format: with the answer, or with the error.
+    Ask the model, and respond in the client's format with its answer or its error.
 
     Raises:
-        AnyLLMError: there is no such model, or something was asked for that it has no words for.
+        AnyLLMError: there is no such model, or its provider does not support a field of the request.
     """
-    route = models.find(asked.params.model)
-    exchange.model, exchange.provider = route.name, route.target.host.name
-    exchange.is_stream = asked.stream
-    if isinstance(asked.format, OpenAIChat):
-        asked = attrs.evolve(asked, format=attrs.evolve(asked.format, price=route.price))
-    params, dropped = _fitted(asked, route, server)
+    route = models.find(request.params.model)
+    context.model, context.provider = route.name, route.target.host.name
+    context.is_stream = request.stream
+    if isinstance(request.format, OpenAIChat):
+        request = attrs.evolve(request, format=attrs.evolve(request.format, price=route.price))
+    params, dropped = _supported(request, route, server)
     while True:
-        reply = (
-            _streamed(exchange, asked, route, params, server)
-            if asked.stream
-            else _whole(exchange, asked, route, params)
-        )
-        name = _droppable(reply.error, params, server)
+        if request.stream:
+            response = _stream(context, request, route, params, server)
+        else:
+            response = _complete(context, request, route, params)
+        name = _droppable(response.error, params, server)
         if name is None:
             break
         params = params.evolve(**{name: None})
         dropped.append(name)
     if dropped:
-        reply.headers["x-anyllm-dropped"] = ", ".join(name[:80] for name in dropped[:20])
-    return reply
+        response.headers["x-anyllm-dropped"] = ", ".join(name[:80] for name in dropped[:20])
+    return response
 
 
-def _fitted(asked: ChatRequest, route: Route, server: Server) -> tuple[CompletionParams, list[str]]:
-    """The parameters as the route's hosts take them, and the keys that were left out."""
-    params = asked.params
-    if route.speaks(asked.native):
-        extra = merge_objects(asked.native_fields, params.extra_body or {})
+def _supported(request: ChatRequest, route: Route, server: ServerConfig) -> tuple[CompletionParams, list[str]]:
+    """The parameters that the route's providers support, and the names of dropped fields."""
+    params = request.params
+    if route.speaks(request.native):
+        extra = merge_objects(request.native_fields, params.extra_body or {})
         return params.evolve(extra_body=extra or None), []
-    name = next(iter(asked.unknown_fields), None)
+    name = next(iter(request.unknown_fields), None)
     if name is not None and server.unsupported == "refuse":
-        host = route.target.host.name
+        provider = route.target.host.name
         raise UnsupportedParameterError(
-            f"{name} is not something {host} takes through this API", status_code=400, param=name, provider=host
+            f"{provider} does not support the parameter {name}", status_code=400, param=name, provider=provider
         )
-    dropped = [*asked.unknown_fields, *asked.ignorable_fields]
+    dropped = [*request.unknown_fields, *request.ignorable_fields]
     if not all(lookup.get(target.host.name).cache_marks for target in route.client.targets):
-        bare = without_cache_marks(params)
-        if bare is not params:
-            params, dropped = bare, [*dropped, "cache_control"]
+        unmarked = without_cache_marks(params)
+        if unmarked is not params:
+            params, dropped = unmarked, [*dropped, "cache_control"]
     return params, dropped
 
 
-def _droppable(error: Optional[BaseException], params: CompletionParams, server: Server) -> Optional[str]:
-    """The parameter that a host has no words for, where the request can go without it."""
+def _droppable(error: Optional[BaseException], params: CompletionParams, server: ServerConfig) -> Optional[str]:
+    """The parameter that the provider does not support, if the request may be sent without it."""
     if not isinstance(error, UnsupportedParameterError) or error.status_code is not None:
-        return None  # what the host itself refused has been sent, and may have been meant
+        return None  # with a status the provider itself refused it: it was sent, and may affect the answer
     name = error.param or ""
     if name == "messages" or getattr(params, name, None) is None:
         return None
-    return name if name in _HINTS or server.unsupported == "drop" else None
+    return name if name in _IGNORABLE or server.unsupported == "drop" else None
 
 
-def _whole(exchange: RequestContext, asked: ChatRequest, route: Route, params: CompletionParams) -> GatewayResponse:
+def _complete(context: RequestContext, request: ChatRequest, route: Route, params: CompletionParams) -> GatewayResponse:
     try:
-        completion = route.whole(exchange.ctx, params)
+        completion = route.complete(context.ctx, params)
     except AnyLLMError as exc:
-        return problem(exc, asked.format)
-    exchange.usage = completion.usage
-    return json_reply(asked.format.whole(completion))
+        return error_response(exc, request.format)
+    context.usage = completion.usage
+    return json_response(request.format.whole(completion))
 
 
-def _streamed(
-    exchange: RequestContext, asked: ChatRequest, route: Route, params: CompletionParams, server: Server
+def _stream(
+    context: RequestContext, request: ChatRequest, route: Route, params: CompletionParams, server: ServerConfig
 ) -> GatewayResponse:
-    stream, outlet = route.stream(exchange.ctx, params), exchange.environ.get(OUTLET)
-    body = Body(stream, asked.format, server.keep_alive, exchange.chunk, outlet)
-    # Our own server sees that a client leaves while nothing is written; others do not, and so must not wait long.
+    stream, outlet = route.stream(context.ctx, params), context.environ.get(OUTLET)
+    body = Body(stream, request.format, server.keep_alive, context.record, outlet)
+    # Our own server notices during a silence that the client has left; others notice only when they write.
     error = body.begin(server.patience if outlet is not None else min(server.patience, server.keep_alive))
     if error is not None:
-        return problem(error, asked.format)
-    return GatewayResponse(200, headers(asked.format), _Watched(body, exchange))
+        return error_response(error, request.format)
+    return GatewayResponse(200, headers(request.format), _RecordedBody(body, context))
 
 
-class _Watched:
-    """A body whose end the exchange hears of."""
+class _RecordedBody:
+    """The body of a stream; its end finishes the request."""
 
-    def __init__(self, body: Body, exchange: RequestContext) -> None:
+    def __init__(self, body: Body, context: RequestContext) -> None:
         self._body = body
-        self._exchange = exchange
+        self._context = context
         self._is_over = False
 
     def __iter__(self) -> Iterator[bytes]:
@@ -128,14 +127,14 @@ class _Watched:
             return next(self._body)
         except BaseException:
             self._is_over = True
-            self._exchange.error = self._body.error
-            self._exchange.over()
+            self._context.error = self._body.error
+            self._context.finish()
             raise
 
     def close(self) -> None:
-        """The server calls it in any case: before the end when the client has gone."""
+        """Called by the server in any case; before the end if the client has left."""
         if not self._is_over:
-            self._exchange.leave()
+            self._context.abort()
         self._body.close()
-        self._exchange.error = self._exchange.error or self._body.error
-        self._exchange.over()
+        self._context.error = self._context.error or self._body.error
+        self._context.finish()

@@ -1,7 +1,7 @@
 """
-The gateway's own keys: what clients show, and what is kept of them.
+API keys of the gateway's clients.
 
-A key is random and long, so its SHA-256 is all that has to be kept: nobody can guess what it is the hash of.
+Only their SHA-256 is stored. A key is 256 random bits, so nobody can guess it from its hash.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ _HASH = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def new_key() -> str:
-    """A key for somebody: 256 random bits."""
+    """A new random key."""
     return f"anyllm-{secrets.token_urlsafe(32)}"
 
 
 def hash_of(key: str) -> str:
-    """What the configuration holds of a key: ``sha256:`` and 64 digits."""
+    """The hash of *key* for the configuration: ``sha256:`` and 64 hexadecimal digits."""
     return _PREFIX + hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 class Keys:
     """
-    Who may come in.
+    The keys that the gateway accepts; without any it needs none.
 
     Args:
-        hashes: For each name what `hash_of` gave for its key; none at all lets everybody in.
+        hashes: Hashes of keys, as `hash_of` makes them, by the names of their owners.
 
     Raises:
-        ValueError: a hash is none; it may be a key, so the message does not hold it.
+        ValueError: a value is no hash. It may be a key, so the message does not contain it.
     """
 
     def __init__(self, hashes: Mapping[str, str]) -> None:
@@ -49,10 +49,14 @@ class Keys:
     def __bool__(self) -> bool:
         return bool(self._hashes)
 
-    def name_of(self, key: str) -> Optional[str]:
-        """Whose key it is; None if nobody's. How long that takes says nothing of how near the key was."""
-        shown, found = hash_of(key), None
-        for name, known in self._hashes.items():
-            if hmac.compare_digest(shown, known):
-                found = name
-        return found
+    def owner(self, key: str) -> Optional[str]:
+        """
+        The name of the key's owner; None for an unknown key.
+
+        It compares with every hash in constant time, so that timing does not help to guess a key.
+        """
+        hashed, owner = hash_of(key), None
+        for name, value in self._hashes.items():
+            if hmac.compare_digest(hashed, value):
+                owner = name
+        return owner

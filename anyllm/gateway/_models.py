@@ -1,8 +1,8 @@
 """
-Which models there are, and what is behind a name that a client says.
+The gateway's models: find the route for a name, and list them.
 
-A name is looked for among the configuration's own, without ":latest" (which Ollama's clients add), then among its
-patterns, the longest first, and is else a model string, "provider/model".
+A name is looked up in the configuration without ":latest" (which Ollama's clients add), then matched with the
+configuration's patterns, longest first. Any other name is a model string, "provider/model".
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from anyllm.client._routing import Target
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError, ModelNotFoundError
 from anyllm.gateway._config import Config, ModelEntry
-from anyllm.gateway._provider_lists import ProviderLists, known_at
+from anyllm.gateway._provider_lists import ProviderLists, model_info
 from anyllm.gateway._route import Limits, Route
 from anyllm.limits._shared import PerProcess
 from anyllm.options import StreamingOptions
@@ -27,17 +27,18 @@ from anyllm.wire._base.model_info import ModelInfo
 
 __all__ = ["Models"]
 
-#: Names that were asked for lately; each has a client, which is cheap. The longest that one can be, in characters.
-_KEPT, _LONGEST = 512, 512
+#: How many routes for names outside the configuration are cached; each has a client, which is cheap.
+_CACHE_SIZE = 512
+_MAX_NAME_LENGTH = 512  # characters
 
 
 class Models:
     """
-    All that can be asked for. Shared between threads.
+    The models that clients can ask for. Shared between threads.
 
     Args:
-        config: What the gateway was told.
-        options: How calls behave, where an entry does not say.
+        config: The gateway's configuration.
+        options: Options of calls, for models whose entry has none.
 
     Raises:
         ValueError: an entry is wrong; the message names it.
@@ -51,53 +52,53 @@ class Models:
         self._patterns = {start: config.models[f"{start}*"] for start in sorted(patterns, key=len, reverse=True)}
         self._limits: dict[str, Limits] = {}  # by the entry's name
         self._lock = threading.Lock()
-        self._routes: OrderedDict[str, Route] = OrderedDict()  # those that were asked for, the latest last
-        self._lists_here = PerProcess(lambda _: ProviderLists())  # a child has none of the threads that fetch
-        self._own: dict[str, Route] = {}  # of the entries
+        self._recent: OrderedDict[str, Route] = OrderedDict()  # of other names, the latest last; under the lock
+        self._lists_here = PerProcess(lambda _: ProviderLists())  # a forked child has none of the fetching threads
+        self._configured: dict[str, Route] = {}
         for name, entry in config.models.items():
             self._check(name, entry)
 
     def _check(self, name: str, entry: ModelEntry) -> None:
-        """Say now what is wrong with an entry, and not by the first request that asks for it."""
+        """Raise now if an entry is wrong, not at the first request for it."""
         try:
             CompletionParams(model="m", messages=[], **entry.params)
             self._limits[name] = Limits.of(entry)
             if name in self._entries:
-                self._own[name] = self._route(name, name, entry)
+                self._configured[name] = self._route(name, name, entry)
             else:
-                self._route(name, name, _filled(entry, "x"))
+                self._route(name, name, _expand(entry, "x"))
         except (TypeError, ValueError, AnyLLMError) as exc:
             raise ValueError(f"models.{name}: {exc}") from exc
 
     def find(self, name: str) -> Route:
         """
-        What is behind *name*.
+        The route for *name*.
 
         Raises:
-            ModelNotFoundError: nothing is.
+            ModelNotFoundError: there is no such model.
         """
         bare = name[: -len(":latest")] if name.endswith(":latest") else name
-        own = self._own.get(bare)
-        if own is not None:
-            return own
+        configured = self._configured.get(bare)
+        if configured is not None:
+            return configured
         with self._lock:
-            known = self._routes.get(bare)
-            if known is not None:
-                self._routes.move_to_end(bare)
-                return known
-        made = self._made(bare)
+            cached = self._recent.get(bare)
+            if cached is not None:
+                self._recent.move_to_end(bare)
+                return cached
+        made = self._make(bare)
         with self._lock:
-            made = self._routes.setdefault(bare, made)
-            while len(self._routes) > _KEPT:
-                self._routes.popitem(last=False)
+            made = self._recent.setdefault(bare, made)
+            while len(self._recent) > _CACHE_SIZE:
+                self._recent.popitem(last=False)
         return made
 
-    def _made(self, name: str) -> Route:
-        if len(name) > _LONGEST:
+    def _make(self, name: str) -> Route:
+        if len(name) > _MAX_NAME_LENGTH:
             raise _not_found(f"no model has a name of {len(name)} characters")
         for start, entry in self._patterns.items():
             if name.startswith(start):
-                return self._route(name, f"{start}*", _filled(entry, name[len(start) :]))
+                return self._route(name, f"{start}*", _expand(entry, name[len(start) :]))
         if self._server.only_listed:
             raise _not_found(f"there is no model {name!r} here")
         try:
@@ -107,7 +108,7 @@ class Models:
         return self._route(name, "", ModelEntry(model=name))
 
     def _route(self, name: str, entry_name: str, entry: ModelEntry) -> Route:
-        """Its fallbacks may be model strings, or names of the configuration's own, which are asked where those are."""
+        """A fallback is another entry's name, which stands for that entry's model and server, or a model string."""
         fallback: list[Union[str, Target]] = [
             Route(other, self._entries[other], self._options).target if other in self._entries else other
             for other in entry.fallback
@@ -116,30 +117,26 @@ class Models:
 
     # -- what there is ---------------------------------------------------------------------------------------------
 
-    def known(self, name: str, ctx: Context) -> ModelInfo:
+    def info(self, name: str, ctx: Context) -> ModelInfo:
         """
-        What is known of the model *name*, whether it is listed or not.
+        The metadata of the model *name*, whether it is listed or not.
 
         Raises:
-            ModelNotFoundError: there is none.
+            ModelNotFoundError: there is no such model.
         """
         found = self.find(name)
-        if found.name not in self._own and self._lists_providers:
-            listed = next((known for known in self._lists.all(ctx) if known.name == found.name), None)
+        if found.name not in self._configured and self._lists_providers:
+            listed = next((model for model in self._lists.all(ctx) if model.name == found.name), None)
             if listed is not None:
                 return listed
-        return known_at(found.target.host, found.name, 0, found.entry.context_length)
+        return _info(found)
 
-    def listed(self, ctx: Context) -> list[ModelInfo]:
-        """The configuration's own, then those of every provider whose key is set, where they are to be listed."""
-        own = [
-            known_at(found.target.host, name, 0, found.entry.context_length)
-            for name, found in self._own.items()
-            if not found.entry.hidden
-        ]
+    def all(self, ctx: Context) -> list[ModelInfo]:
+        """The configured models, then, unless turned off, those of every provider whose key is set."""
+        configured = [_info(found) for found in self._configured.values() if not found.entry.hidden]
         if not self._lists_providers:
-            return own
-        return own + [known for known in self._lists.all(ctx) if known.name not in self._entries]
+            return configured
+        return configured + [model for model in self._lists.all(ctx) if model.name not in self._entries]
 
     @property
     def _lists(self) -> ProviderLists:
@@ -150,10 +147,14 @@ class Models:
         return self._server.list_providers and not self._server.only_listed
 
 
-def _filled(entry: ModelEntry, rest: str) -> ModelEntry:
-    """A pattern's entry for a name that ends in *rest*."""
+def _info(found: Route) -> ModelInfo:
+    return model_info(found.target.host, found.name, 0, found.entry.context_length)
+
+
+def _expand(entry: ModelEntry, rest: str) -> ModelEntry:
+    """A pattern's entry, for a name in which the pattern's "*" is *rest*."""
     return attrs.evolve(entry, model=entry.model.replace("*", rest))
 
 
-def _not_found(what: str) -> ModelNotFoundError:
-    return ModelNotFoundError(what, status_code=404, code="model_not_found", param="model")
+def _not_found(message: str) -> ModelNotFoundError:
+    return ModelNotFoundError(message, status_code=404, code="model_not_found", param="model")

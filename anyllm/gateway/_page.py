@@ -1,8 +1,8 @@
 """
-The chat page: a few files of this package, as they are.
+The chat page: serves the static files in ``page/``.
 
-The Content-Security-Policy says all that the page may do: run its own script, use its own style, and ask the gateway
-that it came from. What a model writes could neither run nor load anything, even if it became markup.
+The Content-Security-Policy allows the page its own scripts and styles, and requests to the gateway that served it.
+So a model's text could neither run nor load anything, even if it became markup.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from anyllm.gateway._responses import GatewayResponse
 __all__ = ["PATHS", "page"]
 
 _JAVASCRIPT = "text/javascript; charset=utf-8"
-#: For each path a file and its type.
+#: Files and their content types, by path.
 _FILES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "/": ("index.html", "text/html; charset=utf-8"),
@@ -30,7 +30,7 @@ _FILES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "/icon.svg": ("icon.svg", "image/svg+xml"),
     }
 )
-#: Where the page's files are.
+#: The paths of the page's files.
 PATHS: tuple[str, ...] = tuple(_FILES)
 
 _POLICY = (
@@ -38,7 +38,7 @@ _POLICY = (
     *("form-action 'none'", "base-uri 'none'", "frame-ancestors 'none'"),
 )
 _HEADERS = {
-    "Cache-Control": "no-cache",  # kept, and asked for again: a page and a script of two versions do not fit
+    "Cache-Control": "no-cache",  # revalidate: a page and a script of different versions do not work together
     "Content-Security-Policy": "; ".join(_POLICY),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -48,17 +48,17 @@ _HEADERS = {
 @attrs.define(frozen=True)
 class _File:
     """
-    One of them.
+    A file of the page.
 
     Attributes:
         body: Its bytes.
-        headers: Those of a response that has it, or that says that the client has.
-        type: The type of its content.
+        headers: Of every response for it, a 304 too.
+        content_type: Of its body.
     """
 
     body: bytes
     headers: Mapping[str, str]
-    type: str
+    content_type: str
 
 
 def page(path: str, etag: str) -> Optional[GatewayResponse]:
@@ -66,31 +66,31 @@ def page(path: str, etag: str) -> Optional[GatewayResponse]:
     The response for one of `PATHS`.
 
     Args:
-        path: As in the request.
+        path: Of the URL.
         etag: The request's ``If-None-Match``; "" for none.
 
     Returns:
-        The file; a 304 without one, where the client has it already; None where nothing of the page is at *path*.
+        The file, or a 304 if the client has it; None if *path* is not the page's.
 
     Source: https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2
     """
     if path not in _FILES:
         return None
     file = _read(path)
-    if _is_among(file.headers["ETag"], etag):
+    if _matches(file.headers["ETag"], etag):
         return GatewayResponse(304, dict(file.headers), ())
-    more = {"Content-Type": file.type, "Content-Length": str(len(file.body))}
-    return GatewayResponse(200, {**file.headers, **more}, [file.body])
+    entity = {"Content-Type": file.content_type, "Content-Length": str(len(file.body))}
+    return GatewayResponse(200, {**file.headers, **entity}, [file.body])
 
 
 @cache
 def _read(path: str) -> _File:
-    name, kind = _FILES[path]
+    name, content_type = _FILES[path]
     body = (resources.files("anyllm.gateway") / "page" / name).read_bytes()
     tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    return _File(body, {**_HEADERS, "ETag": tag}, kind)
+    return _File(body, {**_HEADERS, "ETag": tag}, content_type)
 
 
-def _is_among(tag: str, said: str) -> bool:
-    """Whether a tag is one of those in a header. A weak one is as good: a proxy that compresses makes it of ours."""
-    return any(one.strip() in ("*", tag, f"W/{tag}") for one in said.split(","))
+def _matches(tag: str, if_none_match: str) -> bool:
+    """Whether the header contains *tag*, maybe weak: a proxy that compresses makes our tag weak."""
+    return any(one.strip() in ("*", tag, f"W/{tag}") for one in if_none_match.split(","))

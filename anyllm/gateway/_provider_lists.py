@@ -1,8 +1,8 @@
 """
-The lists of models that providers have: each asked for at most once at a time, and kept for some minutes.
+A cache of the model lists of providers.
 
-Strategy: a list is fetched on a thread of its own, under a time of its own, for whoever asks meanwhile; who asks waits
-only as long as its own Context lets it. A list that cannot be had is logged, and what was known before stays.
+Strategy: a thread fetches each list, with its own timeout, for all callers; a caller waits only as long as its own
+Context allows. If fetching fails, a warning is logged and the previous list stays.
 """
 
 from __future__ import annotations
@@ -19,32 +19,39 @@ import attrs
 
 from anyllm.channel import select
 from anyllm.context import Context
-from anyllm.providers.registry import Provider, host_of, list_models
+from anyllm.providers.registry import Provider, list_models, provider_for
 from anyllm.providers.table import lookup
 from anyllm.wire._base.model_info import ModelInfo
 
-__all__ = ["ProviderLists", "known_at"]
+__all__ = ["ProviderLists", "model_info"]
 
 _log = logging.getLogger("anyllm.gateway")
 
-#: Seconds for which a list is good, and after which one that could not be had is asked for again.
-_AGE, _AGE_OF_FAILURE = 300.0, 15.0
+#: Seconds until a list is fetched again, after a success and after a failure.
+_MAX_AGE, _RETRY_AFTER = 300.0, 15.0
 #: Seconds to wait for a provider.
-_PATIENCE = 5.0
+_TIMEOUT = 5.0
 
 
 @attrs.define
-class _List:
-    """What is known of one provider's."""
+class _CachedList:
+    """
+    One provider's list.
+
+    Attributes:
+        models: As last fetched.
+        expires: When to fetch it again, in monotonic seconds.
+        fetching: Ends when the running fetch is over; None if none is running.
+    """
 
     models: tuple[ModelInfo, ...] = ()
-    until: float = float("-inf")  # monotonic
-    fetching: Optional[Context] = None  # ended when it has been fetched
+    expires: float = float("-inf")
+    fetching: Optional[Context] = None
 
 
 class ProviderLists:
     """
-    Shared between threads.
+    The model lists of all providers whose keys are set. Shared between threads.
 
     Args:
         clock: Monotonic seconds.
@@ -52,74 +59,76 @@ class ProviderLists:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = threading.Lock()  # of what follows; nobody waits under it
-        self._lists: dict[str, _List] = {}
+        self._lock = threading.Lock()  # guards the lists; no thread waits while it holds it
+        self._lists: dict[str, _CachedList] = {}
 
     def all(self, ctx: Context) -> list[ModelInfo]:
-        """The models of every provider whose key is set now, and of those that run in this process."""
+        """The models of every provider whose key is set now, and those that run in this process."""
         names = [row.name for row in lookup.ROWS if row.capabilities.list_models and row.set_variable()]
-        running = [fetching for name in names if (fetching := self._fetching(name)) is not None]
-        patience = ctx.child(_PATIENCE + 1)
+        running = [fetching for name in names if (fetching := self._refresh(name)) is not None]
+        limit = ctx.child(_TIMEOUT + 1)
         for fetching in running:
             try:
-                select(fetching.done(), patience.done())
-            except queue.Empty:  # cannot be, without a time-out
+                select(fetching.done(), limit.done())
+            except queue.Empty:  # cannot happen without a timeout
                 break
         with self._lock:
-            return [known for name in names for known in self._lists[name].models] + _at_hand()
+            return [model for name in names for model in self._lists[name].models] + _in_this_process()
 
-    def _fetching(self, name: str) -> Optional[Context]:
-        """What ends when the list has been fetched; None where it need not be."""
+    def _refresh(self, name: str) -> Optional[Context]:
+        """Fetch the list if it has expired; returns what ends when a running fetch is over, or None."""
         with self._lock:
-            known = self._lists.setdefault(name, _List())
-            is_due = known.fetching is None and known.until <= self._clock()
+            cached = self._lists.setdefault(name, _CachedList())
+            is_due = cached.fetching is None and cached.expires <= self._clock()
             if is_due:
-                known.fetching = Context()
-            fetching = known.fetching
+                cached.fetching = Context()
+            fetching = cached.fetching
         if is_due:  # not under the lock: `start` waits, and lets gevent's greenlets run
-            threading.Thread(target=self._fetch, args=(name, known), name="anyllm-list", daemon=True).start()
+            threading.Thread(target=self._fetch, args=(name, cached), name="anyllm-list", daemon=True).start()
         return fetching
 
-    def _fetch(self, name: str, known: _List) -> None:
-        models, age = None, _AGE_OF_FAILURE
+    def _fetch(self, name: str, cached: _CachedList) -> None:
+        models, seconds = None, _RETRY_AFTER
         try:
-            host = host_of(name)
-            found = list_models(Context(_PATIENCE), name)
-            models = tuple(known_at(host, f"{name}/{model.id}", model.created, _length(model.raw)) for model in found)
-            age = _AGE
-        except Exception as exc:  # whatever a host may say, it is to be left out and not to be the end of others
+            provider = provider_for(name)
+            models = tuple(
+                model_info(provider, f"{name}/{model.id}", model.created, _context_length(model.raw))
+                for model in list_models(Context(_TIMEOUT), name)
+            )
+            seconds = _MAX_AGE
+        except Exception as exc:  # one provider's failure must not spoil the list of all
             _log.warning("the models of %s are not listed: %s", name, exc)
         with self._lock:
-            fetching, known.fetching = known.fetching, None
-            known.until = self._clock() + age
-            known.models = known.models if models is None else models
+            fetching, cached.fetching = cached.fetching, None
+            cached.expires = self._clock() + seconds
+            cached.models = cached.models if models is None else models
         if fetching is not None:
             fetching.cancel()
 
 
-def known_at(host: Provider, name: str, created: int = 0, context_length: Optional[int] = None) -> ModelInfo:
-    """What can be said of a model by what its host can do."""
-    able = host.capabilities
-    words = {
-        "completion": able.completion,
-        "tools": able.tools,
-        "vision": "image" in able.media,
-        "thinking": able.reasoning,
-        "embedding": able.embedding,
+def model_info(provider: Provider, name: str, created: int = 0, context_length: Optional[int] = None) -> ModelInfo:
+    """The metadata of a model, with its provider's capabilities in Ollama's terms."""
+    capabilities = provider.capabilities
+    supported = {
+        "completion": capabilities.completion,
+        "tools": capabilities.tools,
+        "vision": "image" in capabilities.media,
+        "thinking": capabilities.reasoning,
+        "embedding": capabilities.embedding,
     }
-    return ModelInfo(name, host.name, created, context_length, [word for word in words if words[word]])
+    return ModelInfo(name, provider.name, created, context_length, [term for term in supported if supported[term]])
 
 
-def _at_hand() -> list[ModelInfo]:
-    """The models that run in this process, where they can: they are not started for being listed."""
+def _in_this_process() -> list[ModelInfo]:
+    """The models that can run in this process; listing does not start them."""
     if importlib.util.find_spec("xllamacpp") is None:
         return []
     rows = [row for row in lookup.ROWS if row.endpoint is not None]
-    return [known_at(host_of(row.name), f"{row.name}/{model}") for row in rows for model in row.models]
+    return [model_info(provider_for(row.name), f"{row.name}/{model}") for row in rows for model in row.models]
 
 
-def _length(raw: Any) -> Optional[int]:
-    """Where a host says how much a model can hold, it says it under one of these names."""
+def _context_length(raw: Any) -> Optional[int]:
+    """The context length in a provider's own model object, under any of the names that providers use."""
     names = ("context_length", "context_window", "max_context_length", "inputTokenLimit", "max_model_len")
     values = (raw.get(name) for name in names) if isinstance(raw, Mapping) else ()
     return next((value for value in values if isinstance(value, int)), None)

@@ -1,7 +1,7 @@
 """
-One request and its answer: what is known of it, and what the access log and the metrics are told when it is over.
+One HTTP request: its headers and body, its Context, and what the access log and the metrics record of it.
 
-Neither content nor keys get here: a model's name, whose key it was, counts, and how it ended.
+The record contains neither content nor keys: only names, counts, times and how the request ended.
 """
 
 from __future__ import annotations
@@ -19,46 +19,56 @@ from anyllm.errors import InvalidRequestError
 from anyllm.types import ChatCompletionChunk, Usage
 from anyllm.wire._base.request_fields import wrong
 
-__all__ = ["CLIENT_LEFT", "OUTLET", "BodyTooLarge", "RequestContext", "in_query"]
+__all__ = ["CLIENT_LEFT", "OUTLET", "BodyTooLarge", "RequestContext", "query_value"]
 
 _log = logging.getLogger("anyllm.gateway")
 
-#: Where a server that notices at once that a client has left lets us ask to be told: a function that takes a function.
+#: In the environment of a server that notices at once that a client has left: a function that takes a callback.
 CLIENT_LEFT = "anyllm.client_left"
-#: Where a server that lets other threads write says how: an `Outlet`.
+#: In the environment of a server in which other threads may write the response: an `Outlet`.
 OUTLET = "anyllm.outlet"
-#: Why an exchange whose client has left is cancelled.
-GONE = "the client has left"
+#: The cause with which the request's Context is cancelled when its client has left.
+_LEFT = "the client has left"
 
 
 class BodyTooLarge(InvalidRequestError):
-    """A request's body is larger than the gateway takes (413)."""
+    """The body of a request is larger than the gateway accepts (413)."""
 
 
 class RequestContext:
     """
-    One request. One thread answers it; its end may come from another.
+    One request. One thread answers it; another may abort or finish it.
 
     Args:
-        environ: As PEP 3333 has it.
-        max_seconds: The longest that it may take.
-        on_over: Called once, when it is over.
+        environ: The WSGI environment.
+        max_seconds: The limit of the whole request; None for no limit.
+        on_finish: Called once, when the request is over.
         clock: Monotonic seconds.
+
+    Attributes:
+        id: Made up here; the client gets it as ``x-request-id``.
+        ctx: Ends the call to the provider.
+        endpoint: The operation's path, without what a client made up; "" if there is no such operation.
+        key_name: The name of the key's owner; "" without keys.
+        first_content: Seconds from the start; None if there was no content.
+        seconds: From the start to the end; 0 while the request is running.
+
+    Source: PEP 3333.
     """
 
     def __init__(
         self,
         environ: Mapping[str, Any],
         max_seconds: Optional[float],
-        on_over: Callable[[RequestContext], object],
+        on_finish: Callable[[RequestContext], object],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.environ = environ
         self.id = f"req_{uuid.uuid4().hex}"
         self.method: str = environ["REQUEST_METHOD"]
-        self.path = _decoded(environ.get("PATH_INFO") or "/")
+        self.path = _decode(environ.get("PATH_INFO") or "/")
         self.ctx = Context(max_seconds)
-        self.endpoint = ""  # the path as it stands in the table; "" for one that does not
+        self.endpoint = ""
         self.key_name = ""
         self.model = ""
         self.provider = ""
@@ -67,91 +77,90 @@ class RequestContext:
         self.error: Optional[BaseException] = None
         self.is_stream = False
         self.chunks = 0
-        self.holds_slot = False
-        self.first_content: Optional[float] = None  # seconds from the start
+        self.has_slot = False
+        self.first_content: Optional[float] = None
         self.seconds = 0.0
         self._clock = clock
-        self._since = clock()
-        self._on_over: list[Callable[[RequestContext], object]] = [on_over]
-        watch = environ.get(CLIENT_LEFT)
-        if watch is not None:
-            watch(self.leave)
+        self._start = clock()
+        self._on_finish: list[Callable[[RequestContext], object]] = [on_finish]
+        on_client_left = environ.get(CLIENT_LEFT)
+        if on_client_left is not None:
+            on_client_left(self.abort)
 
-    # -- what came -------------------------------------------------------------------------------------------------
+    # -- the request -----------------------------------------------------------------------------------------------
 
     def header(self, name: str) -> str:
-        """A header of the request; "" when there is none."""
+        """A header; "" if there is none."""
         value: str = self.environ.get(f"HTTP_{name.upper().replace('-', '_')}") or ""
         return value
 
     def query(self, name: str) -> str:
-        """The value that the query of the URL gives a name; "" when it gives none."""
-        return in_query(self.environ.get("QUERY_STRING") or "", name)
+        """A value in the URL's query; "" if there is none."""
+        return query_value(self.environ.get("QUERY_STRING") or "", name)
 
     def json(self, limit: int) -> Any:
         """
         The body, decoded.
 
         Raises:
-            BodyTooLarge: it is larger than *limit* bytes.
-            InvalidRequestError: it is no JSON.
+            BodyTooLarge: the body is larger than *limit* bytes.
+            InvalidRequestError: the body is not JSON.
         """
         body = self._body(limit)
         try:
             return json.loads(body)
         except (ValueError, RecursionError) as exc:
-            raise wrong(None, f"the body is no JSON: {str(exc)[:200]}") from exc
+            raise wrong(None, f"the body is not JSON: {str(exc)[:200]}") from exc
 
     def _body(self, limit: int) -> bytes:
-        said = str(self.environ.get("CONTENT_LENGTH") or "").strip()
-        if said and not said.isdecimal():
+        header = str(self.environ.get("CONTENT_LENGTH") or "").strip()
+        if header and not header.isdecimal():
             raise wrong(None, "Content-Length must be a number")
-        if int(said or 0) > limit:
+        if int(header or 0) > limit:
             raise _too_large(limit)
-        length = int(said) if said else limit + 1
-        source, pieces, left = self.environ["wsgi.input"], [], length
-        while left > 0:
-            piece = source.read(min(left, 1 << 16))
+        stream, pieces, remaining = self.environ["wsgi.input"], [], int(header) if header else limit + 1
+        while remaining > 0:
+            piece = stream.read(min(remaining, 1 << 16))
             if not piece:
                 break
             pieces.append(piece)
-            left -= len(piece)
-        if not said and left <= 0:
+            remaining -= len(piece)
+        if not header and remaining <= 0:
             raise _too_large(limit)
         return b"".join(pieces)
 
-    # -- what is answered ------------------------------------------------------------------------------------------
+    # -- the answer ------------------------------------------------------------------------------------------------
 
-    def chunk(self, chunk: ChatCompletionChunk) -> None:
-        """Take note of what a chunk says beside its content."""
+    def record(self, chunk: ChatCompletionChunk) -> None:
+        """Record the counts and times of a chunk."""
         self.chunks += 1
         if self.first_content is None and (chunk.content or chunk.reasoning or chunk.tool_calls):
-            self.first_content = self._clock() - self._since
+            self.first_content = self._clock() - self._start
         if chunk.usage is not None:
             self.usage = chunk.usage
 
-    def leave(self) -> None:
-        """The client has gone: end what is done for it."""
-        self.ctx.cancel(GONE)
+    def abort(self) -> None:
+        """Cancel the call, because the client has left."""
+        self.ctx.cancel(_LEFT)
 
-    def over(self) -> None:
-        """It is over, in whatever way; a second time does nothing."""
+    def finish(self) -> None:
+        """End and log the request; a second call does nothing."""
         try:
-            on_over = self._on_over.pop()
+            on_finish = self._on_finish.pop()
         except IndexError:
             return
-        self.seconds = self._clock() - self._since
+        self.seconds = self._clock() - self._start
         self.ctx.cancel()
-        on_over(self)
+        on_finish(self)
         self._write_log()
 
     @property
     def client_left(self) -> bool:
-        """Whether the client went before its answer was whole."""
-        return self.ctx.cause == GONE
+        """Whether the client left before its answer was complete."""
+        return self.ctx.cause == _LEFT
 
     def _write_log(self) -> None:
-        facts: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "request": self.id,
             "key": self.key_name or None,
             "method": self.method,
@@ -167,16 +176,16 @@ class RequestContext:
             "error": type(self.error).__name__ if self.error is not None else None,
             "client_left": self.client_left or None,
         }
-        _log.info("%s", json.dumps({name: value for name, value in facts.items() if value is not None}))
+        _log.info("%s", json.dumps({name: value for name, value in fields.items() if value is not None}))
 
 
-def in_query(query: str, name: str) -> str:
-    """The value that a query gives a name; "" when it gives none."""
+def query_value(query: str, name: str) -> str:
+    """The first value of *name* in a URL's query; "" if there is none."""
     return parse_qs(query).get(name, [""])[0]
 
 
-def _decoded(path: str) -> str:
-    """WSGI has the bytes of a path as Latin-1."""
+def _decode(path: str) -> str:
+    """A path as text: WSGI decodes its bytes as Latin-1."""
     try:
         return path.encode("latin-1").decode()
     except UnicodeError:

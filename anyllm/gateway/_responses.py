@@ -1,4 +1,4 @@
-"""What is sent back: a status, headers, and bytes."""
+"""HTTP responses of the gateway: JSON, and errors in the client's format."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from anyllm.errors import AnyLLMError
 from anyllm.formats import Format, status
 from anyllm.wire._base.writer import json_bytes
 
-__all__ = ["GatewayResponse", "json_reply", "problem"]
+__all__ = ["GatewayResponse", "error_response", "json_response"]
 
 
 @attrs.define
@@ -22,9 +22,9 @@ class GatewayResponse:
 
     Attributes:
         status: The HTTP status.
-        headers: Without those that every response has.
-        body: The bytes; closed by the server where it has a ``close``.
-        error: Why there is no answer; None where there is one.
+        headers: Beside those that every response has.
+        body: The bytes; the server calls its ``close``, if it has one.
+        error: The error that the response reports; None for a success.
     """
 
     status: int
@@ -33,27 +33,27 @@ class GatewayResponse:
     error: Optional[BaseException] = None
 
 
-def json_reply(value: Any, status: int = 200) -> GatewayResponse:
-    """A response of JSON; of bytes that are JSON as they are."""
+def json_response(value: Any, status: int = 200) -> GatewayResponse:
+    """A response with *value* as JSON; bytes are sent as they are."""
     body = value if isinstance(value, bytes) else json_bytes(value)
     headers = {"Content-Type": "application/json", "Cache-Control": "no-store", "Content-Length": str(len(body))}
     return GatewayResponse(status, headers, [body])
 
 
-def problem(error: BaseException, format: Format) -> GatewayResponse:
+def error_response(error: BaseException, format: Format) -> GatewayResponse:
     """
-    The response that says an error in the words of a format.
+    A response that reports *error* in *format*.
 
-    The header ``x-should-retry`` is what OpenAI's and Anthropic's clients go by.
+    OpenAI's and Anthropic's clients read the header ``x-should-retry``.
     """
     code = status(error, format)
-    reply = json_reply(format.problem(error, code), code)
-    reply.error = error
+    response = json_response(format.problem(error, code), code)
+    response.error = error
     wait = retry_after(error)
     if wait is not None:
-        reply.headers["Retry-After"] = str(wait)
+        response.headers["Retry-After"] = str(wait)
     is_retryable = isinstance(error, AnyLLMError) and error.is_retryable
-    reply.headers["x-should-retry"] = "true" if is_retryable else "false"
+    response.headers["x-should-retry"] = "true" if is_retryable else "false"
     if code == 401:
-        reply.headers["WWW-Authenticate"] = "Bearer"
-    return reply
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response

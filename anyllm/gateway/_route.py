@@ -1,4 +1,4 @@
-"""What is behind a name: a model, who hosts it, and what is asked when it fails."""
+"""A model of the gateway: its provider, its fallbacks, its limits, and the calls to it."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ R = TypeVar("R")
 @attrs.define(frozen=True)
 class Limits:
     """
-    What all names of one entry share.
+    Limits that all names of one entry share.
 
     Attributes:
-        rate: Requests and tokens a minute; None for no limit.
-        streams: How many at once; None for no limit.
+        rate: Requests and tokens per minute; None for no limit.
+        streams: Concurrent answers; None for no limit.
     """
 
     rate: Optional[RateLimit] = None
@@ -42,10 +42,10 @@ class Limits:
     @classmethod
     def of(cls, entry: ModelEntry) -> Limits:
         """
-        Those that an entry asks for.
+        The limits of an entry.
 
         Raises:
-            TypeError, ValueError: it asks for what there is not.
+            TypeError, ValueError: a limit is wrong.
         """
         return cls(
             RateLimit(**entry.rate_limit) if entry.rate_limit else None,
@@ -55,14 +55,14 @@ class Limits:
 
 class Route:
     """
-    A name that can be asked for. Shared between threads.
+    A model's name, and how to call the model. Shared between threads.
 
     Args:
-        name: As the client said it.
-        entry: What the configuration says of it.
-        options: How its calls behave, where the entry does not say.
-        limits: What it shares with the entry's other names.
-        fallback: What is asked when it fails.
+        name: The name that clients use.
+        entry: Its entry in the configuration.
+        options: Options of its calls, unless the entry has some.
+        limits: Those that the entry's names share.
+        fallback: Models to ask when it fails.
 
     Raises:
         TypeError, ValueError, UnsupportedProviderError: the entry is wrong.
@@ -78,14 +78,14 @@ class Route:
     ) -> None:
         self.name = name
         self.entry = entry
-        said = StreamingOptions(**entry.options) if entry.options else options
-        # No format has words for an estimate, and its clients would take it for the host's own count.
-        self.options = said.evolve(usage="provider") if said.usage == "auto" else said
-        self._is_plain = not fallback and limits == Limits()
+        options = StreamingOptions(**entry.options) if entry.options else options
+        # No format can mark an estimate, and clients would take it for the provider's own count.
+        self.options = options.evolve(usage="provider") if options.usage == "auto" else options
+        self._calls_provider = not fallback and limits == Limits()
         self.client = Client(
             entry.model,
             base_url=entry.base_url,
-            api_key=_key_of(entry),
+            api_key=_api_key(entry),
             options=self.options,
             fallback=fallback,
             rate_limit=limits.rate,
@@ -98,61 +98,61 @@ class Route:
         return self.client.targets[0]
 
     def speaks(self, dialects: tuple[type, ...]) -> bool:
-        """Whether every host that may be asked speaks one of these formats."""
+        """Whether every provider that may be asked speaks one of these dialects."""
         return all(isinstance(target.host.dialect, dialects) for target in self.client.targets)
 
     def stream(self, ctx: Context, params: CompletionParams) -> Union[Stream, ChatStream]:
         """
-        The answer as it comes; the pair itself where nothing stands between, which saves a thread.
+        Stream an answer: the provider's own pair without limits and fallbacks, which saves a thread.
 
         Raises:
-            InvalidRequestError: the tools are none.
+            InvalidRequestError: the tools are wrong.
         """
         params = self._with_defaults(params)
-        if not self._is_plain:
-            return _called(self.client.chat_stream, ctx, params)
-        asked, how = self._plain(params)
-        return self.target.host.completion_stream(ctx, asked, **how)
+        if not self._calls_provider:
+            return _call_client(self.client.chat_stream, ctx, params)
+        params, settings = self._provider_call(params)
+        return self.target.host.completion_stream(ctx, params, **settings)
 
-    def whole(self, ctx: Context, params: CompletionParams) -> ChatCompletion:
+    def complete(self, ctx: Context, params: CompletionParams) -> ChatCompletion:
         """
-        The whole answer.
+        Wait for a whole answer.
 
         Raises:
-            AnyLLMError: why there is none.
+            AnyLLMError: the call failed.
         """
         params = self._with_defaults(params)
-        if not self._is_plain:
-            return _called(self.client.chat, ctx, params)
-        asked, how = self._plain(params)
-        return self.target.host.completion(ctx, asked, **how)
+        if not self._calls_provider:
+            return _call_client(self.client.chat, ctx, params)
+        params, settings = self._provider_call(params)
+        return self.target.host.completion(ctx, params, **settings)
 
-    def embed(self, ctx: Context, wanted: EmbeddingParams) -> Embeddings:
+    def embed(self, ctx: Context, params: EmbeddingParams) -> Embeddings:
         """
-        Vectors of texts.
+        Make vectors of texts.
 
         Raises:
-            AnyLLMError: why there are none.
+            AnyLLMError: the call failed.
         """
-        return self.client.embed(wanted.input, ctx=ctx, dimensions=wanted.dimensions)
+        return self.client.embed(params.input, ctx=ctx, dimensions=params.dimensions)
 
     def price(self, usage: Usage, model: str) -> Optional[float]:
-        """What an answer cost in US dollars, by the model that answered or the one that was asked; None if unknown."""
+        """The cost of an answer of *model*, or else of the route's model, in US dollars; None if unknown."""
         target = self.target
-        named = cost_of(usage, model, target.host.name) if model else None
-        cost = named or cost_of(usage, target.model, target.host.name)
+        by_answer = cost_of(usage, model, target.host.name) if model else None
+        cost = by_answer or cost_of(usage, target.model, target.host.name)
         return None if cost is None else cost.total_usd
 
-    def _plain(self, params: CompletionParams) -> tuple[CompletionParams, dict[str, Any]]:
+    def _provider_call(self, params: CompletionParams) -> tuple[CompletionParams, dict[str, Any]]:
         target = self.target
         return params.evolve(model=target.model), {"options": in_the_pump(self.options), **target.where}
 
     def _with_defaults(self, params: CompletionParams) -> CompletionParams:
-        own = {name: value for name, value in self.entry.params.items() if getattr(params, name) is None}
-        return params.evolve(**own) if own else params
+        defaults = {name: value for name, value in self.entry.params.items() if getattr(params, name) is None}
+        return params.evolve(**defaults) if defaults else params
 
 
-def _key_of(entry: ModelEntry) -> Optional[Callable[[], str]]:
+def _api_key(entry: ModelEntry) -> Optional[Callable[[], str]]:
     name = entry.api_key_env
     if name is None:
         return None
@@ -166,11 +166,11 @@ def _key_of(entry: ModelEntry) -> Optional[Callable[[], str]]:
     return read
 
 
-def _called(call: Callable[..., R], ctx: Context, params: CompletionParams) -> R:
-    """A client's call with what was said; it reads tools as people write them."""
+def _call_client(call: Callable[..., R], ctx: Context, params: CompletionParams) -> R:
+    """A `Client`'s call with *params*; it also accepts tools in forms that a wire format does not have."""
     fields = (field.name for field in attrs.fields(CompletionParams) if field.name not in ("model", "messages"))
-    given = {name: value for name in fields if (value := getattr(params, name)) is not None}
+    arguments = {name: value for name in fields if (value := getattr(params, name)) is not None}
     try:
-        return call(list(params.messages), ctx=ctx, **given)
+        return call(list(params.messages), ctx=ctx, **arguments)
     except (TypeError, ValueError) as exc:
         raise wrong("tools", str(exc)) from exc

@@ -1,10 +1,9 @@
 """
-Serve a gateway, on waitress.
+An HTTP server for a gateway, on waitress.
 
-Strategy: waitress reads requests in one thread, so that slow senders hold no other, and answers each in one of a fixed
-number; its loop, and what it knows of a client that has left, are ours (`_event_loop`, `_connections`), because it
-would see that only at the next write. Of cheroot, which was measured beside it, 300 clients that send slowly hold all
-threads.
+Strategy: waitress reads requests in one thread, so that slow senders block no other thread, and answers them in a pool
+of threads. The loop and the connections are ours (`_event_loop`, `_connections`), because waitress notices that a
+client has left only at the next write. cheroot was measured, too: 300 clients that send slowly block all its threads.
 
 Source: https://docs.pylonsproject.org/projects/waitress
 """
@@ -27,28 +26,28 @@ __all__ = ["GatewayServer", "NeedsKeys", "bind", "url_of"]
 
 _log = logging.getLogger("anyllm.gateway")
 
-#: Threads beside those that answers may take: for lists, figures, refusals.
-_SPARE = 8
-#: Seconds: for a request's headers, for its body, with bytes that a client does not take, without any request.
-_HEADER, _BODY, _STUCK, _IDLE = 10.0, 120.0, 60.0, 75.0
+#: Threads beyond those for answers: for model lists, metrics, rejections.
+_SPARE_THREADS = 8
+#: The timeouts of connections in seconds; `Connection.is_overdue` explains them.
+_TIMEOUTS = {"header": 10.0, "body": 120.0, "blocked": 60.0, "idle": 75.0}
 
 
 class NeedsKeys(ValueError):
-    """A gateway without keys is to listen where others can reach it."""
+    """A gateway that listens on more than loopback has no keys."""
 
 
 class GatewayServer:
     """
-    A gateway that listens from now on, and answers once it `run`s or is `start`ed.
+    A server for a gateway. It listens once it is made, and answers after `run` or `start`.
 
     Args:
         gateway: The application.
-        sockets: Where it listens, as `bind` gives them; its own if not given.
+        sockets: Listening sockets, as `bind` makes them; it makes its own if not given.
         clock: Monotonic seconds.
 
     Raises:
-        NeedsKeys: it has no keys, and is to listen on more than loopback.
-        OSError: nobody can listen there.
+        NeedsKeys: the gateway has no keys and would listen on more than loopback.
+        OSError: the address cannot be listened on.
         ModuleNotFoundError: waitress is not installed; the message says what to install.
     """
 
@@ -63,30 +62,30 @@ class GatewayServer:
         _require_waitress()
         bound = bind(gateway.config) if sockets is None else sockets
         from anyllm.gateway._connections import Connection, ConnectionRequest
-        from anyllm.gateway._event_loop import Loop
+        from anyllm.gateway._event_loop import EventLoop
 
-        logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of each request that waits a moment
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of every request that waits for a thread
         self.gateway = gateway
         self._clock = clock
-        request = type("ConnectionRequest", (ConnectionRequest,), {"refuses": staticmethod(gateway.refuses)})
-        refusal = staticmethod(gateway.refusal)
-        self._connection = type("Connection", (Connection,), {"refusal": refusal, "parser_class": request})
-        self._loop = Loop()
-        threads = server.max_streams + _SPARE
+        request = type("ConnectionRequest", (ConnectionRequest,), {"precheck": staticmethod(gateway.precheck)})
+        error_body = staticmethod(gateway.error_body)
+        self._connection = type("Connection", (Connection,), {"error_body": error_body, "parser_class": request})
+        self._loop = EventLoop()
+        threads = server.max_streams + _SPARE_THREADS
         self._listeners = _listeners(gateway, self._loop, bound, threads)  # one for each address
         for listener in self._listeners:
             listener.channel_class = self._connection
-            listener.maintenance = lambda now: None  # ours is `_sweep`
-        self._grace: Optional[float] = None  # once it is to stop
+            listener.maintenance = lambda now: None  # `_close_overdue` instead
+        self._grace: Optional[float] = None  # seconds; set by `stop`
         self._thread: Optional[threading.Thread] = None
         self._has_run = False
-        self._is_over = threading.Event()
-        self._pulling: list[None] = []  # an item for each `stop` that is about to wake the loop; no lock, see `stop`
-        self._is_closing = False  # the loop needs no waking any more
+        self._is_closed = threading.Event()
+        self._waking: list[None] = []  # an item for each `stop` that wakes the loop; without a lock, see `stop`
+        self._is_closing = False  # the loop must not be woken any more
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port that it listens on."""
         return int(self._listeners[0].effective_port)
 
     @property
@@ -95,41 +94,41 @@ class GatewayServer:
         return url_of(self.gateway.config, [listener.socket for listener in self._listeners])
 
     def run(self) -> None:
-        """Answer, until somebody calls `stop`."""
+        """Answer requests until `stop` is called."""
         self._has_run = True
         try:
             self._serve()
             if self._grace is not None:
                 self._drain()
         finally:
-            self._end()
+            self._close()
 
     def start(self) -> GatewayServer:
-        """Answer on a thread of its own."""
+        """`run` on a new thread."""
         self._thread = threading.Thread(target=self.run, name="anyllm-gateway", daemon=True)
         self._thread.start()
         return self
 
     def stop(self, grace: float = 0.0) -> None:
         """
-        Accept nobody any more, let answers end for *grace* seconds, and cancel the rest. Returns at once; safe in a
-        signal handler.
+        Accept no more connections, wait *grace* seconds for running answers, then cancel them. Returns at once; safe in
+        a signal handler.
         """
         self._grace = grace
-        self._pulling.append(None)  # before the look at what `run` sets before its own look: one of them sees the other
+        self._waking.append(None)  # before reading `_is_closing`, which `_close` sets before reading this
         try:
             if not self._is_closing:
                 self._listeners[0].pull_trigger()
         finally:
-            self._pulling.pop()
+            self._waking.pop()
 
     def close(self, grace: float = 0.0) -> None:
-        """`stop`, and wait until that is done; one that never ran is let go of. A second time does nothing."""
+        """`stop`, and wait until it has stopped. A second call does nothing."""
         self.stop(grace)
         if self._thread is not None:
             self._thread.join()
         elif not self._has_run:
-            self._end()
+            self._close()
 
     def __enter__(self) -> GatewayServer:
         return self.start()
@@ -137,16 +136,16 @@ class GatewayServer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _end(self) -> None:
-        if not self._is_over.is_set():
-            self._listeners[0].task_dispatcher.shutdown(timeout=5)  # they share it
+    def _close(self) -> None:
+        if not self._is_closed.is_set():
+            self._listeners[0].task_dispatcher.shutdown(timeout=5)  # the listeners share it
             self._is_closing = True
-            while self._pulling:  # its number may be another file's once it is closed
+            while self._waking:  # once the trigger is closed, its descriptor may be another file's
                 time.sleep(0.001)
             for listener in self._listeners:
                 listener.trigger.close()
             self._loop.close()
-            self._is_over.set()
+            self._is_closed.set()
 
     # -- the loop's thread -----------------------------------------------------------------------------------------
 
@@ -154,27 +153,29 @@ class GatewayServer:
         next_sweep = 0.0
         while self._grace is None:
             for listener in self._listeners:
-                self._loop.touch(listener)  # whether it accepts depends on how many connections there are
+                self._loop.touch(listener)  # whether it accepts depends on the number of connections
             self._loop.step(1.0)
             now = self._clock()
             if now >= next_sweep:
                 next_sweep = now + 1.0
-                self._sweep(now)
+                self._close_overdue(now)
 
-    def _sweep(self, now: float) -> None:
+    def _close_overdue(self, now: float) -> None:
         for connection in self._connections():
-            if connection.overdue(now, _HEADER, _BODY, _STUCK, _IDLE):
+            if connection.is_overdue(now, **_TIMEOUTS):
                 connection.handle_close()
 
     def _drain(self) -> None:
         from waitress import wasyncore
 
         for listener in self._listeners:
-            wasyncore.dispatcher.close(listener)  # the trigger stays
-        since = self._clock()
+            wasyncore.dispatcher.close(listener)  # but not its trigger, which `stop` may use
+        start = self._clock()
         while True:
-            is_late = self._clock() >= since + (self._grace or 0.0)  # which another `stop` may have made shorter
-            busy = [one for one in self._connections() if one.requests or one.total_outbufs_len]
+            is_late = self._clock() >= start + (self._grace or 0.0)  # a second `stop` may have shortened it
+            busy = [
+                connection for connection in self._connections() if connection.requests or connection.total_outbufs_len
+            ]
             for connection in self._connections():
                 if is_late or connection not in busy:
                     connection.handle_close()
@@ -183,30 +184,30 @@ class GatewayServer:
             self._loop.step(0.1)
 
     def _connections(self) -> list[Any]:
-        return [one for one in list(self._loop.values()) if isinstance(one, self._connection)]
+        return [item for item in list(self._loop.values()) if isinstance(item, self._connection)]
 
 
-def _listeners(gateway: Gateway, loop: Any, bound: Sequence[socket.socket], threads: int) -> list[Any]:
+def _listeners(gateway: Gateway, loop: Any, sockets: Sequence[socket.socket], threads: int) -> list[Any]:
     from waitress.server import BaseWSGIServer, create_server
 
-    from anyllm.gateway._connections import MOST_AHEAD
+    from anyllm.gateway._connections import MAX_PIPELINED
 
     create_server(
         gateway,
         map=loop,
-        sockets=list(bound),
+        sockets=list(sockets),
         threads=threads,
-        channel_request_lookahead=MOST_AHEAD,  # read on while a request is answered, which is how an end is seen
-        outbuf_high_watermark=1 << 16,  # bytes that may wait for a client before whoever writes them waits
+        channel_request_lookahead=MAX_PIPELINED,  # reading on during an answer shows that the client has left
+        outbuf_high_watermark=1 << 16,  # bytes buffered for a client before a write blocks
         inbuf_overflow=1 << 20,
         connection_limit=threads + 2000,
         max_request_header_size=1 << 16,
-        max_request_body_size=gateway.config.server.max_body_bytes + 1,  # it refuses what is as large
+        max_request_body_size=gateway.config.server.max_body_bytes + 1,  # it rejects bodies of this size
         ident=None,
         backlog=1024,
         clear_untrusted_proxy_headers=False,
     )
-    return [found for found in loop.values() if isinstance(found, BaseWSGIServer)]
+    return [item for item in loop.values() if isinstance(item, BaseWSGIServer)]
 
 
 def url_of(config: Config, sockets: Sequence[socket.socket]) -> str:
@@ -224,24 +225,24 @@ def _require_waitress() -> None:
 
 def bind(config: Config) -> list[socket.socket]:
     """
-    Sockets for all addresses of the host that a gateway is to listen at, with one port.
+    Listening sockets for all addresses of the configured host, with the same port.
 
     Raises:
-        NeedsKeys: it has no keys, and is to listen on more than loopback.
-        OSError: nobody can listen there.
-        ModuleNotFoundError: waitress is not installed, so that no `GatewayServer` could answer there.
+        NeedsKeys: the gateway has no keys and would listen on more than loopback.
+        OSError: an address cannot be listened on.
+        ModuleNotFoundError: waitress is not installed, which `GatewayServer` needs.
     """
     _require_waitress()
     host, port = config.server.host, config.server.port
     if not config.keys and not is_loopback(host):
-        raise NeedsKeys(f"to listen at {host} the gateway needs keys: `anyllm serve --new-key NAME` makes one")
+        raise NeedsKeys(f"to listen on {host} the gateway needs keys: `anyllm serve --new-key NAME` makes one")
     bound: list[socket.socket] = []
     try:
         for family, _, _, _, address in dict.fromkeys(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)):
-            where = (address[0], port or (bound[0].getsockname()[1] if bound else 0))
-            bound.append(socket.create_server(where, family=family))
+            local = (address[0], port or (bound[0].getsockname()[1] if bound else 0))
+            bound.append(socket.create_server(local, family=family))
     except OSError:
-        for listening in bound:
-            listening.close()
+        for listener in bound:
+            listener.close()
         raise
     return bound

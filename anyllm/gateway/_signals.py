@@ -1,4 +1,4 @@
-"""The signals that end a gateway, handled for a while."""
+"""Handle the signals that end a gateway."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextlib.contextmanager
 def handled_by(handle: Callable[[int, Any], object]) -> Iterator[None]:
-    """Have *handle* called with each of `SIGNALS`, and afterwards whoever was before. For the main thread."""
-    before = {number: signal.signal(number, handle) for number in SIGNALS}
+    """Handle `SIGNALS` with *handle* within the block, then as before. For the main thread."""
+    previous = {number: signal.signal(number, handle) for number in SIGNALS}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

@@ -1,9 +1,9 @@
 """
-Several processes that serve one gateway, because one Python answers on one core.
+Run a gateway in several worker processes, because one Python uses one core.
 
-Strategy: the sockets are bound before the processes are forked, and all accept on them. The parent only waits: it hands
-on signals, and starts another worker for one that was killed. Should it be killed itself, its end of a pipe is closed,
-and the workers end. Figures of all are added up by prometheus-client, through files in a folder of their own.
+Strategy: the sockets are bound before the workers are forked, and every worker accepts on them. The parent forwards
+signals to the workers and replaces a worker that was killed. If the parent itself is killed, its end of a pipe closes,
+and the workers end. prometheus-client adds up the metrics of all workers, through files in a temporary folder.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ __all__ = ["run_workers"]
 
 _log = logging.getLogger("anyllm.gateway")
 
-#: Where prometheus-client looks for the folder, when it is loaded.
-_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+#: The variable that tells prometheus-client the folder; read when it is imported.
+_FOLDER_VAR = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def run_workers(count: int, serve: Callable[[], int]) -> int:
     """
-    Run *serve* in *count* processes, until a signal ends them. For the main thread, on systems that fork.
+    Run *serve* in *count* processes, until a signal ends them. For the main thread, on systems that can fork.
 
     Args:
-        count: How many.
-        serve: Serves until SIGINT or SIGTERM comes, which each process gets; gives its exit status.
+        count: The number of processes.
+        serve: Serves until SIGINT or SIGTERM, which each process gets, and returns an exit status.
 
     Returns:
         The worst exit status.
     """
-    with _shared_figures(), _pipe() as (ours, theirs), _handing_on() as children:
+    with _metrics_folder(), _pipe() as (reader, writer), _forwarding_signals() as children:
 
-        def begin() -> None:
-            children.add(_fork(serve, ours, theirs))
+        def start() -> None:
+            children.add(_fork(serve, reader, writer))
 
         for _ in range(count):
-            begin()
+            start()
         worst = 0
         while children:
             pid, status = os.wait()
             children.discard(pid)
             if os.WIFSIGNALED(status) and not children.is_ending:
-                _log.error("a worker was ended by signal %d; another begins", os.WTERMSIG(status))
-                begin()
+                _log.error("signal %d ended a worker; starting another", os.WTERMSIG(status))
+                start()
             elif os.WIFEXITED(status):
                 worst = max(worst, os.WEXITSTATUS(status))
         return worst
@@ -62,7 +62,7 @@ class _Children(set):  # type: ignore[type-arg]  # of process ids
     is_ending = False
 
 
-def _fork(serve: Callable[[], int], ours: int, theirs: int) -> int:
+def _fork(serve: Callable[[], int], reader: int, writer: int) -> int:
     pid = os.fork()
     if pid:
         return pid
@@ -70,55 +70,55 @@ def _fork(serve: Callable[[], int], ours: int, theirs: int) -> int:
     try:
         for number in SIGNALS:
             signal.signal(number, signal.default_int_handler)
-        os.close(ours)
-        threading.Thread(target=_end_with_parent, args=(theirs,), name="anyllm-parent", daemon=True).start()
+        os.close(writer)
+        threading.Thread(target=_end_with_parent, args=(reader,), name="anyllm-parent", daemon=True).start()
         code = serve()
     except KeyboardInterrupt:
         code = 0
     except BaseException:
-        _log.exception("a worker ended")
+        _log.exception("a worker failed")
     finally:
-        os._exit(code)  # what the parent has to put away is the parent's
+        os._exit(code)  # the parent's exit handlers and context managers are not for the child
 
 
-def _end_with_parent(theirs: int) -> None:
-    os.read(theirs, 1)  # nobody writes: it ends when the other end is closed
+def _end_with_parent(reader: int) -> None:
+    os.read(reader, 1)  # nothing is written: it returns when the parent has ended
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextlib.contextmanager
 def _pipe() -> Iterator[tuple[int, int]]:
-    theirs, ours = os.pipe()
+    reader, writer = os.pipe()
     try:
-        yield ours, theirs
+        yield reader, writer
     finally:
-        os.close(ours)
-        os.close(theirs)
+        os.close(writer)
+        os.close(reader)
 
 
 @contextlib.contextmanager
-def _handing_on() -> Iterator[_Children]:
+def _forwarding_signals() -> Iterator[_Children]:
     children = _Children()
 
-    def hand_on(number: int, _frame: Any) -> None:
+    def forward(number: int, _frame: Any) -> None:
         children.is_ending = True
         for pid in tuple(children):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
-    with handled_by(hand_on):
+    with handled_by(forward):
         yield children
 
 
 @contextlib.contextmanager
-def _shared_figures() -> Iterator[None]:
-    folder, before = tempfile.mkdtemp(prefix="anyllm-figures-"), os.environ.get(_FOLDER)
-    os.environ[_FOLDER] = folder
+def _metrics_folder() -> Iterator[None]:
+    folder, previous = tempfile.mkdtemp(prefix="anyllm-metrics-"), os.environ.get(_FOLDER_VAR)
+    os.environ[_FOLDER_VAR] = folder
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[_FOLDER]
+        if previous is None:
+            del os.environ[_FOLDER_VAR]
         else:
-            os.environ[_FOLDER] = before
+            os.environ[_FOLDER_VAR] = previous
         shutil.rmtree(folder, ignore_errors=True)

@@ -14,7 +14,7 @@ from anyllm._stream import stream
 from anyllm.context import Context
 from anyllm.errors import UnsupportedProviderError
 from anyllm.providers.provider import ApiKey, Options, Provider
-from anyllm.providers.registry import host_of
+from anyllm.providers.registry import provider_for
 from anyllm.wire._base.dialect import Request
 from anyllm.wire.ollama.dialect import OllamaDialect
 from anyllm.wire.ollama.models import (
@@ -142,7 +142,7 @@ def delete(
 
 
 def _host(provider: Host) -> Provider:
-    host = host_of(provider)
+    host = provider_for(provider)
     if not isinstance(host.dialect, OllamaDialect):
         raise UnsupportedProviderError("is no Ollama server", provider=host.name)
     return host

@@ -22,7 +22,16 @@ from anyllm.providers.row import Row
 from anyllm.providers.table import lookup
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Model, _convert
 
-__all__ = ["Provider", "completion", "completion_stream", "embedding", "host_of", "list_models", "provider", "route"]
+__all__ = [
+    "Provider",
+    "completion",
+    "completion_stream",
+    "embedding",
+    "provider_for",
+    "list_models",
+    "provider",
+    "route",
+]
 
 
 @explain_call("anyllm.provider('openai', api_key=...)")
@@ -183,10 +192,10 @@ def list_models(
     """
     if not isinstance(ctx, Context):
         raise TypeError("list_models() takes a Context and a provider: anyllm.list_models(anyllm.Context(), 'openai')")
-    return host_of(provider).list_models(ctx, api_key=api_key, base_url=base_url, options=options)
+    return provider_for(provider).list_models(ctx, api_key=api_key, base_url=base_url, options=options)
 
 
-def host_of(provider: Union[str, Provider]) -> Provider:
+def provider_for(provider: Union[str, Provider]) -> Provider:
     """
     The provider object; the one that module-level calls share, for a name.
 

@@ -19,7 +19,7 @@ from anyllm.types._replay import fragments, replayed
 __all__ = ["ROW", "Answer", "scripted"]
 
 #: The provider that is faked.
-ROW = next(row for row in lookup.ROWS if row.name == "compatible")
+ROW = lookup.get("compatible")
 
 #: A part of an answer; see `fake`.
 Piece = Union[str, ToolCall, ChatCompletionChunk, Mapping[str, Any], AnyLLMError, type[AnyLLMError], Stall, type[Stall]]

@@ -189,7 +189,7 @@ def test_names_that_were_made_up_do_not_fill_the_memory():
     app = before(NOWHERE)
     for number in range(1200):
         app._models.find(f"openai/{number}")
-    assert len(app._models._routes) <= 513
+    assert len(app._models._recent) <= 513
     assert app._models.find("m").target.model == "upstream-model"
 
 
@@ -651,7 +651,7 @@ def test_a_name_of_a_megabyte_is_no_model_and_is_kept_nowhere(caplog):
     with caplog.at_level(logging.INFO, "anyllm.gateway"):
         said = post(app, "/v1/chat/completions", {**CHAT, "model": f"openai/{'x' * 1_000_000}"})
     assert said.status == 404
-    assert not app._models._routes
+    assert not app._models._recent
     assert all(len(record.getMessage()) < 1000 for record in caplog.records)
 
 

@@ -399,7 +399,7 @@ def test_three_hundred_who_send_slowly_hold_nobody_up(start, monkeypatch):
     """More of them than threads; others are answered meanwhile, and they are cut off in the end."""
     from anyllm.gateway import _server
 
-    monkeypatch.setattr(_server, "_SPARE", 2)
+    monkeypatch.setattr(_server, "_SPARE_THREADS", 2)
     with gateway("http://127.0.0.1:9", server={"max_streams": 4}) as server:
         slow = [socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT) for _ in range(300)]
         for client in slow:
@@ -408,8 +408,8 @@ def test_three_hundred_who_send_slowly_hold_nobody_up(start, monkeypatch):
         for client in slow[:150]:
             client.sendall(b"X")
         ask_in_time(server)
-        monkeypatch.setattr(_server, "_HEADER", -1.0)  # their time is over
-        monkeypatch.setattr(_server, "_BODY", -1.0)
+        monkeypatch.setitem(_server._TIMEOUTS, "header", -1.0)  # expired
+        monkeypatch.setitem(_server._TIMEOUTS, "body", -1.0)
         for client in slow:
             assert read_all(client) == b""
             client.close()
@@ -424,7 +424,7 @@ def test_who_takes_nothing_for_too_long_is_cut_off(monkeypatch):
     with serve(Reply.sse(piece * 3000, done=False)) as upstream, gateway(upstream.url) as server:
         client = request(server)
         read_until(client, b"xxx")
-        monkeypatch.setattr(_server, "_STUCK", -1.0)
+        monkeypatch.setitem(_server._TIMEOUTS, "blocked", -1.0)
         assert upstream.wait_closed(TIMEOUT)
         until(lambda: server.gateway.running == 0)
         client.close()
@@ -437,7 +437,7 @@ def test_who_asks_nothing_any_more_is_let_go_and_who_waits_for_a_model_is_not(mo
     with serve(silent_after(said)) as upstream, gateway(upstream.url, server={"keep_alive": 0.5}) as server:
         waiting, idle = request(server), socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT)
         read_until(waiting, b"two")
-        monkeypatch.setattr(_server, "_IDLE", -1.0)
+        monkeypatch.setitem(_server._TIMEOUTS, "idle", -1.0)
         assert read_all(idle) == b""
         read_until(waiting, b"keep-alive")
         waiting.close()

@@ -11,7 +11,7 @@ import attrs
 import pytest
 from conftest import ROOT
 
-from anyllm.gateway import Config, Gateway, ModelEntry, Server, load
+from anyllm.gateway import Config, Gateway, ModelEntry, ServerConfig, load
 
 pytestmark = pytest.mark.once
 
@@ -37,14 +37,14 @@ def shown(default: Any) -> str:
 def test_every_setting_is_in_a_table_with_its_default():
     of_server, of_models = PAGE.split("and for a model")
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", of_server, re.MULTILINE))
-    assert rows == {field.name: shown(field.default) for field in attrs.fields(Server)}
+    assert rows == {field.name: shown(field.default) for field in attrs.fields(ServerConfig)}
     named = set(re.findall(r"^\| `(\w+)` \|", of_models, re.MULTILINE))
     assert named == {field.name for field in attrs.fields(ModelEntry)} - {"model"}
 
 
 def test_every_path_is_in_a_table():
-    for endpoint in Gateway(Config())._endpoints:
-        path = endpoint.path.rstrip("/") or "/"
+    for operation in Gateway(Config())._operations:
+        path = operation.path.rstrip("/") or "/"
         if path.startswith(("/v1beta", "/v1alpha")) or "." in path:
             continue
         assert f"`{path}`" in PAGE, path

@@ -527,7 +527,7 @@ def test_threads_that_are_first_share_one_provider(spawn: Any):
 
         def first(together: threading.Barrier = together) -> Any:
             together.wait(TIMEOUT)
-            return registry.host_of("groq")
+            return registry.provider_for("groq")
 
         assert len({id(task.join()) for task in [spawn(first) for _ in range(6)]}) == 1
 

@@ -11,7 +11,7 @@ import pytest
 import anyllm
 from anyllm import errors, formats, wsgi
 from anyllm.channel import open_channel
-from anyllm.gateway._responses import problem
+from anyllm.gateway._responses import error_response
 from anyllm.testing import Reply, chat_events, serve
 from anyllm.types import ChatCompletion, ChatCompletionChunk, Choice, ChunkChoice, ChunkDelta, Message, Retried, Usage
 
@@ -217,7 +217,7 @@ def test_a_site_and_the_gateway_answer_an_error_with_one_status(format: str):
     expected = 502 if format in VISITORS else 401
     assert formats.status(BAD_KEY, format) == formats.status(BAD_KEY, how) == expected
     assert wsgi.answer(failing(BAD_KEY), format).status == expected
-    assert problem(BAD_KEY, how).status == expected
+    assert error_response(BAD_KEY, how).status == expected
 
 
 def test_without_a_format_the_status_is_for_visitors():
