@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
 
@@ -131,6 +132,34 @@ def whole_number(name: str, value: Any, least: int = 1) -> int:
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}: {value}")
+    return value
+
+
+def non_negative_seconds(name: str, value: Any) -> float:
+    """
+    *value* as seconds.
+
+    Raises:
+        TypeError, ValueError: it is no number, or negative or NaN; the message names it.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be seconds (a number), not {type(value).__name__}")
+    if math.isnan(value) or value < 0:
+        raise ValueError(f"{name} must not be negative or NaN: {value!r}")
+    return float(value)
+
+
+def positive_number(name: str, value: Any) -> float:
+    """
+    *value*, if it is a number above 0.
+
+    Raises:
+        TypeError, ValueError: it is not; the message names it.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
+    if not value > 0:
+        raise ValueError(f"{name} must be above 0: {value!r}")
     return value
 
 

@@ -15,6 +15,7 @@ from typing import Any, Optional
 
 import attrs
 
+from anyllm._concurrency.per_process import PerProcess
 from anyllm._hints.extras import pip_install
 from anyllm.errors import AnyLLMError, APIError, ModelNotFoundError
 from anyllm.formats import AnthropicMessages, Format, Gemini, OllamaChat, OpenAIChat
@@ -28,7 +29,6 @@ from anyllm.gateway._models import Models
 from anyllm.gateway._page import PATHS, page
 from anyllm.gateway._request_context import RequestContext, query_value
 from anyllm.gateway._responses import GatewayResponse, error_response, json_response
-from anyllm.limits._shared import PerProcess
 from anyllm.options import StreamingOptions
 from anyllm.types import EmbeddingParams, Embeddings
 from anyllm.wire._base.chat_request import ChatRequest

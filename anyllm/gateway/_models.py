@@ -13,13 +13,13 @@ from typing import Optional, Union
 
 import attrs
 
+from anyllm._concurrency.per_process import PerProcess
 from anyllm.client._routing import Target
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError, ModelNotFoundError
 from anyllm.gateway._config import Config, ModelEntry
 from anyllm.gateway._provider_lists import ProviderLists, model_info
 from anyllm.gateway._route import Limits, Route
-from anyllm.limits._shared import PerProcess
 from anyllm.options import StreamingOptions
 from anyllm.providers.registry import route
 from anyllm.types import CompletionParams

@@ -216,8 +216,8 @@ def test_shared_state_is_gone_through_as_a_copy(monkeypatch):
     from anyllm._concurrency import clock as _clock
     from anyllm._concurrency import fork_guard
     from anyllm._concurrency import timer as _timer
+    from anyllm._concurrency.per_process import PerProcess
     from anyllm._stream import active_calls
-    from anyllm.limits._shared import PerProcess
 
     class Shared(dict):
         def __iter__(self):

@@ -43,7 +43,7 @@ def test_the_longest_waiting_comes_first(spawn):
     tasks = []
     for me in range(5):
         tasks.append(spawn(work, me))
-        while len(turns._line) <= me:  # until it stands in line
+        while len(turns.line) <= me:  # until it stands in line
             threading.Event().wait(0.001)
     turns.give()
     join(tasks)
@@ -63,7 +63,7 @@ def test_a_turn_given_back_without_anybody_waiting_can_be_taken(spawn):
     third_is_waiting = threading.Event()
 
     def look() -> None:
-        while not turns._line:
+        while not turns.line:
             threading.Event().wait(0.001)
         third_is_waiting.set()
 

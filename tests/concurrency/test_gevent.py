@@ -31,7 +31,9 @@ FILES = [
     "stream/test_abandonment.py",
     "stream/test_exit.py",
     "concurrency/test_fork.py",
-    "test_limits.py",
+    "limits/test_rate_limit.py",
+    "limits/test_stream_limit.py",
+    "limits/test_limit_interruptions.py",
     "client/test_client.py",
 ]
 

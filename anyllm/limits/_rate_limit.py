@@ -1,9 +1,9 @@
 """
-So much a minute.
+Rate limit: so many requests and tokens a minute.
 
-Strategy: the rate is a log with one entry for each call of the last minute. The libraries for this (limits,
-pyrate-limiter) keep an entry for each token, a thread for each limit, and wait where nothing wakes them; limits reads
-the wall clock. Only `RateLimit.acquire` has a lock, for its books, and never waits while it holds it.
+Strategy: the ledger has one entry for each call of the last minute. The libraries for this (limits, pyrate-limiter)
+keep an entry for each token or a thread for each limit, and wait where nothing wakes them; limits reads the wall clock.
+Only `RateLimit.acquire` takes a lock, that of the ledger, and it never waits while it holds it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterable
 from typing import Optional
 
 from anyllm._concurrency import waiters
+from anyllm._concurrency.per_process import PerProcess
 from anyllm._hints.arguments import whole_number
 from anyllm.context import Context
 from anyllm.errors import LimitTooSmallError, WaitTooLongError
-from anyllm.limits._shared import PerProcess, check_context, raise_if_ended
+from anyllm.limits._arguments import check_context, raise_if_ended
 
 __all__ = ["RateLimit", "Reservation"]
 
@@ -26,7 +27,7 @@ _MINUTE = 60.0
 
 
 class _Entry:
-    """What was let through at an instant; *counts* until that is a minute ago."""
+    """Requests and tokens that were allowed at the time *when*; *counts* for a minute from then."""
 
     __slots__ = ("counts", "requests", "tokens", "when")
 
@@ -37,19 +38,19 @@ class _Entry:
         self.counts = True
 
 
-class _Caller:
-    """Who stands in line for the rate."""
+class _RateWaiter:
+    """A thread in line for the rate; it stays in line, and is woken to look, until it may go."""
 
-    __slots__ = ("gave_up", "tokens", "waiter")
+    __slots__ = ("gave_up", "lock", "tokens")
 
     def __init__(self, tokens: int) -> None:
         self.tokens = tokens
         self.gave_up = False
-        self.waiter = waiters.new_waiter()
+        self.lock = waiters.new_waiter()
 
     def wake(self) -> None:
-        """Let it look again. Takes no lock."""
-        waiters.release(self.waiter)
+        """Have it look again. Takes no lock."""
+        waiters.release(self.lock)
 
     def give_up(self) -> None:
         """Its Context has ended."""
@@ -59,61 +60,62 @@ class _Caller:
 
 class _Ledger:
     """
-    The log of the last minute and the line of those who wait, for the holder of `lock` alone.
+    The calls of the last minute, and the line of waiting threads. Only the holder of `lock` uses them.
 
-    Whoever settles holds no lock: it appends to `corrections`, then wakes the first in line, who looks.
+    `Reservation.settle` takes no lock: it appends to `corrections` and wakes the first in line, which reads them.
     """
 
     def __init__(self, requests: Optional[int], tokens: Optional[int], inherited: Optional[_Ledger]) -> None:
-        #: Held while the books are read and written; never while waiting, and never by who settles or cancels.
+        #: Held while the ledger is read and written; never while waiting, and never by settling or cancelling.
         self.lock = threading.Lock()
-        self.line: deque[_Caller] = deque()
+        self.line: deque[_RateWaiter] = deque()
         self.corrections: deque[tuple[_Entry, int]] = inherited.corrections.copy() if inherited else deque()
         self._log: deque[_Entry] = inherited._log.copy() if inherited else deque()
-        self._most = (requests, tokens)
+        self._limits = (requests, tokens)
         self._requests = sum(entry.requests for entry in self._log)
         self._tokens = sum(entry.tokens for entry in self._log)
 
-    def spend(self, caller: _Caller, now: float) -> Optional[_Entry]:
-        """Let *caller* through, if it is the first in line and fits in this minute."""
+    def spend(self, waiter: _RateWaiter, now: float) -> Optional[_Entry]:
+        """Record the call of *waiter* and take it out of the line, if it is the first there and the limits allow it."""
         self._catch_up(now)
-        if self.line[0] is not caller or not self._fits(self._requests + 1, self._tokens + caller.tokens):
+        if self.line[0] is not waiter or not self._fits(self._requests + 1, self._tokens + waiter.tokens):
             return None
         self.line.popleft()
         if self.line:
             self.line[0].wake()
-        return self._add(_Entry(now, 1, caller.tokens))
+        return self._add(_Entry(now, 1, waiter.tokens))
 
-    def wait_of(self, caller: _Caller, now: float) -> float:
-        """Seconds until *caller* may go, when all before it in line go as soon as they may."""
+    def seconds_until(self, waiter: _RateWaiter, now: float) -> float:
+        """Seconds until *waiter* may go, when all before it in line go as soon as they may."""
         before = []
         for other in self.line:
-            if other is caller:
+            if other is waiter:
                 break
             if not other.gave_up:
                 before.append(other.tokens)
-        return self._instant(now, [*before, caller.tokens]) - now
+        return self._time_of_last(now, [*before, waiter.tokens]) - now
 
-    def leave(self, caller: _Caller) -> None:
-        """Step out of the line, if still in it; the next one may then be the first."""
+    def leave(self, waiter: _RateWaiter) -> None:
+        """Take *waiter* out of the line, if it is still there; the next one may then be the first."""
         with self.lock:
-            if caller in self.line:
-                was_first = self.line[0] is caller
-                self.line.remove(caller)
+            if waiter in self.line:
+                was_first = self.line[0] is waiter
+                self.line.remove(waiter)
                 if was_first and self.line:
                     self.line[0].wake()
 
     def look_again(self) -> None:
-        """Wake the first in line. Takes no lock: who becomes the first just now looks anyway."""
+        """Wake the first in line. Takes no lock: a thread that becomes the first now looks anyway."""
         try:
             first = self.line[0]
         except IndexError:
             return
         first.wake()
 
-    def _instant(self, now: float, asked: Iterable[int]) -> float:
+    def _time_of_last(self, now: float, calls: Iterable[int]) -> float:
+        """When the last of *calls*, each of so many tokens, may go."""
         log, requests, spent = self._log.copy(), self._requests, self._tokens
-        for tokens in asked:
+        for tokens in calls:
             while not self._fits(requests + 1, spent + tokens):
                 oldest = log.popleft()
                 requests, spent = requests - oldest.requests, spent - oldest.tokens
@@ -123,9 +125,9 @@ class _Ledger:
         return now
 
     def _fits(self, requests: int, tokens: int) -> bool:
-        most_requests, most_tokens = self._most
-        too_many = most_requests is not None and requests > most_requests
-        return not too_many and (most_tokens is None or tokens <= most_tokens)
+        max_requests, max_tokens = self._limits
+        too_many = max_requests is not None and requests > max_requests
+        return not too_many and (max_tokens is None or tokens <= max_tokens)
 
     def _catch_up(self, now: float) -> None:
         while self._log and self._log[0].when + _MINUTE <= now:
@@ -136,7 +138,7 @@ class _Ledger:
             entry, used = self.corrections.popleft()
             more = used - entry.tokens
             if more > 0:
-                self._add(_Entry(now, 0, more))  # now, when it is known: never too early
+                self._add(_Entry(now, 0, more))  # from now, so that it never ends too early
             elif entry.counts:
                 entry.tokens, self._tokens = used, self._tokens + more
 
@@ -148,10 +150,10 @@ class _Ledger:
 
 class Reservation:
     """
-    What `RateLimit.acquire` let through.
+    The tokens that `RateLimit.acquire` has reserved for a call.
 
     Attributes:
-        tokens: What was asked for.
+        tokens: The number of tokens.
     """
 
     __slots__ = ("_entry", "_settle", "tokens")
@@ -162,10 +164,10 @@ class Reservation:
 
     def settle(self, tokens_used: int) -> None:
         """
-        Say what the call really used; a second time does nothing. Takes no lock: safe in a signal handler.
+        Report the tokens that the call used; a second time does nothing. Takes no lock: safe in a signal handler.
 
-        What was reserved and not used is free at once. What was used beyond that counts from now on, and those who
-        come next wait for it.
+        Tokens that were reserved and not used are free at once. Tokens beyond the reservation count from now on, and
+        later calls wait for them.
 
         Args:
             tokens_used: Usually `Usage.total_tokens`; 0 when the call was never sent.
@@ -183,10 +185,10 @@ class Reservation:
 
 class RateLimit:
     """
-    So many requests and tokens in any 60 seconds, first come, first served.
+    A limit of requests and tokens in any 60 seconds; first come, first served.
 
-    Shared freely between threads. A child process goes on with what its parent had used when it forked, and counts for
-    itself from then on::
+    Shared freely between threads. A child process starts with the usage of its parent, and counts for itself from then
+    on::
 
         reservation = limit.acquire(ctx, tokens=1500)
         answer = anyllm.completion(ctx, params)
@@ -195,7 +197,7 @@ class RateLimit:
     Args:
         requests_per_minute: None for no limit.
         tokens_per_minute: None for no limit.
-        clock: Gives seconds that never go back.
+        clock: Monotonic seconds.
 
     Raises:
         TypeError, ValueError: a limit is no int, or less than 1.
@@ -214,7 +216,7 @@ class RateLimit:
         self.requests_per_minute = requests_per_minute
         self.tokens_per_minute = tokens_per_minute
         self._clock = clock
-        self._books = PerProcess(lambda inherited: _Ledger(requests_per_minute, tokens_per_minute, inherited))
+        self._ledger = PerProcess(lambda inherited: _Ledger(requests_per_minute, tokens_per_minute, inherited))
 
     def acquire(self, ctx: Context, tokens: int = 0) -> Reservation:
         """
@@ -222,70 +224,72 @@ class RateLimit:
 
         Args:
             ctx: Ends the wait.
-            tokens: What the call will use, prompt and answer; an estimate, see `Reservation.settle`.
+            tokens: The tokens of prompt and answer together: an estimate, which `Reservation.settle` corrects.
 
         Returns:
-            What was let through; needed only to settle.
+            The reservation, needed only to settle it.
 
         Raises:
             Cancelled, DeadlineExceeded: the Context ended.
-            WaitTooLongError: it would end before its turn comes, those before it in line included; raised at once.
-            LimitTooSmallError: *tokens* is more than a whole minute's.
+            WaitTooLongError: the Context would end before the call may go, after those before it in line; raised at
+                once.
+            LimitTooSmallError: *tokens* is more than the limit of a minute.
         """
         check_context(ctx)
         self._check_possible(tokens)
         raise_if_ended(ctx)
-        books = self._books()
-        caller = _Caller(tokens)
-        unwatch: Callable[[], object] = lambda: None  # noqa: E731  # what `on_done` gives, once we have to wait
+        ledger = self._ledger()
+        waiter = _RateWaiter(tokens)
+        unwatch: Callable[[], object] = lambda: None  # noqa: E731  # replaced once we have to wait
         try:
-            with books.lock:
-                books.line.append(caller)
+            with ledger.lock:
+                ledger.line.append(waiter)
             is_watched = False
             while True:
                 raise_if_ended(ctx)
-                entry, until = self._look(ctx, books, caller)
+                entry, until = self._look(ctx, ledger, waiter)
                 if entry is not None:
                     return self._reservation(tokens, entry)
                 if not is_watched:
-                    unwatch, is_watched = ctx._on_end(caller.give_up), True
-                waiters.wait(caller.waiter, until)  # at once, when something changed since we looked
+                    unwatch, is_watched = ctx._on_end(waiter.give_up), True
+                waiters.wait(waiter.lock, until)  # returns at once if something changed since we looked
         finally:
             unwatch()
-            books.leave(caller)
+            ledger.leave(waiter)
 
-    def _look(self, ctx: Context, books: _Ledger, caller: _Caller) -> tuple[Optional[_Entry], Optional[float]]:
-        """What *caller* is let through with; or the monotonic instant to look again, None when woken for it."""
-        left = ctx.remaining()
-        with books.lock:
+    def _look(self, ctx: Context, ledger: _Ledger, waiter: _RateWaiter) -> tuple[Optional[_Entry], Optional[float]]:
+        """The entry of *waiter*'s call; or the monotonic time to look again, None to wait until it is woken."""
+        remaining = ctx.remaining()
+        with ledger.lock:
             now = self._clock()
-            entry = books.spend(caller, now)
-            is_first = entry is None and books.line[0] is caller
-            if entry is not None or not (is_first or left is not None):
+            entry = ledger.spend(waiter, now)
+            is_first = entry is None and ledger.line[0] is waiter
+            if entry is not None or not (is_first or remaining is not None):
                 return entry, None
-            wait = books.wait_of(caller, now)
-        if left is not None and wait >= left:
+            wait = ledger.seconds_until(waiter, now)
+        if remaining is not None and wait >= remaining:
             raise WaitTooLongError(
-                f"the rate limit lets this call go in {wait:.3g} s, but its Context ends in {left:.3g} s", seconds=wait
+                f"the rate limit allows this call in {wait:.3g} s, but its Context ends in {remaining:.3g} s",
+                seconds=wait,
             )
         return None, time.monotonic() + wait if is_first else None
 
     def _reservation(self, tokens: int, entry: _Entry) -> Reservation:
         def settle(used: int) -> None:
-            books = self._books()
-            books.corrections.append((entry, used))
-            books.look_again()
+            ledger = self._ledger()
+            ledger.corrections.append((entry, used))
+            ledger.look_again()
 
         return Reservation(tokens, settle)
 
     def _check_possible(self, tokens: int) -> None:
         whole_number("tokens", tokens, 0)
-        most = self.tokens_per_minute
-        if most is not None and tokens > most:
+        limit = self.tokens_per_minute
+        if limit is not None and tokens > limit:
             raise LimitTooSmallError(
-                f"one call asks for {tokens} tokens, and the limit is {most} a minute",
+                f"one call needs {tokens} tokens, and the limit is {limit} a minute",
                 tokens=tokens,
-                tokens_per_minute=most,
+                tokens_per_minute=limit,
             )
 
     def __repr__(self) -> str:
