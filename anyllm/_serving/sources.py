@@ -1,5 +1,5 @@
 """
-What a web response is made of: a stream, or anything that can be iterated, waited for with a time-out.
+Sources of web responses: a stream or any iterable, as one interface with a timeout.
 
 Where the thread that puts chunks can write them, it does, while the server's thread sleeps (`Channel.forward`).
 """
@@ -7,22 +7,22 @@ Where the thread that puts chunks can write them, it does, while the server's th
 from __future__ import annotations
 
 import queue
-import threading
 from collections.abc import Callable
 from typing import Any, Optional, Union
 
-from anyllm.channel import Channel, Sender, open_channel
+from anyllm._concurrency.read_ahead import ReadAhead
+from anyllm.channel import Channel
 
 __all__ = ["END", "SILENCE", "PassOn", "Source", "source_of"]
 
-END: Any = object()  # nothing more will come
-SILENCE: Any = object()  # nothing came in time
-#: Given a function that takes the next item, or `EMPTY`, deals with what there is, without waiting; False, or an error,
-#: when who waits must go on with it.
+END: Any = object()  # no item will follow
+SILENCE: Any = object()  # no item came in time
+#: Called with a function that takes the next item, or gives `EMPTY`: passes on all items there are, without waiting.
+#: False, or an exception, hands over to the waiting thread.
 PassOn = Callable[[Callable[[], Any]], bool]
 
 
-class _Pair:
+class StreamSource:
     """A stream: chunks, and at most one error after them."""
 
     def __init__(self, stream: Any) -> None:
@@ -35,8 +35,8 @@ class _Pair:
 
     def next(self, timeout: Optional[float], pass_on: Optional[PassOn] = None) -> Any:
         """
-        The next item, `END`, or `SILENCE` after *timeout* seconds, or, where items were passed on, whenever that is to
-        be looked at. Raises the stream's error.
+        The next item or `END`; `SILENCE` after *timeout* seconds, and, where items were passed on, whenever their state
+        is to be checked. Raises the stream's error.
         """
         if pass_on is not None and self._chunks.empty() and not self._chunks.closed:
             self._chunks.forward(pass_on, timeout)
@@ -53,14 +53,14 @@ class _Pair:
         return END
 
     def cancel(self) -> None:
-        """Does nothing to a stream that is over."""
+        """Cancel the stream; does nothing to one that has ended."""
         cancel = getattr(self._stream, "cancel", None)
         if cancel is not None:
             cancel("the client has left")
 
 
-class _Items:
-    """Anything that can be iterated, which waits as long as it likes."""
+class IterableSource:
+    """An iterable that cannot be cancelled; its items are waited for without a timeout."""
 
     def __init__(self, items: Any) -> None:
         self._items = items
@@ -74,69 +74,41 @@ class _Items:
         return next(self._iterator, END)
 
     def cancel(self) -> None:
-        for thing, name in ((self._items, "cancel"), (self._iterator, "close"), (self._items, "close")):
-            end = getattr(thing, name, None)
+        for owner, name in ((self._items, "cancel"), (self._iterator, "close"), (self._items, "close")):
+            end = getattr(owner, name, None)
             if end is not None:
                 end()
                 return
 
 
-class _Raised:
-    """What items raised, on its way to another thread."""
-
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
-
-
-class _Ahead:
-    """
-    Items that can be cancelled, read on a thread, so that it shows when there are none.
-
-    The thread knows the items and the send end of a channel, and not who receives: letting go of this ends it.
-    """
+class CancellableSource:
+    """An iterable that can be cancelled, read ahead on a thread, so that waiting for an item can have a timeout."""
 
     def __init__(self, items: Any) -> None:
         self._items = items
-        self._channel: Optional[Channel[Any]] = None
+        self._ahead: ReadAhead[Any] = ReadAhead(items, 1)
 
     @property
     def channel(self) -> Channel[Any]:
-        if self._channel is None:
-            sender, self._channel = open_channel(1)
-            threading.Thread(target=_read, args=(self._items, sender), name="anyllm-wsgi", daemon=True).start()
-        return self._channel
+        return self._ahead.channel
 
     def next(self, timeout: Optional[float], pass_on: Optional[PassOn] = None) -> Any:
         try:
             item = self.channel.get(timeout=timeout)
         except queue.Empty:
             return SILENCE
-        if isinstance(item, _Raised):
-            raise item.error
-        return END if item is None else item
+        return END if item is None else self._ahead.checked(item)
 
     def cancel(self) -> None:
         self._items.cancel()
 
 
-def _read(items: Any, sender: Sender[Any]) -> None:
-    last: Optional[_Raised] = None
-    try:
-        for item in items:
-            if not sender.put(item):
-                return
-    except BaseException as exc:
-        last = _Raised(exc)
-    finally:
-        sender.close(last)
-
-
-Source = Union[_Pair, _Ahead, _Items]
+Source = Union[StreamSource, IterableSource, CancellableSource]
 
 
 def source_of(stream: Any) -> Source:
     if isinstance(stream, Channel):
-        raise TypeError("a Channel cannot say that it failed: pass the stream, and not its chunks")
+        raise TypeError("a Channel cannot report an error: pass the stream, not its chunks")
     if isinstance(getattr(stream, "chunks", None), Channel):
-        return _Pair(stream)
-    return _Ahead(stream) if callable(getattr(stream, "cancel", None)) else _Items(stream)
+        return StreamSource(stream)
+    return CancellableSource(stream) if callable(getattr(stream, "cancel", None)) else IterableSource(stream)

@@ -1,4 +1,4 @@
-"""How many events came and went."""
+"""Counts of a processor's events and runs."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ __all__ = ["Metrics", "Tally"]
 @attrs.define(frozen=True, kw_only=True)
 class Metrics:
     """
-    What runs did up to a moment. A snapshot: it does not change.
+    The counts of one or several runs. A snapshot: it does not change.
 
     Attributes:
-        runs: How many have begun to read.
-        events_in: How many events came from the source, by type.
-        events_out: How many were handed to the consumer, by type.
-        dropped: How many a filter refused, or a transformer made nothing of.
-        transformed: How many a transformer made something else of.
-        merged: How many were added to the text of a neighbour.
-        errors: How many runs ended with an exception: of the source, a filter, a transformer or a handler.
-        text_characters: Characters of "text" events handed to the consumer.
-        first_text: Seconds from the start of a run to the first text handed over, None if there was none; of several
-            runs, the mean of those that had one.
-        seconds: From the start of a run to what it handed over last; of several runs, the sum.
+        runs: The number of runs that have begun to read.
+        events_in: The number of events that came from the source, by type.
+        events_out: The number of events that the consumer got, by type.
+        dropped: The number of events that a filter or a transformer dropped.
+        transformed: The number of events that a transformer replaced.
+        merged: The number of events whose text was joined to a neighbour's.
+        errors: The number of runs that ended with an exception of the source, a filter, a transformer or a handler.
+        text_characters: Characters of the "text" events that the consumer got.
+        first_text: Seconds from the start of a run to its first text, None if there was none; of several runs, the mean
+            of those that had one.
+        seconds: Seconds from the start of a run to the last event that the consumer got; of several runs, the sum.
     """
 
     runs: int = 0
@@ -46,16 +46,16 @@ class Metrics:
 
     @property
     def events_per_second(self) -> float:
-        """How many events were handed over in a second of a run; 0 while no time has passed."""
+        """Events that the consumer got, by `seconds`; 0 while no time has passed."""
         return sum(self.events_out.values()) / self.seconds if self.seconds > 0 else 0.0
 
 
 class Tally:
-    """Counts, for any number of threads."""
+    """The counts while runs go on, for any number of threads."""
 
     def __init__(self) -> None:
-        #: Guards all of it. Held for a few additions only; one that its holder may take again, because the collector
-        #: may run somebody's finalizer meanwhile, and that may look.
+        #: Guards all counts. Held for a few additions only. Reentrant, because the collector may run a finalizer
+        #: meanwhile, and that may take a snapshot.
         self._lock = threading.RLock()
         self._in: Counter[str] = Counter()
         self._out: Counter[str] = Counter()
@@ -64,16 +64,16 @@ class Tally:
         self._first_texts = 0.0  # seconds, summed
         self._runs_with_text = 0
 
-    def add(self, more: Mapping[str, int]) -> None:
+    def add(self, counts: Mapping[str, int]) -> None:
         with self._lock:
-            for name, number in more.items():
+            for name, number in counts.items():
                 self._counts[name] += number
 
-    def came(self, event: StreamEvent) -> None:
+    def count_input(self, event: StreamEvent) -> None:
         with self._lock:
             self._in[event.type] += 1
 
-    def gave(self, events: Sequence[StreamEvent], seconds: float, first_text: Optional[float]) -> None:
+    def count_output(self, events: Sequence[StreamEvent], seconds: float, first_text: Optional[float]) -> None:
         with self._lock:
             for event in events:
                 self._out[event.type] += 1

@@ -17,13 +17,15 @@ class Gone:
 
 def test_a_permit_goes_to_the_first_that_still_waits():
     permits = Permits(1)
-    assert permits.take_free() and not permits.take_free()
+    assert permits.take_free()
+    assert not permits.take_free()
     waiter = waiters.new_waiter()
     for one in (Gone(), Gone(), waiter):
         permits.stand_in_line(one)
     permits.give()
     assert not waiter.locked()
-    assert not permits.free and not permits.line
+    assert not permits.free
+    assert not permits.line
 
 
 def test_a_permit_that_nobody_waits_for_is_free():
@@ -31,7 +33,8 @@ def test_a_permit_that_nobody_waits_for_is_free():
     assert permits.take_free()
     permits.stand_in_line(Gone())
     permits.give()
-    assert len(permits.free) == 1 and permits.take_free()
+    assert len(permits.free) == 1
+    assert permits.take_free()
 
 
 @pytest.mark.parametrize("free", [1, 2])

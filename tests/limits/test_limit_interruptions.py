@@ -16,7 +16,7 @@ from anyllm.limits import *
 FILES = (os.path.dirname(limits.__file__), permits.__file__, waiters.__file__)
 
 def at_line(number, act, operate):
-    """Run *operate*, and *act* before its line *number* inside the limits and their waiters; whether there was such a line."""
+    """Run *operate*, and *act* before its line *number* in FILES; returns whether there was such a line."""
     seen = 0
     def local(frame, event, arg):
         nonlocal seen

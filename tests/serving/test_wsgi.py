@@ -487,7 +487,7 @@ def test_a_silent_chat_is_waited_for_in_pieces_and_ends_with_the_body():
     assert written.startswith(b"data: ")
     assert next(made) == b": keep-alive\n\n"
     made.close()  # type: ignore[attr-defined]
-    until(lambda: all(thread.name not in ("anyllm-call", "anyllm-wsgi") for thread in threading.enumerate()))
+    until(lambda: all(thread.name not in ("anyllm-call", "anyllm-read-ahead") for thread in threading.enumerate()))
     failing = anyllm.Client("m", provider=fake(["one", errors.ServerError("down")])).chat_stream("Hi")
     assert b"event: error" in b"".join(wsgi.body(failing))
 
@@ -668,7 +668,7 @@ def test_two_visitors_may_read_one_stream():
 def test_what_is_no_stream_is_refused():
     with pytest.raises(TypeError):
         wsgi.body(5)
-    with pytest.raises(TypeError, match="pass the stream, and not its chunks"):
+    with pytest.raises(TypeError, match="pass the stream, not its chunks"):
         wsgi.body(open_channel()[1])
     assert b"InternalError" in b"".join(wsgi.body([5]))
     with pytest.raises(ValueError, match=r"one of sse, ndjson, .*: 'xml'"):

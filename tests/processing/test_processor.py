@@ -386,7 +386,7 @@ def test_ctrl_c_in_a_wait_lets_go_of_the_source() -> None:
 def test_the_thread_that_reads_ahead_is_gone_when_the_end_is_told() -> None:
     for _ in range(50):
         assert said(EventProcessor(merge_text=True).process([text("a"), other()])) == ["a", "usage"]
-        assert not [thread for thread in threading.enumerate() if thread.name == "anyllm-ahead"]
+        assert not [thread for thread in threading.enumerate() if thread.name == "anyllm-read-ahead"]
 
 
 def test_nothing_is_read_ahead_unless_it_must_be() -> None:
