@@ -1,11 +1,11 @@
 """
-Streams and answers as bytes, in the formats that clients read: pass on what any provider says.
+Streams and whole answers as bytes, in the formats of other APIs and in formats for browsers.
 
     for piece in formats.encode(stream, "openai"):
         connection.sendall(piece)
 
 "openai", "openai-responses", "anthropic", "gemini", "ollama" and "ollama-generate" are what the clients of those
-providers read, errors included; "sse", "ndjson", "json" and "text" are for pages of one's own. `anyllm.wsgi` makes
+providers read, errors included; "sse", "ndjson", "json" and "text" are for your own pages. `anyllm.wsgi` makes
 responses of them.
 """
 
@@ -19,8 +19,9 @@ from typing import Any, Callable, Optional, Union
 from anyllm._serving.body import KEEP_ALIVE, Body
 from anyllm._serving.browser_formats import Describe, Event, Json, Ndjson, Sse, Text
 from anyllm._serving.public_errors import describe
+from anyllm._serving.responses import error_status
 from anyllm.types import ChatCompletion
-from anyllm.wire._base.http_status import client_status, visitor_status
+from anyllm.wire._base.http_status import client_status
 from anyllm.wire._base.writer import Format, Writer
 from anyllm.wire.anthropic_messages.server.writer import AnthropicMessages
 from anyllm.wire.gemini.server.writer import Gemini
@@ -55,10 +56,10 @@ __all__ = [
     "status",
 ]
 
-#: A format by its name, or itself.
+#: The name of a format, or an instance of one.
 Named = Union[str, Format]
 
-#: By name.
+#: The formats by name.
 FORMATS: Mapping[str, Callable[..., Format]] = MappingProxyType(
     {
         "sse": Sse,
@@ -77,18 +78,17 @@ FORMATS: Mapping[str, Callable[..., Format]] = MappingProxyType(
 
 def encode(stream: Any, format: Named = "openai", *, keep_alive: Optional[float] = KEEP_ALIVE, **settings: Any) -> Body:
     """
-    A stream as bytes, as it comes: to be iterated, and closed when nobody reads any more, which ends the stream.
+    A stream as bytes, while it comes. Iterate the result; closing it ends the stream.
 
     Args:
         stream: A `Stream`; anything else with ``chunks`` and ``errors``; or an iterable of chunks or text, with
             ``cancel()`` or ``close()`` if it can be ended.
         format: One of `FORMATS`, or an instance of one.
-        keep_alive: Seconds of silence before something is given that every client of the format passes over; None for
-            never.
-        settings: Those of the format.
+        keep_alive: Seconds of silence before bytes are given that every client of the format ignores; None for never.
+        settings: Settings of the format.
 
     Raises:
-        TypeError: *stream* cannot be iterated, or is a Channel, which cannot say that it failed.
+        TypeError: *stream* cannot be iterated, or is a Channel, which cannot report an error.
         ValueError: *format* is unknown, or *keep_alive* is not positive.
     """
     return Body(stream, find(format, **settings), keep_alive)
@@ -101,7 +101,7 @@ def encode_whole(completion: ChatCompletion, format: Named = "openai", **setting
     Args:
         completion: The answer.
         format: One of `FORMATS`, or an instance of one.
-        settings: Those of the format.
+        settings: Settings of the format.
 
     Raises:
         ValueError: *format* is unknown.
@@ -111,7 +111,7 @@ def encode_whole(completion: ChatCompletion, format: Named = "openai", **setting
 
 def headers(format: Named = "openai") -> dict[str, str]:
     """
-    The headers that go with `encode`: its type, and that nobody on the way may keep, change or buffer it.
+    The headers that go with `encode`: the content type, and that no proxy may store, change or buffer the response.
 
     Raises:
         ValueError: *format* is unknown.
@@ -120,25 +120,25 @@ def headers(format: Named = "openai") -> dict[str, str]:
         "Content-Type": find(format).content_type,
         "Cache-Control": "no-cache, no-transform",
         "X-Accel-Buffering": "no",  # nginx
-        "X-Content-Type-Options": "nosniff",  # what a model writes may look like a page
+        "X-Content-Type-Options": "nosniff",  # the text of a model may look like HTML
     }
 
 
 def status(error: BaseException, format: Named = "sse") -> int:
     """
-    The HTTP status of a response that says *error* in a format.
+    The HTTP status of a response with *error* in a format.
 
-    Visitors of a page ("sse", "ndjson", "json", "text") do not learn what is wrong with the site's key or account: 401,
-    402 and 403 become 502. In the other formats, which clients of a provider's API read, it is the provider's own
-    status, or the one that its API uses for such an error.
+    In the formats for pages ("sse", "ndjson", "json", "text") 401, 402 and 403 become 502, because they are about the
+    site's key or account. In the others, which clients of a provider's API read, it is the provider's status, or the
+    one that its API uses for such an error.
 
     Returns:
-        400 to 599; 500 for what is no `AnyLLMError`.
+        400 to 599; 500 for an exception that is no `AnyLLMError`.
 
     Raises:
         ValueError: *format* is unknown.
     """
-    return visitor_status(error) if isinstance(find(format), Sse) else client_status(error)
+    return error_status(error, find(format))
 
 
 def __getattr__(name: str) -> Any:
@@ -154,17 +154,17 @@ def __getattr__(name: str) -> Any:
 
 def find(format: Named, **settings: Any) -> Format:
     """
-    The format of that name, with *settings* that are not None; one that is given is given back.
+    The format named *format*, with the *settings* that are not None; an instance is returned as it is.
 
     Raises:
         TypeError: the format has no such setting.
         ValueError: *format* is unknown.
     """
-    given = {name: value for name, value in settings.items() if value is not None}
+    chosen = {name: value for name, value in settings.items() if value is not None}
     if not isinstance(format, str):
-        if given:
-            raise TypeError(f"a format that is given has its settings: {', '.join(given)}")
+        if chosen:
+            raise TypeError(f"an instance of a format has its own settings; remove {', '.join(chosen)}")
         return format
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}: {format!r}")
-    return FORMATS[format](**given)
+    return FORMATS[format](**chosen)

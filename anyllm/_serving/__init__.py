@@ -1,1 +1,1 @@
-"""Web responses made of streams: their bodies, their sources, and what visitors of a page read."""
+"""Web responses for streams: their bodies, sources and errors, and the formats for browsers."""

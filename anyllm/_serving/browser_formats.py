@@ -1,7 +1,7 @@
 """
-What a page of one's own reads: the text as it comes, as server-sent events, lines or a list of JSON, or alone.
+Formats for browsers: the text of a stream as server-sent events, JSON lines, a JSON list, or plain text.
 
-None of these is anybody's format but ours, and no visitor is told more than `describe` says.
+They are ours, not a provider's. Errors are described by `describe`, which leaves out the provider's message.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Sse:
     Server-sent events for an EventSource: ``data: {"content": ...}``, then ``event: done`` or ``event: error``.
 
     Attributes:
-        event: What is sent of a chunk, as a dict; None skips it. Not given, it is the text, none of it twice.
-        describe: What is said of an error.
+        event: Makes a dict of a chunk, or None to skip it. By default the text is sent, without repetitions.
+        describe: Makes a dict of an error.
     """
 
     content_type: ClassVar[str] = "text/event-stream"
@@ -44,18 +44,18 @@ class Sse:
     describe: Describe = public_errors.describe
 
     def writer(self) -> Writer:
-        """A fresh writer for one answer."""
-        return _Writer(self)
+        """A new writer for one answer."""
+        return _BrowserWriter(self)
 
     def whole(self, completion: ChatCompletion) -> bytes:
-        """A whole answer: ``{"content": ..., "finish_reason": ..., "usage": ...}``."""
-        return _json({"content": completion.content, **_facts(completion.finish_reason, completion.usage)})
+        """A whole answer as JSON: ``{"content": ..., "finish_reason": ..., "usage": ...}``."""
+        return _json({"content": completion.content, **_summary(completion.finish_reason, completion.usage)})
 
     def problem(self, error: BaseException, status: int) -> bytes:
-        """An error: ``{"error": {...}}``."""
+        """The body of an error response: ``{"error": {...}}``."""
         return _json({"error": dict(self.describe(error))})
 
-    def written(self, name: str, value: Mapping[str, Any]) -> bytes:
+    def encode_event(self, name: str, value: Mapping[str, Any]) -> bytes:
         """One event; its *name* is "", "done" or "error"."""
         line = f"event: {name}\n".encode() if name else b""
         return b"%bdata: %b\n\n" % (line, _json(value))
@@ -66,13 +66,13 @@ class Ndjson(Sse):
     """
     A JSON object a line: ``{"content": ...}``, then ``{"done": true, ...}`` or ``{"error": ...}``.
 
-    White space before one is part of JSON, so a space is all that keeps the line alive.
+    The keep-alive is a space: JSON allows white space before a value.
     """
 
     content_type: ClassVar[str] = "application/x-ndjson"
     keep_alive: ClassVar[bytes] = b" "
 
-    def written(self, name: str, value: Mapping[str, Any]) -> bytes:
+    def encode_event(self, name: str, value: Mapping[str, Any]) -> bytes:
         """One line."""
         return in_one_line(_json({"done": True, **value} if name == "done" else value)) + b"\n"
 
@@ -84,56 +84,56 @@ class Json(Ndjson):
     content_type: ClassVar[str] = "application/json"
 
     def writer(self) -> Writer:
-        """A fresh writer for one answer."""
+        """A new writer for one answer."""
         return _ListWriter(self)
 
 
 @attrs.define(frozen=True)
 class Text(Sse):
-    """The text alone, which has no place for an error."""
+    """The text alone, which cannot express an error."""
 
     content_type: ClassVar[str] = "text/plain; charset=utf-8"
     keep_alive: ClassVar[bytes] = b""
 
     def writer(self) -> Writer:
-        """A fresh writer for one answer."""
+        """A new writer for one answer."""
         return _TextWriter(self)
 
 
-class _Writer(Writer):
+class _BrowserWriter(Writer):
     def __init__(self, format: Sse) -> None:
         self._format = format
-        self._said = TextDeduplicator()
-        self._finish: Optional[str] = None
+        self._text = TextDeduplicator()
+        self._finish_reason: Optional[str] = None
         self._usage: Optional[Usage] = None
 
     def chunk(self, chunk: ChatCompletionChunk) -> bytes:
-        self._finish = chunk.finish_reason or self._finish
+        self._finish_reason = chunk.finish_reason or self._finish_reason
         self._usage = chunk.usage or self._usage
         if self._format.event is not None:
-            told = self._format.event(chunk)
-            return b"" if told is None else self._format.written("", dict(told))
-        text = self._news(chunk)
-        return self._format.written("", {"content": text}) if text else b""
+            data = self._format.event(chunk)
+            return b"" if data is None else self._format.encode_event("", dict(data))
+        text = self._new_text(chunk)
+        return self._format.encode_event("", {"content": text}) if text else b""
 
-    def _news(self, chunk: ChatCompletionChunk) -> str:
-        """What a visitor has not read yet: an answer that begins anew (`Retry.after_content`) says it all again."""
+    def _new_text(self, chunk: ChatCompletionChunk) -> str:
+        """The text that was not sent yet: an answer that restarts (`Retry.after_content`) repeats its beginning."""
         if chunk.retry is not None and chunk.retry.policy != "restart":
             return ""
-        text = self._said.news(chunk)
+        text = self._text.news(chunk)
         if text is None:
-            raise IncompleteStreamError("the answer was cut off, and began anew with other words")
+            raise IncompleteStreamError("the answer was cut off, and restarted with a different text")
         return text
 
     def end(self) -> bytes:
-        return self._format.written("done", _facts(self._finish, self._usage))
+        return self._format.encode_event("done", _summary(self._finish_reason, self._usage))
 
     def error(self, error: BaseException) -> bytes:
-        return self._format.written("error", {"error": dict(self._format.describe(error))})
+        return self._format.encode_event("error", {"error": dict(self._format.describe(error))})
 
 
-class _ListWriter(_Writer):
-    _before = b"["
+class _ListWriter(_BrowserWriter):
+    _separator = b"["
 
     def chunk(self, chunk: ChatCompletionChunk) -> bytes:
         return self._item(super().chunk(chunk))
@@ -144,16 +144,16 @@ class _ListWriter(_Writer):
     def error(self, error: BaseException) -> bytes:
         return self._item(super().error(error)) + b"]"
 
-    def _item(self, written: bytes) -> bytes:
-        if not written:
+    def _item(self, item: bytes) -> bytes:
+        if not item:
             return b""
-        before, self._before = self._before, b","
-        return before + written
+        separator, self._separator = self._separator, b","
+        return separator + item
 
 
-class _TextWriter(_Writer):
+class _TextWriter(_BrowserWriter):
     def chunk(self, chunk: ChatCompletionChunk) -> bytes:
-        return self._news(chunk).encode("utf-8", "replace")
+        return self._new_text(chunk).encode("utf-8", "replace")
 
     def end(self) -> bytes:
         return b""
@@ -162,15 +162,15 @@ class _TextWriter(_Writer):
         raise error
 
 
-def _facts(finish: Optional[str], usage: Optional[Usage]) -> dict[str, Any]:
-    facts: dict[str, Any] = {} if finish is None else {"finish_reason": finish}
+def _summary(finish_reason: Optional[str], usage: Optional[Usage]) -> dict[str, Any]:
+    summary: dict[str, Any] = {} if finish_reason is None else {"finish_reason": finish_reason}
     if usage is not None:
-        facts["usage"] = {name: getattr(usage, name) for name in _COUNTS}
-    return facts
+        summary["usage"] = {name: getattr(usage, name) for name in _COUNTS}
+    return summary
 
 
 def _json(value: Any) -> bytes:
     try:
         return json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:  # half an emoji
+    except UnicodeEncodeError:  # a lone surrogate
         return json.dumps(value).encode()

@@ -1,4 +1,4 @@
-"""What visitors of a site are told of an error: the class and a sentence of ours, no more."""
+"""Descriptions of errors for visitors of a site: the class and a general sentence, without the provider's message."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ __all__ = ["describe", "retry_after"]
 
 def describe(error: BaseException) -> dict[str, Any]:
     """
-    What visitors are told of an error: its class, a sentence of ours, and whether to try again.
+    Describe an error for visitors: its class, a general sentence, and whether to try again.
 
-    The provider's own words may name accounts and limits; they are logged. For one's own eyes ``describe=lambda error:
-    {"message": str(error)}`` tells all.
+    The provider's message may name accounts and limits, so it is only logged. ``describe=lambda error: {"message":
+    str(error)}`` shows it.
     """
     kind = type(error).__name__ if isinstance(error, AnyLLMError) else "InternalError"
-    told: dict[str, Any] = {"type": kind, "message": _SENTENCES[visitor_status(error)]}
-    told["is_retryable"] = isinstance(error, AnyLLMError) and error.is_retryable
-    wait = retry_after(error)
-    if wait is not None:
-        told["retry_after"] = wait
-    return told
+    description: dict[str, Any] = {"type": kind, "message": _SENTENCES[visitor_status(error)]}
+    description["is_retryable"] = isinstance(error, AnyLLMError) and error.is_retryable
+    seconds = retry_after(error)
+    if seconds is not None:
+        description["retry_after"] = seconds
+    return description
 
 
 def retry_after(error: BaseException) -> Optional[int]:
-    """Whole seconds, as the header has them; None where the error names none."""
-    wait = getattr(error, "retry_after", None)
-    return math.ceil(wait) if wait is not None and math.isfinite(wait) else None
+    """Whole seconds, for the header Retry-After; None where the error has none."""
+    seconds = getattr(error, "retry_after", None)
+    return math.ceil(seconds) if seconds is not None and math.isfinite(seconds) else None
 
 
 _SENTENCES = {

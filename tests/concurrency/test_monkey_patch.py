@@ -510,7 +510,7 @@ APPLICATION = """
         if path == "stalled":
             return text(start_response, repr(stalled.errors.get()))
         timeout = 0.5 if environ["QUERY_STRING"] else None
-        return wsgi.respond(environ, start_response, ask(path, timeout), keep_alive=0.1, patience=0.1)
+        return wsgi.respond(environ, start_response, ask(path, timeout), keep_alive=0.1, first_content_timeout=0.1)
 """
 
 

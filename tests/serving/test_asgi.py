@@ -291,7 +291,7 @@ def test_an_answer_waits_only_so_long():
 
 def test_a_cancelled_answer_ends_its_stream():
     async def main(upstream: Any) -> None:
-        task = asyncio.ensure_future(asgi.answer(ask(upstream.url), patience=None))
+        task = asyncio.ensure_future(asgi.answer(ask(upstream.url), first_content_timeout=None))
         await asyncio.to_thread(upstream.wait_for_requests, 1, TIMEOUT)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -324,7 +324,7 @@ def in_starlette_with_a_status(stream: Callable[[], Any], **options: Any) -> Any
     from starlette.routing import Route
 
     async def endpoint(_: Any) -> Any:
-        return StreamingResponse(*await asgi.answer(stream(), patience=SOON, **options))
+        return StreamingResponse(*await asgi.answer(stream(), first_content_timeout=SOON, **options))
 
     return Starlette(routes=[Route("/", endpoint)])
 

@@ -75,7 +75,7 @@ def in_flask(stream: Callable[[], Any], **options: Any) -> Application:
 def in_flask_body(stream: Callable[[], Any], **options: Any) -> Application:
     flask = pytest.importorskip("flask")
     app = flask.Flask("test")
-    options.pop("patience", None)
+    options.pop("first_content_timeout", None)
     app.get("/")(lambda: flask.Response(wsgi.body(stream(), **options), headers=wsgi.headers()))
     return app.wsgi_app  # type: ignore[no-any-return]
 
@@ -250,7 +250,7 @@ def test_a_client_that_leaves_a_silent_model_ends_the_call(server: Any, make: An
 def test_a_client_that_leaves_before_the_first_word_ends_the_call(make: Any):
     with (
         serve(Reply.sse([Stall()])) as upstream,
-        wsgiref_server(make(lambda: ask(upstream.url), patience=0, keep_alive=SOON)) as port,
+        wsgiref_server(make(lambda: ask(upstream.url), first_content_timeout=0, keep_alive=SOON)) as port,
     ):
         with client(port) as response:
             assert response.readline() == b": keep-alive\n"
@@ -272,12 +272,12 @@ def test_an_answer_waits_no_longer_than_a_silence_for_a_client_that_may_have_lef
 
 
 @pytest.mark.parametrize("server", SERVERS)
-@pytest.mark.parametrize("patience", [0, SOON])
-def test_one_silence_shows_that_a_client_has_left(server: Any, patience: float):
+@pytest.mark.parametrize("seconds", [0, SOON])
+def test_one_silence_shows_that_a_client_has_left(server: Any, seconds: float):
     """The next is an hour away. The first write succeeds, because the client's system has not answered it yet."""
     with (
         serve(Reply.sse([Stall()])) as upstream,
-        server(bare(lambda: ask(upstream.url), patience=patience, keep_alive=NEVER)) as port,
+        server(bare(lambda: ask(upstream.url), first_content_timeout=seconds, keep_alive=NEVER)) as port,
         socket.create_connection(("127.0.0.1", port), TIMEOUT) as leaving,
     ):
         leaving.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -683,16 +683,23 @@ def test_seconds_are_checked(seconds: float):
         with pytest.raises(ValueError, match="keep_alive must be positive"):
             call([], keep_alive=seconds)
     if seconds != 0:
-        with pytest.raises(ValueError, match="patience must not be negative"):
-            wsgi.answer([], patience=seconds)
+        with pytest.raises(ValueError, match="first_content_timeout must not be negative"):
+            wsgi.answer([], first_content_timeout=seconds)
 
 
 def test_without_keep_alives_an_answer_waits_as_long_as_with_them(monkeypatch: pytest.MonkeyPatch):
     waits: List[Any] = []
-    monkeypatch.setattr(_body.Body, "begin", lambda self, patience: waits.append(patience))
-    for options in ({}, {"keep_alive": None}, {"keep_alive": 2}, {"keep_alive": 2, "patience": 30}, {"patience": None}):
+    monkeypatch.setattr(_body.Body, "begin", lambda self, timeout: waits.append(timeout))
+    for options in (
+        {},
+        {"keep_alive": None},
+        {"keep_alive": 2},
+        {"keep_alive": 2, "first_content_timeout": 30},
+        {"first_content_timeout": None},
+        {"patience": 7},  # the former name
+    ):
         wsgi.answer([], **options)
-    assert waits == [5, 5, 2, 30, None]
+    assert waits == [5, 5, 2, 30, None, 7]
 
 
 # -- before the first byte ---------------------------------------------------------------------------------------------
@@ -766,10 +773,10 @@ def test_nothing_of_the_first_content_is_lost_by_waiting_for_it():
     assert b"".join(made.body) == b"one two"
 
 
-def test_patience_ends():
+def test_the_wait_for_the_first_content_ends():
     """And what goes wrong then is an event."""
     pair = Pair()
-    made = wsgi.answer(pair, patience=0, keep_alive=NEVER)
+    made = wsgi.answer(pair, first_content_timeout=0, keep_alive=NEVER)
     assert made.status == 200
     pair.end(errors.NetworkError("x"))
     assert b"event: error" in b"".join(made.body)
@@ -777,7 +784,7 @@ def test_patience_ends():
 
 def test_an_answer_that_nobody_wanted_is_cancelled():
     pair = Pair()
-    made = wsgi.answer(pair, patience=0)
+    made = wsgi.answer(pair, first_content_timeout=0)
     del made
     gc.collect()
     assert pair.cancelled
@@ -803,7 +810,7 @@ from anyllm import wsgi
 def app(environ, start_response):
     params = anyllm.CompletionParams("compatible/m", [anyllm.Message.user("hello")])
     stream = anyllm.completion_stream(anyllm.Context(), params, base_url=os.environ["UPSTREAM"])
-    return wsgi.respond(environ, start_response, stream, patience=0.01, keep_alive=3600)
+    return wsgi.respond(environ, start_response, stream, first_content_timeout=0.01, keep_alive=3600)
 """
 
 
