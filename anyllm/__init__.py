@@ -89,6 +89,7 @@ if typing.TYPE_CHECKING:
         Model,
         Reasoning,
         Retried,
+        RetryNotice,
         ToolCall,
         Usage,
     )
@@ -149,6 +150,7 @@ __all__ = [
     "Model",
     "Reasoning",
     "Retried",
+    "RetryNotice",
     "ToolCall",
     "Usage",
     # options
@@ -216,7 +218,7 @@ _HOMES = {
     "anyllm.tools": "Tool ToolArgumentsError tool",
     "anyllm.types": (
         "ChatCompletion ChatCompletionChunk Choice ChunkChoice ChunkDelta CompletionParams ContentPart Cost "
-        "EmbeddingParams Embeddings FunctionCall Message Model Reasoning Retried ToolCall Usage"
+        "EmbeddingParams Embeddings FunctionCall Message Model Reasoning Retried RetryNotice ToolCall Usage"
     ),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}

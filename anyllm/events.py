@@ -19,7 +19,7 @@ from anyllm._hints.names import answer_other_names, names_of
 from anyllm.errors import AnyLLMError
 from anyllm.json_stream import JSONStream, JSONStreamError
 from anyllm.options import StreamingOptions
-from anyllm.types import ChatCompletion, ChatCompletionChunk, FunctionCall, Message, Retried, ToolCall, Usage
+from anyllm.types import ChatCompletion, ChatCompletionChunk, FunctionCall, Message, RetryNotice, ToolCall, Usage
 
 __all__ = ["TYPES", "Events", "StreamEvent", "call_back"]
 
@@ -70,7 +70,7 @@ class StreamEvent:
     json_error: Optional[JSONStreamError] = None
     result: Optional[Message] = None
     usage: Optional[Usage] = None
-    retry: Optional[Retried] = None
+    retry: Optional[RetryNotice] = None
     completion: Optional[ChatCompletion] = None
     error: Optional[AnyLLMError] = None
     turn: int = 0

@@ -193,7 +193,7 @@ class StreamingOptions:
         on_tool_call: Called with each whole `ToolCall`.
         on_json_error: Called once with the `anyllm.json_stream.JSONStreamError`, as soon as text that was to be JSON
             (`json`) shows that it is none. The stream goes on, unless the function raises.
-        on_retry: Called with the `Retried` of each further try; after "restart" the text begins anew.
+        on_retry: Called with the `RetryNotice` of each retry; after "restart" the text begins again.
         on_usage: Called once with the `Usage`, if there is any.
         on_complete: Called once with the `ChatCompletion`, if the stream ends well.
         on_error: Called once with the error, if it does not.

@@ -42,7 +42,7 @@ from anyllm.types import (
     FunctionCall,
     Message,
     Reasoning,
-    Retried,
+    RetryNotice,
     ToolCall,
     Usage,
 )
@@ -95,7 +95,7 @@ FULL = ChatCompletion(
     service_tier="default",
     provider="host",
     raw={"what": "the host sent"},
-    retries=(Retried("restart", 2, "reset", 0.5),),
+    retries=(RetryNotice("restart", 2, "reset", 0.5),),
 )
 
 
@@ -170,7 +170,8 @@ def completions(draw: Any) -> ChatCompletion:
         retries=tuple(
             draw(
                 st.lists(
-                    st.builds(Retried, st.sampled_from(["restart", "continue"]), st.integers(2, 9), words), max_size=2
+                    st.builds(RetryNotice, st.sampled_from(["restart", "continue"]), st.integers(2, 9), words),
+                    max_size=2,
                 )
             )
         ),

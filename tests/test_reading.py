@@ -17,7 +17,16 @@ from anyllm.channel import open_channel
 from anyllm.errors import Cancelled, IncompleteStreamError
 from anyllm.reading import Progress, Reader, lines, sentences, tee
 from anyllm.testing import Reply, Stall, chat_events, fake, serve
-from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, FunctionCall, Reasoning, Retried, ToolCall, Usage
+from anyllm.types import (
+    ChatCompletionChunk,
+    ChunkChoice,
+    ChunkDelta,
+    FunctionCall,
+    Reasoning,
+    RetryNotice,
+    ToolCall,
+    Usage,
+)
 
 PARAMS = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
 TIMEOUT = 30
@@ -259,9 +268,9 @@ def test_usage_replaces_the_estimate_of_what_it_counts():
 def test_an_answer_that_begins_anew_is_counted_anew():
     progress = Progress()
     progress.feed(chunk("1234", usage=Usage(10, 7, 17)))
-    progress.feed(ChatCompletionChunk(retry=Retried("continue")))
+    progress.feed(ChatCompletionChunk(retry=RetryNotice("continue")))
     assert progress.characters == 4
-    progress.feed(ChatCompletionChunk(retry=Retried("restart")))
+    progress.feed(ChatCompletionChunk(retry=RetryNotice("restart")))
     progress.feed("12345678")
     assert (progress.characters, progress.tokens, progress.chunks) == (8, 2, 4)
 

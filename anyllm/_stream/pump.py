@@ -39,7 +39,7 @@ from anyllm.errors import (
     StreamTimeoutError,
     scrub,
 )
-from anyllm.types import ChatCompletionChunk, Retried
+from anyllm.types import ChatCompletionChunk, RetryNotice
 from anyllm.wire._base.dialect import Decoder, Request
 
 __all__ = ["Pump", "start"]
@@ -454,7 +454,7 @@ def _joined(base_url: str, path: str) -> str:
 
 def _retried(policy: str, tries: int, error: AnyLLMError, pause: float, provider: str) -> ChatCompletionChunk:
     """The chunk that says so."""
-    return ChatCompletionChunk(provider=provider, retry=Retried(policy, tries + 1, str(error), pause))
+    return ChatCompletionChunk(provider=provider, retry=RetryNotice(policy, tries + 1, str(error), pause))
 
 
 class _Unread:

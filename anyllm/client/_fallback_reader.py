@@ -24,7 +24,7 @@ from anyllm.client._routing import Target, may_fall_back
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError, Cancelled
 from anyllm.options import StreamingOptions
-from anyllm.types import ChatCompletion, ChatCompletionChunk, Retried
+from anyllm.types import ChatCompletion, ChatCompletionChunk, RetryNotice
 from anyllm.types._accumulate import Assembler
 
 __all__ = ["Plan", "Reading", "Timing"]
@@ -277,7 +277,7 @@ class Reading:
                 continue
             if policy:
                 attempt = len(self.plan.targets) - len(self._untried)
-                retry = Retried(policy, attempt, str(error or "no content yet"))
+                retry = RetryNotice(policy, attempt, str(error or "no content yet"))
                 self._notices.append(ChatCompletionChunk(provider=target.host.name, model=target.model, retry=retry))
             self._running = (*self._running, _Running(target, stream, lease, since))
             return

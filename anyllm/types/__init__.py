@@ -19,7 +19,7 @@ from anyllm.types._cost import Cost
 from anyllm.types._embeddings import EmbeddingParams, Embeddings, Model
 from anyllm.types._messages import ContentPart, Message
 from anyllm.types._params import REASONING_EFFORTS, STRUCTURED, CompletionParams
-from anyllm.types._parts import FunctionCall, Reasoning, Retried, ToolCall, Usage
+from anyllm.types._parts import FunctionCall, Reasoning, Retried, RetryNotice, ToolCall, Usage
 
 __all__ = [
     "FINISH_REASONS",
@@ -40,6 +40,7 @@ __all__ = [
     "Model",
     "Reasoning",
     "Retried",
+    "RetryNotice",
     "Serializable",
     "ToolCall",
     "Usage",

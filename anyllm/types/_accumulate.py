@@ -25,7 +25,7 @@ from anyllm.types import (
     FunctionCall,
     Message,
     Reasoning,
-    Retried,
+    RetryNotice,
     ToolCall,
     Usage,
     text_alone,
@@ -80,7 +80,7 @@ class Assembler:
 
     def __init__(self) -> None:
         self._before: ChatCompletion | None = None  # what had come before the answer began anew
-        self._retries: list[Retried] = []
+        self._retries: list[RetryNotice] = []
         self._begin()
 
     def _begin(self) -> None:
@@ -150,7 +150,7 @@ class Assembler:
             retries=tuple(self._retries.copy()),
         )
 
-    def _add_retry(self, retry: Retried) -> None:
+    def _add_retry(self, retry: RetryNotice) -> None:
         if retry.policy == "restart":
             self._before = self.snapshot() if self.has_begun else None
             self._begin()

@@ -9,7 +9,7 @@ import attrs
 from anyllm.types import _convert
 from anyllm.types._base import Serializable, first_choice
 from anyllm.types._openai_chunk import chunk_object
-from anyllm.types._parts import FINISH_REASONS, Reasoning, Retried, ToolCall, Usage
+from anyllm.types._parts import FINISH_REASONS, Reasoning, RetryNotice, ToolCall, Usage
 
 __all__ = ["FINISH_REASONS", "ChatCompletionChunk", "ChunkChoice", "ChunkDelta", "text_alone", "text_chunk"]
 
@@ -87,7 +87,7 @@ class ChatCompletionChunk(Serializable):
     service_tier: Optional[str] = None
     provider: str = ""
     raw: Optional[Any] = attrs.field(default=None, eq=False, repr=False)
-    retry: Optional[Retried] = None
+    retry: Optional[RetryNotice] = None
 
     #: What stands in the slots of `choices` and `raw` before somebody looks; see below.
     _choices: ClassVar[Any]

@@ -11,7 +11,7 @@ from anyllm.types import _convert
 from anyllm.types._base import Serializable, first_choice
 from anyllm.types._cost import Cost
 from anyllm.types._messages import Message
-from anyllm.types._parts import Retried, ToolCall, Usage
+from anyllm.types._parts import RetryNotice, ToolCall, Usage
 
 #: A document in a Markdown fence, which may follow words, and may never be closed. JSON's strings have no line breaks.
 _FENCED = re.compile(r"^[ \t]*```[\w+.-]*(?P<json>.*?)(?:\n[ \t]*```|```\s*\Z|\Z)", re.DOTALL | re.MULTILINE)
@@ -63,7 +63,7 @@ class ChatCompletion(Serializable):
     service_tier: Optional[str] = None
     provider: str = ""
     raw: Optional[Any] = attrs.field(default=None, eq=False, repr=False)
-    retries: tuple[Retried, ...] = attrs.field(default=(), metadata={"omit_default": True})
+    retries: tuple[RetryNotice, ...] = attrs.field(default=(), metadata={"omit_default": True})
     cost: Optional[Cost] = None
     parsed: Optional[Any] = attrs.field(default=None, eq=False, repr=False, metadata={"stays": True})
 

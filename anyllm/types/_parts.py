@@ -1,4 +1,4 @@
-"""What is part of an answer, and of the next question: tool calls, reasoning, usage, further tries."""
+"""Parts of answers and messages: tool calls, reasoning, usage, notices of retries."""
 
 from __future__ import annotations
 
@@ -114,22 +114,26 @@ class Reasoning(Serializable):
 
 @explain_frozen
 @attrs.define(frozen=True)
-class Retried(Serializable):
+class RetryNotice(Serializable):
     """
-    Another try, and why. See `Retry`.
+    A notice that the call is attempted again, and why. See `Retry`.
 
     Attributes:
-        policy: "before_content" where nothing had come; "restart": what follows is the answer from its beginning;
-            "continue": what follows goes on where the answer was cut.
-        attempt: Which try begins: 2 for the second.
-        reason: The error that ended the one before it, as text.
-        pause: Seconds that are waited before it begins.
+        policy: "before_content": nothing had come; "restart": the answer begins again; "continue": the answer goes on
+            where it was interrupted.
+        attempt: The number of the attempt that begins: 2 for the second.
+        reason: The error that ended the attempt before it, as text.
+        pause: Seconds until it begins.
     """
 
     policy: str
     attempt: int = 2
     reason: str = ""
     pause: float = 0.0
+
+
+#: Deprecated name of `RetryNotice`.
+Retried = RetryNotice
 
 
 @explain_frozen

@@ -25,7 +25,7 @@ from anyllm.channel import open_channel
 from anyllm.formats import Body, OpenAIChat
 from anyllm.gateway import Config, Gateway, GatewayServer, NeedsKeys, hash_of, new_key
 from anyllm.testing import Reply, Signal, Stall, chat_events, serve
-from anyllm.types import ChatCompletionChunk, Retried, text_chunk
+from anyllm.types import ChatCompletionChunk, RetryNotice, text_chunk
 
 pytest.importorskip("waitress")
 
@@ -204,7 +204,7 @@ def test_an_error_while_passing_on_is_the_answers_error():
     """Not the error of whoever brought the chunk."""
     pair, outlet = Pair(), Outlet()
     thread, got = waiting_for(pair, outlet)
-    assert pair.sender.put(ChatCompletionChunk(retry=Retried("restart", 2, "cut off", 0.0)))
+    assert pair.sender.put(ChatCompletionChunk(retry=RetryNotice("restart", 2, "cut off", 0.0)))
     thread.join(TIMEOUT)
     assert b"begins anew" in got[-1]
 

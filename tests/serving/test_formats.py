@@ -13,7 +13,16 @@ from anyllm import errors, formats, wsgi
 from anyllm.channel import open_channel
 from anyllm.gateway._responses import error_response
 from anyllm.testing import Reply, chat_events, serve
-from anyllm.types import ChatCompletion, ChatCompletionChunk, Choice, ChunkChoice, ChunkDelta, Message, Retried, Usage
+from anyllm.types import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    Choice,
+    ChunkChoice,
+    ChunkDelta,
+    Message,
+    RetryNotice,
+    Usage,
+)
 
 PARAMS = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
 WIRE = [name for name in formats.FORMATS if name not in ("sse", "ndjson", "json", "text")]
@@ -108,7 +117,7 @@ def test_a_bug_is_told_without_its_words(name):
 @pytest.mark.parametrize("name", WIRE)
 def test_an_answer_that_begins_anew_is_an_error_once_something_was_sent(name):
     """None of these formats can take back what was said."""
-    again = ChatCompletionChunk(retry=Retried("restart", 2, "cut off"))
+    again = ChatCompletionChunk(retry=RetryNotice("restart", 2, "cut off"))
     said = b"".join(formats.encode(iter([WHOLE[0], again, *WHOLE]), name))
     assert b"begins anew" in said
     assert b"two" not in said
@@ -120,7 +129,7 @@ def test_an_answer_that_begins_anew_is_an_error_once_something_was_sent(name):
 @pytest.mark.parametrize("name", WIRE)
 def test_notices_that_change_nothing_are_not_told(name):
     for policy in ("before_content", "continue", "fallback", "hedge"):
-        notice = ChatCompletionChunk(retry=Retried(policy, 2, "cut off"))
+        notice = ChatCompletionChunk(retry=RetryNotice(policy, 2, "cut off"))
         said = b"".join(formats.encode(iter([WHOLE[0], notice, *WHOLE[1:]]), name))
         assert b"cut off" not in said
         assert b"two" in said

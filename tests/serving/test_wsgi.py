@@ -29,7 +29,7 @@ from anyllm._serving import body as _body
 from anyllm.channel import open_channel
 from anyllm.reading import tee
 from anyllm.testing import Cut, Reply, Stall, chat_events, fake, serve
-from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, Reasoning, Retried
+from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, Reasoning, RetryNotice
 
 #: cheroot's files are Python's own in Python, and complain when they are collected after their client has gone.
 pytestmark = pytest.mark.filterwarnings(
@@ -457,7 +457,7 @@ def test_what_is_sent_of_a_chunk_is_the_applications_choice():
 
 @pytest.mark.parametrize("format", ["ndjson", "text"])
 def test_an_answer_that_begins_anew_is_not_said_twice(format: str):
-    items = [piece("one t"), ChatCompletionChunk(retry=Retried("restart")), piece("on"), piece("e two")]
+    items = [piece("one t"), ChatCompletionChunk(retry=RetryNotice("restart")), piece("on"), piece("e two")]
     told = whole(*items, format=format)
     if format == "ndjson":
         told = "".join(json.loads(line).get("content", "") for line in told.splitlines()).encode()
@@ -465,13 +465,13 @@ def test_an_answer_that_begins_anew_is_not_said_twice(format: str):
 
 
 def test_an_answer_that_begins_anew_with_other_words_is_not_whole():
-    told = whole(piece("one t"), ChatCompletionChunk(retry=Retried("restart")), piece("other"))
+    told = whole(piece("one t"), ChatCompletionChunk(retry=RetryNotice("restart")), piece("other"))
     assert b"event: error" in told
     assert b"other" not in told
 
 
 def test_an_answer_that_goes_on_is_not_taken_for_one_that_begins_anew():
-    assert whole(piece("a"), ChatCompletionChunk(retry=Retried("continue")), piece("b"), format="text") == b"ab"
+    assert whole(piece("a"), ChatCompletionChunk(retry=RetryNotice("continue")), piece("b"), format="text") == b"ab"
 
 
 def test_what_is_said_of_an_error_is_the_applications_choice():

@@ -20,7 +20,7 @@ from anyllm.errors import (
     ServerError,
 )
 from anyllm.testing import Cut, RecordedRequest, Reply, Stall, chat_events, fake, serve
-from anyllm.types import ChatCompletion, ChatCompletionChunk, Choice, ChunkChoice, ChunkDelta, Message, Retried
+from anyllm.types import ChatCompletion, ChatCompletionChunk, Choice, ChunkChoice, ChunkDelta, Message, RetryNotice
 
 TEXT = (
     "Dear  reader,\n\n\tthis is a text of two lines: 3.14, “quotes”, naïve, \U0001f600!\n And    much white space.   \n"
@@ -403,9 +403,9 @@ def test_white_space_that_is_said_again_is_left_out(tail: str, texts: List[str],
 
 
 def test_a_notice_is_plain_data():
-    chunk = ChatCompletionChunk(retry=Retried("restart", 2, "cut", 0.5))
+    chunk = ChatCompletionChunk(retry=RetryNotice("restart", 2, "cut", 0.5))
     assert ChatCompletionChunk.from_dict(chunk.to_dict()) == chunk
     assert "retry" not in ChatCompletionChunk().to_dict()
     assert "retries" not in ChatCompletion().to_dict()
-    answer = ChatCompletion(retries=(Retried("continue", 3),))
+    answer = ChatCompletion(retries=(RetryNotice("continue", 3),))
     assert ChatCompletion.from_dict(answer.to_dict()) == answer

@@ -376,3 +376,7 @@ def test_a_message_that_openais_client_dumps_can_be_put_back():
     assert message == Message.assistant("Hi")
     with pytest.raises(TypeError, match="annotations"):
         CompletionParams("m", [{**dumped, "annotations": [{"type": "url_citation"}]}])
+
+
+def test_the_deprecated_name_of_a_retry_notice_is_the_same_class() -> None:
+    assert anyllm.Retried is anyllm.types.Retried is anyllm.RetryNotice

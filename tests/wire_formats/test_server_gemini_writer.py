@@ -23,7 +23,7 @@ from anyllm.types import (
     FunctionCall,
     Message,
     Reasoning,
-    Retried,
+    RetryNotice,
     ToolCall,
     Usage,
     text_chunk,
@@ -279,7 +279,7 @@ def test_the_model_is_the_providers_or_the_formats():
 
 
 def test_what_was_gathered_of_an_answer_that_begins_anew_is_forgotten():
-    again = ChatCompletionChunk(retry=Retried("restart", 2, "cut off"))
+    again = ChatCompletionChunk(retry=RetryNotice("restart", 2, "cut off"))
     begun = [chunk(ChunkDelta("assistant")), fragment('{"a":', call_id="c", name="f")]
     assert read_back(said_of([*begun, again, text("fresh")])).tool_calls == ()
 

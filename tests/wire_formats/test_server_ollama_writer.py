@@ -22,7 +22,7 @@ from anyllm.types import (
     FunctionCall,
     Message,
     Reasoning,
-    Retried,
+    RetryNotice,
     ToolCall,
     Usage,
     text_chunk,
@@ -425,7 +425,7 @@ def test_a_call_without_a_name_is_an_error():
 
 def test_a_call_that_was_cut_off_is_forgotten_when_the_answer_begins_anew():
     """Nothing of it was sent, so that it may."""
-    anew = ChatCompletionChunk(retry=Retried("restart", 2, "cut"))
+    anew = ChatCompletionChunk(retry=RetryNotice("restart", 2, "cut"))
     begun = [calls(call(0, "old", "f", '{"a"'), usage=Usage(9, 9, 18), model="old")]
     lines = written([*begun, anew, calls(call(0, "new", "g", "{}")), chunk(ChunkDelta(), finish="stop")])
     assert sent_calls(lines) == [[("new", "g", {})]]

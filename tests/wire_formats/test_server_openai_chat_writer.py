@@ -19,7 +19,7 @@ from anyllm.types import (
     FunctionCall,
     Message,
     Reasoning,
-    Retried,
+    RetryNotice,
     ToolCall,
     Usage,
     text_chunk,
@@ -100,7 +100,7 @@ def test_what_other_providers_say_is_in_a_chunk_by_itself_in_openais_words():
     assert body["choices"][0]["delta"]["reasoning_details"] == [{"type": "reasoning.text", "signature": "sig"}]
     assert body["choices"][0]["finish_reason"] == "length"
     assert body["usage"]["total_tokens"] == 5
-    again = ChatCompletionChunk(retry=Retried("restart", 2, "cut"))
+    again = ChatCompletionChunk(retry=RetryNotice("restart", 2, "cut"))
     assert json.loads(again.to_json())["retry"]["policy"] == "restart"
 
 

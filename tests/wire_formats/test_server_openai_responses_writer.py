@@ -25,7 +25,7 @@ from anyllm.types import (
     FunctionCall,
     Message,
     Reasoning,
-    Retried,
+    RetryNotice,
     ToolCall,
     Usage,
     text_chunk,
@@ -270,7 +270,7 @@ def test_an_answer_that_says_nothing_ends_all_the_same() -> None:
 
 
 def test_an_answer_that_begins_anew_is_an_error() -> None:
-    again = ChatCompletionChunk(retry=Retried("restart", 2, "cut"))
+    again = ChatCompletionChunk(retry=RetryNotice("restart", 2, "cut"))
     assert [event["type"] for event in written([again, quick("x"), again])[-2:]] == ["error", "response.failed"]
     assert written([again, quick("x")])[-1]["type"] == "response.completed"
 
