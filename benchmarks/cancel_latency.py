@@ -131,16 +131,16 @@ def _served(reply: Reply, reached: str = "text", tls: Any = None, **kwargs: Any)
 @contextlib.contextmanager
 def _before_a_retry() -> Iterator[Phase]:
     """Its connection is idle meanwhile, and stays: it is good for the next call."""
-    from anyllm._stream import pump
+    from anyllm._stream import recovery
 
     waiting = threading.Semaphore(0)
-    decide = pump.pause_before_retry
+    decide = recovery.pause_before_retry
 
     def deciding(*args: Any) -> Any:
         waiting.release()
         return decide(*args)
 
-    pump.pause_before_retry = deciding  # type: ignore[assignment]
+    recovery.pause_before_retry = deciding  # type: ignore[assignment]
     options = ONE_TRY.evolve(retry=anyllm.Retry(attempts=5))
     try:
         with serve(Reply.error(503, "busy", headers={"Retry-After": "60"})) as server:
@@ -148,7 +148,7 @@ def _before_a_retry() -> Iterator[Phase]:
             yield provider, lambda _: waiting.acquire(timeout=PATIENCE), lambda: None
             provider.close()
     finally:
-        pump.pause_before_retry = decide
+        recovery.pause_before_retry = decide
 
 
 def _silent_after_text(framing: str) -> Reply:

@@ -103,7 +103,7 @@ class Text(Sse):
 class _BrowserWriter(Writer):
     def __init__(self, format: Sse) -> None:
         self._format = format
-        self._text = TextDeduplicator()
+        self._deduplicator = TextDeduplicator()
         self._finish_reason: Optional[str] = None
         self._usage: Optional[Usage] = None
 
@@ -120,7 +120,7 @@ class _BrowserWriter(Writer):
         """The text that was not sent yet: an answer that restarts (`Retry.after_content`) repeats its beginning."""
         if chunk.retry is not None and chunk.retry.policy != "restart":
             return ""
-        text = self._text.news(chunk)
+        text = self._deduplicator.new_text(chunk)
         if text is None:
             raise IncompleteStreamError("the answer was cut off, and restarted with a different text")
         return text

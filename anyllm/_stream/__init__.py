@@ -1,1 +1,1 @@
-"""The pump: one worker thread a call, from the specification of the call to the pair that the caller reads."""
+"""The pump: one worker thread for each call, from the call's specification to the channels that the caller reads."""

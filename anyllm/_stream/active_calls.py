@@ -1,4 +1,4 @@
-"""The calls of this process that have not ended: their number, and their end at interpreter exit and in a fork."""
+"""Registry of the calls that run in this process; ends them at interpreter exit and in a forked child."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Protocol
 
 __all__ = ["ActiveCall", "active_streams", "add", "end_all", "is_crowded", "remove"]
 
-#: More calls than this at once are a crowd.
-_FEW = 16
+#: With more calls than this at once, each uses less memory.
+_CROWD = 16
 #: Seconds that interpreter exit waits for workers to close their sockets.
-_FAREWELL = 1.0
+_EXIT_TIMEOUT = 1.0
 
 
 class ActiveCall(Protocol):
-    """What is needed of a call that runs."""
+    """A call that runs."""
 
     streaming: bool
 
@@ -28,21 +28,21 @@ class ActiveCall(Protocol):
         """Wait for its worker, for *timeout* seconds at most."""
 
     def forget_connection(self) -> None:
-        """Its connection is another process's: leave it alone."""
+        """Drop its connection without closing it: that is another process's."""
 
 
-#: By identity. Single operations on a dict are atomic; going through it is not, because allocating anything may run a
-#: finalizer that ends a call: go through a copy.
+#: By id(). Single operations on a dict are atomic; iterating over it is not, because any allocation may run a finalizer
+#: that ends a call: iterate over a copy.
 _active: dict[int, ActiveCall] = {}
 
 
 def add(call: ActiveCall) -> None:
-    """*call* begins."""
+    """Register *call*, which begins."""
     _active[id(call)] = call
 
 
 def remove(call: ActiveCall) -> None:
-    """*call* has ended. Takes no lock; a second time does nothing."""
+    """Remove *call*, which has ended. Takes no lock; a second time does nothing."""
     _active.pop(id(call), None)
 
 
@@ -53,28 +53,28 @@ def active_streams() -> int:
 
 def is_crowded() -> bool:
     """Whether many calls run."""
-    return len(_active) > _FEW
+    return len(_active) > _CROWD
 
 
 def end_all() -> None:
     """
     End every call, and give the workers a moment to close their sockets.
 
-    At exit, because daemon threads are frozen then wherever they are. Whoever stops a server of its own at exit calls
-    this before.
+    Runs at exit, because daemon threads are frozen then wherever they are. Code that stops a server of its own at exit
+    calls this first.
     """
     calls = _active.copy().values()
     for call in calls:
         call.cancel("interpreter exit")
-    until = time.monotonic() + _FAREWELL
+    deadline = time.monotonic() + _EXIT_TIMEOUT
     for call in calls:
-        call.join(max(0.0, until - time.monotonic()))
+        call.join(max(0.0, deadline - time.monotonic()))
 
 
 def _after_fork() -> None:
-    """In a child: the workers are gone and their connections are the parent's, so their calls are over here."""
+    """In a child: end all calls, whose workers do not exist here and whose connections are the parent's."""
     for call in _active.copy().values():
-        with contextlib.suppress(Exception):  # of one that is in no state to be forgotten; the others are to be
+        with contextlib.suppress(Exception):  # a call that was forked in an inconsistent state must not stop the rest
             call.forget_connection()
         call.cancel("forked: the stream goes on in the parent process")
     _active.clear()

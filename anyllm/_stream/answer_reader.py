@@ -1,10 +1,10 @@
 """
-One try's answer on its way to the caller: read, decoded, put together, handed over in batches.
+Reads the answer of one attempt: decodes its events, adds the chunks up, and puts them into the channel in batches.
 
-Strategy: a chunk costs microseconds to decode and tens of them to hand to another thread, so what one read brings is
-handed over at once, and while the socket has more, several reads are. Of many streams one decodes at a time, the
-others wait where it costs nothing (see `decode_permits`). What comes before the first content is kept: should this try
-fail, the next begins with the same.
+Strategy: decoding a chunk costs microseconds, handing it to another thread tens of them. So all chunks of one read go
+together, and while the socket has more data, those of several reads. Of many streams only as many decode at once as
+there are permits (see `decode_permits`). Chunks before the first content are held back, because another attempt may
+replace this one.
 """
 
 from __future__ import annotations
@@ -26,50 +26,50 @@ from anyllm.wire._base.dialect import Decoder
 
 __all__ = ["Accumulator", "AnswerReader"]
 
-#: Seconds without data after which an answer that is whole, but not said to be over, is over.
+#: Seconds without data after which a complete answer without an end mark counts as ended.
 _TAIL = 5.0
-#: Bytes read, and chunks handed over, at once: by few streams, and by each of many, which together take more memory.
-#: Each time worker and caller change places costs as much as ten chunks: the other core wakes, and fetches everything.
+#: Bytes per read and chunks per batch: for few streams, and for many, which need more memory together. A switch between
+#: worker and caller costs as much as ten chunks, because the other core wakes and fetches everything into its cache.
 _FEW_READ, _FEW_BATCH = 64 * 1024, 256
 _MANY_READ, _MANY_BATCH = 16 * 1024, 32
-#: Chunks without content that are kept whatever the buffer: a role, an empty text, counts.
+#: So many chunks without content are held back even if the buffer is smaller: a role, an empty text, counts.
 _FEW_WITHOUT_CONTENT = 8
-#: Buffers' worth of chunks that one batch may be: what has no room waits in the worker's hand.
+#: The longest batch, in buffers: its sender waits until there is room for the rest.
 _BUFFERS = 4
 
-#: Who may decode now, of all calls of the process.
-_turns = DecodePermits()
+#: Shared by all calls of the process.
+_decode_permits = DecodePermits()
 
 
 class Accumulator(Protocol):
-    """What a stream adds up to. One thread adds, any thread takes snapshots."""
+    """Adds the chunks of a stream up. One thread adds, any thread takes snapshots."""
 
     @property
     def has_begun(self) -> bool:
-        """Whether anything has come."""
+        """Whether anything was added."""
 
     def add(self, chunk: Any) -> bool:
-        """Take *chunk* in; whether it brings the answer further."""
+        """Add *chunk*; True if it has content."""
 
     def snapshot(self) -> Any:
-        """What has come so far, which later chunks do not change."""
+        """The sum so far, which later chunks do not change."""
 
 
 class AnswerReader:
     """
-    Used by one worker, for one try.
+    Used by one worker, for one attempt.
 
     Args:
-        answer: Puts together what comes.
-        chunks: Where chunks go.
-        options: Bounds and clocks.
+        answer: Adds the chunks up.
+        chunks: Receives the chunks.
+        options: Clocks and limits.
         clock: Runs only while we wait for the provider.
-        is_crowded: Whether many streams run.
-        commit: Called before the caller sees something for the first time; raises where it must not.
+        is_crowded: Whether many calls run.
+        commit: Called before the caller sees anything; raises if another attempt has replaced this one.
 
     Attributes:
-        answer: What has come so far.
-        committed: Whether the caller has seen something: no other try may take this one's place.
+        answer: The answer so far.
+        committed: Whether the caller has seen anything: then no other attempt can replace this one.
     """
 
     def __init__(
@@ -88,22 +88,22 @@ class AnswerReader:
         self._clock = clock
         self._is_crowded = is_crowded
         self._commit = commit
-        self._batch: list[ChatCompletionChunk] = []  # decoded, and not handed over yet
-        # How many of them are handed over without waiting for more; a few that say nothing are no reason yet to rule
-        # out another try.
-        self._enough = max(options.buffer, _FEW_WITHOUT_CONTENT)
-        self._events = 0  # how many have come
-        self._progress = False  # there is content among them
-        self._speaking = False  # there has been content
-        self._in_tail = False  # the answer is whole
-        self._has_turn = False  # to decode
+        self._batch: list[ChatCompletionChunk] = []  # decoded, and not put yet
+        # A batch of this size is put without waiting for more. At first it is not smaller than some chunks without
+        # content, because putting them commits to this attempt.
+        self._batch_size = max(options.buffer, _FEW_WITHOUT_CONTENT)
+        self._events = 0  # how many were read
+        self._batch_has_content = False
+        self._has_content = False
+        self._is_complete = False
+        self._has_permit = False  # to decode
 
     def read(self, response: Response, decoder: Decoder) -> None:
         """
         Read to the end.
 
         Raises:
-            AnyLLMError: the answer is an error, or not whole; what came before is handed over, if anything was.
+            AnyLLMError: the answer is an error, or incomplete.
             Cancelled: nobody receives any more.
         """
         if self._options.read_size is not None:
@@ -112,11 +112,11 @@ class AnswerReader:
             self._decode(response, decoder)
         except AnyLLMError:
             if self.committed:
-                self._hand_over()  # what came before the error is the caller's
+                self._put_batch()  # the chunks before the error
             raise
         finally:
-            self._give_turn()
-        self._hand_over()
+            self._return_permit()
+        self._put_batch()
 
     def _decode(self, response: Response, decoder: Decoder) -> None:
         feed, add, batch = decoder.feed, self.answer.add, self._batch
@@ -127,9 +127,9 @@ class AnswerReader:
             for chunk in chunks:
                 batch.append(chunk)
                 if add(chunk):
-                    self._progress = True
-            if len(batch) >= self._enough or (self._progress and not self.committed):
-                self._hand_over()
+                    self._batch_has_content = True
+            if len(batch) >= self._batch_size or (self._batch_has_content and not self.committed):
+                self._put_batch()
             elif not chunks and decoder.done:
                 break
         try:
@@ -142,88 +142,88 @@ class AnswerReader:
             raise ConnectionLostError.instead_of(exc) from response.broken
 
     def _between_reads(self, response: Response, decoder: Decoder) -> Iterator[bytes]:
-        """The reads, each with a turn to decode it; what they brought is handed over before we wait for the next."""
+        """The reads, each with a permit to decode it; the chunks are put before we wait for the next read."""
         for data in response.reads():
             self._clock.pause()
-            waiting, events = len(self._batch), self._events
+            batched, events = len(self._batch), self._events
             if data:
-                self._take_turn()
+                self._take_permit()
                 yield data
-                self._give_turn()
+                self._return_permit()
             if decoder.done:
                 return
-            is_whole = decoder.complete
-            if self.committed or is_whole:
-                # A flood of comments, or of one large event, has more and more, and nothing to wait for.
-                if len(self._batch) <= waiting or is_whole or not response.has_more():
-                    self._hand_over()
-                self._suit_the_crowd(response)
-            self._choose_clock(is_whole, has_news=self._events != events)
+            is_complete = decoder.complete
+            if self.committed or is_complete:
+                # After a read without chunks (comments, part of a large event) more data is no reason to wait.
+                if len(self._batch) <= batched or is_complete or not response.has_more():
+                    self._put_batch()
+                self._choose_sizes(response)
+            self._choose_clock(is_complete, has_events=self._events != events)
             self._clock.resume()
-        self._clock.pause()  # the bytes are over: from here on we wait for the caller alone
+        self._clock.pause()  # the body has ended: from here on we only wait for the caller
 
-    def _choose_clock(self, is_whole: bool, *, has_news: bool) -> None:
-        """An answer that is whole, though not said to be over, has little time left; any event gives it that anew."""
-        if is_whole and (has_news or not self._in_tail):
+    def _choose_clock(self, is_complete: bool, *, has_events: bool) -> None:
+        """A complete answer without an end mark has little time left for one; each event starts that time again."""
+        if is_complete and (has_events or not self._is_complete):
             self._clock.start("tail", _TAIL)
-        elif self._in_tail and not is_whole:
+        elif self._is_complete and not is_complete:
             self._clock.start("idle", self._options.timeouts.idle)  # another choice has begun
-        self._in_tail = is_whole
+        self._is_complete = is_complete
 
-    def _suit_the_crowd(self, response: Response) -> None:
+    def _choose_sizes(self, response: Response) -> None:
         crowded = self._is_crowded()
         response.read_size = self._options.read_size or (_MANY_READ if crowded else _FEW_READ)
         usual, buffer = _MANY_BATCH if crowded else _FEW_BATCH, self._options.buffer
-        self._enough = min(max(usual, buffer // _BUFFERS), _BUFFERS * buffer)
+        self._batch_size = min(max(usual, buffer // _BUFFERS), _BUFFERS * buffer)
 
-    def _take_turn(self) -> None:
-        _turns.take()
-        self._has_turn = True
+    def _take_permit(self) -> None:
+        _decode_permits.take()
+        self._has_permit = True
 
-    def _give_turn(self) -> None:
-        if self._has_turn:
-            self._has_turn = False
-            _turns.give()
+    def _return_permit(self) -> None:
+        if self._has_permit:
+            self._has_permit = False
+            _decode_permits.give()
 
-    def _hand_over(self) -> None:
+    def _put_batch(self) -> None:
         """
-        Give the caller the batch, and the clock the news of progress.
+        Put the batch into the channel, and set the clock back if it has content.
 
-        A host that sends much and says nothing is not kept for ever: past a buffer's worth, this try is the one.
+        The first call commits to this attempt: after `buffer` chunks without content there are no more retries.
         """
         is_first = not self.committed
         if is_first:
             self._commit()
-        if self._progress:
-            self._note_progress()
+        if self._batch_has_content:
+            self._set_clock_back()
         if self._batch:
             self._put(self._batch)
         if is_first:
-            # A firehose behind the first chunk would keep the interpreter for milliseconds: let the caller have it.
+            # A fast stream behind the first chunk would hold the interpreter for milliseconds: let the caller run.
             time.sleep(0)
 
-    def _note_progress(self) -> None:
-        self._progress = False
-        if self._speaking:
+    def _set_clock_back(self) -> None:
+        self._batch_has_content = False
+        if self._has_content:
             self._clock.set_back()
         else:
-            self._speaking = True
+            self._has_content = True
             self._clock.start("idle", self._options.timeouts.idle)
             self._clock.pause()  # until we wait for the provider again
 
     def _put(self, batch: list[ChatCompletionChunk]) -> None:
-        had_turn = self._has_turn
-        is_open = self._chunks.put_many(batch, self._give_turn)  # the caller may let us wait
+        had_permit = self._has_permit
+        is_open = self._chunks.put_many(batch, self._return_permit)  # which may wait for room
         batch.clear()
         if not is_open:
             raise Cancelled
-        if had_turn and not self._has_turn:
-            self._take_turn()
+        if had_permit and not self._has_permit:
+            self._take_permit()
 
 
 def _after_fork() -> None:
-    global _turns
-    _turns = DecodePermits()  # some may have been taken by workers that do not exist here
+    global _decode_permits
+    _decode_permits = DecodePermits()  # threads that do not exist here may have taken some
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,8 +1,8 @@
 """
-One attempt of a call: a request, its answer, and the clocks that run for it.
+One attempt of a call: its request, its answer, and its clocks.
 
-Strategy: whoever decides what follows an attempt claims it first. That is its worker, unless a clock runs out while
-nothing can wake the worker, in name resolution for example: then the worker is left behind, and another thread goes on.
+Strategy: a thread that decides what follows an attempt claims the attempt first. Usually that is its worker. But if a
+clock runs out while nothing can wake the worker, in name resolution for example, a new worker replaces it.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ __all__ = ["Attempt"]
 
 class Attempt:
     """
-    One try.
+    One attempt.
 
     Args:
-        accumulator: Puts the answer together.
-        chunks: Where chunks go.
-        options: Clocks and bounds.
+        accumulator: Adds the chunks up.
+        chunks: Receives the chunks.
+        options: Clocks and limits.
         on_timeout: Called on the timer's thread, perhaps late, with the limit that ran out and its seconds.
-        is_crowded: Whether many streams run.
+        is_crowded: Whether many calls run.
 
     Attributes:
-        call: Its socket, which any thread can shut.
+        call: Its socket, which any thread can shut down.
         connect_clock: Runs until the connection is made.
         content_clock: Runs while we wait for content.
-        timed_out: The error of the clock that ran out, if one did.
+        timed_out: The error of the clock that ran out; None if none did.
         reader: Reads the answer.
     """
 
@@ -56,15 +56,15 @@ class Attempt:
         self._claims: list[None] = [None]
 
     def claim(self) -> bool:
-        """Claim the decision about what follows this attempt; False when another thread has it. Takes no lock."""
+        """Claim the decision about what follows; False when another thread has it. Takes no lock."""
         return waiters.take_one(self._claims)
 
     def commit(self) -> None:
         """
-        Called before the caller sees anything of this attempt: no other attempt may replace it afterwards.
+        Called before the caller sees anything of this attempt, which can no longer be replaced then.
 
         Raises:
-            StreamTimeoutError: this attempt ran out of time, and another may have begun.
+            StreamTimeoutError: a clock of this attempt ran out, and another attempt may have begun.
         """
         if self.timed_out is None and self.claim():
             self.reader.committed = True

@@ -1,4 +1,4 @@
-"""What one call has to do, and where: all that the pump is told."""
+"""The specification of one call: request, destination, dialect, options. The pump's only input beside the Context."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ __all__ = ["CallSpec", "Destination"]
 @attrs.define(frozen=True)
 class Destination:
     """
-    Where a request goes, found out on the worker's thread because that may take time.
+    Where a request goes. Determined on the worker's thread, because getting a key may take time.
 
     Attributes:
-        base_url: Without a slash at its end; the request's path is appended, before the query if there is one.
-        headers: The provider's own, the key among them; the request's win over them.
-        secret: The key, to be kept out of everything that is said.
-        sign: Gives the headers that sign a request: of its method, URL, headers and body.
-        custom_base_url: The base URL that somebody chose, and may have mistyped; None for the provider's own.
+        base_url: Without a slash at its end.
+        headers: The provider's own, with the key; the request's headers override them.
+        secret: The key, which must not appear in any message.
+        sign: Makes the headers that sign a request, from its method, URL, headers and body.
+        custom_base_url: The base URL if the user set it, perhaps with a mistake; None for the provider's own.
     """
 
     base_url: str = attrs.field(repr=without_secrets)
@@ -37,32 +37,39 @@ class Destination:
     sign: Optional[Callable[[str, str, Mapping[str, str], bytes], Mapping[str, str]]] = None
     custom_base_url: Optional[str] = attrs.field(default=None, repr=False)
 
+    def url(self, path: str) -> str:
+        """The base URL with *path* appended; a query of the base URL (a version, a token) stays at the end."""
+        base, mark, query = self.base_url.partition("?")
+        if not mark:
+            return base + path
+        return f"{base.rstrip('/')}{path}{'&' if '?' in path else '?'}{query}"
+
 
 @attrs.define(frozen=True)
 class CallSpec:
     """
-    What one call has to do.
+    One call.
 
     Attributes:
         provider: The provider's name, for errors; "" when none was found.
-        dialect: How to read the answer.
-        request: What to send; or the error that making it met, which then ends the call.
-        target: Finds out where to send it.
+        dialect: Reads the answer.
+        request: The request; or the error of making it, which then ends the call.
+        destination: Determines where to send it.
         transport: Sends it.
-        options: Clocks, retries, bounds.
+        options: Clocks, retries, limits.
         parse: Reads a whole answer; None for a stream.
-        answer: Puts a stream together.
-        resume: Makes the request for what follows a text; None where that cannot be asked for.
-        announces: Whether a chunk says that a try is followed by another before the first content, too.
+        new_accumulator: Makes what adds the chunks of a stream up.
+        resume: Makes the request for the rest of an answer from its beginning; None where the provider has none.
+        announce_retries: Whether a chunk announces retries before the first content too.
     """
 
     provider: str
     dialect: Dialect
     request: Union[Request, AnyLLMError]
-    target: Callable[[], Destination]
+    destination: Callable[[], Destination]
     transport: Transport
     options: StreamingOptions
     parse: Optional[Callable[[bytes], Any]] = None
-    answer: Callable[[], Accumulator] = Assembler
+    new_accumulator: Callable[[], Accumulator] = Assembler
     resume: Optional[Callable[[str], Optional[Request]]] = None
-    announces: bool = False
+    announce_retries: bool = False

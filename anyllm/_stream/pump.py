@@ -1,61 +1,58 @@
 """
-The pump: one thread a call, which opens the connection, decodes, puts and ends. No other thread serves a call.
+The pump: one worker thread for each call, which sends the request, decodes the answer and fills the channels.
 
-Strategy: a call ends exactly once, in `Pump._end`, whoever gets there first: the worker with its result or error, or
-whoever cancels, on their own thread, without waiting for the worker. That is what frees the caller at once in every
-phase; the worker finds its socket shut, sees that the call is over, and goes. `_end` may run in a signal handler or a
+Strategy: a call ends exactly once, in `Pump._end`, on the first thread that gets there: the worker's with the result or
+an error, or a canceller's, which does not wait for the worker. So the caller is freed at once in every phase; the
+worker finds its socket shut, sees that the call has ended, and exits. `_end` may run in a signal handler or a
 finalizer, so it takes no lock (see `waiters`).
 
-The worker never holds the receive ends of the channels, so that letting go of ``chunks`` is seen: that cancels.
+The worker never holds the receive ends of the channels: when the caller drops ``chunks``, that cancels the call.
 """
 
 from __future__ import annotations
 
-import copy
 import logging
 import threading
 from collections.abc import Callable
 from typing import Any, Optional
 
-from anyllm._concurrency import background, fork_guard, monkey_patch
+from anyllm._concurrency import fork_guard, monkey_patch
 from anyllm._concurrency.clock import Limit
 from anyllm._stream import active_calls
 from anyllm._stream.answer_reader import Accumulator
 from anyllm._stream.attempt import Attempt
 from anyllm._stream.call_spec import CallSpec
-from anyllm._stream.resume import Stitched, text_to_continue
-from anyllm._stream.retry import pause_after_cut, pause_before_retry, simpler
+from anyllm._stream.recovery import Recovery
+from anyllm._stream.unreceived_error import UnreceivedError
 from anyllm._transport.call_log import call_log
 from anyllm._transport.http import AbortableCall, Response
 from anyllm._transport.http_failures import secrets_in, wrong_url
 from anyllm.channel import Channel, Sender, open_channel
 from anyllm.context import Context, own_error
-from anyllm.errors import (
-    AnyLLMError,
-    APIError,
-    Cancelled,
-    DeadlineExceeded,
-    InvalidRequestError,
-    StreamTimeoutError,
-    scrub,
-)
-from anyllm.types import ChatCompletionChunk, RetryNotice
-from anyllm.wire._base.dialect import Decoder, Request
+from anyllm.errors import AnyLLMError, APIError, Cancelled, DeadlineExceeded, StreamTimeoutError, scrub
+from anyllm.types import ChatCompletionChunk
+from anyllm.wire._base.dialect import Request
 
 __all__ = ["Pump", "start"]
 
 _log = logging.getLogger("anyllm")
 
-#: Seconds to wait for the end of the body once the answer is over, so that the connection can serve again.
+#: Seconds to wait for the end of the body once the answer is complete, so that the connection can be reused.
 _DRAIN = 0.05
-#: What says which request an error within a good answer belongs to.
+#: Response headers that hold the request id, which errors inside a 200 answer lack.
 _REQUEST_IDS = ("x-request-id", "request-id", "apim-request-id", "x-amzn-requestid")
-#: Seconds after which a receive from ``errors`` looks whether everybody is waiting for everybody.
+#: Seconds after which a receive from ``errors`` checks for a deadlock: the worker may wait for room in ``chunks``.
 _STALL = 5.0
 
 
 class Pump:
-    """One call on its way. The caller's side uses `error`, `partial` and `cancel`."""
+    """
+    One call. Its caller uses `error`, `interruption`, `partial`, `request_id` and `cancel`.
+
+    Attributes:
+        error: Why the call failed; None while it runs, and when it is complete.
+        request_id: The provider's id for the request; None before the answer, and where it gives none.
+    """
 
     def __init__(self, ctx: Context, spec: CallSpec) -> None:
         monkey_patch.renew()
@@ -63,31 +60,27 @@ class Pump:
         self.spec = spec
         self.error: Optional[AnyLLMError] = None
         self.request_id: Optional[str] = None
-        self._given = ctx
         self.streaming = spec.parse is None
+        self._parent = ctx
         self._secrets: tuple[str, ...] = ()
         self._call_log = call_log(spec.provider, spec.options.debug)
         self._ended: dict[str, tuple[Optional[AnyLLMError]]] = {}
         self._thread: Optional[threading.Thread] = None
-        self._worker: Optional[object] = None  # which worker the call goes on with
-        self.cut: Optional[AnyLLMError] = None  # after which the answer began anew, or goes on
-        self._at_cut: Optional[Accumulator] = None  # what had come then, which a try without content does not change
-        self._cut_text: Optional[tuple[str, str]] = None  # the text that is to go on, and the white space after it
-        self._tries = 0  # that failed, where that counts
-        self._request: Any = spec.request  # of the next try
+        self._current_worker: Optional[object] = None  # another one has been replaced, and does nothing more
+        self._recovery = Recovery(spec, self._put)
         self._unwatch: Callable[[], object] = lambda: None
 
     # -- the caller's side -----------------------------------------------------------------------------------------
 
     def start(self) -> tuple[Channel[Any], Channel[AnyLLMError]]:
-        """Begin, and give the receive ends of chunks and errors. Raises nothing and opens nothing on this thread."""
+        """Start the worker; returns the receive ends of chunks and errors. Raises nothing, opens nothing here."""
         self._chunks: Sender[Any]
         self._errors: Sender[AnyLLMError]
         self._chunks, chunks = open_channel(self.spec.options.buffer, on_drop=self._abandon)
-        self._errors, errors = open_channel(1, on_stall=(_STALL, self._complain))
-        errors._on_drop = self._unread = _Unread(errors._pipes[0])
-        self._full = chunks._pipes[0]
-        self._attempt = self._new_attempt(self.spec.answer())
+        self._errors, errors = open_channel(1, on_stall=(_STALL, self._warn_if_stuck))
+        errors._on_drop = self._unreceived_error = UnreceivedError(errors._pipes[0])
+        self._chunks_pipe = chunks._pipes[0]
+        self._attempt = self._new_attempt()
         if self.ctx.cancelled:
             self._stop()
         elif isinstance(self.spec.request, AnyLLMError):
@@ -106,7 +99,7 @@ class Pump:
             self._fail(AnyLLMError(f"cannot start a thread: {exc}"), exc)
 
     def _start_worker(self, failure: Optional[AnyLLMError] = None) -> None:
-        self._worker = worker = object()
+        self._current_worker = worker = object()
         self._thread = threading.Thread(target=self._work, args=(worker, failure), name="anyllm-call", daemon=True)
         self._thread.start()
 
@@ -121,14 +114,19 @@ class Pump:
             thread.join(timeout)
 
     def forget_connection(self) -> None:
-        """In a child process, where the connection is the parent's and nothing is waited for."""
+        """Drop the connection without closing it: in a forked child it is the parent's."""
         try:
             self._call.forget()
         finally:
             self._attempt.stop_clocks()
 
     def _abandon(self) -> None:
-        self.ctx.cancel("abandoned")  # which closes `chunks`, but only after the error has its place
+        self.ctx.cancel("abandoned")  # which closes `chunks`, but only after it has put the error
+
+    @property
+    def interruption(self) -> Optional[AnyLLMError]:
+        """The error that interrupted the answer, after which it restarted or continued; None if none did."""
+        return self._recovery.interruption
 
     @property
     def partial(self) -> Any:
@@ -137,15 +135,15 @@ class Pump:
 
     @property
     def _answer(self) -> Accumulator:
-        at_cut, reader = self._at_cut, self._attempt.reader
-        return reader.answer if at_cut is None or reader.committed else at_cut
+        interrupted, reader = self._recovery.interrupted_answer, self._attempt.reader
+        return reader.answer if interrupted is None or reader.committed else interrupted
 
     @property
     def _call(self) -> AbortableCall:
         return self._attempt.call
 
-    def _complain(self) -> bool:
-        pipe = self._full
+    def _warn_if_stuck(self) -> bool:
+        pipe = self._chunks_pipe
         is_stuck = not self._ended and len(pipe.items) >= pipe.maxsize and not pipe.receivers
         if is_stuck:
             _log.warning(
@@ -159,26 +157,26 @@ class Pump:
     def _stop(self) -> None:
         """The context has ended: free the caller, then the worker. On any thread."""
         try:
-            self._end(self._why_stopped())
+            self._end(self._context_error())
         except BaseException:  # Ctrl-C, or a bug: nobody calls this again
-            self._end(self._why_stopped())
+            self._end(self._context_error())
             raise
         finally:
-            if self.error is not None or not self._ended:  # else complete: the worker only gives the connection back
+            if self.error is not None or not self._ended:  # else complete: the worker only returns the connection
                 self._call.abort()
 
-    def _why_stopped(self) -> AnyLLMError:
+    def _context_error(self) -> AnyLLMError:
         error = own_error(self.ctx)
-        if isinstance(error, DeadlineExceeded) and self._given.error is None:
+        if isinstance(error, DeadlineExceeded) and self._parent.error is None:
             error = DeadlineExceeded(f"the total of {self.spec.options.timeouts.total:g} s ran out")
         return error
 
-    def _time_out(self, limit: Limit, seconds: float) -> None:
+    def _on_timeout(self, limit: Limit, seconds: float) -> None:
         """A clock ran out. On the timer's thread, and perhaps late."""
         attempt: Attempt = limit.attempt
         if limit.name == "tail":
             if not attempt.call.abort() and attempt.content_clock.runs and attempt.claim():
-                self._end(None)  # it waits for the provider all the same: the session is the caller's own
+                self._end(None)  # the worker still waits for the provider: with the caller's own session
             return
         waiting_for = {"connect": "a connection", "first_content": "the first content", "idle": "more content"}
         attempt.timed_out = error = StreamTimeoutError(
@@ -188,12 +186,12 @@ class Pump:
             is_retryable=limit.name == "connect",
         )
         if not attempt.call.abort() and attempt.claim():
-            # No socket to wake the worker by: it is resolving a name, which nothing interrupts, or the session is the
-            # caller's own. Or the worker is between two sockets, and finds out that it is late.
-            self._leave_behind(attempt, error)
+            # There is no socket to wake the worker by: it resolves a name, which nothing interrupts, or the session is
+            # the caller's own. Or the worker is between two sockets, and finds that another thread has the claim.
+            self._replace_worker(attempt, error)
 
-    def _leave_behind(self, attempt: Attempt, error: StreamTimeoutError) -> None:
-        """Go on after *attempt* without its worker, which can do nothing any more."""
+    def _replace_worker(self, attempt: Attempt, error: StreamTimeoutError) -> None:
+        """Go on after *attempt* with another worker; the one that is blocked does nothing any more."""
         if attempt.reader.committed:
             self._end(error)
             return
@@ -205,24 +203,24 @@ class Pump:
 
     def _end(self, error: Optional[AnyLLMError]) -> bool:
         """
-        End the call, once: error, then sentinel. Takes no lock; False when it had ended before.
+        End the call, once: put the error, then close the channels. Takes no lock; False when it had ended before.
 
-        Whoever comes later does the rest again, which changes nothing, unless Ctrl-C stopped the first in between.
+        Later calls repeat the steps after the first, which changes nothing unless Ctrl-C interrupted the first call.
         """
         if error is not None and not self._ended:
-            error = self._told(error)
+            error = self._enrich(error)
         claim = (error,)
         first = self._ended.setdefault("with", claim)
         (self.error,) = first
         active_calls.remove(self)
         self._errors.close(last=self.error)
         self._chunks.close()
-        if self._unread.dropped:
-            self._unread()
+        if self._unreceived_error.dropped:
+            self._unreceived_error()
         return first is claim
 
-    def _told(self, error: AnyLLMError) -> AnyLLMError:
-        """*error* with what is known here, and without the key. Whatever happens to it, the call ends."""
+    def _enrich(self, error: AnyLLMError) -> AnyLLMError:
+        """Add provider and partial answer to *error*, and remove the secrets. Never raises: the call must end."""
         try:
             error.provider = error.provider or self.spec.provider or None
             if self.streaming and error.partial is None and self.spec.options.keep_partial:
@@ -241,15 +239,15 @@ class Pump:
         monkey_patch.thread_begins()
         fork_guard.begins(lambda: bool(self._ended))
         try:
-            self._try_until_it_works(failure)
+            self._run_attempts(failure)
         except AnyLLMError as exc:
             self._end(exc)
         except BaseException as exc:
             _log.exception("a bug in anyllm ended a call")
-            words = f"a bug in anyllm: {type(exc).__name__}: {exc} (`anyllm doctor` checks the installation)"
-            self._fail(AnyLLMError(words), exc)
+            message = f"a bug in anyllm: {type(exc).__name__}: {exc} (`anyllm doctor` checks the installation)"
+            self._fail(AnyLLMError(message), exc)
         finally:
-            if worker is self._worker:  # else left behind, and the call goes on
+            if worker is self._current_worker:  # else replaced, and the call goes on
                 self._unwatch()
                 self._debug("call ended: %s", self.error or "complete")
             fork_guard.ends()
@@ -259,129 +257,82 @@ class Pump:
         if self._call_log is not None:
             self._call_log.step(text, *facts)
 
-    def _try_until_it_works(self, failure: Optional[AnyLLMError]) -> None:
+    def _run_attempts(self, failure: Optional[AnyLLMError]) -> None:
         """
-        Try until an answer is whole. Raises what ends the call.
+        Make attempts until an answer is whole. Raises the error that ends the call.
 
         Args:
-            failure: What ended the try before, whose worker was left behind; None to begin with a try.
+            failure: The failure of the last attempt, whose worker this one replaces; None for the first worker.
         """
         while True:
             attempt = self._attempt
             if failure is None:
                 try:
-                    self._try(self._request)
+                    self._run_attempt(attempt, self._recovery.request)
                     return
                 except BaseException as exc:
                     if not attempt.claim():
-                        return  # left behind: another thread goes on
+                        return  # replaced: another thread goes on
                     if not isinstance(exc, AnyLLMError):
                         raise
                     failure = exc
-            pause = self._pause_after(attempt, failure)
+            pause = self._prepare_next_attempt(attempt, failure)
             if self.ctx.wait(pause):
-                # `_stop` says so too, but whoever woke us may not have come to that, and we are about to take it back.
-                raise self._why_stopped()
+                # `_stop` does the same, but the canceller may not have called it yet, and we soon unregister it.
+                raise self._context_error()
             failure = None
 
-    def _pause_after(self, attempt: Attempt, failure: AnyLLMError) -> float:
-        """Seconds until the next try, which is prepared; raises what ends the call where there is none."""
-        # An end or a clock of ours comes first: the failure it provoked says nothing.
-        error = self._own_verdict(attempt) or failure
+    def _prepare_next_attempt(self, attempt: Attempt, failure: AnyLLMError) -> float:
+        """Seconds until the next attempt. Raises the error that ends the call where there is none."""
+        # A cancel or a clock of ours comes first: it provoked the failure.
+        error = self._stop_reason(attempt) or failure
         cause = failure if error is not failure else failure.__cause__
         if self._ended:
             raise error from cause
-        request = self._request
-        plainer = None if attempt.reader.committed else simpler(request, error)
-        if plainer is not None:
-            self._request = plainer
-            self._forget_try()
+        recovery, committed = self._recovery, attempt.reader.committed
+        if not committed and recovery.drop_refused_parameter(error):
+            self._attempt = self._new_attempt()
             return 0.0
-        self._tries += 1
-        following = self._following(attempt, request, error, self._tries)
-        if following is None:
-            final = self._final(error)
+        recovery.failures += 1
+        error = self._enrich(error)
+        self._debug("attempt %d ended: %s", recovery.failures, error)
+        pause = recovery.pause_after(error, self._answer, committed=committed, left=self.ctx.remaining())
+        if pause is None:
+            final = recovery.final_error(error)
             raise final from (cause if final is error else error)
-        self._request, pause = following
+        self._attempt = self._new_attempt()
         return pause
-
-    def _following(
-        self, attempt: Attempt, request: Request, error: AnyLLMError, tries: int
-    ) -> Optional[tuple[Request, float]]:
-        """What to send next, after so many seconds; None when *error* ends the call."""
-        retry, left = self.spec.options.retry, self.ctx.remaining()
-        self._debug("try %d ended: %s", tries, self._told(error))
-        if not attempt.reader.committed:
-            pause = pause_before_retry(error, tries, retry, left)
-            if pause is not None:
-                if self.spec.announces:
-                    self._put(_retried("before_content", tries, error, pause, self.spec.provider))
-                self._forget_try()
-                return request, pause
-            if self.cut is None:
-                return None
-            # A try after a cut brought nothing new, which is as if it had not been: what is left of the tries counts.
-        pause = None if retry.after_content == "raise" else pause_after_cut(error, tries, retry, left)
-        following = self._to_go_on() if retry.after_content == "continue" else request
-        if pause is None or following is None:
-            return None
-        notice = _retried(retry.after_content, tries, error, pause, self.spec.provider)
-        self.cut = self._told(error)
-        answer = copy.deepcopy(self._answer)
-        answer.add(notice)
-        self._at_cut = answer
-        self._put(notice)
-        self._forget_try()
-        return following, pause
-
-    def _to_go_on(self) -> Optional[Request]:
-        """The request for what follows the text so far; None where that cannot be asked for."""
-        text = text_to_continue(self.partial)
-        if text is None or self.spec.resume is None:
-            return None
-        begun = text.rstrip()
-        self._cut_text = begun, text[len(begun) :]
-        try:
-            return self.spec.resume(begun)
-        except AnyLLMError:  # the host takes no beginning together with what else is asked for
-            return None
-
-    def _final(self, error: AnyLLMError) -> AnyLLMError:
-        """What ends the call: not that a host refuses to go on, but what cut the answer."""
-        return self.cut if self.cut is not None and isinstance(error, InvalidRequestError) else error
 
     def _put(self, chunk: ChatCompletionChunk) -> None:
         if not self._chunks.put(chunk):
             raise Cancelled
 
-    def _own_verdict(self, attempt: Attempt) -> Optional[AnyLLMError]:
-        return self._why_stopped() if self.ctx.cancelled else attempt.timed_out
+    def _stop_reason(self, attempt: Attempt) -> Optional[AnyLLMError]:
+        return self._context_error() if self.ctx.cancelled else attempt.timed_out
 
-    def _new_attempt(self, answer: Accumulator) -> Attempt:
-        return Attempt(answer, self._chunks, self.spec.options, self._time_out, active_calls.is_crowded)
+    def _raise_if_stopped(self, attempt: Attempt) -> None:
+        error = self._stop_reason(attempt)
+        if error is not None:
+            raise error
 
-    def _forget_try(self) -> None:
-        at_cut = self._at_cut
-        self._attempt = self._new_attempt(self.spec.answer() if at_cut is None else copy.deepcopy(at_cut))
+    def _new_attempt(self) -> Attempt:
+        accumulator = self._recovery.new_accumulator()
+        return Attempt(accumulator, self._chunks, self.spec.options, self._on_timeout, active_calls.is_crowded)
 
-    def _decoder(self) -> Decoder:
-        decoder = self.spec.dialect.decoder()
-        return decoder if self._cut_text is None else Stitched(decoder, *self._cut_text)
-
-    def _try(self, request: Request) -> None:
+    def _run_attempt(self, attempt: Attempt, request: Request) -> None:
         timeouts = self.spec.options.timeouts
-        target = self.spec.target()
-        attempt = self._attempt
-        self._debug("try begins: %s %s, %d bytes", request.method, request.path.partition("?")[0], len(request.body))
-        if self.ctx.cancelled:  # after the attempt is known to `_stop`, which may have come just before
-            raise self._why_stopped()
-        url = _joined(target.base_url, request.path)
+        destination = self.spec.destination()
+        path = request.path.partition("?")[0]
+        self._debug("attempt begins: %s %s, %d bytes", request.method, path, len(request.body))
+        if self.ctx.cancelled:  # `_stop` may have come just before this attempt was in place
+            raise self._context_error()
+        url = destination.url(request.path)
         encoding = {"Accept-Encoding": "gzip, deflate"} if self.spec.options.compression else {}
-        headers = {**encoding, **target.headers, **request.headers}
-        self._secrets = secrets_in(target.secret, headers, url)
-        if target.sign is not None:
-            headers = {**headers, **target.sign(request.method, url, headers, request.body)}
-            self._secrets = secrets_in(target.secret, headers, url)
+        headers = {**encoding, **destination.headers, **request.headers}
+        self._secrets = secrets_in(destination.secret, headers, url)
+        if destination.sign is not None:
+            headers = {**headers, **destination.sign(request.method, url, headers, request.body)}
+            self._secrets = secrets_in(destination.secret, headers, url)
         try:
             attempt.connect_clock.start("connect", timeouts.connect)
             attempt.content_clock.start("first_content", timeouts.first_content)
@@ -397,7 +348,7 @@ class Pump:
                 self._read(attempt, response)
             except AnyLLMError as exc:
                 is_page = "html" in (response.headers.get("content-type") or "")
-                exc.hint = exc.hint or wrong_url(exc, url, target.custom_base_url, is_page)
+                exc.hint = exc.hint or wrong_url(exc, url, destination.custom_base_url, is_page)
                 raise
             finally:
                 response.close()
@@ -416,7 +367,7 @@ class Pump:
             raise self.spec.dialect.error(response.status, response.headers, body)
         try:
             if self.spec.parse is None:
-                attempt.reader.read(response, self._decoder())
+                attempt.reader.read(response, self._recovery.new_decoder())
             else:
                 self._read_whole(attempt, response.read(limit))
         except APIError as exc:
@@ -427,48 +378,13 @@ class Pump:
 
     def _read_whole(self, attempt: Attempt, body: bytes) -> None:
         assert self.spec.parse is not None
-        attempt.content_clock.stop()  # the provider has done its part: a large answer takes us a while
+        attempt.content_clock.stop()  # the provider has done its part: parsing a large answer takes us a while
         answer = self.spec.parse(body)
         attempt.commit()
         self._chunks.put(answer)
 
-    def _raise_if_stopped(self, attempt: Attempt) -> None:
-        verdict = self._own_verdict(attempt)
-        if verdict is not None:
-            raise verdict
-
 
 def start(ctx: Context, spec: CallSpec) -> tuple[Pump, Channel[Any], Channel[AnyLLMError]]:
-    """Begin a call: its control, and the receive ends of its chunks (or of its one whole answer) and its errors."""
+    """Start a call: its pump, and the receive ends of its chunks (or of its one whole answer) and its errors."""
     pump = Pump(ctx, spec)
     return (pump, *pump.start())
-
-
-def _joined(base_url: str, path: str) -> str:
-    """The request's path behind the base URL's; a query of the base URL (a version, a token) stays the last."""
-    base, mark, query = base_url.partition("?")
-    if not mark:
-        return base + path
-    return f"{base.rstrip('/')}{path}{'&' if '?' in path else '?'}{query}"
-
-
-def _retried(policy: str, tries: int, error: AnyLLMError, pause: float, provider: str) -> ChatCompletionChunk:
-    """The chunk that says so."""
-    return ChatCompletionChunk(provider=provider, retry=RetryNotice(policy, tries + 1, str(error), pause))
-
-
-class _Unread:
-    """
-    Runs when ``errors`` is let go of, and again when the call ends after that: an error that nobody received is at
-    least logged, soon, because this may be a finalizer.
-    """
-
-    def __init__(self, pipe: Any) -> None:
-        self._pipe = pipe
-        self.dropped = False
-
-    def __call__(self) -> None:
-        self.dropped = True  # first: who ends the call puts the error first, and looks at this then
-        error = self._pipe.take()
-        if isinstance(error, AnyLLMError) and not isinstance(error, Cancelled):  # whoever cancelled knows
-            background.log(logging.WARNING, "a stream ended with an error that nobody received: %s", error)

@@ -1,4 +1,4 @@
-"""When a failed try is followed by another, after how long, and with which request."""
+"""The retry policy: whether a failed attempt is followed by another, after how long, and with which request."""
 
 from __future__ import annotations
 
@@ -20,74 +20,76 @@ from anyllm.errors import (
 from anyllm.options import Retry
 from anyllm.wire._base.dialect import Request
 
-__all__ = ["pause_after_cut", "pause_before_retry", "simpler"]
+__all__ = ["pause_after_interruption", "pause_before_retry", "without_refused_parameter"]
 
-#: Enough to make any wait the longest; a float overflows after a thousand.
-_MOST_DOUBLINGS = 64
-#: What cuts an answer after its first content, beside the host's silence.
-_CUTS = (NetworkError, APIError, IncompleteStreamError)
+#: Enough to exceed any `max_backoff`; a float overflows after a thousand.
+_MAX_DOUBLINGS = 64
+#: Errors that interrupt an answer after its first content, beside a clock that ran out.
+_INTERRUPTIONS = (NetworkError, APIError, IncompleteStreamError)
 
 
-def pause_before_retry(error: AnyLLMError, tries: int, retry: Retry, left: Optional[float]) -> Optional[float]:
+def pause_before_retry(error: AnyLLMError, failures: int, retry: Retry, left: Optional[float]) -> Optional[float]:
     """
-    Seconds to wait before the next try, or None to give up with *error*.
+    Seconds to wait before the next attempt, or None to give up with *error*.
 
     Args:
-        error: Why the last try failed, before any content.
-        tries: How many there have been.
+        error: Why the last attempt failed, before any content.
+        failures: How many attempts have failed.
         retry: The caller's policy.
-        left: Seconds the Context has left; None for no limit. A wait that would use them up is not begun: the real
-            error says more than a deadline.
+        left: Seconds the Context has left; None for no limit. There is no wait that would use them up: the real error
+            says more than a deadline.
     """
-    attempts = _attempts_for(error, retry)
-    if tries >= (_by_default(error, retry) if attempts is None else attempts):
+    attempts = _configured_attempts(error, retry)
+    if failures >= (_default_attempts(error, retry) if attempts is None else attempts):
         return None
-    return _pause(error, tries, retry, left)
+    return _pause(error, failures, retry, left)
 
 
-def pause_after_cut(error: AnyLLMError, tries: int, retry: Retry, left: Optional[float]) -> Optional[float]:
-    """The same after content, where another try was asked for: whatever cut the answer but the caller."""
-    attempts = _attempts_for(error, retry)
+def pause_after_interruption(error: AnyLLMError, failures: int, retry: Retry, left: Optional[float]) -> Optional[float]:
+    """The same after content, where the caller chose to go on: after every interruption but the caller's."""
+    attempts = _configured_attempts(error, retry)
     if attempts is None:
-        is_cut = isinstance(error, StreamTimeoutError) or (error.is_retryable and isinstance(error, _CUTS))
-        attempts = retry.attempts if is_cut else 1
-    return None if tries >= attempts else _pause(error, tries, retry, left)
+        is_interruption = isinstance(error, StreamTimeoutError) or (
+            error.is_retryable and isinstance(error, _INTERRUPTIONS)
+        )
+        attempts = retry.attempts if is_interruption else 1
+    return None if failures >= attempts else _pause(error, failures, retry, left)
 
 
-def _attempts_for(error: AnyLLMError, retry: Retry) -> Optional[int]:
-    """What the caller said of errors of this class; None if nothing. Its own verdicts are final."""
+def _configured_attempts(error: AnyLLMError, retry: Retry) -> Optional[int]:
+    """How many attempts `Retry.errors` allows for this class of error; None for the default. A cancel allows none."""
     if isinstance(error, (Cancelled, DeadlineExceeded)):
         return 1
     return next((retry.errors[kind] for kind in type(error).__mro__ if kind in retry.errors), None)
 
 
-def _by_default(error: AnyLLMError, retry: Retry) -> int:
+def _default_attempts(error: AnyLLMError, retry: Retry) -> int:
     if isinstance(error, StreamTimeoutError):
-        may_pass = error.clock == "connect"
+        is_transient = error.clock == "connect"
     else:
-        may_pass = error.is_retryable and isinstance(error, (NetworkError, APIError))
-    return retry.attempts if may_pass else 1
+        is_transient = error.is_retryable and isinstance(error, (NetworkError, APIError))
+    return retry.attempts if is_transient else 1
 
 
-def _pause(error: AnyLLMError, tries: int, retry: Retry, left: Optional[float]) -> Optional[float]:
-    asked = getattr(error, "retry_after", None)
-    if asked is not None and asked > retry.max_retry_after:
+def _pause(error: AnyLLMError, failures: int, retry: Retry, left: Optional[float]) -> Optional[float]:
+    retry_after: Optional[float] = getattr(error, "retry_after", None)
+    if retry_after is not None and retry_after > retry.max_retry_after:
         return None
-    pause = _backoff(tries, retry) if asked is None else asked
+    pause = _backoff(failures, retry) if retry_after is None else retry_after
     return None if left is not None and pause >= left else pause
 
 
-def _backoff(tries: int, retry: Retry) -> float:
-    pause: float = min(retry.max_backoff, retry.backoff * 2.0 ** min(tries - 1, _MOST_DOUBLINGS))
+def _backoff(failures: int, retry: Retry) -> float:
+    pause: float = min(retry.max_backoff, retry.backoff * 2.0 ** min(failures - 1, _MAX_DOUBLINGS))
     return pause * (1 - retry.jitter * random.random())
 
 
-def simpler(request: Request, error: AnyLLMError) -> Optional[Request]:
-    """The request without the parameter that the host refuses, if it was we who added that; None if it was not."""
+def without_refused_parameter(request: Request, error: AnyLLMError) -> Optional[Request]:
+    """*request* without the parameter that *error* refuses, if we added it ourselves; else None."""
     if not isinstance(error, InvalidRequestError) or error.status_code not in (400, 422):
         return None
-    said = f"{error.param} {error.message} {error.body}"
+    text = f"{error.param} {error.message} {error.body}"
     for parameter, body in request.fallbacks.items():
-        if parameter in said:
+        if parameter in text:
             return attrs.evolve(request, body=body, fallbacks={})
     return None

@@ -1,4 +1,4 @@
-"""What `completion_stream` returns: the pair of channels, with what one would write around them as methods."""
+"""`Stream`, which `completion_stream` returns: the pair of channels, with methods to collect, iterate and cancel it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from anyllm.context import Context
 from anyllm.errors import AnyLLMError, Cancelled
 from anyllm.types import ChatCompletion, ChatCompletionChunk
 
-__all__ = ["OF_AN_ANSWER", "TextDeduplicator", "Stream", "call", "stream"]
+__all__ = ["COLLECT_HINTS", "Stream", "TextDeduplicator", "call", "stream"]
 
-#: What an answer has, and a stream has not before it is collected.
-OF_AN_ANSWER = dict.fromkeys(
+#: Hints for attributes that a whole answer has and a stream lacks.
+COLLECT_HINTS = dict.fromkeys(
     (
         *("choices", "content", "cost_usd", "finish_reason", "get_json", "id", "message", "model", "parsed"),
         *("reasoning", "text", "to_dict", "to_message", "tool_calls", "usage"),
@@ -26,7 +26,7 @@ OF_AN_ANSWER = dict.fromkeys(
     "this is a stream; stream.collect() waits for the whole answer, which has it",
 )
 _HINTS = {
-    **OF_AN_ANSWER,
+    **COLLECT_HINTS,
     "events": "anyllm.EventProcessor().process(stream) gives events, and so does Client.chat_stream(...).events()",
     "timing": "only Client.chat_stream(...) measures it",
     **dict.fromkeys(("get", "get_nowait", "recv"), "chunks, errors = stream; then chunks.get()"),
@@ -46,7 +46,7 @@ class Stream(_Pair):
         for chunk in stream.chunks: ...
 
     It is a tuple of two, so a loop over the stream itself gives the two channels. `ChatStream` has the same members and
-    iterates its chunks. As a context manager it is cancelled on exit, which does nothing to one that is over.
+    iterates its chunks. As a context manager it is cancelled on exit; a stream that has ended is not affected.
 
     Attributes:
         chunks: The chunks; closed at the end.
@@ -62,10 +62,10 @@ class Stream(_Pair):
 
     def collect(self) -> ChatCompletion:
         """
-        Read to the end, and give the whole response, whatever was read before.
+        Read to the end, and return the whole response, including chunks that were received before.
 
         Raises:
-            AnyLLMError: the stream's error; its ``partial`` holds what came.
+            AnyLLMError: the stream's error; its ``partial`` is the response so far.
         """
         for _ in self.chunks:
             pass
@@ -90,38 +90,38 @@ class Stream(_Pair):
         """
         The text of choice 0, piece by piece; raises the stream's error at the end.
 
-        No text comes twice: of an answer that begins anew (`Retry.after_content`) only what is new is given, and if it
-        says something else than before, the error that cut it is raised.
+        No text comes twice: of an answer that restarts (`Retry.after_content`) only new text is yielded, and if it
+        differs from the text before, the error that interrupted the answer is raised.
         """
-        said = TextDeduplicator() if self._pump.spec.options.retry.after_content == "restart" else None
+        deduplicator = TextDeduplicator() if self._pump.spec.options.retry.after_content == "restart" else None
         for chunk in self.chunks:
-            text = chunk.content if said is None else said.news(chunk)
+            text = chunk.content if deduplicator is None else deduplicator.new_text(chunk)
             if text:
                 yield text
             elif text is None:
                 self.cancel()
-                raise self._pump.cut or Cancelled()
+                raise self._pump.interruption or Cancelled()
         self._raise_error()
-        if said is not None and said.is_short:
-            raise self._pump.cut or Cancelled()
+        if deduplicator is not None and deduplicator.is_behind:
+            raise self._pump.interruption or Cancelled()
 
     def _raise_error(self) -> None:
         error = self._pump.error
         if error is not None:
             try:
-                self.errors.get_nowait()  # received now
+                self.errors.get_nowait()  # so that it counts as received
             except queue.Empty:
                 pass
             raise error
 
     @property
     def partial(self) -> ChatCompletion:
-        """The response so far: all that came, received or still waiting."""
+        """The response so far, with the chunks that still wait in the channel."""
         return cast(ChatCompletion, self._pump.partial)
 
     @property
     def request_id(self) -> Optional[str]:
-        """The provider's id for the request, once it has answered; None before, and where it gives none."""
+        """The provider's id for the request; None before the answer, and where it gives none."""
         return self._pump.request_id
 
     def cancel(self, cause: object = None) -> None:
@@ -129,7 +129,7 @@ class Stream(_Pair):
         self._pump.cancel(cause)
 
     def close(self) -> None:
-        """`cancel`, under the name that `contextlib.closing` and WSGI servers know."""
+        """`cancel` under the name that `contextlib.closing` and WSGI servers call."""
         self.cancel()
 
     def __enter__(self) -> Stream:
@@ -143,52 +143,52 @@ class Stream(_Pair):
     def __reduce__(self) -> Any:
         raise TypeError("a Stream cannot be copied or pickled: collect() it, and pickle the answer")
 
-    if not TYPE_CHECKING:  # which is to find names that are not there
+    if not TYPE_CHECKING:  # type checkers must report missing names
 
         def __getattr__(self, name):
             raise no_attribute("a Stream", name, _HINTS, ": ")
 
 
 class TextDeduplicator:
-    """What a text said, so that it is not said again."""
+    """Removes the text that a restarted answer repeats."""
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
-        self._before = ""  # what was said before the answer began anew
-        self._again = 0  # how much of it has been said again
+        self._before = ""  # the text before the answer restarted
+        self._repeated = 0  # how many characters of it have come again
 
     @property
-    def is_short(self) -> bool:
-        """Whether what began anew has not come as far as what was said before."""
-        return self._again < len(self._before)
+    def is_behind(self) -> bool:
+        """Whether the restarted answer is still shorter than the text before."""
+        return self._repeated < len(self._before)
 
-    def news(self, chunk: ChatCompletionChunk) -> Optional[str]:
-        """The text of *chunk* that was not said before; None if something else was."""
+    def new_text(self, chunk: ChatCompletionChunk) -> Optional[str]:
+        """The text of *chunk* that has not come before; None if it differs from the text before."""
         if chunk.retry is not None:
-            self._before, self._again = "".join(self._pieces), 0
+            self._before, self._repeated = "".join(self._pieces), 0
             self._pieces = [self._before]
             return ""
-        text, before = chunk.content, self._before[self._again : self._again + len(chunk.content)]
+        text, before = chunk.content, self._before[self._repeated : self._repeated + len(chunk.content)]
         if not text.startswith(before):
             return None
-        self._again += len(before)
+        self._repeated += len(before)
         if len(text) > len(before):
             self._pieces.append(text[len(before) :])
         return text[len(before) :]
 
 
 def stream(ctx: Context, spec: CallSpec) -> Stream:
-    """Start *job*, which streams."""
+    """Start a streaming call."""
     pump, chunks, errors = start(ctx, spec)
     return Stream(chunks, errors, pump)
 
 
 def call(ctx: Context, spec: CallSpec) -> Any:
     """
-    Do *job*, which has a whole answer, and wait for it.
+    Make a call that returns a whole answer, and wait for it.
 
     Raises:
-        AnyLLMError: why there is none.
+        AnyLLMError: the call failed.
     """
     pump, answers, errors = start(ctx, spec)
     try:

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Optional
 
 from anyllm._hints.names import no_attribute
-from anyllm._stream.stream import OF_AN_ANSWER, TextDeduplicator
+from anyllm._stream.stream import COLLECT_HINTS, TextDeduplicator
 from anyllm.client._fallback_reader import Plan, Reading, Timing
 from anyllm.errors import AnyLLMError, Cancelled
 from anyllm.events import Events, StreamEvent, call_back, has_callbacks
@@ -18,7 +18,7 @@ __all__ = ["ChatStream"]
 #: What happens before the first content is for events; to who reads chunks nothing has happened yet.
 _UNSEEN = frozenset(("before_content", "fallback", "hedge"))
 _HINTS = {
-    **OF_AN_ANSWER,
+    **COLLECT_HINTS,
     "errors": "a ChatStream raises its error where it is read; `try: ... except anyllm.AnyLLMError` catches it",
     **dict.fromkeys(("get", "get_nowait", "next", "recv"), "iterate it: for chunk in stream; or next(stream)"),
 }
@@ -221,14 +221,14 @@ def _all(events: Events, reading: Reading, source: Iterator[ChatCompletionChunk]
 
 
 def _texts(reading: Reading, chunks: Iterator[ChatCompletionChunk]) -> Iterator[str]:
-    said = TextDeduplicator() if reading.plan.options.retry.after_content == "restart" else None
+    deduplicator = TextDeduplicator() if reading.plan.options.retry.after_content == "restart" else None
     for chunk in chunks:
-        text = chunk.content if said is None else said.news(chunk)
+        text = chunk.content if deduplicator is None else deduplicator.new_text(chunk)
         if text:
             yield text
         elif text is None:
             reading.give_up()
-    if said is not None and said.is_short:
+    if deduplicator is not None and deduplicator.is_behind:
         reading.give_up()
 
 

@@ -130,7 +130,7 @@ class ClientCall:
         lease = self._enter(target, wait)
         where = (target.api_key, target.base_url)
         spec = target.host._completion_spec(self.params, target.model, True, *where, in_the_pump(self.options))
-        return stream.stream(self.ctx, attrs.evolve(spec, announces=True)), lease
+        return stream.stream(self.ctx, attrs.evolve(spec, announce_retries=True)), lease
 
     def _enter(self, target: Target, wait: bool = True) -> Lease:
         return self.resources.admission.enter(self.ctx, target.host.name, self._tokens, wait=wait)

@@ -157,9 +157,9 @@ class Reading:
     def give_up(self) -> NoReturn:
         """The answer that began anew says something else: raise the error that cut it."""
         running = self._running
-        cut = running[0].stream._pump.cut if running else None
+        interruption = running[0].stream._pump.interruption if running else None
         self.let_go()
-        self.answer, self.error = None, cut or Cancelled()
+        self.answer, self.error = None, interruption or Cancelled()
         raise self.error
 
     def chunks(self) -> Iterator[ChatCompletionChunk]:

@@ -87,7 +87,7 @@ def pull(
         return pull_request(model, insecure=insecure, provider=host.name)
 
     spec = host._call_spec(prepare, None, model, api_key, base_url, options)
-    return stream.stream(ctx, attrs.evolve(spec, dialect=_Pulls(provider=host.name), answer=_Latest))
+    return stream.stream(ctx, attrs.evolve(spec, dialect=_Pulls(provider=host.name), new_accumulator=_Latest))
 
 
 def show(

@@ -268,7 +268,7 @@ class Provider:
             provider=self.name,
             dialect=self.dialect,
             request=request,
-            target=lambda: self._target(api_key, base_url, model),
+            destination=lambda: self._target(api_key, base_url, model),
             transport=self._transport,
             options=options_in(options) or self._options,
             parse=parse,

@@ -167,7 +167,7 @@ def test_a_stream_is_written_without_the_permit_to_decode(spawn):
             return True
 
         def write(self, data: bytes) -> None:
-            held.append(not answer_reader._turns.free)
+            held.append(not answer_reader._decode_permits.free)
 
     with serve(Reply.sse(events)) as server:
         provider = anyllm.provider("compatible", base_url=server.url)

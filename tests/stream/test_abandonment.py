@@ -221,7 +221,7 @@ def test_a_slow_consumer_stops_the_provider(framing):
     with serve(reply) as server:
         options = loopback.PLAIN.evolve(buffer=4)
         stream = loopback.provider(server.url, options=options).completion_stream(anyllm.Context(), PARAMS)
-        until(lambda: stream._pump._full.senders)  # the worker waits for room
+        until(lambda: stream._pump._chunks_pipe.senders)  # the worker waits for room
         ahead = len(stream.partial.content or "") // len(piece)
         assert ahead <= 4 + 33  # the buffer, and one batch, in the channel or in the hand of the worker
         assert stream.chunks.full()
@@ -235,9 +235,9 @@ def test_what_waits_is_what_can_be_received_at_once():
     reply = Reply(body=[b"".join(Reply.sse(chat_events(["x"] * 2000)).body)])  # type: ignore[arg-type]
     with serve(reply) as server:
         stream = loopback.provider(server.url).completion_stream(anyllm.Context(), PARAMS)
-        until(lambda: stream._pump._full.senders)
+        until(lambda: stream._pump._chunks_pipe.senders)
         waiting = stream.chunks.qsize()
-        low_water = stream._pump._full.low_water  # from here on the worker puts more
+        low_water = stream._pump._chunks_pipe.low_water  # from here on the worker puts more
         received = [stream.chunks.get_nowait() for _ in range(waiting - low_water - 1)]
         assert None not in received
         assert stream.chunks.qsize() == low_water + 1
@@ -253,7 +253,7 @@ def test_a_slow_consumer_is_not_a_silent_provider(later: Any):
     with serve(Reply.sse(events, event_per_write=False)) as server:
         stream = loopback.provider(server.url, options=options).completion_stream(anyllm.Context(), PARAMS)
         clock = stream._pump._attempt.content_clock
-        until(lambda: stream._pump._full.senders and clock._paused is not None)  # the worker waits for room
+        until(lambda: stream._pump._chunks_pipe.senders and clock._paused is not None)  # the worker waits for room
         later.forward()
         clock._look(clock._limit)
         go_on.set()

@@ -21,7 +21,7 @@ from conftest import TIMEOUT, join
 from loopback import PARAMS, set_soon, silent_after, until
 
 import anyllm
-from anyllm._stream import active_calls, pump
+from anyllm._stream import active_calls, recovery
 from anyllm._transport import sockets
 from anyllm.testing import Reply, Signal, Stall, blackhole, chat_events, serve
 
@@ -106,13 +106,13 @@ def with_a_full_queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[Phase]:
 @contextlib.contextmanager
 def before_a_retry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Phase]:
     here = threading.Event()
-    decide = pump.pause_before_retry
+    decide = recovery.pause_before_retry
 
     def deciding(*args: Any) -> Any:
         here.set()
         return decide(*args)
 
-    monkeypatch.setattr(pump, "pause_before_retry", deciding)
+    monkeypatch.setattr(recovery, "pause_before_retry", deciding)
     options = loopback.PLAIN.evolve(retry=anyllm.Retry(attempts=5))
     with serve(Reply.error(503, "busy", headers={"Retry-After": "60"})) as server:
         provider = loopback.provider(server.url, options=options)
@@ -371,10 +371,10 @@ def test_chunks_already_waiting_are_still_received():
         assert error.partial.content == "one two"
 
 
-def test_a_cancel_between_two_tries_ends_the_second(monkeypatch):
-    """The moment at which the call of the first try is over and that of the second not there yet."""
+def test_a_cancel_between_two_attempts_ends_the_second(monkeypatch):
+    """At the moment when the connection of the first attempt has ended and the second has none yet."""
     ctx = anyllm.Context()
-    monkeypatch.setattr(pump, "pause_before_retry", lambda *args: ctx.cancel() or 0.0)
+    monkeypatch.setattr(recovery, "pause_before_retry", lambda *args: ctx.cancel() or 0.0)
     with serve(Reply.error(503, "busy")) as server:
         with pytest.raises(anyllm.Cancelled):
             loopback.provider(server.url).completion(ctx, PARAMS)

@@ -244,15 +244,15 @@ def test_ctrl_c_inside_a_cancel_frees_the_caller_all_the_same(monkeypatch: pytes
         stream = loopback.provider(server.url).completion_stream(ctx, PARAMS)
         next(iter(stream.chunks))
         run = stream._pump
-        original, interrupted = run._told, []
+        original, interrupted = run._enrich, []
 
-        def told(error: Any) -> Any:
+        def enrich(error: Any) -> Any:
             if not interrupted:
                 interrupted.append(True)
                 raise KeyboardInterrupt
             return original(error)
 
-        monkeypatch.setattr(run, "_told", told)
+        monkeypatch.setattr(run, "_enrich", enrich)
         with pytest.raises(KeyboardInterrupt):
             ctx.cancel()
         assert type(stream.errors.get(timeout=TIMEOUT)) is anyllm.Cancelled
@@ -267,7 +267,7 @@ def test_a_context_that_is_done_comes_before_what_is_wrong_with_the_request():
     assert type(problems.get()) is anyllm.Cancelled
 
 
-# -- tries, and what they leave ----------------------------------------------------------------------------------------
+# -- attempts ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_role_alone_is_no_reason_not_to_try_again_whatever_the_buffer():

@@ -65,12 +65,12 @@ def test_exit_with_full_queues_is_clean(script):
 def test_exit_before_a_retry_is_clean(script):
     patch = """
 import threading
-from anyllm._stream import pump
-decide, waiting = pump.pause_before_retry, threading.Semaphore(0)
+from anyllm._stream import recovery
+decide, waiting = recovery.pause_before_retry, threading.Semaphore(0)
 def deciding(*args):
     waiting.release()
     return decide(*args)
-pump.pause_before_retry = deciding
+recovery.pause_before_retry = deciding
 """
     with serve(Reply.error(503, "busy", headers={"Retry-After": "30"})) as server:
         wait = "for _ in streams: assert waiting.acquire(timeout=10)"

@@ -109,17 +109,17 @@ def test_debug_tells_each_step_and_no_secret_and_of_the_content_only_the_beginni
     with serve(*replies) as server, caplog.at_level(logging.DEBUG, "anyllm"):
         ask(server.url, how).collect()
         until(lambda: "call ended" in caplog.text)
-        told = "\n".join(record.getMessage() for record in caplog.records)
+        log = "\n".join(record.getMessage() for record in caplog.records)
         caplog.clear()
         ask(server.url, how.evolve(debug=False)).collect()
         assert not caplog.records
-    steps = re.findall("try begins|answered: HTTP 500|try 1 ended|answered: HTTP 200|call ended: complete", told)
+    steps = re.findall("attempt begins|answered: HTTP 500|attempt 1 ended|answered: HTTP 200|call ended: complete", log)
     assert steps == [
-        *("try begins", "answered: HTTP 500", "try 1 ended"),
-        *("try begins", "answered: HTTP 200", "call ended: complete"),
+        *("attempt begins", "answered: HTTP 500", "attempt 1 ended"),
+        *("attempt begins", "answered: HTTP 200", "call ended: complete"),
     ]
-    assert secret not in told
-    assert "private" not in told
+    assert secret not in log
+    assert "private" not in log
 
 
 @pytest.fixture

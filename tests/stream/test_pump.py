@@ -19,7 +19,7 @@ from conftest import LaterTime, at_length
 
 import anyllm
 from anyllm._concurrency import clock as _clock
-from anyllm._stream import active_calls, pump
+from anyllm._stream import active_calls, pump, recovery
 from anyllm._stream import answer_reader as _reader
 from anyllm.channel import open_channel
 from anyllm.errors import (
@@ -48,7 +48,8 @@ ONCE = anyllm.Retry(attempts=1)
 
 def ask(url: str, *, ctx: Optional[anyllm.Context] = None, retry: anyllm.Retry = QUICK, **more: Any) -> anyllm.Stream:
     timeouts = more.pop("timeouts", anyllm.Timeouts())
-    options = anyllm.StreamingOptions(retry=retry, timeouts=timeouts, buffer=more.pop("buffer", 64))
+    how = {"buffer": more.pop("buffer", 64), "debug": more.pop("debug", False)}
+    options = anyllm.StreamingOptions(retry=retry, timeouts=timeouts, **how)
     params = {"model": "m", "messages": HELLO, **more}
     return anyllm.completion_stream(
         ctx or anyllm.Context(timeout=60), params, provider="compatible", base_url=url, options=options
@@ -600,8 +601,8 @@ def test_a_name_that_never_resolves_meets_the_connect_clock(slow_resolver: Any):
     assert clock_of(read(stream)[1]) == "connect"
 
 
-def limit_tries(monkeypatch: pytest.MonkeyPatch, clock: str, limits: List[float]) -> None:
-    """Let the *clock* of the first tries have *limits*, in seconds, and those that follow the one they are given."""
+def limit_attempts(monkeypatch: pytest.MonkeyPatch, clock: str, limits: List[float]) -> None:
+    """Give the *clock* of the first attempts these *limits*, in seconds; later attempts have the configured one."""
     start = _clock.Clock.start
 
     def limited(self: _clock.Clock, name: str, seconds: Any, **more: Any) -> None:
@@ -610,66 +611,64 @@ def limit_tries(monkeypatch: pytest.MonkeyPatch, clock: str, limits: List[float]
     monkeypatch.setattr(_clock.Clock, "start", limited)
 
 
-@pytest.mark.parametrize("tries", [1, 2])
-def test_a_clock_that_finds_no_socket_keeps_the_retries(monkeypatch: pytest.MonkeyPatch, tries: int):
-    """The worker is resolving a name, which nothing interrupts: it is left behind, and another goes on."""
+@pytest.mark.parametrize("slow_attempts", [1, 2])
+def test_a_clock_that_finds_no_socket_keeps_the_retries(monkeypatch: pytest.MonkeyPatch, slow_attempts: int):
+    """The worker is resolving a name, which nothing interrupts: another worker replaces it."""
     resolve, names, go_on = socket.getaddrinfo, [], threading.Event()
 
     def slow(*args: Any, **kwargs: Any) -> Any:
         names.append(args[0])
-        if len(names) <= tries:
+        if len(names) <= slow_attempts:
             assert go_on.wait(TIMEOUT)
         return resolve(*args, **kwargs)
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
-    limit_tries(monkeypatch, "connect", [0.05] * tries)
+    limit_attempts(monkeypatch, "connect", [0.05] * slow_attempts)
     try:
         with serve(Reply.sse(ANSWER)) as server:
             stream = ask(server.url)
             received, error = read(stream)
             assert (text(received), error) == ("one two three", None)
-            assert len(names) == tries + 1
+            assert len(names) == slow_attempts + 1
             go_on.set()
             for worker in [thread for thread in threading.enumerate() if thread.name == "anyllm-call"]:
                 worker.join(TIMEOUT)
                 assert not worker.is_alive()
-            assert server.connections == 1, "a worker that was left behind went on"
+            assert server.connections == 1, "a worker that was replaced went on"
     finally:
         go_on.set()
 
 
-def test_a_name_that_never_resolves_is_tried_as_often_as_it_may(slow_resolver: Any):
-    tries: List[Any] = []
-    attempt = pump.Pump._try
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pump.Pump, "_try", lambda self, request: (tries.append(self), attempt(self, request)))
-        assert clock_of(read(ask("http://127.0.0.1:9", timeouts=anyllm.Timeouts(connect=0.02)))[1]) == "connect"
-    assert len(tries) == 3
+def test_a_name_that_never_resolves_gets_all_attempts(slow_resolver: Any, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.DEBUG, "anyllm"):
+        stream = ask("http://127.0.0.1:9", timeouts=anyllm.Timeouts(connect=0.02), debug=True)
+        assert clock_of(read(stream)[1]) == "connect"
+    assert caplog.text.count("attempt begins") == 3
 
 
-def test_cancelling_frees_the_caller_after_a_worker_was_left_behind(slow_resolver: Any):
+def test_cancelling_frees_the_caller_after_a_worker_was_replaced(slow_resolver: Any):
     patient = anyllm.Retry(attempts=2, backoff=TIMEOUT * 4, max_backoff=TIMEOUT * 4)
     ctx = anyllm.Context()
     stream = ask("http://127.0.0.1:9", ctx=ctx, timeouts=anyllm.Timeouts(connect=0.02), retry=patient)
-    eventually(lambda: stream._pump._tries)
+    eventually(lambda: stream._pump._recovery.failures)
     stream.cancel()
     assert isinstance(read(stream)[1], Cancelled)
     stream._pump._thread.join(TIMEOUT)
     assert not stream._pump._thread.is_alive()
 
 
-def test_a_clock_that_fires_late_leaves_the_next_try_alone(monkeypatch: pytest.MonkeyPatch):
-    """Its thread may not have been scheduled for a moment, and its try has ended by itself meanwhile."""
+def test_a_clock_that_fires_late_leaves_the_next_attempt_alone(monkeypatch: pytest.MonkeyPatch):
+    """Its thread may not have been scheduled for a moment, and its attempt has ended by itself meanwhile."""
     fired, second, late = threading.Event(), threading.Event(), threading.Event()
-    time_out = pump.Pump._time_out
+    on_timeout = pump.Pump._on_timeout
 
     def delayed(self: pump.Pump, limit: Any, seconds: float) -> None:
         fired.set()
         assert second.wait(TIMEOUT)
-        time_out(self, limit, seconds)
+        on_timeout(self, limit, seconds)
         late.set()
 
-    monkeypatch.setattr(pump.Pump, "_time_out", delayed)
+    monkeypatch.setattr(pump.Pump, "_on_timeout", delayed)
 
     def busy(_request: Any) -> Reply:
         assert fired.wait(TIMEOUT)
@@ -681,7 +680,7 @@ def test_a_clock_that_fires_late_leaves_the_next_try_alone(monkeypatch: pytest.M
         return Reply.sse(ANSWER)
 
     answers = iter([busy, well])
-    limit_tries(monkeypatch, "first_content", [0.1])
+    limit_attempts(monkeypatch, "first_content", [0.1])
     with serve(lambda request: next(answers)(request)) as server:
         received, error = read(ask(server.url))
         assert (text(received), error) == ("one two three", None)
@@ -888,13 +887,13 @@ def test_a_connection_that_breaks_before_the_answer_is_tried_again():
 
 def test_retry_after_is_waited_for(monkeypatch: pytest.MonkeyPatch):
     pauses: List[Any] = []
-    decide = pump.pause_before_retry
+    decide = recovery.pause_before_retry
 
     def note(*args: Any) -> Any:
         pauses.append(decide(*args))
         return 0.0
 
-    monkeypatch.setattr(pump, "pause_before_retry", note)
+    monkeypatch.setattr(recovery, "pause_before_retry", note)
     date = {"Date": "Sat, 01 Jan 2022 00:00:00 GMT", "Retry-After": "Sat, 01 Jan 2022 00:00:07 GMT"}
     replies = [
         Reply.error(429, "later", headers={"Retry-After": "7"}),
@@ -928,7 +927,7 @@ def test_the_wait_before_a_retry_can_be_cancelled(end: str, monkeypatch: pytest.
         waiting.set()
         return 1000.0
 
-    monkeypatch.setattr(pump, "pause_before_retry", long_pause)
+    monkeypatch.setattr(recovery, "pause_before_retry", long_pause)
     ctx = anyllm.Context() if end == "cancel" else anyllm.Context(timeout=1000)
     with serve(Reply.error(429, "later")) as server:
         stream = ask(server.url, ctx=ctx)
@@ -984,7 +983,7 @@ def test_a_worker_woken_from_that_wait_first_ends_the_call_itself(monkeypatch: p
         ctx.cancel("enough")
         return 1000.0
 
-    monkeypatch.setattr(pump, "pause_before_retry", pause)
+    monkeypatch.setattr(recovery, "pause_before_retry", pause)
     with serve(Reply.error(429, "later")) as server:
         stream = ask(server.url, ctx=ctx)
         known.set()

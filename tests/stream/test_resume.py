@@ -11,7 +11,7 @@ from conftest import TIMEOUT, LaterTime
 from loopback import OFF, PARAMS, until
 
 import anyllm
-from anyllm._stream.resume import Stitched, text_to_continue
+from anyllm._stream.resume import ContinuationDecoder, text_to_continue
 from anyllm.errors import (
     Cancelled,
     IncompleteStreamError,
@@ -261,7 +261,7 @@ def test_a_host_that_starts_anew_gives_the_error_that_cut_the_answer(begun: str,
         assert len(server.requests) == 2
     assert isinstance(error, IncompleteStreamError)
     assert isinstance(error.__cause__, InvalidRequestError)
-    assert "began a new one" in str(error.__cause__)
+    assert "began a new answer" in str(error.__cause__)
     assert error.partial is not None
     assert error.partial.content == begun
 
@@ -398,7 +398,8 @@ class Saying:
     ],
 )
 def test_white_space_that_is_said_again_is_left_out(tail: str, texts: List[str], left: str):
-    chunks: List[ChatCompletionChunk] = list(Stitched(Saying(*texts), "Before it", tail).feed(None))  # type: ignore[arg-type]
+    decoder = ContinuationDecoder(Saying(*texts), "Before it", tail)  # type: ignore[arg-type]
+    chunks = decoder.feed(None)  # type: ignore[arg-type]
     assert "".join(chunk.content for chunk in chunks) == left
 
 

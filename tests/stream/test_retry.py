@@ -1,4 +1,4 @@
-"""When a failed try is followed by another, and after how long."""
+"""When a failed attempt is followed by another, and after how long."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from anyllm.options import Retry
 PLAIN = Retry(attempts=10, backoff=1, max_backoff=8, jitter=0)
 
 
-def pause(error: AnyLLMError, tries: int = 1, retry: Retry = PLAIN, left: Optional[float] = None) -> Optional[float]:
-    return pause_before_retry(error, tries, retry, left)
+def pause(error: AnyLLMError, failures: int = 1, retry: Retry = PLAIN, left: Optional[float] = None) -> Optional[float]:
+    return pause_before_retry(error, failures, retry, left)
 
 
 @pytest.mark.parametrize(
@@ -74,16 +74,16 @@ def test_what_will_not_pass_is_not(error: AnyLLMError):
 
 
 def test_the_wait_doubles_up_to_its_limit():
-    assert [pause(NetworkError(), tries) for tries in range(1, 7)] == [1, 2, 4, 8, 8, 8]
+    assert [pause(NetworkError(), failures) for failures in range(1, 7)] == [1, 2, 4, 8, 8, 8]
 
 
-def test_attempts_are_tries_in_all():
+def test_the_first_attempt_counts():
     retry = Retry(attempts=3, jitter=0)
-    assert [pause(NetworkError(), tries, retry) is None for tries in (1, 2, 3, 4)] == [False, False, True, True]
+    assert [pause(NetworkError(), failures, retry) is None for failures in (1, 2, 3, 4)] == [False, False, True, True]
     assert pause(NetworkError(), 1, Retry(attempts=1)) is None
 
 
-def test_any_number_of_tries_has_a_wait():
+def test_any_number_of_failures_has_a_wait():
     """Two to the power of a thousand does not fit in a float."""
     retry = Retry(attempts=10**6, backoff=0.5, max_backoff=8, jitter=0)
     assert pause(NetworkError(), 5000, retry) == 8
