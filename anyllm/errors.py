@@ -1,5 +1,5 @@
 """
-Every way a call can fail, as one tree.
+The error tree: every way a call can fail.
 
     AnyLLMError
     ├── Cancelled                       the Context was cancelled, or the stream abandoned
@@ -7,10 +7,10 @@ Every way a call can fail, as one tree.
     │   └── WaitTooLongError                a rate limit would wait longer than the Context lasts
     ├── StreamTimeoutError              one of the stream's clocks ran out  (also a TimeoutError)
     ├── NetworkError                    no answer: name, connection, TLS, reset
-    ├── IncompleteStreamError           the answer ended before its end was said
-    │   └── ConnectionLostError             the network broke it off            (also a NetworkError)
-    ├── MalformedStreamError            the answer cannot be read, or is larger than the limit
-    ├── APIError                        the provider said no
+    ├── IncompleteStreamError           the answer ended without its end mark
+    │   └── ConnectionLostError             the connection broke               (also a NetworkError)
+    ├── MalformedStreamError            the answer cannot be decoded, or is larger than the limit
+    ├── APIError                        the provider answered with an error
     │   ├── AuthenticationError             401
     │   ├── PermissionDeniedError           403
     │   ├── InsufficientFundsError          402, or a spent quota
@@ -25,19 +25,18 @@ Every way a call can fail, as one tree.
     ├── MissingAPIKeyError              before any request
     ├── UnsupportedProviderError        before any request
     ├── LocalUnavailableError           the local model cannot run here
-    ├── StructuredOutputError           the answer is not of the shape that was asked for       (`anyllm.structured`)
-    ├── ToolArgumentsError              a call's arguments are not those of its tool            (`anyllm.tools`)
-    ├── BudgetExceededError             an agent's budget ran out before there was an answer    (`anyllm.agent`)
-    ├── CircuitOpenError                the host fails, so the call is not made
-    └── LimitTooSmallError              one call is more than a rate limit gives in a minute
+    ├── StructuredOutputError           the answer does not match the requested schema   (`anyllm.structured`)
+    ├── ToolArgumentsError              a call's arguments do not match its tool         (`anyllm.tools`)
+    ├── BudgetExceededError             an agent's budget ran out before its answer      (`anyllm.agent`)
+    ├── CircuitOpenError                the provider keeps failing, so no call is made
+    └── LimitTooSmallError              one call needs more tokens than a rate limit gives in a minute
 
-Facts are attributes, never only text. Every error survives pickle and copy, with its partial response; only
-the foreign exception behind it (``__cause__``) stays in the process it came from.
+Facts are attributes, not only text. Every error survives pickle and copy, with its partial response, but without the
+foreign exception behind it (``__cause__``).
 """
 
 from __future__ import annotations
 
-import contextlib
 import pickle
 from typing import TYPE_CHECKING, Any
 
@@ -73,24 +72,19 @@ __all__ = [
     "WaitTooLongError",
 ]
 
-#: Shorter secrets are not replaced in messages: they would match ordinary words.
-_SHORTEST_SECRET = 6
-#: As much of a longer one as may be shown.
-_LONGEST_REST = 12
-
 
 class AnyLLMError(Exception):
     """
     The root of every error that anyllm raises or puts on an ``errors`` channel.
 
     Attributes:
-        message: What happened, without the facts that ``str()`` adds around it.
+        message: What happened, without the facts that ``str()`` adds.
         provider: The provider's name ("openai"), or None when none was reached.
         code: The provider's own code ("rate_limit_exceeded"), or None.
-        partial: The response so far, a `ChatCompletion`, or None when nothing had come.
-        is_retryable: Whether the same call may succeed later, unchanged.
-        hint: What may be wrong on our side, where the error does not say it itself, or None: for a 404 that does not
-            speak of the model, the URL that was asked and how ``base_url`` should look.
+        partial: The response so far, a `ChatCompletion`; None if nothing had come.
+        is_retryable: Whether the same call may succeed later.
+        hint: What may be wrong with the call, or None: for a 404 that is not about the model, the URL of the request
+            and how ``base_url`` should look.
     """
 
     is_retryable: bool = False
@@ -120,14 +114,14 @@ class AnyLLMError(Exception):
         return []
 
     def __str__(self) -> str:
-        """One line: ``provider: code: message (facts)``, whatever the provider sent."""
+        """One line: ``provider: code: message (facts)``."""
         parts = [part for part in (self.provider, self._label(), self.message) if part]
         facts = self._facts() + ([self.hint] if self.hint else [])
         line = ": ".join(parts) or type(self).__name__
         return " ".join((line + (f" ({', '.join(facts)})" if facts else "")).split())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Keyword-only arguments defeat Exception's own pickling, which replays `args`.
+        # Exception's own pickling calls the class with `args` only, and lacks the keyword-only arguments.
         return _rebuild, (type(self), self.args, self.__dict__.copy())
 
     def __copy__(self) -> AnyLLMError:
@@ -146,7 +140,7 @@ class Cancelled(AnyLLMError):
     The call was cancelled: by `Context.cancel`, by `Stream.cancel`, or because nobody receives any more.
 
     Attributes:
-        cause: What `cancel(cause)` was given; "abandoned" when the consumer let go of the stream.
+        cause: The argument of `cancel(cause)`; "abandoned" when the consumer dropped the stream.
     """
 
     def __init__(self, message: str = "cancelled", *, cause: object = None, **kwargs: Any) -> None:
@@ -162,17 +156,17 @@ class Cancelled(AnyLLMError):
         rebuild, (kind, args, state) = super().__reduce__()
         try:
             pickle.loads(pickle.dumps(self.cause))
-        except Exception:  # a lock, a Context, an exception that takes two arguments: it may be anything
+        except Exception:  # a lock, a Context, an exception with two arguments: the cause may be anything
             state["cause"] = repr(self.cause)
         return rebuild, (kind, args, state)
 
 
 class DeadlineExceeded(AnyLLMError, TimeoutError):
     """
-    The total ran out: the Context's own time, or that of `Timeouts`. Retrying needs a new Context.
+    The total time ran out: the Context's timeout, or `Timeouts.total`. Retrying needs a new Context.
 
     Attributes:
-        clock: "total", beside the clocks of `StreamTimeoutError`.
+        clock: "total", as `StreamTimeoutError.clock` names the other clocks.
     """
 
     clock = "total"
@@ -187,7 +181,7 @@ class StreamTimeoutError(AnyLLMError, TimeoutError):
 
     Attributes:
         clock: Which one: "connect", "first_content" or "idle".
-        seconds: Its limit.
+        seconds: Its limit in seconds.
     """
 
     is_retryable = True
@@ -200,7 +194,7 @@ class StreamTimeoutError(AnyLLMError, TimeoutError):
 
 class NetworkError(AnyLLMError):
     """
-    No usable answer from the host: name resolution, connection, TLS, a proxy, a reset.
+    No usable answer from the host: name resolution, connection, TLS, a proxy or a reset failed.
 
     In the middle of an answer it is a `ConnectionLostError`, which is an `IncompleteStreamError` too.
     """
@@ -209,7 +203,7 @@ class NetworkError(AnyLLMError):
 
 
 class IncompleteStreamError(AnyLLMError):
-    """The bytes ended before the answer did; ``partial`` holds what came."""
+    """The body ended before the answer was complete; ``partial`` holds the answer so far."""
 
     is_retryable = True
 
@@ -218,20 +212,20 @@ class ConnectionLostError(IncompleteStreamError, NetworkError):
     """
     The connection broke in the middle of the answer: it was reset, or ended inside the body.
 
-    Where a host marks the end of a body by closing the connection, nobody can tell that from a cut: the answer is then
-    an `IncompleteStreamError`. Before the first content a lost connection is tried again (see `Retry`).
+    If a host marks the end of a body by closing the connection, a break looks the same: then the error is an
+    `IncompleteStreamError`. Before the first content there is another attempt (see `Retry`).
     """
 
     @classmethod
     def instead_of(cls, error: IncompleteStreamError) -> ConnectionLostError:
-        """*error*, which a broken connection caused, as one of this class."""
+        """A copy of *error* as this class, for an error that a broken connection caused."""
         lost = _rebuild(cls, error.args, error.__dict__)
         assert isinstance(lost, cls)
         return lost
 
 
 class MalformedStreamError(AnyLLMError):
-    """The answer is not in the format its dialect speaks, or one event is larger than the limit."""
+    """The answer is not in the dialect's format, or one event is larger than the limit."""
 
 
 class APIError(AnyLLMError):
@@ -239,11 +233,11 @@ class APIError(AnyLLMError):
     The provider answered with an error, as an HTTP status or inside the stream.
 
     Attributes:
-        status_code: The HTTP status, or the one that the event inside a 200 stream names; None if neither.
+        status_code: The HTTP status, or the one in the error event of a 200 stream; None if there is neither.
         type: The provider's type of error ("invalid_request_error"), or None.
-        param: The parameter it complains about, or None.
+        param: The parameter at fault, or None.
         request_id: The provider's id for the request, to quote to its support.
-        retry_after: Seconds to wait before another try, as the provider asked; None if it did not.
+        retry_after: Seconds to wait before the next attempt, from the provider; None if it sends none.
         body: The decoded JSON of the answer, or its text (at most some kilobytes).
     """
 
@@ -282,11 +276,11 @@ class APIError(AnyLLMError):
 
 
 class AuthenticationError(APIError):
-    """The key is missing, wrong or expired (401). Asking again does not help before the key is another."""
+    """The key is missing, wrong or expired (401)."""
 
 
 class PermissionDeniedError(APIError):
-    """The key is good, but not for this model, region or endpoint (403)."""
+    """The key is valid, but not for this model, region or endpoint (403)."""
 
 
 class InsufficientFundsError(APIError):
@@ -295,9 +289,9 @@ class InsufficientFundsError(APIError):
 
 class RateLimitError(APIError):
     """
-    Too many requests or tokens for now (429). ``retry_after`` has the seconds to wait, where the provider says so.
+    Too many requests or tokens for now (429). ``retry_after`` has the seconds to wait, if the provider sends them.
 
-    Such a call is tried again by itself, see `Retry`; this is the error of the last try.
+    Such a call is retried automatically, see `Retry`; this is the error of the last attempt.
     """
 
     is_retryable = True
@@ -305,43 +299,43 @@ class RateLimitError(APIError):
 
 class InvalidRequestError(APIError):
     """
-    The provider does not accept the request as it stands (400, 404, 409, 413, 422); ``param`` names the parameter at
-    fault, where the provider says so. Also raised before anything is sent, for what no provider would accept.
+    The provider refuses the request (400, 404, 409, 413, 422); ``param`` names the parameter at fault, if the provider
+    does. Also raised before anything is sent, for requests that no provider would accept.
     """
 
 
 class ContextLengthExceededError(InvalidRequestError):
-    """The messages, and the answer that ``max_tokens`` asks for, do not fit in the model's context."""
+    """The messages, together with ``max_tokens``, do not fit in the model's context."""
 
 
 class ContentFilterError(InvalidRequestError):
-    """A safety filter of the provider refused the request, or cut the answer off: ``partial`` then has what came."""
+    """A safety filter of the provider refused the request, or stopped the answer; ``partial`` holds it so far."""
 
 
 class UnsupportedParameterError(InvalidRequestError):
-    """The host or model cannot do what the parameter named in ``param`` asks for; mostly raised before sending."""
+    """The provider or model does not support the parameter named in ``param``; mostly raised before sending."""
 
 
 class ModelNotFoundError(APIError):
-    """The host has no such model, or not for this key. `anyllm.list_models` says which there are."""
+    """The provider has no such model, or not for this key. `anyllm.list_models` lists the models."""
 
 
 class ServerError(APIError):
-    """The provider failed (408, 5xx), or said so in the stream. Such a call is tried again by itself, see `Retry`."""
+    """The provider failed (408, 5xx, or an error in the stream). Retried automatically, see `Retry`."""
 
     is_retryable = True
 
 
 class OverloadedError(ServerError):
-    """The provider has too much to do (503, 529), or the model is being loaded. Tried again as any `ServerError`."""
+    """The provider is overloaded (503, 529), or loads the model. Retried like any `ServerError`."""
 
 
 class MissingAPIKeyError(AnyLLMError):
     """
-    No key was given and none is set.
+    No API key was passed, and none is in the environment.
 
     Attributes:
-        env_var: The environment variable that would be read.
+        env_var: The environment variable that is read.
     """
 
     def __init__(self, message: str = "", *, env_var: str, **kwargs: Any) -> None:
@@ -350,19 +344,19 @@ class MissingAPIKeyError(AnyLLMError):
 
 
 class UnsupportedProviderError(AnyLLMError):
-    """The text before the first "/" or ":" of a model string names no provider."""
+    """The text before the first "/" or ":" of a model string is no provider's name."""
 
 
 class LocalUnavailableError(AnyLLMError):
-    """The local model cannot run here; the message says why and what to do."""
+    """The local model cannot run here; the message says why, and how to change that."""
 
 
 class CircuitOpenError(AnyLLMError):
     """
-    The host fails, so the call is not made.
+    The circuit breaker is open, because the provider keeps failing: the call is not made.
 
     Attributes:
-        retry_after: Seconds until the breaker lets a call try the host; None while one is trying.
+        retry_after: Seconds until the breaker allows a trial call; None while one is running.
     """
 
     is_retryable = True
@@ -374,10 +368,10 @@ class CircuitOpenError(AnyLLMError):
 
 class LimitTooSmallError(AnyLLMError, ValueError):
     """
-    One call asks for more tokens than the limit gives in a minute: no waiting helps.
+    One call needs more tokens than the limit gives in a minute, so waiting does not help.
 
     Attributes:
-        tokens: What the call asked for.
+        tokens: The tokens that the call needs.
         tokens_per_minute: The limit.
     """
 
@@ -389,71 +383,12 @@ class LimitTooSmallError(AnyLLMError, ValueError):
 
 class WaitTooLongError(DeadlineExceeded):
     """
-    The rate would let the call go only after its Context has ended. Raised without waiting.
+    The rate limit would delay the call beyond the end of its Context. Raised without waiting.
 
     Attributes:
-        seconds: How long it would have had to wait.
+        seconds: The delay in seconds.
     """
 
     def __init__(self, message: str = "", *, seconds: float, **kwargs: Any) -> None:
         super().__init__(message, **kwargs)
         self.seconds = seconds
-
-
-def scrub(error: AnyLLMError, *secrets: str | None) -> AnyLLMError:
-    """Replace *secrets*, should the provider have echoed one, in all that *error* and its causes say; returns it."""
-    for secret in secrets:
-        if secret and len(secret) >= _SHORTEST_SECRET:
-            _scrub(error, secret)
-    return error
-
-
-def _scrub(error: BaseException, secret: str) -> None:
-    """The causes are foreign, and quote what they choked on. A caller's own may refuse to be changed, and stay."""
-    seen: set[int] = set()
-    line = [error]
-    while line:
-        error = line.pop()
-        if id(error) in seen:
-            continue
-        seen.add(id(error))
-        said = {"args": error.args, **vars(error)}
-        for name, value in said.items():
-            clean = value if name == "partial" else _without(value, secret)
-            if clean is not value and clean != value:
-                with contextlib.suppress(Exception):
-                    setattr(error, name, clean)
-        found = [error.__cause__, error.__context__, *error.args, *said.values()]
-        line += [other for other in found if isinstance(other, BaseException)]
-
-
-def _without(value: Any, secret: str) -> Any:
-    try:
-        return _replaced(value, secret)
-    except RecursionError:
-        return None  # nested as nothing is that a person reads
-
-
-def _replaced(value: Any, secret: str) -> Any:
-    if isinstance(value, str):
-        return _cut_out(value.replace(secret, "[key]"), secret)
-    if isinstance(value, bytes):
-        return value.replace(secret.encode(), b"[key]")
-    if type(value) is dict:
-        return {_replaced(key, secret): _replaced(item, secret) for key, item in value.items()}
-    if type(value) in (list, tuple):
-        return type(value)(_replaced(item, secret) for item in value)
-    return value
-
-
-def _cut_out(text: str, secret: str) -> str:
-    """Messages are cut to a length, perhaps in the middle of the secret: its beginning goes too."""
-    head = secret[:_LONGEST_REST]
-    at = text.find(head)
-    while len(secret) > _LONGEST_REST and at >= 0:
-        end = at + len(head)
-        while end < len(text) and end - at < len(secret) and text[end] == secret[end - at]:
-            end += 1
-        text = f"{text[:at]}[key]{text[end:]}"
-        at = text.find(head, at)
-    return text

@@ -9,7 +9,7 @@ import attrs
 
 from anyllm._stream.answer_reader import Accumulator
 from anyllm._transport.http import Transport
-from anyllm._transport.http_failures import without_secrets
+from anyllm._transport.redaction import redact_url
 from anyllm.errors import AnyLLMError
 from anyllm.options import StreamingOptions
 from anyllm.types._accumulate import Assembler
@@ -31,7 +31,7 @@ class Destination:
         custom_base_url: The base URL if the user set it, perhaps with a mistake; None for the provider's own.
     """
 
-    base_url: str = attrs.field(repr=without_secrets)
+    base_url: str = attrs.field(repr=redact_url)
     headers: Mapping[str, str] = attrs.field(repr=False)
     secret: Optional[str] = attrs.field(default=None, repr=False)
     sign: Optional[Callable[[str, str, Mapping[str, str], bytes], Mapping[str, str]]] = None

@@ -26,10 +26,11 @@ from anyllm._stream.recovery import Recovery
 from anyllm._stream.unreceived_error import UnreceivedError
 from anyllm._transport.call_log import call_log
 from anyllm._transport.http import AbortableCall, Response
-from anyllm._transport.http_failures import secrets_in, wrong_url
+from anyllm._transport.http_failures import wrong_url
+from anyllm._transport.redaction import redact, secrets_in
 from anyllm.channel import Channel, Sender, open_channel
 from anyllm.context import Context, own_error
-from anyllm.errors import AnyLLMError, APIError, Cancelled, DeadlineExceeded, StreamTimeoutError, scrub
+from anyllm.errors import AnyLLMError, APIError, Cancelled, DeadlineExceeded, StreamTimeoutError
 from anyllm.types import ChatCompletionChunk
 from anyllm.wire._base.dialect import Request
 
@@ -225,7 +226,7 @@ class Pump:
             error.provider = error.provider or self.spec.provider or None
             if self.streaming and error.partial is None and self.spec.options.keep_partial:
                 error.partial = self.partial if self._answer.has_begun else None
-            return scrub(error, *self._secrets)
+            return redact(error, *self._secrets)
         except Exception as exc:
             return AnyLLMError(f"a bug in anyllm: {type(exc).__name__} while it ended with {type(error).__name__}")
 

@@ -1,9 +1,9 @@
 """
-What a call sends and what comes back, in the log, without keys.
+The debug log of a call: request and response, without keys.
 
-Strategy: off unless `StreamingOptions.debug` or the environment variable ANYLLM_LOG asks for it, because prompts and
-answers are private and DEBUG is what many programs set for all loggers. When it is off, a call pays for one comparison.
-The handler for ANYLLM_LOG is the only logging that anyllm ever sets up.
+Strategy: off unless `StreamingOptions.debug` or the environment variable ANYLLM_LOG turns it on, because prompts and
+answers are private and many programs set DEBUG for all loggers. When it is off, it costs a call one comparison. The
+handler for ANYLLM_LOG is the only logging that anyllm configures.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 from urllib.parse import parse_qsl, urlsplit
 
-from anyllm._transport.http_failures import is_secret, without_secrets
-from anyllm.errors import AnyLLMError, scrub
+from anyllm._transport.redaction import is_secret_name, redact, redact_url
+from anyllm.errors import AnyLLMError
 
 __all__ = ["CallLog", "call_log", "has_handler"]
 
@@ -25,11 +25,11 @@ _log = logging.getLogger("anyllm")
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-#: Characters of a request's body, which may hold images, and of an answer that are shown.
-_LONGEST_BODY, _LONGEST_START = 20_000, 300
-#: Parameters of URLs whose values may be shown. Keys come under many names.
-_OPEN = frozenset(("alt", "api-version", "api_version", "beta", "limit", "pageSize", "version"))
-#: Members of a request's body that hold a secret: the key of a tool's server, for example.
+#: Characters that are shown of a request's body, which may hold images, and of the beginning of an answer.
+_MAX_BODY_LENGTH, _MAX_START_LENGTH = 20_000, 300
+#: Parameters of URLs whose values are shown; keys have too many names for a list of those to hide.
+_SHOWN_PARAMETERS = frozenset(("alt", "api-version", "api_version", "beta", "limit", "pageSize", "version"))
+#: Fields of a request's body that hold a secret: the key of a tool's server, for example.
 _SECRET_MEMBER = re.compile(
     r'("[^"]*(?:authorization|api[-_ ]?key|secret|password|credential|access_?token)[^"]*"\s*:\s*)"(?:[^"\\]|\\.)*"',
     re.IGNORECASE,
@@ -41,7 +41,7 @@ class CallLog:
     Logs one call. Used by its worker.
 
     Attributes:
-        secrets: What may not be shown wherever it stands.
+        secrets: Texts that are hidden wherever they occur.
     """
 
     def __init__(self, provider: str) -> None:
@@ -53,43 +53,44 @@ class CallLog:
         _log.debug(f"%s: {text}", self._provider, *facts)
 
     def request(self, method: str, url: str, headers: Mapping[str, Any], body: bytes) -> None:
-        """Log what is about to be sent."""
+        """Log the request, before it is sent."""
         self.step("request: %s %s; %s", method, self._clean(_url(url)), self._clean(_headers(headers)))
         if _shows_bodies and body:
             text = _SECRET_MEMBER.sub(r'\1"[key]"', self._clean(body.decode("utf-8", "replace")))
-            rest = f"... ({len(text)} characters)" if len(text) > _LONGEST_BODY else ""
-            self.step("request body: %s%s", text[:_LONGEST_BODY], rest)
+            rest = f"... ({len(text)} characters)" if len(text) > _MAX_BODY_LENGTH else ""
+            self.step("request body: %s%s", text[:_MAX_BODY_LENGTH], rest)
 
     def answer(self, response: Any) -> None:
-        """Log status and headers of a `Response`, and its first bytes when they come."""
-        kind = response.headers.get("content-type")
-        self.step("answered: HTTP %d, %s; %s", response.status, kind, self._clean(_headers(response.headers)))
+        """Log status and headers of a `Response`, and later its first bytes."""
+        content_type = response.headers.get("content-type")
+        self.step("answered: HTTP %d, %s; %s", response.status, content_type, self._clean(_headers(response.headers)))
         response.watch(self._start)
 
     def _start(self, data: bytes) -> None:
         text = self._clean(data.decode("utf-8", "replace"))
-        self.step("answer begins: %r", text[:_LONGEST_START])
+        self.step("answer begins: %r", text[:_MAX_START_LENGTH])
 
     def _clean(self, text: str) -> str:
-        spellings: Iterable[str] = (spelling for one in self.secrets for spelling in (one, json.dumps(one)[1:-1]))
-        return scrub(AnyLLMError(text), *spellings).message
+        secrets: Iterable[str] = (form for secret in self.secrets for form in (secret, json.dumps(secret)[1:-1]))
+        return redact(AnyLLMError(text), *secrets).message
 
 
 def call_log(provider: str, debug: bool) -> Optional[CallLog]:
-    """The log of a call to *provider*; None where neither *debug* nor ANYLLM_LOG asks for it, or nobody listens."""
+    """The log of a call to *provider*; None unless *debug* or ANYLLM_LOG turns it on and the logger is enabled."""
     return CallLog(provider) if (debug or _is_on) and _log.isEnabledFor(logging.DEBUG) else None
 
 
 def has_handler() -> bool:
-    """Whether ANYLLM_LOG has what the logger "anyllm" and those below it say shown on stderr."""
+    """Whether ANYLLM_LOG sends the log to stderr."""
     return _level is not None
 
 
 def _url(url: str) -> str:
     query = "&".join(
-        f"{name}={value if name in _OPEN else '[hidden]'}" for name, value in parse_qsl(urlsplit(url).query, True)
+        f"{name}={value if name in _SHOWN_PARAMETERS else '[hidden]'}"
+        for name, value in parse_qsl(urlsplit(url).query, True)
     )
-    return without_secrets(url) + (f"?{query}" if query else "")
+    return redact_url(url) + (f"?{query}" if query else "")
 
 
 def _headers(headers: Mapping[str, Any]) -> str:
@@ -98,7 +99,7 @@ def _headers(headers: Mapping[str, Any]) -> str:
 
 def _value(name: str, value: Any) -> str:
     text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
-    if not is_secret(name) or "ratelimit" in name.lower():  # which counts tokens of another kind
+    if not is_secret_name(name) or "ratelimit" in name.lower():  # its "tokens" are no secrets
         return text
     scheme, space, _ = text.partition(" ")
     return f"{scheme} [key]" if space and scheme.isalpha() else "[key]"
@@ -109,10 +110,10 @@ def _value(name: str, value: Any) -> str:
 
 def _parse(value: str) -> tuple[Optional[int], bool]:
     """
-    The level that *value* of ANYLLM_LOG names, None for no log, and whether bodies are shown.
+    The level in *value* of ANYLLM_LOG, None for no log, and whether bodies are shown.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: *value* is invalid.
     """
     words = {word.strip().lower() for word in value.split(",")} - {""}
     names = words - {"body"} or ({"debug"} if words else set())

@@ -22,7 +22,7 @@ from anyllm._hints.names import ATTRIBUTES, no_attribute
 from anyllm._stream import stream as _stream
 from anyllm._stream.call_spec import CallSpec, Destination
 from anyllm._transport.http import Transport
-from anyllm._transport.http_failures import without_secrets
+from anyllm._transport.redaction import redact_url
 from anyllm.context import Context
 from anyllm.errors import (
     AnyLLMError,
@@ -176,7 +176,7 @@ class Provider:
         self._transport.close()
 
     def __repr__(self) -> str:
-        where = "" if self._base_url is None else f" at {without_secrets(self._base_url)}"
+        where = "" if self._base_url is None else f" at {redact_url(self._base_url)}"
         return f"<Provider {self.name}{where}>"
 
     if not TYPE_CHECKING:  # which is to find names that are not there
