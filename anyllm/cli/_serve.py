@@ -22,8 +22,8 @@ __all__ = ["serve"]
 
 #: Seconds for running answers after the first signal.
 _GRACE = 10.0
-#: The interpreter's switch interval, in seconds. Threads here give the interpreter up at their next read or write, which
-#: comes sooner; with Python's 5 ms hundreds of waiting threads wake each other in vain.
+#: The interpreter's switch interval, in seconds. Threads here give the interpreter up at their next read or write,
+#: which comes sooner; with Python's 5 ms hundreds of waiting threads wake each other in vain.
 _SWITCH_INTERVAL = 0.1
 
 
