@@ -1,4 +1,4 @@
-"""An agent: a model that calls your functions until it has its answer. Without a key a script plays the model."""
+"""An agent: a model that calls your functions until it has its answer. Without a key, the answers are scripted."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ def multiply(a: int, b: int) -> int:
 
 model, provider = os.environ.get("ANYLLM_MODEL", "openai/gpt-4o-mini"), None
 if model.startswith("openai/") and not os.environ.get("OPENAI_API_KEY"):
-    print("no model is asked: set OPENAI_API_KEY, or ANYLLM_MODEL to another that calls tools", file=sys.stderr)
+    print("scripted answers: set OPENAI_API_KEY, or ANYLLM_MODEL to another that calls tools", file=sys.stderr)
     provider = fake(tool_call("multiply", {"a": 12, "b": 34}), "12 times 34 is 408.")
 
 agent = Agent(

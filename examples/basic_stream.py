@@ -1,4 +1,4 @@
-"""Print an answer as it comes."""
+"""Print an answer while it arrives."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Many prompts at once, and not too many."""
+"""Many prompts at once, with a limit."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,7 @@ client = anyllm.Client(
     os.environ.get("ANYLLM_MODEL", "local/smollm2"), options=HIGH_THROUGHPUT, max_streams=4, temperature=0.2
 )
 prompts = [f"Say the number {number} in words." for number in range(1, 7)]
-# Ctrl-C leaves the context first, which cancels all calls; then the pool has nothing more to wait for.
+# Ctrl-C ends the context first, which cancels all calls; then the pool has nothing to wait for.
 with ThreadPoolExecutor(max_workers=len(prompts)) as pool, anyllm.Context() as ctx:
     answers = pool.map(lambda prompt: client.stream_with_usage(prompt, ctx=ctx, max_tokens=30), prompts)
     for prompt, answer in zip(prompts, answers):

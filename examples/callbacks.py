@@ -1,4 +1,4 @@
-"""Functions that are called as things happen, on the thread that reads."""
+"""Callbacks for text, usage, the end and errors, on the thread that reads."""
 
 import os
 
@@ -7,8 +7,8 @@ import anyllm
 options = anyllm.StreamingOptions(
     on_start=lambda: print("Stream started"),
     on_delta=lambda text: print(f"Received: {text!r}"),
-    on_reasoning=lambda text: print(f"Thought: {text!r}"),
-    on_tool_call=lambda call: print(f"Wants: {call.name}({call.arguments})"),
+    on_reasoning=lambda text: print(f"Reasoning: {text!r}"),
+    on_tool_call=lambda call: print(f"Tool call: {call.name}({call.arguments})"),
     on_usage=lambda usage: print(f"Usage: {usage.total_tokens} tokens"),
     on_complete=lambda completion: print(f"Complete: {completion.content}"),
     on_error=lambda error: print(f"Error: {error}"),

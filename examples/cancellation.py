@@ -1,4 +1,4 @@
-"""Stop early: because the answer is long enough, or because time is over."""
+"""Stop early: because the answer is long enough, or because of a timeout."""
 
 import os
 
@@ -24,4 +24,4 @@ elif isinstance(error, anyllm.DeadlineExceeded):
 elif error is not None:
     raise error
 else:
-    print("it was over before that")
+    print("the answer ended first")

@@ -1,4 +1,4 @@
-"""What a chunk holds: who answers, what is added to which choice, and why it ended."""
+"""The fields of a chunk: model, text of each choice, finish reason, usage."""
 
 import os
 
@@ -9,4 +9,4 @@ for chunk in client.chat_stream("Count to three in words.", max_tokens=50):
     for choice in chunk.choices:
         print(f"{chunk.model} {chunk.id} choice {choice.index}: {choice.delta.content!r}", choice.finish_reason or "")
     if chunk.usage:
-        print(f"{chunk.usage.total_tokens} tokens; the provider's own event has the keys {sorted(chunk.raw)}")
+        print(f"{chunk.usage.total_tokens} tokens; the provider's event has the keys {sorted(chunk.raw)}")

@@ -1,4 +1,4 @@
-"""The whole answer of a stream: with collect(), and put together by hand."""
+"""The whole answer of a stream: with collect(), and joined by hand."""
 
 import os
 
@@ -15,7 +15,7 @@ print(answer.content, f"[{answer.finish_reason}]")
 chunks, errors = anyllm.completion_stream(anyllm.Context(timeout=120), params)
 pieces, finish_reason = [], None
 for chunk in chunks:
-    pieces.append(chunk.content)  # "" where a chunk adds no text
+    pieces.append(chunk.content)  # "" if a chunk adds no text
     finish_reason = chunk.finish_reason or finish_reason
 if (error := errors.get()) is not None:
     raise error

@@ -1,4 +1,4 @@
-"""Errors have classes, facts, and what came before them."""
+"""Errors: classes, attributes, and the answer so far."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ except anyllm.RateLimitError as error:
 except (anyllm.NetworkError, anyllm.IncompleteStreamError) as error:
     print(f"\nthe connection broke: {error}", file=sys.stderr)
 except anyllm.AnyLLMError as error:
-    came = error.partial.content if error.partial else ""
-    print(f"\n{error} (after {len(came)} characters)", file=sys.stderr)
+    text = error.partial.content if error.partial else ""
+    print(f"\n{error} (after {len(text)} characters)", file=sys.stderr)
 finally:
     print("stream ended")

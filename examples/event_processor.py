@@ -1,4 +1,4 @@
-"""Filter and transform what happens in a stream."""
+"""Filter and transform the events of a stream."""
 
 import os
 

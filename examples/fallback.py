@@ -1,4 +1,4 @@
-"""Several models: another one where the first fails, or is slow."""
+"""Several models: another one if the first fails or is slow."""
 
 import os
 
@@ -7,9 +7,9 @@ import anyllm
 model = os.environ.get("ANYLLM_MODEL", "local/smollm2")
 client = anyllm.Client(
     model,
-    fallback=[model],  # usually another provider's
-    hedge=5.0,  # seconds without content, after which the next one is asked beside the first
-    breaker={"failures": 5},  # a provider that fails is left alone for a while
+    fallback=[model],  # usually a model of another provider
+    hedge=5.0,  # seconds without content before the next model is called too
+    breaker={"failures": 5},  # stop calling a failing provider for a while
     temperature=0.2,
 )
 stream = client.chat_stream("What is the capital of France? Answer in one sentence.", max_tokens=100)

@@ -1,4 +1,4 @@
-"""Ask two models at once and keep the one that speaks first."""
+"""Call two models at once, and keep the faster one."""
 
 import os
 
@@ -7,8 +7,8 @@ import anyllm
 MODELS = os.environ.get("ANYLLM_MODELS", "local/smollm2,local/smollm2").split(",")
 
 
-def first_to_speak(prompt: str) -> anyllm.Stream:
-    """The stream whose first chunk came first; the others are cancelled."""
+def fastest(prompt: str) -> anyllm.Stream:
+    """The stream with the earliest first chunk; the others are cancelled."""
     streams = [
         anyllm.completion_stream(
             anyllm.Context(timeout=120),
@@ -23,5 +23,5 @@ def first_to_speak(prompt: str) -> anyllm.Stream:
     return next(stream for stream in streams if stream.chunks is ready)
 
 
-answer = first_to_speak("What is the capital of France? Answer in one sentence.").collect()
+answer = fastest("What is the capital of France? Answer in one sentence.").collect()
 print(f"{answer.provider}/{answer.model}: {answer.content}")

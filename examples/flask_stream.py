@@ -1,4 +1,4 @@
-"""Stream to a browser from Flask: run it, and open http://127.0.0.1:5000/. A visitor who leaves cancels the call."""
+"""Stream to a browser from Flask: run it, and open http://127.0.0.1:5000/. Leaving the page cancels the call."""
 
 import os
 
@@ -13,14 +13,14 @@ PAGE = """<!doctype html><meta charset="utf-8"><title>Ask</title>
 <form><input name="q" size="60" value="Write one sentence about the sea."> <button>Ask</button></form><p></p><script>
 document.forms[0].onsubmit = event => {
   event.preventDefault();
-  const said = document.querySelector("p"), form = new FormData(event.target);
-  said.textContent = "";
+  const answer = document.querySelector("p"), form = new FormData(event.target);
+  answer.textContent = "";
   const source = new EventSource("/ask?" + new URLSearchParams(form));
-  source.onmessage = event => said.textContent += JSON.parse(event.data).content;
-  source.addEventListener("done", () => source.close());  // else the browser asks again
+  source.onmessage = event => answer.textContent += JSON.parse(event.data).content;
+  source.addEventListener("done", () => source.close());  // else the browser requests it again
   source.addEventListener("error", event => {
     source.close();
-    said.textContent += event.data ? " " + JSON.parse(event.data).error.message : " No answer.";
+    answer.textContent += event.data ? " " + JSON.parse(event.data).error.message : " No answer.";
   });
 };
 </script>"""
@@ -41,7 +41,7 @@ def ask():
             max_tokens=300,
         ),
     )
-    return wsgi.answer(stream)  # an error before the first word has a status of its own
+    return wsgi.answer(stream)  # an error before the first content has its own status
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A gateway inside a program: a client of Ollama asks it, and any provider's model answers."""
+"""A gateway inside a program: an Ollama client gets answers of any provider's model."""
 
 import json
 import os
@@ -10,9 +10,9 @@ from anyllm import gateway
 models = {"assistant": os.environ.get("ANYLLM_MODEL", "local/smollm2")}
 config = gateway.Config(server={"port": 0, "list_providers": False}, models=models)
 with gateway.GatewayServer(gateway.Gateway(config)) as server, requests.Session() as session:
-    session.trust_env = False  # no proxy between two parts of one program
+    session.trust_env = False  # no proxy within one program
     for model in session.get(f"{server.url}/api/tags").json()["models"]:
-        print("there is", model["name"])
+        print("model", model["name"])
     messages = [{"role": "user", "content": "Say hello."}]
     question = {"model": "assistant", "messages": messages, "options": {"num_predict": 50}}
     with session.post(f"{server.url}/api/chat", json=question, stream=True) as answer:

@@ -1,4 +1,4 @@
-"""A stream as JSON, for programs that read it: one document, or a line for each piece."""
+"""A stream as JSON for other programs: one document, or a line for each piece."""
 
 import os
 
@@ -7,11 +7,11 @@ from anyllm import formats
 
 client = anyllm.Client(os.environ.get("ANYLLM_MODEL", "local/smollm2"), max_tokens=30)
 
-print("NDJSON, a document on each line:")
+print("NDJSON, one document per line:")
 for line in formats.encode(client.chat_stream("Say hello."), "ndjson"):
     print(line.decode(), end="", flush=True)
 
-print("JSON, one list that grows:")
+print("JSON, one list:")
 for piece in formats.encode(client.chat_stream("Say hello."), "json"):
     print(piece.decode(), end="", flush=True)
 print()

@@ -1,4 +1,4 @@
-"""JSON, read while it is being written, and a class as the answer's shape."""
+"""JSON, parsed while it arrives, and an answer as an instance of a class."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Why stream: the first word comes long before the last."""
+"""Why to stream: the first word arrives long before the last."""
 
 import os
 import time
@@ -16,4 +16,4 @@ stream = client.chat_stream(question, max_tokens=50)
 stream.collect()
 timing = stream.timing
 print(f"stream: first word after {timing.first_content:.2f} s, last after {timing.total:.2f} s")
-print(f"{timing.tokens_per_second or 0:.0f} tokens a second, longest gap {timing.longest_gap:.2f} s")
+print(f"{timing.tokens_per_second or 0:.0f} tokens per second, longest gap {timing.longest_gap:.2f} s")

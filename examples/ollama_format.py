@@ -1,4 +1,4 @@
-"""Any model's answer in Ollama's own lines, for tools that know no other."""
+"""Any model's answer in Ollama's format, for programs that read no other."""
 
 import os
 

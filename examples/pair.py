@@ -1,4 +1,4 @@
-"""Stream an answer: the pair of channels, and the error after the loop."""
+"""Stream an answer with two channels: chunks, then at most one error."""
 
 import os
 import sys

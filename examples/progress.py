@@ -1,4 +1,4 @@
-"""Show how an answer comes along: a dot for each piece, and then its numbers as they change."""
+"""Show progress: a dot for each piece, and a line with the numbers."""
 
 import os
 import sys
@@ -18,5 +18,5 @@ print(f"\n{''.join(pieces)}")
 
 progress = Progress()
 for _ in progress.show(client.chat_stream(question, max_tokens=50), file=sys.stderr):
-    pass  # the line on the terminal is redrawn meanwhile
+    pass  # `show` redraws the line on the terminal
 print(progress.line())

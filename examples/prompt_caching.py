@@ -1,4 +1,4 @@
-"""Have a long prompt kept by the provider, and see what was read from there. Without a key a script plays the model."""
+"""Prompt caching: mark a long prompt, and see how much was read from the cache. Without a key, answers are scripted."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from anyllm.testing import fake
 
 model, provider = os.environ.get("ANYLLM_MODEL", "anthropic/claude-haiku-4-5"), None
 if model.startswith("anthropic/") and not os.environ.get("ANTHROPIC_API_KEY"):
-    print("no model is asked: set ANTHROPIC_API_KEY, or ANYLLM_MODEL to another", file=sys.stderr)
+    print("scripted answers: set ANTHROPIC_API_KEY, or ANYLLM_MODEL to another", file=sys.stderr)
     provider = fake("Hello!")
 
 messages = [

@@ -1,4 +1,4 @@
-"""No more requests and tokens a minute than a provider allows; clients share the limit, and a call waits its turn."""
+"""Limit requests and tokens per minute; clients share the limit, and calls wait for it."""
 
 import os
 
@@ -6,15 +6,15 @@ import anyllm
 from anyllm.limits import RateLimit, WaitTooLongError
 
 model = os.environ.get("ANYLLM_MODEL", "local/smollm2")
-limit = RateLimit(requests_per_minute=2, tokens_per_minute=20_000)  # in a program it is what your contract says
+limit = RateLimit(requests_per_minute=2, tokens_per_minute=20_000)  # usually the limits of your account
 writer = anyllm.Client(model, rate_limit=limit, max_tokens=20)
 critic = anyllm.Client(model, rate_limit=limit, max_tokens=20)
 
 print(writer.chat("Say hello.", timeout=120).content)
 print(critic.chat("Say goodbye.", timeout=120).content)
 try:
-    print(writer.chat("Say hello again.", timeout=1).content)  # with enough time it would wait for the next minute
+    print(writer.chat("Say hello again.", timeout=1).content)  # with a longer timeout it would wait
 except WaitTooLongError as error:
-    print(f"not sent: the limit would let it go in {error.seconds:.0f} seconds")
+    print(f"not sent: the limit allows it in {error.seconds:.0f} seconds")
 except anyllm.DeadlineExceeded:
-    print("sent, because the model took a minute for the first two; but not answered within a second")
+    print("sent, because the first two calls took a minute; but not answered within a second")

@@ -1,4 +1,4 @@
-"""Models that think: their reasoning and their answer, apart."""
+"""Reasoning models: reasoning and answer, separately."""
 
 import os
 

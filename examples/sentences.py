@@ -1,4 +1,4 @@
-"""Hand an answer on sentence by sentence, to a speech engine for example."""
+"""An answer sentence by sentence, for example for speech output."""
 
 import os
 

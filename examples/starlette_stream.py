@@ -19,7 +19,7 @@ async def ask(request):
             max_tokens=300,
         ),
     )
-    return StreamingResponse(*await asgi.answer(stream))  # an error before the first word has a status of its own
+    return StreamingResponse(*await asgi.answer(stream))  # an error before the first content has its own status
 
 
 app = Starlette(routes=[Route("/ask", ask)])

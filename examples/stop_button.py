@@ -31,7 +31,7 @@ for chunk in chunks:
 
 error = errors.get()
 if isinstance(error, anyllm.Cancelled):
-    came = len(error.partial.content) if error.partial else 0
-    print(f"\n\nstopped: {error.cause}; {came} characters came")
+    length = len(error.partial.content) if error.partial else 0
+    print(f"\n\nstopped: {error.cause}; after {length} characters")
 elif error is not None:
     raise error

@@ -1,4 +1,4 @@
-"""Tool calls: put together from their fragments, answered, and sent back. Without a key a script plays the model."""
+"""Tool calls: joined from fragments, answered, and sent back. Without a key, the answers are scripted."""
 
 import os
 import sys
@@ -22,7 +22,7 @@ def weather(city: str) -> str:
 
 model, provider = os.environ.get("ANYLLM_MODEL", "openai/gpt-4o-mini"), None
 if model.startswith("openai/") and not os.environ.get("OPENAI_API_KEY"):
-    print("no model is asked: set OPENAI_API_KEY, or ANYLLM_MODEL to another that calls tools", file=sys.stderr)
+    print("scripted answers: set OPENAI_API_KEY, or ANYLLM_MODEL to another that calls tools", file=sys.stderr)
     provider = fake(tool_call("weather", {"city": "Paris"}), "It is sunny in Paris, at 18 degrees.")
 
 messages = [anyllm.Message.user("What is the weather in Paris? Use the tool.")]

@@ -1,4 +1,4 @@
-"""Tokens and cost of a streamed answer. Prices come with `pip install genai-prices`, or are your own."""
+"""Tokens and cost of a streamed answer. Prices come with `pip install genai-prices`, or from you."""
 
 import os
 

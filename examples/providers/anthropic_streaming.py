@@ -1,4 +1,4 @@
-"""Stream from Anthropic, thinking included. The key is read from ANTHROPIC_API_KEY; without it a script answers."""
+"""Stream from Anthropic, with thinking. The key is read from ANTHROPIC_API_KEY; without it the answer is scripted."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from anyllm.testing import fake
 
 provider = None
 if not os.environ.get("ANTHROPIC_API_KEY"):
-    print("no model is asked: set ANTHROPIC_API_KEY", file=sys.stderr)
+    print("scripted answers: set ANTHROPIC_API_KEY", file=sys.stderr)
     provider = fake("The sea is wide.")
 
 client = anyllm.Client("anthropic/claude-sonnet-4-5", provider=provider, timeout=120)

@@ -1,4 +1,4 @@
-"""Stream from Google's Gemini. The key is read from GEMINI_API_KEY; without it a script answers."""
+"""Stream from Google's Gemini. The key is read from GEMINI_API_KEY; without it the answer is scripted."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from anyllm.testing import fake
 
 provider = None
 if not os.environ.get("GEMINI_API_KEY"):
-    print("no model is asked: set GEMINI_API_KEY", file=sys.stderr)
+    print("scripted answers: set GEMINI_API_KEY", file=sys.stderr)
     provider = fake("The sea is wide.")
 
 client = anyllm.Client("gemini/gemini-2.5-flash", provider=provider, timeout=120)

@@ -1,4 +1,4 @@
-"""Stream from Ollama, through its own API. No key is needed, but Ollama must run."""
+"""Stream from Ollama, through its own API. It needs no key, but a running Ollama."""
 
 import sys
 
@@ -10,7 +10,7 @@ try:
     for chunk in stream:
         print(chunk.content, end="", flush=True)
 except anyllm.NetworkError as error:
-    sys.exit(f"{error} Start Ollama, or set OLLAMA_HOST to where it runs")
+    sys.exit(f"{error} Start Ollama, or set OLLAMA_HOST to its address")
 except anyllm.ModelNotFoundError as error:
     sys.exit(f"{error}. Run `ollama pull llama3.2`")
 print(f"\n{stream.completion.usage.total_tokens} tokens, {stream.completion.finish_reason}")

@@ -1,4 +1,4 @@
-"""Stream from Tencent Hunyuan, through its own API. Two variables sign the request; without them a script answers."""
+"""Stream from Tencent Hunyuan, through its own API. Two keys sign the request; without them the answer is scripted."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from anyllm.testing import fake
 
 provider = None
 if not (os.environ.get("TENCENT_SECRET_ID") and os.environ.get("TENCENT_SECRET_KEY")):
-    print("no model is asked: set TENCENT_SECRET_ID and TENCENT_SECRET_KEY", file=sys.stderr)
+    print("scripted answers: set TENCENT_SECRET_ID and TENCENT_SECRET_KEY", file=sys.stderr)
     provider = fake("The sea is wide.")
 
 client = anyllm.Client("hunyuan/hunyuan-turbos-latest", provider=provider, timeout=120)

@@ -1,4 +1,4 @@
-"""Stream from Volcengine Ark. The key is read from ARK_API_KEY; without it a script answers."""
+"""Stream from Volcengine Ark. The key is read from ARK_API_KEY; without it the answer is scripted."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from anyllm.testing import fake
 
 provider = None
 if not os.environ.get("ARK_API_KEY"):
-    print("no model is asked: set ARK_API_KEY", file=sys.stderr)
+    print("scripted answers: set ARK_API_KEY", file=sys.stderr)
     provider = fake("The sea is wide.")
 
 client = anyllm.Client("volcengine/doubao-seed-1-6", provider=provider, timeout=120)

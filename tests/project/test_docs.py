@@ -1,4 +1,4 @@
-"""The pages of docs/ say what the code does, and their programs run."""
+"""The tables in docs/providers.md match the code, and its programs run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.once
 
 PROVIDERS = (ROOT / "docs" / "providers.md").read_text("utf-8")
 PROGRAMS = re.findall(r"```python\n(.*?)```", PROVIDERS, re.DOTALL)
-#: How people call what the classes are called.
+#: The names of wire formats, by class.
 FORMATS = {
     "OpenAIChatDialect": "OpenAI chat completions",
     "OpenAIResponsesDialect": "OpenAI Responses",
@@ -53,12 +53,12 @@ def format_of(dialect: Dialect) -> str:
 
 def table_of_formats() -> str:
     lines = [_row("format", "JSON", "a message may show", "refused"), "|---|---|---|---|"]
-    seen: Dict[str, Dialect] = {format_of(row.dialect): row.dialect for row in reversed(lookup.ROWS)}
+    dialects: Dict[str, Dialect] = {format_of(row.dialect): row.dialect for row in reversed(lookup.ROWS)}
     for name in FORMATS.values():
-        support = seen[name].support
+        support = dialects[name].support
         media = {"image": "images", "file": "documents", "audio": "sounds"}
-        shown = ", ".join(media[kind] for kind in support.media)
-        lines.append(_row(name, _code(support.formats) or "-", shown or "-", _code(support.refused) or "-"))
+        accepted = ", ".join(media[kind] for kind in support.media)
+        lines.append(_row(name, _code(support.formats) or "-", accepted or "-", _code(support.refused) or "-"))
     return "\n".join(lines)
 
 
@@ -79,7 +79,7 @@ def _line(row: Row) -> str:
 
 
 @pytest.mark.parametrize("table", [table_of_formats, table_of_providers])
-def test_a_table_is_that_of_the_code(table: Any):
+def test_table_matches_the_code(table: Any):
     assert table() in PROVIDERS, f"docs/providers.md lacks:\n{table()}"
 
 
@@ -94,7 +94,7 @@ def test_notes_fit_a_table():
 
 
 def _hello(request: Any) -> Reply:
-    """What the host of each format says."""
+    """The answer of a server with any of the formats."""
     path, body = request.path, request.json() if request.body else {}
     if path == "/api/pull":
         return Reply.ndjson([{"status": "pulling", "total": 2, "completed": 2}, {"status": "success"}])
@@ -132,22 +132,22 @@ def _hello(request: Any) -> Reply:
 def _frames() -> bytes:
     from aws_frames import event
 
-    said = event("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": "Hello"}})
-    return event("messageStart", {"role": "assistant"}) + said + event("messageStop", {"stopReason": "end_turn"})
+    text = event("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": "Hello"}})
+    return event("messageStart", {"role": "assistant"}) + text + event("messageStop", {"stopReason": "end_turn"})
 
 
 def _environment(url: str) -> Dict[str, str]:
-    """Every provider lives at *url*, and every key is set."""
-    ours: Dict[str, str] = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
+    """Variables that point every provider to *url*, with every key set."""
+    variables: Dict[str, str] = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
     for row in lookup.ROWS:
         names: List[str] = [*row.key_vars, *row.key_pair_vars]
-        ours.update((name, "none:none" if row.name.startswith("bedrock") else "none") for name in names)
-        ours.update((name, url) for name in row.base_url_vars)
-    return ours
+        variables.update((name, "none:none" if row.name.startswith("bedrock") else "none") for name in names)
+        variables.update((name, url) for name in row.base_url_vars)
+    return variables
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=range(len(PROGRAMS)))
-def test_a_program_of_the_docs_runs(program: str):
+def test_program_of_the_page_runs(program: str):
     if "bedrock/" in program:
         pytest.importorskip("botocore")
     with serve(_hello) as server:
@@ -165,7 +165,7 @@ def test_a_program_of_the_docs_runs(program: str):
     assert "Hello" in done.stdout
 
 
-def test_every_link_of_the_readme_is_there():
+def test_every_link_of_the_readme_leads_to_a_file():
     readme = (ROOT / "README.md").read_text("utf-8")
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", readme):
         assert (ROOT / target).exists(), target

@@ -1,4 +1,4 @@
-"""Each example runs as it is, in a process of its own, against a loopback host instead of its provider."""
+"""Each example runs unchanged, in a separate process, against a loopback server instead of its provider."""
 
 from __future__ import annotations
 
@@ -21,13 +21,18 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 PROVIDERS = sorted((ROOT / "examples" / "providers").glob("*.py"))
 #: These serve pages, and are tested with `anyllm.wsgi` and `anyllm.asgi`.
 SERVERS = ("django_stream.py", "flask_stream.py", "starlette_stream.py")
-SAID = "One fish. Two fish. Red fish."
+TEXT = "One fish. Two fish. Red fish."
 
 
 def _chat(request: RecordedRequest) -> Reply:
-    """A host that speaks OpenAI's format: calls a tool if there is one, and writes JSON if it is asked to."""
+    """A server with OpenAI's API: it calls a tool if there is one, and writes JSON if that is requested."""
+    if request.path.endswith("/models"):
+        return Reply.json({"data": [{"id": "gpt-4o-mini"}]})
     body = request.json()
-    text = '{"name": "Lamp", "price": 12.5}' if body.get("response_format") else SAID
+    if "input" in body:
+        vectors = [{"index": index, "embedding": [0.5]} for index, _ in enumerate(body["input"])]
+        return Reply.json({"data": vectors, "usage": {"prompt_tokens": 2, "total_tokens": 2}})
+    text = '{"name": "Lamp", "price": 12.5}' if body.get("response_format") else TEXT
     is_first_turn = all(message["role"] != "tool" for message in body["messages"])
     calls = [_call(tool["function"]) for tool in body.get("tools", ()) if is_first_turn]
     if not body.get("stream"):
@@ -62,7 +67,7 @@ def _anthropic(_: RecordedRequest) -> Reply:
         {"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": "hm. "}},
         {"type": "content_block_stop", "index": 0},
         {"type": "content_block_start", "index": 1, "content_block": {"type": "text", "text": ""}},
-        {"type": "content_block_delta", "index": 1, "delta": {"type": "text_delta", "text": SAID}},
+        {"type": "content_block_delta", "index": 1, "delta": {"type": "text_delta", "text": TEXT}},
         {"type": "content_block_stop", "index": 1},
         {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 9}},
         {"type": "message_stop"},
@@ -73,26 +78,26 @@ def _anthropic(_: RecordedRequest) -> Reply:
 def _ollama(_: RecordedRequest) -> Reply:
     last = {"model": "l", "message": {"role": "assistant", "content": ""}, "done": True, "done_reason": "stop"}
     lines: List[Any] = [
-        {"model": "l", "message": {"role": "assistant", "content": SAID}, "done": False},
+        {"model": "l", "message": {"role": "assistant", "content": TEXT}, "done": False},
         {**last, "prompt_eval_count": 9, "eval_count": 9},
     ]
     return Reply.ndjson(lines)
 
 
 def _gemini(_: RecordedRequest) -> Reply:
-    candidate = {"index": 0, "content": {"role": "model", "parts": [{"text": SAID}]}, "finishReason": "STOP"}
+    candidate = {"index": 0, "content": {"role": "model", "parts": [{"text": TEXT}]}, "finishReason": "STOP"}
     usage = {"promptTokenCount": 9, "candidatesTokenCount": 9, "totalTokenCount": 18}
     return Reply.sse([{"candidates": [candidate], "usageMetadata": usage, "modelVersion": "gemini"}], done=False)
 
 
 def _hunyuan(_: RecordedRequest) -> Reply:
-    choice = {"Index": 0, "Delta": {"Role": "assistant", "Content": SAID}, "FinishReason": "stop"}
+    choice = {"Index": 0, "Delta": {"Role": "assistant", "Content": TEXT}, "FinishReason": "stop"}
     usage = {"PromptTokens": 9, "CompletionTokens": 9, "TotalTokens": 18}
     return Reply.sse([{"Id": "h", "Created": 1, "Choices": [choice], "Usage": usage}], done=False)
 
 
 def run(path: Path, **environment: str) -> str:
-    """What the program prints; what it complains of fails the test."""
+    """The output of the program; anything on stderr fails the test."""
     done = _start(path, {**os.environ, **environment})
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
@@ -108,14 +113,14 @@ def _start(
     )  # fmt: skip
 
 
-#: What each must have printed, beside ending well.
+#: Patterns for the output of each program.
 PRINTS = {
     "agent.py": r"\[multiply \{'a': 7, 'b': 7\}\]\s*\[gave 49\]\s*One fish",
-    "basic_stream.py": SAID,
+    "basic_stream.py": TEXT,
     "batch.py": r"number 1 in words\. 'One fish.*\n(.*\n){4}.*number 6",
     "callbacks.py": r"Stream started\nReceived: 'One'\n(.*\n)*Usage: \d+ tokens\nComplete: One fish",
-    "cancellation.py": r"cancelled \(enough\) after \d+ characters|it was over",
-    "celery_task.py": SAID,
+    "cancellation.py": r"cancelled \(enough\) after \d+ characters|the answer ended first",
+    "celery_task.py": TEXT,
     "chunks.py": r"choice 0: 'One'(.*\n)*.*choice 0: None stop\n\d+ tokens; .*'choices'",
     "collect.py": r"(One fish. Two fish. Red fish. \[stop\]\n){2}",
     "error_handling.py": "Red fish.\nstream ended",
@@ -123,11 +128,11 @@ PRINTS = {
     "fallback.py": "Red fish.\nanswered by compatible",
     "first_wins.py": "Red fish",
     "json_mode.py": r"so far: .*\n(so far: .*\n)*whole: \{'name': 'Lamp', 'price': 12.5\}\nLamp costs 12.5",
-    "latency.py": r"whole answer: .* s\nstream: first word after .* s, last after .* s\n.* tokens a second",
-    "gateway.py": "there is assistant:latest\n(.*\n)?One fish. Two fish. Red fish.\n",
+    "latency.py": r"whole answer: .* s\nstream: first word after .* s, last after .* s\n.* tokens per second",
+    "gateway.py": "model assistant:latest\n(.*\n)?One fish. Two fish. Red fish.\n",
     "ollama_format.py": r'"content":"One"(.*\n)*.*"done":true,"done_reason":"stop"',
     "options.py": r"low latency: \d+ tokens\nhigh throughput: \d+ tokens\nJSON_MODE .*True; .*True",
-    "pair.py": SAID,
+    "pair.py": TEXT,
     "json_formats.py": r'NDJSON.*\n\{"content": "One"\}\n(.*\n)*.*"done": true.*\nJSON.*\n\[\{"content": "One"\}',
     "progress.py": r"Generating response\.+\nOne fish.*\n.*tokens",
     "prompt_caching.py": r"\d+ tokens, 0 of them from the cache",
@@ -135,7 +140,7 @@ PRINTS = {
     "provider_usage.py": r"provider: \d+ tokens, provider\nauto: \d+ tokens, provider",
     "rate_limit.py": r"(One fish. Two fish. Red fish.\n){2}not sent: .* in [56]\d seconds",
     "reasoning.py": "Thinking...\nOne fish",
-    "retries.py": SAID,
+    "retries.py": TEXT,
     "sentences.py": "1 One fish.\n2 Two fish.\n3 Red fish.",
     "stop_button.py": "",
     "token_count.py": r"so far: about \d+.*\n\d+ tokens, provider",
@@ -145,7 +150,7 @@ PRINTS = {
 
 
 @pytest.mark.parametrize("path", [path for path in EXAMPLES if path.name not in SERVERS], ids=lambda path: path.name)
-def test_an_example_runs(path: Path):
+def test_example_runs(path: Path):
     with serve(_chat) as server, serve(_ollama) as ollama:
         printed = run(
             path,
@@ -171,7 +176,7 @@ def test_a_providers_example_speaks_its_format(path: Path):
     pair = dict.fromkeys(("TENCENT_SECRET_ID", "TENCENT_SECRET_KEY"), "half-of-the-tests")
     with serve(answer) as server:
         printed = run(path, **{variable: server.url}, **keys, **pair)
-    assert SAID in printed
+    assert TEXT in printed
     assert re.search(r"\n\d+ tokens, stop", printed), printed
 
 
@@ -189,18 +194,18 @@ NEEDS = {
 
 
 def _newcomer() -> Dict[str, str]:
-    """The environment of somebody who has set nothing for us."""
-    ours = re.compile(r"ANYLLM_MODELS?$|COMPATIBLE_|OLLAMA_|\w+_API_KEY$|\w+_BASE_URL$|TENCENT_|\w+_TOKEN$")
-    return {name: value for name, value in os.environ.items() if not ours.match(name)}
+    """The environment of somebody who has set no variable for anyllm."""
+    names = re.compile(r"ANYLLM_MODELS?$|COMPATIBLE_|OLLAMA_|\w+_API_KEY$|\w+_BASE_URL$|TENCENT_|\w+_TOKEN$")
+    return {name: value for name, value in os.environ.items() if not names.match(name)}
 
 
 @pytest.mark.parametrize(
     "path", [path for path in (*EXAMPLES, *PROVIDERS) if path.name in NEEDS], ids=lambda path: path.name
 )
-def test_an_example_without_its_key_says_in_one_line_what_to_set(path: Path):
+def test_example_without_its_key_names_the_variable_in_one_line(path: Path):
     done = _start(path, {**_newcomer(), "OLLAMA_HOST": "http://127.0.0.1:9"})
     assert re.fullmatch(f".*{NEEDS[path.name]}.*\n", done.stderr), done.stderr
-    # Ollama needs no key: there is nobody to ask. In place of the others a script answers.
+    # Ollama needs a server. The other examples have a scripted answer.
     assert (done.returncode, bool(done.stdout)) == ((1, False) if "ollama" in path.name else (0, True))
 
 
@@ -221,18 +226,18 @@ def _weights() -> None:
 @pytest.mark.parametrize(
     "path", [path for path in EXAMPLES if path.name not in (*NEEDS, *SERVERS)], ids=lambda path: path.name
 )
-def test_an_example_runs_with_the_local_model(path: Path):
+def test_example_runs_with_the_local_model(path: Path):
     """
-    As a newcomer runs it. It ends, and what it prints can be read.
+    As a newcomer runs it: it ends, and its output is text.
 
-    The process may end while a worker is about to give its connection back: Python then warns of the socket.
+    The process may end while a worker returns its connection; Python then warns of the socket.
     """
     done = _start(path, _newcomer(), seconds=300, warnings="error,ignore:unclosed:ResourceWarning")
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(r"[A-Za-z]{2}", done.stdout), done.stdout
 
 
-def test_each_example_is_in_the_table():
+def test_every_example_is_in_the_table():
     table = (ROOT / "examples" / "README.md").read_text("utf-8")
     named = set(re.findall(r"`([\w/]+\.py)`", table))
     assert named == {str(path.relative_to(ROOT / "examples")).replace(os.sep, "/") for path in (*EXAMPLES, *PROVIDERS)}

@@ -1,8 +1,8 @@
 """
-The programs of the pages in docs/ run as they stand.
+The programs of the pages in docs/ run unchanged.
 
-Strategy: starting Python and loading what the programs need takes longer than they do, so those of one document run
-one after the other in one process, each with names of its own.
+Strategy: starting Python and importing takes longer than the programs do, so those of one page run one after the other
+in one process, each in a module of its own.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ NAMES = ("guide", "troubleshooting", "migrating", "gateway", "async", "celery")
 TEXTS = {name: (ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in NAMES}
 PROGRAMS = {name: re.findall(r"```python\n(.*?)```", text, re.DOTALL) for name, text in TEXTS.items()}
 
-#: What a program with such code must have printed.
+#: Code in a program, and a pattern for the output of that program.
 PRINTS = {
     "if chunk.usage:": r"(?s)0 'One' \n.*0 None stop\ntest-model 7 tokens",
     "stream.completion.provider)": "answered by openai",
@@ -56,7 +56,7 @@ PRINTS = {
     "answer.usage.source": "provider",
     "sentences(": r"1 One fish.\n2 Two fish.\n3 Red fish.",
     "Progress()": "Red fish. - .* 29 characters",
-    "tee(": r"Red fish.\nkept: One fish. Two fish. Red fish.",
+    "tee(": r"Red fish.\nlog: One fish. Two fish. Red fish.",
     "wsgi.answer": r'(?s)data: \{"content": "One"\}.*event: done',
     "options=DEBUG": "DEBUG:anyllm:openai: call ended: complete",
     "capabilities.refused": "seed",
@@ -69,20 +69,20 @@ PRINTS = {
     ").cost)": "Cost\\(total_usd",
 }
 
-#: Runs the programs it is given, and tells of each what it printed and why it ended.
+#: Runs the programs from stdin, and writes the output and the errors of each to stdout.
 RUNNER = """
 import contextlib, io, json, logging, sys, traceback, types
 
 done = []
 for at, program in enumerate(json.load(sys.stdin)):
     out, err = io.StringIO(), io.StringIO()
-    module = sys.modules[f"program_{at}"] = types.ModuleType(f"program_{at}")  # where annotations are resolved
+    module = sys.modules[f"program_{at}"] = types.ModuleType(f"program_{at}")  # in which annotations are resolved
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             exec(compile(program, f"program {at}", "exec"), vars(module))
         except BaseException:
             traceback.print_exc()
-    logging.root.handlers.clear()  # of a program that shows the log
+    logging.root.handlers.clear()  # from a program that configures logging
     done.append((out.getvalue(), err.getvalue()))
 json.dump(done, sys.stdout)
 """
@@ -90,13 +90,13 @@ json.dump(done, sys.stdout)
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
-    """Of each document, what its programs printed and complained of; run when it is first asked for."""
-    known: Dict[str, List[Any]] = {}
+    """The output and the errors of each program of a page, which run on first use."""
+    results: Dict[str, List[Any]] = {}
 
     def outcomes_of(name: str) -> List[Any]:
-        if name not in known:
-            known[name] = _run(PROGRAMS[name], tmp_path_factory.mktemp(name))
-        return known[name]
+        if name not in results:
+            results[name] = _run(PROGRAMS[name], tmp_path_factory.mktemp(name))
+        return results[name]
 
     return outcomes_of
 
@@ -111,23 +111,23 @@ def _run(programs: List[str], folder: Path) -> List[Any]:
             input=json.dumps(programs), capture_output=True, text=True, timeout=200, cwd=folder, check=False,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""  # what is said of things that nobody let go of
+    assert done.stderr == ""  # such as warnings about unclosed resources
     return json.loads(done.stdout)
 
 
 @pytest.mark.parametrize(("name", "at"), [(name, at) for name in NAMES for at in range(len(PROGRAMS[name]))])
-def test_a_program_runs(outcomes, name: str, at: int):
-    printed, complained = outcomes(name)[at]
-    assert complained == "", PROGRAMS[name][at]
-    assert printed.strip()
-    for code, said in PRINTS.items():
+def test_program_runs(outcomes, name: str, at: int):
+    output, errors = outcomes(name)[at]
+    assert errors == "", PROGRAMS[name][at]
+    assert output.strip()
+    for code, pattern in PRINTS.items():
         if code in PROGRAMS[name][at]:
-            assert re.search(said, printed), printed
+            assert re.search(pattern, output), output
 
 
 @pytest.mark.parametrize("source", ["guide", "batch.py"])
 def test_ctrl_c_ends_many_prompts_at_once(source: str):
-    """The models are silent: without a cancel the pool would wait for ever."""
+    """The models send nothing: without a cancel the pool would wait for ever."""
     if source == "guide":
         (program,) = (program for program in PROGRAMS["guide"] if "max_streams=4" in program)
     else:
@@ -143,21 +143,21 @@ def test_ctrl_c_ends_many_prompts_at_once(source: str):
         try:
             server.wait_for_requests(4, TIMEOUT)
             running.send_signal(signal.SIGINT)
-            _, complained = running.communicate(timeout=TIMEOUT)
+            _, errors = running.communicate(timeout=TIMEOUT)
         finally:
             running.kill()
             running.communicate()
-        assert "KeyboardInterrupt" in complained
-        assert len(server.requests) == 4  # what had not begun did not begin
+        assert "KeyboardInterrupt" in errors
+        assert len(server.requests) == 4  # no further request was sent
 
 
 @pytest.mark.parametrize("code", list(PRINTS))
-def test_what_is_to_be_printed_is_looked_for_in_a_program(code: str):
+def test_every_pattern_belongs_to_a_program(code: str):
     assert any(code in program for programs in PROGRAMS.values() for program in programs)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_links_lead_to_files_and_headings_that_are_there(name: str):
+def test_links_lead_to_existing_files_and_headings(name: str):
     for target in re.findall(r"\]\(([^)]+)\)", TEXTS[name]):
         if target.startswith("https://"):
             continue
@@ -168,52 +168,52 @@ def test_links_lead_to_files_and_headings_that_are_there(name: str):
 
 
 def _anchors(text: str) -> List[str]:
-    """As GitHub makes them."""
+    """The anchors that GitHub makes of headings."""
     headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
     return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
 
 
-def test_the_guide_names_each_example_in_its_story_and_in_its_table():
-    story, table = TEXTS["guide"].split("## Which pattern is where")
+def test_guide_links_each_example_in_its_text_and_in_its_index():
+    text, index = TEXTS["guide"].split("## Index of patterns")
     examples = {
         path.relative_to(ROOT / "examples").as_posix()
         for folder in ("examples", "examples/providers")
         for path in (ROOT / folder).glob("*.py")
     }
-    for part in (story, table):
+    for part in (text, index):
         assert set(re.findall(r"\]\(\.\./examples/([\w/]+\.py)\)", part)) == examples
 
 
-def test_the_guide_explains_each_type_of_event():
+def test_guide_explains_each_type_of_event():
     rows = re.findall(r"^\| (`.*?`) \|", TEXTS["guide"].split("## Events and callbacks")[1], re.MULTILINE)
     assert set(TYPES) <= set(re.findall(r"`(\w+)`", " ".join(rows)))
 
 
-def test_the_guide_explains_what_may_follow_a_cut():
+def test_guide_explains_each_after_content():
     rows = re.findall(r'^\| `"(\w+)"` \|', TEXTS["guide"].split("## Retries")[1], re.MULTILINE)
     assert tuple(rows[: len(AFTER_CONTENT)]) == AFTER_CONTENT
 
 
 def _names_here() -> str:
-    """What the tables of `migrating` have in their second column."""
+    """The second column of the tables in `migrating`."""
     rows = [re.split(r" \| ?", line.strip("| ")) for line in TEXTS["migrating"].splitlines() if line.startswith("| ")]
     assert all(len(row) == 2 for row in rows), [row for row in rows if len(row) != 2]
     return "\n".join(row[1] for row in rows)
 
 
-def test_arguments_that_are_named_to_those_from_elsewhere_exist():
-    takers = (
+def test_arguments_named_in_migrating_exist():
+    callables = (
         *(StreamingOptions, Timeouts, Retry, CompletionParams, Client, Client.chat, Agent, Agent.run),
         *(anyllm.provider, anyllm.StreamEvent, EventProcessor.add_filter),
     )
-    known = {name for taker in takers for name in inspect.signature(taker).parameters}
+    names = {name for function in callables for name in inspect.signature(function).parameters}
     named = set(re.findall(r"\b(\w+)=", _names_here()))
     assert len(named) > 30
-    assert named <= known
+    assert named <= names
 
 
 @pytest.mark.parametrize("text", [TEXTS["guide"], TEXTS["troubleshooting"], _names_here()], ids=NAMES[:3])
-def test_errors_and_classes_that_are_named_exist(text: str):
+def test_errors_and_classes_named_in_the_docs_exist(text: str):
     homes = (anyllm, anyllm.limits, anyllm.structured, anyllm.caching, agent, processing, anyllm.reading, builtins)
     code = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
     named = {
@@ -223,5 +223,5 @@ def test_errors_and_classes_that_are_named_exist(text: str):
     assert {name for name in named if not any(hasattr(home, name) for home in homes)} <= FOREIGN
 
 
-#: Classes that are others'.
+#: Classes of other libraries.
 FOREIGN = {"ThreadPoolExecutor", "EventSource"}

@@ -1,4 +1,4 @@
-"""The README's programs run as they are written there, in a process of their own, against a loopback host."""
+"""The README's programs run unchanged, each in a separate process, against a loopback server."""
 
 from __future__ import annotations
 
@@ -55,16 +55,16 @@ def _reply(request):
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=range(len(PROGRAMS)))
-def test_a_program_of_the_readme_runs(program):
+def test_program_of_the_readme_runs(program):
     with serve(_reply) as server:
-        # The timer of the cancelling program would keep the process for five seconds.
+        # The timer of the program that cancels would keep the process for five seconds.
         done = _run(program.replace("threading.Timer(5,", "threading.Timer(0.1,"), server.url)
     assert done.stderr == ""
     assert done.returncode == 0
     assert re.search("Hello|weather", done.stdout)
 
 
-def test_the_two_commands_are_there_as_one_line_each():
-    """The checks take them from here and run them."""
+def test_both_commands_are_on_lines_of_their_own():
+    """The checks in .ci/run take them from here."""
     assert '\npip install -e ".[local]" && anyllm "What is the capital of France? Answer in one sentence."\n' in README
     assert '\npip install -e ".[test]" && pytest\n' in README

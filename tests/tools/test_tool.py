@@ -267,8 +267,6 @@ def test_class_may_have_fields_with_init_false() -> None:
 
 def test_deep_nesting_is_a_wrong_argument() -> None:
     text = '{"tree": ' + '{"value": 1, "children": [' * 400 + "]}" * 400 + "}"
-    with pytest.raises(ToolArgumentsError, match=r"nested too deeply|not JSON"):
-        Tool(lambda tree: tree, name="grow").call(text + "]")
 
     def grow(tree: Tree) -> int:
         return tree.value
