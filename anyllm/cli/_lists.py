@@ -81,11 +81,11 @@ def models(provider: str | None, base_url: str | None, timeout: float, format_: 
 
 
 def _with_keys() -> Iterable[str]:
-    return [row.name for row in lookup.ROWS if row.capabilities.list_models and row.set_variable()]
+    return [row.name for row in lookup.ROWS if row.capabilities.list_models and row.key_source()]
 
 
 def _key(row: Row) -> str:
-    found = row.set_variable()
+    found = row.key_source()
     if found is not None:
         return f"{found} is set"
     names = [*filter(None, [" and ".join(row.key_pair_vars)]), *row.key_vars]
@@ -101,8 +101,8 @@ def _about(row: Row) -> dict[str, Any]:
         "base_url": row.base_url,
         "key_vars": row.key_vars,
         "key_pair_vars": row.key_pair_vars,
-        "key_required": row.key_required and row.endpoint is None,
-        "key_is_set": row.set_variable() is not None,
+        "key_required": row.key_required and row.start_server is None,
+        "key_is_set": row.key_source() is not None,
         "base_url_vars": row.base_url_vars,
         "capabilities": attrs.asdict(row.capabilities.of(row.dialect.support)),
         "note": row.note,

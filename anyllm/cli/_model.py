@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import NamedTuple
 
 import click
 
 from anyllm.providers.table import lookup
+from anyllm.providers.url_env import first_set
 
 __all__ = ["DEFAULT_MODEL", "ModelChoice", "choose", "complete_model"]
 
@@ -60,13 +60,9 @@ def _examples_with_keys() -> list[str]:
     """An example for each key in the environment, of the first provider that uses it."""
     examples: dict[tuple[str, ...], str] = {}
     for row in lookup.ROWS:
-        if _is_set(row.key_vars) and (row.base_url is not None or _is_set(row.base_url_vars)):
+        if first_set(*row.key_vars) and (row.base_url is not None or first_set(*row.base_url_vars)):
             examples.setdefault(row.key_vars, f"{row.name}/{row.example_model or 'MODEL'}")
     return list(examples.values())
-
-
-def _is_set(names: tuple[str, ...]) -> bool:
-    return any(os.environ.get(name, "").strip() for name in names)
 
 
 def complete_model(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:

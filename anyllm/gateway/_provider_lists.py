@@ -64,7 +64,7 @@ class ProviderLists:
 
     def all(self, ctx: Context) -> list[ModelInfo]:
         """The models of every provider whose key is set now, and those that run in this process."""
-        names = [row.name for row in lookup.ROWS if row.capabilities.list_models and row.set_variable()]
+        names = [row.name for row in lookup.ROWS if row.capabilities.list_models and row.key_source()]
         running = [fetching for name in names if (fetching := self._refresh(name)) is not None]
         limit = ctx.child(_TIMEOUT + 1)
         for fetching in running:
@@ -123,7 +123,7 @@ def _in_this_process() -> list[ModelInfo]:
     """The models that can run in this process; listing does not start them."""
     if importlib.util.find_spec("xllamacpp") is None:
         return []
-    rows = [row for row in lookup.ROWS if row.endpoint is not None]
+    rows = [row for row in lookup.ROWS if row.start_server is not None]
     return [model_info(provider_for(row.name), f"{row.name}/{model}") for row in rows for model in row.models]
 
 

@@ -1,1 +1,1 @@
-"""Who hosts models: the table of hosts, and what a host needs beyond a row."""
+"""Providers, which host models: the table of their rows, and code for those that need more than a row."""

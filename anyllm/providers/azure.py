@@ -1,39 +1,41 @@
 """
-Where Azure OpenAI is, and how it takes a key.
+Azure OpenAI: URLs and authorization.
 
 Sources: https://learn.microsoft.com/azure/ai-foundry/openai/api-version-lifecycle, and .../reference
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from urllib.parse import quote, urlsplit
 
-__all__ = ["authorize", "locate"]
+from anyllm.providers.row import bearer
+from anyllm.providers.url_env import first_set
 
-#: Dated versions of the API are asked for by deployment; these are not.
+__all__ = ["authorize", "resolve_url"]
+
+#: API versions without a date; their URL does not name the deployment.
 _UNDATED = ("", "v1", "preview", "latest")
 
 
-def locate(endpoint: str, model: str) -> str:
+def resolve_url(base_url: str, model: str) -> str:
     """
     The base URL of a resource's endpoint, "https://NAME.openai.azure.com".
 
-    Where OPENAI_API_VERSION is a date, that is the deployment's own, named as the model; else the one of all, which
-    needs no version. A URL that has a path already is taken as it is, its query too:
+    If OPENAI_API_VERSION is a date, the URL is that of the deployment, whose name is the model; else the URL of all
+    deployments, without a version. A URL with a path is returned unchanged, with its query:
     "https://NAME.openai.azure.com/openai/deployments/NAME?api-version=2024-10-21".
     """
-    if urlsplit(endpoint).path.strip("/"):
-        return endpoint
-    host = endpoint.rstrip("/")
-    version = (os.environ.get("OPENAI_API_VERSION") or os.environ.get("AZURE_API_VERSION") or "").strip()
+    if urlsplit(base_url).path.strip("/"):
+        return base_url
+    host = base_url.rstrip("/")
+    version = first_set("OPENAI_API_VERSION", "AZURE_API_VERSION") or ""
     if version in _UNDATED:
         return f"{host}/openai/v1"
     return f"{host}/openai/deployments/{quote(model, safe='')}?api-version={quote(version)}"
 
 
 def authorize(key: str) -> Mapping[str, str]:
-    """A key in a header of its own; a token of Entra, which is a JWT, as others take one."""
+    """The header for a key; a token of Entra, which is a JWT, is a bearer token."""
     is_token = key.startswith("eyJ") and key.count(".") == 2
-    return {"Authorization": f"Bearer {key}"} if is_token else {"api-key": key}
+    return bearer(key) if is_token else {"api-key": key}

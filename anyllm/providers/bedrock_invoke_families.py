@@ -1,7 +1,7 @@
 """
-Who speaks what on AWS Bedrock's InvokeModel: its families of models, and the dialects that read and write theirs.
+The dialect of AWS Bedrock's InvokeModel, put together from those of its families of models.
 
-The dialects do not know each other, so they are put together here.
+Wire formats do not import each other, so they are combined here.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from anyllm.wire.openai_chat.dialect import OpenAIChatDialect
 
 __all__ = ["dialect"]
 
-#: The version of Anthropic's API, as this host calls it. Anthropic's own client asks for a newer one, which these
-#: models do not take. Source: https://platform.claude.com/docs/en/build-with-claude/claude-on-amazon-bedrock-legacy
+#: Bedrock's name for the version of Anthropic's API. Anthropic's own client sends a newer one, which these models do
+#: not accept. Source: https://platform.claude.com/docs/en/build-with-claude/claude-on-amazon-bedrock-legacy
 _VERSION = "bedrock-2023-05-31"
 
 
 def dialect(provider: str) -> BedrockInvokeDialect:
-    """The dialect, with its families; *provider* stands in every chunk and error."""
-    # Usage comes with the host's own counts; asking for it is nothing that the host knows. Reasoning is not sent back.
+    """The dialect with its families; chunks and errors contain *provider*."""
+    # The provider sends usage without being asked, and rejects `stream_options`. It accepts no reasoning.
     chat = OpenAIChatDialect(
         provider=provider, include_usage=False, max_tokens_key="max_completion_tokens", reasoning_key=None
     )

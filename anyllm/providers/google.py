@@ -1,9 +1,9 @@
 """
-Where Google Cloud's Vertex AI is, and how a request to it is authorized.
+Google Cloud's Vertex AI: URLs and authorization.
 
-An access token is a bearer token, an API key has a header of its own. Where neither is given, google-auth finds what
-Google calls the application's default credentials: a file that GOOGLE_APPLICATION_CREDENTIALS names, what `gcloud auth
-application-default login` left, or the machine's own service account; and it fetches a fresh token when one is needed.
+An access token is a bearer token; an API key has its own header. Without either, google-auth finds the application
+default credentials (the file that GOOGLE_APPLICATION_CREDENTIALS names, those of `gcloud auth application-default
+login`, or the machine's service account) and fetches a new token when one is needed.
 
 Sources: https://cloud.google.com/vertex-ai/generative-ai/docs/learn/locations,
 https://cloud.google.com/docs/authentication/application-default-credentials
@@ -21,81 +21,81 @@ from typing import Any, Optional
 from anyllm._concurrency import monkey_patch
 from anyllm._hints.extras import pip_install
 from anyllm.errors import AuthenticationError, InvalidRequestError
-from anyllm.providers.row import Signable, bearer
-from anyllm.providers.url_env import is_own, parts_of, variable
+from anyllm.providers.row import UnsignedRequest, bearer
+from anyllm.providers.url_env import first_set, is_own_host, split_url
 
-__all__ = ["BASE_URL", "ENDPOINT_VARS", "KEY_VAR", "authorize", "locate"]
+__all__ = ["BASE_URL", "ENDPOINT_VARS", "KEY_VAR", "authorize", "resolve_url"]
 
-#: The rows' base URL; `locate` fills in the project and the location, and with the location the host.
+#: The rows' base URL; `resolve_url` fills in the project and the location, and changes the host by the location.
 BASE_URL = "https://aiplatform.googleapis.com/v1/projects/{project}/locations/{location}"
-#: Holds an access token, as `gcloud auth print-access-token` prints one.
+#: The variable for an access token, as `gcloud auth print-access-token` prints one.
 KEY_VAR = "VERTEX_ACCESS_TOKEN"
-#: May hold the whole of another base URL, up to the location.
+#: Variables for another base URL, up to the location.
 ENDPOINT_VARS = ("VERTEX_BASE_URL",)
 
 _PROJECT_VARS = ("GOOGLE_CLOUD_PROJECT", "ANTHROPIC_VERTEX_PROJECT_ID", "GCLOUD_PROJECT")
 _LOCATION_VARS = ("GOOGLE_CLOUD_LOCATION", "CLOUD_ML_REGION", "GOOGLE_CLOUD_REGION")
-_EVERYWHERE = "global"
-#: Locations that are several regions; their hosts have names of another form.
+_GLOBAL = "global"
+#: Locations of several regions; their hosts have names of another form.
 _MULTI_REGIONS = ("us", "eu")
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
-#: Vertex AI's own hosts, and nobody else's at Google.
+#: Vertex AI's own hosts; not every host of Google is one.
 _HOST = re.compile(r"(?:[a-z]+-[a-z]+\d+-)?aiplatform(?:\.[a-z]+\.rep)?(?:\.mtls)?\.googleapis\.com")
-#: How Google's API keys begin; access tokens begin otherwise.
+#: The beginning of API keys; access tokens begin otherwise.
 _API_KEY = re.compile(r"AIza|AQ\.")
 
-_refreshing = threading.Lock()  # guards a credential's token; held while google-auth asks for a new one
+_refresh_lock = threading.Lock()  # guards the credentials' token; held while google-auth fetches a new one
 
 
-def locate(base_url: str, model: str) -> str:
+def resolve_url(base_url: str, model: str) -> str:
     """
-    The base URL, with the project and the location where it has places for them.
+    The base URL with the project and the location in place of "{project}" and "{location}".
 
     The project is GOOGLE_CLOUD_PROJECT, or that of the default credentials; the location is GOOGLE_CLOUD_LOCATION, or
     "global".
 
     Raises:
-        InvalidRequestError: nobody says which project.
+        InvalidRequestError: there is no project.
     """
     if "{project}" not in base_url:
         return base_url
-    location = variable(*_LOCATION_VARS) or _EVERYWHERE
-    project = variable(*_PROJECT_VARS) or _default_project()
+    location = first_set(*_LOCATION_VARS) or _GLOBAL
+    project = first_set(*_PROJECT_VARS) or _default_project()
     if not project:
         raise InvalidRequestError(
-            f"say which project of Google Cloud: set {_PROJECT_VARS[0]} or pass base_url=", param="base_url"
+            f"the project of Google Cloud is missing: set {_PROJECT_VARS[0]} or pass base_url=", param="base_url"
         )
     if base_url == BASE_URL:
         base_url = base_url.replace("aiplatform.googleapis.com", _host(location))
     return base_url.replace("{project}", project).replace("{location}", location)
 
 
-def authorize(request: Signable) -> Mapping[str, str]:
+def authorize(request: UnsignedRequest) -> Mapping[str, str]:
     """
-    The headers that authorize *request*; none where the caller's own do, or where no credentials belong to that host.
+    The headers that authorize *request*; none if the caller set them, or no credentials belong to its host.
 
     Fetching a token may take time.
 
     Raises:
-        AuthenticationError: there are no credentials, or google-auth cannot get a token with them.
-        InvalidRequestError: google-auth is needed, and not installed.
+        AuthenticationError: there are no credentials, or google-auth gets no token with them.
+        InvalidRequestError: google-auth is needed and not installed.
     """
     if any(name.lower() == "authorization" for name in request.headers):
         return {}
     key = request.key
     if not key:
-        place = parts_of(request.url)
-        if place is None or not is_own(place, _HOST, ENDPOINT_VARS):
+        url = split_url(request.url)
+        if url is None or not is_own_host(url, _HOST, ENDPOINT_VARS):
             return {}
-        key = variable(KEY_VAR)
+        key = first_set(KEY_VAR)
     if key and _API_KEY.match(key):
         return {"x-goog-api-key": key}
     return bearer(key or _token())
 
 
 def _host(location: str) -> str:
-    if location == _EVERYWHERE:
+    if location == _GLOBAL:
         return "aiplatform.googleapis.com"
     if location in _MULTI_REGIONS:
         return f"aiplatform.{location}.rep.googleapis.com"
@@ -106,27 +106,27 @@ def _host(location: str) -> str:
 
 
 def _default_project() -> Optional[str]:
-    """The project of the default credentials; None where there is none, or google-auth is not installed."""
+    """The project of the default credentials; None if there is none, or google-auth is not installed."""
     try:
-        return _found()[1]
+        return _environment_credentials()[1]
     except (AuthenticationError, InvalidRequestError):
         return None
 
 
 def _token() -> str:
-    credentials, _ = _found()
+    credentials, _ = _environment_credentials()
     try:
-        with _refreshing:
+        with _refresh_lock:
             if not credentials.valid:
                 from google.auth.transport.requests import Request
 
                 credentials.refresh(Request())
             return str(credentials.token)
-    except Exception as exc:  # google-auth asks other hosts, and runs programs
-        raise AuthenticationError(f"no access token of Google Cloud can be had: {exc}") from exc
+    except Exception as exc:  # google-auth sends requests and runs programs
+        raise AuthenticationError(f"no access token of Google Cloud is available: {exc}") from exc
 
 
-def _found() -> tuple[Any, Optional[str]]:
+def _environment_credentials() -> tuple[Any, Optional[str]]:
     """The default credentials of this environment and their project."""
     return _default(tuple(sorted((name, value) for name, value in os.environ.items() if "GOOGLE" in name)))
 
@@ -134,10 +134,10 @@ def _found() -> tuple[Any, Optional[str]]:
 @functools.lru_cache(maxsize=4)
 def _default(_environment: tuple[tuple[str, str], ...]) -> tuple[Any, Optional[str]]:
     """
-    The same, kept because they keep their token, and because asking takes long.
+    The same, cached because they keep their token and finding them takes long.
 
     Raises:
-        AuthenticationError: there are none; asked again the next time.
+        AuthenticationError: there are none; the next call looks again.
         InvalidRequestError: google-auth is not installed.
     """
     try:
@@ -149,7 +149,7 @@ def _default(_environment: tuple[tuple[str, str], ...]) -> tuple[Any, Optional[s
         ) from exc
     try:
         credentials, project = google.auth.default(scopes=[_SCOPE])
-    except Exception as exc:  # DefaultCredentialsError, and what reading files raises
+    except Exception as exc:  # DefaultCredentialsError, and errors of reading files
         raise AuthenticationError(
             f"no credentials of Google Cloud: run `gcloud auth application-default login`, set {KEY_VAR}, or pass "
             "api_key="
@@ -158,8 +158,8 @@ def _default(_environment: tuple[tuple[str, str], ...]) -> tuple[Any, Optional[s
 
 
 def _renew_lock() -> None:
-    global _refreshing
-    _refreshing = threading.Lock()  # the old one may be held by a thread that is not here, or stop every greenlet
+    global _refresh_lock
+    _refresh_lock = threading.Lock()  # a thread of the parent may hold the old one, or it would block every greenlet
 
 
 monkey_patch.on_patch(_renew_lock)

@@ -1,7 +1,7 @@
 """
-The models on an Ollama server: fetch one, look at one, remove one.
+Manage the models of an Ollama server: pull, show and delete them.
 
-``anyllm.list_models(ctx, "ollama")`` says which there are.
+``anyllm.list_models(ctx, "ollama")`` lists them.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from anyllm.wire.ollama.models import (
 
 __all__ = ["ModelDetails", "PullProgress", "delete", "pull", "show"]
 
-Host = Union[str, Provider]
+ProviderLike = Union[str, Provider]
 
 
-class _Latest:
-    """What a pull adds up to: how far it has come."""
+class _LatestProgress:
+    """The accumulator of a pull: keeps the latest progress."""
 
     def __init__(self) -> None:
         self._latest = PullProgress()
@@ -51,8 +51,8 @@ class _Latest:
 
 
 @attrs.define(frozen=True, kw_only=True)
-class _Pulls(OllamaDialect):
-    """The dialect of a pull's answer."""
+class _PullDialect(OllamaDialect):
+    """The dialect for the answer to a pull."""
 
     def decoder(self) -> Any:
         return PullDecoder(provider=self.provider)
@@ -62,56 +62,58 @@ def pull(
     ctx: Context,
     model: str,
     *,
-    provider: Host = "ollama",
+    provider: ProviderLike = "ollama",
     insecure: bool = False,
     api_key: ApiKey = None,
     base_url: Optional[str] = None,
     options: Options = None,
 ) -> stream.Stream:
     """
-    Fetch *model* from its library, and say how far that is.
+    Download *model* to the server, with its progress as a stream.
 
     Args:
-        ctx: Ends the pull when it ends; the host keeps what is there, and the next pull goes on from it.
+        ctx: Ends the pull when it ends. The server keeps the part that it has, and the next pull continues it.
         model: "llama3.2", "hf.co/user/repository".
         provider: The server: "ollama", or an object that `anyllm.provider` made.
-        insecure: Allow a library of one's own whose certificate cannot be checked.
+        insecure: Accept a model library without a valid certificate.
 
     Returns:
-        A stream like any other, cancellable and with one error at most, whose chunks are `PullProgress`; its
-        ``collect()`` waits for the end, and gives the last.
+        A stream whose chunks are `PullProgress`; its ``collect()`` waits for the end and returns the last one.
     """
-    host = _host(provider)
+    server = _server(provider)
 
     def prepare() -> Request:
-        return pull_request(model, insecure=insecure, provider=host.name)
+        return pull_request(model, insecure=insecure, provider=server.name)
 
-    spec = host._call_spec(prepare, None, model, api_key, base_url, options)
-    return stream.stream(ctx, attrs.evolve(spec, dialect=_Pulls(provider=host.name), new_accumulator=_Latest))
+    spec = server._call_spec(prepare, None, model, api_key, base_url, options)
+    dialect = _PullDialect(provider=server.name)
+    return stream.stream(ctx, attrs.evolve(spec, dialect=dialect, new_accumulator=_LatestProgress))
 
 
 def show(
     ctx: Context,
     model: str,
     *,
-    provider: Host = "ollama",
+    provider: ProviderLike = "ollama",
     api_key: ApiKey = None,
     base_url: Optional[str] = None,
     options: Options = None,
 ) -> ModelDetails:
     """
-    What the server knows of *model*: what it can do, how long its context is.
+    The details of *model*: its capabilities, its context length.
 
     Raises:
         ModelNotFoundError: the server does not have it.
-        AnyLLMError: why there is no answer.
+        AnyLLMError: the call failed.
     """
-    host = _host(provider)
+    server = _server(provider)
 
     def parse(body: bytes) -> ModelDetails:
-        return model_details(body, provider=host.name)
+        return model_details(body, provider=server.name)
 
-    spec = host._call_spec(lambda: show_request(model, provider=host.name), parse, model, api_key, base_url, options)
+    spec = server._call_spec(
+        lambda: show_request(model, provider=server.name), parse, model, api_key, base_url, options
+    )
     return cast(ModelDetails, stream.call(ctx, spec))
 
 
@@ -119,30 +121,29 @@ def delete(
     ctx: Context,
     model: str,
     *,
-    provider: Host = "ollama",
+    provider: ProviderLike = "ollama",
     api_key: ApiKey = None,
     base_url: Optional[str] = None,
     options: Options = None,
 ) -> None:
     """
-    Remove *model* from the server.
+    Delete *model* from the server.
 
     Raises:
         ModelNotFoundError: the server does not have it.
-        AnyLLMError: why it is not removed.
+        AnyLLMError: the call failed.
     """
-    host = _host(provider)
+    server = _server(provider)
 
     def prepare() -> Request:
-        return delete_request(model, provider=host.name)
+        return delete_request(model, provider=server.name)
 
-    stream.call(
-        ctx, host._call_spec(prepare, lambda body: True, model, api_key, base_url, options)
-    )  # its answer is empty
+    # The response has no body.
+    stream.call(ctx, server._call_spec(prepare, lambda body: True, model, api_key, base_url, options))
 
 
-def _host(provider: Host) -> Provider:
-    host = provider_for(provider)
-    if not isinstance(host.dialect, OllamaDialect):
-        raise UnsupportedProviderError("is no Ollama server", provider=host.name)
-    return host
+def _server(provider: ProviderLike) -> Provider:
+    found = provider_for(provider)
+    if not isinstance(found.dialect, OllamaDialect):
+        raise UnsupportedProviderError("is not an Ollama server", provider=found.name)
+    return found

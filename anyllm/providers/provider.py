@@ -1,15 +1,14 @@
 """
-A host of models, and what it takes to reach it: the object that `provider` makes.
+The provider object that `provider` makes: a row of the table with the user's settings, and its calls.
 
-An explicit option wins over the environment, the environment over the row. A key from the environment belongs to the
-row's own host, or to the one that the environment names: an explicit base URL elsewhere never receives it.
+An explicit setting wins over the environment, the environment over the row. A key from the environment is only sent to
+the row's own host, or to the one that the environment names: an explicit base URL elsewhere never receives it.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union, cast
 
@@ -33,12 +32,13 @@ from anyllm.errors import (
     UnsupportedProviderError,
 )
 from anyllm.options import StreamingOptions, for_the_pair, streaming_options
-from anyllm.providers.row import Capabilities, Row, Signable
+from anyllm.providers.row import Capabilities, Row, UnsignedRequest
+from anyllm.providers.url_env import first_set
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Model, _convert
 from anyllm.wire._base.dialect import Continuer, Dialect, Embedder, Lister, Request
 from anyllm.wire._base.whole_answer import whole_answer
 
-__all__ = ["ApiKey", "EmbeddingInput", "Options", "Params", "Provider", "explains_itself", "options_in"]
+__all__ = ["ApiKey", "EmbeddingInput", "Options", "Params", "Provider", "check_call", "structured_options"]
 
 ApiKey = Union[str, Callable[[], str], None]
 Params = Union[CompletionParams, Mapping[str, Any]]
@@ -47,19 +47,20 @@ Options = Union[StreamingOptions, Mapping[str, Any], None]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def explains_itself(function: F) -> F:
-    """Answer a missing or swapped Context with the right call, which Python's own TypeError does not show."""
+def check_call(function: F) -> F:
+    """Decorate a call of the API: a missing or swapped Context raises a TypeError that shows the right call."""
 
     names = frozenset(inspect.signature(function).parameters)
 
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
-        given = [arg for arg in args if not isinstance(arg, Provider)]
-        ctx = kwargs.get("ctx", given[0] if given else None)
-        if not isinstance(ctx, Context) or len(given) + len(kwargs.keys() & {"ctx", "params"}) < 2:
+        positional = [arg for arg in args if not isinstance(arg, Provider)]  # without self
+        ctx = kwargs.get("ctx", positional[0] if positional else None)
+        if not isinstance(ctx, Context) or len(positional) + len(kwargs.keys() & {"ctx", "params"}) < 2:
             name = function.__name__
             raise TypeError(
-                f"{name}() takes a Context and parameters: anyllm.{name}(anyllm.Context(timeout=60), {_wanted(name)})"
+                f"{name}() takes a Context and parameters: "
+                f"anyllm.{name}(anyllm.Context(timeout=60), {_example_params(name)})"
             )
         if not names.issuperset(kwargs):
             raise unknown_keyword(f"{function.__name__}()", kwargs, names - {"self"})
@@ -68,7 +69,7 @@ def explains_itself(function: F) -> F:
     return cast(F, checked)
 
 
-def _wanted(name: str) -> str:
+def _example_params(name: str) -> str:
     if name == "embedding":
         return "anyllm.EmbeddingParams(model=..., input=[...])"
     return "anyllm.CompletionParams(model=..., messages=[...])"
@@ -76,12 +77,12 @@ def _wanted(name: str) -> str:
 
 class Provider:
     """
-    A host of models, with what it takes to reach it. Made by `provider`; shared freely between threads.
+    A provider with its settings and connections. Made by `provider`; shared freely between threads.
 
     Attributes:
-        name: The name in the table.
-        capabilities: What can be asked of it, as data.
-        dialect: The format it speaks.
+        name: The name of its row.
+        capabilities: Its features.
+        dialect: The client side of its wire format.
     """
 
     def __init__(
@@ -103,11 +104,11 @@ class Provider:
         self._row = row
         self._api_key = api_key
         self._base_url = base_url
-        self._options = options_in(options) or StreamingOptions()
+        self._options = structured_options(options) or StreamingOptions()
         self._headers = dict(headers or {})
         self._transport = transport
 
-    @explains_itself
+    @check_call
     def completion_stream(
         self,
         ctx: Context,
@@ -121,7 +122,7 @@ class Provider:
         params = _convert.structure(CompletionParams, params)
         return _stream.stream(ctx, self._completion_spec(params, params.model, True, api_key, base_url, options))
 
-    @explains_itself
+    @check_call
     def completion(
         self,
         ctx: Context,
@@ -136,7 +137,7 @@ class Provider:
         spec = self._completion_spec(params, params.model, False, api_key, base_url, options)
         return cast(ChatCompletion, _stream.call(ctx, spec))
 
-    @explains_itself
+    @check_call
     def embedding(
         self,
         ctx: Context,
@@ -165,21 +166,21 @@ class Provider:
 
         def prepare() -> Request:
             if not isinstance(dialect, Lister) or not self.capabilities.list_models:
-                raise UnsupportedProviderError("does not say which models it has")
+                raise UnsupportedProviderError("does not list its models")
             return dialect.models_request()
 
         parse = dialect.models if isinstance(dialect, Lister) else None
         return cast("list[Model]", _stream.call(ctx, self._call_spec(prepare, parse, "", api_key, base_url, options)))
 
     def close(self) -> None:
-        """Close idle connections; running streams go on, and the provider can be used again."""
+        """Close idle connections. Running streams go on, and the provider can still be used."""
         self._transport.close()
 
     def __repr__(self) -> str:
-        where = "" if self._base_url is None else f" at {redact_url(self._base_url)}"
-        return f"<Provider {self.name}{where}>"
+        url = "" if self._base_url is None else f" at {redact_url(self._base_url)}"
+        return f"<Provider {self.name}{url}>"
 
-    if not TYPE_CHECKING:  # which is to find names that are not there
+    if not TYPE_CHECKING:  # type checkers must report unknown names
 
         def __getattr__(self, name):
             raise no_attribute("a Provider", name, ATTRIBUTES["Provider"])
@@ -201,10 +202,10 @@ class Provider:
         options: Options,
     ) -> CallSpec:
         """
-        The job of asking *model*, named without its provider.
+        The specification of a completion of *model*, a name without the provider.
 
         Raises:
-            TypeError: *params* ask for a stream and the call is none, or the other way round.
+            TypeError: ``params.stream`` contradicts *stream*.
         """
         check_stream(params.stream, stream, whole="completion()", streamed="completion_stream()")
         dialect = self.dialect
@@ -217,8 +218,8 @@ class Provider:
         spec = self._call_spec(prepare, parse, model, api_key, base_url, options)
         if not stream or not isinstance(dialect, Continuer) or not self.capabilities.prefill:
             return spec
-        anew = _as_another_request(params)
-        return attrs.evolve(spec, resume=lambda text: dialect.continuation(anew, text, model=model))
+        resumed = _without_idempotency_key(params)
+        return attrs.evolve(spec, resume=lambda text: dialect.continuation(resumed, text, model=model))
 
     def _embedding_spec(
         self,
@@ -228,12 +229,12 @@ class Provider:
         base_url: Optional[str],
         options: Options,
     ) -> CallSpec:
-        """The job of making vectors with *model*, named without its provider."""
+        """The specification of an embedding with *model*, a name without the provider."""
         dialect = self.dialect
 
         def prepare() -> Request:
             if not isinstance(dialect, Embedder) or not self.capabilities.embedding:
-                raise UnsupportedProviderError("makes no embeddings")
+                raise UnsupportedProviderError("does not support embeddings")
             self._check_model(model)
             return dialect.embedding_request(params, model=model)
 
@@ -250,17 +251,17 @@ class Provider:
         options: Options,
     ) -> CallSpec:
         """
-        The job of sending what *prepare* makes.
+        The specification of a call.
 
         Args:
-            prepare: Makes the request, here and now; an `AnyLLMError` that it raises ends the call.
+            prepare: Makes the request; an `AnyLLMError` that it raises ends the call.
             parse: Reads a whole answer; None for a stream.
-            model: For hosts that have a URL for each.
+            model: For providers with a URL for each model.
         """
         _check_types(api_key, base_url)
         request: Union[Request, AnyLLMError]
         try:
-            # Made here and now: what the caller changes in its lists and dicts afterwards changes nothing.
+            # Now: later changes to the caller's lists and dicts must not matter.
             request = prepare()
         except AnyLLMError as exc:
             request = exc
@@ -268,45 +269,47 @@ class Provider:
             provider=self.name,
             dialect=self.dialect,
             request=request,
-            destination=lambda: self._target(api_key, base_url, model),
+            destination=lambda: self._destination(api_key, base_url, model),
             transport=self._transport,
-            options=options_in(options) or self._options,
+            options=structured_options(options) or self._options,
             parse=parse,
         )
 
     def _check_model(self, model: str) -> None:
         if not model:
-            raise InvalidRequestError(f"no model is named: write {self.name}/MODEL", param="model")
+            raise InvalidRequestError(f"the model is missing: write {self.name}/MODEL", param="model")
         if self._row.models and model not in self._row.models:
-            there = ", ".join(self._row.models)
-            raise ModelNotFoundError(f"there is no model {model!r} here, only {there}", param="model")
+            names = ", ".join(self._row.models)
+            raise ModelNotFoundError(f"there is no model {model!r} here, only {names}", param="model")
 
     @property
     def _server(self) -> Optional[str]:
-        """Where calls go, if that is not the provider's own place."""
-        return self._base_url or _from_environment(self._row.base_url_vars)
+        """The base URL from the settings or the environment; None for the row's."""
+        return self._base_url or first_set(*self._row.base_url_vars)
 
-    def _target(self, api_key: ApiKey, base_url: Optional[str], model: str = "") -> Destination:
-        """Where to send, and with which key. On the worker's thread: a key may take time to get."""
-        explicit = base_url or self._base_url
-        given = self._api_key if api_key is None else api_key
-        headers = {**self._row.headers, **self._headers}
-        if self._row.endpoint is not None and explicit is None:
-            return self._target_at(*self._row.endpoint(), headers)
-        custom = explicit or _from_environment(self._row.base_url_vars)
-        base = custom or self._row.base_url
+    def _destination(self, api_key: ApiKey, base_url: Optional[str], model: str = "") -> Destination:
+        """Where to send a request, and with which key. On the worker's thread: getting a key may take time."""
+        row = self._row
+        explicit_url = base_url or self._base_url
+        explicit_key = self._api_key if api_key is None else api_key
+        headers = {**row.headers, **self._headers}
+        if row.start_server is not None and explicit_url is None:
+            return self._destination_at(*row.start_server(), headers)
+        custom = explicit_url or first_set(*row.base_url_vars)
+        base = custom or row.base_url
         if base is None:
-            wanted = "".join(f" or set {name}" for name in self._row.base_url_vars)
-            raise InvalidRequestError(f"say where the server is: pass base_url={wanted}", param="base_url")
-        is_own = self._is_own(base)
-        key = _called(given) if given is not None or not is_own else _key_of(self._row)  # which belongs to its own host
-        if key is None and is_own and self._row.key_required:
-            name = " and ".join(self._row.key_pair_vars) or self._row.key_vars[0]
-            what = "no API key" if given is None else "api_key is empty"
-            raise MissingAPIKeyError(f"{what}: set {name} or pass api_key=", env_var=name)
-        return self._target_at(self._row.locate(base, model), key, headers, custom)
+            alternatives = "".join(f" or set {name}" for name in row.base_url_vars)
+            raise InvalidRequestError(f"the base URL is missing: pass base_url={alternatives}", param="base_url")
+        is_own = self._is_own_host(base)
+        from_environment = explicit_key is None and is_own
+        key = _key_from_environment(row) if from_environment else _read_key(explicit_key)
+        if key is None and is_own and row.key_required:
+            name = " and ".join(row.key_pair_vars) or row.key_vars[0]
+            problem = "no API key" if explicit_key is None else "api_key is empty"
+            raise MissingAPIKeyError(f"{problem}: set {name} or pass api_key=", env_var=name)
+        return self._destination_at(row.resolve_url(base, model), key, headers, custom)
 
-    def _target_at(
+    def _destination_at(
         self, base: str, key: Optional[str], headers: Mapping[str, str], custom: Optional[str] = None
     ) -> Destination:
         sign = self._row.sign
@@ -315,43 +318,43 @@ class Provider:
             return Destination(base.rstrip("/"), {**authorization, **headers}, key, custom_base_url=custom)
 
         def signature(method: str, url: str, headers: Mapping[str, str], body: bytes) -> Mapping[str, str]:
-            return sign(Signable(method=method, url=url, headers=headers, body=body, key=key))
+            return sign(UnsignedRequest(method=method, url=url, headers=headers, body=body, key=key))
 
         return Destination(base.rstrip("/"), headers, key, signature, custom)
 
-    def _is_own(self, base: str) -> bool:
-        """Whether that is the host which this provider's key in the environment belongs to."""
-        own = (self._row.base_url, _from_environment(self._row.base_url_vars))
+    def _is_own_host(self, base: str) -> bool:
+        """Whether the key in the environment may be sent to *base*."""
+        own = (self._row.base_url, first_set(*self._row.base_url_vars))
         return any(url and _origin(url) == _origin(base) for url in own)
 
 
-def _as_another_request(params: CompletionParams) -> CompletionParams:
-    """*params* without the key by which a host knows a request that it has answered before."""
+def _without_idempotency_key(params: CompletionParams) -> CompletionParams:
+    """*params* for a request that continues an answer: it must not count as a repetition of the first one."""
     headers = params.extra_headers or {}
-    left = {name: value for name, value in headers.items() if name.lower() != "idempotency-key"}
-    return params if len(left) == len(headers) else params.evolve(extra_headers=left or None)
+    others = {name: value for name, value in headers.items() if name.lower() != "idempotency-key"}
+    return params if len(others) == len(headers) else params.evolve(extra_headers=others or None)
 
 
 def _check_types(api_key: object, base_url: object) -> None:
-    """What is wrong with a call is said where the call stands, not by the worker."""
+    """Raise a TypeError from the call itself, not on the worker."""
     if api_key is not None and not isinstance(api_key, str) and not callable(api_key):
-        raise TypeError(f"api_key must be a str, or a function that gives one, not {type(api_key).__name__}")
+        raise TypeError(f"api_key must be a str, or a function that returns one, not {type(api_key).__name__}")
     if base_url is not None and not isinstance(base_url, str):
         raise TypeError(f"base_url must be a str, not {type(base_url).__name__}")
 
 
-def options_in(options: Options) -> Optional[StreamingOptions]:
+def structured_options(options: Options) -> Optional[StreamingOptions]:
     """
-    Options given as a dict, structured.
+    Options, maybe from a dict; None if there are none.
 
     Raises:
-        TypeError: they have the wrong shape, or ask for what only a `Client` does.
+        TypeError: an option has the wrong type, or needs a `Client`.
     """
     return None if options is None else for_the_pair(streaming_options(options))
 
 
-def _called(key: ApiKey) -> Optional[str]:
-    """The key that was given; None when it is empty."""
+def _read_key(key: ApiKey) -> Optional[str]:
+    """The key, which a function may return; None if it is empty."""
     if not callable(key):
         return (key or "").strip() or None
     try:
@@ -361,27 +364,17 @@ def _called(key: ApiKey) -> Optional[str]:
     except Exception as exc:
         raise AuthenticationError(f"api_key() failed: {type(exc).__name__}") from exc
     if not isinstance(value, str):
-        raise AuthenticationError(f"api_key() must give a str, not {type(value).__name__}")
+        raise AuthenticationError(f"api_key() must return a str, not {type(value).__name__}")
     return value.strip() or None
 
 
-def _key_of(row: Row) -> Optional[str]:
-    pair = [_from_environment((name,)) for name in row.key_pair_vars]
-    if pair and all(pair):
-        return ":".join(part for part in pair if part)
-    return _from_environment(row.key_vars)
-
-
-def _from_environment(names: tuple[str, ...]) -> Optional[str]:
-    for name in names:
-        value = os.environ.get(name, "").strip()
-        if value:
-            return value
-    return None
+def _key_from_environment(row: Row) -> Optional[str]:
+    pair = [value for name in row.key_pair_vars if (value := first_set(name))]
+    return ":".join(pair) if pair and len(pair) == len(row.key_pair_vars) else first_set(*row.key_vars)
 
 
 def _origin(url: str) -> tuple[Optional[str], Optional[str], Optional[int]]:
-    """Scheme, host and port, as the connection reads them: other parsers see other hosts in some URLs."""
+    """Scheme, host and port, by the parser of the connection: other parsers find other hosts in some URLs."""
     try:
         parts = parse_url(url)
     except LocationValueError:

@@ -1,6 +1,4 @@
-"""
-From a model string to a running call: the module-level calls, and the provider objects they share.
-"""
+"""The module-level calls (`completion_stream` and others), and the provider objects that they share."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ from anyllm._transport.http import Transport
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError, UnsupportedProviderError
 from anyllm.options import StreamingOptions, Timeouts
-from anyllm.providers.provider import ApiKey, EmbeddingInput, Options, Params, Provider, explains_itself, options_in
+from anyllm.providers.provider import ApiKey, EmbeddingInput, Options, Params, Provider, check_call, structured_options
 from anyllm.providers.row import Row
 from anyllm.providers.table import lookup
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Model, _convert
@@ -47,17 +45,17 @@ def provider(
     headers: Optional[Mapping[str, str]] = None,
 ) -> Provider:
     """
-    A provider object, with the same calls as the module and connections of its own.
+    Make a provider object, with the calls of the module and its own connections.
 
     Args:
         name: As in a model string, or "compatible" for any server that speaks OpenAI's format.
-        api_key: The key, or a function that gives it and is asked for each request; else the environment is read.
-        base_url: What the dialect's official client calls base_url, "http://localhost:8000/v1" for example.
-        timeouts: The clocks; short for ``options.evolve(timeouts=...)``.
-        options: How its calls behave.
-        session: A `requests.Session` of yours to send with: its adapters, proxies and headers. A cancel frees the
-            caller at once, as always; the worker thread is only freed when the host sends something.
-        verify: False to trust any certificate, or the path of a CA bundle.
+        api_key: The key, or a function that returns it and is called for each request; else the environment's.
+        base_url: As the format's official client defines it, for example "http://localhost:8000/v1".
+        timeouts: The timeouts; short for ``options.evolve(timeouts=...)``.
+        options: The options of its calls.
+        session: Your `requests.Session`, for its adapters, proxies and headers. A cancel frees the caller at once, as
+            always, but the worker thread only when the provider sends something.
+        verify: False to accept any certificate, or the path of a CA bundle.
         headers: Sent with each request.
 
     Raises:
@@ -67,14 +65,14 @@ def provider(
     if not isinstance(name, str):
         hint = "; this is a provider already" if isinstance(name, Provider) else ""
         raise TypeError(f"provider must be a name, as in anyllm.provider('openai'), not {kind_of(name)}{hint}")
-    row = _row(name, name)
+    row = _find_row(name, name)
     if timeouts is not None:
-        options = (options_in(options) or StreamingOptions()).evolve(timeouts=timeouts)
-    transport = Transport(verify=verify, session=session, direct=row.endpoint is not None and base_url is None)
+        options = (structured_options(options) or StreamingOptions()).evolve(timeouts=timeouts)
+    transport = Transport(verify=verify, session=session, direct=row.start_server is not None and base_url is None)
     return Provider(row, api_key=api_key, base_url=base_url, options=options, headers=headers, transport=transport)
 
 
-@explains_itself
+@check_call
 def completion_stream(
     ctx: Context,
     params: Params,
@@ -87,16 +85,16 @@ def completion_stream(
     """
     Stream an answer.
 
-    Returns at once: nothing is opened on this thread, and nothing that the network, the provider or the parameters'
-    content can cause is raised; it arrives on ``errors``.
+    Returns at once, without opening a socket on this thread. Errors of the network, the provider or the parameters'
+    content are not raised; they arrive on ``errors``.
 
     Args:
         ctx: Ends the stream when it ends.
-        params: What to ask, a `CompletionParams` or a dict in its shape.
-        provider: A name or object; the model in *params* is then bare.
-        api_key: The key for this call, or a function that gives it.
+        params: The parameters, a `CompletionParams` or a dict in its shape.
+        provider: A name or object; the model in *params* is then a name without the provider.
+        api_key: The key for this call, or a function that returns it.
         base_url: The server for this call.
-        options: How this call behaves.
+        options: The options of this call.
 
     Returns:
         The pair ``(chunks, errors)`` of channels, a `Stream`. ``errors`` gets at most one error, before ``chunks``
@@ -106,15 +104,15 @@ def completion_stream(
         TypeError: an argument has the wrong type.
     """
     params = _convert.structure(CompletionParams, params)
-    spec = _routed(
+    spec = _spec_for(
         params.model,
         provider,
-        lambda host, model: host._completion_spec(params, model, True, api_key, base_url, options),
+        lambda found, model: found._completion_spec(params, model, True, api_key, base_url, options),
     )
     return stream.stream(ctx, spec)
 
 
-@explains_itself
+@check_call
 def completion(
     ctx: Context,
     params: Params,
@@ -130,18 +128,18 @@ def completion(
     Args and raised TypeError are those of `completion_stream`.
 
     Raises:
-        AnyLLMError: why there is no answer.
+        AnyLLMError: the call failed.
     """
     params = _convert.structure(CompletionParams, params)
-    spec = _routed(
+    spec = _spec_for(
         params.model,
         provider,
-        lambda host, model: host._completion_spec(params, model, False, api_key, base_url, options),
+        lambda found, model: found._completion_spec(params, model, False, api_key, base_url, options),
     )
     return cast(ChatCompletion, stream.call(ctx, spec))
 
 
-@explains_itself
+@check_call
 def embedding(
     ctx: Context,
     params: EmbeddingInput,
@@ -155,16 +153,16 @@ def embedding(
     Make vectors of texts.
 
     Args:
-        params: What to make vectors of, an `EmbeddingParams` or a dict in its shape.
+        params: The texts and the model, an `EmbeddingParams` or a dict in its shape.
 
     The other arguments and the raised TypeError are those of `completion_stream`.
 
     Raises:
-        AnyLLMError: why there are none.
+        AnyLLMError: the call failed.
     """
     params = _convert.structure(EmbeddingParams, params)
-    spec = _routed(
-        params.model, provider, lambda host, model: host._embedding_spec(params, model, api_key, base_url, options)
+    spec = _spec_for(
+        params.model, provider, lambda found, model: found._embedding_spec(params, model, api_key, base_url, options)
     )
     return cast(Embeddings, stream.call(ctx, spec))
 
@@ -179,7 +177,7 @@ def list_models(
     options: Options = None,
 ) -> list[Model]:
     """
-    The models that a provider has, as it says itself.
+    List a provider's models.
 
     Args:
         provider: A name or object.
@@ -187,7 +185,7 @@ def list_models(
     The other arguments are those of `completion_stream`.
 
     Raises:
-        AnyLLMError: why there is no list.
+        AnyLLMError: the call failed.
         TypeError: an argument has the wrong type.
     """
     if not isinstance(ctx, Context):
@@ -197,45 +195,52 @@ def list_models(
 
 def provider_for(provider: Union[str, Provider]) -> Provider:
     """
-    The provider object; the one that module-level calls share, for a name.
+    The provider object; for a name, the one that the module-level calls share.
 
     Raises:
         UnsupportedProviderError: there is no such provider.
     """
-    return provider if isinstance(provider, Provider) else _shared(_row(provider, provider).name)
+    return provider if isinstance(provider, Provider) else _shared(_find_row(provider, provider).name)
 
 
-def _routed(model: str, chosen: Union[str, Provider, None], spec: Callable[[Provider, str], CallSpec]) -> CallSpec:
-    """The job that *job* makes of the provider and the bare model; where there is no such provider, one that fails."""
+def _spec_for(model: str, provider: Union[str, Provider, None], make: Callable[[Provider, str], CallSpec]) -> CallSpec:
+    """The specification that *make* makes; if there is no such provider, one of a call that fails."""
     try:
-        host, bare = route(model, chosen)
+        found, name = route(model, provider)
     except AnyLLMError as exc:
-        return attrs.evolve(spec(_shared("compatible"), "-"), provider="", request=exc)
-    return spec(host, bare)
+        return attrs.evolve(make(_shared("compatible"), "-"), provider="", request=exc)
+    return make(found, name)
 
 
-def route(model: str, chosen: Union[str, Provider, None]) -> tuple[Provider, str]:
+def route(model: str, provider: Union[str, Provider, None]) -> tuple[Provider, str]:
     """
-    The provider and the bare model.
+    The provider for *model*, and the model's name without it.
 
     Raises:
         UnsupportedProviderError: there is no such provider.
     """
-    if isinstance(chosen, Provider):
-        return chosen, model
-    if chosen is not None:
-        return _shared(_row(chosen, chosen).name), model
-    name, rest = _split(model)
-    return _shared(_row(name, model).name), rest
+    if provider is not None:
+        return provider_for(provider), model
+    name, rest = _split_model(model)
+    return _shared(_find_row(name, model).name), rest
 
 
-def _split(model: str) -> tuple[str, str]:
+def _split_model(model: str) -> tuple[str, str]:
     """The text before the first "/" or ":", and the text after it."""
-    cut = min((at for at in (model.find("/"), model.find(":")) if at >= 0), default=len(model))
-    return model[:cut], model[cut + 1 :]
+    index = min((index for index in (model.find("/"), model.find(":")) if index >= 0), default=len(model))
+    return model[:index], model[index + 1 :]
 
 
-def _row(name: str, said: str) -> Row:
+def _find_row(name: str, text: str) -> Row:
+    """
+    The row called *name*.
+
+    Args:
+        text: The model string that contains *name*, or *name* itself.
+
+    Raises:
+        UnsupportedProviderError: there is no such provider.
+    """
     if not isinstance(name, str):
         raise TypeError(f"provider must be a name or a Provider, not {kind_of(name)}")
     if not name:
@@ -244,12 +249,12 @@ def _row(name: str, said: str) -> Row:
     if row is not None:
         return row
     hint = did_you_mean(name.lower(), lookup.names())
-    if not hint and said == name and name:
+    if not hint and text == name:
         hint = f"; a model is written provider/model, as in openai/{name}"
-    where = "" if said == name else f" (the text before the first '/' or ':' of {said!r})"
+    source = "" if text == name else f" (the text before the first '/' or ':' of {text!r})"
     end = "" if hint.endswith("?") else "."
     raise UnsupportedProviderError(
-        f"no provider is called {name!r}{where}{hint}{end} There are {_SOME} and more, see `anyllm providers`"
+        f"no provider is called {name!r}{source}{hint}{end} There are {_SOME} and more, see `anyllm providers`"
     )
 
 
@@ -261,7 +266,7 @@ class _SharedProviders:
     """
     The provider objects of the module-level calls, one for each name, each with one pool of connections.
 
-    Of threads that ask for a name for the first time all get the same object.
+    Threads that ask for the same name get the same object, the first time too.
     """
 
     def __init__(self) -> None:
@@ -272,11 +277,11 @@ class _SharedProviders:
             return self._by_name[name]
         except KeyError:
             row = lookup.get(name)
-            made = Provider(row, transport=Transport(direct=row.endpoint is not None))
-            return self._by_name.setdefault(name, made)  # one step: of two that race, the first stays
+            made = Provider(row, transport=Transport(direct=row.start_server is not None))
+            return self._by_name.setdefault(name, made)  # atomic: of two racing threads, the first wins
 
     def cache_clear(self) -> None:
-        """Forget them all, as `functools.cache` does."""
+        """Remove all, as for a function with `functools.cache`."""
         self._by_name.clear()
 
 

@@ -1,37 +1,35 @@
-"""
-What is known of a host of models.
-"""
+"""A row of the provider table: everything that is known about one provider."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping
 from typing import Optional, Union
 
 import attrs
 
+from anyllm.providers.url_env import first_set
 from anyllm.wire._base.dialect import Dialect, FormatSupport
 
-__all__ = ["Capabilities", "PriceTable", "Row", "Signable", "bearer", "key_header"]
+__all__ = ["Capabilities", "PriceTable", "Row", "UnsignedRequest", "bearer", "key_header"]
 
 
 @attrs.define(frozen=True, kw_only=True)
 class Capabilities:
     """
-    What can be asked of a provider through anyllm.
+    The features of a provider that anyllm supports.
 
     Attributes:
         completion: Whole answers and streams.
-        tools: Tool calls; for a host of many models, whether some of them make any.
-        reasoning: The same for reasoning.
+        tools: Tool calls, of some models at least.
+        reasoning: Reasoning, of some models at least.
         embedding: `embedding`.
         list_models: `list_models`.
-        formats: The types of ``response_format`` that it keeps to, of "json_object" and "json_schema"; a host of many
-            models does so for some of them. With ``structured="emulate"`` the others are asked for in words.
-        media: What a message may show, of "image", "file" and "audio", where a model looks at such things.
-        refused: Parameters that raise `UnsupportedParameterError` whatever they ask for.
-        prefill: Whether a model can be asked to go on from the beginning of an answer, as `Retry.after_content` does.
+        formats: The types of ``response_format`` that some models at least comply with, of "json_object" and
+            "json_schema". With ``structured="emulate"`` the prompt asks for the others.
+        media: The media that a message may contain, of "image", "file" and "audio", if the model supports them.
+        refused: Parameters that raise `UnsupportedParameterError` whatever their value.
+        prefill: Whether a model can continue the beginning of an answer, which `Retry.after_content` needs.
     """
 
     completion: bool = True
@@ -45,37 +43,37 @@ class Capabilities:
     prefill: bool = False
 
     def of(self, support: FormatSupport) -> Capabilities:
-        """The same, with what the host's format has words for."""
+        """A copy with the features of the provider's wire format."""
         return attrs.evolve(
             self, formats=support.formats, media=support.media, refused=support.refused, prefill=support.prefill
         )
 
 
 def bearer(key: str) -> Mapping[str, str]:
-    """The key as most hosts want it."""
+    """The headers with a bearer token, which most providers accept."""
     return {"Authorization": f"Bearer {key}"}
 
 
 def key_header(name: str) -> Callable[[str], Mapping[str, str]]:
-    """The key in a header of its own."""
+    """A function that makes the header *name* of a key."""
     return lambda key: {name: key}
 
 
-def _as_given(base_url: str, model: str) -> str:
+def _unchanged(base_url: str, model: str) -> str:
     return base_url
 
 
 @attrs.define(frozen=True, kw_only=True)
-class Signable:
+class UnsignedRequest:
     """
-    A request that is about to be sent.
+    A request before it is signed and sent.
 
     Attributes:
         method: "POST" or "GET".
-        url: The whole of it.
-        headers: Those that will be sent, but for the signature's.
+        url: With its query.
+        headers: All headers but the signature's.
         body: The exact bytes.
-        key: What the row's variables or the caller gave; None for nothing.
+        key: The key from the caller or the row's variables; None without one.
     """
 
     method: str
@@ -111,33 +109,33 @@ class PriceTable:
 @attrs.define(frozen=True, kw_only=True)
 class Row:
     """
-    One host.
+    One provider.
 
     Attributes:
-        name: As in the model string.
-        dialect: The format it speaks, with its switches; or a function that gives it, for formats that not every
-            program needs.
-        base_url: What the dialect's official client calls base_url; None where each user has their own.
-        key_vars: Environment variables that may hold the key, first one first; empty for a host without keys.
-        key_pair_vars: Two variables, an id and its secret, which make the key "ID:SECRET".
-        base_url_vars: Environment variables that may hold another base URL.
-        aliases: Other names for the same row.
-        key_required: Whether the host refuses every request without a key.
+        name: The provider in model strings.
+        dialect: The client side of its wire format, with its switches; or a function that makes it, for formats that
+            few programs need.
+        base_url: As the format's official client defines it; None if each user has their own.
+        key_vars: Environment variables that may contain the key, in order; empty if it has no keys.
+        key_pair_vars: Two variables, for an id and a secret, which make the key "ID:SECRET".
+        base_url_vars: Environment variables that may contain another base URL, in order.
+        aliases: Other names in model strings.
+        key_required: Whether it rejects every request without a key.
         headers: Sent with each request.
-        auth: The headers that carry the key.
-        sign: For hosts that want each request signed: gives the headers that do it. Raises an `AnyLLMError` where that
-            cannot be done.
-        locate: Makes of the base URL, as users and their environment give it, and the model, where requests go; for
-            hosts whose official client does that.
-        endpoint: For a host that has to be started first: gives its base URL and key.
-        models: The only models there are, where they are few and fixed.
-        example_model: An inexpensive model, for examples and completion; None where no name is sure to exist.
+        auth: Makes the headers of a key.
+        sign: Makes the headers that sign a request, for providers that need a signature. Raises an `AnyLLMError` if
+            that fails.
+        resolve_url: Makes the URL that requests go to from a base URL and the model, for providers whose official
+            client does so.
+        start_server: Starts the provider in this process; returns its base URL and key.
+        models: All its models, if they are few and fixed.
+        example_model: An inexpensive model, for examples and completion; None if no name is certain to exist.
         price_table: How the price table lists it; None if it does not, so that costs are unknown.
-        cache_marks: Whether it can be sent Anthropic's `cache_control`; hosts of OpenAI's formats that cache by
-            themselves refuse keys that they do not know, other formats leave it out where they have no word for it.
-        capabilities: What can be asked of it.
-        note: What is particular about it, in a line of Markdown.
-        unverified: It was written from documents, the host's or others': no answer of it was ever read here.
+        cache_marks: Whether it accepts Anthropic's `cache_control`. Providers of OpenAI's formats with automatic
+            caching reject unknown keys; other formats omit it if they have no field for it.
+        capabilities: Its features.
+        note: Its peculiarities, in a line of Markdown.
+        unverified: Whether it was written from documentation only, without any recorded answer.
     """
 
     name: str
@@ -150,9 +148,9 @@ class Row:
     key_required: bool = True
     headers: Mapping[str, str] = attrs.field(factory=dict)
     auth: Callable[[str], Mapping[str, str]] = bearer
-    sign: Optional[Callable[[Signable], Mapping[str, str]]] = None
-    locate: Callable[[str, str], str] = _as_given
-    endpoint: Optional[Callable[[], tuple[str, str]]] = None
+    sign: Optional[Callable[[UnsignedRequest], Mapping[str, str]]] = None
+    resolve_url: Callable[[str, str], str] = _unchanged
+    start_server: Optional[Callable[[], tuple[str, str]]] = None
     models: tuple[str, ...] = ()
     example_model: Optional[str] = None
     price_table: Optional[PriceTable] = None
@@ -163,16 +161,11 @@ class Row:
 
     @property
     def dialect(self) -> Dialect:
-        """The format it speaks."""
+        """The dialect, made on first use if the row contains a function."""
         return self._dialect() if callable(self._dialect) else self._dialect
 
-    def set_variable(self) -> Optional[str]:
-        """What in the environment holds a key for it now: a variable, or two joined by "and"; None if nothing does."""
-        pair = " and ".join(self.key_pair_vars)
-        if pair and all(map(_is_set, self.key_pair_vars)):
-            return pair
-        return next(filter(_is_set, self.key_vars), None)
-
-
-def _is_set(name: str) -> bool:
-    return bool(os.environ.get(name, "").strip())
+    def key_source(self) -> Optional[str]:
+        """The environment variables that provide a key now, "NAME" or "NAME and NAME"; None without a key."""
+        if self.key_pair_vars and all(map(first_set, self.key_pair_vars)):
+            return " and ".join(self.key_pair_vars)
+        return next(filter(first_set, self.key_vars), None)

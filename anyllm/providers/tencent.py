@@ -1,5 +1,5 @@
 """
-How Tencent Cloud wants its requests signed: TC3-HMAC-SHA256.
+Signatures of requests to Tencent Cloud: TC3-HMAC-SHA256.
 
 Source: https://cloud.tencent.com/document/api/1729/101843
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import re
 import time
 from collections.abc import Mapping
@@ -17,7 +16,8 @@ from typing import Optional
 from urllib.parse import SplitResult, urlsplit
 
 from anyllm.errors import AuthenticationError, MissingAPIKeyError
-from anyllm.providers.row import Signable
+from anyllm.providers.row import UnsignedRequest
+from anyllm.providers.url_env import first_set
 
 __all__ = ["sign", "sign_at"]
 
@@ -27,29 +27,29 @@ _TERMINATOR = "tc3_request"
 _PORTS = {"http": 80, "https": 443}
 
 
-def sign(request: Signable) -> Mapping[str, str]:
+def sign(request: UnsignedRequest) -> Mapping[str, str]:
     """
     The headers that sign *request* now.
 
-    Its key is "SECRET_ID:SECRET_KEY", or with a third part, the token of a temporary pair. Where TENCENT_REGION is set,
-    it is the region, which Hunyuan does not need.
+    Its key is "SECRET_ID:SECRET_KEY", or with a third part, the token of a temporary pair. The region is
+    TENCENT_REGION, which Hunyuan does not need.
 
     Raises:
         MissingAPIKeyError: there is no key.
-        AuthenticationError: the key is no pair.
+        AuthenticationError: the key is not a pair.
     """
     headers = dict(sign_at(request, int(time.time())))
-    region = os.environ.get("TENCENT_REGION", "").strip()
+    region = first_set("TENCENT_REGION")
     if region and "x-tc-region" not in {name.lower() for name in request.headers}:
         headers["X-TC-Region"] = region
     return headers
 
 
-def sign_at(request: Signable, timestamp: int, *, service: str = "hunyuan") -> Mapping[str, str]:
+def sign_at(request: UnsignedRequest, timestamp: int, *, service: str = "hunyuan") -> Mapping[str, str]:
     """
-    The headers that sign *request* at *timestamp*, in Unix seconds; errors as `sign` has them.
+    The headers that sign *request* at *timestamp*, in Unix seconds; raises as `sign` does.
 
-    The service stands in what is signed: a key for one is none for another.
+    The signed text contains the service, so a signature for one service is not valid for another.
     """
     identity, secret, token = _pair(request.key)
     date = datetime.fromtimestamp(timestamp, timezone.utc).strftime("%Y-%m-%d")
@@ -64,8 +64,8 @@ def sign_at(request: Signable, timestamp: int, *, service: str = "hunyuan") -> M
     return {**headers, "X-TC-Token": token} if token else headers
 
 
-def _canonical(request: Signable) -> str:
-    """What is signed of the request. The query of a POST is always empty here, even where there is one."""
+def _canonical(request: UnsignedRequest) -> str:
+    """The canonical request, which is signed. The query of a POST is always empty in it."""
     fields = {name.lower(): value for name, value in request.headers.items()}
     url = urlsplit(request.url)
     kind, host = (value.strip().lower() for value in (fields.get("content-type", ""), fields.get("host") or _host(url)))
@@ -75,7 +75,7 @@ def _canonical(request: Signable) -> str:
 
 
 def _host(url: SplitResult) -> str:
-    """The host as the Host header has it: with its port, unless that goes without saying."""
+    """The value of the Host header: the port is omitted if it is the scheme's default."""
     name = url.netloc.rpartition("@")[2]
     port = url.port
     return name[: -len(f":{port}")] if port is not None and port == _PORTS.get(url.scheme) else name

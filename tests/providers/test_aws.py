@@ -15,7 +15,7 @@ pytest.importorskip("botocore")
 
 from anyllm.errors import AuthenticationError, InvalidRequestError
 from anyllm.providers import aws
-from anyllm.providers.row import Signable
+from anyllm.providers.row import UnsignedRequest
 
 HOST = "bedrock-runtime.eu-west-1.amazonaws.com"
 URL = f"https://{HOST}/model/us.anthropic.claude-v1%3A0/converse"
@@ -43,7 +43,7 @@ def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
 
 def signed(key: str | None = None, url: str = URL, headers: dict[str, str] | None = None, body: bytes = b"{}") -> Any:
     given = HEADERS if headers is None else headers
-    return aws.sign(Signable(method="POST", url=url, headers=given, body=body, key=key))
+    return aws.sign(UnsignedRequest(method="POST", url=url, headers=given, body=body, key=key))
 
 
 def by_hand(added: Any, url: str, headers: dict[str, str], body: bytes, secret: str) -> tuple[str, str, str]:
@@ -84,13 +84,13 @@ def by_hand(added: Any, url: str, headers: dict[str, str], body: bytes, secret: 
 def test_the_region_is_the_environments(variables: dict[str, str], host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert aws.locate(aws.BASE_URL, "m") == f"https://{host}"
+    assert aws.resolve_url(aws.BASE_URL, "m") == f"https://{host}"
 
 
 def test_a_url_without_a_place_for_a_region_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
-    assert aws.locate("https://bedrock-runtime.us-east-1.amazonaws.com", "m").endswith("us-east-1.amazonaws.com")
-    assert aws.locate("http://localhost:4566", "m") == "http://localhost:4566"
+    assert aws.resolve_url("https://bedrock-runtime.us-east-1.amazonaws.com", "m").endswith("us-east-1.amazonaws.com")
+    assert aws.resolve_url("http://localhost:4566", "m") == "http://localhost:4566"
 
 
 # -- signatures --------------------------------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ def test_whatever_goes_wrong_in_the_chain_is_our_error(monkeypatch: pytest.Monke
     """Here: the program that a profile names for getting credentials is not there."""
     (tmp_path / "config").write_text("[profile run]\ncredential_process = /no/such/program\n")
     monkeypatch.setenv("AWS_PROFILE", "run")
-    with pytest.raises(AuthenticationError, match="cannot be had"):
+    with pytest.raises(AuthenticationError, match="are not available"):
         signed()
 
 

@@ -34,7 +34,7 @@ PLACES = [
 def test_an_endpoint_becomes_a_base_url(given: str, version: Any, place: str, monkeypatch: pytest.MonkeyPatch):
     if version:
         monkeypatch.setenv("OPENAI_API_VERSION", version)
-    assert azure.locate(given, "a/b") == place
+    assert azure.resolve_url(given, "a/b") == place
 
 
 def asked(**kwargs: Any) -> Tuple[str, Any]:

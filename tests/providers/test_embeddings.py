@@ -116,15 +116,15 @@ def test_errors_are_those_of_every_call(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_who_has_none_says_so():
-    with pytest.raises(UnsupportedProviderError, match="local: makes no embeddings"):
+    with pytest.raises(UnsupportedProviderError, match="local: does not support embeddings"):
         anyllm.embedding(ctx(), {"model": "local/smollm2", "input": "x"})
-    with pytest.raises(UnsupportedProviderError, match="snowflake: does not say which models it has"):
+    with pytest.raises(UnsupportedProviderError, match="snowflake: does not list its models"):
         anyllm.list_models(ctx(), "snowflake", api_key="key", base_url="http://127.0.0.1:9")
     with pytest.raises(UnsupportedProviderError, match="no provider is called 'opnai'"):
         anyllm.embedding(ctx(), {"model": "opnai/m", "input": "x"})
     with pytest.raises(UnsupportedProviderError, match="no provider is called 'opnai'"):
         anyllm.list_models(ctx(), "opnai")
-    with pytest.raises(InvalidRequestError, match="no model is named"):
+    with pytest.raises(InvalidRequestError, match="the model is missing"):
         anyllm.embedding(ctx(), {"model": "openai/", "input": "x"})
 
 

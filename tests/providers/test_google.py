@@ -15,7 +15,7 @@ import pytest
 import anyllm
 from anyllm.errors import AuthenticationError, InvalidRequestError
 from anyllm.providers import google as _google
-from anyllm.providers.row import Signable
+from anyllm.providers.row import UnsignedRequest
 from anyllm.testing import Reply, Server, serve
 
 URL = "https://europe-west4-aiplatform.googleapis.com/v1/projects/p/locations/europe-west4/publishers/google/models/m"
@@ -35,7 +35,7 @@ def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def authorized(key: str | None = None, url: str = URL, **headers: str) -> Any:
-    return _google.authorize(Signable(method="POST", url=url, headers=headers, body=b"{}", key=key))
+    return _google.authorize(UnsignedRequest(method="POST", url=url, headers=headers, body=b"{}", key=key))
 
 
 # -- places ------------------------------------------------------------------------------------------------------------
@@ -55,7 +55,7 @@ def test_the_location_says_the_host(location: str | None, host: str, monkeypatch
     if location:
         monkeypatch.setenv("GOOGLE_CLOUD_LOCATION", location)
     place = f"https://{host}/v1/projects/p/locations/{location or 'global'}"
-    assert _google.locate(_google.BASE_URL, "m") == place
+    assert _google.resolve_url(_google.BASE_URL, "m") == place
 
 
 @pytest.mark.long
@@ -66,16 +66,16 @@ def test_the_host_is_the_official_clients(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setenv("GOOGLE_CLOUD_LOCATION", location)
         with vertex.AnthropicVertex(region=location, project_id="p", access_token="t") as client:
             theirs = str(client.base_url).rstrip("/")
-        assert _google.locate(_google.BASE_URL, "m") == f"{theirs}/projects/p/locations/{location}"
+        assert _google.resolve_url(_google.BASE_URL, "m") == f"{theirs}/projects/p/locations/{location}"
 
 
 def test_a_url_without_a_place_for_a_project_is_taken_as_it_is() -> None:
-    assert _google.locate("https://gateway/vertex", "m") == "https://gateway/vertex"
+    assert _google.resolve_url("https://gateway/vertex", "m") == "https://gateway/vertex"
 
 
 def test_without_a_project_it_says_what_to_set() -> None:
     with pytest.raises(InvalidRequestError, match="GOOGLE_CLOUD_PROJECT"):
-        _google.locate(_google.BASE_URL, "m")
+        _google.resolve_url(_google.BASE_URL, "m")
 
 
 # -- keys --------------------------------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ def test_default_credentials_stream_an_answer_and_their_token_is_fetched_once(go
 
 def test_the_project_may_be_that_of_the_default_credentials(google: Google) -> None:
     place = "https://aiplatform.googleapis.com/v1/projects/my-project/locations/global"
-    assert _google.locate(_google.BASE_URL, "m") == place
+    assert _google.resolve_url(_google.BASE_URL, "m") == place
 
 
 @pytest.mark.long

@@ -262,5 +262,5 @@ def test_a_model_that_is_not_there_is_said():
 
 
 def test_only_ollama_has_models_to_manage():
-    with pytest.raises(UnsupportedProviderError, match="openai: is no Ollama server"):
+    with pytest.raises(UnsupportedProviderError, match="openai: is not an Ollama server"):
         ollama.pull(anyllm.Context(), "m", provider="openai")

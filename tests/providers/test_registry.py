@@ -179,7 +179,7 @@ def test_an_explicit_key_wins_over_the_environment_and_a_calls_over_its_provider
 def test_the_second_name_of_a_variable_is_read_too(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("OPENROUTER_API_KEY", "  ")
     monkeypatch.setenv("OPEN_ROUTER_API_KEY", " old-name-key\n")
-    assert anyllm.provider("openrouter")._target(None, None).headers["Authorization"] == "Bearer old-name-key"
+    assert anyllm.provider("openrouter")._destination(None, None).headers["Authorization"] == "Bearer old-name-key"
 
 
 def test_a_callable_key_is_asked_once_for_each_try_on_the_workers_thread():
@@ -205,7 +205,7 @@ def test_a_callable_key_that_fails_is_an_error_on_errors():
     def broken() -> str:
         raise OSError(f"vault says {KEY}")
 
-    for key, words in ((broken, "api_key() failed: OSError"), (lambda: 5, "must give a str, not int")):
+    for key, words in ((broken, "api_key() failed: OSError"), (lambda: 5, "must return a str, not int")):
         error = error_of(
             anyllm.completion_stream(ctx(), PARAMS, provider="compatible", base_url="http://h", api_key=key)
         )
@@ -248,7 +248,7 @@ def test_no_repr_shows_a_key():
 
     url = f"https://me:{KEY}@example.invalid/v1?key={KEY}"
     provider = anyllm.provider("openai", api_key=KEY, base_url=url, headers={"api-key": KEY})
-    target = provider._target(None, None)
+    target = provider._destination(None, None)
     assert target.secret == KEY
     params = anyllm.CompletionParams(model="m", messages=HELLO, extra_headers={"Authorization": KEY})
     spec = provider._completion_spec(params, "m", True, KEY, None, None)
@@ -276,12 +276,13 @@ def test_a_base_url_from_a_call_wins_over_its_provider_over_the_environment(monk
     monkeypatch.setenv("MISTRAL_API_BASE", "http://of-the-environment.invalid/v1/")
     provider = anyllm.provider("mistral", api_key=KEY, base_url="http://of-the-provider.invalid")
     assert (
-        anyllm.provider("mistral", api_key=KEY)._target(None, None).base_url == "http://of-the-environment.invalid/v1"
+        anyllm.provider("mistral", api_key=KEY)._destination(None, None).base_url
+        == "http://of-the-environment.invalid/v1"
     )
-    assert provider._target(None, None).base_url == "http://of-the-provider.invalid"
-    assert provider._target(None, "http://of-the-call.invalid/x/").base_url == "http://of-the-call.invalid/x"
+    assert provider._destination(None, None).base_url == "http://of-the-provider.invalid"
+    assert provider._destination(None, "http://of-the-call.invalid/x/").base_url == "http://of-the-call.invalid/x"
     monkeypatch.delenv("MISTRAL_API_BASE")
-    assert anyllm.provider("mistral", api_key=KEY)._target(None, None).base_url == "https://api.mistral.ai/v1"
+    assert anyllm.provider("mistral", api_key=KEY)._destination(None, None).base_url == "https://api.mistral.ai/v1"
 
 
 def test_headers_of_the_provider_and_of_a_call_are_sent_and_the_calls_win():
@@ -444,7 +445,9 @@ def test_params_of_a_call_may_be_a_dict_or_the_class():
 
 def test_a_job_for_nowhere_has_no_provider():
     params = anyllm.CompletionParams(model="x", messages=HELLO)
-    spec = registry._routed("x", None, lambda host, model: host._completion_spec(params, model, True, None, None, None))
+    spec = registry._spec_for(
+        "x", None, lambda host, model: host._completion_spec(params, model, True, None, None, None)
+    )
     assert isinstance(spec, call_spec.CallSpec)
     assert spec.provider == ""
 

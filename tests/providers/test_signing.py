@@ -11,7 +11,7 @@ import anyllm
 from anyllm._transport.http import Transport
 from anyllm.errors import AuthenticationError, MissingAPIKeyError
 from anyllm.providers.provider import Provider
-from anyllm.providers.row import Signable
+from anyllm.providers.row import UnsignedRequest
 from anyllm.providers.table import lookup
 from anyllm.testing import Reply, chat_events, serve
 
@@ -26,9 +26,9 @@ def signed(sign: Any, base_url: str, **fields: Any) -> Provider:
 
 
 def test_the_signer_sees_what_is_sent_and_adds_to_it():
-    seen: List[Signable] = []
+    seen: List[UnsignedRequest] = []
 
-    def sign(request: Signable) -> Mapping[str, str]:
+    def sign(request: UnsignedRequest) -> Mapping[str, str]:
         seen.append(request)
         return {"Authorization": f"Signature {len(seen)}"}
 
@@ -48,7 +48,7 @@ def test_the_signer_sees_what_is_sent_and_adds_to_it():
 def test_a_pair_of_variables_makes_the_key(monkeypatch: pytest.MonkeyPatch):
     keys: List[Any] = []
 
-    def sign(request: Signable) -> Mapping[str, str]:
+    def sign(request: UnsignedRequest) -> Mapping[str, str]:
         keys.append(request.key)
         return {}
 
@@ -67,7 +67,7 @@ def test_a_pair_of_variables_makes_the_key(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_signer_that_cannot_ends_the_call_with_its_error():
-    def sign(request: Signable) -> Mapping[str, str]:
+    def sign(request: UnsignedRequest) -> Mapping[str, str]:
         raise AuthenticationError("the key is no pair")
 
     with serve(GOOD) as server:

@@ -12,7 +12,7 @@ from choice_streams import answering
 import anyllm
 from anyllm.errors import AuthenticationError, MissingAPIKeyError
 from anyllm.providers import tencent
-from anyllm.providers.row import Signable
+from anyllm.providers.row import UnsignedRequest
 
 URL = "https://hunyuan.tencentcloudapi.com/"
 JSON = {"Content-Type": "application/json"}
@@ -20,9 +20,9 @@ PAIR = "AKIDz8krbsJ5yKBZQpn74WFkmLPx3EXAMPLE:Gu5t9xGARNpq86cd98joQYCN3EXAMPLE"
 VECTOR = "72e494ea809ad7a8c8f7a4507b9bddcbaa8e581f516e8da2f66e2c5a96525168"
 
 
-def signable(**changes: Any) -> Signable:
+def signable(**changes: Any) -> UnsignedRequest:
     fields = {"method": "POST", "url": URL, "headers": JSON, "body": b"{}", "key": PAIR}
-    return Signable(**{**fields, **changes})
+    return UnsignedRequest(**{**fields, **changes})
 
 
 def authorization(**changes: Any) -> str:

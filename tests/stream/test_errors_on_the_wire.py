@@ -580,6 +580,6 @@ OTHERS = [
 @pytest.mark.parametrize("url", [*OWN, *OTHERS])
 def test_whose_key_it_is_is_read_as_the_connection_reads_it(url: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    target = anyllm.provider("openai")._target(None, url)
+    target = anyllm.provider("openai")._destination(None, url)
     assert (target.secret == KEY) == (url in OWN)
     assert ("Authorization" in target.headers) == (url in OWN)

@@ -1,4 +1,4 @@
-"""Hosts in China that speak OpenAI's chat completions."""
+"""Providers in China with OpenAI's chat completions."""
 
 from __future__ import annotations
 

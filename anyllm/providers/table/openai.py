@@ -1,4 +1,4 @@
-"""OpenAI's own hosts, those of its formats' other forms, and whoever is compatible."""
+"""OpenAI, Azure OpenAI, any OpenAI-compatible server, and the local model."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from anyllm.wire.openai_chat.dialect import OpenAIChatDialect
 __all__ = ["ROWS"]
 
 
-def _local() -> tuple[str, str]:
-    from anyllm.providers import local  # on first use: it starts a server
+def _start_local_server() -> tuple[str, str]:
+    from anyllm.providers import local  # on first use: it is slow to import
 
     endpoint = local.endpoint()
     return endpoint.base_url, endpoint.api_key
@@ -29,7 +29,7 @@ ROWS: tuple[Row, ...] = (
         reasoning_key=None,
         example_model="gpt-4o-mini",
         price_table=PriceTable("openai"),
-        note="`max_tokens` goes as `max_completion_tokens`; earlier reasoning is not sent back, the host refuses it",
+        note="`max_tokens` goes as `max_completion_tokens`; earlier reasoning is not sent back: the API rejects it",
     ),
     responses(
         "openai-responses",
@@ -37,7 +37,7 @@ ROWS: tuple[Row, ...] = (
         ("OPENAI_API_KEY",),
         ("OPENAI_BASE_URL",),
         price_table=PriceTable("openai"),
-        note="what an answer consists of goes back item by item; no `stop`, `seed`, `n`",
+        note="earlier answers are sent back item by item; no `stop`, `seed`, `n`",
     ),
     # The model is the name of the deployment.
     Row(
@@ -46,14 +46,14 @@ ROWS: tuple[Row, ...] = (
         base_url_vars=("AZURE_OPENAI_ENDPOINT", "AZURE_API_BASE"),
         aliases=("azure_openai",),
         auth=azure.authorize,
-        locate=azure.locate,
+        resolve_url=azure.resolve_url,
         capabilities=VECTORS,
         dialect=OpenAIChatDialect(provider="azure", max_tokens_key="max_completion_tokens", reasoning_key=None),
         price_table=AZURE_PRICES,
         cache_marks=False,
         note=(
-            "the model is the deployment's name; a dated `OPENAI_API_VERSION` asks that deployment's own URL; a token "
-            "of Entra, or a function that gives one, can be the key"
+            "the model is the deployment's name; with a dated `OPENAI_API_VERSION` the URL names the deployment; the "
+            "key can be a token of Entra, or a function that returns one"
         ),
     ),
     responses(
@@ -62,7 +62,7 @@ ROWS: tuple[Row, ...] = (
         ("AZURE_OPENAI_API_KEY", "AZURE_API_KEY"),
         ("AZURE_OPENAI_ENDPOINT", "AZURE_API_BASE"),
         auth=azure.authorize,
-        locate=azure.locate,
+        resolve_url=azure.resolve_url,
         price_table=AZURE_PRICES,
         note="the model is the deployment's name; `OPENAI_API_VERSION` as for `azure`",
     ),
@@ -74,13 +74,13 @@ ROWS: tuple[Row, ...] = (
         ("COMPATIBLE_BASE_URL",),
         key_required=False,
         capabilities=VECTORS,
-        note="any server that speaks OpenAI's format",
+        note="any server with OpenAI's format",
     ),
     Row(
         name="local",
         dialect=OpenAIChatDialect(provider="local", prefill=LAST_MESSAGE),
         key_required=False,
-        endpoint=_local,
+        start_server=_start_local_server,
         models=("smollm2",),
         capabilities=Capabilities(tools=False, reasoning=False, list_models=True),
         cache_marks=False,

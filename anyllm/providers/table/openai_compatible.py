@@ -1,4 +1,4 @@
-"""Hosts that speak OpenAI's chat completions: of their own models, and of others'."""
+"""Providers with OpenAI's chat completions; some also have OpenAI's Responses."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ ROWS: tuple[Row, ...] = (
         reasoning_key="content",  # as thoughts among its parts; the other keys are refused
         example_model="mistral-small-latest",
         price_table=PriceTable("mistral"),
-        note="refuses to be asked for usage, and sends it; thinking comes as parts of the content",
+        note="sends usage, and rejects `stream_options`; reasoning comes as parts of the content",
         prefill=PREFIX,
     ),
     chat(
@@ -167,7 +167,7 @@ ROWS: tuple[Row, ...] = (
         ("HUGGINGFACE_API_BASE",),
         aliases=("hf",),
         price_table=PriceTable("huggingface_{}"),
-        note="routes to other hosts, and has their ways",
+        note="routes to other providers, with their peculiarities",
     ),
     chat(
         "github",

@@ -1,4 +1,4 @@
-"""Hosts with formats of their own."""
+"""Providers with other wire formats than OpenAI's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from anyllm.errors import InvalidRequestError
 from anyllm.providers import aws, google, tencent
 from anyllm.providers.row import Capabilities, PriceTable, Row, key_header
-from anyllm.providers.table.row_builders import AZURE_PRICES, LISTS, VECTORS, later
+from anyllm.providers.table.row_builders import AZURE_PRICES, LISTS, VECTORS, lazy
 from anyllm.wire._base.dialect import Dialect
 
 __all__ = ["ROWS"]
@@ -18,31 +18,31 @@ __all__ = ["ROWS"]
 _VERSION = re.compile(r"/v\d\w*$")
 
 
-def _gemini(base_url: str, model: str) -> str:
-    """Google's client takes a host, and adds the version; with one, it is taken as it is."""
-    base, mark, query = base_url.partition("?")
-    base = base.rstrip("/")
-    return f"{base if _VERSION.search(base) else base + '/v1beta'}{mark}{query}"
+def _gemini_url(base_url: str, model: str) -> str:
+    """Add the version of the API, as Google's client does, if the URL has none."""
+    path, mark, query = base_url.partition("?")
+    path = path.rstrip("/")
+    return f"{path if _VERSION.search(path) else path + '/v1beta'}{mark}{query}"
 
 
-def _cohere(base_url: str, model: str) -> str:
+def _cohere_url(base_url: str, model: str) -> str:
     from anyllm.wire.cohere_v2.dialect import host_url
 
     return host_url(base_url)
 
 
-def _ollama(base_url: str, model: str) -> str:
+def _ollama_url(base_url: str, model: str) -> str:
     from anyllm.wire.ollama.dialect import host_url
 
     try:
         return host_url(base_url)
     except ValueError as exc:
-        raise InvalidRequestError(f"OLLAMA_HOST or base_url is no address: {exc}", param="base_url") from exc
+        raise InvalidRequestError(f"OLLAMA_HOST or base_url is not an address: {exc}", param="base_url") from exc
 
 
 @functools.cache
-def _invoke() -> Dialect:
-    from anyllm.providers import bedrock_invoke_families as families  # on first use: it needs five dialects
+def _bedrock_invoke() -> Dialect:
+    from anyllm.providers import bedrock_invoke_families as families  # on first use: it imports five formats
 
     return families.dialect("bedrock_invoke")
 
@@ -64,10 +64,10 @@ ROWS: tuple[Row, ...] = (
         aliases=("claude",),
         auth=key_header("x-api-key"),
         capabilities=LISTS,
-        dialect=later("anthropic_messages.AnthropicMessagesDialect", provider="anthropic"),
+        dialect=lazy("anthropic_messages.AnthropicMessagesDialect", provider="anthropic"),
         example_model="claude-haiku-4-5",
         price_table=PriceTable("anthropic"),
-        note="`max_tokens` is 4096 unless given; efforts become budgets, and efforts again where a model refuses those",
+        note="`max_tokens` is 4096 unless set; efforts become budgets, or stay efforts if the model rejects budgets",
     ),
     # Each resource has its own base URL, https://RESOURCE.services.ai.azure.com/anthropic
     Row(
@@ -75,7 +75,7 @@ ROWS: tuple[Row, ...] = (
         key_vars=("ANTHROPIC_FOUNDRY_API_KEY",),
         base_url_vars=("ANTHROPIC_FOUNDRY_BASE_URL",),
         auth=key_header("x-api-key"),
-        dialect=later("anthropic_messages.AnthropicMessagesDialect", provider="azure_anthropic"),
+        dialect=lazy("anthropic_messages.AnthropicMessagesDialect", provider="azure_anthropic"),
         price_table=AZURE_PRICES,
         note="as `anthropic`; each resource has its own host, `https://RESOURCE.services.ai.azure.com/anthropic`",
     ),
@@ -86,9 +86,9 @@ ROWS: tuple[Row, ...] = (
         base_url_vars=("GOOGLE_GEMINI_BASE_URL",),
         aliases=("google",),
         auth=key_header("x-goog-api-key"),
-        locate=_gemini,
+        resolve_url=_gemini_url,
         capabilities=VECTORS,
-        dialect=later("gemini.GeminiDialect", provider="gemini"),
+        dialect=lazy("gemini.GeminiDialect", provider="gemini"),
         example_model="gemini-2.5-flash",
         price_table=PriceTable("google", not_sold=("claude",), version=_GOOGLE_VERSION),
         note="efforts become levels from Gemini 3 on, budgets before; signatures of thoughts and calls go back",
@@ -102,8 +102,8 @@ ROWS: tuple[Row, ...] = (
         aliases=("vertex_ai",),
         key_required=False,
         sign=google.authorize,
-        locate=google.locate,
-        dialect=later(
+        resolve_url=google.resolve_url,
+        dialect=lazy(
             "gemini.GeminiDialect", provider="vertex", models_path="/publishers/google/models", vertex_numbers=True
         ),
         price_table=_VERTEX_PRICES,
@@ -116,8 +116,8 @@ ROWS: tuple[Row, ...] = (
         base_url_vars=google.ENDPOINT_VARS,
         key_required=False,
         sign=google.authorize,
-        locate=google.locate,
-        dialect=later(
+        resolve_url=google.resolve_url,
+        dialect=lazy(
             "anthropic_messages.AnthropicMessagesDialect",
             provider="vertex_anthropic",
             path="/publishers/anthropic/models/{model}:rawPredict",
@@ -132,22 +132,22 @@ ROWS: tuple[Row, ...] = (
         base_url="https://api.cohere.com",
         key_vars=("COHERE_API_KEY", "CO_API_KEY"),
         base_url_vars=("CO_API_URL", "COHERE_BASE_URL"),
-        locate=_cohere,
+        resolve_url=_cohere_url,
         capabilities=VECTORS,
-        dialect=later("cohere_v2.CohereV2Dialect", provider="cohere"),
+        dialect=lazy("cohere_v2.CohereV2Dialect", provider="cohere"),
         example_model="command-r7b-12-2024",
         price_table=PriceTable("cohere"),
         note="citations are in `raw`; no single tool can be named",
     ),
-    # The same host's older API, for programs and models that need it.
+    # The same provider's older API, for programs and models that need it.
     Row(
         name="cohere_v1",
         base_url="https://api.cohere.com",
         key_vars=("COHERE_API_KEY", "CO_API_KEY"),
         base_url_vars=("CO_API_URL", "COHERE_BASE_URL"),
-        locate=_cohere,
+        resolve_url=_cohere_url,
         capabilities=Capabilities(reasoning=False),
-        dialect=later("cohere_v1.CohereV1Dialect", provider="cohere_v1"),
+        dialect=lazy("cohere_v1.CohereV1Dialect", provider="cohere_v1"),
         price_table=PriceTable("cohere"),
     ),
     # The key is "SECRET_ID:SECRET_KEY", or that with a temporary token behind it.
@@ -158,21 +158,21 @@ ROWS: tuple[Row, ...] = (
         base_url_vars=("HUNYUAN_BASE_URL",),
         aliases=("tencent",),
         sign=tencent.sign,
-        dialect=later("hunyuan.HunyuanDialect", provider="hunyuan"),
+        dialect=lazy("hunyuan.HunyuanDialect", provider="hunyuan"),
         note="requests are signed (TC3-HMAC-SHA256); no `max_tokens`, no effort but `none`",
         unverified=True,
     ),
-    # The host's own format; "qwen" is its OpenAI-compatible endpoint.
+    # The provider's own format; "qwen" is its OpenAI-compatible endpoint.
     Row(
         name="dashscope",
         base_url="https://dashscope-intl.aliyuncs.com/api/v1",
         key_vars=("DASHSCOPE_API_KEY", "ALIBABA_API_KEY"),
         base_url_vars=("DASHSCOPE_HTTP_BASE_URL",),
-        dialect=later("dashscope.DashScopeDialect", provider="dashscope"),
-        note="the host's own format; `qwen` is its OpenAI-compatible one",
+        dialect=lazy("dashscope.DashScopeDialect", provider="dashscope"),
+        note="the provider's own format; `qwen` is its OpenAI-compatible one",
         unverified=True,
     ),
-    # Without a key, botocore's own chain may have one.
+    # Without a key, botocore may find credentials.
     Row(
         name="bedrock",
         base_url=aws.BASE_URL,
@@ -181,12 +181,12 @@ ROWS: tuple[Row, ...] = (
         aliases=("aws_bedrock",),
         key_required=False,
         sign=aws.sign,
-        locate=aws.locate,
-        dialect=later("bedrock_converse.BedrockConverseDialect", provider="bedrock"),
+        resolve_url=aws.resolve_url,
+        dialect=lazy("bedrock_converse.BedrockConverseDialect", provider="bedrock"),
         price_table=_AWS_PRICES,
         note="by Bedrock key, or signed with what botocore finds (the extra `bedrock`); streams need botocore",
     ),
-    # The same host's other API, which speaks to each maker's models in the maker's own format.
+    # The same provider's other API, in which each maker's models have the maker's format.
     Row(
         name="bedrock_invoke",
         base_url=aws.BASE_URL,
@@ -194,8 +194,8 @@ ROWS: tuple[Row, ...] = (
         base_url_vars=aws.ENDPOINT_VARS,
         key_required=False,
         sign=aws.sign,
-        locate=aws.locate,
-        dialect=_invoke,
+        resolve_url=aws.resolve_url,
+        dialect=_bedrock_invoke,
         price_table=_AWS_PRICES,
     ),
     Row(
@@ -204,9 +204,9 @@ ROWS: tuple[Row, ...] = (
         key_vars=("OLLAMA_API_KEY",),
         base_url_vars=("OLLAMA_HOST",),
         key_required=False,
-        locate=_ollama,
+        resolve_url=_ollama_url,
         capabilities=VECTORS,
-        dialect=later("ollama.OllamaDialect", provider="ollama"),
+        dialect=lazy("ollama.OllamaDialect", provider="ollama"),
         note="`anyllm.providers.ollama` pulls, shows and deletes models; images only from files and bytes",
     ),
     Row(
@@ -214,7 +214,7 @@ ROWS: tuple[Row, ...] = (
         base_url="https://ollama.com",
         key_vars=("OLLAMA_API_KEY",),
         capabilities=LISTS,
-        dialect=later("ollama.OllamaDialect", provider="ollama_cloud"),
+        dialect=lazy("ollama.OllamaDialect", provider="ollama_cloud"),
         note="as `ollama`",
         unverified=True,
     ),

@@ -1,4 +1,4 @@
-"""What rows are made with."""
+"""Functions and constants for the rows of the table."""
 
 from __future__ import annotations
 
@@ -11,32 +11,33 @@ from anyllm.providers.row import Capabilities, PriceTable, Row
 from anyllm.wire._base.dialect import Dialect
 from anyllm.wire.openai_chat.dialect import OpenAIChatDialect, Prefill
 
-#: Hosts that make vectors beside answers.
+#: Providers with embeddings.
 VECTORS = Capabilities(embedding=True, list_models=True)
+#: Providers without.
 LISTS = Capabilities(list_models=True)
 
 #: The makers whose models Azure sells at their list price; its DeepSeek, say, has no off-peak hours.
 AZURE_PRICES = PriceTable("azure", list_price_of=("openai", "anthropic"))
 
-#: How hosts are asked to go on from the beginning of an answer.
+#: The forms in which providers accept the beginning of an answer to continue.
 LAST_MESSAGE = Prefill()
 PREFIX = Prefill(message={"prefix": True})
 PARTIAL = Prefill(message={"partial": True})
 CONTINUE_FINAL = Prefill(body={"continue_final_message": True, "add_generation_prompt": False})
 
-#: How hosts turn reasoning off in models that reason unasked.
+#: The forms in which providers turn reasoning off.
 ENABLE_THINKING: dict[str, Any] = {"enable_thinking": False}
 THINKING_TYPE: dict[str, Any] = {"thinking": {"type": "disabled"}}
 
 
-def later(name: str, **switches: Any) -> Callable[[], Dialect]:
-    """The dialect *name*, "gemini.Gemini", loaded when it is needed: importing all of them costs a program 50 ms."""
-    module, _, kind = name.partition(".")
+def lazy(name: str, **switches: Any) -> Callable[[], Dialect]:
+    """A function that imports and makes the dialect *name*, "gemini.GeminiDialect": importing all would take 50 ms."""
+    module, _, class_name = name.partition(".")
 
     @functools.cache
     def dialect() -> Dialect:
-        made: Dialect = getattr(importlib.import_module(f"anyllm.wire.{module}.dialect"), kind)(**switches)
-        return made
+        cls: Callable[..., Dialect] = getattr(importlib.import_module(f"anyllm.wire.{module}.dialect"), class_name)
+        return cls(**switches)
 
     return dialect
 
@@ -57,7 +58,7 @@ def chat(
     unverified: bool = False,
     **switches: Any,
 ) -> Row:
-    """A host that speaks OpenAI's chat completions, with what it does differently."""
+    """A provider with OpenAI's chat completions; *switches* are those of the dialect."""
     return Row(
         name=name,
         base_url=base_url,
@@ -78,13 +79,13 @@ def chat(
 def responses(
     name: str, base_url: Optional[str], key_vars: tuple[str, ...], base_url_vars: tuple[str, ...], **fields: Any
 ) -> Row:
-    """A host of OpenAI's Responses; all but OpenAI's own were only read in recordings."""
+    """A provider with OpenAI's Responses. All but OpenAI's own were only tested with recordings."""
     return Row(
         name=name,
         base_url=base_url,
         key_vars=key_vars,
         base_url_vars=base_url_vars,
-        dialect=later("openai_responses.OpenAIResponsesDialect", provider=name),
+        dialect=lazy("openai_responses.OpenAIResponsesDialect", provider=name),
         cache_marks=False,
         **fields,
     )

@@ -1,4 +1,4 @@
-"""Servers of one's own that speak OpenAI's chat completions."""
+"""Servers that users run themselves, with OpenAI's chat completions."""
 
 from __future__ import annotations
 
