@@ -1,4 +1,4 @@
-"""The calls for people who do not want to hold two channels: text in, an answer or a stream out, errors raised."""
+"""`Client`: chat with one or several models; answers are returned, streams are iterated, errors are raised."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """
-What stands before a call and hears how it ended: the rate, how many run at once, whether the host is well.
+Admission of calls: the rate limit, the limit of concurrent calls and the circuit breaker that a call must pass.
 
-Strategy: each call has a `Lease` of whatever guards there are. It is given back once, by whoever ends the call, and by
-itself when the call is let go of; what it gives back then takes no lock, because that may be in a finalizer.
+Strategy: each call has a `Lease` of what it holds of these limits. The end of the call returns it, once; a dropped
+lease returns itself. Returning takes no lock, because it may happen in a finalizer.
 """
 
 from __future__ import annotations
@@ -15,29 +15,28 @@ from anyllm.errors import AnyLLMError, APIError, DeadlineExceeded, IncompleteStr
 from anyllm.limits import CircuitAttempt, CircuitBreaker, RateLimit, Reservation, Slot, StreamLimit
 from anyllm.types import Usage
 
-__all__ = ["BreakerSettings", "Admission", "Lease"]
+__all__ = ["Admission", "AdmissionWouldWaitError", "BreakerSettings", "Lease"]
 
-#: A breaker for all providers, or the settings of one for each.
+#: A breaker for all providers, or the settings of one breaker for each provider.
 BreakerSettings = Union[CircuitBreaker, Mapping[str, Any], None]
 
-
-#: Seconds that a call waits which may not wait.
-_AT_ONCE = 0.001
+#: Seconds that a call waits for its admission if it must not wait.
+_NO_WAIT = 0.001
 
 
 def _is_refusal(error: Optional[BaseException]) -> bool:
-    """Whether the provider refused the call or was not reached, so that it used no tokens."""
+    """Whether the provider refused the call or was not reached, so that the call used no tokens."""
     if isinstance(error, IncompleteStreamError):
         return False
     return isinstance(error, (APIError, NetworkError)) and not error.partial
 
 
-class NoRoom(AnyLLMError):
-    """A call would have to wait, and may not."""
+class AdmissionWouldWaitError(AnyLLMError):
+    """A call would have to wait for its admission, and must not."""
 
 
 class Lease:
-    """What a call holds while it runs."""
+    """The slot, reservation and breaker attempt that a call holds while it runs."""
 
     def __init__(self) -> None:
         self.attempt: Optional[CircuitAttempt] = None
@@ -46,7 +45,7 @@ class Lease:
         self.unwatch: Callable[[], object] = lambda: None
 
     def end(self, error: Optional[BaseException], usage: Optional[Usage]) -> None:
-        """Give everything back, and say how the call ended. A second time does nothing."""
+        """Return everything, and report how the call ended. A second time does nothing."""
         if self.attempt is not None:
             if error is None:
                 self.attempt.succeeded()
@@ -62,60 +61,63 @@ class Lease:
         self.unwatch()
 
     def __del__(self) -> None:
-        self.unwatch()  # the slot and the attempt give themselves back
+        self.unwatch()  # the slot and the attempt have finalizers of their own
 
 
 class Admission:
     """
-    Shared by all calls of a client.
+    Admits the calls of a client. Shared between threads.
 
     Args:
-        rate: How many requests and tokens a minute.
-        streams: How many at once.
-        breaker: One for all providers, or the settings for one each.
+        rate_limit: Limit of requests and tokens a minute.
+        stream_limit: Limit of concurrent calls.
+        breaker: A breaker for all providers, or the settings of one for each.
     """
 
-    def __init__(self, rate: Optional[RateLimit], streams: Optional[StreamLimit], breaker: BreakerSettings) -> None:
-        self._rate = rate
-        self._streams = streams
+    def __init__(
+        self, rate_limit: Optional[RateLimit], stream_limit: Optional[StreamLimit], breaker: BreakerSettings
+    ) -> None:
+        self._rate_limit = rate_limit
+        self._stream_limit = stream_limit
         self._breaker = breaker
         self._breakers: dict[str, CircuitBreaker] = {}
         if isinstance(breaker, Mapping):
-            CircuitBreaker(**breaker)  # what is wrong with the settings is said here
+            CircuitBreaker(**breaker)  # raises here for wrong settings, and not in the first call
 
     def enter(self, ctx: Context, provider: str, tokens: Callable[[], int], *, wait: bool = True) -> Lease:
         """
         Wait until a call to *provider* may be made.
 
         Args:
-            tokens: Gives what it will use, at most.
-            wait: Whether to; else `NoRoom` is raised where a call would have to.
+            tokens: Returns the most tokens that the call will use.
+            wait: Whether to wait. If not, `AdmissionWouldWaitError` is raised instead.
 
         Raises:
             Cancelled, DeadlineExceeded: the Context ended.
-            CircuitOpenError: the host is not well.
-            LimitTooSmallError: the call is larger than the limit.
+            CircuitOpenError: the provider fails.
+            LimitTooSmallError: the call needs more tokens than the limit of a minute.
         """
         lease = Lease()
         try:
             if (breaker := self.breaker_of(provider)) is not None:
                 lease.attempt = breaker.before(ctx)
-            patience = ctx if wait else ctx.child(_AT_ONCE)
-            if self._streams is not None:
-                lease.slot = self._streams.acquire(patience)
-                lease.unwatch = ctx._on_end(lease.slot._give)  # which keeps neither slot nor lease
-            if self._rate is not None:
-                lease.reservation = self._rate.acquire(patience, tokens() if self._rate.tokens_per_minute else 0)
+            wait_ctx = ctx if wait else ctx.child(_NO_WAIT)
+            if self._stream_limit is not None:
+                lease.slot = self._stream_limit.acquire(wait_ctx)
+                lease.unwatch = ctx._on_end(lease.slot._give)  # which refers to neither slot nor lease
+            if self._rate_limit is not None:
+                count = tokens() if self._rate_limit.tokens_per_minute else 0
+                lease.reservation = self._rate_limit.acquire(wait_ctx, count)
         except BaseException as exc:
             lease.end(exc, None)
             if isinstance(exc, DeadlineExceeded) and not wait and not ctx.cancelled:
-                raise NoRoom("the limits leave no room for another call") from exc
+                raise AdmissionWouldWaitError("the limits allow no further call now") from exc
             raise
         return lease
 
     def breaker_of(self, provider: str) -> Optional[CircuitBreaker]:
-        """The breaker that calls to *provider* pass."""
+        """The breaker of calls to *provider*."""
         if not isinstance(self._breaker, Mapping):
             return self._breaker
-        known = self._breakers.get(provider)
-        return known or self._breakers.setdefault(provider, CircuitBreaker(**self._breaker))  # of two, the first stays
+        breaker = self._breakers.get(provider)
+        return breaker or self._breakers.setdefault(provider, CircuitBreaker(**self._breaker))  # the first wins

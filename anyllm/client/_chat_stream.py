@@ -1,4 +1,4 @@
-"""The stream of a `Client`: it iterates its chunks, raises its error, and gives events."""
+"""`ChatStream`: the stream of a `Client`'s call, as chunks, text or events."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from anyllm._hints.names import no_attribute
 from anyllm._stream.stream import COLLECT_HINTS, TextDeduplicator
-from anyllm.client._fallback_reader import Plan, Reading, Timing
+from anyllm.client._fallback_reader import FallbackReader, Plan, Timing
 from anyllm.errors import AnyLLMError, Cancelled
 from anyllm.events import Events, StreamEvent, call_back, has_callbacks
 from anyllm.types import ChatCompletion, ChatCompletionChunk
 
 __all__ = ["ChatStream"]
 
-#: What happens before the first content is for events; to who reads chunks nothing has happened yet.
-_UNSEEN = frozenset(("before_content", "fallback", "hedge"))
+#: Notices before the first content are events only: a reader of chunks has not read any yet.
+_EVENTS_ONLY = frozenset(("before_content", "fallback", "hedge"))
 _HINTS = {
     **COLLECT_HINTS,
     "errors": "a ChatStream raises its error where it is read; `try: ... except anyllm.AnyLLMError` catches it",
@@ -26,30 +26,30 @@ _HINTS = {
 
 class ChatStream:
     """
-    An answer on its way. Iterate it for its chunks::
+    The stream of an answer. Iterate it for its chunks::
 
         for chunk in client.chat_stream("Tell me a story."):
             print(chunk.content, end="", flush=True)
 
-    It has the members of `Stream`, except that it has no ``errors``: the stream's error is raised at the end of the
-    iteration. There is one reader; `cancel` may be called by anyone. As
-    a context manager it is cancelled on exit, and so it is when nobody holds it or an iterator of it any more: after a
-    ``break`` it goes on as long as a variable has it. The callbacks of its options are called by whoever reads.
+    It has the members of `Stream` except ``errors``: the stream's error is raised at the end of the iteration. One
+    thread reads it; any thread may call `cancel`. As a context manager it is cancelled on exit. It is also cancelled
+    when it and its iterators are garbage collected: after a ``break`` it goes on as long as a variable refers to it.
+    The callbacks of its options are called on the thread that reads.
     """
 
     def __init__(self, plan: Plan) -> None:
         if not isinstance(plan, Plan):
-            raise TypeError("a ChatStream is what Client(...).chat_stream('Hello') gives")
-        self._reading = Reading(plan)
-        source = self._reading.chunks()
-        told = has_callbacks(self._reading.plan.options)
-        self._source: Any = _with_callbacks(self._reading, source) if told else source  # a generator
+            raise TypeError("a ChatStream is made by Client(...).chat_stream('Hello')")
+        self._reader = FallbackReader(plan)
+        chunks = self._reader.chunks()
+        calls_back = has_callbacks(plan.options)
+        self._chunks: Any = _with_callbacks(self._reader, chunks) if calls_back else chunks  # a generator
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[ChatCompletionChunk]:
         """The chunks; another iteration goes on where the last one stopped."""
-        return _seen(self._source)
+        return _without_notices(self._chunks)
 
     def __next__(self) -> ChatCompletionChunk:
         return next(iter(self))
@@ -61,19 +61,19 @@ class ChatStream:
 
     def events(self) -> Iterator[StreamEvent]:
         """
-        The same as events: "start" first, then what comes, and "complete" or "error" last.
+        The stream as events: "start" first, "complete" or "error" last.
 
         Raises:
             AnyLLMError: the stream's error, after its event.
         """
-        return _told(self._reading, self._source)
+        return _events_and_error(self._reader, self._chunks)
 
     def collect(self) -> ChatCompletion:
         """
-        Read to the end, and give the whole answer, whatever was read before.
+        Read to the end and return the whole answer, including chunks that were read before.
 
         Raises:
-            AnyLLMError: the stream's error; its ``partial`` holds what came.
+            AnyLLMError: the stream's error; its ``partial`` has the answer so far.
         """
         for _ in self:
             pass
@@ -82,14 +82,14 @@ class ChatStream:
     @property
     def text_stream(self) -> Iterator[str]:
         """
-        The text, piece by piece; none of it twice, as `Stream.text_stream` explains.
+        The text, piece by piece and without repetitions, as `Stream.text_stream` explains.
 
         Raises:
             AnyLLMError: the stream's error, at the end.
         """
-        return _texts(self._reading, iter(self))
+        return _texts(self._reader, iter(self))
 
-    # -- looking ---------------------------------------------------------------------------------------------------
+    # -- state ---------------------------------------------------------------------------------------------------
 
     @property
     def completion(self) -> ChatCompletion:
@@ -97,43 +97,43 @@ class ChatStream:
         The whole answer of a stream that has been read to its end.
 
         Raises:
-            AnyLLMError: the stream's error, if it ended with one; `Cancelled` if Ctrl-C, or an exception of a callback,
-                interrupted who read it.
+            AnyLLMError: the stream's error, if it ended with one; `Cancelled` if Ctrl-C or an exception of a callback
+                interrupted its reader.
             RuntimeError: it has not been read to its end.
         """
-        reading = self._reading
-        if reading.error is None and self._is_interrupted:
-            words = "the reading was interrupted: `partial` holds what had come"
-            reading.error = Cancelled(words, provider=reading.plan.targets[0].host.name, partial=reading.partial)
-        if reading.error is not None:
-            raise reading.error
-        if reading.answer is None:
+        reader = self._reader
+        if reader.error is None and self._is_interrupted:
+            message = "the reading was interrupted: `partial` has the answer so far"
+            reader.error = Cancelled(message, provider=reader.plan.targets[0].provider.name, partial=reader.partial)
+        if reader.error is not None:
+            raise reader.error
+        if reader.answer is None:
             raise RuntimeError("the stream has not been read to its end: iterate it, or collect() it")
-        return reading.answer
+        return reader.answer
 
     @property
     def partial(self) -> ChatCompletion:
-        """The answer so far: all that came, read or still waiting."""
-        return self._reading.partial
+        """The answer so far: all chunks that came, read or not."""
+        return self._reader.partial
 
     @property
     def timing(self) -> Timing:
-        """How it came, once it is over."""
-        return self._reading.timing
+        """The timing of the stream, at its end."""
+        return self._reader.timing
 
     @property
     def request_id(self) -> Optional[str]:
-        """The provider's id for the request, once it has answered; None before, and where it gives none."""
-        return self._reading.request_id
+        """The provider's id of the request, once it has answered; None before, and if it sends none."""
+        return self._reader.request_id
 
     # -- ending ----------------------------------------------------------------------------------------------------
 
     def cancel(self, cause: object = None) -> None:
         """End this stream. Safe in any thread and in a signal handler."""
-        self._reading.plan.ctx.cancel(cause)
+        self._reader.plan.ctx.cancel(cause)
 
     def close(self) -> None:
-        """`cancel`, under the name that `contextlib.closing` and WSGI servers know."""
+        """`cancel`, under the name that `contextlib.closing` and WSGI servers use."""
         self.cancel()
 
     def __enter__(self) -> ChatStream:
@@ -146,37 +146,37 @@ class ChatStream:
 
     @property
     def _is_interrupted(self) -> bool:
-        """Whether an exception of somebody else's went through the generator, which is over since."""
-        return self._reading.answer is None and self._source.gi_frame is None
+        """Whether an exception other than the stream's error has ended the generator."""
+        return self._reader.answer is None and self._chunks.gi_frame is None
 
     def __repr__(self) -> str:
-        reading = self._reading
-        failed = reading.error is not None or self._is_interrupted
-        state = "failed" if failed else "running" if reading.answer is None else "complete"
-        return f"<ChatStream of {reading.plan.targets[0].name}, {state}>"
+        reader = self._reader
+        failed = reader.error is not None or self._is_interrupted
+        state = "failed" if failed else "running" if reader.answer is None else "complete"
+        return f"<ChatStream of {reader.plan.targets[0].name}, {state}>"
 
     def __reduce__(self) -> Any:
         raise TypeError("a ChatStream cannot be copied or pickled: collect() it, and pickle the answer")
 
-    if not TYPE_CHECKING:  # which is to find names that are not there
+    if not TYPE_CHECKING:  # type checkers are to report unknown names
 
         def __getattr__(self, name):
             raise no_attribute("a ChatStream", name, _HINTS, ": ")
 
 
-# Generators that refer to the reading and not to the `ChatStream`: letting go of either one ends the calls at once,
-# which a circle of references would leave to the garbage collector.
+# These generators refer to the reader and not to the `ChatStream`: without a cycle of references, dropping a generator
+# or the `ChatStream` ends the calls at once, and not with the next garbage collection.
 
 
-def _seen(chunks: Iterator[ChatCompletionChunk]) -> Iterator[ChatCompletionChunk]:
+def _without_notices(chunks: Iterator[ChatCompletionChunk]) -> Iterator[ChatCompletionChunk]:
     for chunk in chunks:
-        if chunk.retry is None or chunk.retry.policy not in _UNSEEN:
+        if chunk.retry is None or chunk.retry.policy not in _EVENTS_ONLY:
             yield chunk
 
 
-def _with_callbacks(reading: Reading, source: Iterator[ChatCompletionChunk]) -> Iterator[ChatCompletionChunk]:
-    """The chunks, each after the callbacks for what it brings."""
-    events, options = _events(reading), reading.plan.options
+def _with_callbacks(reader: FallbackReader, source: Iterator[ChatCompletionChunk]) -> Iterator[ChatCompletionChunk]:
+    """The chunks, each after the callbacks for its events."""
+    events, options = _new_events(reader), reader.plan.options
     try:
         call_back(options, events.start())
         for chunk in source:
@@ -184,61 +184,61 @@ def _with_callbacks(reading: Reading, source: Iterator[ChatCompletionChunk]) -> 
                 call_back(options, event)
             yield chunk
     except AnyLLMError as exc:
-        if exc is reading.error:
+        if exc is reader.error:
             call_back(options, events.fail(exc))
         raise
     else:
-        assert reading.answer is not None  # the source has ended
-        for event in events.complete(reading.answer):
+        assert reader.answer is not None  # the source has ended
+        for event in events.complete(reader.answer):
             call_back(options, event)
     finally:
-        reading.let_go()
+        reader.cancel()
 
 
-def _told(reading: Reading, source: Iterator[ChatCompletionChunk]) -> Iterator[StreamEvent]:
+def _events_and_error(reader: FallbackReader, source: Iterator[ChatCompletionChunk]) -> Iterator[StreamEvent]:
     try:
-        yield from _all(_events(reading), reading, source)
-        if reading.error is not None:
-            raise reading.error
+        yield from _events_of(_new_events(reader), reader, source)
+        if reader.error is not None:
+            raise reader.error
     finally:
-        reading.let_go()
+        reader.cancel()
 
 
-def _all(events: Events, reading: Reading, source: Iterator[ChatCompletionChunk]) -> Iterator[StreamEvent]:
+def _events_of(events: Events, reader: FallbackReader, source: Iterator[ChatCompletionChunk]) -> Iterator[StreamEvent]:
     yield events.start()
     try:
         for chunk in source:
             yield from events.of(chunk)
     except AnyLLMError as exc:
-        if exc is not reading.error:
-            raise  # thrown into us by who reads
+        if exc is not reader.error:
+            raise  # thrown into this generator by its reader
         yield events.fail(exc)
     else:
-        if reading.answer is not None:
-            yield from events.complete(reading.answer)
-        elif reading.error is not None:  # which was raised to who read before
-            yield events.fail(reading.error)
+        if reader.answer is not None:
+            yield from events.complete(reader.answer)
+        elif reader.error is not None:  # it was raised to an earlier reader
+            yield events.fail(reader.error)
 
 
-def _texts(reading: Reading, chunks: Iterator[ChatCompletionChunk]) -> Iterator[str]:
-    deduplicator = TextDeduplicator() if reading.plan.options.retry.after_content == "restart" else None
+def _texts(reader: FallbackReader, chunks: Iterator[ChatCompletionChunk]) -> Iterator[str]:
+    deduplicator = TextDeduplicator() if reader.plan.options.retry.after_content == "restart" else None
     for chunk in chunks:
         text = chunk.content if deduplicator is None else deduplicator.new_text(chunk)
         if text:
             yield text
         elif text is None:
-            reading.give_up()
+            reader.fail_restart()
     if deduplicator is not None and deduplicator.is_behind:
-        reading.give_up()
+        reader.fail_restart()
 
 
-def _events(reading: Reading) -> Events:
-    plan = reading.plan
+def _new_events(reader: FallbackReader) -> Events:
+    plan = reader.plan
     first = plan.targets[0]
     return Events(
-        first.host.name,
+        first.provider.name,
         first.model,
-        request_id=lambda: reading.request_id,
+        request_id=lambda: reader.request_id,
         json=plan.options.json,
         clock=plan.clock,
     )

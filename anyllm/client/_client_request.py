@@ -1,7 +1,7 @@
 """
-One call of a client, to whichever of its models answers.
+One call of a client: sent to its models in turn, counted, priced and cached.
 
-Strategy: a call is put together once, and then streamed or waited for; what stands around it is the client's.
+Strategy: a `ClientCall` is made once, and then either streamed (`plan`) or waited for (`complete`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
 import attrs
@@ -26,27 +26,27 @@ from anyllm.options import StreamingOptions, in_the_pump
 from anyllm.pricing import cost_of
 from anyllm.types import ChatCompletion, CompletionParams, Cost
 
-__all__ = ["IDEMPOTENCY", "ClientResources", "ClientCall", "ended"]
+__all__ = ["IDEMPOTENCY_KEY", "ClientCall", "ClientResources", "call_with_lease"]
 
 _log = logging.getLogger("anyllm")
 
-#: Tokens that an answer without a ``max_tokens`` is taken to have, where a rate is kept.
+#: Tokens that the rate limit reserves for an answer without ``max_tokens``.
 _USUAL_ANSWER = 1000
-IDEMPOTENCY = "Idempotency-Key"
-#: Answers worth keeping: those that ended by themselves.
+IDEMPOTENCY_KEY = "Idempotency-Key"
+#: The finish reasons of answers that are cached: those that the model ended itself.
 _WHOLE = ("stop", "tool_calls")
 
 
 @attrs.define(frozen=True, kw_only=True)
 class ClientResources:
     """
-    What stands around each call of a client.
+    The resources that all calls of a client share.
 
     Attributes:
-        admission: What it waits for.
-        prices: Prices of the caller's own.
-        cache: Where whole answers are kept; None for nowhere.
-        cache_ttl: Seconds for which they are.
+        admission: The limits that a call must pass.
+        prices: The caller's own prices.
+        cache: Stores whole answers; None for no cache.
+        cache_ttl: Seconds for which an answer is stored; None for the cache's default.
     """
 
     admission: Admission
@@ -57,7 +57,19 @@ class ClientResources:
 
 @attrs.define(frozen=True, kw_only=True)
 class ClientCall:
-    """One call of a client: to whichever of its models answers."""
+    """
+    One call of a client.
+
+    Attributes:
+        ctx: Ends the call.
+        params: The request, with the first model's name.
+        options: The options of the call.
+        targets: The models, in the order to be tried.
+        router: Records how fast each model was.
+        hedge: Seconds without content after which the next model is tried as well; None for never.
+        response_class: The class of which the answer's ``parsed`` is an instance; None for none.
+        resources: Shared with the client's other calls.
+    """
 
     ctx: Context
     params: CompletionParams
@@ -65,31 +77,31 @@ class ClientCall:
     targets: tuple[Target, ...]
     router: Router
     hedge: Optional[float]
-    wanted: Any  # the class that the answer is to be an instance of
+    response_class: Any
     resources: ClientResources
 
     def plan(self) -> Plan:
-        """How it is streamed."""
-        known, target = self._known()
+        """The plan for streaming the answer."""
+        cached, target = self._cached_answer()
         return Plan(
             ctx=self.ctx,
             options=self.options,
-            targets=self.targets if known is None else (target,),
+            targets=self.targets if cached is None else (target,),
             open=self._open,
-            finished=self._finished if known is None else functools.partial(self._finished, is_kept=True),
-            noted=self.router.note,
-            failed=self.router.failed,
+            finish=self._finish if cached is None else functools.partial(self._finish, is_cached=True),
+            record_wait=self.router.record_wait,
+            record_failure=self.router.record_failure,
             hedge=self.hedge,
-            kept=None if known is None else lambda: caching.replayed(known),
+            cached_chunks=None if cached is None else lambda: caching.replayed(cached),
         )
 
-    def whole_told(self) -> ChatCompletion:
-        """`whole`, with the callbacks for what it brings."""
+    def complete_with_callbacks(self) -> ChatCompletion:
+        """`complete`, with the callbacks of the options."""
         first = self.targets[0]
-        events = Events(first.host.name, first.model, json=self.options.json)
+        events = Events(first.provider.name, first.model, json=self.options.json)
         call_back(self.options, events.start())
         try:
-            answer = self.whole()
+            answer = self.complete()
         except AnyLLMError as exc:
             call_back(self.options, events.fail(exc))
             raise
@@ -97,67 +109,70 @@ class ClientCall:
             call_back(self.options, event)
         return answer
 
-    def whole(self) -> ChatCompletion:
-        """Its whole answer, from the first model that has one."""
-        known, target = self._known()
-        if known is not None:
-            return self._finished(known, target, is_kept=True)
+    def complete(self) -> ChatCompletion:
+        """The whole answer of the first model that succeeds."""
+        cached, target = self._cached_answer()
+        if cached is not None:
+            return self._finish(cached, target, is_cached=True)
         with self.ctx:
             for target in self.targets[:-1]:
                 try:
-                    return self._whole_of(target)
+                    return self._complete_at(target)
                 except AnyLLMError as exc:
                     if not may_fall_back(exc):
                         raise
-            return self._whole_of(self.targets[-1])
+            return self._complete_at(self.targets[-1])
 
-    def _whole_of(self, target: Target) -> ChatCompletion:
+    def _complete_at(self, target: Target) -> ChatCompletion:
         lease = self._enter(target)
-        since = time.monotonic()
-        how = in_the_pump(self.options)
+        started = time.monotonic()
         params = self.params.evolve(model=target.model)
-        ask = functools.partial(target.host.completion, self.ctx, params, options=how, **target.where)
+        options = in_the_pump(self.options)
+        send = functools.partial(target.provider.completion, self.ctx, params, options=options, **target.credentials)
         try:
-            answer = ended(lease, lambda: self._count(ask()))
+            answer = call_with_lease(lease, lambda: self._add_usage(send()))
         except AnyLLMError as exc:
             if may_fall_back(exc):
-                self.router.failed(target)
+                self.router.record_failure(target)
             raise
-        self.router.note(target, time.monotonic() - since)
-        return self._finished(answer, target)
+        self.router.record_wait(target, time.monotonic() - started)
+        return self._finish(answer, target)
 
     def _open(self, target: Target, wait: bool) -> tuple[stream.Stream, Lease]:
         lease = self._enter(target, wait)
-        where = (target.api_key, target.base_url)
-        spec = target.host._completion_spec(self.params, target.model, True, *where, in_the_pump(self.options))
+        options = in_the_pump(self.options)
+        spec = target.provider._completion_spec(
+            self.params, target.model, True, target.api_key, target.base_url, options
+        )
         return stream.stream(self.ctx, attrs.evolve(spec, announce_retries=True)), lease
 
     def _enter(self, target: Target, wait: bool = True) -> Lease:
-        return self.resources.admission.enter(self.ctx, target.host.name, self._tokens, wait=wait)
+        return self.resources.admission.enter(self.ctx, target.provider.name, self._estimated_tokens, wait=wait)
 
-    def _tokens(self) -> int:
+    def _estimated_tokens(self) -> int:
         prompt = tokens.estimate_usage(self.params, ChatCompletion(), method="character").prompt_tokens
         return prompt + (self.params.max_tokens or _USUAL_ANSWER)
 
-    def _finished(self, answer: ChatCompletion, target: Target, *, is_kept: bool = False) -> ChatCompletion:
-        self._count(answer)
+    def _finish(self, answer: ChatCompletion, target: Target, *, is_cached: bool = False) -> ChatCompletion:
+        """Add usage, cost and ``parsed`` to *answer*, and store it in the cache."""
+        self._add_usage(answer)
         cost = self._cost(answer, target)
-        answer.cost = cost if cost is None or not is_kept else Cost(0.0, 0.0, 0.0, source="cache", model=cost.model)
-        if self.wanted is not None and answer.finish_reason != "tool_calls":
-            answer.parsed = self._parsed(answer)
-        if not is_kept:  # which would begin its time anew
-            self._keep(answer, target)
+        answer.cost = cost if cost is None or not is_cached else Cost(0.0, 0.0, 0.0, source="cache", model=cost.model)
+        if self.response_class is not None and answer.finish_reason != "tool_calls":
+            answer.parsed = self._parse(answer)
+        if not is_cached:  # storing it again would extend its time
+            self._store(answer, target)
         return answer
 
-    def _parsed(self, answer: ChatCompletion) -> Any:
+    def _parse(self, answer: ChatCompletion) -> Any:
         try:
-            return structured.parse(answer, self.wanted)
+            return structured.parse(answer, self.response_class)
         except AnyLLMError as exc:
             exc.provider, exc.partial = answer.provider or None, answer
             raise
 
-    def _count(self, answer: ChatCompletion) -> ChatCompletion:
-        """Estimate the usage where nobody counted; an answer is not lost because that fails."""
+    def _add_usage(self, answer: ChatCompletion) -> ChatCompletion:
+        """Estimate the usage where the provider sent none; a failure of that is only logged."""
         if answer.usage is None and self.options.usage != "provider":
             try:
                 answer.usage = tokens.estimate_usage(self.params, answer, method=self.options.usage)
@@ -166,51 +181,51 @@ class ClientCall:
         return answer
 
     def _cost(self, answer: ChatCompletion, target: Target) -> Optional[Cost]:
-        """By the model that answered, which may say more than what was asked for; but prices of one's own by either."""
+        """The cost, by the model in the answer, which may be more exact than the request's; own prices by either."""
         if answer.usage is None:
             return None
         prices, tier = self.resources.prices, answer.service_tier
         names = [name for name in (answer.model, target.model) if name]
-        for name in sorted(names, key=lambda name: not _is_priced(name, target.host.name, prices)):
-            cost = cost_of(answer.usage, name, target.host.name, prices=prices, service_tier=tier)
+        for name in sorted(names, key=lambda name: not _has_own_price(name, target.provider.name, prices)):
+            cost = cost_of(answer.usage, name, target.provider.name, prices=prices, service_tier=tier)
             if cost is not None:
                 return cost
         return None
 
     # -- the cache -------------------------------------------------------------------------------------------------
 
-    def _known(self) -> tuple[Optional[ChatCompletion], Target]:
-        """What one of the models answered before, and which."""
+    def _cached_answer(self) -> tuple[Optional[ChatCompletion], Target]:
+        """An earlier answer of one of the models to this request, and the model."""
         cache = self.resources.cache
         for target in self.targets if cache is not None else ():
-            key = self._key(target)
-            known = caching.decode(cache.get(key)) if cache is not None and key is not None else None
-            if known is not None:
-                return known, target
+            key = self._cache_key(target)
+            answer = caching.decode(cache.get(key)) if cache is not None and key is not None else None
+            if answer is not None:
+                return answer, target
         return None, self.targets[0]
 
-    def _keep(self, answer: ChatCompletion, target: Target) -> None:
+    def _store(self, answer: ChatCompletion, target: Target) -> None:
         cache = self.resources.cache
         is_whole = answer.choices and all(choice.finish_reason in _WHOLE for choice in answer.choices)
-        key = self._key(target) if is_whole else None
+        key = self._cache_key(target) if is_whole else None
         if cache is not None and key is not None:
             cache.set(key, caching.encode(answer), self.resources.cache_ttl)
 
-    def _key(self, target: Target) -> Optional[str]:
-        """What the answer of *target* is kept under; None if it is not kept, or the question cannot be written down."""
+    def _cache_key(self, target: Target) -> Optional[str]:
+        """The key of *target*'s answer; None without a cache, and if the request cannot be encoded as JSON."""
         if self.resources.cache is None:
             return None
-        headers = {**target.host._headers, **(self.params.extra_headers or {})}
-        headers.pop(IDEMPOTENCY, None)  # new for each call
+        headers = {**target.provider._headers, **(self.params.extra_headers or {})}
+        headers.pop(IDEMPOTENCY_KEY, None)  # it is new for each call
         params = self.params.evolve(model=target.model, extra_headers=headers)
         try:
-            return caching.cache_key(target.host.name, target.base_url or target.host._server, params)
+            return caching.cache_key(target.provider.name, target.base_url or target.provider._server, params)
         except TypeError:
             return None
 
 
-def ended(lease: Lease, call: Any) -> Any:
-    """What *call* gives; the lease is told how it ended."""
+def call_with_lease(lease: Lease, call: Callable[[], Any]) -> Any:
+    """The result of *call*; ends the lease with it, or with its exception."""
     try:
         answer = call()
     except BaseException as exc:
@@ -220,5 +235,5 @@ def ended(lease: Lease, call: Any) -> Any:
     return answer
 
 
-def _is_priced(model: str, provider: str, prices: Optional[Mapping[str, Any]]) -> bool:
+def _has_own_price(model: str, provider: str, prices: Optional[Mapping[str, Any]]) -> bool:
     return bool(prices) and not {model, f"{provider}/{model}"}.isdisjoint(prices or ())

@@ -1,10 +1,9 @@
 """
-The reading of a chat's stream: which of several models answers, and what comes of it.
+Reading one answer from the streams of several models: fallback to the next model, hedging, timing.
 
-Strategy: a stream of the pump is opened for each model that is tried, and the first that brings content is read to its
-end; until then several may run. It is one generator, so that whoever iterates, collects or asks for events reads the
-same stream, once; and whatever ends the generator, letting go of it included, ends the calls. For that nothing here
-refers back to the generator.
+Strategy: each model that is tried has a stream of its own, and the first that brings content is read to its end; until
+then several may run. All chunks come from one generator, which iterating, collecting and events share. The end of the
+generator, also by garbage collection, ends the calls; so nothing here refers back to the generator.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import attrs
 
 from anyllm._stream.stream import Stream
 from anyllm.channel import select
-from anyllm.client._admission import Lease, NoRoom
+from anyllm.client._admission import AdmissionWouldWaitError, Lease
 from anyllm.client._routing import Target, may_fall_back
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError, Cancelled
@@ -27,21 +26,21 @@ from anyllm.options import StreamingOptions
 from anyllm.types import ChatCompletion, ChatCompletionChunk, RetryNotice
 from anyllm.types._accumulate import Assembler
 
-__all__ = ["Plan", "Reading", "Timing"]
+__all__ = ["FallbackReader", "Plan", "Timing"]
 
 
 @attrs.define
 class Timing:
     """
-    How a stream came, seen by who reads it. Seconds.
+    The timing of a stream, as its reader saw it. In seconds.
 
     Attributes:
         first_content: From the call to the first text, reasoning or tool call; None if there was none.
         total: From the call to the end.
-        contents: How many chunks came from the first content on.
-        longest_gap: Between one of them and the next; 0 where there is no next.
-        mean_gap: The same on average.
-        tokens_per_second: The answer's tokens over the time after its first content; None where that is not known.
+        contents: The number of chunks from the first content on.
+        longest_gap: The longest time between two of them; 0 if there were not two.
+        mean_gap: The mean time between two of them.
+        tokens_per_second: The answer's tokens by the time after its first content; None if that is unknown.
     """
 
     first_content: Optional[float] = None
@@ -55,18 +54,19 @@ class Timing:
 @attrs.define(frozen=True, kw_only=True)
 class Plan:
     """
-    What is to be read.
+    The models to try for one answer, and the functions of the call that reading it needs.
 
     Attributes:
-        ctx: Ends everything.
-        options: What is to be called, parsed and counted.
+        ctx: Ends the call.
+        options: The options of the call.
         targets: The models, in the order to be tried.
-        open: Starts a stream of one of them; raises an `AnyLLMError` where it may not.
-        finished: Makes of the whole answer what it is for the caller: counted, priced, parsed.
-        noted: Told of each model how long its first content took, at least.
-        failed: Told of each model that failed.
-        hedge: Seconds without content after which the next model is asked beside the first; None for never.
-        kept: An answer that is known, as chunks; None where there is none.
+        open: Opens a stream of a model; whether it may wait is the second argument. Raises an `AnyLLMError` if it
+            cannot.
+        finish: Completes the whole answer with usage, cost and ``parsed``.
+        record_wait: Called for each model with the seconds that its first content took, at least.
+        record_failure: Called for each model that failed.
+        hedge: Seconds without content after which the next model is tried as well; None for never.
+        cached_chunks: Returns the chunks of a cached answer; None where there is none.
         clock: Monotonic seconds.
     """
 
@@ -74,15 +74,15 @@ class Plan:
     options: StreamingOptions
     targets: tuple[Target, ...]
     open: Callable[[Target, bool], tuple[Stream, Lease]]
-    finished: Callable[[ChatCompletion, Target], ChatCompletion]
-    noted: Callable[[Target, float], object] = lambda _target, _seconds: None
-    failed: Callable[[Target], object] = lambda _target: None
+    finish: Callable[[ChatCompletion, Target], ChatCompletion]
+    record_wait: Callable[[Target, float], object] = lambda _target, _seconds: None
+    record_failure: Callable[[Target], object] = lambda _target: None
     hedge: Optional[float] = None
-    kept: Optional[Callable[[], Iterator[ChatCompletionChunk]]] = None
+    cached_chunks: Optional[Callable[[], Iterator[ChatCompletionChunk]]] = None
     clock: Callable[[], float] = time.monotonic
 
 
-def _says_something(chunk: ChatCompletionChunk) -> bool:
+def _has_content(chunk: ChatCompletionChunk) -> bool:
     if chunk.content or chunk.reasoning or chunk.tool_calls:
         return True
     deltas = [choice.delta for choice in chunk.choices]
@@ -90,35 +90,29 @@ def _says_something(chunk: ChatCompletionChunk) -> bool:
 
 
 @attrs.define(eq=False)
-class _Running:
-    """A stream of one model."""
+class _OpenStream:
+    """The running stream of one model; *before* has its chunks before the first content."""
 
     target: Target
     stream: Stream
     lease: Lease
-    since: float
-    before: list[ChatCompletionChunk] = attrs.field(factory=list)  # what came before the first content
+    started: float
+    before: list[ChatCompletionChunk] = attrs.field(factory=list)
 
-    def answered(self, answer: ChatCompletion) -> None:
-        self.lease.end(None, answer.usage)
-
-    def failed(self, error: BaseException) -> None:
-        self.lease.end(error, None)
-
-    def let_go(self) -> None:
-        """Nobody wants it any more, which says nothing of the host."""
-        self.stream.cancel()  # which does nothing to one that is over
+    def cancel(self) -> None:
+        """Cancel the stream; that does not count against the provider's health."""
+        self.stream.cancel()  # does nothing to one that has ended
         self.lease.end(Cancelled(), None)
 
 
-class Reading:
+class FallbackReader:
     """
-    Reads one answer, once. By one thread; anyone may look.
+    Reads one answer, once. One thread reads; any thread may use the attributes.
 
     Attributes:
-        answer: The whole answer, once it is.
-        error: Why there is none.
-        timing: How it came.
+        answer: The whole answer, at its end.
+        error: The error that ended it instead.
+        timing: The timing of the stream.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -126,21 +120,21 @@ class Reading:
         self.error: Optional[AnyLLMError] = None
         self.timing = Timing()
         self.plan = plan
-        self._begun = plan.clock()
+        self._started = plan.clock()
         self._hedge = plan.hedge
         self._untried = deque(plan.targets)
-        self._running: tuple[_Running, ...] = ()
-        self._notices: deque[ChatCompletionChunk] = deque()  # of models given up, or asked beside another
-        self._refusal: Optional[AnyLLMError] = None
-        if plan.kept is None:
+        self._running: tuple[_OpenStream, ...] = ()
+        self._notices: deque[ChatCompletionChunk] = deque()  # of fallbacks and hedges
+        self._open_error: Optional[AnyLLMError] = None
+        if plan.cached_chunks is None:
             try:
                 self._open_next()
             except AnyLLMError as exc:
-                self._refusal = exc  # raised where the answer is read
+                self._open_error = exc  # raised where the answer is read
 
     @property
     def partial(self) -> ChatCompletion:
-        """The answer so far: all that came, read or still waiting."""
+        """The answer so far: all chunks that came, read or not."""
         if self.answer is not None:
             return self.answer
         running = self._running
@@ -154,27 +148,27 @@ class Reading:
         running = self._running
         return running[0].stream._pump.request_id if running else None
 
-    def give_up(self) -> NoReturn:
-        """The answer that began anew says something else: raise the error that cut it."""
+    def fail_restart(self) -> NoReturn:
+        """Raise the error that cut the answer, because the answer that restarted has a different text."""
         running = self._running
-        interruption = running[0].stream._pump.interruption if running else None
-        self.let_go()
-        self.answer, self.error = None, interruption or Cancelled()
+        cut_error = running[0].stream._pump.interruption if running else None
+        self.cancel()
+        self.answer, self.error = None, cut_error or Cancelled()
         raise self.error
 
     def chunks(self) -> Iterator[ChatCompletionChunk]:
         """
-        All chunks, notices of further tries among them. To be called once.
+        All chunks, including the notices of further attempts. To be called once.
 
         Raises:
-            AnyLLMError: why the answer is not whole, at the end.
+            AnyLLMError: the error that ended the stream, at the end.
         """
         is_over = False
         try:
-            if self._refusal is not None:
-                raise self._refusal
-            if self.plan.kept is not None:
-                yield from self._replayed(self.plan.kept())
+            if self._open_error is not None:
+                raise self._open_error
+            if self.plan.cached_chunks is not None:
+                yield from self._replay(self.plan.cached_chunks())
             else:
                 chosen = yield from self._until_content()
                 yield from self._rest(chosen)
@@ -185,23 +179,23 @@ class Reading:
             raise
         finally:
             if not is_over:
-                self.let_go()
+                self.cancel()
 
-    def let_go(self) -> None:
-        """End whatever runs: nobody reads any more."""
+    def cancel(self) -> None:
+        """Cancel all streams that run."""
         for running in self._running:
-            running.let_go()
+            running.cancel()
 
     # -- up to the first content -----------------------------------------------------------------------------------
 
-    def _until_content(self) -> Generator[ChatCompletionChunk, None, _Running]:
-        """Up to the first content, and with it: of whichever stream brings it, which is given back."""
+    def _until_content(self) -> Generator[ChatCompletionChunk, None, _OpenStream]:
+        """The chunks up to the first content of any stream; returns that stream."""
         while True:
             while self._notices:
                 yield self._notices.popleft()
             running, chunk = self._next()
             if chunk is None:
-                if self._is_answer_without_content(running):
+                if self._ended_without_error(running):
                     self._choose(running)
                     yield from running.before
                     return running
@@ -209,65 +203,65 @@ class Reading:
                 yield chunk
             else:
                 running.before.append(chunk)
-                if _says_something(chunk) or len(running.before) > self.plan.options.buffer:
+                if _has_content(chunk) or len(running.before) > self.plan.options.buffer:
                     self._choose(running)
-                    self.timing.first_content = self.plan.clock() - self._begun
+                    self.timing.first_content = self.plan.clock() - self._started
                     yield from running.before
                     return running
 
-    def _next(self) -> tuple[_Running, Optional[ChatCompletionChunk]]:
-        """A chunk of any of the streams that run; None at the end of one."""
+    def _next(self) -> tuple[_OpenStream, Optional[ChatCompletionChunk]]:
+        """The next chunk of any running stream, and the stream; None at its end."""
         while True:
-            patience = self._patience()
-            if len(self._running) == 1 and patience is None:
+            timeout = self._seconds_until_hedge()
+            if len(self._running) == 1 and timeout is None:
                 return self._running[0], self._running[0].stream.chunks.get()
             by_channel = {id(running.stream.chunks): running for running in self._running}
             try:
-                channel, chunk = select(*(running.stream.chunks for running in self._running), timeout=patience)
+                channel, chunk = select(*(running.stream.chunks for running in self._running), timeout=timeout)
             except queue.Empty:
                 self._open_next("hedge")
                 continue
             return by_channel[id(channel)], chunk
 
-    def _patience(self) -> Optional[float]:
-        """Seconds until the next model is asked, too; None for never."""
+    def _seconds_until_hedge(self) -> Optional[float]:
+        """Seconds until the next model is tried as well; None for never."""
         if self._hedge is None or not self._untried:
             return None
-        return max(0.0, self._running[-1].since + self._hedge - self.plan.clock())
+        return max(0.0, self._running[-1].started + self._hedge - self.plan.clock())
 
-    def _choose(self, chosen: _Running) -> None:
+    def _choose(self, chosen: _OpenStream) -> None:
         now = self.plan.clock()
-        for running in self._running:  # those that lost would have taken longer still
-            self.plan.noted(running.target, now - running.since)
+        for running in self._running:  # the others would have taken at least as long
+            self.plan.record_wait(running.target, now - running.started)
         others = [running for running in self._running if running is not chosen]
         self._running = (chosen,)
         for other in others:
-            other.let_go()
+            other.cancel()
 
-    def _is_answer_without_content(self, running: _Running) -> bool:
-        """A stream has ended: with an answer that says nothing, or with an error, which is for the next model."""
+    def _ended_without_error(self, running: _OpenStream) -> bool:
+        """Whether a stream that ended without content has no error; after an error the next model is tried."""
         error = running.stream.errors.get()
         if error is None:
             return True
-        running.failed(error)
+        running.lease.end(error, None)
         self._running = tuple(other for other in self._running if other is not running)
         if not may_fall_back(error):
-            self.let_go()  # the others, which were asked the same
+            self.cancel()  # the others have the same request
             raise error
-        self.plan.failed(running.target)
+        self.plan.record_failure(running.target)
         if not self._running:
             self._open_next("fallback", error)
         return False
 
     def _open_next(self, policy: str = "", error: Optional[AnyLLMError] = None) -> None:
-        """Open a stream of the next model that lets itself be opened; raise the last error where none does."""
+        """Open a stream of the next model whose stream can be opened; raise the last error if there is none."""
         while self._untried:
             target = self._untried.popleft()
-            since = self.plan.clock()
+            started = self.plan.clock()
             try:
                 stream, lease = self.plan.open(target, policy != "hedge")
-            except NoRoom:
-                self._untried.appendleft(target)  # for when the first has failed, and left its place
+            except AdmissionWouldWaitError:
+                self._untried.appendleft(target)  # to be tried when the first has failed and returned its slot
                 self._hedge = None
                 return
             except AnyLLMError as exc:
@@ -278,16 +272,17 @@ class Reading:
             if policy:
                 attempt = len(self.plan.targets) - len(self._untried)
                 retry = RetryNotice(policy, attempt, str(error or "no content yet"))
-                self._notices.append(ChatCompletionChunk(provider=target.host.name, model=target.model, retry=retry))
-            self._running = (*self._running, _Running(target, stream, lease, since))
+                name = target.provider.name
+                self._notices.append(ChatCompletionChunk(provider=name, model=target.model, retry=retry))
+            self._running = (*self._running, _OpenStream(target, stream, lease, started))
             return
         if error is not None and not self._running:
             raise error
 
     # -- after it --------------------------------------------------------------------------------------------------
 
-    def _rest(self, running: _Running) -> Iterator[ChatCompletionChunk]:
-        """The path of nearly every chunk."""
+    def _rest(self, running: _OpenStream) -> Iterator[ChatCompletionChunk]:
+        """The remaining chunks of *running*. Most chunks take this path."""
         clock, timing = self.plan.clock, self.timing
         first = last = clock()
         longest, count = 0.0, int(timing.first_content is not None)
@@ -308,22 +303,22 @@ class Reading:
             try:
                 answer = self._finish(answer, running.target)
             finally:
-                running.answered(answer)
+                running.lease.end(None, answer.usage)
         else:
-            running.failed(error)
+            running.lease.end(error, None)
             raise error
 
-    def _replayed(self, chunks: Iterator[ChatCompletionChunk]) -> Iterator[ChatCompletionChunk]:
-        whole = Assembler()
+    def _replay(self, chunks: Iterator[ChatCompletionChunk]) -> Iterator[ChatCompletionChunk]:
+        assembler = Assembler()
         for chunk in chunks:
-            whole.add(chunk)
+            assembler.add(chunk)
             yield chunk
-        self._finish(whole.snapshot(), self.plan.targets[0])
+        self._finish(assembler.snapshot(), self.plan.targets[0])
 
     def _finish(self, answer: ChatCompletion, target: Target) -> ChatCompletion:
         timing = self.timing
-        timing.total = self.plan.clock() - self._begun
-        answer = self.plan.finished(answer, target)
+        timing.total = self.plan.clock() - self._started
+        answer = self.plan.finish(answer, target)
         if answer.usage is not None and timing.first_content is not None and timing.total > timing.first_content:
             timing.tokens_per_second = answer.usage.completion_tokens / (timing.total - timing.first_content)
         self.answer = answer

@@ -145,7 +145,7 @@ class Route:
 
     def _provider_call(self, params: CompletionParams) -> tuple[CompletionParams, dict[str, Any]]:
         target = self.target
-        return params.evolve(model=target.model), {"options": in_the_pump(self.options), **target.where}
+        return params.evolve(model=target.model), {"options": in_the_pump(self.options), **target.credentials}
 
     def _with_defaults(self, params: CompletionParams) -> CompletionParams:
         defaults = {name: value for name, value in self.entry.params.items() if getattr(params, name) is None}

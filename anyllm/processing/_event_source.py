@@ -149,7 +149,7 @@ def _chunks_and_errors(source: Any) -> Optional[tuple[Any, Any]]:
 
 def context_of(source: Any) -> Optional[Context]:
     """The Context of a stream, if it has one."""
-    for path in ("ctx", "_pump.ctx", "_reading.plan.ctx"):  # of any object, a Stream, a ChatStream
+    for path in ("ctx", "_pump.ctx", "_reader.plan.ctx"):  # of any object, a Stream, a ChatStream
         try:
             ctx = operator.attrgetter(path)(source)
         except AttributeError:

@@ -14,7 +14,7 @@ from anyllm import Client
 from anyllm.caching import MemoryCache
 from anyllm.client._routing import Router, Target
 from anyllm.errors import AnyLLMError, DeadlineExceeded, InvalidRequestError, NetworkError, ServerError
-from anyllm.limits import CircuitBreaker, RateLimit
+from anyllm.limits import CircuitBreaker, RateLimit, StreamLimit
 from anyllm.testing import Cut, Reply, Stall, fake, serve
 
 SOON = 0.02
@@ -37,9 +37,7 @@ def whole(text: str) -> Reply:
 
 def two(first: Any, second: Any, **settings: Any) -> Client:
     """A client of the provider *first*, which falls back to *second*."""
-    made = Client("m", provider=first, **settings)
-    made._router = Router((made._main, Target(second, "m2")), settings.get("strategy", "order"), None)
-    return made
+    return Client("m", provider=first, fallback=[Target(second, "m2", is_own=True)], **settings)
 
 
 def in_time(ask: Callable[[], Any]) -> Any:
@@ -70,7 +68,7 @@ def test_a_hedge_for_which_there_is_no_room_is_not_waited_for(limit: Any):
     result: List[Any] = []
     reader = threading.Thread(target=lambda: result.append(stream.collect().content), daemon=True)
     reader.start()
-    until(lambda: stream._reading._hedge is None)
+    until(lambda: stream._reader._hedge is None)
     speak.set()
     reader.join(TIMEOUT)
     assert result == ["first"]
@@ -90,13 +88,13 @@ def test_a_slot_comes_back_with_the_cancel():
 
 def test_whatever_runs_beside_one_that_is_refused_ends():
     refuse = threading.Event()
-    slow = fake([Stall()])
-    asking = two(fake([Stall(refuse), InvalidRequestError("bad")]), slow, hedge=0.0, max_streams=5)
+    slow, limit = fake([Stall()]), StreamLimit(5)
+    asking = two(fake([Stall(refuse), InvalidRequestError("bad")]), slow, hedge=0.0, max_streams=limit)
     stream = asking.chat_stream("Hi")
     threading.Thread(target=lambda: (until(lambda: slow.requests), refuse.set()), daemon=True).start()
     with pytest.raises(InvalidRequestError):
         stream.collect()
-    until(lambda: (anyllm.active_streams(), asking._around.admission._streams.active) == (0, 0))  # type: ignore[union-attr]
+    until(lambda: (anyllm.active_streams(), limit.active) == (0, 0))
 
 
 def test_a_probe_that_was_let_go_of_is_no_success():
@@ -244,8 +242,8 @@ def test_what_was_measured_long_ago_says_nothing():
     now = [0.0]
     targets = [Target(anyllm.provider("compatible", base_url="http://127.0.0.1"), name) for name in ("a", "b")]
     router = Router(targets, "fastest", None, clock=lambda: now[0])
-    router.failed(targets[0])
-    router.note(targets[1], 1.0)
+    router.record_failure(targets[0])
+    router.record_wait(targets[1], 1.0)
     assert router.order() == (targets[1], targets[0])
     now[0] = 1000.0
     assert router.order() == (targets[0], targets[1])
@@ -331,7 +329,7 @@ def interrupt(_: Any) -> None:
 def is_partial(stream: Any, text: str) -> None:
     """Asked for the whole answer, *stream* says that it was interrupted, every time, and has what came."""
     for whole_answer in (stream.collect, lambda: stream.completion, stream.collect):
-        with pytest.raises(anyllm.Cancelled, match="interrupted: `partial` holds") as caught:
+        with pytest.raises(anyllm.Cancelled, match="interrupted: `partial` has") as caught:
             whole_answer()
         assert caught.value.partial is not None
         assert caught.value.partial.content == text
@@ -346,7 +344,7 @@ def test_after_ctrl_c_the_whole_answer_is_not_said_to_be_unread():
     )
     assert next(chunk for chunk in stream if chunk.content).content == "Hel"
     with pytest.raises(KeyboardInterrupt):
-        stream._source.throw(KeyboardInterrupt)  # as if it had come while the generator waited
+        stream._chunks.throw(KeyboardInterrupt)  # as if it had come while the generator waited
     is_partial(stream, "Hel")
 
 

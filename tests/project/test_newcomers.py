@@ -75,7 +75,7 @@ MISTAKES: Dict[str, Tuple[Callable[[], Any], str]] = {
     "a function as provider": (lambda: Client("m", provider=fake), "a name or a Provider, not the function fake"),
     "a provider's class": (lambda: Client("m", provider=anyllm.Provider), "not the class Provider"),
     "Provider()": (lambda: anyllm.Provider("openai"), "a Provider is made by anyllm.provider(name"),
-    "ChatStream()": (lambda: anyllm.ChatStream("Hi"), "is what Client(...).chat_stream('Hello') gives"),
+    "ChatStream()": (lambda: anyllm.ChatStream("Hi"), "is made by Client(...).chat_stream('Hello')"),
     "an agent's definition": (
         lambda: anyllm.Agent("openai/m").stream(definition={}),
         "write agent.stream('What is the weather in Paris?')",
