@@ -1,4 +1,4 @@
-"""What people do with a stream while it comes: cut it into sentences or lines, watch it, read it several times."""
+"""Reading streams: sentences and lines, progress on the terminal, several readers of one stream."""
 
 from __future__ import annotations
 
