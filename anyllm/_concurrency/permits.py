@@ -1,5 +1,5 @@
 """
-A fixed number of permits, and the line of those who wait for one.
+A fixed number of permits, and the line of waiters for them.
 
 Strategy: no lock. Free permits are items of a deque, and waiters stand in another (see `waiters`), so a permit may be
 given back in a signal handler or a finalizer.

@@ -1,12 +1,12 @@
 """
-A model with tools: ask, call what it calls, tell it the results, ask again, until it answers.
+Agents: a model with tools, which calls tools and gets their results until it answers.
 
-Strategy: a run is one generator, on the thread of whoever reads it; only tools run on threads of ours, because one that
-hangs must not keep a cancelled run. They know the Context and a channel for their results, and not the run: letting go
-of the run, at any moment, ends all of it.
+Strategy: a run is one generator, on the thread of its reader; only tools run on threads of ours, because a hanging tool
+must not hold up a cancelled run. These threads refer to the Context and a channel for their results, and not to the
+run: dropping the run, at any moment, ends all of it.
 
-The transcript is kept in a state in which it can be sent: each call has an id, arguments that are an object, and a
-result, whatever the model or the end of the run left undone.
+The transcript can be sent at any time: each tool call has an id, arguments that are an object, and a result, even if
+the model sent none or the run ended early.
 """
 
 from __future__ import annotations

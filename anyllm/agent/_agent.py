@@ -1,4 +1,4 @@
-"""The agent: a model, its tools and its budgets, and how a run of them is begun."""
+"""`Agent`: a model with tools and budgets; starts runs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, Optional, Union
 
 import attrs
 
-from anyllm._hints.arguments import did_you_mean, explain_call, unknown_keyword, whole_number
+from anyllm._hints.arguments import did_you_mean, explain_call, positive_number, unknown_keyword, whole_number
+from anyllm.agent._agent_run import AgentRun, AgentSettings
 from anyllm.agent._result import AgentResult
-from anyllm.agent._run import AgentRun, Terms
 from anyllm.client import Client
 from anyllm.context import Context
 from anyllm.events import StreamEvent, call_back
@@ -22,7 +22,7 @@ from anyllm.types import CompletionParams, Message, _convert
 
 __all__ = ["Agent"]
 
-#: What a run is told by other names, or not at all.
+#: Parameters that a run sets itself, or does not support.
 _NOT_PARAMS = ("messages", "tools", "functions", "function_call", "stream", "n")
 _SYSTEM = ("system", "developer")
 
@@ -31,7 +31,7 @@ Input = Union[str, Message, Mapping[str, Any], Iterable[Union[Message, Mapping[s
 
 class Agent:
     """
-    A model with tools, and limits to what it may use. Shared freely between threads: each run has its own state.
+    A model with tools and budgets. Shared freely between threads: each run has its own state.
 
         @anyllm.tool
         def weather(city: str) -> str:
@@ -41,28 +41,27 @@ class Agent:
         agent = Agent("openai/gpt-4o-mini", tools=[weather], system="Answer in {language}.")
         print(agent.run("What is the weather in Paris?", variables={"language": "French"}).content)
 
-    A budget is looked at between turns: an answer is never cut, and one that needs no further turn ends the run well
-    whatever it used. Only the seconds end whatever runs. A budget that has run out is a `BudgetExceededError`, because
-    the run has no answer then.
+    Budgets are checked between turns: an answer is never cut, and one without tool calls ends the run successfully
+    whatever it used. Only *timeout* interrupts a turn. A budget that is used up is a `BudgetExceededError`, because the
+    run has no answer then.
 
     Args:
         model: "provider/model"; a `Provider`, with the bare model as *params*' ``model``; or a `Client`.
-        tools: `Tool`s, functions, and definitions (dicts) of what the host runs itself.
-        system: What the model is told first; ``{name}`` in it is filled from a run's variables.
-        max_turns: How often the model is asked, at most.
-        max_tokens: Tokens of all turns together, prompts included, after which the model is not asked again. The
-            longest single answer is the ``max_tokens`` of a run, or of a Client.
+        tools: `Tool`s, functions, and definitions (dicts) of tools that the provider runs itself.
+        system: The system message; ``{name}`` in it is replaced by a run's variable.
+        max_turns: The most requests to the model.
+        max_tokens: Tokens of all turns together, prompts included, after which no further turn begins. The length of a
+            single answer is limited by ``max_tokens`` of a run, or of a Client.
         timeout: Seconds for a whole run.
-        max_cost_usd: US dollars after which the model is not asked again. Where the cost of a turn is not known, it is
-            not asked again either.
-        parallel: How many calls of one turn run at once.
-        options: How the model's calls behave; the callbacks are called for the whole run.
-        prices: Prices of your own, as `anyllm.pricing.cost_of` takes them; a Client has its own.
+        max_cost_usd: US dollars after which no further turn begins; none begins either after a turn of unknown cost.
+        parallel: How many tool calls of one turn run at once.
+        options: Options of the model's calls; the callbacks are called for the whole run.
+        prices: Your own prices, as in `anyllm.pricing.cost_of`; a Client has its own.
         params: Parameters of `CompletionParams` for each turn. A ``tool_choice`` that forces a call holds for a run's
-            first turn: in the others it would leave the model no way to answer.
+            first turn only: in later turns the model could not answer.
 
     Raises:
-        TypeError: *model* is none, there is no such parameter, or one has the wrong type.
+        TypeError: *model* is no model, there is no such parameter, or one has the wrong type.
         ValueError: a budget is not positive, or two tools have the same name.
     """
 
@@ -84,21 +83,21 @@ class Agent:
     ) -> None:
         definitions, by_name = tools_in(tools)
         client = _client(model, params, prices)
-        own: StreamingOptions = getattr(client, "options", DEFAULT)
-        self._options = own if options is None else _convert.structure(StreamingOptions, options)
+        client_options: StreamingOptions = getattr(client, "options", DEFAULT)
+        self._options = client_options if options is None else _convert.structure(StreamingOptions, options)
         self._system = system
-        self._terms = Terms(
+        self._settings = AgentSettings(
             client=client,
             options=self._options.evolve(**dict.fromkeys(_callbacks())),
             definitions=definitions,
             tools=by_name,
             parallel=whole_number("parallel", parallel),
             max_turns=whole_number("max_turns", max_turns),
-            max_tokens=_positive("max_tokens", max_tokens),
-            timeout=_positive("timeout", timeout),
-            max_cost_usd=_positive("max_cost_usd", max_cost_usd),
+            max_tokens=_budget("max_tokens", max_tokens),
+            timeout=_budget("timeout", timeout),
+            max_cost_usd=_budget("max_cost_usd", max_cost_usd),
         )
-        self._params = _checked(params)
+        self._params = _checked_params(params)
 
     @explain_call("agent.run('What is the weather in Paris?')")
     def run(
@@ -110,24 +109,24 @@ class Agent:
         **params: Any,
     ) -> AgentResult:
         """
-        Run to the answer.
+        Run until the model answers, and return the result.
 
         Args:
-            input: What the user says, or the conversation so far; one that begins with a system's message keeps that.
+            input: The user's message, or the conversation so far; if that begins with a system message, it stays.
             ctx: Ends the run.
-            variables: What ``{name}`` in the system's message, and in an *input* that is a text, stands for. Other
-                braces stay as they are, ``{{name}}`` becomes ``{name}``, and without variables nothing is changed.
-            params: Parameters of `CompletionParams` for this run; ``max_tokens`` is that of each answer.
+            variables: Replace ``{name}`` in the system message, and in an *input* that is a text. Other braces stay as
+                they are, ``{{name}}`` becomes ``{name}``, and without variables nothing is replaced.
+            params: Parameters of `CompletionParams` for this run; ``max_tokens`` limits each answer.
 
         Raises:
-            BudgetExceededError: a budget ran out before there was an answer.
-            AnyLLMError: why there is none; its ``result`` has the run so far.
+            BudgetExceededError: a budget was used up before there was an answer.
+            AnyLLMError: the error that ended the run; its ``result`` has the run so far.
             ValueError: a placeholder has no variable.
             TypeError: an argument has the wrong type.
 
-        A tool that fails does not end the run: the model is told why, in a line that begins with "error:". What is no
-        error but an end (`Cancelled`, KeyboardInterrupt, SystemExit) does. When the Context ends, so does the run, at
-        once; a tool that is still running is left behind, and may ask the Context that it was given.
+        A tool that fails does not end the run: the model gets a line that begins with "error:". `Cancelled`,
+        KeyboardInterrupt and SystemExit of a tool do end it. When the Context ends, the run ends at once; a tool that
+        is still running is abandoned, and may check the Context that it got.
         """
         result = None
         with contextlib.closing(self._start(input, ctx, variables, params)) as events:
@@ -147,15 +146,15 @@ class Agent:
         **params: Any,
     ) -> Iterator[StreamEvent]:
         """
-        The same as events, each with its ``turn``.
+        A run as events, each with its ``turn``.
 
-        One "start" comes first. A turn's events follow as its answer comes, with a "tool_call" for each call, then a
-        "tool_result" for each, in the order of the calls, as soon as it and those before it are there. "complete" comes
-        last, with the last answer as its ``completion`` and the `AgentResult` as its ``value``; or "error", which is
-        then raised. Letting go of the iterator ends the run.
+        One "start" comes first. The events of a turn follow while its answer comes, with a "tool_call" for each call,
+        then a "tool_result" for each, in the order of the calls, as soon as it and those before it are ready.
+        "complete" comes last, with the last answer as its ``completion`` and the `AgentResult` as its ``value``; or
+        "error", which is then raised. Dropping the iterator ends the run.
 
-        The model is asked when the first event is asked for. Args and raised errors are those of `run`; the TypeErrors
-        and ValueErrors are raised here.
+        The run begins with the first event that is read. Arguments and errors are those of `run`; TypeErrors and
+        ValueErrors are raised by this call.
         """
         return self._start(input, ctx, variables, params)
 
@@ -165,15 +164,15 @@ class Agent:
         if ctx is not None and not isinstance(ctx, Context):
             raise TypeError(f"ctx must be a Context, not {type(ctx).__name__}")
         messages = _conversation(self._system, input, variables)
-        run = AgentRun(self._terms, ctx or Context(), messages, {**self._params, **_checked(params)})
-        return _told(run, self._options)
+        run = AgentRun(self._settings, ctx or Context(), messages, {**self._params, **_checked_params(params)})
+        return _with_callbacks(run, self._options)
 
     def __repr__(self) -> str:
-        return f"<Agent {self._terms.client!r} with {', '.join(self._terms.tools) or 'no tools'}>"
+        return f"<Agent {self._settings.client!r} with {', '.join(self._settings.tools) or 'no tools'}>"
 
 
-def _told(run: AgentRun, options: StreamingOptions) -> Generator[StreamEvent, None, None]:
-    """The events of a run, each after its callback. The run begins when its first event is asked for."""
+def _with_callbacks(run: AgentRun, options: StreamingOptions) -> Generator[StreamEvent, None, None]:
+    """The events of a run, each after its callback."""
     events = run.events()
     try:
         for event in events:
@@ -184,7 +183,7 @@ def _told(run: AgentRun, options: StreamingOptions) -> Generator[StreamEvent, No
 
 
 def _client(model: Any, params: dict[str, Any], prices: Optional[Mapping[str, Any]]) -> Any:
-    """What is asked: a `Client`, or whatever has its ``chat_stream``."""
+    """The agent's client: a `Client`, or an object with the same ``chat_stream``."""
     if isinstance(model, str):
         if "model" in params:
             raise TypeError("an Agent has one model: Agent('provider/model', ...)")
@@ -200,11 +199,11 @@ def _client(model: Any, params: dict[str, Any], prices: Optional[Mapping[str, An
     raise TypeError(f"model must be 'provider/model', a Provider or a Client, not {type(model).__name__}")
 
 
-def _checked(params: Mapping[str, Any]) -> dict[str, Any]:
-    """What is wrong with parameters is said where they are given, and not by the first turn."""
-    known = {field.name for field in attrs.fields(CompletionParams)}.difference(_NOT_PARAMS)
-    if not known.issuperset(params):
-        raise unknown_keyword("Agent", params, known)
+def _checked_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """*params*, after a check that raises in the caller's call, and not in the first turn."""
+    names = {field.name for field in attrs.fields(CompletionParams)}.difference(_NOT_PARAMS)
+    if not names.issuperset(params):
+        raise unknown_keyword("Agent", params, names)
     rest = {name: value for name, value in params.items() if name not in ("model", "response_format")}
     CompletionParams("", [], **rest)
     return dict(params)
@@ -214,32 +213,26 @@ def _callbacks() -> list[str]:
     return [field.name for field in attrs.fields(StreamingOptions) if field.name.startswith("on_")]
 
 
-def _positive(name: str, value: Any) -> Any:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number or None, not {type(value).__name__}")
-    if not value > 0:
-        raise ValueError(f"{name} must be positive: {value!r}")
-    return value
+def _budget(name: str, value: Any) -> Any:
+    return None if value is None else positive_number(name, value)
 
 
 def _conversation(system: Optional[str], input: Input, variables: Optional[Mapping[str, Any]]) -> list[Message]:
     if isinstance(input, str):
-        messages = [Message.user(_filled(input, variables))]
+        messages = [Message.user(_fill(input, variables))]
     else:
-        given: Any = [input] if isinstance(input, (Message, Mapping)) else input
-        messages = list(CompletionParams("", given).messages)
+        conversation: Any = [input] if isinstance(input, (Message, Mapping)) else input
+        messages = list(CompletionParams("", conversation).messages)
     if system is not None and not (messages and messages[0].role in _SYSTEM):
-        messages.insert(0, Message.system(_filled(system, variables)))
+        messages.insert(0, Message.system(_fill(system, variables)))
     return messages
 
 
 _PLACEHOLDER = re.compile(r"\{\{([^\W\d]\w*)\}\}|\{([^\W\d]\w*)\}")
 
 
-def _filled(text: str, variables: Optional[Mapping[str, Any]]) -> str:
-    """*text* with the variables in their places. What they hold is not looked at again."""
+def _fill(text: str, variables: Optional[Mapping[str, Any]]) -> str:
+    """*text* with its placeholders replaced; placeholders in the values are not replaced."""
     if variables is None:
         return text
 

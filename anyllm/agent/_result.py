@@ -1,4 +1,4 @@
-"""What comes of a run."""
+"""The result of an agent's run, and the error for a budget that is used up."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import attrs
 from anyllm.errors import AnyLLMError
 from anyllm.types import ChatCompletion, Message, Serializable, Usage
 
-__all__ = ["AgentResult", "BudgetExceededError", "cost_of_all", "sum_of"]
+__all__ = ["AgentResult", "BudgetExceededError", "total_cost", "total_usage"]
 
 
 @attrs.define(frozen=True)
 class AgentResult(Serializable):
     """
-    What came of a run.
+    The result of a run.
 
     Attributes:
         content: The text of the last answer.
-        messages: The whole conversation, what was given and the system's message included; with one more of the user's
-            it is the input of the next run.
-        turns: How often the model was asked.
-        usage: The tokens of all turns together; None if none are known. Where one of them was estimated, so is the sum,
-            with the lowest confidence of all.
-        cost_usd: What all turns cost together, in US dollars; None where that of any is not known.
+        messages: The whole conversation, with the input and the system message; with one more user message it is the
+            input of the next run.
+        turns: The number of requests to the model.
+        usage: The tokens of all turns together; None if none are known. If one of them was estimated, the sum counts as
+            estimated, with the lowest confidence of all.
+        cost_usd: The cost of all turns together, in US dollars; None if the cost of any turn is unknown.
         completion: The last answer.
-        stopped_by: "answer", or the budget that ran out: "turns", "tokens", "seconds" or "cost"; "error" where the run
-            ended with another error.
+        stopped_by: "answer", or the budget that was used up: "turns", "tokens", "seconds" or "cost"; "error" after
+            any other error.
     """
 
     content: str = ""
@@ -42,12 +42,12 @@ class AgentResult(Serializable):
 
 class BudgetExceededError(AnyLLMError):
     """
-    A run was not over when one of its budgets was.
+    A budget was used up before the run had an answer.
 
     Attributes:
-        budget: Which: "turns", "tokens", "seconds" or "cost".
-        limit: What it was, in turns, tokens, seconds or US dollars.
-        result: What there is: an `AgentResult`, whose conversation another run may go on with.
+        budget: "turns", "tokens", "seconds" or "cost".
+        limit: The budget, in turns, tokens, seconds or US dollars.
+        result: The run so far: an `AgentResult`, whose conversation another run can continue.
     """
 
     def __init__(
@@ -65,27 +65,27 @@ class BudgetExceededError(AnyLLMError):
         self.result = result
 
 
-def sum_of(answers: Sequence[ChatCompletion]) -> Optional[Usage]:
+def total_usage(answers: Sequence[ChatCompletion]) -> Optional[Usage]:
     usages = [answer.usage for answer in answers if answer.usage is not None]
     if not usages:
         return None
 
-    def parts(name: str) -> Optional[int]:
-        said = [getattr(usage, name) for usage in usages if getattr(usage, name) is not None]
-        return sum(said) if said else None
+    def optional_sum(name: str) -> Optional[int]:
+        counts = [getattr(usage, name) for usage in usages if getattr(usage, name) is not None]
+        return sum(counts) if counts else None
 
     return Usage(
         prompt_tokens=sum(usage.prompt_tokens for usage in usages),
         completion_tokens=sum(usage.completion_tokens for usage in usages),
         total_tokens=sum(usage.total_tokens for usage in usages),
-        reasoning_tokens=parts("reasoning_tokens"),
-        cache_read_tokens=parts("cache_read_tokens"),
-        cache_write_tokens=parts("cache_write_tokens"),
+        reasoning_tokens=optional_sum("reasoning_tokens"),
+        cache_read_tokens=optional_sum("cache_read_tokens"),
+        cache_write_tokens=optional_sum("cache_write_tokens"),
         source=next((usage.source for usage in usages if usage.source != "provider"), "provider"),
         confidence=min(usage.confidence for usage in usages),
     )
 
 
-def cost_of_all(answers: Sequence[ChatCompletion]) -> Optional[float]:
+def total_cost(answers: Sequence[ChatCompletion]) -> Optional[float]:
     costs = [answer.cost_usd for answer in answers]
     return sum(cost for cost in costs if cost is not None) if None not in costs and costs else None

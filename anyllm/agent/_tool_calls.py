@@ -1,8 +1,8 @@
 """
-The calls of one answer: their ids, and the threads that make them.
+The tool calls of one answer: their ids, and the threads that run them.
 
-Strategy: tools run on threads of ours, because one that hangs must not keep a cancelled run. They know the Context and
-a channel for their results, and not the run.
+Strategy: tools run on threads of ours, because a hanging tool must not hold up a cancelled run. The threads refer to
+the Context and a channel for their results, and not to the run.
 """
 
 from __future__ import annotations
@@ -26,46 +26,45 @@ from anyllm.errors import AnyLLMError, Cancelled
 from anyllm.tools import Tool, ToolArgumentsError, result_text
 from anyllm.types import FunctionCall, ToolCall
 
-__all__ = ["Ids", "begin", "sendable", "waiting_in"]
+__all__ = ["CallIds", "finished_results", "sendable", "start_calls"]
 
 _log = logging.getLogger("anyllm")
 
-#: Characters of an exception's words that the model is told.
-_LONGEST_REASON = 300
+#: Characters of an exception's message that the model gets.
+_MAX_MESSAGE = 300
 
 
-class Ids:
+class CallIds:
     """
-    The ids of one answer's calls: the host's, and new ones for those that have none, or another's.
+    The ids of one answer's calls: the provider's, and new ones for calls without an id or with that of another call.
 
-    Without an id a call goes back in a form that results cannot refer to, or not at all.
+    A call needs an id, because its result refers to it.
     """
 
     def __init__(self) -> None:
         self._by_index: dict[int, str] = {}
 
-    def forget(self) -> None:
-        """The answer begins anew."""
+    def clear(self) -> None:
+        """Forget the ids, because the answer restarts."""
         self._by_index.clear()
 
-    def named(self, call: ToolCall) -> ToolCall:
+    def with_id(self, call: ToolCall) -> ToolCall:
         """*call* with its id."""
-        known = self._by_index.get(call.index)
-        if known is None:
+        call_id = self._by_index.get(call.index)
+        if call_id is None:
             is_taken = call.id in self._by_index.values()
-            known = (
-                call.id if call.id and not is_taken else uuid.uuid4().hex[:9]
-            )  # Mistral takes nine, no more nor less
-            self._by_index[call.index] = known
-        return call if call.id == known else attrs.evolve(call, id=known)
+            # Mistral accepts ids of exactly nine characters.
+            call_id = call.id if call.id and not is_taken else uuid.uuid4().hex[:9]
+            self._by_index[call.index] = call_id
+        return call if call.id == call_id else attrs.evolve(call, id=call_id)
 
-    def given_to(self, calls: Sequence[ToolCall]) -> list[ToolCall]:
-        """The calls of the whole answer, under the ids by which they were told."""
-        return [self.named(call) for call in calls]
+    def with_ids(self, calls: Sequence[ToolCall]) -> list[ToolCall]:
+        """The calls of the whole answer, with the ids that their events had."""
+        return [self.with_id(call) for call in calls]
 
 
 def sendable(call: ToolCall) -> ToolCall:
-    """*call* as it may go back to the model: half of the hosts refuse arguments that are no object."""
+    """*call* in a form that can be sent to the model: many providers refuse arguments that are no object."""
     try:
         call.parse()
         arguments = call.arguments if call.arguments.strip() else "{}"
@@ -79,18 +78,20 @@ def sendable(call: ToolCall) -> ToolCall:
     )
 
 
-_Work = tuple[int, ToolCall, contextvars.Context]
+_QueuedCall = tuple[int, ToolCall, contextvars.Context]
 
 
-def begin(
+def start_calls(
     ctx: Context, tools: Mapping[str, Tool], calls: Sequence[ToolCall], parallel: int
 ) -> tuple[Channel[Any], Optional[AnyLLMError]]:
-    """Start threads that make *calls*; gives the channel of places and texts (or what was raised)."""
+    """Start threads that run *calls*; returns a channel of (index, result text or exception) pairs."""
     outcomes, results = open_channel(len(calls))
-    # Each call gets the context variables of who runs the agent: a request's id, an open span.
-    work = deque((place, call, contextvars.copy_context()) for place, call in enumerate(calls))
+    # Each call has the context variables of the agent's caller: a request's id, an open span.
+    work = deque((index, call, contextvars.copy_context()) for index, call in enumerate(calls))
     for started in range(min(parallel, len(calls))):
-        thread = threading.Thread(target=_work, args=(ctx, tools, work, outcomes), name="anyllm-tool", daemon=True)
+        thread = threading.Thread(
+            target=_run_queued_calls, args=(ctx, tools, work, outcomes), name="anyllm-tool", daemon=True
+        )
         try:
             thread.start()
         except RuntimeError as exc:
@@ -98,33 +99,33 @@ def begin(
                 error = AnyLLMError(f"cannot start a thread: {exc}")
                 error.__cause__ = exc
                 return results, error
-            break  # those that run do all of it
+            break  # the threads that run do all calls
     return results, None
 
 
-def _work(ctx: Context, tools: Mapping[str, Tool], work: deque[_Work], outcomes: Sender[Any]) -> None:
-    """On a thread of ours: make calls until there are none, or the run is over."""
+def _run_queued_calls(ctx: Context, tools: Mapping[str, Tool], work: deque[_QueuedCall], outcomes: Sender[Any]) -> None:
+    """On a thread of ours: run calls until there are none, or the run has ended."""
     while work and not ctx.cancelled:
         try:
-            place, call, context = work.popleft()
+            index, call, context = work.popleft()
         except IndexError:  # another thread took the last one
             return
         outcome: Any
         try:
-            outcome = context.run(_text_of, ctx, tools, call)
+            outcome = context.run(_result_text, ctx, tools, call)
         except BaseException as exc:
             outcome = exc
-        outcomes.put((place, outcome))
+        outcomes.put((index, outcome))
 
 
-def waiting_in(outcomes: Channel[Any]) -> dict[int, str]:
-    """The texts of calls that were over before the run was."""
+def finished_results(outcomes: Channel[Any]) -> dict[int, str]:
+    """The result texts that have come and were not received yet, by the index of the call."""
     waiting = [outcomes.get_nowait() for _ in range(outcomes.qsize())]
     return {item[0]: item[1] for item in waiting if item is not None and isinstance(item[1], str)}
 
 
-def _text_of(ctx: Context, tools: Mapping[str, Tool], call: ToolCall) -> str:
-    """What the model is told of *call*: its result, or why there is none."""
+def _result_text(ctx: Context, tools: Mapping[str, Tool], call: ToolCall) -> str:
+    """The text for the model: the result of *call*, or its error."""
     name = call.name or ""
     tool = tools.get(name)
     if tool is None:
@@ -141,7 +142,7 @@ def _text_of(ctx: Context, tools: Mapping[str, Tool], call: ToolCall) -> str:
         return f"error: {type(exc).__name__}: {_without_secrets(exc)}".rstrip(": ")
 
 
-#: Names of what nobody may be shown, and what such a value looks like behind its name, in a URL, or by itself.
+#: Names of secret values, and the forms of such values: after their name, in a URL, or alone.
 _SECRET_NAME = re.compile(r"key|token|secret|passw|credential|authorization|signature", re.IGNORECASE)
 _SECRETS = (
     (re.compile(r"(//)[^/\s]+@"), r"\1"),  # greedy: a password may hold an @
@@ -155,23 +156,23 @@ _SECRETS = (
     ),
     (re.compile(r"\b(?:sk|pk|rk|gh[a-z]|xox[a-z]|AIza|AKIA|ASIA|eyJ)[-_]?[\w.-]{12,}"), "[key]"),
 )
-#: Characters in which they are looked for; few of these are shown.
-_LONGEST_SEARCH = 4000
-#: Shorter values would be found in ordinary words.
+#: Characters of a message that are searched for secrets.
+_MAX_SEARCH = 4000
+#: Shorter values could be parts of ordinary words.
 _SHORTEST_SECRET = 8
 
 
 def _without_secrets(exc: BaseException) -> str:
-    """What *exc* says, in a line, without what the environment or its form shows to be a secret."""
+    """The message of *exc* in one line, without secrets: values of the environment, and values that look like keys."""
     try:
         text = str(exc)
-    except Exception:  # its own words are broken
+    except Exception:  # its __str__ fails
         return ""
     for name, value in os.environ.items():
         if _SECRET_NAME.search(name) and len(value) >= _SHORTEST_SECRET:
             text = text.replace(value, "[key]")
-    text = text[:_LONGEST_SEARCH]
-    for pattern, instead in _SECRETS:
-        text = pattern.sub(instead, text)
+    text = text[:_MAX_SEARCH]
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
     text = " ".join(text.split())
-    return text if len(text) <= _LONGEST_REASON else text[:_LONGEST_REASON] + "…"
+    return text if len(text) <= _MAX_MESSAGE else text[:_MAX_MESSAGE] + "…"
