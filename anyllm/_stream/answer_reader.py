@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from anyllm._concurrency.clock import Clock
 from anyllm._concurrency.decode_permits import DecodePermits
 from anyllm._framing import detect
-from anyllm._transport.http import Response
+from anyllm._transport.response import Response
 from anyllm.channel import Sender
 from anyllm.errors import AnyLLMError, Cancelled, ConnectionLostError, IncompleteStreamError
 from anyllm.options import StreamingOptions

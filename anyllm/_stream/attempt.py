@@ -13,7 +13,7 @@ from typing import Any, Optional
 from anyllm._concurrency import waiters
 from anyllm._concurrency.clock import Clock, Limit
 from anyllm._stream.answer_reader import Accumulator, AnswerReader
-from anyllm._transport.http import AbortableCall
+from anyllm._transport.sockets import AbortableCall
 from anyllm.channel import Sender
 from anyllm.errors import StreamTimeoutError
 from anyllm.options import StreamingOptions

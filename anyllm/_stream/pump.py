@@ -25,9 +25,10 @@ from anyllm._stream.call_spec import CallSpec
 from anyllm._stream.recovery import Recovery
 from anyllm._stream.unreceived_error import UnreceivedError
 from anyllm._transport.call_log import call_log
-from anyllm._transport.http import AbortableCall, Response
 from anyllm._transport.http_failures import wrong_url
 from anyllm._transport.redaction import redact, secrets_in
+from anyllm._transport.response import Response
+from anyllm._transport.sockets import AbortableCall
 from anyllm.channel import Channel, Sender, open_channel
 from anyllm.context import Context, own_error
 from anyllm.errors import AnyLLMError, APIError, Cancelled, DeadlineExceeded, StreamTimeoutError

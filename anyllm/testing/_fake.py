@@ -10,8 +10,8 @@ from typing import Any, Optional, Union
 
 from anyllm._concurrency import waiters
 from anyllm._framing.detect import events
-from anyllm._transport.http import AbortableCall, Transport
-from anyllm._transport.sockets import Aborted
+from anyllm._transport.http import Transport
+from anyllm._transport.sockets import AbortableCall, Aborted
 from anyllm.errors import AnyLLMError
 from anyllm.providers.provider import Provider
 from anyllm.testing._fake_answers import ROW, Answer, scripted
@@ -163,11 +163,11 @@ class _FakeResponse:
     def _stall(self, stall: Stall) -> None:
         waker = _Waker(stall.event)
         try:
-            self._call.hold(waker, ours=True)
+            self._call.hold(waker, is_duplicate=True)
         except Aborted:  # the call ended before we stalled
             return
         waker.wait()
-        self._call.let_go()
+        self._call.release()
 
 
 class _Waker:

@@ -228,10 +228,10 @@ def test_a_pool_of_forked_processes(server, run_script):
 def test_a_child_closes_its_copies_of_idle_connections(server, run_script):
     """Also those of a pool which a worker uses that does not exist there, and so never lets go of."""
     source = """
-    from anyllm._transport import sockets
+    from anyllm._transport import connections
 
     def idle():
-        pools = [pool.pool for pool in tuple(sockets._pools) if pool.pool]
+        pools = [pool.pool for pool in tuple(connections._pools) if pool.pool]
         return [conn for queue in pools for conn in queue.queue if conn is not None and conn.sock is not None]
 
     stream = ask("silent")

@@ -22,7 +22,7 @@ from loopback import PARAMS, set_soon, silent_after, until
 
 import anyllm
 from anyllm._stream import active_calls, recovery
-from anyllm._transport import sockets
+from anyllm._transport import connections
 from anyllm.testing import Reply, Signal, Stall, blackhole, chat_events, serve
 
 
@@ -292,7 +292,7 @@ def test_no_descriptor_is_left(enter, monkeypatch):
 def test_a_reset_before_the_handshake_leaves_no_descriptor(monkeypatch):
     """Python forgets the socket then: the failed frame has it, and who keeps the error keeps the frame."""
     loopback.tls()
-    connect = sockets._TLSConnection._new_conn
+    connect = connections._TLSConnection._new_conn
     made = []
 
     def connect_and_wait(self: Any) -> socket.socket:
@@ -304,7 +304,7 @@ def test_a_reset_before_the_handshake_leaves_no_descriptor(monkeypatch):
         made.append(sock)
         return sock
 
-    monkeypatch.setattr(sockets._TLSConnection, "_new_conn", connect_and_wait)
+    monkeypatch.setattr(connections._TLSConnection, "_new_conn", connect_and_wait)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         before = loopback.descriptors()
         provider = loopback.provider(f"https://127.0.0.1:{listener.getsockname()[1]}")

@@ -14,8 +14,10 @@ import pytest
 import requests
 from conftest import TIMEOUT, join
 
-from anyllm._transport import sockets
-from anyllm._transport.http import AbortableCall, Response, Transport
+from anyllm._transport import connections
+from anyllm._transport.http import Transport
+from anyllm._transport.response import Response
+from anyllm._transport.sockets import AbortableCall
 from anyllm.errors import (
     IncompleteStreamError,
     InvalidRequestError,
@@ -142,14 +144,14 @@ def test_error_bodies_are_cut_not_refused(transport):
 def test_a_long_request_may_take_longer_than_connecting(transport, monkeypatch):
     """The connect time-out would otherwise be the limit for sending everything."""
     seen = []
-    original = sockets._PlainConnection.send
+    original = connections._PlainConnection.send
 
     def send_and_look(self: Any, data: Any) -> Any:
         result = original(self, data)
         seen.append(self.sock.gettimeout())
         return result
 
-    monkeypatch.setattr(sockets._PlainConnection, "send", send_and_look)
+    monkeypatch.setattr(connections._PlainConnection, "send", send_and_look)
     with serve(Reply(body=[b"x"])) as server:
         for _ in range(2):  # a new connection, and one from the pool
             read(transport, server.url, connect_timeout=5)
@@ -513,6 +515,6 @@ def test_a_child_starts_with_a_fresh_session(transport):
     """What the handler does, without a fork: test_fork.py has those."""
     session = transport.session()
     transport._lock.acquire()  # as a thread that does not exist in the child may have
-    transport._start_anew()
+    transport._reset()
     assert transport.session() is not session
     session.close()

@@ -43,21 +43,21 @@ def test_abort_without_a_socket_says_so():
     call = AbortableCall()
     assert not call.abort()
     assert call.aborted
-    assert call.let_go()
+    assert call.release()
 
 
-def test_hold_after_abort_shuts_the_socket(pair):
-    """The resolver was faster than nobody: what it found is not connected any more."""
+def test_hold_after_abort_shuts_the_socket_down(pair):
+    """The abort came during name resolution: the socket must not be used any more."""
     sock, peer = pair
     call = AbortableCall()
     call.abort()
     with pytest.raises(Aborted):
         call.hold(sock)
     assert peer.recv(1) == b""
-    assert call.let_go()
+    assert call.release()
 
 
-def test_abort_shuts_what_is_held_once(pair):
+def test_abort_shuts_the_held_socket_down_once(pair):
     sock, peer = pair
     call = AbortableCall()
     call.hold(sock)
@@ -65,7 +65,7 @@ def test_abort_shuts_what_is_held_once(pair):
     assert not call.abort()
     assert peer.recv(1) == b""
     assert sock.fileno() >= 0  # closing is its owner's business
-    assert not call.let_go()
+    assert not call.release()
 
 
 def test_closing_an_aborted_connection_tells_the_peer_at_once():
@@ -82,11 +82,11 @@ def test_closing_an_aborted_connection_tells_the_peer_at_once():
             theirs.send(b"the first write, not only the second")
 
 
-def test_abort_after_let_go_touches_nothing(pair):
+def test_abort_after_release_touches_nothing(pair):
     sock, peer = pair
     call = AbortableCall()
     call.hold(sock)
-    assert call.let_go()
+    assert call.release()
     assert not call.abort()
     assert is_open(sock, peer)
 
@@ -108,35 +108,35 @@ def test_swap_after_abort_fails(pair):
     call = AbortableCall()
     call.hold(sock)
     call.abort()
-    duplicate = sockets._duplicate(sock)
+    duplicate = sockets.duplicate(sock)
     with pytest.raises(Aborted):
-        call.swap(duplicate, ours=True)
+        call.swap(duplicate, is_duplicate=True)
     assert duplicate.fileno() == -1
 
 
-@pytest.mark.parametrize("end", [AbortableCall.abort, AbortableCall.let_go])
+@pytest.mark.parametrize("end", [AbortableCall.abort, AbortableCall.release])
 def test_a_duplicate_is_closed_in_the_end(pair, end):
     sock, peer = pair
-    duplicate = sockets._duplicate(sock)
+    duplicate = sockets.duplicate(sock)
     call = AbortableCall()
-    call.hold(duplicate, ours=True)
+    call.hold(duplicate, is_duplicate=True)
     end(call)
     assert duplicate.fileno() == -1
-    assert is_open(sock, peer) == (end is AbortableCall.let_go)
+    assert is_open(sock, peer) == (end is AbortableCall.release)
 
 
 def test_a_duplicate_shuts_the_connection(pair):
     """Shutting is the connection's, not the descriptor's: that is why a duplicate can stand in."""
     sock, peer = pair
     call = AbortableCall()
-    call.hold(sockets._duplicate(sock), ours=True)
+    call.hold(sockets.duplicate(sock), is_duplicate=True)
     call.abort()
     assert peer.recv(1) == b""
     assert sock.recv(1) == b""
 
 
-def test_let_go_that_lost_waits_until_the_abort_is_over(pair, monkeypatch, spawn):
-    """Else the owner would close the descriptor, and the abort shut somebody else's that has its number now."""
+def test_release_waits_for_an_abort_that_was_faster(pair, monkeypatch, spawn):
+    """Else the owner could close the descriptor, and the abort shut down another socket with the same number."""
     sock, _ = pair
     shutting, go_on = threading.Event(), threading.Event()
     over = []
@@ -146,30 +146,30 @@ def test_let_go_that_lost_waits_until_the_abort_is_over(pair, monkeypatch, spawn
         assert go_on.wait(TIMEOUT)
         over.append(True)
 
-    monkeypatch.setattr(sockets, "_shut", slow)
-    monkeypatch.setattr(sockets, "_ABORT_PATIENCE", TIMEOUT)
+    monkeypatch.setattr(sockets, "_shut_down", slow)
+    monkeypatch.setattr(sockets, "_ABORT_TIMEOUT", TIMEOUT)
     call = AbortableCall()
     call.hold(sock)
     abort = spawn(call.abort)
     loopback.set_soon(shutting)
-    let_go = spawn(lambda: (call.let_go(), tuple(over)))
+    release = spawn(lambda: (call.release(), tuple(over)))
     go_on.set()
-    assert let_go.join() == (False, (True,))
+    assert release.join() == (False, (True,))
     assert abort.join()
 
 
 def test_an_abort_that_never_ends_does_not_hold_the_owner_for_ever(pair, monkeypatch):
-    """A thread that was killed in it, say at exit."""
+    """Its thread was killed, at exit for example."""
     sock, _ = pair
-    monkeypatch.setattr(sockets, "_ABORT_PATIENCE", 0.01)
+    monkeypatch.setattr(sockets, "_ABORT_TIMEOUT", 0.01)
     call = AbortableCall()
     call.hold(sock)
-    call._held.clear()  # what an abort begins with
-    assert not call.let_go()
+    call._slot.clear()  # what an abort begins with
+    assert not call.release()
 
 
 def test_abort_may_interrupt_anything():
-    """In a signal handler or a finalizer: it never waits for what it interrupted, at whatever line that is."""
+    """In a signal handler or a finalizer: it never waits for the code that it interrupted, at any line."""
 
     class Interrupting(list):
         def append(self, item: Any) -> None:
@@ -182,7 +182,7 @@ def test_abort_may_interrupt_anything():
             return super().pop(*args)
 
     call, other = AbortableCall(), AbortableCall()
-    call._held = Interrupting()
+    call._slot = Interrupting()
     sock, peer = socket.socketpair()
     with sock, peer:
         with pytest.raises(Aborted):
@@ -191,7 +191,7 @@ def test_abort_may_interrupt_anything():
 
 
 def test_races_have_one_winner(fast_switches, spawn):
-    """After let_go said yes the socket is whole; after it said no the abort is over."""
+    """After release said yes the socket is whole; after it said no the abort is over."""
     rounds = 400
     calls = [AbortableCall() for _ in range(rounds)]
     pairs = [socket.socketpair() for _ in range(rounds)]
@@ -203,8 +203,8 @@ def test_races_have_one_winner(fast_switches, spawn):
             barrier.wait()
             try:
                 call.hold(sock)
-                call.swap(sockets._duplicate(sock), ours=True)
-                mine = call.let_go()
+                call.swap(sockets.duplicate(sock), is_duplicate=True)
+                mine = call.release()
             except Aborted:
                 mine = False
             kept += mine
@@ -262,7 +262,7 @@ def test_forgetting_leaves_the_connection_alone_and_reads_its_end():
         call.hold(sock)
         call.forget()
         assert not call.abort()
-        assert call.let_go()
+        assert call.release()
         assert sock.recv(1) == b""
         assert is_open(parents, peer)
         parents.close()
@@ -278,11 +278,11 @@ def test_nothing_leaks(pair):
         if how % 3 == 0:
             call.abort()
         try:
-            call.hold(sockets._duplicate(sock), ours=True)
+            call.hold(sockets.duplicate(sock), is_duplicate=True)
             if how % 3 == 1:
                 call.abort()
-            call.swap(sockets._duplicate(sock), ours=True)
+            call.swap(sockets.duplicate(sock), is_duplicate=True)
         except Aborted:
             pass
-        call.let_go()
+        call.release()
     assert loopback.descriptors() == before
