@@ -1,17 +1,19 @@
 """
-Go's context for threads: one object that says when to stop, from any thread, to everything below it.
+Go's context for threads: cancellation, deadlines and values for a call and everything below it.
+
+More than 400 lines, because `Context` and Go's functions around it are one public module.
 
 Strategy: `cancel` may be called in a signal handler or a finalizer, so nothing it touches takes a lock (see
-`waiters`). The end is one `dict.setdefault`, which is atomic: the first to end a context wins. Callbacks are popped
-from a dict, so each runs exactly once, whoever finds it first; and so are the children, which are told in a loop.
+`waiters`). The end is one `dict.setdefault`, which is atomic: the first thread to end a context wins. Callbacks and
+children are popped from dicts, so each is notified exactly once.
 
-There are two kinds of callbacks. Ours (`_on_end`) free somebody who waits, take no time, and run first, here and in
-everything below. A user's (`on_done`) may take as long as they like, so they run when everybody is free; and if it was
-time that ended the context, each on a thread of its own, because the timer's serves every deadline of the process.
+There are two kinds of callbacks. Internal ones (`_on_end`) free a waiting thread, take no time, and run first, for this
+context and all below it. The user's (`on_done`) may take long, so they run after all threads are freed. If a deadline
+ended the context, each runs on a new thread, because the timer's thread serves every deadline of the process.
 
-A context that nobody waits for costs nothing: it neither starts the timer nor registers with its parent. It does both
-with its first callback and undoes both with its last; until then its state is computed when asked for. Taking a
-callback back may happen in a finalizer too, so it never starts anything: it puts back what it should have kept.
+A context without callbacks costs nothing: it registers neither with the timer nor with its parent, and computes its
+state on demand. It registers with its first callback and unregisters with its last. Unregistering may happen in a
+finalizer, so it starts nothing: if another thread has added a callback meanwhile, it restores the registration.
 """
 
 from __future__ import annotations
@@ -51,16 +53,16 @@ Cancel = Callable[..., None]  # `cancel(cause=None)`
 
 class Context:
     """
-    Says when to stop: on `cancel`, when its time is over, or when its parent stops.
+    Ends calls: on `cancel`, when its time is up, or when its parent ends.
 
     Shared freely between threads. As a context manager it is cancelled on exit.
 
     Args:
-        timeout: Seconds from now on the monotonic clock; 0 ends it at once, None never by itself.
+        timeout: Seconds from now on the monotonic clock; 0 ends it at once, None is no limit.
         parent: When it ends, this one ends with the same error.
 
     Raises:
-        TypeError: *timeout* is no number, or *parent* no Context.
+        TypeError: *timeout* is not a number, or *parent* is not a Context.
         ValueError: *timeout* is negative or NaN.
 
     Source: Go's context package.
@@ -73,8 +75,8 @@ class Context:
         "_deadline",
         "_end",
         "_functions",
-        "_links",
         "_parent",
+        "_registrations",
         "_values",
     )
 
@@ -85,10 +87,10 @@ class Context:
         self._values: Mapping[Hashable, Any] = parent._values if parent else _NO_VALUES
         self._deadline: Optional[float] = _earlier(_deadline(timeout), parent._deadline if parent else None)
         self._end: dict[str, AnyLLMError] = {}  # empty, or {"error": why it ended}
-        self._callbacks: dict[object, Callable[[], object]] = {}  # of ours
+        self._callbacks: dict[object, Callable[[], object]] = {}  # internal
         self._functions: dict[object, Callable[[], object]] = {}  # of users
-        self._children: dict[object, Context] = {}  # those that somebody waits for
-        self._links: dict[str, Callable[[], object]] = {}  # how to let go of the parent and of the timer
+        self._children: dict[object, Context] = {}  # those with callbacks
+        self._registrations: dict[str, Callable[[], object]] = {}  # how to unregister from "parent" and "timer"
 
     # -- ending ------------------------------------------------------------------------------------------------
 
@@ -96,160 +98,159 @@ class Context:
         """
         End this context and everything below it; a second call does nothing.
 
-        Safe in a signal handler, in a finalizer, and in any thread. When it returns, whoever waits has been
-        freed, but need not have run yet.
+        Safe in a signal handler, in a finalizer, and in any thread. When it returns, waiting threads have been woken,
+        but may not have run yet.
 
         Args:
-            cause: Why: an exception or any object; `Cancelled.cause` hands it on.
+            cause: The reason, an exception or any object; it becomes `Cancelled.cause`.
         """
-        self._finish(Cancelled(cause=cause), _run_here)
+        self._finish(Cancelled(cause=cause), _call_here)
 
-    def _finish(self, error: AnyLLMError, run: Callable[[Callable[[], object]], object]) -> None:
-        """End it with *error*, unless it has ended. *run* calls a function of a user."""
+    def _finish(self, error: AnyLLMError, call: Callable[[Callable[[], object]], object]) -> None:
+        """End it with *error*, unless it has ended. *call* calls a function of a user."""
         self._end.setdefault("error", error)
-        _tell(self, run)  # also when it had ended before: Ctrl-C may have stopped whoever was telling the others
+        _notify(self, call)  # also if it had ended before: Ctrl-C may have interrupted the thread that ended it
 
     @property
     def error(self) -> Optional[AnyLLMError]:
-        """Why it ended: a `Cancelled` or a `DeadlineExceeded`; None while it has not."""
-        line = [self]  # up to the first that has ended, or the root
-        while not line[-1]._end and line[-1]._parent is not None:
-            line.append(line[-1]._parent)
+        """Why it ended: a `Cancelled` or a `DeadlineExceeded`; None while it has not ended."""
+        ancestors = [self]  # up to the first that has ended, or the root
+        while not ancestors[-1]._end and ancestors[-1]._parent is not None:
+            ancestors.append(ancestors[-1]._parent)
         inherited = None
-        for context in reversed(line):
-            inherited = context._end.get("error") or inherited or context._overdue()
+        for context in reversed(ancestors):
+            inherited = context._end.get("error") or inherited or context._deadline_error()
             if inherited is not None and not context._end:
-                context._finish(inherited, _run_apart)  # whoever asks may be one of our own threads
+                context._finish(inherited, _call_on_new_thread)  # this may be one of our own threads
         return self._end.get("error")
 
-    def _overdue(self) -> Optional[AnyLLMError]:
-        is_over = self._deadline is not None and self._deadline <= time.monotonic()
-        return DeadlineExceeded() if is_over else None
+    def _deadline_error(self) -> Optional[AnyLLMError]:
+        has_passed = self._deadline is not None and self._deadline <= time.monotonic()
+        return DeadlineExceeded() if has_passed else None
 
     @property
     def cancelled(self) -> bool:
-        """Whether it has ended, in whatever way."""
+        """Whether it has ended, by a cancel or a deadline."""
         return self.error is not None
 
     @property
     def cause(self) -> object:
-        """What `cancel(cause)` was given; the error itself when that was nothing; None while it has not ended."""
+        """The argument of `cancel(cause)`, or the error if that was None; None while it has not ended."""
         error = self.error
-        given = getattr(error, "cause", None)
-        return error if given is None else given
+        cause = getattr(error, "cause", None)
+        return error if cause is None else cause
 
     # -- waiting -----------------------------------------------------------------------------------------------
 
     def remaining(self) -> Optional[float]:
-        """Seconds until its deadline, or a parent's, not below 0; None when there is no deadline."""
+        """Seconds until its deadline or a parent's, at least 0; None without a deadline."""
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
     def wait(self, timeout: Optional[float] = None) -> bool:
         """Block until it ends (True), or for *timeout* seconds (False)."""
         waiter = waiters.new_waiter()
-        take_back = self._on_end(lambda: waiters.release(waiter))
+        remove = self._on_end(lambda: waiters.release(waiter))
         try:
             return waiters.wait(waiter, waiters.deadline_after(timeout))
         finally:
-            take_back()
+            remove()
 
     def done(self) -> Channel[Any]:
-        """A channel that is closed when the context ends, to `select` on."""
-        pair = open_channel(1)
-        sender = pair[0]
-        take_back = self._on_end(sender.close)
-        pair[1]._on_drop = take_back
-        return pair[1]
+        """A channel that is closed when the context ends, for `select`."""
+        sender, channel = open_channel(1)
+        channel._on_drop = self._on_end(sender.close)
+        return channel
 
     def on_done(self, fn: Callable[[], object]) -> Callable[[], bool]:
         """
-        Call *fn* once, when the context ends; at once if it has.
+        Call *fn* once, when the context ends; at once if it has ended.
 
-        When time ends the context, *fn* runs on a thread of its own. When `cancel` does, *fn* runs on the thread that
-        called it, after everything below the context has been freed: where that may be a signal handler or a
-        finalizer, *fn* must not wait for a lock that the interrupted code may hold. What it raises is logged.
+        If a deadline ends the context, *fn* runs on a new thread. If `cancel` does, *fn* runs on the thread that called
+        `cancel`, after all threads below the context have been freed. If that may be in a signal handler or a
+        finalizer, *fn* must not wait for a lock that the interrupted code may hold. Exceptions of *fn* are logged.
 
         Returns:
-            A function that takes it back: True if *fn* will now never run, False if it has or is about to.
+            A function that removes *fn*: True if *fn* will never run, False if it has run or is about to.
         """
         if not callable(fn):
             raise TypeError(f"expected a function, not {type(fn).__name__}")
         if self.error is not None:
-            _run_here(fn)
+            _call_here(fn)
             return lambda: False
-        return self._register(self._functions, fn)
+        return self._add(self._functions, fn)
 
     def _on_end(self, fn: Callable[[], object]) -> Callable[[], bool]:
-        """`on_done` for functions of ours, which take no time and no lock: on the thread that ends the context."""
-        return self._register(self._callbacks, fn)
+        """`on_done` for internal functions, which take no time and no lock: they run on the thread that ends it."""
+        return self._add(self._callbacks, fn)
 
-    def _register(self, functions: dict[object, Callable[[], object]], fn: Callable[[], object]) -> Callable[[], bool]:
+    def _add(self, functions: dict[object, Callable[[], object]], fn: Callable[[], object]) -> Callable[[], bool]:
         key = object()
         functions[key] = fn
         if not self._end:
-            self._watch()
+            self._register()
         if self.error is not None:
-            _tell(self, _run_apart)
+            _notify(self, _call_on_new_thread)
 
-        def take_back() -> bool:
-            taken = functions.pop(key, None) is not None
-            self._rest()
-            return taken
+        def remove() -> bool:
+            is_removed = functions.pop(key, None) is not None
+            self._unregister()
+            return is_removed
 
-        return take_back
+        return remove
 
-    def _is_watched(self) -> bool:
+    def _has_callbacks(self) -> bool:
+        """Whether this context, or one below it, must be notified of the end."""
         return bool(self._callbacks or self._functions or self._children) and not self._end
 
-    def _watch(self) -> None:
-        """Have the parents and the timer tell us, now that somebody wants to know."""
+    def _register(self) -> None:
+        """Register this context and its ancestors with the timer, and each with its parent."""
         context = self
         while True:
-            context._watch_deadline()
+            context._register_deadline()
             parent = context._parent
-            if parent is None or "parent" in context._links:
+            if parent is None or "parent" in context._registrations:
                 return
             key = object()
             parent._children[key] = context
-            if not context._link("parent", functools.partial(parent._children.pop, key, None)):
-                parent._rest()
+            if not context._add_registration("parent", functools.partial(parent._children.pop, key, None)):
+                parent._unregister()
                 return
             context = parent
 
-    def _watch_deadline(self) -> None:
-        own = self._parent is None or self._deadline != self._parent._deadline
-        if own and self._deadline is not None and "timer" not in self._links:
+    def _register_deadline(self) -> None:
+        is_own = self._parent is None or self._deadline != self._parent._deadline
+        if is_own and self._deadline is not None and "timer" not in self._registrations:
             monkey_patch.renew()
-            entry = timer.shared.call_at(self._deadline, lambda: self._finish(DeadlineExceeded(), _run_apart))
-            self._link("timer", entry.cancel)
+            entry = timer.shared.call_at(self._deadline, lambda: self._finish(DeadlineExceeded(), _call_on_new_thread))
+            self._add_registration("timer", entry.cancel)
 
-    def _link(self, name: str, let_go: Callable[[], object]) -> bool:
-        """Keep *let_go* for later; False, and let go, when another thread was faster."""
-        if self._links.setdefault(name, let_go) is not let_go:
-            let_go()
+    def _add_registration(self, name: str, undo: Callable[[], object]) -> bool:
+        """Store how to *undo* a registration; False, and undo it, if another thread was faster."""
+        if self._registrations.setdefault(name, undo) is not undo:
+            undo()
             return False
-        if not self._is_watched():
-            self._rest()  # whoever wanted to know has gone, or been told, meanwhile
+        if not self._has_callbacks():
+            self._unregister()  # the callback was removed or called meanwhile
         return True
 
-    def _rest(self) -> None:
-        """Let go of the timer and of the parents, as far up as nobody wants to know."""
+    def _unregister(self) -> None:
+        """Undo the registrations, also those of the ancestors, where there are no callbacks any more."""
         context: Optional[Context] = self
         while context is not None:
-            context._unlink("timer")
-            context = context._parent if context._unlink("parent") else None
+            context._remove_registration("timer")
+            context = context._parent if context._remove_registration("parent") else None
 
-    def _unlink(self, name: str) -> bool:
-        """Let go of a link, unless somebody wants to know; whether there was one."""
+    def _remove_registration(self, name: str) -> bool:
+        """Undo one registration if there are no callbacks; whether there was one."""
         found = False
-        while not self._is_watched():
-            let_go = self._links.pop(name, None)
-            if let_go is None:
+        while not self._has_callbacks():
+            undo = self._registrations.pop(name, None)
+            if undo is None:
                 break
-            if self._is_watched():  # somebody came while we were leaving, and may have seen the link in place
-                self._link(name, let_go)
+            if self._has_callbacks():  # another thread added a callback, and may have seen the registration in place
+                self._add_registration(name, undo)
             else:
-                let_go()
+                undo()
                 found = True
         return found
 
@@ -260,7 +261,7 @@ class Context:
         return Context(timeout, parent=self)
 
     def value(self, key: Hashable) -> Any:
-        """What `with_value` stored under *key*, here or above; None if nothing."""
+        """The value that `with_value` stored under *key*, here or in an ancestor; None if there is none."""
         return self._values.get(key)
 
     def __enter__(self) -> Context:
@@ -275,14 +276,14 @@ class Context:
         raise TypeError("a Context cannot be copied or pickled: make one where the call is made, or a child()")
 
     def __repr__(self) -> str:
-        ended = self._end.get("error")
-        state = "open" if ended is None else str(ended)
+        error = self._end.get("error")
+        state = "open" if error is None else str(error)
         left = self.remaining()
         return f"<Context {state}{'' if left is None else f', {left:.3g} s left'}>"
 
 
 def own_error(ctx: Context, **fields: Any) -> AnyLLMError:
-    """Why *ctx* has ended, as an error of one call's own: each carries its own partial response, and other *fields*."""
+    """A new error for one call of why *ctx* ended, with *fields*: each call's error has its own partial response."""
     error = ctx.error
     if isinstance(error, DeadlineExceeded):
         return DeadlineExceeded(**fields)
@@ -290,19 +291,19 @@ def own_error(ctx: Context, **fields: Any) -> AnyLLMError:
 
 
 def background() -> Context:
-    """A context that never ends by itself. Source: Go's context.Background."""
+    """A context without parent and deadline. Source: Go's context.Background."""
     return Context()
 
 
 def with_cancel(parent: Context) -> tuple[Context, Cancel]:
-    """A child and the function that ends it: ``cancel(cause=None)``. Source: Go's context.WithCancelCause."""
+    """A child, and the function ``cancel(cause=None)`` that ends it. Source: Go's context.WithCancelCause."""
     child = Context(parent=_context(parent))
     return child, child.cancel
 
 
 def with_timeout(parent: Context, timeout: float) -> tuple[Context, Cancel]:
     """
-    Derive a context that ends by itself.
+    Derive a context with a timeout.
 
     Args:
         parent: When it ends, the child ends with the same error.
@@ -322,7 +323,7 @@ def with_timeout(parent: Context, timeout: float) -> tuple[Context, Cancel]:
 
 def with_deadline(parent: Context, deadline: Union[datetime.datetime, float]) -> tuple[Context, Cancel]:
     """
-    Derive a context that ends at an instant of the wall clock, converted to the monotonic clock now.
+    Derive a context that ends at a time of the wall clock, converted to the monotonic clock now.
 
     Args:
         parent: When it ends, the child ends with the same error.
@@ -336,12 +337,12 @@ def with_deadline(parent: Context, deadline: Union[datetime.datetime, float]) ->
 
     Source: Go's context.WithDeadline.
     """
-    instant = deadline.timestamp() if isinstance(deadline, datetime.datetime) else deadline
-    return with_timeout(parent, max(instant - time.time(), 0.0))
+    timestamp = deadline.timestamp() if isinstance(deadline, datetime.datetime) else deadline
+    return with_timeout(parent, max(timestamp - time.time(), 0.0))
 
 
 def with_value(parent: Context, key: Hashable, value: Any) -> Context:
-    """A child that carries *value* under *key*. Source: Go's context.WithValue."""
+    """A child with *value* under *key*. Source: Go's context.WithValue."""
     child = Context(parent=_context(parent))
     child._values = MappingProxyType({**parent._values, key: value})
     return child
@@ -349,17 +350,17 @@ def with_value(parent: Context, key: Hashable, value: Any) -> Context:
 
 def without_cancel(parent: Context) -> Context:
     """A context with the parent's values that does not end with it. Source: Go's context.WithoutCancel."""
-    free = Context()
-    free._values = _context(parent)._values
-    return free
+    context = Context()
+    context._values = _context(parent)._values
+    return context
 
 
 def after_func(ctx: Context, fn: Callable[[], object]) -> Callable[[], bool]:
     """
-    `Context.on_done` under Go's name; the function returned is Go's ``stop``.
+    `Context.on_done` under Go's name; the returned function is Go's ``stop``.
 
-    As in Go, *fn* runs on a thread of its own when time ends the context; when `cancel` does, on the thread that
-    called it.
+    As in Go, *fn* runs on a new thread if a deadline ends the context; if `cancel` does, it runs on the thread that
+    called `cancel`.
 
     Source: Go's context.AfterFunc.
     """
@@ -388,35 +389,34 @@ def _deadline(timeout: Optional[float]) -> Optional[float]:
 
 
 def _earlier(one: Optional[float], other: Optional[float]) -> Optional[float]:
-    given = [deadline for deadline in (one, other) if deadline is not None]
-    return min(given, default=None)
+    return min((deadline for deadline in (one, other) if deadline is not None), default=None)
 
 
-def _tell(context: Context, run: Callable[[Callable[[], object]], object]) -> None:
+def _notify(context: Context, call: Callable[[Callable[[], object]], object]) -> None:
     """
-    Free everything at and below an ended context, then call the functions of users there with *run*.
+    Free all threads that wait for an ended context or one below it, then call the users' functions there with *call*.
 
-    Harmless when another thread does it too.
+    Harmless if another thread does it too.
     """
     with_functions: list[Context] = []
     try:
         _free([context], with_functions)
     finally:
-        _call_functions(with_functions, run)
+        _call_functions(with_functions, call)
 
 
 def _free(pending: list[Context], with_functions: list[Context]) -> None:
     """
-    Run and forget our callbacks, and note the contexts that have functions of users.
+    Call and remove the internal callbacks, and append contexts with users' functions to *with_functions*.
 
-    A loop, because a program that derives each turn's context from the last one's has thousands, one below the other.
+    A loop, not a recursion: a program that derives each turn's context from the last one's nests thousands.
     """
     try:
         while pending:
             context = pending[-1]
             try:
                 if context._callbacks:
-                    _run_here(context._callbacks.popitem()[1])
+                    _call_here(context._callbacks.popitem()[1])
                 elif context._children:
                     child = context._children.popitem()[1]
                     child._end.setdefault("error", context._end["error"])
@@ -425,36 +425,36 @@ def _free(pending: list[Context], with_functions: list[Context]) -> None:
                     pending.pop()
                     if context._functions:
                         with_functions.append(context)
-                    context._rest()
+                    context._unregister()
             except KeyError:  # another thread took the last one
                 pass
     finally:
-        if pending:  # Ctrl-C came in between: the others are freed before that goes on
+        if pending:  # Ctrl-C: free the others before it is raised on
             _free(pending, with_functions)
 
 
-def _call_functions(contexts: list[Context], run: Callable[[Callable[[], object]], object]) -> None:
+def _call_functions(contexts: list[Context], call: Callable[[Callable[[], object]], object]) -> None:
     try:
         while contexts:
             try:
-                run(contexts[-1]._functions.popitem()[1])
+                call(contexts[-1]._functions.popitem()[1])
             except KeyError:
                 contexts.pop()
     finally:
-        if contexts:  # a function raised KeyboardInterrupt or SystemExit: the others run before that goes on
-            _call_functions(contexts, run)
+        if contexts:  # a function raised KeyboardInterrupt or SystemExit: call the others before it is raised on
+            _call_functions(contexts, call)
 
 
-def _run_here(function: Callable[[], object], caught: type[BaseException] = Exception) -> None:
+def _call_here(function: Callable[[], object], caught: type[BaseException] = Exception) -> None:
     try:
         function()
     except caught as exc:
-        # Perhaps in a finalizer, which must not log by itself.
+        # Through `background`, because this may be a finalizer.
         _background.log(logging.ERROR, "a function registered with Context.on_done failed", exc=exc)
 
 
-def _run_apart(function: Callable[[], object]) -> None:
+def _call_on_new_thread(function: Callable[[], object]) -> None:
     try:
-        _background.start_thread(lambda: _run_here(function, BaseException), "anyllm-on-done")
+        _background.start_thread(lambda: _call_here(function, BaseException), "anyllm-on-done")
     except RuntimeError:  # no more threads at exit
-        _run_here(function, BaseException)
+        _call_here(function, BaseException)

@@ -231,7 +231,7 @@ def test_the_end_reaches_any_depth(is_watched):
     line[0].cancel("enough")
     assert line[-1].cause == "enough"
     assert calls == [line[0].error] * is_watched
-    assert not line[-1]._links
+    assert not line[-1]._registrations
 
 
 def test_a_deadline_reaches_any_depth():
@@ -243,7 +243,7 @@ def test_a_deadline_reaches_any_depth():
 def test_any_depth_lets_go_of_the_top():
     line = line_of(5000, timeout=LATER)
     assert line[-1].on_done(int)()
-    assert not any(ctx._links or ctx._children or ctx._callbacks for ctx in line)
+    assert not any(ctx._registrations or ctx._children or ctx._callbacks for ctx in line)
 
 
 def test_what_one_callback_raises_keeps_the_end_from_nobody_below():
@@ -259,7 +259,7 @@ def test_what_one_callback_raises_keeps_the_end_from_nobody_below():
     with pytest.raises(KeyboardInterrupt):
         line[0].cancel()
     assert len(calls) == len(line)
-    assert not any(ctx._links or ctx._children or ctx._callbacks for ctx in line)
+    assert not any(ctx._registrations or ctx._children or ctx._callbacks for ctx in line)
 
 
 def test_a_child_of_an_ended_context_is_ended():
@@ -466,7 +466,7 @@ def test_races_of_on_done_take_back_and_cancel_lose_and_double_nothing(spawn, ki
         until(lambda ran=runs, expected=everything - taken: set(ran) == expected)  # some on threads of their own
         assert set(runs.values()) <= {1}
         assert not ctx._callbacks
-        assert not ctx._links
+        assert not ctx._registrations
         assert not top._children
 
 
@@ -487,14 +487,14 @@ def test_a_link_is_never_lost_between_coming_and_going(spawn):
         stop = child.on_done(int)
         for name in ("parent", "timer"):
             until = time.monotonic() + TIMEOUT
-            while name not in child._links:  # another thread may be putting it back just now
+            while name not in child._registrations:  # another thread may be putting it back just now
                 assert time.monotonic() < until
                 time.sleep(0)
         assert stop()
     over.set()
     join(tasks)
-    assert not child._links
-    assert not parent._links
+    assert not child._registrations
+    assert not parent._registrations
     assert not parent._children
 
 
@@ -513,14 +513,14 @@ def test_taking_back_in_a_finalizer_starts_nothing(monkeypatch):
                 ctx._callbacks["newcomer"] = lambda: calls.append(True)  # has just seen the link in place
             return super().pop(name, *default)
 
-    ctx._links = Links(ctx._links)
+    ctx._registrations = Links(ctx._registrations)
     with monkeypatch.context() as patch:
         patch.setattr(timer.shared, "call_at", lambda *args: pytest.fail("took the timer's lock"))
         assert stop()
-    assert list(ctx._links) == ["timer"]
+    assert list(ctx._registrations) == ["timer"]
     ctx.cancel()
     assert calls == [True]
-    assert not ctx._links
+    assert not ctx._registrations
 
 
 # Waiting.
