@@ -1,8 +1,8 @@
 """
-Go's channel for threads: bounded, closable, with a send end and a receive end.
+Go's channel for threads: bounded, closable, with a send end and a receive end; `select` and `merge`.
 
-Strategy: what both ends share, and why that needs no lock to receive or to close, is in `pipe`. A channel is the
-receive end of one pipe, or of several that are read as one. Who waits for several stands in the line of each.
+Strategy: `pipe` has the state that both ends share, and explains why receiving and closing need no lock. A channel is
+the receive end of one pipe, or of several that are merged. A receiver of several waits in the queue of each.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ class Channel(Generic[T]):
     """
     The receive end of a channel: iterate it, or use it like a `queue.Queue`.
 
-    A receive from a closed and drained channel gives None at once, and for ever, so these all end::
+    A receive from a closed and drained channel returns None at once, and for ever, so these all end::
 
         for item in channel: ...
         for item in iter(channel.get, None): ...
         while (item := channel.get()) is not None: ...
 
-    Several threads may receive; each item goes to one of them. Letting go of the last reference closes the
-    channel, so that its sender stops.
+    Several threads may receive; each item goes to one of them. Dropping the last reference closes the channel, so that
+    its sender stops.
 
     Source: Go's channels; `queue.Queue` for the methods' names.
     """
@@ -52,7 +52,7 @@ class Channel(Generic[T]):
     # -- receiving ---------------------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[T]:
-        """Items until the channel is closed and drained."""
+        """The items until the channel is closed and drained."""
         take = self._pipes[0].take if len(self._pipes) == 1 else self._take_any
         while True:
             item = take()
@@ -64,7 +64,7 @@ class Channel(Generic[T]):
 
     def get(self, block: bool = True, timeout: Optional[float] = None) -> Optional[T]:
         """
-        The next item, or None when the channel is closed and drained.
+        The next item, or None if the channel is closed and drained.
 
         Args:
             block: Wait for an item; False is `get_nowait`.
@@ -83,11 +83,11 @@ class Channel(Generic[T]):
         return item  # type: ignore[no-any-return]
 
     def get_nowait(self) -> Optional[T]:
-        """The next item now, None when closed and drained; `queue.Empty` when there is nothing yet."""
+        """The next item without waiting; None if closed and drained; raises `queue.Empty` if there is none yet."""
         return self.get(block=False)
 
     def recv(self) -> tuple[Optional[T], bool]:
-        """Go's receive: the next item and True, or None and False when closed and drained."""
+        """Go's receive: the next item and True, or None and False if closed and drained."""
         item = self.get()
         return item, item is not None
 
@@ -97,43 +97,43 @@ class Channel(Generic[T]):
         return self._take_any()
 
     def _take_any(self) -> Any:
-        ended = True
+        all_ended = True
         for pipe in self._pipes:
             item = pipe.take()
             if item is EMPTY:
-                ended = False
+                all_ended = False
             elif item is not None:
-                # The others get the first look next time.
+                # The other pipes come first next time.
                 self._pipes = (*(other for other in self._pipes if other is not pipe), pipe)
                 return item
-        return None if ended else EMPTY
+        return None if all_ended else EMPTY
 
     def _wait(self, deadline: Optional[float]) -> Any:
         if self._on_stall is None:
             return _first_ready((self,), deadline)[1]
-        patience, complain = self._on_stall
+        seconds, on_stall = self._on_stall
         while True:
-            soon = waiters.deadline_after(patience)
-            if deadline is not None and (soon is None or soon >= deadline):
+            stall = waiters.deadline_after(seconds)
+            if deadline is not None and (stall is None or stall >= deadline):
                 break
-            item = _first_ready((self,), soon)[1]
+            item = _first_ready((self,), stall)[1]
             if item is not EMPTY:
                 return item
-            if complain():
-                break  # once is enough
+            if on_stall():
+                break
         return _first_ready((self,), deadline)[1]
 
     def forward(self, pass_on: Callable[[Callable[[], Any]], bool], timeout: Optional[float] = None) -> None:
         """
-        Wait while the thread that puts items passes them on; this thread is woken only when there is something to do.
+        Wait while the sender's thread processes the items; this thread is woken only if it must continue itself.
 
-        For one receiver, where waking a thread costs more than dealing with an item: a server that writes to a client.
+        For one receiver, if waking a thread costs more than processing an item: a server that writes to a client.
 
         Args:
-            pass_on: Called by the sender's thread after it has put something, with a function that gives the next
-                item, `pipe.EMPTY` when there is none now, and None when the channel is closed and drained. It deals
-                with what there is, without waiting, and returns True; False, or an error, when this thread must go on
-                with it. It is not called any more then, nor after this has returned.
+            pass_on: Called on the sender's thread after it has put items, with a function that returns the next item,
+                `pipe.EMPTY` if there is none now, or None if the channel is closed and drained. It processes the items
+                without waiting, and returns True; or False, or raises, if the receiving thread must continue. After
+                that, and after `forward` has returned, it is not called again.
             timeout: Seconds to wait at most; None for ever.
 
         Returns when *pass_on* returned False, when the channel is closed, or after *timeout* seconds. There may be
@@ -141,17 +141,17 @@ class Channel(Generic[T]):
 
         Raises:
             ValueError: *timeout* is negative or NaN.
-            BaseException: what *pass_on* raised.
+            BaseException: the exception of *pass_on*.
         """
         Forwarding(self._pipes, self._take, pass_on).wait(waiters.deadline_after(timeout))
 
     @contextlib.contextmanager
     def in_line(self, waiter: waiters.Waiter) -> Iterator[None]:
         """
-        Stand in line with *waiter*, which is released once when there may be an item, or the end.
+        Add *waiter* to the waiting receivers inside the block; it is released once, for an item or the end.
 
-        For who waits by other means than a lock, an event loop for example. Look again when in line, before waiting:
-        what came just before released nobody.
+        For code that does not wait with a lock: an event loop, for example. Check the channel again inside the block,
+        before waiting: an item that came just before it has released no waiter.
         """
         pipes = list(self._pipes)
         try:
@@ -159,41 +159,41 @@ class Channel(Generic[T]):
                 pipe.receivers.append(waiter)
             yield
         finally:
-            _stand_down(pipes, waiter)
+            _leave_queues(pipes, waiter)
 
-    # -- looking -----------------------------------------------------------------------------------------------
+    # -- state -------------------------------------------------------------------------------------------------
 
     @property
     def closed(self) -> bool:
-        """Whether the sender closed the channel, even with items still waiting."""
+        """Whether the sender closed the channel, even if there are items in it."""
         return all(pipe.end for pipe in self._pipes)
 
     @property
     def maxsize(self) -> int:
-        """How many items may wait before a sender has to."""
+        """How many items fit before a sender must wait."""
         return sum(pipe.maxsize for pipe in self._pipes)
 
     def qsize(self) -> int:
         """
-        How many items wait now: so many can be received at once.
+        How many items can be received now without waiting.
 
-        More than `maxsize` where a sender that puts several at a time waits for room for all of them.
+        More than `maxsize` while a sender that puts several at a time waits for room for all of them.
         """
         return sum(pipe.qsize() for pipe in self._pipes)
 
     def empty(self) -> bool:
-        """Whether no item waits now."""
+        """Whether there is no item now."""
         return not self.qsize()
 
     def full(self) -> bool:
-        """Whether a sender would have to wait now."""
+        """Whether a sender would wait now."""
         return self.qsize() >= self.maxsize
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open"
         return f"<Channel {state}, {self.qsize()} of {self.maxsize} waiting>"
 
-    # -- mistakes, answered ------------------------------------------------------------------------------------
+    # -- hints for mistakes ------------------------------------------------------------------------------------
 
     def __bool__(self) -> bool:
         raise TypeError("a Channel has no truth value: ask .empty(), .closed or .get_nowait()")
@@ -210,10 +210,10 @@ class Channel(Generic[T]):
         raise AttributeError(f"a Channel has no {name!r}{hint}")
 
     def __del__(self) -> None:
-        # Runs in any thread at any moment, so it only does what `waiters` allows.
-        drop = self.__dict__.get("_on_drop")
-        if drop is not None:
-            drop()
+        # Runs in any thread at any moment, so it must take no lock: see `waiters`.
+        on_drop = self.__dict__.get("_on_drop")
+        if on_drop is not None:
+            on_drop()
 
 
 def open_channel(maxsize: int = 1, **hooks: Any) -> tuple[Sender[Any], Channel[Any]]:
@@ -221,9 +221,9 @@ def open_channel(maxsize: int = 1, **hooks: Any) -> tuple[Sender[Any], Channel[A
     A new channel.
 
     Args:
-        maxsize: How many items may wait; at least 1.
-        hooks: ``on_drop``, called when the receive end is let go of (default: close), and ``on_stall``, a pair of
-            seconds and a function that is called each time a receive has waited that long, until it gives True.
+        maxsize: How many items fit; at least 1.
+        hooks: ``on_drop``, called when the receive end is dropped (default: close), and ``on_stall``, a pair of seconds
+            and a function that is called each time a receive has waited that long, until it returns True.
 
     Returns:
         The send end and the receive end.
@@ -242,15 +242,15 @@ def select(*channels: Channel[Any], timeout: Optional[float] = None) -> tuple[Ch
     Wait for the first of several channels.
 
     Args:
-        channels: Looked at in this order; a closed and drained one is ready, with None.
-        timeout: Seconds to wait at most; None for ever, 0 to only look.
+        channels: Checked in this order; a closed and drained one is ready, with None.
+        timeout: Seconds to wait at most; None for ever, 0 for not at all.
 
     Returns:
         The channel that was ready, and its item.
 
     Raises:
         queue.Empty: none was ready in time.
-        TypeError: there is no channel, or something else among them.
+        TypeError: an argument is not a channel, or there is none.
         ValueError: *timeout* is negative or NaN.
 
     Source: Go's select.
@@ -266,13 +266,12 @@ def select(*channels: Channel[Any], timeout: Optional[float] = None) -> tuple[Ch
 
 def merge(*channels: Channel[T]) -> Channel[T]:
     """
-    Many channels as one, which ends when all of them have. No thread is involved.
+    Merge several channels into one, which ends when all of them have ended. No thread is involved.
 
-    The items of each stay in order; channels take turns. The merged channel keeps the others: letting go of it lets
-    go of them.
+    The items of each stay in order; channels take turns. The merged channel holds the others: dropping it drops them.
 
     Raises:
-        TypeError: there is something else among them.
+        TypeError: an argument is not a channel.
     """
     _check_channels(channels)
     return Channel(*(pipe for channel in channels for pipe in channel._pipes), keep=channels)
@@ -285,28 +284,28 @@ def _check_channels(channels: tuple[Channel[Any], ...]) -> None:
 
 
 def _first_ready(channels: tuple[Channel[Any], ...], deadline: Optional[float]) -> tuple[Channel[Any], Any]:
-    """The first ready channel and its item, or the last channel and `EMPTY` when the deadline passed first."""
+    """The first ready channel and its item, or the last channel and `EMPTY` if the deadline passed first."""
     while True:
         waiter = waiters.new_waiter()
         pipes = [pipe for channel in channels for pipe in channel._pipes]
         try:
-            # In line first, then look again: see "Strategy".
+            # Register first, then check again: see `pipe`.
             for pipe in pipes:
                 pipe.receivers.append(waiter)
-            found = _look(channels)
-            if found is not None:
-                return found
-            woken = waiters.wait(waiter, deadline)
+            ready = _take_from(channels)
+            if ready is not None:
+                return ready
+            was_woken = waiters.wait(waiter, deadline)
         finally:
-            _stand_down(pipes, waiter)
-        found = _look(channels)
-        if found is not None:
-            return found
-        if not woken:
+            _leave_queues(pipes, waiter)
+        ready = _take_from(channels)
+        if ready is not None:
+            return ready
+        if not was_woken:
             return channels[-1], EMPTY
 
 
-def _look(channels: tuple[Channel[Any], ...]) -> Optional[tuple[Channel[Any], Any]]:
+def _take_from(channels: tuple[Channel[Any], ...]) -> Optional[tuple[Channel[Any], Any]]:
     for channel in channels:
         item = channel._take()
         if item is not EMPTY:
@@ -314,8 +313,8 @@ def _look(channels: tuple[Channel[Any], ...]) -> Optional[tuple[Channel[Any], An
     return None
 
 
-def _stand_down(pipes: list[Pipe[Any]], waiter: waiters.Waiter) -> None:
-    """Leave every line; where somebody was waking us for an item that we may not take, wake the next instead."""
+def _leave_queues(pipes: list[Pipe[Any]], waiter: waiters.Waiter) -> None:
+    """Remove *waiter* from every queue; if a sender is waking it for an item it may not take, wake the next."""
     for pipe in pipes:
         if not waiters.leave(pipe.receivers, waiter) and pipe.items:
             waiters.wake(pipe.receivers)

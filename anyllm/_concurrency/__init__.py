@@ -1,1 +1,1 @@
-"""Threads that wait for each other: waiters, pipes, timers, and what forks and late monkey patching need."""
+"""Concurrency primitives: waiters, pipes, timers, clocks, and support for forks and late monkey patching."""

@@ -1,9 +1,9 @@
 """
-Starting a thread, and logging, from where no lock may be waited for: a finalizer, a signal handler, the timer's thread.
+Starting threads and logging from code that must not wait for locks: finalizers, signal handlers, the timer's thread.
 
-A finalizer or a signal handler may interrupt any line of any thread, and wait for a lock that its own thread holds, for
-ever. `Thread.start` takes locks of `threading`; a log handler takes its own, `logging.handlers.QueueHandler` that of a
-queue, in the middle of whose `get` the collector may run.
+A finalizer or a signal handler may interrupt any line, and would wait for ever for a lock that its own thread holds.
+`Thread.start` takes locks of `threading`; a log handler takes its own, `logging.handlers.QueueHandler` that of a queue,
+in the middle of whose `get` the collector may run.
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ _log = logging.getLogger("anyllm")
 
 _start_native = _thread.start_new_thread
 
-#: Functions that are to run, each on a thread of its own, with the thread's name.
+#: Functions to run, each on a new thread, with the thread's name.
 _jobs: deque[tuple[Callable[[], object], str]] = deque()
-#: The right to start `_dispatch`: empty while it runs.
+#: The permit to start `_dispatch`: empty while it runs.
 _dispatcher: list[None] = [None]
-#: Level, message, arguments and exception of what is to be logged.
+#: Records to log: level, message, arguments and exception.
 _records: deque[tuple[int, str, tuple[Any, ...], Optional[BaseException]]] = deque()
-#: The right to start a thread that logs: empty while one is on its way.
+#: The permit to start a thread that logs: empty while one is about to run.
 _logger: list[None] = [None]
-#: Held while records are logged, so that exit waits for the one under way. No finalizer and no signal handler takes it.
+#: Held while records are logged, so that exit waits for that. No finalizer and no signal handler takes it.
 _flushing = threading.Lock()
 #: Seconds that exit waits for it at most.
-_PATIENCE = 1.0
+_FLUSH_TIMEOUT = 1.0
 
 
 def start_thread(target: Callable[[], object], name: str) -> None:
     """
-    Call *target* soon, on a daemon thread of its own. Takes no lock.
+    Call *target* soon, on a new daemon thread. Takes no lock.
 
     Raises:
-        RuntimeError: no thread can be started now; the interpreter is shutting down, for example.
+        RuntimeError: no thread can be started, because the interpreter is shutting down, for example.
     """
     if monkey_patch.began_native():
-        _start_native(target, ())  # the timer's, for a deadline that is older than the patch
+        _start_native(target, ())  # for a deadline of the timer that is older than the patch
         return
     job = (target, name)
     _jobs.append(job)
     if not waiters.take_one(_dispatcher):
-        return  # it is running, and looks again before it ends
+        return  # it runs, and checks again before it ends
     try:
         _thread.start_new_thread(_dispatch, ())
     except RuntimeError:
@@ -68,15 +68,15 @@ def _dispatch() -> None:
     """
     Start the threads.
 
-    On a thread that `_thread` started, which `threading` does not know: nothing here may ask for the current thread,
-    which would leave an entry for it behind.
+    Runs on a thread that `_thread` started, which `threading` does not know: nothing here may call `current_thread`,
+    which would leave an entry behind.
     """
     while True:
         try:
             target, name = _jobs.popleft()
         except IndexError:
             _dispatcher.append(None)
-            if _jobs and waiters.take_one(_dispatcher):  # a job came while we looked the other way
+            if _jobs and waiters.take_one(_dispatcher):  # a job came before the permit was back
                 continue
             return
         try:
@@ -96,14 +96,14 @@ def log(level: int, message: str, *args: Any, exc: Optional[BaseException] = Non
 
 
 def _log_all() -> None:
-    _logger.append(None)  # first: a record that comes after the last look finds the right to start a thread
+    _logger.append(None)  # first: a record that comes after the last check finds the permit
     flush_log()
 
 
 def flush_log() -> None:
-    """Log what waits, on this thread, after what another thread is logging."""
+    """Log all records now, on this thread, after another thread that is logging."""
     lock = _flushing
-    if not lock.acquire(timeout=_PATIENCE):
+    if not lock.acquire(timeout=_FLUSH_TIMEOUT):
         return
     try:
         while True:
@@ -121,7 +121,7 @@ def _renew_lock() -> None:
 
 
 def _after_fork() -> None:
-    """In a child: what waits is the parent's to do, and its threads are not here."""
+    """In a child: the jobs and records are the parent's, and its threads are not here."""
     _renew_lock()
     _jobs.clear()
     _records.clear()

@@ -1,4 +1,4 @@
-"""The clocks of a call: limits on waiting for the provider, kept by the shared timer."""
+"""The clocks of a call: time limits on waiting for the provider, run by the shared timer."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from anyllm._concurrency import timer
 
 __all__ = ["Clock", "Limit"]
 
-
-#: Seconds between two looks at a clock whose limit has nearly passed: while it runs; and while it is paused, as long as
-#: it has been, within these bounds.
-_SOON, _LATER, _LATEST = 0.001, 0.02, 0.1
+#: Seconds between two checks of a clock whose limit is about to pass, while it runs.
+_MIN_INTERVAL = 0.001
+#: While it is paused, the interval is the time since the pause began, within these bounds.
+_MIN_PAUSED_INTERVAL, _MAX_PAUSED_INTERVAL = 0.02, 0.1
 
 
 class Limit:
@@ -22,8 +22,8 @@ class Limit:
 
     Attributes:
         name: "connect", "first_content", "idle" or "tail".
-        seconds: How long nothing may set the clock back.
-        attempt: Which try of the call the clock belongs to.
+        seconds: The limit.
+        attempt: The attempt that the clock belongs to.
     """
 
     __slots__ = ("attempt", "name", "seconds")
@@ -36,15 +36,15 @@ class Limit:
 
 class Clock:
     """
-    Fires when nothing has set it back for so many seconds.
+    Fires when it has not been set back for so many seconds.
 
-    Strategy: setting it back is on the path of every chunk, so that only notes the time. The timer looks at the note
-    when the limit may have passed, and comes back later if it has not. Started, stopped and set back by one thread.
+    Strategy: setting it back is on the path of every chunk, so that only stores the time. The timer checks this when
+    the limit may have passed, and again later if it has not. Started, stopped and set back by one thread.
 
     Args:
-        fire: Called on the timer's thread with the limit that ran out, and its seconds. It may come late: the try that
-            the limit names may be over by then.
-        attempt: Which try of the call it belongs to.
+        fire: Called on the timer's thread with the limit that ran out, and its seconds. It may be called late, when the
+            attempt of the limit is over.
+        attempt: The attempt that the clock belongs to.
     """
 
     __slots__ = ("_attempt", "_entries", "_fire", "_limit", "_paused", "_since", "_timer")
@@ -52,45 +52,45 @@ class Clock:
     def __init__(self, fire: Callable[[Limit, float], object], attempt: Any = None) -> None:
         self._fire = fire
         self._attempt = attempt
-        self._timer = timer.shared  # of the same kind as the worker, also after a late monkey patch
+        self._timer = timer.shared  # native if the worker is, also after a late monkey patch
         self._limit: Optional[Limit] = None  # None when stopped
-        self._entries: dict[timer.Entry, None] = {}  # more than one only while a start races a look
+        self._entries: dict[timer.Entry, None] = {}  # more than one only while `start` races a check
         self._since = 0.0
-        self._paused: Optional[float] = None  # since when
+        self._paused: Optional[float] = None  # since when it has been paused
 
     def start(self, name: str, seconds: Optional[float], *, since: Optional[float] = None) -> None:
-        """Run as *name*, from now or from the monotonic instant *since*; None seconds is off."""
+        """Start the limit *name*, now or at the monotonic time *since*; None for *seconds* turns it off."""
         self.stop()
         self._since = time.monotonic() if since is None else since
         self._paused = None
         if seconds is not None:
             self._limit = limit = Limit(name, seconds, self._attempt)
-            self._look_at(self._since + seconds, limit)
+            self._check_at(self._since + seconds, limit)
 
     def set_back(self) -> None:
-        """There was progress."""
+        """Start again after progress."""
         self._since = now = time.monotonic()
         if self._paused is not None:
-            self._paused = now  # what was paused before it does not count for what comes after it
+            self._paused = now  # the pause until now was before the progress
 
     def pause(self) -> None:
-        """We are not waiting for the provider now."""
+        """Stop counting: we do not wait for the provider now."""
         self._paused = time.monotonic()
 
     def resume(self) -> None:
-        """We are again; what passed meanwhile does not count."""
+        """Count again; the time since `pause` does not count."""
         paused = self._paused
         if paused is not None:
             self._since += time.monotonic() - paused
-            self._paused = None  # last: a look in between must not count the pause
+            self._paused = None  # last: a check in between must not count the pause
 
     @property
     def runs(self) -> bool:
-        """Whether we wait for the provider now."""
+        """Whether it counts now."""
         return self._limit is not None and self._paused is None
 
     def stop(self) -> None:
-        """Forget the limit. Takes no lock."""
+        """Remove the limit. Takes no lock."""
         self._limit = None
         while self._entries:
             try:
@@ -98,25 +98,27 @@ class Clock:
             except KeyError:
                 break
 
-    def _look_at(self, when: float, limit: Limit) -> None:
-        entry = self._timer.call_at(when, lambda: self._look(limit))
+    def _check_at(self, when: float, limit: Limit) -> None:
+        entry = self._timer.call_at(when, lambda: self._check(limit))
         self._entries[entry] = None
         for other in self._entries.copy():
-            if other.call is None:  # it has been called, perhaps before it was noted here
+            if other.call is None:  # it was called, perhaps before it was added here
                 self._entries.pop(other, None)
-        if self._limit is not limit:  # stopped, or started anew, meanwhile
+        if self._limit is not limit:  # stopped or started again meanwhile
             self._entries.pop(entry, None)
             entry.cancel()
 
-    def _look(self, limit: Limit) -> None:
+    def _check(self, limit: Limit) -> None:
         if self._limit is not limit:
             return
         now = time.monotonic()
-        paused = self._paused  # before `_since`, which `resume` changes first
+        paused = self._paused  # read before `_since`, which `resume` changes first
         waited = (now if paused is None else paused) - self._since
         due = now + limit.seconds - waited
         if due <= now and paused is None:
             self._fire(limit, limit.seconds)
         else:
-            patience = _SOON if paused is None else min(max(now - paused, _LATER), _LATEST)
-            self._look_at(max(due, now + patience), limit)
+            interval = _MIN_INTERVAL
+            if paused is not None:
+                interval = min(max(now - paused, _MIN_PAUSED_INTERVAL), _MAX_PAUSED_INTERVAL)
+            self._check_at(max(due, now + interval), limit)

@@ -1,9 +1,9 @@
 """
-Have the thread that puts items into a channel also deal with them, while the receiving thread sleeps.
+Processing items on the thread that puts them into a channel, while the receiving thread sleeps (`Channel.forward`).
 
-Strategy: waking a thread costs more than many items cost, and hundreds of threads that wait for the interpreter hold
-each other up. So a receiver that only passes items on leaves a function with the channel, and the sender calls it. As
-with every other wait (see `pipe`), the receiver is in place first and then looks again.
+Strategy: waking a thread costs more than many items do, and hundreds of threads that wait for the interpreter slow each
+other down. So a receiver that only forwards items registers a function, and the sender calls it. As with every other
+wait (see `pipe`), the receiver registers first and then checks again.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ __all__ = ["Forwarding"]
 
 class Forwarding:
     """
-    One wait of one thread; what `Channel.forward` does.
+    One call of `Channel.forward`.
 
     Args:
         pipes: The channel's.
         take: Takes the channel's next item.
-        pass_on: As `Channel.forward` has it.
+        pass_on: See `Channel.forward`.
     """
 
     def __init__(
@@ -38,13 +38,13 @@ class Forwarding:
         self._take = take
         self._pass_on = pass_on
         self._waiter = waiters.new_waiter()
-        #: Held while items are passed on, and by the waiting thread when it goes. A sender takes it only if it is free.
+        #: Held during `pass_on`, and by the waiting thread at its end. A sender acquires it only without waiting.
         self._busy = threading.Lock()
         self._is_over = False
         self._error: Optional[BaseException] = None
 
     def wait(self, deadline: Optional[float]) -> None:
-        """Until there is something that was not passed on, or the deadline. Raises what passing on raised."""
+        """Wait until an item was not passed on, or for the deadline. Raises the exception of `pass_on`."""
         try:
             for pipe in self._pipes:
                 pipe.forwarder = self
@@ -59,24 +59,24 @@ class Forwarding:
             raise self._error
 
     def run(self) -> bool:
-        """Pass on what there is, on the sender's thread; False when nobody waits any more."""
+        """Pass the items on, on the sender's thread; False when nobody waits any more."""
         while self._has_items() and not self._is_over:
             if not self._busy.acquire(blocking=False):
-                return True  # another sender is at it, and looks again; or the thread that waited, which looks itself
+                return True  # another sender passes items on and checks again, or the waiting thread has woken
             try:
-                goes_on = self._is_over or self._pass_on(self._take)
-            except BaseException as exc:  # the thread that waits must wake, whatever it is
-                self._error, goes_on = exc, False
+                may_continue = self._is_over or self._pass_on(self._take)
+            except BaseException as exc:  # raised on the waiting thread
+                self._error, may_continue = exc, False
             finally:
-                self._is_over = self._is_over or not goes_on
+                self._is_over = self._is_over or not may_continue
                 self._busy.release()
-            if not goes_on:
+            if not may_continue:
                 self.wake()
                 return True
         return not self._is_over
 
     def wake(self) -> None:
-        """Wake the thread that waits. Takes no lock."""
+        """Wake the waiting thread. Takes no lock."""
         waiters.release(self._waiter)
 
     def _has_items(self) -> bool:

@@ -1,12 +1,12 @@
 """
 Late monkey patching: gevent or eventlet replaces threads and sockets after anyllm has made some of its own.
 
-Strategy: a lock that was made before the patch blocks the whole thread, and with it every greenlet, the one that would
-release it included. So what outlives a call (the timer, the pools of connections) is made anew at the first call after
-the patch: whoever starts a call, or watches a deadline, calls `renew`, and that compares three attributes. What a call
-makes for itself is looked up in `threading` and `socket` each time, and needs nothing.
+Strategy: a lock that was made before the patch blocks the whole thread, and with it every greenlet, also the one that
+would release it. So objects that outlive a call (the timer, the pools of connections) are replaced at the first call
+after the patch: code that starts a call or registers a deadline calls `renew`, which compares three attributes. The
+objects of a single call come from `threading` and `socket` each time, and need nothing.
 
-Calls that run when the patch comes go on in their native threads, with the native objects that they began with.
+Calls that run during the patch continue on their native threads, with their native objects.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import types
 from collections.abc import Callable
 from typing import Any, Optional
 
-__all__ = ["began_native", "binds_sockets", "must_look", "on_patch", "problem", "renew", "thread_begins", "thread_ends"]
+__all__ = ["began_native", "binds_sockets", "must_poll", "on_patch", "problem", "renew", "thread_begins", "thread_ends"]
 
 _renewals: list[Callable[[], object]] = []
 
@@ -35,7 +35,7 @@ def _has_threads() -> bool:
 
 
 def _kinds() -> tuple[bool, bool, bool]:
-    """Whether threads, sockets and TLS are native; what else may be put in their place (by tests) is no patch."""
+    """Whether threads, sockets and TLS are native. Other replacements, by tests for example, are no patch."""
     has_sockets = not isinstance(socket.socket, type) or issubclass(socket.socket, _socket.socket)
     has_tls = getattr(ssl.SSLContext, "__module__", "ssl") == "ssl"
     return _has_threads(), has_sockets, has_tls
@@ -43,7 +43,7 @@ def _kinds() -> tuple[bool, bool, bool]:
 
 _seen = _primitives()
 _seen_kinds = _kinds()
-#: Native threads of anyllm's that run, by their system's ids.
+#: Running native threads of anyllm, by their native ids.
 _natives: dict[int, None] = {}
 
 
@@ -51,18 +51,18 @@ def on_patch(renewal: Callable[[], object]) -> None:
     """
     Call *renewal* once after each patch, in the order of registration.
 
-    It must not wait: another greenlet would run, and find the rest not renewed yet.
+    It must not wait: another greenlet would run before the other renewals.
     """
     _renewals.append(renewal)
 
 
 def renew() -> None:
-    """Make anew what was made before a patch, if there has been one since the last time."""
+    """Call the renewals if there has been a patch since the last time."""
     global _seen, _seen_kinds
-    now = _primitives()
-    if now == _seen:
+    current = _primitives()
+    if current == _seen:
         return
-    kinds, _seen = _kinds(), now
+    kinds, _seen = _kinds(), current
     if kinds != _seen_kinds:
         _seen_kinds = kinds
         for renewal in tuple(_renewals):
@@ -70,30 +70,30 @@ def renew() -> None:
 
 
 def thread_begins() -> None:
-    """To be called first in each thread of anyllm's."""
+    """Called first in each thread of anyllm."""
     if _has_threads():
         _natives[threading.get_native_id()] = None
 
 
 def thread_ends() -> None:
-    """To be called last."""
+    """Called last in each thread of anyllm."""
     _natives.pop(threading.get_native_id(), None)
     if not _has_threads():
-        # `threading` forgets a thread by its number, which the patch has changed, and in a child all threads but one,
-        # where greenlets go on. It would print a KeyError for a thread that it does not find; this makes it find one.
+        # `threading` removes a thread by its id, which the patch has changed; and in a child it has removed all but
+        # one, though greenlets continue. It would print a KeyError for a missing thread; this adds an entry for it.
         threading.current_thread()
 
 
 def began_native() -> bool:
-    """Whether this is a thread of anyllm's that began before a patch: a greenlet that it starts would never run."""
+    """Whether this is a thread of anyllm from before a patch: a greenlet that it starts would never run."""
     return not _has_threads() and threading.get_native_id() in _natives
 
 
-def must_look() -> bool:
+def must_poll() -> bool:
     """
-    Whether who waits must look from time to time: threads that began before the patch may have to wake greenlets.
+    Whether a waiting greenlet must poll its lock, because a thread from before the patch may release it.
 
-    A lock of eventlet's never sees that, one of gevent's only in later versions (25.9 does not).
+    A lock of eventlet's does not notice that, one of gevent's only in later versions (25.9 does not).
     """
     return bool(_natives) and not _has_threads()
 
@@ -106,9 +106,9 @@ def binds_sockets() -> bool:
 
 def problem(*, tls: bool) -> Optional[str]:
     """
-    Why no call can be made under the present patch, and what to do; None when it can.
+    Why no call can be made under the current patch, and how to fix that; None if calls can be made.
 
-    A greenlet that waits on a native socket stops all the others, the deadlines among them.
+    A greenlet that waits on a native socket blocks all the others, deadlines included.
 
     Args:
         tls: Whether the call is over https.

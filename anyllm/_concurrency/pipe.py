@@ -1,21 +1,21 @@
 """
-What the two ends of a channel share, and the end that sends.
+The state that both ends of a channel share (`Pipe`), and the send end (`Sender`).
 
-Strategy: items wait in a deque, whose operations are atomic, so receiving and closing take no lock; `waiters` says
-why that matters. Senders share one lock, which only keeps the bound exact. The rule that makes this sound without
-more locks is: *stand in line first, then look again*. A waiter that registers and then finds something to do steps
-out and does it; one that finds nothing is sure to be seen by whoever changes something next. Who is woken but does
-not take what it was woken for wakes the next in line.
+Strategy: items are in a deque, whose operations are atomic, so receiving and closing take no lock; `waiters` explains
+why that matters. Senders share one lock, which only keeps the size exact. One rule makes this safe without more locks:
+*register as a waiter first, then check again*. A waiter that then finds something to do unregisters and does it; one
+that finds nothing is certainly woken by the next change. A waiter that was woken for an item and does not take it wakes
+the next one.
 
-Closing is one `dict.setdefault`: the first to close decides what comes last. A put may be under way just then, so the
-sender looks again after it has put, and takes the item back if the channel was closed meanwhile; and the receiver
-that finds nothing left turns away from that deque for good, so that after the end nothing comes.
+Closing is one `dict.setdefault`: the first close decides the last item. A put may run at the same time, so the sender
+checks again after it has put, and removes the item if the channel was closed meanwhile; and a receiver that finds the
+deque empty after the close switches to the deque of the last item, so that nothing is received after the end.
 
-A blocked sender is woken only when the channel is half empty, so that a fast producer and a fast consumer change
-places once every half buffer rather than once an item; and what does not fit of a batch is in the deque all the same,
-while its sender waits, so that receivers find it there without waking the sender.
+A blocked sender is woken only when the channel is half empty, so that a fast producer and a fast consumer switch once
+per half buffer, not once per item. The part of a batch that does not fit is put into the deque too, while its sender
+waits, so that receivers find it without waking the sender.
 
-A receiver may leave a `Forwarder` with the channel, which the sender runs after it has put (see `forwarding`).
+A receiver may register a `Forwarder`, which the sender runs after it has put (see `forwarding`).
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from anyllm._concurrency import waiters
 __all__ = ["EMPTY", "Forwarder", "Pipe", "Sender"]
 
 T = TypeVar("T")
-EMPTY: Any = object()  # "nothing there now", where None means "closed and drained"
+EMPTY: Any = object()  # no item now; None means closed and drained
 
 
 class Forwarder(Protocol):
-    """What a receiver leaves with a channel, to be run by whoever puts something."""
+    """Registered by a receiver, and run by the thread that puts an item."""
 
     def run(self) -> bool:
-        """Deal with what waits, on the sender's thread; False: wake a receiver as usual."""
+        """Process the items on the sender's thread; False: wake a receiver as usual."""
 
     def wake(self) -> None:
         """The channel is closed. Takes no lock."""
 
 
 class Pipe(Generic[T]):
-    """What both ends share."""
+    """The state that both ends share."""
 
     __slots__ = ("end", "forwarder", "items", "low_water", "maxsize", "put_count", "receivers", "senders", "sending")
 
@@ -54,18 +54,18 @@ class Pipe(Generic[T]):
         self.items: deque[T] = deque()
         self.maxsize = maxsize
         self.low_water = maxsize // 2
-        #: How many items were ever put: without those that wait, how many were taken. Changed and read with `sending`.
+        #: How many items were ever put; minus the items in the deque, how many were taken. Guarded by `sending`.
         self.put_count = 0
-        #: Empty while open; then {"last": what `close` added}, a deque that takes the place of `items` once drained.
+        #: Empty while open; then {"last": deque of `close`'s last item}, which replaces `items` when that is drained.
         self.end: dict[str, deque[T]] = {}
         self.forwarder: Optional[Forwarder] = None
         self.receivers: deque[waiters.Waiter] = deque()
         self.senders: deque[waiters.Waiter] = deque()
-        #: Held while looking at the size and appending; never while waiting, and never by a receiver or by close.
+        #: Held while checking the size and appending; never while waiting, and never by a receiver or by close.
         self.sending = threading.Lock()
 
     def take(self) -> Any:
-        """The next item; None when closed and drained; `EMPTY` when there is nothing now."""
+        """The next item; None if closed and drained; `EMPTY` if there is none now."""
         items = self.items
         try:
             item = items.popleft()
@@ -75,7 +75,7 @@ class Pipe(Generic[T]):
             last = self.end["last"]
             if items is last:
                 return None
-            # Something may have been put between the look and the close: look again.
+            # An item may have been put between `popleft` and the close: check again.
             if not items:
                 self.items = last
             return self.take()
@@ -100,7 +100,7 @@ class Pipe(Generic[T]):
             forwarder.wake()
 
     def announce(self, count: int) -> None:
-        """So many items were put: have them forwarded, or wake as many receivers."""
+        """Forward *count* new items, or wake as many receivers."""
         forwarder = self.forwarder
         if forwarder is not None and forwarder.run():
             return
@@ -123,11 +123,11 @@ class Sender(Generic[T]):
 
     @property
     def closed(self) -> bool:
-        """Whether the channel was closed, by this end or because nobody can receive any more."""
+        """Whether the channel was closed, by this end or because the receive end was dropped."""
         return bool(self._pipe.end)
 
     def try_put(self, item: T) -> bool:
-        """Put *item* if there is room, without waiting; False when the channel is full or closed."""
+        """Put *item* if there is room, without waiting; False if the channel is full or closed."""
         if item is None:
             raise TypeError("None cannot be sent: it is what a closed channel gives")
         pipe = self._pipe
@@ -152,7 +152,7 @@ class Sender(Generic[T]):
             timeout: Seconds to wait at most; None for ever.
 
         Returns:
-            False when the channel is closed: nobody will receive the item.
+            False if the channel is closed: nobody will receive the item.
 
         Raises:
             queue.Full: there was no room in time.
@@ -161,24 +161,24 @@ class Sender(Generic[T]):
             return True
         deadline = waiters.deadline_after(timeout)
         while not self.closed:
-            room = self._wait_for_room(deadline)
+            has_room = self._wait_for_room(deadline)
             if self.try_put(item):
                 return True
-            if not room and not self.closed:
+            if not has_room and not self.closed:
                 raise queue.Full
         return False
 
     def put_many(self, items: Sequence[T], before_delay: Callable[[], object] = lambda: None) -> bool:
         """
-        Put all of *items* in order, a batch under one lock, waiting for room where needed; False once closed.
+        Put all of *items* in order, under one lock, and wait for room; False if the channel is closed.
 
-        Where there is room for one, all are put, and receivers find them: this returns when there is room for all, so
-        the sender is woken once, not each time that some of them fit.
+        As soon as there is room for one item, all are put, and can be received. This returns when there is room for
+        all, so the sender is woken once, not each time that some of them fit.
 
         Args:
             items: Anything but None.
             before_delay: Called before this waits for room or runs a receiver's `Forwarder`, perhaps several times: to
-                give back what others wait for.
+                release what other threads wait for.
         """
         for item in items:
             if item is None:
@@ -195,46 +195,46 @@ class Sender(Generic[T]):
         while items and not self._has_room_for(place) and not pipe.end:
             before_delay()
             self._wait_for_room(None)
-        return not pipe.end or not items or self._has_room_for(place) or self._hand_is_empty(items)
+        return not pipe.end or not items or self._has_room_for(place) or self._were_all_received(items)
 
     def _has_room_for(self, place: int) -> bool:
-        """Whether the item that was put as number *place* is among those there is room for, or gone."""
+        """Whether the item that was put as number *place* fits into the buffer, or was received."""
         pipe = self._pipe
         if len(pipe.items) <= pipe.maxsize:
             return True
         with pipe.sending:
             return place - (pipe.put_count - len(pipe.items)) <= pipe.maxsize
 
-    def _hand_is_empty(self, items: Sequence[T]) -> bool:
-        """After a close: whether receivers have taken all of *items* that had no room; the rest is dropped."""
+    def _were_all_received(self, items: Sequence[T]) -> bool:
+        """After a close: whether receivers took all of *items* beyond the buffer; drops the others."""
         pipe = self._pipe
         dropped = False
-        with pipe.sending, contextlib.suppress(IndexError):  # emptied under our hands
-            waiting = pipe.items
+        with pipe.sending, contextlib.suppress(IndexError):  # receivers emptied it meanwhile
+            buffered = pipe.items
             for item in reversed(items):
-                if len(waiting) <= pipe.maxsize or waiting[-1] is not item:
+                if len(buffered) <= pipe.maxsize or buffered[-1] is not item:
                     break
-                waiting.pop()
+                buffered.pop()
                 dropped = True
         return not dropped
 
     def _put_where_room(self, items: Sequence[T]) -> int:
-        """Put *items* if there is room for one of them; the number of the last, 0 if nothing was put."""
+        """Put *items* if there is room for one of them; returns the number of the last, or 0 if none was put."""
         pipe = self._pipe
         with pipe.sending:
-            waiting = pipe.items
-            if pipe.end or len(waiting) >= pipe.maxsize:
+            buffered = pipe.items
+            if pipe.end or len(buffered) >= pipe.maxsize:
                 return 0
-            waiting.extend(items)
+            buffered.extend(items)
             pipe.put_count += len(items)
-            if pipe.end and not self._received(waiting):
+            if pipe.end and not self._received(buffered):
                 return 0
             return pipe.put_count
 
     @staticmethod
     def _received(items: deque[T]) -> bool:
         """
-        Whether a receiver has the item just put, which a close overtook; if none has, it is taken back.
+        Whether a receiver took the item that was just put, when the channel was closed meanwhile; else removes it.
 
         Only the holder of `sending` adds to *items*, so the item is the rightmost, or it and all before it are gone.
         """
@@ -254,14 +254,14 @@ class Sender(Generic[T]):
             return waiters.wait(waiter, deadline)
         finally:
             if not waiters.leave(pipe.senders, waiter) and len(pipe.items) <= pipe.low_water:
-                # Taken out of the line, and perhaps not the only one with room now.
+                # Another thread removed it from the queue; there may be room for the next sender too.
                 waiters.wake(pipe.senders)
 
     def close(self, last: Optional[T] = None) -> None:
         """
-        End the channel; what was put can still be received. Closing twice does nothing.
+        End the channel; items in it can still be received. Closing twice does nothing.
 
         Args:
-            last: One more item, put whatever the size, before the end.
+            last: One more item, put before the end even if the channel is full.
         """
         self._pipe.close(last)

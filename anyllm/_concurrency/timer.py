@@ -1,9 +1,9 @@
 """
-One thread for every deadline of the process, started by the first and gone soon after the last.
+The timer: one thread for all deadlines of the process, started by the first and ended soon after the last.
 
-Strategy: `Entry.cancel` may run in a signal handler or a finalizer, so it takes no lock (see `waiters`): it empties
-the entry, takes it out of a dict, and if that was the last one wakes the thread. The heap is cleaned by those who may
-lock: the thread, and whoever adds.
+Strategy: `Entry.cancel` may run in a signal handler or a finalizer, so it takes no lock (see `waiters`): it clears the
+entry, removes it from a dict, and wakes the thread if that was the last one. The heap is cleaned up by code that may
+lock: by the thread, and by `call_at`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from anyllm._concurrency import background, monkey_patch, waiters
 
 __all__ = ["Entry", "Timer", "shared"]
 
-#: Seconds the thread stays without work, so that one stream after another does not start it anew each time.
+#: Seconds the thread stays without work, so that not each of many streams in a row starts a new one.
 _LINGER = 0.5
-#: Cancelled entries the heap may hold before it is swept.
-_SLACK = 64
+#: Cancelled entries that the heap may hold before it is cleaned up.
+_MAX_CANCELLED = 64
 
 
 class Entry:
-    """A call that is due; `cancel` takes it back."""
+    """A scheduled call."""
 
     __slots__ = ("_timer", "call", "order", "when")
 
@@ -43,18 +43,18 @@ class Entry:
         return (self.when, self.order) < (other.when, other.order)
 
     def cancel(self) -> None:
-        """Forget the call, and everything it refers to. Takes no lock."""
+        """Remove the call, and the references it holds. Takes no lock."""
         self.call = None
-        self._timer._forget(self)
+        self._timer._remove(self)
 
 
 class Timer:
-    """Calls functions at monotonic instants, on a daemon thread of its own. They must not block."""
+    """Calls functions at given times, on its own daemon thread. They must not block."""
 
     def __init__(self) -> None:
         #: Guards the heap and the start and end of the thread. Never held while a call runs, or by `cancel`.
         self._lock = threading.Lock()
-        self._make_lock = threading.Lock  # after a late monkey patch, the thread of before it goes on with native ones
+        self._make_lock = threading.Lock  # after a late monkey patch, the old thread goes on with native locks
         self._heap: list[Entry] = []
         self._live: dict[Entry, None] = {}
         self._order = itertools.count()
@@ -62,11 +62,11 @@ class Timer:
         self._waiter = waiters.new_waiter(self._make_lock)
 
     def call_at(self, when: float, call: Callable[[], object]) -> Entry:
-        """Call *call* at the instant *when* of `time.monotonic`, or soon after."""
+        """Call *call* at the time *when* of `time.monotonic`, or soon after."""
         entry = Entry(self, when, next(self._order), call)
         with self._lock:
-            self._ensure_thread()  # first: should it fail, nothing is left behind
-            if len(self._heap) > 2 * len(self._live) + _SLACK:
+            self._ensure_thread()  # first: if it raises, there is nothing to undo
+            if len(self._heap) > 2 * len(self._live) + _MAX_CANCELLED:
                 self._heap = [old for old in self._heap if old.call is not None]
                 heapq.heapify(self._heap)
             heapq.heappush(self._heap, entry)
@@ -82,7 +82,7 @@ class Timer:
             thread.start()
             self._thread = thread
 
-    def _forget(self, entry: Entry) -> None:
+    def _remove(self, entry: Entry) -> None:
         self._live.pop(entry, None)
         if not self._live:
             waiters.release(self._waiter)
@@ -90,7 +90,7 @@ class Timer:
     def _run(self) -> None:
         monkey_patch.thread_begins()
         while True:
-            # A fresh waiter before looking: whatever changes after the look wakes it.
+            # A new waiter before the check: every change after the check wakes it.
             self._waiter = waiter = waiters.new_waiter(self._make_lock)
             due, wait_until = self._due()
             for entry in due:
@@ -104,7 +104,7 @@ class Timer:
                 return
 
     def _due(self) -> tuple[list[Entry], Optional[float]]:
-        """The entries whose time has come, and when the next one's will; None when nothing is left."""
+        """The entries that are due, and the time of the next one; None if there is none."""
         due: list[Entry] = []
         now = time.monotonic()
         with self._lock:
@@ -121,8 +121,8 @@ class Timer:
             return
         try:
             call()
-        except BaseException as exc:  # SystemExit too: the thread belongs to every deadline of the process
-            # Not here: a log handler may take its time.
+        except BaseException as exc:  # SystemExit too: the thread serves every deadline of the process
+            # Through `background`, because a log handler may block.
             background.log(logging.ERROR, "a function called at a deadline failed", exc=exc)
 
     def _retire(self) -> bool:
@@ -133,14 +133,14 @@ class Timer:
             return True
 
     def _after_fork(self) -> None:
-        """In a child: threads do not survive a fork, and a lock may have been held by one that did not."""
+        """In a child: the thread does not exist here, and may have held the lock."""
         self._lock = threading.Lock()
-        self._heap = sorted(self._live.copy())  # the old one may have been caught in the middle of a change
+        self._heap = sorted(self._live.copy())  # the old heap may be in the middle of a change
         self._thread = None
         self._start_soon()
 
     def _take_over(self, old: Timer) -> None:
-        """Serve the entries of *old*, which has no thread. Takes no lock of its, and nobody knows this timer yet."""
+        """Move the entries of *old*, which has no thread, here. Takes no lock: this timer is not in use yet."""
         for entry in old._live.copy():
             if entry in old._live:  # not cancelled meanwhile
                 entry._timer = self
@@ -150,8 +150,8 @@ class Timer:
 
     def _start_soon(self) -> None:
         if self._live:
-            # Not a Thread, whose start() waits and so lets gevent's greenlets run. They survive a fork, and whoever is
-            # called after us must have taken the parent's connections from them by then.
+            # Not a Thread, whose start() waits and so lets gevent's greenlets run. They survive a fork, and the fork
+            # handlers that run after this one must have taken the parent's connections from them by then.
             _thread.start_new_thread(self._restart, ())
 
     def _restart(self) -> None:
@@ -161,16 +161,16 @@ class Timer:
 
 
 shared = Timer()
-#: Those of before a late monkey patch; each serves, on its native thread, the entries that it has.
+#: Timers from before a late monkey patch; each still serves its entries, on its native thread.
 _replaced: list[Timer] = []
 
 
 def _after_patch() -> None:
-    """The lock is of the old kind. A thread of the old kind goes on with its entries, and ends after the last."""
+    """Replace the timer, whose lock is native. Its thread goes on with its entries, and ends after the last."""
     global shared
     old, shared = shared, Timer()
     _replaced.append(old)
-    if old._thread is None:  # it has not been started, or a fork ended it
+    if old._thread is None:  # it was not started, or ended by a fork
         shared._take_over(old)
 
 

@@ -1,12 +1,12 @@
 """
-One thread waiting for another: a plain lock for each waiter, and a line of waiters.
+Waiting without shared locks: each waiter is a lock of its own, in a queue of waiters.
 
-Strategy: whoever ends something may be a signal handler, or a finalizer that the collector runs in the middle of
-any other line of this package, in the same thread. It must never wait for a lock which the code it interrupted
-holds. So waking takes no lock at all: each waiter brings its own lock, already taken, stands in a deque, and is
-woken by releasing it. Deque operations are atomic, so a waiter is taken out of the line exactly once.
+Strategy: code that wakes others may be a signal handler, or a finalizer that the collector runs in the middle of any
+other line of this package, in the same thread. It must never wait for a lock that the interrupted code holds. So waking
+takes no lock at all: each waiting thread makes a lock, acquires it, appends it to a deque, and is woken by its release.
+Deque operations are atomic, so each waiter is removed from the queue exactly once.
 
-A line also takes other waiters than locks: anything that implements `Waiter`, for an event loop for example.
+A queue can also hold other waiters than locks: anything that implements `Waiter`, for an event loop for example.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ __all__ = ["Waiter", "deadline_after", "leave", "new_waiter", "release", "take_o
 
 T = TypeVar("T")
 
-#: Seconds after which the main thread, waiting, looks whether a signal has come. On Windows none interrupts a blocked
-#: acquire; elsewhere one does, but not if it comes just before that blocks, or is given to another thread.
-#: After a late monkey patch every greenlet looks, while there are native threads that may have to wake it.
-_SLICE = 0.1
+#: Seconds after which the waiting main thread checks for signals. On Windows none interrupts a blocked acquire;
+#: elsewhere one does, but not if it comes just before that blocks, or is delivered to another thread.
+#: After a late monkey patch every greenlet polls like this, while native threads may have to wake it.
+_POLL_INTERVAL = 0.1
 
 
 class Waiter(Protocol):
-    """An entry in a line of waiters: a lock that is taken, or anything else with such a `release`."""
+    """An entry in a queue of waiters: an acquired lock, or anything else with such a `release`."""
 
     def release(self) -> object:
         """
@@ -38,19 +38,19 @@ class Waiter(Protocol):
         nor take a lock.
 
         Raises:
-            RuntimeError: it was woken before, or no longer waits; the next in line is woken instead.
+            RuntimeError: it was woken before, or no longer waits; the next one in the queue is woken instead.
         """
 
 
 def new_waiter(make_lock: Optional[Callable[[], threading.Lock]] = None) -> threading.Lock:
-    """A lock to wait on, made by *make_lock* or else by `threading`: taken, until `wake` releases it."""
+    """A lock to wait on, acquired until `wake` releases it; made by *make_lock*, or by `threading`."""
     waiter = threading.Lock() if make_lock is None else make_lock()
     waiter.acquire()
     return waiter
 
 
 def deadline_after(timeout: Optional[float]) -> Optional[float]:
-    """The monotonic instant *timeout* seconds from now, None for never; ValueError when negative or NaN."""
+    """The monotonic time *timeout* seconds from now, None for None; ValueError if negative or NaN."""
     if timeout is None:
         return None
     if not timeout >= 0:
@@ -59,9 +59,9 @@ def deadline_after(timeout: Optional[float]) -> Optional[float]:
 
 
 def wait(waiter: threading.Lock, deadline: Optional[float]) -> bool:
-    """Block until *waiter* is woken (True) or the monotonic *deadline* has passed (False); Ctrl-C gets through."""
+    """Block until *waiter* is woken (True) or the monotonic *deadline* passes (False). Ctrl-C interrupts it."""
     in_main = threading.get_ident() == threading.main_thread().ident  # where signals are handled
-    longest = _SLICE if in_main or monkey_patch.must_look() else threading.TIMEOUT_MAX
+    longest = _POLL_INTERVAL if in_main or monkey_patch.must_poll() else threading.TIMEOUT_MAX
     while True:
         seconds = longest if deadline is None else min(longest, max(0.0, deadline - time.monotonic()))
         if waiter.acquire(timeout=seconds):
@@ -71,7 +71,7 @@ def wait(waiter: threading.Lock, deadline: Optional[float]) -> bool:
 
 
 def wake(waiters: deque[Waiter]) -> bool:
-    """Wake the first in line; False when nobody waits. Takes no lock; safe in signal handlers and finalizers."""
+    """Wake the first waiter; False if there is none. Takes no lock; safe in signal handlers and finalizers."""
     while True:
         try:
             waiter = waiters.popleft()
@@ -82,7 +82,7 @@ def wake(waiters: deque[Waiter]) -> bool:
 
 
 def release(waiter: Waiter) -> bool:
-    """Wake one waiter; False when it had been woken before (it may stand in several lines)."""
+    """Wake *waiter*; False if it was woken before (it may be in several queues)."""
     try:
         waiter.release()
     except RuntimeError:
@@ -91,19 +91,19 @@ def release(waiter: Waiter) -> bool:
 
 
 def leave(waiters: deque[T], waiter: T) -> bool:
-    """Step out of the line; False when *waiter* was taken out already, because somebody is waking it."""
+    """Remove *waiter* from the queue; False if another thread removed it, and is waking it."""
     while True:
         try:
             waiters.remove(waiter)
             return True
         except ValueError:
             return False
-        except IndexError:  # another thread changed the line while it was searched
+        except IndexError:  # another thread changed the queue during the search
             pass
 
 
 def take_one(permits: Union[list[Any], deque[Any]]) -> bool:
-    """Take one of *permits*, each of which only one thread gets; False when none is left. Takes no lock."""
+    """Take one of *permits*, each of which only one thread gets; False if none is left. Takes no lock."""
     try:
         permits.pop()
     except IndexError:

@@ -239,7 +239,7 @@ class Pump:
 
     def _work(self, worker: object, failure: Optional[AnyLLMError]) -> None:
         monkey_patch.thread_begins()
-        fork_guard.begins(lambda: bool(self._ended))
+        fork_guard.add_worker(lambda: bool(self._ended))
         try:
             self._run_attempts(failure)
         except AnyLLMError as exc:
@@ -252,7 +252,7 @@ class Pump:
             if worker is self._current_worker:  # else replaced, and the call goes on
                 self._unwatch()
                 self._debug("call ended: %s", self.error or "complete")
-            fork_guard.ends()
+            fork_guard.remove_worker()
             monkey_patch.thread_ends()
 
     def _debug(self, text: str, *facts: object) -> None:

@@ -196,7 +196,7 @@ def test_a_look_in_the_middle_of_resume_does_not_count_the_pause(bench: Bench):
 
         def __setattr__(self, name: str, value: Any) -> None:
             super().__setattr__(name, value)
-            self._look(self._limit)
+            self._check(self._limit)
 
     clock.__class__ = Watched
     clock.resume()
@@ -209,7 +209,7 @@ def test_a_look_of_an_earlier_start_does_nothing(bench: Bench):
     old = bench.clock._limit
     bench.clock.start("connect", 100)
     bench.time.now += 50
-    bench.clock._look(old)
+    bench.clock._check(old)
     assert bench.fired == []
 
 

@@ -111,7 +111,7 @@ def test_cancelled_entries_do_not_grow_the_heap(timer):
     kept = [timer.call_at(time.monotonic() + LATER, print) for _ in range(10)]
     for number in range(10_000):
         timer.call_at(time.monotonic() + LATER + number, print).cancel()
-        assert len(timer._heap) <= 2 * (len(kept) + 1) + _timer._SLACK + 1
+        assert len(timer._heap) <= 2 * (len(kept) + 1) + _timer._MAX_CANCELLED + 1
     assert len(timer._live) == len(kept)
 
 

@@ -388,7 +388,7 @@ for receive in (lambda chan: chan.get(timeout=SOON), lambda chan: select(chan, t
         number += 1
         sender, chan = open_channel(1)
         try:
-            more = at_line(number, interrupt, lambda: receive(chan), spare=("_stand_down", "leave", "_first_ready"))
+            more = at_line(number, interrupt, lambda: receive(chan), spare=("_leave_queues", "leave", "_first_ready"))
         except queue.Empty:
             more = False
         except KeyboardInterrupt:

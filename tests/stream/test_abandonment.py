@@ -255,7 +255,7 @@ def test_a_slow_consumer_is_not_a_silent_provider(later: Any):
         clock = stream._pump._attempt.content_clock
         until(lambda: stream._pump._chunks_pipe.senders and clock._paused is not None)  # the worker waits for room
         later.forward()
-        clock._look(clock._limit)
+        clock._check(clock._limit)
         go_on.set()
         assert stream.collect().content == "x" * 50 + "y"
 

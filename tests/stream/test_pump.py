@@ -750,7 +750,7 @@ def test_an_absurd_limit_is_no_limit(seconds: float):
 
 def test_clocks_that_are_off_are_never_looked_at(monkeypatch: pytest.MonkeyPatch):
     looks: List[Any] = []
-    monkeypatch.setattr(_clock.Clock, "_look_at", lambda *args: looks.append(args))
+    monkeypatch.setattr(_clock.Clock, "_check_at", lambda *args: looks.append(args))
     with serve(Reply.sse(ANSWER)) as server:
         timeouts = anyllm.Timeouts(connect=None, first_content=None, idle=None)
         assert read(ask(server.url, timeouts=timeouts))[1] is None
@@ -775,7 +775,7 @@ def test_a_slow_consumer_lets_no_clock_run(monkeypatch: pytest.MonkeyPatch):
         clock = stream._pump._attempt.content_clock
         eventually(lambda: stream.chunks.full() and clock._paused is not None)
         later.ahead = 1e6  # the caller has gone for eleven days
-        clock._look(clock._limit)
+        clock._check(clock._limit)
         received, error = read(stream)
     assert (text(received), error) == ("x" * 50, None)
 
@@ -793,7 +793,7 @@ def test_a_host_that_is_silent_after_a_slow_consumer_meets_its_clock(monkeypatch
         stream.chunks.get()
         eventually(lambda: clock._paused is None)
         later.ahead += 51
-        clock._look(clock._limit)
+        clock._check(clock._limit)
         assert clock_of(read(stream)[1]) == "idle"
     assert text(received) == "x" * 50
 
