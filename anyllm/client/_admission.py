@@ -1,8 +1,8 @@
 """
 Admission of calls: the rate limit, the limit of concurrent calls and the circuit breaker that a call must pass.
 
-Strategy: each call has a `Lease`: its slot, its reservation and its attempt. The end of the call returns it, once; a dropped
-lease returns itself. Returning takes no lock, because it may happen in a finalizer.
+Strategy: each call has a `Lease`: its slot, its reservation and its attempt. The end of the call returns it, once; a
+dropped lease returns itself. Returning takes no lock, because it may happen in a finalizer.
 """
 
 from __future__ import annotations

@@ -13,7 +13,16 @@ from anyllm.channel import open_channel
 from anyllm.errors import IncompleteStreamError
 from anyllm.reading import Progress
 from anyllm.testing import fake
-from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, FunctionCall, Reasoning, RetryNotice, ToolCall, Usage
+from anyllm.types import (
+    ChatCompletionChunk,
+    ChunkChoice,
+    ChunkDelta,
+    FunctionCall,
+    Reasoning,
+    RetryNotice,
+    ToolCall,
+    Usage,
+)
 
 PARAMS = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
 TIMEOUT = 30
