@@ -72,19 +72,13 @@ class ChoicesDecoder(BaseDecoder):
     #: The key that reasoning came under, for the way back.
     _reasoning_field = "reasoning_content"
 
-    __slots__ = ("_choices", "_created", "_done", "_id", "_model", "_running")
+    __slots__ = ("_choices", "_created", "_id", "_model", "_running")
 
     def __init__(self, *, provider: str) -> None:
         super().__init__(provider=provider)
         self._choices: dict[int, _Choice] = {}
         self._running = 0
-        self._done = False
         self._id, self._created, self._model = "", 0, ""
-
-    @property
-    def done(self) -> bool:
-        """Whether ``[DONE]`` was seen, which only gateways send: nothing after it is read."""
-        return self._done
 
     @property
     def complete(self) -> bool:
@@ -102,7 +96,7 @@ class ChoicesDecoder(BaseDecoder):
         if self._done:
             return ()
         if event.data.startswith(_DONE):
-            self._done = True
+            self._done = True  # which only gateways send
             return ()
         body, raw = event_object(event, self._provider, as_it_is)
         self._events += 1

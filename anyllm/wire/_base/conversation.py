@@ -27,6 +27,7 @@ __all__ = [
     "names_of_calls",
     "schema_in",
     "tool_choice_in",
+    "tool_object",
 ]
 
 _SYSTEM = ("system", "developer")
@@ -247,3 +248,12 @@ def schema_in(params: CompletionParams, provider: str) -> tuple[str | None, Mapp
             "response_format needs json_schema.schema", provider=provider, param="response_format"
         )
     return "json_schema", schema, str(inner.get("name") or "answer")
+
+
+def tool_object(tool: Function | Mapping[str, Any]) -> Mapping[str, Any]:
+    """A tool in OpenAI's shape, for formats that share it; one that is no function stays as it is."""
+    if not isinstance(tool, Function):
+        return tool
+    optional = {"description": tool.description, "parameters": tool.parameters, "strict": tool.strict}
+    given = {key: value for key, value in optional.items() if value is not None}
+    return {"type": "function", "function": {"name": tool.name, **given}}

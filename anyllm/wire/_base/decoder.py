@@ -21,19 +21,25 @@ class BaseDecoder:
         provider: Stands in every chunk and error.
     """
 
-    __slots__ = ("_events", "_halves", "_provider", "_waiting")
+    __slots__ = ("_done", "_events", "_halves", "_provider", "_waiting")
 
     def __init__(self, *, provider: str) -> None:
         self._provider = provider
+        self._done = False
         self._events = 0
         self._halves = Halves()
         #: The halves of surrogate pairs that wait for their other half; a dict, whose truth is asked at every event.
         self._waiting = self._halves.waiting
 
     @property
+    def done(self) -> bool:
+        """Whether the terminal marker was seen: nothing after it is read."""
+        return self._done
+
+    @property
     def complete(self) -> bool:
-        """Whether the answer is whole as it stands, so that the end of the bytes would be a good end."""
-        raise NotImplementedError
+        """Whether the answer is whole as it stands, so that the end of the bytes is a good end: by default, if done."""
+        return self._done
 
     def finish(self) -> Sequence[ChatCompletionChunk]:
         """

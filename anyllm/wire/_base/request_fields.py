@@ -75,6 +75,31 @@ class Fields:
         items = self.take(name, list) or ()
         return [(Fields(item, f"{self._name(name)}[{place}]"), item) for place, item in enumerate(items)]
 
+    def object(self, name: str) -> Fields:
+        """
+        The object under a key that must be there, as fields.
+
+        Raises:
+            InvalidRequestError: there is none.
+        """
+        return Fields(self.need(name, dict), self._name(name))
+
+    def integer(self, name: str) -> Optional[int]:
+        """
+        An integer, which some clients write as 128.0; None when there is none.
+
+        Raises:
+            InvalidRequestError: it is none.
+        """
+        value = self.take(name, float)
+        if isinstance(value, float) and not value.is_integer():
+            raise self.wrong(name, f"must be an integer, not {value}")
+        return None if value is None else int(value)
+
+    def wrong(self, name: str, problem: str) -> InvalidRequestError:
+        """The error of a key, or of a place in its value: *problem* follows its name."""
+        return wrong(self._name(name), f"{self._name(name)} {problem}")
+
     def rest(self) -> dict[str, Any]:
         """What nobody has taken, but for what says nothing: false, 0, "", an empty list or object."""
         return {key: value for key, value in self._left.items() if value or value == "0"}

@@ -1,14 +1,17 @@
-"""Read a whole answer, also from hosts that stream it although the request did not ask for a stream."""
+"""Whole answers: put together from chunks, and read from hosts that stream although the request asked for none."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from anyllm._framing.detect import events
 from anyllm.errors import AnyLLMError, APIError, MalformedStreamError
-from anyllm.types import ChatCompletion
+from anyllm.types import ChatCompletion, ChatCompletionChunk
 from anyllm.types._accumulate import Assembler
 from anyllm.wire._base.dialect import Dialect
 
-__all__ = ["whole_answer"]
+__all__ = ["completion_of", "whole_answer"]
 
 
 def whole_answer(dialect: Dialect, body: bytes) -> ChatCompletion:
@@ -46,3 +49,13 @@ def whole_answer(dialect: Dialect, body: bytes) -> ChatCompletion:
     if not answer.has_begun:
         raise malformed from malformed.__cause__
     return answer.snapshot()
+
+
+def completion_of(chunks: Iterable[ChatCompletionChunk], raw: Any) -> ChatCompletion:
+    """The answer that *chunks* are together; *raw* is the provider's own, decoded."""
+    assembler = Assembler()
+    for chunk in chunks:
+        assembler.add(chunk)
+    completion = assembler.snapshot()
+    completion.raw = raw
+    return completion
