@@ -35,8 +35,9 @@ from anyllm.wire._base.chat_request import ChatRequest
 from anyllm.wire.anthropic_messages.server.models import anthropic_model, anthropic_models
 from anyllm.wire.anthropic_messages.server.request import read_messages
 from anyllm.wire.gemini.server.request import read_generate
-from anyllm.wire.ollama.server import embeddings as ollama_embeddings
-from anyllm.wire.ollama.server import models as ollama_models
+from anyllm.wire.ollama import embeddings as ollama_embeddings
+from anyllm.wire.ollama import models as ollama_models
+from anyllm.wire.ollama.server.request import load_answer
 from anyllm.wire.ollama.server.request import read_chat as read_ollama_chat
 from anyllm.wire.ollama.server.request import read_generate as read_ollama_generate
 from anyllm.wire.openai_chat.server.embeddings import embeddings_object, read_embeddings
@@ -174,9 +175,9 @@ class Gateway:
             Operation("GET", "/v1/models/", _OPENAI, self._model),
             Operation("GET", "/api/tags", _OLLAMA, self._tags),
             Operation("POST", "/api/show", _OLLAMA, self._show),
-            Operation("GET", "/api/ps", _OLLAMA, lambda _: json_response(ollama_models.ps())),
+            Operation("GET", "/api/ps", _OLLAMA, lambda _: json_response(ollama_models.MEMORY_ANSWER)),
             Operation(
-                "GET", "/api/version", _OLLAMA, lambda _: json_response(ollama_models.version()), needs_key=False
+                "GET", "/api/version", _OLLAMA, lambda _: json_response(ollama_models.VERSION_ANSWER), needs_key=False
             ),
             Operation("GET", "/healthz", _OPENAI, self._health, needs_key=False),
             Operation("GET", "/metrics", _OPENAI, self._metrics),
@@ -190,7 +191,7 @@ class Gateway:
             request = read(context.json(self._server.max_body_bytes))
             if not request.params.messages and format is _OLLAMA:  # which asks only to load the model
                 self._models.find(request.params.model)
-                return json_response(ollama_models.loaded(request, time.time()))
+                return json_response(load_answer(request, time.time()))
             return answer(context, request, self._models, self._server)
 
         return Operation("POST", path, format, handle, needs_slot=True)
@@ -311,19 +312,19 @@ class Gateway:
         return json_response(write(model))
 
     def _tags(self, context: RequestContext) -> GatewayResponse:
-        return json_response(ollama_models.tags(self._models.all(context.ctx), time.time()))
+        return json_response(ollama_models.list_answer(self._models.all(context.ctx), time.time()))
 
     def _show(self, context: RequestContext) -> GatewayResponse:
-        name = ollama_models.read_show(context.json(self._server.max_body_bytes))
-        return json_response(ollama_models.show(self._models.info(name, context.ctx), time.time()))
+        name = ollama_models.read_show_request(context.json(self._server.max_body_bytes))
+        return json_response(ollama_models.show_answer(self._models.info(name, context.ctx), time.time()))
 
     def _embeddings(self, context: RequestContext) -> GatewayResponse:
         params = read_embeddings(context.json(self._server.max_body_bytes))
         return json_response(embeddings_object(self._embed(context, params), params))
 
     def _ollama_embeddings(self, context: RequestContext) -> GatewayResponse:
-        params = ollama_embeddings.read_embed(context.json(self._server.max_body_bytes))
-        return json_response(ollama_embeddings.embedded(self._embed(context, params), params))
+        params = ollama_embeddings.read_request(context.json(self._server.max_body_bytes))
+        return json_response(ollama_embeddings.embeddings_object(self._embed(context, params), params))
 
     def _embed(self, context: RequestContext, params: EmbeddingParams) -> Embeddings:
         route = self._models.find(params.model)

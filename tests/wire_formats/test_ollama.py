@@ -14,6 +14,7 @@ import pytest
 from conftest import ROOT
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from json_mutations import ODD_VALUES, json_with, mutations
 
 from anyllm import errors
 from anyllm._framing.detect import JSONEvent, events
@@ -38,7 +39,8 @@ from anyllm.types import (
 )
 from anyllm.types._accumulate import Assembler
 from anyllm.wire._base.dialect import Embedder, Lister
-from anyllm.wire.ollama.dialect import OllamaDialect, host_url
+from anyllm.wire.ollama.base_url import host_url
+from anyllm.wire.ollama.dialect import OllamaDialect
 
 TRANSCRIPTS = ROOT / "tests" / "transcripts" / "ollama"
 CASES = sorted(path.stem for path in TRANSCRIPTS.glob("*.ndjson"))
@@ -855,21 +857,12 @@ def test_nonsense_is_a_malformed_stream(data: str) -> None:
     assert len(str(caught.value)) < 250
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just("\ud83d"),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=8,
-)
 KEYS = (
     *("model", "created_at", "message", "done", "done_reason", "error", "response", "thinking", "role", "content"),
     *("tool_calls", "function", "name", "arguments", "id", "index", "logprobs", "eval_count", "prompt_eval_count"),
     *("total_duration", "code", "status", "detail", "embeddings", "models"),
 )
-ODD = st.recursive(
-    JSON,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=6),
-    max_leaves=20,
-)
+ODD = json_with(KEYS)
 
 
 def feed_all(values: list[Any]) -> None:
@@ -903,23 +896,11 @@ def test_random_whole_answers_raise_only_our_errors(value: Any) -> None:
     str(OllamaDialect().error(400, {}, body)).encode()
 
 
-def mutations(value: Any, replacement: Any) -> Iterator[Any]:
-    """*value* with each of its parts replaced in turn."""
-    yield replacement
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from ({**value, key: changed} for changed in mutations(item, replacement))
-    elif isinstance(value, list):
-        for at, item in enumerate(value):
-            yield from ([*value[:at], changed, *value[at + 1 :]] for changed in mutations(item, replacement))
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_mutated_transcripts_raise_only_our_errors(case: str) -> None:
     lines = [json.loads(text) for text in (TRANSCRIPTS / f"{case}.ndjson").read_text("utf-8").splitlines() if text]
-    odd = (None, 7, 1.5, math.nan, "", "\ud83d", True, [], {}, [None], {"a": 1}, 10**400)
     for at, value in enumerate(lines):
-        for replacement in odd:
+        for replacement in ODD_VALUES:
             for changed in mutations(value, replacement):
                 feed_all([*lines[:at], changed, *lines[at + 1 :]])
                 with contextlib.suppress(AnyLLMError):

@@ -24,7 +24,7 @@ from formats_of import every_stream
 from gateway_upstreams import HI, KEY, Scene, dialect_for, host_for, is_askable, read, whole_of
 from recordings import IS_LONG, Ours, Recording, is_long, marks, recordings_of
 from test_recordings_server_anthropic import has_no_words
-from test_recordings_server_ollama import is_sayable
+from test_round_trip_ollama import is_sayable
 
 from anyllm.errors import IncompleteStreamError
 

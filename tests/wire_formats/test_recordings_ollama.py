@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from json_mutations import ODD_VALUES, places, replaced
 from recordings import Ours, Recording, bodies_of, calls_of, each, marks, recordings_of, replaying
 
 from anyllm._framing.detect import JSONEvent
@@ -166,34 +167,14 @@ def test_answer_can_be_sent_back(recording: Recording) -> None:
     assert [message["tool_name"] for message in sent[2:]] == [call.name for call in answer.tool_calls]
 
 
-ODD_VALUES = st.sampled_from(
-    (None, 7, -1, 1.5, "x", "", "\ud83d", True, False, [], {}, [None], {"a": 1}, [[]], 10**400)
-)
-
-
-def paths_in(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    yield path
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, item in items:
-        yield from paths_in(item, (*path, key))
-
-
-def replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
-    if not path:
-        return new
-    copy = dict(value) if isinstance(value, dict) else list(value)
-    copy[path[0]] = replaced(value[path[0]], path[1:], new)
-    return copy
-
-
 @given(data=st.data())
 @settings(max_examples=300, deadline=None)
 def test_mutated_recordings_raise_only_our_errors(data: st.DataObject) -> None:
     lines: list[Any] = lines_in(data.draw(st.sampled_from(STREAMS)).body)[-6:]
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(lines) - 1))
-        path = data.draw(st.sampled_from(list(paths_in(lines[at]))))
-        lines[at] = replaced(lines[at], path, data.draw(ODD_VALUES))
+        path = data.draw(st.sampled_from(list(places(lines[at]))))
+        lines[at] = replaced(lines[at], path, data.draw(st.sampled_from(ODD_VALUES)))
     decoder, assembler = OllamaDialect().decoder(), Assembler()
     try:
         for line in lines:

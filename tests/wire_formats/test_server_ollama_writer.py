@@ -498,13 +498,6 @@ WHOLE = ChatCompletion(
 )
 
 
-@BOTH
-def test_a_whole_answer_is_read_back(wanted):
-    again = DIALECT.response(wanted().whole(WHOLE))
-    assert again.raw["done"] is True
-    assert again == WHOLE
-
-
 def test_a_whole_answer_of_a_host_is_passed_on():
     own_call = {"function": {"name": "f", "arguments": {"a": 1}}}
     own = native({"content": "x", "tool_calls": [own_call]}, True, done_reason="stop", remote_model="big", eval_count=2)

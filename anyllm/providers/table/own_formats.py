@@ -32,7 +32,7 @@ def _cohere_url(base_url: str, model: str) -> str:
 
 
 def _ollama_url(base_url: str, model: str) -> str:
-    from anyllm.wire.ollama.dialect import host_url
+    from anyllm.wire.ollama.base_url import host_url
 
     try:
         return host_url(base_url)

@@ -1,25 +1,21 @@
-"""Where an Ollama server answers, as ``OLLAMA_HOST`` says it."""
+"""The base URL of an Ollama server, from a value of ``OLLAMA_HOST``."""
 
 from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-#: Where the server listens unless it is told otherwise.
+#: The server's default address.
 _ADDRESS, _PORT = "127.0.0.1", 11434
-#: A whole URL says its port by its scheme, as URLs do; anything less means Ollama's.
+#: The default ports of whole URLs; without a scheme, it is Ollama's.
 _PORTS = {"http": 80, "https": 443}
 
 
 def host_url(text: str) -> str:
     """
-    The base URL that a value of ``OLLAMA_HOST`` means: a scheme, a host and a port, with the path if it has one.
+    The base URL: a scheme, a host and a port, with the path if it has one, and without a slash at its end.
 
     Args:
-        text: "", a host, ":port", "host:port", or a URL. What it leaves out is ``http``, 127.0.0.1 and 11434; the
-            port of a URL is that of its scheme.
-
-    Returns:
-        The URL without a slash at its end.
+        text: "", a host, ":port", "host:port", or a URL. The defaults are ``http``, 127.0.0.1 and 11434.
 
     Raises:
         ValueError: the port is no number from 0 to 65535, or the brackets of an IPv6 address do not match.
@@ -27,10 +23,8 @@ def host_url(text: str) -> str:
     Source: https://docs.ollama.com/faq (OLLAMA_HOST), and the official Python client, which reads it the same way.
     """
     scheme, _, rest = text.partition("://")
-    if not rest:
-        scheme, rest, default = "http", text, _PORT
-    else:
-        default = _PORTS.get(scheme, _PORT)
+    default = _PORTS.get(scheme, _PORT) if rest else _PORT
+    scheme, rest = (scheme, rest) if rest else ("http", text)
     parts = urlsplit(f"{scheme}://{rest}")
     host = parts.hostname or _ADDRESS
     if ":" in host:

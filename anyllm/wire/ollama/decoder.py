@@ -1,12 +1,9 @@
 """
-The stream: one JSON object a line, until one that says ``"done": true``.
+The decoder of a stream: one JSON object a line, until one with ``"done": true``.
 
-Strategy: nearly every line adds text and says nothing else, which a few look-ups tell; all others take the long way.
-Tool calls come whole, so no fragments wait. Time and model are those of the first line: the host stamps every line
-anew.
-
-The lines of ``/api/generate`` have the text under ``response`` and the reasoning at the top; they are read as the
-message that they mean.
+Strategy: nearly every line only adds text, which a few look-ups find out; all others are read key by key. Tool calls
+come whole, so no fragments wait. The lines of ``/api/generate``, with the text under ``response`` and the reasoning at
+the top, are read as the message of the other lines.
 
 Source: https://docs.ollama.com/api/streaming
 """
@@ -17,37 +14,31 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anyllm._framing.detect import Event
-from anyllm.types import (
-    ChatCompletionChunk,
-    ChunkChoice,
-    ChunkDelta,
-    FunctionCall,
-    Reasoning,
-    ToolCall,
-    text_chunk,
-)
+from anyllm.errors import InvalidRequestError
+from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, FunctionCall, Reasoning, ToolCall, text_chunk
 from anyllm.wire._base import api_errors, error_body
 from anyllm.wire._base.decode_json import event_object
 from anyllm.wire._base.decoder import BaseDecoder
 from anyllm.wire._base.finish_reasons import finish_reason
-from anyllm.wire._base.getters import arguments_text, json_type
+from anyllm.wire._base.getters import arguments_text
+from anyllm.wire._base.request_fields import Fields
 from anyllm.wire._base.surrogate_joiner import REPLACEMENT
-from anyllm.wire.ollama.fields import read_logprobs, read_usage, unix_time
+from anyllm.wire.ollama.fields import read_call, read_logprobs, read_usage, unix_time
 
-#: What an ordinary line, and its message, do not hold.
+#: Keys that a line which only adds text, and its message, do not have.
 _RARE = frozenset(("error", "logprobs"))
 _RARE_IN_MESSAGE = frozenset(("thinking", "tool_calls"))
-#: The texts that grow from line to line.
-_GROWING = ("content", "response", "thinking")
+#: Texts that continue from line to line.
+_TEXTS = ("content", "response", "thinking")
 
 
 def has_answer(body: Mapping[str, Any]) -> bool:
-    """Whether a line, or a whole answer, is part of an answer at all."""
+    """Whether a line, or a whole response, is part of an answer at all."""
     return isinstance(body.get("message"), dict) or isinstance(body.get("response"), str)
 
 
 def _text_alone(body: Mapping[str, Any]) -> str | None:
-    """The text of a line that says nothing else, as most do not; None of any other."""
+    """The text of a line that only adds text; None of any other."""
     message = body.get("message")
     if type(message) is not dict or body.get("done") is not False or not _RARE.isdisjoint(body):
         return None
@@ -63,34 +54,17 @@ class OllamaDecoder(BaseDecoder):
         provider: Stands in every chunk and error.
     """
 
-    __slots__ = ("_began", "_calls", "_created", "_done", "_model")
+    __slots__ = ("_began", "_calls", "_created", "_model")
 
     def __init__(self, *, provider: str) -> None:
         super().__init__(provider=provider)
         self._began = False
-        self._done = False
         self._calls = 0
         self._created = 0
         self._model = ""
 
-    @property
-    def done(self) -> bool:
-        """Whether ``"done": true`` was seen: nothing after it is read."""
-        return self._done
-
-    @property
-    def complete(self) -> bool:
-        """The same: this format has no other good end."""
-        return self._done
-
     def feed(self, event: Event) -> Sequence[ChatCompletionChunk]:
-        """
-        The chunks that *event* brings.
-
-        Raises:
-            APIError: the event is the provider's error.
-            MalformedStreamError: the event cannot be read.
-        """
+        """The chunks that *event* brings; errors as `Decoder.feed` has them."""
         if self._done:
             return ()
         body, raw = event_object(event, self._provider, self._mended)
@@ -103,12 +77,7 @@ class OllamaDecoder(BaseDecoder):
         return self._read(body, raw)
 
     def feed_whole(self, answer: dict[str, Any]) -> Sequence[ChatCompletionChunk]:
-        """
-        The chunks of a whole, decoded answer.
-
-        Raises:
-            APIError, MalformedStreamError: as `feed`.
-        """
+        """The chunks of a whole, decoded answer; errors as `feed` has them."""
         self._events += 1
         return self._read(self._repaired(answer, "the answer"), answer)
 
@@ -118,28 +87,23 @@ class OllamaDecoder(BaseDecoder):
     # -- one line --------------------------------------------------------------------------------------------
 
     def _read(self, body: dict[str, Any], raw: Any) -> Sequence[ChatCompletionChunk]:
-        self._look_for_error(body)
+        self._raise_error(body)
         message = self._message(body)
-        if message is None and body.get("done") is not True:
-            return ()  # progress of something else, which later versions may report
+        if message is None:
+            return ()  # a line of another kind, which later versions may send
         role = None if self._began else "assistant"
         self._begin(body)
-        content = self._text_or_none(message, "content")
-        thinking = self._text_or_none(message, "thinking")
-        delta = ChunkDelta(
-            role,
-            content,
-            None,
-            self._tool_calls(message),
-            Reasoning(thinking, field="thinking") if thinking else None,
-        )
+        content = None if message.get("content") is None else self._text(message, "content")
+        thinking = self._text(message, "thinking")
+        reasoning = Reasoning(thinking, field="thinking") if thinking else None
+        delta = ChunkDelta(role, content, None, self._tool_calls(message), reasoning)
         finish, raw_finish = self._finish(body)
-        choice = ChunkChoice(0, delta, finish, raw_finish, read_logprobs(body))
         return (
             ChatCompletionChunk(
-                choices=(choice,),
-                created=self._created,
-                model=self._model,
+                "",
+                (ChunkChoice(0, delta, finish, raw_finish, read_logprobs(body)),),
+                self._created,
+                self._model,
                 usage=read_usage(body) if self._done else None,
                 provider=self._provider,
                 raw=raw,
@@ -147,15 +111,13 @@ class OllamaDecoder(BaseDecoder):
         )
 
     def _begin(self, body: Mapping[str, Any]) -> None:
-        """Take model and time from the first line that has each."""
+        """Use the model and the time of the first line that has each: the server stamps every line anew."""
         self._began = True
-        if not self._model:
-            self._model = self._text(body, "model") or ""
-        if not self._created:
-            self._created = unix_time(body.get("created_at"))
+        self._model = self._model or self._text(body, "model")
+        self._created = self._created or unix_time(body.get("created_at"))
 
-    def _look_for_error(self, body: dict[str, Any]) -> None:
-        """``{"error": "..."}`` stands alone in its line; beside an answer, an empty one is none."""
+    def _raise_error(self, body: dict[str, Any]) -> None:
+        """``{"error": "..."}`` stands alone in its line; an empty one beside an answer is no error."""
         error = body.get("error")
         if not error and has_answer(body):
             return
@@ -163,73 +125,58 @@ class OllamaDecoder(BaseDecoder):
             raise api_errors.from_body(self._provider, body)
 
     def _message(self, body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The message of a line, an empty one of a last line without it; None of a line of another kind."""
         message = body.get("message")
-        if type(message) is dict:
-            return message
         if message is not None:
-            raise self._malformed(f"message is {json_type(message)}")
-        if "response" not in body:
-            return None
-        return {"content": body["response"], "thinking": body.get("thinking"), "tool_calls": body.get("tool_calls")}
-
-    def _text_or_none(self, holder: Mapping[str, Any] | None, name: str) -> str | None:
-        return None if holder is None or holder.get(name) is None else self._text(holder, name)
+            return self._object(body, "message")
+        if "response" in body:  # of /api/generate
+            return {**body, "content": body["response"]}
+        return {} if body.get("done") is True else None
 
     def _finish(self, body: Mapping[str, Any]) -> tuple[str | None, str | None]:
-        """The end of the answer, which old versions, and a model that was cut off, give no reason for."""
+        """The finish reason, if there is one: old versions, and a model that was cut off, end without it."""
         if body.get("done") is not True:
             return None, None
         self._done = True
         raw = self._text(body, "done_reason")
         return (finish_reason(raw, has_tool_calls=bool(self._calls)), raw) if raw else (None, None)
 
-    # -- tool calls ------------------------------------------------------------------------------------------
-
-    def _tool_calls(self, message: Mapping[str, Any] | None) -> tuple[ToolCall, ...] | None:
-        calls = message.get("tool_calls") if message else None
+    def _tool_calls(self, message: Mapping[str, Any]) -> tuple[ToolCall, ...] | None:
+        calls = message.get("tool_calls")
         if not calls:
             return None
-        if not isinstance(calls, list):
-            raise self._malformed(f"tool_calls is {json_type(calls)}")
-        return tuple(self._tool_call(call) for call in calls)
+        try:
+            return tuple(self._tool_call(call) for call, _ in Fields({"tool_calls": calls}).objects("tool_calls"))
+        except (InvalidRequestError, ValueError) as exc:
+            raise self._malformed(getattr(exc, "message", None) or str(exc)) from exc
 
-    def _tool_call(self, raw: Any) -> ToolCall:
-        """A whole call. Its place is that of its arrival: ``function.index`` is often left out, or always 0."""
-        function = raw.get("function") if isinstance(raw, dict) else None
-        if not isinstance(function, dict):
-            raise self._malformed("a tool call has no function")
-        name = self._text(function, "name")
+    def _tool_call(self, call: Fields) -> ToolCall:
+        """A whole call. Calls are numbered as they arrive: ``function.index`` is often missing, or always 0."""
+        call_id, name, arguments = read_call(call, dict, str)  # compatible servers send text
         if not name:
-            raise self._malformed("a tool call has no name")
+            raise ValueError("a tool call has no name")
         index = self._calls
         self._calls += 1
-        call_id = self._text(raw, "id") or f"call_{index}"
-        return ToolCall(call_id, FunctionCall(name, self._arguments(function.get("arguments"))), index=index)
-
-    def _arguments(self, arguments: Any) -> str:
-        """An object, as JSON text; compatible hosts send the text."""
-        try:
-            return arguments_text({} if arguments is None else arguments)
-        except ValueError as exc:
-            raise self._malformed(str(exc)) from exc
+        arguments = arguments_text({} if arguments is None else arguments)
+        return ToolCall(call_id or f"call_{index}", FunctionCall(name, arguments), index=index)
 
     # -- halves of characters --------------------------------------------------------------------------------
 
     def _mended(self, body: Any) -> Any:
         """*body* without halves of surrogate pairs: those of texts continue from one line to the next."""
-        mended = self._repaired(body, "a line")
+        repaired = self._repaired(body, "a line")
         if not isinstance(body, dict):
-            return mended
-        said, kept = body, mended
+            return repaired
+        texts, target = body, repaired
         if isinstance(body.get("message"), dict):
-            said, kept = body["message"], mended["message"]
-        for name in _GROWING:
-            if isinstance(said.get(name), str):
-                kept[name] = self._halves.mend(said[name], (name,))
+            texts, target = body["message"], repaired["message"]
+        for name in _TEXTS:
+            if isinstance(texts.get(name), str):
+                target[name] = self._halves.mend(texts[name], (name,))
         if body.get("done") is True and self._waiting:
-            if kept is mended and "response" not in mended and mended.get("message") is None:
-                kept = mended["message"] = {}
+            if target is repaired and "response" not in repaired and repaired.get("message") is None:
+                target = repaired["message"] = {}
             for (name,) in self._halves.take():
-                if isinstance(kept.get(name) or "", str):
-                    kept[name] = (kept.get(name) or "") + REPLACEMENT
-        return mended
+                if isinstance(target.get(name) or "", str):
+                    target[name] = (target.get(name) or "") + REPLACEMENT
+        return repaired

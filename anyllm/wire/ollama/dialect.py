@@ -1,7 +1,7 @@
 """
 Ollama's own chat API: one JSON object a line, whole tool calls, images in the message.
 
-The OpenAI-compatible endpoint of the same host says less: it has no load times, no ``keep_alive``, no ``num_ctx``.
+The OpenAI-compatible endpoint of the same server says less: it has no load times, no ``keep_alive``, no ``num_ctx``.
 
 Sources: https://docs.ollama.com/api/chat, https://docs.ollama.com/api/generate, https://docs.ollama.com/api/errors
 """
@@ -15,21 +15,22 @@ import attrs
 
 from anyllm.errors import APIError
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Model
-from anyllm.types._accumulate import Assembler
 from anyllm.wire._base import api_errors
 from anyllm.wire._base.conversation import with_beginning
 from anyllm.wire._base.decode_json import no_answer, whole_json
 from anyllm.wire._base.dialect import Request
 from anyllm.wire._base.encode_json import headers_in, in_bytes
 from anyllm.wire._base.format_support import FormatSupport, checked
-from anyllm.wire.ollama import request as _request
-from anyllm.wire.ollama.base_url import host_url
+from anyllm.wire._base.whole_answer import completion_of
+from anyllm.wire.ollama import embeddings as _embeddings
+from anyllm.wire.ollama import models as _models
 from anyllm.wire.ollama.decoder import OllamaDecoder, has_answer
-from anyllm.wire.ollama.embeddings import embed_body, read_embeddings, read_models
+from anyllm.wire.ollama.request import body_of
 
-__all__ = ["OllamaDialect", "host_url"]
+__all__ = ["OllamaDialect"]
 
 _JSON_HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
+_STREAM_HEADERS = {**_JSON_HEADERS, "Accept": "application/x-ndjson"}
 
 
 @attrs.define(frozen=True, kw_only=True)
@@ -48,22 +49,11 @@ class OllamaDialect:
     )
 
     def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
-        """
-        The request for *params*; *model* is the name without its provider.
-
-        Raises:
-            UnsupportedParameterError: the host cannot do what a parameter asks for.
-            InvalidRequestError: the parameters cannot be sent at all.
-        """
+        """The request for *params*; errors as `Dialect.request` has them."""
         params = checked(params, self.support, self.provider)
-        body = _request.body_of(params, model=model, stream=stream, provider=self.provider)
-        headers = {**_JSON_HEADERS, "Accept": "application/x-ndjson"} if stream else _JSON_HEADERS
-        return Request(
-            "POST",
-            "/api/chat",
-            headers_in(params.extra_headers, headers, self.provider),
-            in_bytes(body, self.provider),
-        )
+        body = body_of(params, model=model, stream=stream, provider=self.provider)
+        headers = headers_in(params.extra_headers, _STREAM_HEADERS if stream else _JSON_HEADERS, self.provider)
+        return Request("POST", "/api/chat", headers, in_bytes(body, self.provider))
 
     def continuation(self, params: CompletionParams, text: str, *, model: str) -> Request:
         """The request for the stream that follows *text*; errors as `request` has them."""
@@ -79,34 +69,31 @@ class OllamaDialect:
 
         Raises:
             APIError: the body is the provider's error.
-            IncompleteStreamError: the answer does not say that it is done.
+            IncompleteStreamError: the answer is not done.
             MalformedStreamError: the body cannot be read.
         """
         answer = whole_json(body, self.provider)
         if not isinstance(answer, dict) or not has_answer(answer):
             raise no_answer(answer, "message", self.provider)
-        decoder, assembler = self.decoder(), Assembler()
-        for chunk in decoder.feed_whole(answer):
-            assembler.add(chunk)
+        decoder = self.decoder()
+        completion = completion_of(decoder.feed_whole(answer), answer)
         decoder.finish()
-        completion = assembler.snapshot()
-        completion.raw = answer
         return completion
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-        """The error that an HTTP status, its headers and its body say."""
+        """The error of a response with an HTTP status of 300 or more."""
         return api_errors.from_response(self.provider, status, headers, body)
 
-    # -- beside chat -----------------------------------------------------------------------------------------
+    # -- embeddings and models -------------------------------------------------------------------------------
 
     def embedding_request(self, params: EmbeddingParams, *, model: str) -> Request:
-        """The request for *params*; *model* is the name without its provider. Errors as `request` has them."""
+        """The request for *params*; errors as `request` has them."""
         headers = headers_in(params.extra_headers, _JSON_HEADERS, self.provider)
-        return Request("POST", "/api/embed", headers, in_bytes(embed_body(params, model), self.provider))
+        return Request("POST", "/api/embed", headers, in_bytes(_embeddings.body_of(params, model), self.provider))
 
     def embeddings(self, body: bytes) -> Embeddings:
         """The vectors of a whole response; errors as `response` has them."""
-        return read_embeddings(whole_json(body, self.provider), self.provider)
+        return _embeddings.read_answer(whole_json(body, self.provider), self.provider)
 
     def models_request(self) -> Request:
         """The request for the list of models."""
@@ -114,4 +101,4 @@ class OllamaDialect:
 
     def models(self, body: bytes) -> list[Model]:
         """The models of a whole response; errors as `response` has them."""
-        return read_models(whole_json(body, self.provider), self.provider)
+        return _models.read_list(whole_json(body, self.provider), self.provider)

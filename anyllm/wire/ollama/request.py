@@ -1,12 +1,10 @@
 """
-The request: parameters and messages as Ollama takes them.
+The request: parameters and messages as Ollama accepts them.
 
-What steers the sampling goes into ``options``, a message's text is one string, and its images stand beside the text.
-The host caches the beginnings of prompts by itself and decides itself how closely it looks at an image, so
-``cache_control`` and ``detail`` need no words.
+A message's text is one string, and its images stand beside it. ``cache_control`` and ``detail`` are left out: a server
+caches the beginnings of prompts, and decides how closely to look at an image, by itself.
 
-Sources: https://docs.ollama.com/api/chat, https://docs.ollama.com/capabilities/thinking,
-https://docs.ollama.com/capabilities/structured-outputs, https://docs.ollama.com/capabilities/tool-calling
+Sources: https://docs.ollama.com/api/chat, https://docs.ollama.com/capabilities/tool-calling
 """
 
 from __future__ import annotations
@@ -14,178 +12,100 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from anyllm.types import CompletionParams, ContentPart, Message, ToolCall
-from anyllm.wire._base.conversation import (
-    Function,
-    arguments_of,
-    functions_in,
-    media_in,
-    names_of_calls,
-    schema_in,
-    tool_choice_in,
-)
+from anyllm.types import CompletionParams, ContentPart, Message
+from anyllm.wire._base import conversation
 from anyllm.wire._base.encode_json import effort_in, unsupported
-
-#: Our names for what goes into ``options``, and Ollama's.
-_OPTIONS = {"temperature": "temperature", "top_p": "top_p", "max_tokens": "num_predict", "seed": "seed"}
-#: Sent beside the messages, under their own names.
-_PLAIN = ("logprobs", "top_logprobs")
-#: Roles that go by another name here.
-_ROLES = {"developer": "system", "function": "tool"}
-#: The levels that ``think`` knows, for the efforts that we know. A model without levels takes any of them as true.
-_THINK = {
-    "none": False,
-    "minimal": "low",
-    "low": "low",
-    "medium": "medium",
-    "high": "high",
-    "xhigh": "high",
-    "max": "max",
-}
+from anyllm.wire.ollama.fields import OPTIONS, ROLES, THINK, TOP_LEVEL, call_object, format_of, texts_object
 
 
 def body_of(params: CompletionParams, *, model: str, stream: bool, provider: str) -> dict[str, Any]:
     """
-    The body of the request; ``extra_body`` wins, and its ``options`` are added to ours.
+    The body of the request; errors as `Dialect.request` has them.
 
-    Raises:
-        UnsupportedParameterError: the host cannot do what a parameter asks for.
-        InvalidRequestError: the messages or tools cannot be sent at all.
+    ``extra_body`` wins, and its ``options`` are added to ours.
     """
-    _check_choice(params, provider)
+    choice, _ = conversation.tool_choice_in(params, provider)
+    if choice not in (None, "auto"):
+        name = "tool_choice" if params.tool_choice is not None else "function_call"
+        raise unsupported(name, f"{name} can only be auto: Ollama leaves the choice to the model", provider)
     body: dict[str, Any] = {
         "model": model,
         "messages": _messages(params.messages, provider),
-        "stream": stream,  # said in either case: the host streams when nobody says
+        "stream": stream,  # always: the server streams by default
     }
-    tools = [_tool(tool) for tool in functions_in(params, provider)]
+    tools = [conversation.tool_object(tool) for tool in conversation.functions_in(params, provider)]
     if tools:
         body["tools"] = tools
-    body.update(_given(params, {name: name for name in _PLAIN}))
+    body.update({name: value for name in TOP_LEVEL if (value := getattr(params, name)) is not None})
     body.update(_thinking(params, provider))
-    body.update(_format(params, provider))
-    options = _given(params, _OPTIONS)
-    if params.stop is not None:
-        options["stop"] = [params.stop] if isinstance(params.stop, str) else list(params.stop)
+    body.update(format_of(params, provider))
+    options = {theirs: value for ours, theirs in OPTIONS.items() if (value := getattr(params, ours)) is not None}
+    if "stop" in options:
+        options["stop"] = [params.stop] if isinstance(params.stop, str) else list(options["stop"])
     if options:
         body["options"] = options
-    return _with_extra(body, params.extra_body or {})
-
-
-def _with_extra(body: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    ours, theirs = body.get("options"), extra.get("options")
-    both = {"options": {**ours, **theirs}} if ours and isinstance(theirs, Mapping) else {}
+    extra = params.extra_body or {}
+    further_options = extra.get("options")
+    both = {"options": {**options, **further_options}} if options and isinstance(further_options, Mapping) else {}
     return {**body, **extra, **both}
-
-
-def _given(params: CompletionParams, names: Mapping[str, str]) -> dict[str, Any]:
-    return {theirs: value for ours, theirs in names.items() if (value := getattr(params, ours)) is not None}
-
-
-# -- parameters --------------------------------------------------------------------------------------------------------
-
-
-def _check_choice(params: CompletionParams, provider: str) -> None:
-    choice, _ = tool_choice_in(params, provider)
-    if choice not in (None, "auto"):
-        name = "tool_choice" if params.tool_choice is not None else "function_call"
-        raise unsupported(name, f"this host leaves the choice to the model; {name} can only be auto", provider)
 
 
 def _thinking(params: CompletionParams, provider: str) -> dict[str, Any]:
     effort = effort_in(params, provider)
     if params.thinking_budget is not None:
         if params.thinking_budget != 0:
-            what = "this host takes no thinking_budget but 0, which turns thinking off; reasoning_effort has levels"
+            what = "thinking_budget can only be 0, which turns thinking off; reasoning_effort has levels"
             raise unsupported("thinking_budget", what, provider)
         effort = "none"
-    return {} if effort is None else {"think": _THINK[effort]}
-
-
-def _format(params: CompletionParams, provider: str) -> dict[str, Any]:
-    kind, schema, _ = schema_in(params, provider)
-    if kind is None:
-        return {}
-    return {"format": "json" if schema is None else schema}
-
-
-def _tool(tool: Function | Mapping[str, Any]) -> Mapping[str, Any]:
-    if not isinstance(tool, Function):
-        return tool
-    function = {"name": tool.name}
-    more = {"description": tool.description, "parameters": tool.parameters, "strict": tool.strict}
-    return {
-        "type": "function",
-        "function": {**function, **{key: item for key, item in more.items() if item is not None}},
-    }
-
-
-# -- messages ----------------------------------------------------------------------------------------------------------
+    return {} if effort is None else {"think": THINK[effort]}
 
 
 def _messages(messages: Iterable[Message], provider: str) -> list[dict[str, Any]]:
     """
     The conversation. A tool's result names its function.
 
-    The names are taken from the turns before it: ids that were made up begin anew with every answer, so that the same
-    one may mean another call later on.
+    The names are those of the turns before it: made-up ids begin anew with every answer, so that the same id may mean
+    another call later on.
     """
     names: dict[str, str] = {}
-    found = []
+    bodies = []
     for message in messages:
-        names.update(names_of_calls([message]))
-        found.append(_message(message, names, provider))
-    return found
+        names.update(conversation.names_of_calls([message]))
+        bodies.append(_message(message, names, provider))
+    return bodies
 
 
 def _message(message: Message, names: Mapping[str, str], provider: str) -> dict[str, Any]:
-    body: dict[str, Any] = {"role": _ROLES.get(message.role, message.role)}
-    text, images = _content(message, provider)
-    body["content"] = text or message.refusal or ""
-    if message.role == "assistant" and message.reasoning is not None and message.reasoning.content:
-        body["thinking"] = message.reasoning.content
+    role = ROLES.get(message.role, message.role)
+    reasoning = message.reasoning if role == "assistant" else None
+    body: dict[str, Any] = {"role": role, **texts_object(message.text or message.refusal or "", reasoning)}
+    content = message.content
+    parts = () if content is None or isinstance(content, str) else content
+    images = [_image(part, provider) for part in parts if not _is_text(part, provider)]
     if images:
         body["images"] = images
     if message.tool_calls:
-        body["tool_calls"] = [_call(call, provider) for call in message.tool_calls]
-    if body["role"] == "tool":
-        body.update(_answered(message, names))
+        calls = [(call, conversation.arguments_of(call, provider)) for call in message.tool_calls]
+        body["tool_calls"] = [call_object(call, arguments) for call, arguments in calls]
+    if role == "tool":  # every version reads the name, the newer ones the id too
+        call_id = message.tool_call_id or ""
+        result = {"tool_name": message.name or names.get(call_id), "tool_call_id": call_id}
+        body.update({key: value for key, value in result.items() if value})
     return body
-
-
-def _answered(message: Message, names: Mapping[str, str]) -> dict[str, str]:
-    """Which call a tool's result answers: by name, as every version takes it, and by id, as the newer ones do."""
-    call_id = message.tool_call_id or ""
-    said = {"tool_name": message.name or names.get(call_id), "tool_call_id": call_id}
-    return {key: value for key, value in said.items() if value}
-
-
-def _call(call: ToolCall, provider: str) -> dict[str, Any]:
-    function = {"name": call.name or "", "arguments": arguments_of(call, provider)}
-    return {"id": call.id, "function": function} if call.id else {"function": function}
-
-
-def _content(message: Message, provider: str) -> tuple[str, list[str]]:
-    """The text of all parts, and the images."""
-    content = message.content
-    if content is None or isinstance(content, str):
-        return content or "", []
-    images = [_image(part, provider) for part in content if not _is_text(part, provider)]
-    return message.text, images
 
 
 def _is_text(part: ContentPart, provider: str) -> bool:
     if part.extra:
         name = next(iter(part.extra))
-        raise unsupported(name, f"{name} is not something this host takes in a message", provider)
+        raise unsupported(name, f"{name} is not supported in a message", provider)
     return part.type == "text"
 
 
 def _image(part: ContentPart, provider: str) -> str:
-    media = media_in(part, provider)
+    media = conversation.media_in(part, provider)
     if media is None or media.kind != "image":
-        raise unsupported(part.type, f"this host is shown text and images, not {part.type}", provider)
+        raise unsupported(part.type, f"{part.type} is not supported: a message holds text and images", provider)
     if media.base64 is None:
-        what = "image_url must hold the bytes, as ContentPart.from_image has them: this host fetches no images"
+        what = "image_url must hold the bytes, as ContentPart.from_image has them: Ollama fetches no images"
         raise unsupported("image_url", what, provider)
     return media.base64

@@ -1,21 +1,22 @@
 """
-Ollama's own API: a JSON object a line until one says ``"done": true``, of ``/api/chat`` and of ``/api/generate``.
+Answers for clients of ``/api/chat`` and ``/api/generate``: lines of JSON until one with ``"done": true``.
 
-Strategy: a line that only adds text is put together from bytes that were made once, and the time. What an Ollama host
-said beside the text is passed on from its own line. Ollama sends a tool call whole, with an object: fragments wait
-until their call is one and something else comes, or the end. A call whose arguments never become an object is an error,
-not text and not ``{}``: clients take nothing but an object, and would make the call. The last line, even a host's own,
-waits for the end of the answer. A signature over reasoning has no place here, nor in what clients send back.
+Strategy: a line that only adds text is put together from bytes that were made once, and the time. Further fields of an
+Ollama server's own line are passed on. Ollama sends a tool call whole, with an object: fragments wait until their call
+is whole and something else comes, or the end. A call whose arguments never become an object is an error, not text and
+not ``{}``: clients accept nothing but an object, and would make the call. The last line, even a server's own, waits for
+the end of the answer.
 
 Source: https://docs.ollama.com/api/chat, https://docs.ollama.com/api/generate, https://docs.ollama.com/api/errors
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Callable, ClassVar, Optional
+from typing import Any, Callable, ClassVar, Optional, Union
 
 import attrs
 
@@ -23,29 +24,28 @@ from anyllm.errors import InvalidRequestError, MalformedStreamError
 from anyllm.types import (
     ChatCompletion,
     ChatCompletionChunk,
+    Choice,
     ChunkChoice,
-    ChunkDelta,
     FunctionCall,
-    Reasoning,
+    Message,
     ToolCall,
     Usage,
     text_alone,
 )
 from anyllm.wire._base.client_errors import message_of
 from anyllm.wire._base.writer import Writer, json_line
+from anyllm.wire.ollama import fields
+from anyllm.wire.ollama.fields import NANO
 
-__all__ = ["OllamaChat", "OllamaGenerate", "time_text"]
+__all__ = ["OllamaChat", "OllamaGenerate"]
 
-_NANO = 10**9
-#: The last second that has four digits for its year.
-_LATEST = 253402300799
-_COUNTS = frozenset(("prompt_eval_count", "eval_count"))
-_FIGURES = frozenset((*_COUNTS, "total_duration", "load_duration", "prompt_eval_duration", "eval_duration"))
-#: The keys of a line, and of its message, that are written from the chunk.
-_WRITTEN = frozenset(("model", "created_at", "message", "done", "done_reason", "logprobs", "error", *_FIGURES))
-_SAID = frozenset(("role", "content", "response", "thinking", "tool_calls"))
-#: Ollama has no word of its own for an answer that ended with calls.
-_REASONS = {"stop": "stop", "tool_calls": "stop", "length": "length"}
+#: Keys of a message, and of a line, that are written from the chunk.
+_MESSAGE_KEYS = frozenset(("role", "content", "response", "thinking", "tool_calls"))
+_LINE_KEYS = frozenset(
+    ("model", "created_at", "message", "done", "done_reason", "logprobs", "error", *fields.USAGE_KEYS)
+)
+
+_Object = Mapping[str, Any]
 
 
 @attrs.define(frozen=True)
@@ -54,8 +54,8 @@ class OllamaChat:
     The lines, and the whole answer, of ``/api/chat``.
 
     Attributes:
-        model: What the answer says of its model where the provider did not say.
-        call_ids: Whether tool calls have ids, as they do since Ollama 0.12.10; some older clients take none with one.
+        model: The model of the answer where the provider does not name it.
+        call_ids: Whether tool calls have ids, as they do since Ollama 0.12.10; some older clients accept none with one.
         clock: Nanoseconds that pass, from any beginning.
         now: Nanoseconds since 1970.
     """
@@ -66,8 +66,8 @@ class OllamaChat:
     keep_alive: ClassVar[bytes] = b" "
     #: What stands before and after a text that is all that a line brings.
     _around: ClassVar[tuple[bytes, bytes]] = (b'"message":{"role":"assistant","content":', b'},"done":false}\n')
-    #: Keys of a host's own line that are not passed on.
-    _unsaid: ClassVar[frozenset[str]] = _WRITTEN | _SAID | {"context"}
+    #: Keys of a server's own line that are not passed on.
+    _omitted: ClassVar[frozenset[str]] = _LINE_KEYS | _MESSAGE_KEYS | {"context"}
 
     model: str = ""
     call_ids: bool = attrs.field(default=True, kw_only=True)
@@ -76,59 +76,61 @@ class OllamaChat:
 
     def writer(self) -> Writer:
         """A fresh writer for one answer."""
-        return _LineWriter(self, self._clock, self._now)
+        return _LineWriter(self)
 
     def whole(self, completion: ChatCompletion) -> bytes:
         """
-        A whole answer: a line that is done. How long it took stands in it where a host said so.
+        A whole answer: a last line. It has times where the provider sent some.
 
         Raises:
-            InvalidRequestError: there are several answers, or a sound.
+            InvalidRequestError: there are several answers, or audio.
             MalformedStreamError: the arguments of a tool call are no JSON object.
         """
-        raw = _native(completion.raw)
-        choice = _only(completion.choices)
-        said: dict[str, Any] = {"content": ""}
-        reason: Optional[str] = None
-        if choice is not None:
-            message, reason = choice.message, _reason(choice, raw is not None)
-            _refuse_audio(message.audio)
-            said = _texts(message.text or message.refusal, message.reasoning)
-            said.update(_calls(message.tool_calls, raw, self.call_ids))
-        seconds, rest = divmod(_instant(completion.created, self._now), _NANO)
-        return json_line(
-            {
-                "model": completion.model or self.model,
-                "created_at": time_text(seconds, rest),
-                **self.said({**self.beside(raw), **said}),
-                **self.unknown_fields(raw),
-                **_logprobs(choice),
-                "done": True,
-                **({} if reason is None else {"done_reason": reason}),
-                **_figures(completion.usage, raw, {}),
-            }
-        )
+        raw, choice = _native(completion.raw), _only(completion.choices)
+        message, further = ({"content": ""}, {}) if choice is None else self.content_of(choice, raw)
+        usage = fields.usage_fields(completion.usage, raw, {})
+        created = fields.time_text(self.start_time(completion.created))
+        last = self.last_fields(message, further, fields.done_reason(choice, raw is not None), usage)
+        return json_line({"model": completion.model or self.model, "created_at": created, **last})
 
     def problem(self, error: BaseException, status: int) -> bytes:
         """An error: ``{"error": "..."}``."""
-        return json_line(_error(error))
+        return json_line({"error": message_of(error) or type(error).__name__})
 
-    # -- where things stand ------------------------------------------------------------------------------------
+    # -- fields of a line ----------------------------------------------------------------------------------------
 
-    def said(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """What the keys of a line are that say *message*: content, thinking, tool_calls."""
+    def message_fields(self, message: _Object) -> dict[str, Any]:
+        """The fields of a line for a message with content, thinking, tool_calls."""
         return {"message": {"role": "assistant", **message}}
 
-    def beside(self, raw: Optional[Mapping[str, Any]]) -> dict[str, Any]:
-        """What else a host says in its message."""
-        message = raw.get("message") if raw else None
-        return (
-            {key: value for key, value in message.items() if key not in _SAID} if isinstance(message, Mapping) else {}
-        )
+    def last_fields(self, message: _Object, further: _Object, reason: Optional[str], usage: _Object) -> dict[str, Any]:
+        """The fields of a last line; *further* are those of the line that are not of the message."""
+        ended = {"done": True} if reason is None else {"done": True, "done_reason": reason}
+        return {**self.message_fields(message), **further, **ended, **usage}
 
-    def unknown_fields(self, raw: Optional[Mapping[str, Any]]) -> dict[str, Any]:
-        """What else a host says in its line."""
-        return {key: value for key, value in (raw or {}).items() if key not in self._unsaid}
+    def content_of(
+        self, choice: Union[Choice, ChunkChoice], raw: Optional[_Object], *, with_calls: bool = True
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The message of a choice, and further fields of its line; *raw* is a server's own line. A refusal is text."""
+        turn = choice.message if isinstance(choice, Choice) else choice.delta
+        if turn.audio is not None:
+            raise InvalidRequestError("Ollama's format has no audio", status_code=400, param="audio")
+        raw_message = (raw or {}).get("message")
+        raw_message = raw_message if isinstance(raw_message, Mapping) else {}
+        message = {key: value for key, value in raw_message.items() if key not in _MESSAGE_KEYS}
+        text = turn.text if isinstance(turn, Message) else turn.content
+        message.update(fields.texts_object((text or "") + (turn.refusal or ""), turn.reasoning))
+        if with_calls and turn.tool_calls:
+            own = (raw_message or raw or {}).get("tool_calls")
+            items = own if isinstance(own, list) and len(own) == len(turn.tool_calls) else itertools.repeat(None)
+            calls = enumerate(zip(turn.tool_calls, items))
+            message["tool_calls"] = [_call(call, place, self.call_ids, item) for place, (call, item) in calls]
+        further = {key: value for key, value in (raw or {}).items() if key not in self._omitted}
+        return message, {**further, **fields.logprobs_field(choice.logprobs)}
+
+    def start_time(self, created: int) -> int:
+        """The time at which the answer began, in nanoseconds: the provider's, or now."""
+        return created * NANO if 0 < created <= fields.LATEST else self._now()
 
 
 @attrs.define(frozen=True)
@@ -136,15 +138,15 @@ class OllamaGenerate(OllamaChat):
     """The lines, and the whole answer, of ``/api/generate``; attributes as `OllamaChat` has them."""
 
     _around: ClassVar[tuple[bytes, bytes]] = (b'"response":', b',"done":false}\n')
-    _unsaid: ClassVar[frozenset[str]] = _WRITTEN | _SAID
+    _omitted: ClassVar[frozenset[str]] = _LINE_KEYS | _MESSAGE_KEYS
 
-    def said(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """The same, at the top of the line."""
+    def message_fields(self, message: _Object) -> dict[str, Any]:
+        """The fields of the message at the top of the line."""
         return {("response" if key == "content" else key): value for key, value in message.items()}
 
 
 @attrs.define
-class _Gathered:
+class _PartialCall:
     """A tool call of which fragments have come."""
 
     id: Optional[str] = None
@@ -162,25 +164,23 @@ class _Gathered:
 
 
 class _LineWriter(Writer):
-    def __init__(self, format: OllamaChat, clock: Callable[[], int], now: Callable[[], int]) -> None:
+    def __init__(self, format: OllamaChat) -> None:
         self._format = format
-        self._clock = clock
-        self._now = now
-        self._made = clock()
+        self._clock = format._clock
+        self._start = self._clock()
         self._head = b""  # of every line, up to the time; made with the first
         self._offset = 0  # from the clock to the times of the lines, which begin with that of the answer
-        self._second, self._second_text = -_NANO, ""  # the latest that was written
+        self._second, self._second_text = -NANO, ""  # the latest that was written
         self._begin()
 
     def _begin(self) -> None:
         """Forget what was not written of an answer that begins anew."""
         self._model = ""
         self._created = 0
-        self._first: Optional[int] = None  # when its first content came
-        self._gathered: dict[int, _Gathered] = {}
-        self._places: dict[int, int] = {}  # of the calls that were sent
-        self._last: Optional[tuple[dict[str, Any], dict[str, Any]]] = None  # what a host's own last line brings
-        self._own: Optional[Mapping[str, Any]] = None  # that line
+        self._first = 0  # when its first content came; 0 before that
+        self._calls: dict[int, _PartialCall] = {}  # those that were not sent yet
+        self._places: dict[int, int] = {}  # of those that were
+        self._last: Optional[tuple[_Object, _Object, _Object]] = None  # a server's own last line: its parts, and itself
         self._reason: Optional[str] = None
         self._usage: Optional[Usage] = None
 
@@ -192,26 +192,19 @@ class _LineWriter(Writer):
 
     def write(self, chunk: ChatCompletionChunk) -> bytes:
         text = text_alone(chunk)
-        if text and self._has_begun and not self._gathered and self._last is None:
+        if text and self._has_begun and not self._calls and self._last is None:
             before, after = self._format._around
             return b'%b%b",%b%b%b' % (self._head, self._stamp().encode(), before, json_line(text), after)
         return self._lines(chunk)
 
     def end(self) -> bytes:
         calls = self._send(everything=True)
-        message, unknown_fields = self._last or ({"content": ""}, {})
-        took = {} if self._own is not None else self._took(self._clock())
-        body = {
-            **self._format.said(message),
-            **unknown_fields,
-            "done": True,
-            **({} if self._reason is None else {"done_reason": self._reason}),
-            **_figures(self._usage, self._own, took),
-        }
-        return calls + self._line(body)
+        message, further, raw = self._last or ({"content": ""}, {}, None)
+        usage = fields.usage_fields(self._usage, raw, self._durations(self._clock()) if raw is None else {})
+        return calls + self._line(self._format.last_fields(message, further, self._reason, usage))
 
     def error(self, error: BaseException) -> bytes:
-        return self._held() + json_line(_error(error)) + b"\n"
+        return self._late_last() + self._format.problem(error, 0) + b"\n"
 
     # -- one chunk ---------------------------------------------------------------------------------------------
 
@@ -223,51 +216,35 @@ class _LineWriter(Writer):
         if choice is None:
             return b""
         raw = _native(chunk.raw)
-        _refuse_audio(choice.delta.audio)
-        reason = _reason(choice, raw is not None)
-        self._reason = self._reason if reason is None else reason
-        held = self._held()
-        return held + (self._foreign(choice) if raw is None else self._passed_on(choice, raw))
-
-    def _passed_on(self, choice: ChunkChoice, raw: Mapping[str, Any]) -> bytes:
-        """A host's own line; the last one waits."""
-        calls = choice.delta.tool_calls or ()
-        message = {
-            **self._format.beside(raw),
-            **_delta_texts(choice.delta),
-            **_calls(calls, raw, self._format.call_ids),
-        }
-        unknown_fields = {**self._format.unknown_fields(raw), **_logprobs(choice)}
-        if raw["done"]:
-            self._last, self._own = (message, unknown_fields), raw
-            return b""
-        return self._line({**self._format.said(message), "done": False, **unknown_fields})
-
-    def _foreign(self, choice: ChunkChoice) -> bytes:
-        lines = []
-        message, unknown_fields = _delta_texts(choice.delta), _logprobs(choice)
-        if len(message) > 1 or message["content"] or unknown_fields:
-            self._mark()
-            lines.append(self._send())
-            lines.append(self._line({**self._format.said(message), "done": False, **unknown_fields}))
-        lines += [self._gather(fragment) for fragment in choice.delta.tool_calls or ()]
-        if choice.finish_reason is not None:
-            lines.append(self._send())
+        self._reason = fields.done_reason(choice, raw is not None) or self._reason
+        lines = [self._late_last()]
+        message, further = self._format.content_of(choice, raw, with_calls=raw is not None)
+        if raw is not None and raw["done"]:
+            self._last = (message, further, raw)
+        elif raw is not None:
+            lines.append(self._content_line(message, further))
+        else:
+            if message != {"content": ""} or further:
+                self._first = self._first or self._clock()
+                lines += [self._send(), self._content_line(message, further)]
+            lines += [self._gather(fragment) for fragment in choice.delta.tool_calls or ()]
+            if choice.finish_reason is not None:
+                lines.append(self._send())
         return b"".join(lines)
 
     def _gather(self, fragment: ToolCall) -> bytes:
-        """Take a fragment in, and send the calls before it, if nothing of them can follow."""
-        self._mark()
+        """Add a fragment to its call, and send the calls before it, if nothing of them can follow."""
+        self._first = self._first or self._clock()
         index, arguments = fragment.index, fragment.arguments
         if index in self._places:
             if arguments.strip():
                 raise MalformedStreamError("a tool call goes on after the end of its arguments")
             return b""
         sent = b""
-        call = self._gathered.get(index)
+        call = self._calls.get(index)
         if call is None:
             sent = self._send()
-            call = self._gathered[index] = _Gathered()
+            call = self._calls[index] = _PartialCall()
         call.id = call.id or fragment.id
         call.name = call.name or fragment.name
         if arguments:
@@ -275,186 +252,78 @@ class _LineWriter(Writer):
         return sent
 
     def _send(self, *, everything: bool = False) -> bytes:
-        """
-        A line with those calls that are whole, and before which none is missing.
-
-        Args:
-            everything: No fragment follows: what is missing by now, or not whole, stays so.
-        """
-        ready: list[int] = []
-        for index in sorted(self._gathered):
-            is_next = index == len(self._places) + len(ready)
-            if not (everything or (is_next and self._gathered[index].is_whole)):
-                break
-            ready.append(index)
+        """A line with those calls that are whole and before which none is missing; *everything*: with all calls."""
         calls = []
-        for index in ready:
+        for index in sorted(self._calls):
+            if not (everything or (index == len(self._places) and self._calls[index].is_whole)):
+                break
             place = self._places[index] = len(self._places)
-            calls.append(_call(self._gathered.pop(index).call, {"index": place}, self._format.call_ids))
-        if not calls:
-            return b""
-        return self._line({**self._format.said({"content": "", "tool_calls": calls}), "done": False})
+            calls.append(_call(self._calls.pop(index).call, place, self._format.call_ids))
+        return self._content_line({"content": "", "tool_calls": calls}, {}) if calls else b""
 
-    def _held(self) -> bytes:
-        """What was the last line, once something follows it."""
+    def _late_last(self) -> bytes:
+        """The line of a server's own that was to be the last, once something follows it."""
         if self._last is None:
             return b""
-        (message, unknown_fields), self._last, self._own = self._last, None, None
-        return self._line({**self._format.said(message), "done": False, **unknown_fields})
+        (message, further, _), self._last = self._last, None
+        return self._content_line(message, further)
 
     # -- lines and times ---------------------------------------------------------------------------------------
 
-    def _line(self, body: Mapping[str, Any]) -> bytes:
+    def _content_line(self, message: _Object, further: _Object) -> bytes:
+        return self._line({**self._format.message_fields(message), "done": False, **further})
+
+    def _line(self, body: _Object) -> bytes:
         if not self._head:
             self._model = self._model or self._format.model
             self._head = b'{"model":%b,"created_at":"' % json_line(self._model)
-            self._offset = _instant(self._created, self._now) - self._clock()
+            self._offset = self._format.start_time(self._created) - self._clock()
         return json_line({"model": self._model, "created_at": self._stamp(), **body}) + b"\n"
 
     def _stamp(self) -> str:
-        """The time, of which all lines of a second share the beginning."""
-        rest = self._offset + self._clock() - self._second
-        if not 0 <= rest < _NANO:
-            seconds, rest = divmod(self._second + rest, _NANO)
-            self._second, self._second_text = seconds * _NANO, _seconds_text(seconds)
-        return f"{self._second_text}.{rest:09}Z"
+        """The time; all lines of one second share its beginning."""
+        fraction = self._offset + self._clock() - self._second
+        if not 0 <= fraction < NANO:
+            seconds, fraction = divmod(self._second + fraction, NANO)
+            self._second, self._second_text = seconds * NANO, fields.second_text(seconds)
+        return f"{self._second_text}.{fraction:09}Z"
 
-    def _mark(self) -> None:
-        if self._first is None:
-            self._first = self._clock()
-
-    def _took(self, end: int) -> dict[str, int]:
-        """
-        How long it took, as we saw it: until the first content the prompt was read, from then on the answer was made.
-
-        Nothing was loaded, which is said because some clients read all of these figures or none.
-        """
-        first = end if self._first is None else self._first
-        return {
-            "total_duration": end - self._made,
-            "load_duration": 0,
-            "prompt_eval_duration": first - self._made,
-            "eval_duration": end - first,
-        }
+    def _durations(self, end: int) -> dict[str, int]:
+        """Times as we measured them: the prompt was read until the first content, from then on the answer was made."""
+        first = self._first or end  # the load time is 0: some clients read all of these fields or none
+        return dict(zip(fields.DURATIONS, (end - self._start, 0, first - self._start, end - first)))
 
 
-# -- what a stream and a whole answer share ----------------------------------------------------------------------------
+# -- answers of providers ----------------------------------------------------------------------------------------------
 
 
-def time_text(seconds: int, nanoseconds: int = 0) -> str:
-    """A time as Ollama writes it, "2025-05-19T09:26:59.678947123Z"; the seconds are since 1970."""
-    return f"{_seconds_text(seconds)}.{nanoseconds:09}Z"
-
-
-def _seconds_text(seconds: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(min(max(0, seconds), _LATEST)))
-
-
-def _instant(created: int, now: Callable[[], int]) -> int:
-    """When the answer began, in nanoseconds: as the provider says, if it does."""
-    return created * _NANO if 0 < created <= _LATEST else now()
-
-
-def _native(raw: Any) -> Optional[Mapping[str, Any]]:
+def _native(raw: Any) -> Optional[_Object]:
     """A provider's own event, or answer, if it is a line of this format."""
     if not isinstance(raw, Mapping) or not isinstance(raw.get("done"), bool):
         return None
-    says = isinstance(raw.get("message"), Mapping) or isinstance(raw.get("response"), str)
-    return raw if says or raw["done"] else None
+    has_content = isinstance(raw.get("message"), Mapping) or isinstance(raw.get("response"), str)
+    return raw if has_content or raw["done"] else None
 
 
 def _only(choices: Sequence[Any]) -> Any:
-    """The answer; None where there is none."""
+    """The choice; None where there is none."""
     if any(choice.index for choice in choices):
         raise InvalidRequestError("Ollama's format has one answer, and n asks for more", status_code=400, param="n")
     return choices[0] if choices else None
 
 
-def _refuse_audio(audio: Any) -> None:
-    if audio is not None:
-        raise InvalidRequestError("Ollama's format has no sound", status_code=400, param="audio")
-
-
-def _delta_texts(delta: ChunkDelta) -> dict[str, Any]:
-    return _texts((delta.content or "") + (delta.refusal or ""), delta.reasoning)
-
-
-def _texts(content: Optional[str], reasoning: Optional[Reasoning]) -> dict[str, Any]:
-    """The message without its calls. A refusal is text here."""
-    said = {"content": content or "", "thinking": reasoning.content if reasoning is not None else None}
-    return said if said["thinking"] else {"content": said["content"]}
-
-
-def _calls(calls: Sequence[ToolCall], raw: Optional[Mapping[str, Any]], ids: bool) -> dict[str, Any]:
-    """The calls of a message, those of a host's own with what else it says of them."""
-    if not calls:
-        return {}
-    message = raw.get("message") if raw else None
-    own = (message if isinstance(message, Mapping) else raw or {}).get("tool_calls")
-    if not isinstance(own, list) or len(own) != len(calls):
-        return {"tool_calls": [_call(call, {"index": place}, ids) for place, call in enumerate(calls)]}
-    return {"tool_calls": [_own_call(call, given, ids) for call, given in zip(calls, own)]}
-
-
-def _own_call(call: ToolCall, own: Any, ids: bool) -> dict[str, Any]:
-    """A host's own call, without the id that we made up if it has none: its clients may be older than ids."""
-    own = own if isinstance(own, Mapping) else {}
-    function = own.get("function")
-    written = _call(call, function if isinstance(function, Mapping) else {}, ids and bool(own.get("id")))
-    return {**{key: value for key, value in own.items() if key not in ("id", "function")}, **written}
-
-
-def _call(call: ToolCall, function: Mapping[str, Any], ids: bool) -> dict[str, Any]:
-    """A call, whole; *function* is what else is said of it."""
+def _call(call: ToolCall, place: int, with_id: bool, own: Any = None) -> dict[str, Any]:
+    """A whole call. A server's *own* has further keys, and no id if it had none: its clients may be older than ids."""
     if not call.name:
         raise MalformedStreamError("a tool call has no name")
-    written: dict[str, Any] = {"id": call.id} if ids and call.id else {}
-    return {**written, "function": {**function, "name": call.name, "arguments": _arguments(call)}}
-
-
-def _arguments(call: ToolCall) -> dict[str, Any]:
     try:
         arguments = call.parse()
         json.dumps(arguments, allow_nan=False)  # NaN would become null
     except (ValueError, RecursionError) as exc:
-        what = f"the arguments of {call.name} are no JSON object, and Ollama's format has no words for others"
-        raise MalformedStreamError(what) from exc
-    return arguments
-
-
-def _reason(choice: Any, native: bool) -> Optional[str]:
-    """A host of this format is quoted; what others say is put into Ollama's words, or ours where it has none."""
-    if choice.finish_reason is None:
-        return None
-    known = None if native else _REASONS.get(choice.finish_reason)
-    if known is None and choice.finish_reason == "content_filter" and not native:
-        known = "content_filter"
-    return str(known or choice.raw_finish_reason or choice.finish_reason)
-
-
-def _logprobs(choice: Any) -> dict[str, Any]:
-    """Probabilities as OpenAI has them, which are Ollama's too; those of other shapes have no place here."""
-    content = choice.logprobs.get("content") if choice is not None and choice.logprobs else None
-    if not isinstance(content, list) or not content:
-        return {}
-    return {"logprobs": content} if all(_is_token(token) for token in content) else {}
-
-
-def _is_token(token: Any) -> bool:
-    return isinstance(token, Mapping) and isinstance(token.get("token"), str) and "logprob" in token
-
-
-def _figures(usage: Optional[Usage], own: Optional[Mapping[str, Any]], took: Mapping[str, int]) -> dict[str, Any]:
-    """
-    Tokens and times: those of a host's own line or usage as they are, else the counts, and the times that we took.
-    """
-    counted = (usage.raw if usage is not None else None) or {}
-    said = {**(counted if _COUNTS & counted.keys() else {}), **(own or {})}
-    figures = {key: value for key, value in said.items() if key in _FIGURES}
-    if figures or usage is None:
-        return figures or dict(took)
-    return {**took, "prompt_eval_count": usage.prompt_tokens, "eval_count": usage.completion_tokens}
-
-
-def _error(error: BaseException) -> dict[str, str]:
-    return {"error": message_of(error) or type(error).__name__}
+        reason = f"the arguments of {call.name} are no JSON object, which Ollama's format requires"
+        raise MalformedStreamError(reason) from exc
+    if not isinstance(own, Mapping):
+        return fields.call_object(call, arguments, {"index": place}, with_id=with_id)
+    further = {key: value for key, value in own.items() if key not in ("id", "function")}
+    function = own.get("function") if isinstance(own.get("function"), Mapping) else None
+    return {**further, **fields.call_object(call, arguments, function, with_id=with_id and bool(own.get("id")))}
