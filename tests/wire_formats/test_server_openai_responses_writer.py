@@ -31,7 +31,7 @@ from anyllm.types import (
     text_chunk,
 )
 from anyllm.wire.openai_responses.dialect import OpenAIResponsesDialect as Dialect
-from anyllm.wire.openai_responses.server.output_items import unsealed
+from anyllm.wire.openai_responses.replay_items import unsealed
 from anyllm.wire.openai_responses.server.writer import OpenAIResponses
 
 DIALECT = Dialect(provider="p")

@@ -1,10 +1,10 @@
 """
-The stream of a host that speaks OpenAI's Responses: typed events to chunks.
+The decoder: typed events of a stream, or a whole response, to chunks.
 
-Strategy: nearly every event is a piece of text for the message that speaks, and is seen to be one at once. All others
-go by their type, from the JSON, because some hosts name no events (OpenRouter). An item that is repeated whole, when it
-is over and in the last event, adds what no piece brought; a whole answer is read as such a last event. What the answer
-does not show (searches, annotations, pings) is a chunk without choices, for those who read ``raw``.
+Strategy: nearly every event is a piece of text for the message that grows, and is seen to be one at once. All others
+go by their type, from the JSON, because some providers name no events (OpenRouter). An item that is repeated whole,
+when it is over and in the last event, adds what no piece brought; a whole response is read as such a last event. What
+the answer does not show (searches, annotations, pings) is a chunk without choices, for those who read ``raw``.
 
 Source: https://platform.openai.com/docs/api-reference/responses-streaming
 """
@@ -20,27 +20,28 @@ from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, _convert,
 from anyllm.wire._base import api_errors, error_body
 from anyllm.wire._base.decode_json import no_json, no_object
 from anyllm.wire._base.decoder import BaseDecoder
-from anyllm.wire._base.finish_reasons import finish_reason
 from anyllm.wire._base.getters import json_type, text, whole_number
-from anyllm.wire._base.surrogate_joiner import mend_all
-from anyllm.wire.openai_responses import replay_items
-from anyllm.wire.openai_responses.event_texts import (
+from anyllm.wire._base.surrogate_joiner import REPLACEMENT
+from anyllm.wire.openai_responses.fields import (
+    DELTAS,
     ENDS,
-    PIECES,
-    STATUSES,
+    FINAL_STATUSES,
+    ITEM_ADDED,
+    ITEM_DONE,
+    ITEM_TYPES,
+    TEXT,
     TEXT_DELTA,
-    EventHalves,
-    Piece,
     custom_tools,
+    logprobs_in,
+    read_finish,
+    read_usage,
+    texts_in,
 )
-from anyllm.wire.openai_responses.output_items import CALLS, KINDS, TEXT, Item, Items, logprobs_in, wholes
-from anyllm.wire.openai_responses.usage import read_usage
+from anyllm.wire.openai_responses.received_items import ReceivedItem, ReceivedItems
+from anyllm.wire.openai_responses.replay_items import to_replay
 
-#: What the reasons for an end mean that other formats do not know.
-_REASONS = {"completed": "stop", "max_output_tokens": "length"}
-
-#: Id, time, model, fingerprint, tier.
-_About = Tuple[str, int, str, Optional[str], Optional[str]]
+#: Id, time, model, tier.
+_About = Tuple[str, int, str, Optional[str]]
 
 
 class ResponsesDecoder(BaseDecoder):
@@ -51,18 +52,14 @@ class ResponsesDecoder(BaseDecoder):
         provider: Stands in every chunk and error.
     """
 
-    __slots__ = (
-        *("_about", "_begun", "_done", "_ended", "_event_joiner", "_finished"),
-        *("_items", "_speaker"),
-    )
+    __slots__ = ("_about", "_begun", "_done", "_ended", "_finished", "_growing", "_items")
 
     def __init__(self, *, provider: str) -> None:
         super().__init__(provider=provider)
-        self._about: _About = ("", 0, "", None, None)
-        self._items = Items()
+        self._about: _About = ("", 0, "", None)
+        self._items = ReceivedItems()
         self._finished: list[tuple[int, dict[str, Any]]] = []
-        self._speaker: Item | None = None  # the message that was given text last, once the role is said
-        self._event_joiner = EventHalves(self._halves)
+        self._growing: ReceivedItem | None = None  # the message that grew last, after the role was sent
         self._begun = False
         self._ended = False
         self._done = False
@@ -86,27 +83,30 @@ class ResponsesDecoder(BaseDecoder):
             MalformedStreamError: the event cannot be read.
         """
         data = event.data
-        if self._done or (len(data) < 10 and self._says_nothing(data)):
+        if self._done or (len(data) < 10 and self._is_empty(data)):
             return ()
         self._events += 1
         try:
             body, raw = _convert.loads_strictly(data), data
-        except _convert.NOT_JSON:
-            body = raw = self._loosely(event)
+        except _convert.NOT_JSON:  # perhaps only halves of characters, which a less strict reader accepts
+            try:
+                body = raw = self._joined(_convert.loads(data))
+            except ValueError as exc:
+                raise no_json(event, self._provider) from exc
         else:
             if self._waiting:
-                body = self._mended(body)
+                body = self._joined(body)
         if type(body) is not dict:
             raise no_object(body, event, self._provider)
         kind = body.get("type")
         if kind == TEXT_DELTA:
-            speaker, delta = self._speaker, body.get("delta")
-            if speaker is not None and type(delta) is str and delta and not body.get("logprobs"):
+            message, delta = self._growing, body.get("delta")
+            if message is not None and type(delta) is str and delta and not body.get("logprobs"):
                 item_id = body.get("item_id")
-                if item_id == speaker.id and item_id is not None:
-                    speaker.given[TEXT].append(delta)
-                    chunk_id, created, model, fingerprint, tier = self._about
-                    return (text_chunk(chunk_id, delta, created, model, fingerprint, tier, self._provider, raw),)
+                if item_id == message.id and item_id:
+                    message.pieces[TEXT].append(delta)
+                    chunk_id, created, model, tier = self._about
+                    return (text_chunk(chunk_id, delta, created, model, None, tier, self._provider, raw),)
         try:
             return tuple(self._read(kind if type(kind) is str else event.event, event.event, body, raw))
         except RecursionError as exc:
@@ -118,13 +118,13 @@ class ResponsesDecoder(BaseDecoder):
 
         Raises:
             APIError, MalformedStreamError: as `feed`.
-            IncompleteStreamError: the host is still at it, in the background.
+            IncompleteStreamError: the provider is still working on it, in the background.
         """
+        response = self._repaired(response, "the answer")
+        status = response.get("status")
+        if isinstance(status, str) and status not in FINAL_STATUSES:
+            raise IncompleteStreamError(f"the response is not over, but {status}", provider=self._provider)
         try:
-            response = mend_all(response)
-            status = response.get("status")
-            if isinstance(status, str) and status not in STATUSES:
-                raise IncompleteStreamError(f"the response is not over, but {status}", provider=self._provider)
             return tuple(self._end(response, response, None))
         except RecursionError as exc:
             raise self._malformed("the answer is nested too deeply") from exc
@@ -139,144 +139,122 @@ class ResponsesDecoder(BaseDecoder):
     def _read(
         self, kind: str, name: str, body: dict[str, Any], raw: Any
     ) -> Iterator[ChatCompletionChunk] | Sequence[ChatCompletionChunk]:
-        if kind in PIECES:
-            return self._piece(PIECES[kind], body, raw)
+        if kind in DELTAS:
+            return self._piece(kind, body, raw)
         if body.get("error") or kind == "error" or name == "error":
             raise api_errors.from_body(self._provider, body)
-        if kind == "response.output_item.added":
+        if kind == ITEM_ADDED:
             return self._item_begins(body, raw)
-        if kind == "response.output_item.done":
+        if kind == ITEM_DONE:
             return self._item_ends(body, raw)
         response = body.get("response")
         if kind in ENDS:
             return self._end(response if isinstance(response, dict) else {}, raw, ENDS[kind])
         if isinstance(response, dict):
-            self._note(response)
-            return (self._chunk(raw, ChunkDelta()),) if not self._begun else (self._chunk(raw),)
+            self._learn(response)
+            return (self._chunk(raw) if self._begun else self._chunk(raw, ChunkDelta()),)
         if body.get("object") == "response" and isinstance(body.get("output"), list):
-            return self.feed_whole(body)  # a host that was asked for a stream and sent the whole
+            return self.feed_whole(body)  # a provider that sent a whole response although the request was for a stream
         if not kind.startswith("response.") and error_body.looks_like_error(body):
             raise api_errors.from_body(self._provider, body)
         return (self._chunk(raw),)
 
-    def _piece(self, piece: Piece, body: Mapping[str, Any], raw: Any) -> Iterator[ChatCompletionChunk]:
-        text = body.get("delta")
-        if text is not None and not isinstance(text, str):
-            raise self._malformed(f"a delta is {json_type(text)}")
-        item = self._items.find(piece.kind, body.get("item_id"), body.get("output_index"))
-        logprobs = body.get("logprobs") if piece.what == TEXT else None
-        delta = self._items.give(item, piece.what, text, body.get(piece.number)) if text else None
+    def _piece(self, kind: str, body: Mapping[str, Any], raw: Any) -> Iterator[ChatCompletionChunk]:
+        form, piece = DELTAS[kind], body.get("delta")
+        if piece is not None and not isinstance(piece, str):
+            raise self._malformed(f"a delta is {json_type(piece)}")
+        item = self._items.find(form.item, body.get("item_id"), body.get("output_index"))
+        logprobs = body.get("logprobs") if form.type == TEXT else None
+        delta = self._items.add(item, form.type, piece, body.get(form.number)) if piece else None
         if delta is None and not logprobs:
             yield self._chunk(raw)
             return
         yield self._chunk(raw, delta or ChunkDelta(), logprobs=logprobs)
-        if piece.what == TEXT and delta is not None:
-            self._speaker = item
+        if form.type == TEXT and delta is not None:
+            self._growing = item
 
     def _item_begins(self, body: Mapping[str, Any], raw: Any) -> Iterator[ChatCompletionChunk]:
         raw_item = body.get("item")
-        kind = raw_item.get("type") if isinstance(raw_item, dict) else None
         delta = None
-        if isinstance(raw_item, dict) and kind in KINDS:
-            self._speaker = None
+        if isinstance(raw_item, dict) and (kind := raw_item.get("type")) in ITEM_TYPES:
+            self._growing = None
             item = self._items.begin(str(kind), raw_item, body.get("output_index"))
-            if item.kind in CALLS and item.index is None:
+            if item.is_new_call:
                 item.learn(raw_item)
                 delta = self._items.begin_call(item) if item.call_id and item.name else None
         yield self._chunk(raw, delta)
 
     def _item_ends(self, body: Mapping[str, Any], raw: Any) -> Iterator[ChatCompletionChunk]:
         raw_item, place = body.get("item"), body.get("output_index")
-        yield from self._left_over(raw)
+        yield from self._lone_halves(raw)
         if isinstance(raw_item, dict):
             self._finished.append((whole_number(place) or 0, raw_item))
-            kind = raw_item.get("type")
-            if kind in KINDS:
+            if (kind := raw_item.get("type")) in ITEM_TYPES:
                 item = self._items.find(str(kind), raw_item.get("id"), place)
                 yield from self._whole_item(item, raw_item, raw)
                 return
         yield self._chunk(raw)
 
-    def _end(self, response: Mapping[str, Any], raw: Any, meant: str | None) -> Iterator[ChatCompletionChunk]:
-        """The last event, or a whole answer; *meant* is the status that the event's type stands for."""
-        self._note(response)
-        status = response.get("status")
-        if status not in STATUSES:
-            status = meant
+    def _end(self, response: Mapping[str, Any], raw: Any, status: str | None) -> Iterator[ChatCompletionChunk]:
+        """The last event, or a whole response; *status* is the one that the event's type stands for."""
+        self._learn(response)
+        if response.get("status") in FINAL_STATUSES:
+            status = response["status"]
         if status in ("failed", "cancelled") or response.get("error"):
-            raise self._failed(response, status)
-        yield from self._left_over(raw)
+            error = response.get("error") or f"the response ended with the status {status!r} and no error"
+            raise api_errors.from_body(self._provider, {"error": error})
+        yield from self._lone_halves(raw)
         output = response.get("output")
         if not isinstance(output, list) or not output:
             # Some answers that nobody stored end with an empty list: what came before is all there is.
-            output = [item for _, item in sorted(self._finished, key=_by_place)]
-        for raw_item, item in self._items.at_the_end(output):
+            output = [item for _, item in sorted(self._finished, key=lambda placed: placed[0])]
+        for raw_item, item in self._items.match(output):
             for chunk in self._whole_item(item, raw_item, raw):
                 if chunk.choices:
                     yield chunk
         if self._items.are_waiting():
             raise self._malformed("a tool call has no name")
-        word = self._word(status, response)
-        finish = None
-        if word is not None:
-            finish = finish_reason(_REASONS.get(word, word), has_tool_calls=self._items.has_calls)
+        details = response.get("incomplete_details")
+        if status == "incomplete" and isinstance(details, dict):
+            status = text(details.get("reason")) or status
+        finish = None if status is None else read_finish(status, has_tool_calls=self._items.has_calls)
         yield self._chunk(
             raw,
-            ChunkDelta(reasoning=replay_items.to_keep(output, response.get("store"))),
-            ends=(finish, word),
+            ChunkDelta(reasoning=to_replay(output, response.get("store"))),
+            ends=(finish, status),
             usage=response.get("usage"),
         )
         self._ended = self._done = True
 
-    # -- items -------------------------------------------------------------------------------------------
-
-    def _whole_item(self, item: Item, raw_item: Mapping[str, Any], raw: Any) -> Iterator[ChatCompletionChunk]:
-        """What an item that is repeated whole adds to what its pieces said; a chunk without choices if nothing."""
-        silent = True
-        item.over = True
-        if item.kind in CALLS and item.index is None:
+    def _whole_item(self, item: ReceivedItem, raw_item: Mapping[str, Any], raw: Any) -> Iterator[ChatCompletionChunk]:
+        """What an item that is repeated whole adds to its pieces; a chunk without choices if nothing."""
+        is_silent = True
+        item.is_over = True
+        if item.is_new_call:
             item.learn(raw_item)
-        for what, whole in wholes(raw_item, item.kind):
-            missing = item.missing(what, whole)
-            delta = self._items.give(item, what, missing, item.part) if missing else None
+        for part_type, whole in texts_in(raw_item, item.type):
+            missing = item.missing(part_type, whole)
+            delta = self._items.add(item, part_type, missing, item.part) if missing else None
             if delta is not None:
-                yield self._chunk(raw, delta, logprobs=logprobs_in(raw_item) if what == TEXT else None)
-                silent = False
-        if item.kind in CALLS and item.index is None and item.name:
-            delta = self._items.begin_call(item)
-            if delta is not None:
-                yield self._chunk(raw, delta)
-                silent = False
-        if silent:
+                yield self._chunk(raw, delta, logprobs=logprobs_in(raw_item) if part_type == TEXT else None)
+                is_silent = False
+        if item.is_new_call and item.name and (delta := self._items.begin_call(item)) is not None:
+            yield self._chunk(raw, delta)
+        elif is_silent:
             yield self._chunk(raw)
 
-    # -- the response ------------------------------------------------------------------------------------
-
-    def _note(self, response: Mapping[str, Any]) -> None:
-        """Id, time, model, tier, and the custom tools of the request, as far as the host says them."""
-        chunk_id, created, model, _, tier = self._about
+    def _learn(self, response: Mapping[str, Any]) -> None:
+        """Id, time, model, tier, and the custom tools of the request, as far as *response* has them."""
+        chunk_id, created, model, tier = self._about
         self._about = (
             text(response.get("id")) or chunk_id,
             whole_number(response.get("created_at")) or created,
             text(response.get("model")) or model,
-            None,
             text(response.get("service_tier")) or tier,
         )
         tools = response.get("tools")
         if isinstance(tools, list) and tools:
             self._items.custom_tools = frozenset(custom_tools(tools))
-
-    def _word(self, status: str | None, response: Mapping[str, Any]) -> str | None:
-        """The host's own word for why it ended."""
-        if status == "incomplete":
-            details = response.get("incomplete_details")
-            reason = text(details.get("reason")) if isinstance(details, dict) else ""
-            return reason or status
-        return status
-
-    def _failed(self, response: Mapping[str, Any], status: Any) -> Exception:
-        error = response.get("error") or f"the response ended with the status {status!r} and no error"
-        return api_errors.from_body(self._provider, {"error": error})
 
     def _chunk(
         self,
@@ -294,7 +272,7 @@ class ResponsesDecoder(BaseDecoder):
                 delta.role = "assistant"
             log = {"content": logprobs} if isinstance(logprobs, list) and logprobs else None
             choices = (ChunkChoice(0, delta, *ends, log),)
-        chunk_id, created, model, fingerprint, tier = self._about
+        chunk_id, created, model, tier = self._about
         return ChatCompletionChunk(
             chunk_id,
             choices,
@@ -302,7 +280,7 @@ class ResponsesDecoder(BaseDecoder):
             model,
             "chat.completion.chunk",
             read_usage(usage),
-            fingerprint,
+            None,
             tier,
             self._provider,
             raw,
@@ -310,33 +288,24 @@ class ResponsesDecoder(BaseDecoder):
 
     # -- text that is not as it should be ----------------------------------------------------------------
 
-    def _says_nothing(self, data: str) -> bool:
-        """Whether a short event is empty, or the mark that some hosts put behind the last one."""
-        text = data.strip()
-        if text.upper() == "[DONE]":
-            self._done = True
-            return True
-        return not text
+    def _is_empty(self, data: str) -> bool:
+        """Whether a short event is empty, or the mark that some providers put behind the last one."""
+        stripped = data.strip()
+        self._done = stripped.upper() == "[DONE]"
+        return self._done or not stripped
 
-    def _loosely(self, event: Event) -> Any:
-        """JSON that holds halves of characters, as only a less strict reader takes it."""
-        try:
-            body = _convert.loads(event.data)
-        except ValueError as exc:
-            raise no_json(event, self._provider) from exc
-        return self._mended(body)
+    def _joined(self, body: Any) -> Any:
+        """*body* without halves of surrogate pairs: a delta continues the one before it, other texts stand alone."""
+        repaired = self._repaired(body)
+        kind, delta = (body.get("type"), body.get("delta")) if isinstance(body, dict) else (None, None)
+        if isinstance(delta, str) and isinstance(kind, str) and kind in DELTAS:
+            names = ("item_id", "output_index", DELTAS[kind].number)
+            places = (value if isinstance(value := body.get(name), (int, str)) else None for name in names)
+            repaired["delta"] = self._halves.mend(delta, (kind, *places))
+        return repaired
 
-    def _mended(self, body: Any) -> Any:
-        try:
-            return self._event_joiner.mend(body) if isinstance(body, dict) else body
-        except RecursionError as exc:
-            raise self._malformed("an event is nested too deeply") from exc
-
-    def _left_over(self, raw: Any) -> Iterator[ChatCompletionChunk]:
-        """U+FFFD for the halves of characters that nothing came to join."""
-        for body in self._event_joiner.left_over():
-            yield from self._piece(PIECES[body["type"]], body, raw)
-
-
-def _by_place(finished: tuple[int, dict[str, Any]]) -> int:
-    return finished[0]
+    def _lone_halves(self, raw: Any) -> Iterator[ChatCompletionChunk]:
+        """U+FFFD for the halves of characters that nothing came to join, as pieces of their texts."""
+        for kind, item_id, place, index in self._halves.take():
+            body = {"item_id": item_id, "output_index": place, DELTAS[kind].number: index, "delta": REPLACEMENT}
+            yield from self._piece(kind, body, raw)

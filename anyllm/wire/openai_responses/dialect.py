@@ -1,14 +1,14 @@
 """
-OpenAI's Responses, as OpenAI and those who are compatible with it speak them.
+OpenAI's Responses, as OpenAI and compatible providers speak them.
 
-Sources: https://platform.openai.com/docs/api-reference/responses, and the pages of the hosts named beside each oddity
-that is read here.
+Sources: https://platform.openai.com/docs/api-reference/responses, and the pages of the providers that are named beside
+each difference.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import attrs
 
@@ -44,18 +44,14 @@ class OpenAIResponsesDialect:
         The request for *params*; *model* is the name without its provider.
 
         Raises:
-            UnsupportedParameterError: the host cannot do what a parameter asks for.
+            UnsupportedParameterError: the provider does not support what a parameter asks for.
             InvalidRequestError: the parameters cannot be sent at all.
         """
         params = checked(params, self.support, self.provider)
         body = _request.body(params, model=model, stream=stream, provider=self.provider)
         headers = {"Content-Type": "application/json", "Accept": "text/event-stream" if stream else "application/json"}
-        return Request(
-            "POST",
-            "/responses",
-            headers_in(params.extra_headers, headers, self.provider),
-            in_bytes(body, self.provider),
-        )
+        headers = headers_in(params.extra_headers, headers, self.provider)
+        return Request("POST", "/responses", headers, in_bytes(body, self.provider))
 
     def decoder(self) -> ResponsesDecoder:
         """A fresh decoder for one streamed response."""
@@ -68,9 +64,11 @@ class OpenAIResponsesDialect:
         Raises:
             APIError: the body is the provider's error.
             MalformedStreamError: the body cannot be read.
-            IncompleteStreamError: the host is still at it, in the background.
+            IncompleteStreamError: the provider is still working on it, in the background.
         """
-        answer = self._whole(body)
+        answer = whole_json(body, self.provider)
+        if not isinstance(answer, dict) or not isinstance(answer.get("output"), list):
+            raise no_answer(answer, "output", self.provider)
         assembler = Assembler()
         for chunk in self.decoder().feed_whole(answer):
             assembler.add(chunk)
@@ -79,11 +77,5 @@ class OpenAIResponsesDialect:
         return completion
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-        """The error that an HTTP status, its headers and its body say."""
+        """The error in an HTTP status, its headers and its body."""
         return api_errors.from_response(self.provider, status, headers, body)
-
-    def _whole(self, body: bytes) -> dict[str, Any]:
-        answer = whole_json(body, self.provider)
-        if isinstance(answer, dict) and isinstance(answer.get("output"), list):
-            return answer
-        raise no_answer(answer, "output", self.provider)

@@ -1,9 +1,11 @@
 """
-Output items that a message's text and calls cannot hold, kept for the next turn.
+What must go back to a provider with the next turn: output items of this format, and sealed reasoning of any other.
 
-The host wants its reasoning back as it was, in front of what followed it, and refuses one without the other; so when
-there is such an item, all items of the answer are kept, in their order. They stand in `Reasoning.details` under the
-field `OUTPUT_ITEMS`.
+A provider of this format wants its reasoning back as it was, in front of what followed it, and refuses one without the
+other; so when there is such an item, all items of the answer are kept, in their order. They stand in
+`Reasoning.details` under the field `OUTPUT_ITEMS`.
+
+The signatures and blocks of another format's reasoning travel as ``encrypted_content``, which clients send back unread.
 
 Sources: https://platform.openai.com/docs/guides/reasoning (keeping reasoning items in context),
 https://platform.openai.com/docs/guides/conversation-state
@@ -11,34 +13,65 @@ https://platform.openai.com/docs/guides/conversation-state
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from anyllm.types import Reasoning
+from anyllm.types import Reasoning, _convert
 from anyllm.wire._base.reasoning_origins import OUTPUT_ITEMS
-from anyllm.wire.openai_responses.output_items import CALLS, MESSAGE, REASONING, parts_in
+from anyllm.wire._base.writer import json_bytes
+from anyllm.wire.openai_responses.fields import CALL_KEYS, CALLS, MESSAGE, REASONING, parts_in
 
-#: Keys that a message's text, or a call's name and arguments, cannot hold.
-_MORE = ("phase", "namespace", "caller")
+#: The key of a reasoning item that only its provider can read.
+SEAL = "encrypted_content"
+_PREFIX = "anyllm:"
 
 
-def to_keep(output: Sequence[Any], stored: Any) -> Reasoning | None:
+def output_items(reasoning: Reasoning | None) -> Sequence[Any]:
+    """The output items in a message's reasoning; none if it is from another format."""
+    return (reasoning.details or ()) if reasoning is not None and reasoning.field == OUTPUT_ITEMS else ()
+
+
+def to_replay(output: Sequence[Any], stored: Any) -> Reasoning | None:
     """
-    The items of *output* as part of the answer; None when its text and calls say all.
+    The items of *output* as reasoning; None when the text and the calls of the answer hold everything.
 
     Args:
         output: The items, in order.
-        stored: The response's ``store``: a host that stored nothing (False) does not know its reasoning by id.
+        stored: The response's ``store``: a provider that stored nothing (False) does not find its reasoning by id.
     """
     items = [item for item in output if isinstance(item, dict) and _can_return(item, stored)]
-    return Reasoning(None, None, OUTPUT_ITEMS, items) if any(map(_says_more, items)) else None
+    return Reasoning(None, None, OUTPUT_ITEMS, items) if any(map(_holds_more, items)) else None
 
 
-def _says_more(item: Mapping[str, Any]) -> bool:
-    return item.get("type") not in (MESSAGE, *CALLS) or any(item.get(key) for key in _MORE)
+def _holds_more(item: Mapping[str, Any]) -> bool:
+    return item.get("type") not in (MESSAGE, *CALLS) or any(item.get(key) for key in ("phase", *CALL_KEYS))
 
 
 def _can_return(item: Mapping[str, Any], stored: Any) -> bool:
     if item.get("type") != REASONING or stored is not False:
         return True
-    return bool(item.get("encrypted_content") or parts_in(item, "content"))
+    return bool(item.get(SEAL) or parts_in(item, "content"))
+
+
+def sealed(reasoning: Reasoning | None) -> str | None:
+    """The text in which another format's reasoning travels, without its content; None if there is nothing to keep."""
+    names = ("field", "signature", "details")
+    fields = {name: value for name in names if (value := getattr(reasoning, name, None)) is not None}
+    return _PREFIX + base64.b64encode(json_bytes(fields)).decode() if fields else None
+
+
+def unsealed(text: Any) -> Reasoning | None:
+    """
+    The reasoning in what `sealed` made; None of anything else.
+
+    Raises:
+        ValueError: it was sealed, and is broken.
+    """
+    if not isinstance(text, str) or not text.startswith(_PREFIX):
+        return None
+    try:
+        fields = _convert.loads(base64.b64decode(text[len(_PREFIX) :], validate=True))
+        return _convert.structure(Reasoning, fields)
+    except TypeError as exc:
+        raise ValueError(f"not sealed here: {exc}") from exc

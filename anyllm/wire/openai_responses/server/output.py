@@ -1,27 +1,252 @@
 """
-The output items of one response: which of them there are, which grow, and which of them a host is about.
+The output items of one response as they are written: their texts in parts, their events, and which items grow.
 
-Strategy: an item of another provider's answer is over when one of another kind begins, but for calls, whose fragments
-may come in any order until the end; an item that a host of this format began, it also ends. What must be sent back with
-thoughts is sealed into the item that holds them; if it comes when that is over, it gets an item of its own.
+Strategy: an item of another provider's answer is over when one of another type begins, but for calls, whose fragments
+may come in any order until the end; an item that a provider of this format began, it also ends. Once that is over, the
+provider's own item stands in place of ours if it has the same content: it holds what chunks cannot (citations, phases,
+encrypted reasoning). What must be sent back with the reasoning of any other provider is sealed into the item that holds
+it; if it comes when that is over, it gets an item of its own.
+
+Source: https://platform.openai.com/docs/api-reference/responses-streaming
 """
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
 import attrs
 
 from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, Reasoning
 from anyllm.types._accumulate import Assembler
-from anyllm.wire.openai_responses.output_items import MESSAGE, REASONING
-from anyllm.wire.openai_responses.server.native_events import Told
-from anyllm.wire.openai_responses.server.output_items import Events, Item, sealed
+from anyllm.wire._base.writer import event, json_bytes
+from anyllm.wire.openai_responses.fields import (
+    CALLS,
+    CUSTOM_CALL,
+    FORMS,
+    FUNCTION_CALL,
+    ITEM_ADDED,
+    ITEM_DONE,
+    MESSAGE,
+    REASONING,
+    TEXT,
+    TEXT_DELTA,
+    TextForm,
+    texts_in,
+)
+from anyllm.wire.openai_responses.replay_items import SEAL, sealed
+from anyllm.wire.openai_responses.server.native_event import NativeEvent
 
-__all__ = ["SEALED", "Output"]
+__all__ = ["EventBuffer", "Output", "TextPart", "WrittenItem"]
 
-#: The key of what clients send back unread.
-SEALED = "encrypted_content"
+_PREFIXES = {MESSAGE: "msg", REASONING: "rs", FUNCTION_CALL: "fc", CUSTOM_CALL: "ctc"}
+#: The keys of an item that are written from the chunks, whatever the provider's own item has.
+_WRITTEN = frozenset(
+    ("id", "type", "status", "role", "content", "summary", "call_id", "name", "arguments", "input", "extra_content")
+)
+
+
+class EventBuffer:
+    """
+    Numbers the events of one response, and collects their bytes.
+
+    Attributes:
+        number: The next event's.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._written: list[bytes] = []
+
+    def add(self, kind: str, fields: Mapping[str, Any]) -> None:
+        """Write one event; a type or number among *fields*, which may be a provider's own event, does not count."""
+        own = {"type": kind, "sequence_number": self.number}
+        self.number += 1
+        self._written.append(event({**own, **fields, **own}, kind))
+
+    def collect(self, write: Callable[..., None], *args: Any) -> bytes:
+        """The events that *write* adds; if it fails, none, and no number is used up."""
+        number = self.number
+        try:
+            write(*args)
+            return b"".join(self._written)
+        except BaseException:
+            self.number = number
+            raise
+        finally:
+            self._written.clear()
+
+
+class TextPart:
+    """
+    One text of an item: a part of a message or a reasoning, or the arguments of a call.
+
+    Attributes:
+        form: Where it stands, and its events.
+        place: Its place in its list.
+        number: The provider's own number for it, if any.
+        pieces: Its text.
+        logprobs, annotations: Further contents of a part of the type TEXT.
+    """
+
+    __slots__ = ("annotations", "form", "logprobs", "number", "pieces", "place")
+
+    def __init__(self, form: TextForm, place: int, number: Optional[int]) -> None:
+        self.form = form
+        self.place = place
+        self.number = number
+        self.pieces: list[str] = []
+        self.logprobs: list[Any] = []
+        self.annotations: list[Any] = []
+
+    @property
+    def text(self) -> str:
+        """All of its text."""
+        return "".join(self.pieces)
+
+    def written(self, *, is_empty: bool = False) -> dict[str, Any]:
+        """The part, so far or as it begins."""
+        body = {"type": self.form.type, self.form.key: "" if is_empty else self.text}
+        if self.form.type != TEXT:
+            return body
+        return {**body, "annotations": [*self.annotations], "logprobs": [] if is_empty else [*self.logprobs]}
+
+
+class WrittenItem:
+    """
+    One output item. Its methods add events.
+
+    Attributes:
+        type: One of `ITEM_TYPES`, or a type that only the provider knows.
+        id: Its name.
+        index: Its ``output_index``.
+        native_id, place: The provider's own name and number for it, if any.
+        is_native: Whether the provider began it, and will say when it is over.
+        is_foreign: Whether only its provider knows what it is.
+        status: "in_progress", until it is over.
+        extra: Further keys of it.
+        open: The part that grows; of a call, its arguments.
+        call_id, name: Of a call.
+    """
+
+    def __init__(self, item_type: str, item_id: str, index: int, events: EventBuffer) -> None:
+        self.type = item_type
+        self.id = item_id or f"{_PREFIXES.get(item_type, 'item')}_{uuid.uuid4().hex}"
+        self.index = index
+        self.native_id = ""
+        self.place: Optional[int] = None
+        self.is_native = False
+        self.is_foreign = False
+        self.status = "in_progress"
+        self.extra: dict[str, Any] = {}
+        self.open: Optional[TextPart] = None
+        self.call_id = self.name = ""
+        self._parts: list[TextPart] = []
+        self._native: Optional[dict[str, Any]] = None  # the provider's own form of it
+        self._events = events
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing can be added any more."""
+        return self.status != "in_progress"
+
+    def begin(self) -> None:
+        """The item begins, and the arguments of a call with it."""
+        self._events.add(ITEM_ADDED, {"output_index": self.index, "item": self.written()})
+        if self.type in CALLS and not self.is_foreign:
+            self.begin_part(FORMS[self.type])
+
+    def begin_part(self, form: TextForm, number: Optional[int] = None) -> None:
+        """A part begins; the one before it is over."""
+        self.end_part()
+        part = self.open = TextPart(form, sum(part.form.field == form.field for part in self._parts), number)
+        self._parts.append(part)
+        if form.part_event:
+            self._events.add(f"{form.part_event}.added", {**self._where(part), "part": part.written(is_empty=True)})
+
+    def add(self, text: str, logprobs: Optional[list[Any]] = None) -> None:
+        """More text of the part that grows, or more of the arguments."""
+        part = self.open
+        assert part is not None  # the caller has begun it
+        part.pieces.append(text)
+        fields = {**self._where(part), "delta": text}
+        if part.form.type == TEXT:
+            part.logprobs += logprobs or ()
+            fields["logprobs"] = logprobs or []
+        self._events.add(f"{part.form.text_event}.delta", fields)
+
+    def around_text(self) -> tuple[bytes, bytes, bytes]:
+        """The bytes before the number, before the text, and behind the text of a piece of the part that grows."""
+        assert self.open is not None  # as in `add`
+        where = json_bytes(self._where(self.open))[1:-1]
+        kind = TEXT_DELTA.encode()
+        before = b'event: %b\ndata: {"type":"%b","sequence_number":' % (kind, kind)
+        return before, b',%b,"delta":' % where, b',"logprobs":[]}\n\n'
+
+    def end_part(self) -> None:
+        """The part that grows is over, if there is one."""
+        part, self.open = self.open, None
+        if part is None:
+            return
+        fields = {**self._where(part), part.form.key: part.text}
+        if part.form.type == TEXT:
+            fields["logprobs"] = part.logprobs
+        self._events.add(f"{part.form.text_event}.done", fields)
+        if part.form.part_event:
+            self._events.add(f"{part.form.part_event}.done", {**self._where(part), "part": part.written()})
+
+    def end(self, status: str = "completed") -> None:
+        """The item is over."""
+        if not self.is_over:
+            self.end_part()
+            self.status = status
+            self._events.add(ITEM_DONE, {"output_index": self.index, "item": self.written()})
+
+    def settle(self, native: Mapping[str, Any]) -> None:
+        """Take over the provider's own item: all of it where it has the same content, else its further keys."""
+        if self.is_foreign or self._has_content_of(native):
+            self._native = {**native, "id": self.id}
+        self.learn(native)
+
+    def _has_content_of(self, native: Mapping[str, Any]) -> bool:
+        own = self._composed()
+        if any(native.get(key) != own[key] for key in ("type", *(("call_id", "name") if self.type in CALLS else ()))):
+            return False
+        mine, others = ([text for _, text in texts_in(item, self.type)] for item in (own, native))
+        return mine == others  # whether thoughts are long or short
+
+    def learn(self, native: Mapping[str, Any]) -> None:
+        """Take over the further keys of the provider's own item."""
+        self.extra.update((key, value) for key, value in native.items() if key not in _WRITTEN)
+
+    def replace(self, native: Mapping[str, Any]) -> None:
+        """Become *native*, an item that only its provider knows."""
+        self._native = dict(native)
+
+    def written(self) -> dict[str, Any]:
+        """The item so far."""
+        return self._composed() if self._native is None else self._native
+
+    def _composed(self) -> dict[str, Any]:
+        body: dict[str, Any] = {"id": self.id, "type": self.type}
+        if self.type in CALLS:
+            texts = {FORMS[self.type].key: "".join(part.text for part in self._parts)}
+            body.update(status=self.status, call_id=self.call_id, name=self.name, **texts)
+        elif self.type == MESSAGE:
+            body.update(status=self.status, role="assistant", content=self._listed("content"))
+        else:
+            body["summary"] = self._listed("summary")
+            if content := self._listed("content"):
+                body["content"] = content
+        return {**body, **self.extra}
+
+    def _where(self, part: TextPart) -> dict[str, Any]:
+        where = {"item_id": self.id, "output_index": self.index}
+        return {**where, part.form.number: part.place} if part.form.number else where
+
+    def _listed(self, field: str) -> list[dict[str, Any]]:
+        return [part.written() for part in self._parts if part.form.field == field]
 
 
 class Output:
@@ -30,84 +255,89 @@ class Output:
 
     Attributes:
         items: All of them.
-        grown: The message and the reasoning that were written to last.
+        growing: The message and the reasoning that grew last, by their type.
     """
 
-    def __init__(self, events: Events) -> None:
-        self.items: list[Item] = []
-        self._ids: set[str] = set()
-        self.grown: dict[str, Item] = {}
+    def __init__(self, events: EventBuffer) -> None:
+        self.items: list[WrittenItem] = []
+        self.grown: dict[str, WrittenItem] = {}
         self._events = events
         self._signed: Optional[Assembler] = None
 
-    def add(self, kind: str, name: Any) -> Item:
-        """An item that has not begun yet, under the host's *name* for it unless another one has it."""
-        name = name if isinstance(name, str) and name else None
-        is_taken = name is not None and name in self._ids
-        item = Item(kind, None if is_taken else name, len(self.items))
-        item.host_id = name
+    def add(self, item_type: str, native_id: Any = None, native: Optional[NativeEvent] = None) -> WrittenItem:
+        """
+        An item that has not begun yet.
+
+        Args:
+            item_type: Its type.
+            native_id: The provider's name for it, which it gets unless another item has it.
+            native: The provider's event that began it.
+        """
+        name = native_id if isinstance(native_id, str) else ""
+        is_free = all(item.native_id != name for item in self.items)
+        item = WrittenItem(item_type, name if is_free else "", len(self.items), self._events)
+        item.native_id = name
+        if native is not None:
+            item.is_native, item.place = True, native.place
         self.items.append(item)
-        if isinstance(name, str):
-            self._ids.add(name)
         return item
 
-    def new(self, kind: str) -> tuple[Item, bytes]:
-        """A message or a reasoning that the provider did not begin itself, and the events of its beginning."""
-        over = self.end_others(kind)
-        item = self.grown[kind] = self.add(kind, None)
-        return item, over + item.begin(self._events)
+    def new(self, item_type: str) -> WrittenItem:
+        """A message or a reasoning that the provider did not begin itself; others are over."""
+        self.end_others(item_type)
+        item = self.grown[item_type] = self.add(item_type)
+        item.begin()
+        return item
 
-    def growing(self, kind: str) -> Optional[Item]:
-        """The message or the reasoning that was written to last, if it is not over."""
-        item = self.grown.get(kind)
+    def growing(self, item_type: str) -> Optional[WrittenItem]:
+        """The message or the reasoning that grew last, if it is not over."""
+        item = self.grown.get(item_type)
         return None if item is None or item.is_over else item
 
-    def end(self, item: Item, status: str = "completed") -> bytes:
-        """An item is over, with what was signed if it holds another provider's thoughts."""
-        if item.kind == REASONING and not item.is_over and not item.is_native and self._signed is not None:
+    def end(self, item: WrittenItem, status: str = "completed") -> None:
+        """An item is over, with what was signed if it holds another provider's reasoning."""
+        if item.type == REASONING and not item.is_over and not item.is_native and self._signed is not None:
             seal = sealed(self._signed.snapshot().to_message().reasoning)
             self._signed = None
             if seal is not None:
-                item.extra[SEALED] = seal
-        return item.end(self._events, status)
+                item.extra[SEAL] = seal
+        item.end(status)
 
-    def end_others(self, kind: str) -> bytes:
-        """What another provider thought or said is over, before something of another *kind*."""
-        said = []
+    def end_others(self, item_type: str) -> None:
+        """Another provider's reasoning and message are over, before an item of another type."""
         for other in (REASONING, MESSAGE):
             item = self.growing(other)
-            if item is not None and other != kind and not item.is_native:
-                said.append(self.end(item))
-        if kind != REASONING:
-            said.append(self.end_signed())
-        return b"".join(said)
+            if item is not None and other != item_type and not item.is_native:
+                self.end(item)
+        if item_type != REASONING:
+            self.end_signed()
 
-    def end_signed(self) -> bytes:
-        """An item for what was signed, if none is there to hold it."""
-        if self._signed is None or self.growing(REASONING) is not None:
-            return b""
-        item = self.add(REASONING, None)
-        return item.begin(self._events) + self.end(item)
+    def end_signed(self) -> None:
+        """An item for what was signed, if there is none to hold it."""
+        if self._signed is not None and self.growing(REASONING) is None:
+            item = self.add(REASONING)
+            item.begin()
+            self.end(item)
 
     def sign(self, reasoning: Reasoning) -> None:
-        """Keep what must be sent back with another provider's thoughts."""
+        """Keep what must be sent back with another provider's reasoning."""
         self._signed = self._signed or Assembler()
         delta = ChunkDelta(reasoning=attrs.evolve(reasoning, content=None))
         self._signed.add(ChatCompletionChunk(choices=(ChunkChoice(0, delta),)))
 
-    def told(self, told: Optional[Told], kind: Optional[str]) -> Optional[Item]:
-        """The item of a *kind*, or of any, that a host is about: by its name, then by its number."""
-        if told is None:
+    def find(self, native: Optional[NativeEvent], item_type: Optional[str]) -> Optional[WrittenItem]:
+        """The item of a type, or of any, that a provider's event is about: by its name, then by its number."""
+        if native is None:
             return None
-        found = self.named(kind, told.item_id)
-        if found is None and told.place is not None:
-            alike = (item for item in reversed(self.items) if kind in (None, item.kind))
-            found = next((item for item in alike if item.place == told.place), None)
+        found = self.named(item_type, native.item_id)
+        if found is None and native.place is not None:
+            alike = (item for item in reversed(self.items) if item_type in (None, item.type))
+            found = next((item for item in alike if item.place == native.place), None)
         return found
 
-    def named(self, kind: Any, name: Any) -> Optional[Item]:
-        """The item of a *kind*, or of any, that its host calls so."""
-        if not isinstance(name, str) or not name:
+    def named(self, item_type: Any, native_id: Any) -> Optional[WrittenItem]:
+        """The last item of a type, or of any, that its provider gave this name."""
+        if not isinstance(native_id, str) or not native_id:
             return None
-        alike = (item for item in reversed(self.items) if kind in (None, item.kind))
-        return next((item for item in alike if item.host_id == name), None)
+        alike = (item for item in reversed(self.items) if item_type in (None, item.type))
+        return next((item for item in alike if item.native_id == native_id), None)

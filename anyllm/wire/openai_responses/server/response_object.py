@@ -1,5 +1,5 @@
 """
-The response around the output items: what it echoes of the request, how it ended, and its tokens.
+The response around the output items: its default values, what it repeats of the request, and how the parts are merged.
 
 Source: https://platform.openai.com/docs/api-reference/responses/object
 """
@@ -7,14 +7,12 @@ Source: https://platform.openai.com/docs/api-reference/responses/object
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Any
 
-from anyllm.types import Usage
+__all__ = ["echo_of", "response_object"]
 
-__all__ = ["incomplete_reason", "response_object", "usage_object"]
-
-#: What a response says of a request that said nothing of it. Clients rely on some of these keys.
-_UNSAID: Mapping[str, Any] = {
+#: Keys of every response, which clients rely on; with their values where the request did not set them.
+_DEFAULTS: Mapping[str, Any] = {
     "background": False,
     "instructions": None,
     "max_output_tokens": None,
@@ -31,56 +29,30 @@ _UNSAID: Mapping[str, Any] = {
     "truncation": "disabled",
     "user": None,
 }
-#: What our reasons for an end are called here, where they make an answer incomplete.
-_INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
+#: Keys of the request that the response repeats, beside those above.
+_ECHOED = ("max_tool_calls", "prompt_cache_key", "safety_identifier", "top_logprobs")
+
+
+def echo_of(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a request that its response repeats; nothing is stored, whatever the request says."""
+    echo = {name: body[name] for name in (*_DEFAULTS, *_ECHOED) if body.get(name) is not None and name != "background"}
+    for name in ("reasoning", "text"):
+        if isinstance(echo.get(name), Mapping):
+            echo[name] = {**_DEFAULTS[name], **echo[name]}
+    return {**echo, "store": False}
 
 
 def response_object(
-    about: Mapping[str, Any], own: Mapping[str, Any], request: Mapping[str, Any], **said: Any
+    about: Mapping[str, Any], native: Mapping[str, Any], echo: Mapping[str, Any], **fields: Any
 ) -> dict[str, Any]:
     """
     A response.
 
     Args:
         about: Its id, time and model.
-        own: The response of a host that speaks this format.
-        request: What of the request it echoes.
-        said: Its status, output, usage, and whatever else has been found out.
+        native: The response of a provider that speaks this format.
+        echo: The keys of the request that it repeats.
+        fields: Its status, output, usage, and whatever else has come.
     """
-    always = {"error": None, "incomplete_details": None, "usage": None}
-    return {**about, **_UNSAID, **own, **request, **about, **always, **said}
-
-
-def incomplete_reason(finish: Optional[str], said: Optional[str]) -> Optional[str]:
-    """
-    Why an answer is not complete; None if it is, or nobody says why it ended.
-
-    Args:
-        finish: One of `FINISH_REASONS`, or None.
-        said: The provider's own word: what nobody knows to be a good end is no completed answer, and is quoted.
-    """
-    if finish in (None, "stop", "tool_calls"):
-        return None
-    return _INCOMPLETE.get(finish or "") or said or finish
-
-
-def usage_object(usage: Usage, is_native: bool) -> dict[str, Any]:
-    """
-    Tokens, as this format counts them; clients need both details, so what nobody counted is 0 there.
-
-    Args:
-        usage: The tokens.
-        is_native: Whether the provider counts so too: its own object is passed on.
-    """
-    if is_native and usage.raw:
-        return dict(usage.raw)
-    before = {"cached_tokens": usage.cache_read_tokens or 0}
-    if usage.cache_write_tokens is not None:
-        before["cache_write_tokens"] = usage.cache_write_tokens
-    return {
-        "input_tokens": usage.prompt_tokens,
-        "input_tokens_details": before,
-        "output_tokens": usage.completion_tokens,
-        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens or 0},
-        "total_tokens": usage.total_tokens,
-    }
+    unset = {"error": None, "incomplete_details": None, "usage": None}
+    return {**about, **_DEFAULTS, **native, **echo, **about, **unset, **fields}

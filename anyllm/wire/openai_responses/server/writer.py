@@ -1,12 +1,14 @@
 """
-OpenAI's Responses: typed events that tell of output items as they grow, and the response they are part of.
+The writer of OpenAI's Responses: typed events for output items as they grow, and the response they are part of.
 
 Strategy: what is shown (text, reasoning, calls) is written from the chunks, whoever sent them, and an event that only
-adds text is put together from bytes that were made once. A host that speaks Responses itself says further where items
-and parts begin and end, and what they are called; what it says beside them (its own tools' work, citations) is passed
-on under our numbers. Another provider's thoughts become a summary, as that is what most clients show.
+adds text is put together from bytes that were made once. A provider that speaks Responses itself also says where items
+and parts begin and end, and what they are called; what chunks cannot hold (its own tools' work, citations) is passed on
+under our numbers. Its end of an item waits as long as the same event still brings text for it. Another provider's
+reasoning becomes a summary, as that is what most clients show. A whole answer is the response at the end of a stream of
+one chunk.
 
-An error is told twice, as OpenAI does: as an ``error`` event, with the error both inside, where the official client
+An error is written twice, as OpenAI does: as an ``error`` event, with the error both inside, where the official client
 looks for it and raises, and flat, as it is documented; and as ``response.failed``, for clients that wait for that.
 
 Source: https://platform.openai.com/docs/api-reference/responses-streaming
@@ -14,20 +16,51 @@ Source: https://platform.openai.com/docs/api-reference/responses-streaming
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Optional
 
 import attrs
 
-from anyllm.errors import AnyLLMError
-from anyllm.types import ChatCompletion, ChatCompletionChunk, Choice, ChunkChoice, ChunkDelta
+from anyllm.errors import AnyLLMError, IncompleteStreamError, InvalidRequestError, MalformedStreamError
+from anyllm.types import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    Choice,
+    ChunkChoice,
+    ChunkDelta,
+    FunctionCall,
+    Reasoning,
+    ToolCall,
+    text_alone,
+)
 from anyllm.types._accumulate import Assembler
 from anyllm.wire._base.client_errors import openai_error
 from anyllm.wire._base.reasoning_origins import OUTPUT_ITEMS
 from anyllm.wire._base.writer import Writer, json_bytes
-from anyllm.wire.openai_responses.dialect import OpenAIResponsesDialect as Dialect
-from anyllm.wire.openai_responses.server.events import ResponseWriter
-from anyllm.wire.openai_responses.server.native_events import told_by
+from anyllm.wire.openai_responses.decoder import ResponsesDecoder
+from anyllm.wire.openai_responses.fields import (
+    CUSTOM_CALL,
+    FORMS,
+    FUNCTION_CALL,
+    ITEM_ADDED,
+    ITEM_DONE,
+    LIFECYCLE,
+    MESSAGE,
+    PARAGRAPH,
+    REASONING,
+    REFUSAL,
+    SUMMARY,
+    TEXT,
+    THOUGHT,
+    incomplete_reason,
+    usage_object,
+)
+from anyllm.wire.openai_responses.replay_items import SEAL, output_items
+from anyllm.wire.openai_responses.server.native_event import NativeEvent, is_foreign, native_event
+from anyllm.wire.openai_responses.server.output import EventBuffer, Output, TextPart, WrittenItem
+from anyllm.wire.openai_responses.server.response_object import response_object
 
 __all__ = ["OpenAIResponses"]
 
@@ -38,8 +71,8 @@ class OpenAIResponses:
     Events of a response, and ``response``.
 
     Attributes:
-        model: What the answer says of its model where the provider did not say.
-        request: What of the request a response echoes: instructions, tools, temperature.
+        model: The model of the response where the provider did not say.
+        request: The keys of the request that a response repeats: instructions, tools, temperature.
     """
 
     content_type: ClassVar[str] = "text/event-stream"
@@ -62,13 +95,320 @@ class OpenAIResponses:
         """
         writer = ResponseWriter(self.model, self.request)
         writer.write(_as_chunk(completion))
-        own = _own_items(completion)
-        writer.end(own if _says_the_same(own, completion) else None)
+        native = _native_items(completion)
+        writer.end(native if _is_answer(native, completion) else None)
         return json_bytes(writer.response)
 
     def problem(self, error: BaseException, status: int) -> bytes:
         """An error: ``{"error": {"message": ..., "type": ..., "param": ..., "code": ...}}``."""
         return json_bytes({"error": openai_error(error)})
+
+
+class ResponseWriter(Writer):
+    """
+    Makes events of one answer's chunks.
+
+    Args:
+        model: The model of the response where the provider did not say.
+        request: The keys of the request that it repeats.
+
+    Attributes:
+        response: The whole response, once the answer is over.
+    """
+
+    def __init__(self, model: str, request: Mapping[str, Any]) -> None:
+        self.response: dict[str, Any] = {}
+        self._request = request
+        self._events = EventBuffer()
+        self._output = Output(self._events)
+        self._about: dict[str, Any] = {"id": "", "object": "response", "created_at": 0, "model": model}
+        self._begun: set[str] = set()  # the events before the first item that were written
+        self._native: Mapping[str, Any] = {}  # the response of a provider of this format, without its items
+        self._native_output: Sequence[Any] = ()
+        self._replayed: Sequence[Any] = ()  # items that a provider of this format wants back
+        self._measures: dict[str, Any] = {}  # tier and usage
+        self._finish: tuple[Optional[str], Optional[str]] = (None, None)
+        self._calls: dict[int, WrittenItem] = {}
+        self._unnamed: dict[int, ToolCall] = {}
+        self._has_thoughts = False
+        self._ending: Optional[tuple[NativeEvent, WrittenItem]] = None
+        self._growing: Optional[TextPart] = None  # the part that a chunk which is only text continues
+        self._around = (b"", b"", b"")
+
+    def write(self, chunk: ChatCompletionChunk) -> bytes:
+        text = text_alone(chunk)
+        if text and self._growing is not None:
+            self._growing.pieces.append(text)
+            before, between, after = self._around
+            number = self._events.number
+            self._events.number = number + 1
+            return b"%b%d%b%b%b" % (before, number, between, json_bytes(text), after)
+        return self._events.collect(self._write, chunk, native_event(chunk.raw))
+
+    def end(self, output: Optional[list[Any]] = None) -> bytes:
+        """
+        What follows the last chunk.
+
+        Args:
+            output: The items of the response, where those that were written are not to stand in it.
+
+        Raises:
+            IncompleteStreamError: a call has no name.
+        """
+        return self._events.collect(self._end, output)
+
+    def error(self, error: BaseException) -> bytes:
+        return self._events.collect(self._fail, openai_error(error))
+
+    def _write(self, chunk: ChatCompletionChunk, native: Optional[NativeEvent]) -> None:
+        self._learn(chunk, native)
+        self._begin(native)
+        self._end_waiting(native)
+        if native is not None:
+            self._native_begin(native, is_shown=bool(chunk.choices))
+        for choice in chunk.choices:
+            self._choice(choice, native)
+        if native is not None:
+            self._native_end(native, is_shown=bool(chunk.choices))
+        message = self._output.growing(MESSAGE) if self._ending is None else None
+        part = message.open if message is not None else None
+        if part is not None and part.form.type != TEXT:
+            part = None
+        if message is not None and part is not None and part is not self._growing:
+            self._around = message.around_text()
+        self._growing = part
+
+    def _end(self, output: Optional[list[Any]]) -> None:
+        if self._unnamed:
+            raise IncompleteStreamError("a tool call has no name")
+        reason = incomplete_reason(*self._finish)
+        status = "completed" if reason is None else "incomplete"
+        self._begin(None)
+        self._end_waiting(None)
+        self._output.end_signed()
+        native_items = [item for item in self._native_output or self._replayed if isinstance(item, dict)]
+        for native in native_items:
+            item = self._output.named(native.get("type"), native.get("id"))
+            if item is not None:
+                item.settle(native)
+        for item in [*self._output.items]:
+            self._output.end(item, status)
+        for native in native_items:
+            self._late(native)
+        details = None if reason in (None, "incomplete") else {"reason": reason}
+        items = [item.written() for item in self._output.items] if output is None else output
+        self.response = self._response(status, output=items, incomplete_details=details, **self._measures)
+        self._events.add(f"response.{status}", {"response": self.response})
+
+    def _fail(self, error: Mapping[str, Any]) -> None:
+        failed = {"code": error.get("code") or error.get("type"), "message": error.get("message")}
+        output = [item.written() for item in self._output.items]
+        response = self._response("failed", error=failed, output=output, **self._measures)
+        self._events.add("error", {**{key: error.get(key) for key in ("code", "message", "param")}, "error": error})
+        self._events.add("response.failed", {"response": response})
+
+    # -- the response ----------------------------------------------------------------------------------------------
+
+    def _learn(self, chunk: ChatCompletionChunk, native: Optional[NativeEvent]) -> None:
+        """Id and time once, the model when it is known, the last tier and usage."""
+        about = self._about
+        if not about["id"]:
+            about["id"] = chunk.id or f"resp_{uuid.uuid4().hex}"
+        if not about["created_at"]:  # some providers of this format send their own late
+            about["created_at"] = chunk.created or (int(time.time()) if native is None else 0)
+        about["model"] = chunk.model or about["model"]
+        if chunk.service_tier is not None:
+            self._measures["service_tier"] = chunk.service_tier
+        if chunk.usage is not None:
+            self._measures["usage"] = usage_object(chunk.usage, native is not None)
+        if native is not None and native.response:
+            self._native = {key: value for key, value in native.response.items() if key != "output"}
+            output = native.response.get("output")
+            self._native_output = output if native.is_end and isinstance(output, (list, tuple)) else ()
+
+    def _begin(self, native: Optional[NativeEvent]) -> None:
+        """The events before the first item that have not been written; a provider may send them one by one."""
+        kinds: tuple[str, ...] = () if self._begun else (LIFECYCLE[0], LIFECYCLE[2])
+        if native is not None and native.type in LIFECYCLE:
+            kinds = (LIFECYCLE[0], native.type)
+        for kind in kinds:
+            if kind not in self._begun:
+                self._begun.add(kind)
+                status = "queued" if kind == "response.queued" else "in_progress"
+                self._events.add(kind, {"response": self._response(status, output=[])})
+
+    def _response(self, status: str, **fields: Any) -> dict[str, Any]:
+        if not self._about["id"]:
+            self._learn(ChatCompletionChunk(), None)
+        return response_object(self._about, self._native, self._request, status=status, **fields)
+
+    # -- chunks ----------------------------------------------------------------------------------------------------
+
+    def _choice(self, choice: ChunkChoice, native: Optional[NativeEvent]) -> None:
+        delta = choice.delta
+        if choice.index != 0:
+            raise InvalidRequestError("this format has no place for a second answer", status_code=400, param="n")
+        if delta.audio is not None:
+            raise InvalidRequestError("this format has no place for sounds", status_code=400, param="modalities")
+        if delta.reasoning is not None:
+            self._reasoning(delta.reasoning, native)
+        logprobs = choice.logprobs.get("content") if choice.logprobs else None
+        logprobs = logprobs if isinstance(logprobs, list) else None
+        if delta.content or logprobs:
+            self._text(TEXT, delta.content or "", native, logprobs)
+        if delta.refusal:
+            self._text(REFUSAL, delta.refusal, native)
+        for call in delta.tool_calls or ():
+            self._fragment(call, native)
+        if choice.finish_reason is not None:
+            self._finish = (choice.finish_reason, choice.raw_finish_reason)
+
+    def _reasoning(self, reasoning: Reasoning, native: Optional[NativeEvent]) -> None:
+        if reasoning.field == OUTPUT_ITEMS:
+            self._replayed = output_items(reasoning)
+        elif reasoning.signature is not None or reasoning.details is not None:
+            self._output.sign(reasoning)
+        if reasoning.content:
+            is_thought = native is not None and native.type == "response.reasoning_text.delta"
+            self._text(THOUGHT if is_thought else SUMMARY, reasoning.content, native)
+
+    def _text(
+        self, part_type: str, text: str, native: Optional[NativeEvent], logprobs: Optional[list[Any]] = None
+    ) -> None:
+        """Text of a message or a reasoning, in the part that the provider names, or else in the one that grows."""
+        form = FORMS[part_type]
+        number = native.number if native is not None and native.word == "delta" else None
+        item = self._output.find(native, form.item) or self._output.growing(form.item)
+        if item is None or item.is_over:
+            item = self._output.new(form.item)
+        self._output.grown[form.item] = item
+        part = item.open
+        is_other_part = part is not None and None not in (number, part.number) and number != part.number
+        if part is None or part.form is not form or is_other_part:
+            item.begin_part(form, number)
+            if form.item == REASONING and self._has_thoughts and text.startswith(PARAGRAPH):
+                text = text[len(PARAGRAPH) :]  # which stands between two parts without being sent
+        self._has_thoughts = self._has_thoughts or form.item == REASONING
+        item.add(text, logprobs)
+
+    def _fragment(self, call: ToolCall, native: Optional[NativeEvent]) -> None:
+        item = self._calls.get(call.index)
+        if item is not None:
+            if item.is_over and call.arguments:
+                raise MalformedStreamError("a tool call goes on after its end")
+            if call.arguments:
+                item.add(call.arguments)
+            return
+        begun = self._unnamed.pop(call.index, None)
+        if begun is not None:
+            function = FunctionCall(call.name, begun.arguments + call.arguments)
+            extra = {**(begun.extra_content or {}), **(call.extra_content or {})} or None
+            call = attrs.evolve(call, id=begun.id or call.id, function=function, extra_content=extra)
+        if call.name:
+            self._begin_call(call, call.name, native)
+        else:
+            self._unnamed[call.index] = call
+
+    def _begin_call(self, call: ToolCall, name: str, native: Optional[NativeEvent]) -> None:
+        extra = dict(call.extra_content or {})
+        own = extra.pop("openai", None)
+        own = dict(own) if isinstance(own, Mapping) else {}
+        self._output.end_others(FUNCTION_CALL)
+        kind = CUSTOM_CALL if call.type == "custom" else FUNCTION_CALL
+        item = self._calls[call.index] = self._output.add(kind, own.pop("item_id", None), native)
+        item.call_id, item.name = call.id or f"call_{uuid.uuid4().hex}", name
+        item.learn(own)
+        if extra:
+            item.extra["extra_content"] = extra
+        item.begin()
+        if call.arguments:
+            item.add(call.arguments)
+
+    # -- events of a provider that speaks this format ----------------------------------------------------------------
+
+    def _native_begin(self, native: NativeEvent, *, is_shown: bool) -> None:
+        kind, is_added = native.item_type, native.type == ITEM_ADDED
+        if (is_added or native.type == ITEM_DONE) and kind is not None:
+            if is_foreign(native.item, self._native.get("tools")):
+                if is_added:
+                    self._foreign(native.item, native)
+            elif kind in (MESSAGE, REASONING) and (
+                is_added or ((is_shown or kind == REASONING) and self._output.find(native, kind) is None)
+            ):
+                item = self._output.grown[kind] = self._output.add(kind, native.item_id, native)
+                item.learn(native.item)
+                item.begin()
+        elif native.part is not None and native.word == "added":
+            grown = self._output.find(native, kind)
+            if grown is not None and not grown.is_over:
+                self._output.grown[grown.type] = grown
+                grown.begin_part(native.part, native.number)
+
+    def _native_end(self, native: NativeEvent, *, is_shown: bool) -> None:
+        item = self._output.find(native, native.item_type)
+        if native.type == ITEM_DONE:
+            if is_foreign(native.item, self._native.get("tools")):
+                if item is None or item.is_over:
+                    item = self._foreign(native.item, native)
+                item.replace(native.item)
+                self._output.end(item)
+            elif item is not None and not item.is_over:
+                self._ending = (native, item)
+                if not is_shown:
+                    self._end_waiting(None)
+        elif native.type == ITEM_ADDED:
+            return
+        elif item is not None and item.is_foreign:
+            self._events.add(native.type, {**native.event, "output_index": item.index})
+        elif native.is_ours:
+            if native.part is not None and native.word == "done" and item is not None:
+                item.end_part()
+        elif native.is_end or native.response:
+            return
+        elif item is not None:
+            self._pass_on(native, item)
+        elif native.place is None and not native.item_id:
+            self._events.add(native.type, native.event)
+
+    def _pass_on(self, native: NativeEvent, item: WrittenItem) -> None:
+        """An event about an item that chunks cannot hold, under our numbers."""
+        where: dict[str, Any] = {"item_id": item.id, "output_index": item.index}
+        part = item.open
+        if part is not None and part.form.number and native.number is not None:
+            where[part.form.number] = part.place
+            if "annotation" in native.event:
+                part.annotations.append(native.event["annotation"])
+        self._events.add(native.type, {**native.event, **where})
+
+    def _foreign(self, raw: Mapping[str, Any], native: Optional[NativeEvent]) -> WrittenItem:
+        """Begin an item that chunks cannot hold."""
+        item = self._output.add(str(raw.get("type")), raw.get("id"), native)
+        item.is_foreign = True
+        item.replace(raw)
+        item.begin()
+        return item
+
+    def _late(self, raw: Mapping[str, Any]) -> None:
+        """An item that stands in the last event alone: the provider's own work, or reasoning that it wants back."""
+        if self._output.named(raw.get("type"), raw.get("id")) is not None:
+            return
+        if is_foreign(raw, self._native.get("tools")):
+            self._foreign(raw, None).end()
+        elif raw.get("type") == REASONING and raw.get(SEAL):
+            is_written = any(item.extra.get(SEAL) == raw[SEAL] for item in self._output.items)
+            if not is_written:  # begin it without its text, which the chunks have brought
+                item = self._output.add(REASONING, raw.get("id"))
+                item.learn(raw)
+                item.begin()
+                item.end()
+
+    def _end_waiting(self, native: Optional[NativeEvent]) -> None:
+        """The end of an item that brought text itself, once all of that is written."""
+        if self._ending is None or (native is not None and native.event == self._ending[0].event):
+            return
+        (ended, item), self._ending = self._ending, None
+        item.settle(ended.item)
+        self._output.end(item)
 
 
 def _as_chunk(completion: ChatCompletion) -> ChatCompletionChunk:
@@ -91,27 +431,28 @@ def _as_piece(choice: Choice) -> ChunkChoice:
     return ChunkChoice(choice.index, delta, choice.finish_reason, choice.raw_finish_reason, choice.logprobs)
 
 
-def _own_items(completion: ChatCompletion) -> list[Any]:
-    """The items that a host of this format sent, in their order: all of them, or those that it wants back."""
-    told = told_by(completion.raw)
-    if told is not None and not told.kind:
-        return [*told.event["output"]]
-    reasoning = completion.to_message().reasoning
-    return [*(reasoning.details or ())] if reasoning is not None and reasoning.field == OUTPUT_ITEMS else []
+def _native_items(completion: ChatCompletion) -> list[Any]:
+    """The items that a provider of this format sent, in their order: all of them, or those that it wants back."""
+    native = native_event(completion.raw)
+    if native is not None and not native.type:
+        return [*native.event["output"]]
+    return [*output_items(completion.to_message().reasoning)]
 
 
-def _says_the_same(items: list[Any], completion: ChatCompletion) -> bool:
-    """Whether a host's own items, read again, say what the answer says: nobody has changed it."""
+def _is_answer(items: list[Any], completion: ChatCompletion) -> bool:
+    """Whether a provider's own items, read again, are the answer: nobody has changed it."""
     raw = completion.raw if isinstance(completion.raw, Mapping) else {}
     read = Assembler()
     try:
-        for chunk in Dialect().decoder().feed_whole({**raw, "status": "completed", "error": None, "output": items}):
+        for chunk in ResponsesDecoder(provider="").feed_whole(
+            {**raw, "status": "completed", "error": None, "output": items}
+        ):
             read.add(chunk)
     except AnyLLMError:
         return False
-    return bool(items) and _said(read.snapshot()) == _said(completion)
+    return bool(items) and _shown(read.snapshot()) == _shown(completion)
 
 
-def _said(completion: ChatCompletion) -> tuple[Any, ...]:
+def _shown(completion: ChatCompletion) -> tuple[Any, ...]:
     calls = [(call.id, call.name, call.arguments) for call in completion.tool_calls]
     return completion.content, completion.refusal, completion.reasoning, calls

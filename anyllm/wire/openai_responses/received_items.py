@@ -1,0 +1,233 @@
+"""
+The output items of a response as its events bring them, and which item an event is about.
+
+Strategy: providers number items (``output_index``), name them (``id``), and repeat each of them whole, in an event of
+its own and in the last event. Neither number nor name can be relied on: some providers give an item another name in the
+last event (OpenRouter), or finish items in another order than they began. So an item is looked up by its name, then by
+its number, at the end by its rank among its type; and its text so far is kept, so that a repetition adds only what is
+missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from anyllm.types import ChunkDelta, FunctionCall, Reasoning, ToolCall
+from anyllm.wire._base.getters import text as text_of
+from anyllm.wire.openai_responses.fields import (
+    CALL_KEYS,
+    CALLS,
+    CUSTOM_CALL,
+    ITEM_TYPES,
+    PARAGRAPH,
+    REFUSAL,
+    SUMMARY,
+    TEXT,
+    THOUGHT,
+)
+
+
+class ReceivedItem:
+    """
+    One output item that the answer shows: a message, a reasoning, or a call.
+
+    Attributes:
+        type: One of `ITEM_TYPES`.
+        id: The provider's name for it; "" if there is none.
+        pieces: The text so far, by the type of its part.
+        part: The number of the part of the reasoning that grew last.
+        is_over: Whether the provider has repeated it whole.
+        call_id, name: Of a call.
+        index: The call's place in the answer; None before id and name have come.
+        extra: What the provider wants back with the call.
+    """
+
+    __slots__ = ("call_id", "extra", "id", "index", "is_over", "name", "part", "pieces", "type")
+
+    def __init__(self, item_type: str, item_id: str) -> None:
+        self.type = item_type
+        self.id = item_id
+        self.pieces: dict[str, list[str]] = {}
+        self.part: Any = None
+        self.is_over = False
+        self.call_id = self.name = ""
+        self.index: int | None = None
+        self.extra: dict[str, Any] = {}
+
+    @property
+    def is_new_call(self) -> bool:
+        """Whether it is a call that has not begun for the caller."""
+        return self.index is None and self.type in CALLS
+
+    def missing(self, part_type: str, whole: str) -> str:
+        """The rest of *whole* behind the text so far; "" where that is another text, which then stands."""
+        text = "".join(self.pieces.get(part_type, ()))
+        return whole[len(text) :] if len(whole) > len(text) and whole.startswith(text) else ""
+
+    def learn(self, raw: Mapping[str, Any]) -> None:
+        """Take over the id, the name and the further keys of a call."""
+        self.call_id = self.call_id or text_of(raw.get("call_id"))
+        self.name = self.name or text_of(raw.get("name"))
+        self.extra.update((key, raw[key]) for key in CALL_KEYS if raw.get(key))
+
+    def fragment(self, arguments: str, call_id: str | None = None, name: str | None = None) -> ChunkDelta:
+        """A fragment of the call; the first one has its id and name."""
+        extra = {**({"item_id": self.id} if self.id else {}), **self.extra} if call_id else None
+        call_type = "custom" if self.type == CUSTOM_CALL else "function"
+        function = FunctionCall(name, arguments)
+        call = ToolCall(call_id, function, call_type, self.index or 0, {"openai": extra} if extra else None)
+        return ChunkDelta(tool_calls=(call,))
+
+
+class ReceivedItems:
+    """
+    The output items of one response. Used by one decoder, on one thread.
+
+    Attributes:
+        custom_tools: The names of the request's custom tools; None until the provider has listed its tools.
+    """
+
+    __slots__ = ("_all", "_by_id", "_by_place", "_call_ids", "_calls", "_has_thoughts", "custom_tools")
+
+    def __init__(self) -> None:
+        self._all: list[ReceivedItem] = []
+        self._by_id: dict[tuple[str, str], ReceivedItem] = {}
+        self._by_place: dict[tuple[str, Any], ReceivedItem] = {}
+        self._call_ids: dict[str, ReceivedItem] = {}
+        self._calls = 0
+        self._has_thoughts = False
+        self.custom_tools: frozenset[str] | None = None
+
+    @property
+    def has_calls(self) -> bool:
+        """Whether a call has begun."""
+        return self._calls > 0
+
+    def are_waiting(self) -> bool:
+        """Whether there are calls for the caller whose id or name has not come."""
+        return any(item.is_new_call and not self._is_providers_own(item) for item in self._all)
+
+    def begin(self, item_type: str, raw: Mapping[str, Any], place: Any) -> ReceivedItem:
+        """The item that the provider begins now with *raw*; the same once more if it repeats itself."""
+        item_id = text_of(raw.get("id"))
+        item = self._by_id.get((item_type, item_id))
+        if item is None or item.is_over or raw.get("call_id") not in (None, "", item.call_id):
+            return self._new(item_type, item_id, place)
+        return item
+
+    def find(self, item_type: str, item_id: Any, place: Any) -> ReceivedItem:
+        """The item that a piece belongs to, or that was repeated whole; a new one if there was none."""
+        item_id = text_of(item_id)
+        item = self._by_id.get((item_type, item_id))
+        if item is None:
+            item = self._by_place.get((item_type, _key(place)))
+            if item is not None and item.is_over:
+                item = None
+        return item or self._new(item_type, item_id, place)
+
+    def match(self, output: Sequence[Any]) -> list[tuple[dict[str, Any], ReceivedItem]]:
+        """The items in the last event's ``output`` that the answer shows, each with what has come of it."""
+        alike = {kind: [item for item in self._all if item.type == kind] for kind in ITEM_TYPES}
+        ranks = dict.fromkeys(ITEM_TYPES, 0)
+        pairs: list[tuple[dict[str, Any], ReceivedItem]] = []
+        matched: set[int] = set()  # once each: an id may stand for several
+        for place, raw in enumerate(output):
+            kind = raw.get("type") if isinstance(raw, dict) else None
+            if isinstance(kind, str) and kind in ranks:
+                near = alike[kind][ranks[kind]] if ranks[kind] < len(alike[kind]) else None
+                candidates = (item for item in self._candidates(kind, raw, near) if id(item) not in matched)
+                item = next(candidates, None) or self._new(kind, text_of(raw.get("id")), place)
+                pairs.append((raw, item))
+                matched.add(id(item))
+                ranks[kind] += 1
+        return pairs
+
+    def add(self, item: ReceivedItem, part_type: str, text: str, part: Any = None) -> ChunkDelta | None:
+        """
+        The delta for a piece of text; None while it has to wait, or is not for the caller.
+
+        Args:
+            item: The item that grows.
+            part_type: The type of the part that grows.
+            text: The piece.
+            part: The number of the part.
+        """
+        if part_type in (SUMMARY, THOUGHT):
+            return self._add_thought(item, part_type, text, part)
+        item.pieces.setdefault(part_type, []).append(text)
+        if part_type == TEXT:
+            return ChunkDelta(content=text)
+        if part_type == REFUSAL:
+            return ChunkDelta(refusal=text)
+        return item.fragment(text) if item.index is not None else None
+
+    def begin_call(self, item: ReceivedItem) -> ChunkDelta | None:
+        """The delta that begins a call, with all arguments that waited for it; None when it is not for the caller."""
+        if self._is_providers_own(item):
+            return None
+        item.index, item.call_id = self._calls, item.call_id or self._made_up_id()
+        self._calls += 1
+        self._call_ids.setdefault(item.call_id, item)
+        return item.fragment("".join(item.pieces.get(item.type, ())), item.call_id, item.name)
+
+    def _add_thought(self, item: ReceivedItem, part_type: str, text: str, part: Any) -> ChunkDelta | None:
+        """
+        A piece of the reasoning, behind a blank line where a part of it begins.
+
+        A provider that sends its thoughts both long and short sends the same twice: the first to come stand.
+        """
+        if (SUMMARY if part_type == THOUGHT else THOUGHT) in item.pieces:
+            return None
+        pieces = item.pieces.setdefault(part_type, [])
+        begins = not pieces or part != item.part
+        if pieces and begins:
+            pieces.append(PARAGRAPH)
+        delta = PARAGRAPH + text if begins and self._has_thoughts else text
+        pieces.append(text)
+        item.part = part
+        self._has_thoughts = True
+        return ChunkDelta(reasoning=Reasoning(delta))
+
+    def _is_providers_own(self, item: ReceivedItem) -> bool:
+        """
+        Whether a call of a custom tool is not for the caller.
+
+        xAI reports its searches as such calls, of tools that are not among those which the response lists.
+        """
+        return item.type == CUSTOM_CALL and self.custom_tools is not None and item.name not in self.custom_tools
+
+    def _made_up_id(self) -> str:
+        """An id for a call to which the provider gave none."""
+        number = self._calls
+        while f"call_{number}" in self._call_ids:
+            number += 1
+        return f"call_{number}"
+
+    def _candidates(self, item_type: str, raw: Mapping[str, Any], near: ReceivedItem | None) -> Iterator[ReceivedItem]:
+        """The items that *raw* may repeat, the likeliest first; *near* is the item of its type and rank."""
+        item_id = text_of(raw.get("id"))
+        call_id = text_of(raw.get("call_id")) if item_type in CALLS else ""
+        if call_id in self._call_ids:
+            yield self._call_ids[call_id]
+        if call_id and near is not None and near.index is not None:
+            near = None  # another call, which has an id of its own
+        if near is not None and near.id == item_id:
+            yield near
+        if (item_type, item_id) in self._by_id:
+            yield self._by_id[item_type, item_id]
+        if near is not None:
+            yield near
+
+    def _new(self, item_type: str, item_id: str, place: Any) -> ReceivedItem:
+        item = ReceivedItem(item_type, item_id)
+        self._all.append(item)
+        if item_id:
+            self._by_id[item_type, item_id] = item
+        self._by_place[item_type, _key(place)] = item
+        return item
+
+
+def _key(place: Any) -> Any:
+    """A number as a dictionary's key; a value of any other type is no number."""
+    return place if isinstance(place, (int, str)) else None
