@@ -8,7 +8,16 @@ from typing import Any
 
 from anyllm.types import _convert
 
-__all__ = ["arguments_text", "count", "json_type", "text", "text_or_none", "whole_number"]
+__all__ = [
+    "arguments_text",
+    "count",
+    "json_object",
+    "json_type",
+    "text",
+    "text_or_none",
+    "whole_number",
+    "without_none",
+]
 
 
 def whole_number(value: Any) -> int | None:
@@ -60,3 +69,13 @@ def json_type(value: Any) -> str:
     """JSON's name for the type of *value*, for messages."""
     names = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number")
+
+
+def json_object(value: Any) -> Mapping[str, Any]:
+    """An object; an empty one of anything else."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def without_none(body: Mapping[str, Any]) -> dict[str, Any]:
+    """*body* without the keys whose value is None."""
+    return {key: value for key, value in body.items() if value is not None}
