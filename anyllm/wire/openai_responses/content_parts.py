@@ -12,6 +12,7 @@ from typing import Any
 from anyllm.errors import UnsupportedParameterError
 from anyllm.types import ContentPart
 from anyllm.wire._base.conversation import media_in
+from anyllm.wire._base.getters import without_none
 from anyllm.wire._base.request_fields import Fields
 from anyllm.wire.openai_responses.fields import REFUSAL, TEXT
 
@@ -30,12 +31,10 @@ def part_object(part: ContentPart, text_type: str, provider: str) -> dict[str, A
         InvalidRequestError: the part is not in OpenAI's shape.
     """
     media = media_in(part, provider) if text_type == INPUT_TEXT else None
-    if media is None:
-        body = (
-            {"type": text_type, "text": part.text or ""}
-            if part.type == "text"
-            else _without_none({"type": part.type, "text": part.text})
-        )
+    if media is None and part.type == "text":
+        body: dict[str, Any] = {"type": text_type, "text": part.text or ""}
+    elif media is None:
+        body = {"type": part.type, "text": part.text}
     elif media.kind == "audio":
         raise UnsupportedParameterError("Responses do not support audio input", provider=provider, param="input_audio")
     else:
@@ -45,8 +44,7 @@ def part_object(part: ContentPart, text_type: str, provider: str) -> dict[str, A
         else:
             body = {"type": "input_file", "file_id": media.file_id, "file_data": data, "file_url": media.url}
             body["filename"] = media.name
-        body = _without_none(body)
-    return {**body, **_without_none({"cache_control": part.cache_control}), **(part.extra or {})}
+    return {**without_none({**body, "cache_control": part.cache_control}), **(part.extra or {})}
 
 
 def read_part(raw: Any, where: str) -> dict[str, Any]:
@@ -64,14 +62,14 @@ def read_part(raw: Any, where: str) -> dict[str, Any]:
         body: dict[str, Any] = {"type": "text", "text": part.need("text", str)}
     elif kind == "input_image" and raw.get("image_url") is not None:
         image = {"url": part.need("image_url", str), "detail": part.take("detail", str)}
-        body = {"type": "image_url", "image_url": _without_none(image)}
+        body = {"type": "image_url", "image_url": without_none(image)}
     elif kind == "input_file" and _has_our_shape(raw):
         file = {name: part.take(name, str) for name in ("file_id", "file_data", "file_url", "filename")}
         url = file.pop("file_url")  # which stands in place of data in our shape
-        body = {"type": "file", "file": _without_none({**file, "file_data": file["file_data"] or url})}
+        body = {"type": "file", "file": without_none({**file, "file_data": file["file_data"] or url})}
     else:
-        body = _without_none({"type": kind, "text": part.take("text", str)})
-    body.update(_without_none({"cache_control": part.take("cache_control", dict)}))
+        body = without_none({"type": kind, "text": part.take("text", str)})
+    body.update(without_none({"cache_control": part.take("cache_control", dict)}))
     extra = {key: value for key, value in part.rest().items() if kind not in _TEXTS or key not in _ABOUT_TEXT}
     return {**body, "extra": extra} if extra else body
 
@@ -82,7 +80,3 @@ def _has_our_shape(file: Mapping[str, Any]) -> bool:
     if sum(value is not None for value in (data, file.get("file_url"), file.get("file_id"))) != 1:
         return False
     return data is None or (isinstance(data, str) and data.startswith("data:"))
-
-
-def _without_none(body: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in body.items() if value is not None}

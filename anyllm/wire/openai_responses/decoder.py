@@ -20,23 +20,10 @@ from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, _convert,
 from anyllm.wire._base import api_errors, error_body
 from anyllm.wire._base.decode_json import no_json, no_object
 from anyllm.wire._base.decoder import BaseDecoder
-from anyllm.wire._base.getters import json_type, text, whole_number
+from anyllm.wire._base.getters import json_object, json_type, text, whole_number
 from anyllm.wire._base.surrogate_joiner import REPLACEMENT
-from anyllm.wire.openai_responses.fields import (
-    DELTAS,
-    ENDS,
-    FINAL_STATUSES,
-    ITEM_ADDED,
-    ITEM_DONE,
-    ITEM_TYPES,
-    TEXT,
-    TEXT_DELTA,
-    custom_tools,
-    logprobs_in,
-    read_finish,
-    read_usage,
-    texts_in,
-)
+from anyllm.wire.openai_responses import fields
+from anyllm.wire.openai_responses.fields import DELTAS, FINAL_STATUSES, ITEM_TYPES, TEXT, TEXT_DELTA
 from anyllm.wire.openai_responses.received_items import ReceivedItem, ReceivedItems
 from anyllm.wire.openai_responses.replay_items import to_replay
 
@@ -143,13 +130,13 @@ class ResponsesDecoder(BaseDecoder):
             return self._piece(kind, body, raw)
         if body.get("error") or kind == "error" or name == "error":
             raise api_errors.from_body(self._provider, body)
-        if kind == ITEM_ADDED:
+        if kind == fields.ITEM_ADDED:
             return self._item_begins(body, raw)
-        if kind == ITEM_DONE:
+        if kind == fields.ITEM_DONE:
             return self._item_ends(body, raw)
         response = body.get("response")
-        if kind in ENDS:
-            return self._end(response if isinstance(response, dict) else {}, raw, ENDS[kind])
+        if kind in fields.ENDS:
+            return self._end(json_object(response), raw, fields.ENDS[kind])
         if isinstance(response, dict):
             self._learn(response)
             return (self._chunk(raw) if self._begun else self._chunk(raw, ChunkDelta()),)
@@ -217,7 +204,7 @@ class ResponsesDecoder(BaseDecoder):
         details = response.get("incomplete_details")
         if status == "incomplete" and isinstance(details, dict):
             status = text(details.get("reason")) or status
-        finish = None if status is None else read_finish(status, has_tool_calls=self._items.has_calls)
+        finish = None if status is None else fields.read_finish(status, has_tool_calls=self._items.calls > 0)
         yield self._chunk(
             raw,
             ChunkDelta(reasoning=to_replay(output, response.get("store"))),
@@ -232,11 +219,11 @@ class ResponsesDecoder(BaseDecoder):
         item.is_over = True
         if item.is_new_call:
             item.learn(raw_item)
-        for part_type, whole in texts_in(raw_item, item.type):
+        for part_type, whole in fields.texts_in(raw_item, item.type):
             missing = item.missing(part_type, whole)
             delta = self._items.add(item, part_type, missing, item.part) if missing else None
             if delta is not None:
-                yield self._chunk(raw, delta, logprobs=logprobs_in(raw_item) if part_type == TEXT else None)
+                yield self._chunk(raw, delta, logprobs=fields.logprobs_in(raw_item) if part_type == TEXT else None)
                 is_silent = False
         if item.is_new_call and item.name and (delta := self._items.begin_call(item)) is not None:
             yield self._chunk(raw, delta)
@@ -254,7 +241,7 @@ class ResponsesDecoder(BaseDecoder):
         )
         tools = response.get("tools")
         if isinstance(tools, list) and tools:
-            self._items.custom_tools = frozenset(custom_tools(tools))
+            self._items.custom_tools = frozenset(fields.custom_tools(tools))
 
     def _chunk(
         self,
@@ -273,18 +260,8 @@ class ResponsesDecoder(BaseDecoder):
             log = {"content": logprobs} if isinstance(logprobs, list) and logprobs else None
             choices = (ChunkChoice(0, delta, *ends, log),)
         chunk_id, created, model, tier = self._about
-        return ChatCompletionChunk(
-            chunk_id,
-            choices,
-            created,
-            model,
-            "chat.completion.chunk",
-            read_usage(usage),
-            None,
-            tier,
-            self._provider,
-            raw,
-        )
+        kind, counts = "chat.completion.chunk", fields.read_usage(usage)
+        return ChatCompletionChunk(chunk_id, choices, created, model, kind, counts, None, tier, self._provider, raw)
 
     # -- text that is not as it should be ----------------------------------------------------------------
 

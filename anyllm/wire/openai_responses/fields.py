@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from anyllm.types import Usage, _convert
+from anyllm.types import ToolCall, Usage, _convert
 from anyllm.wire._base.finish_reasons import finish_reason
-from anyllm.wire._base.getters import count
+from anyllm.wire._base.getters import count, json_object, without_none
 
 #: Types of output items that an answer of ours consists of; all others are of interest to the provider alone.
 MESSAGE, REASONING, FUNCTION_CALL, CUSTOM_CALL = "message", "reasoning", "function_call", "custom_tool_call"
@@ -41,26 +41,15 @@ LOGPROBS = "message.output_text.logprobs"
 
 
 class TextForm(NamedTuple):
-    """
-    Where one kind of text stands in an item, and the events that bring it.
+    """Where one kind of text stands in an item, and the events that bring it."""
 
-    Attributes:
-        type: The type of the part that holds it; of a call, which has no parts, the type of the item.
-        item: The type of the item.
-        field: The key of the item that holds the list of parts, or the text itself.
-        key: The key of the text in a part, and in the event that repeats it whole.
-        number: The key that numbers the part in events; "" if there are no parts.
-        text_event: The type of the events of the text, without "delta" and "done".
-        part_event: The type of the events of the part, without "added" and "done"; "" if there are no parts.
-    """
-
-    type: str
-    item: str
-    field: str
-    key: str
-    number: str
-    text_event: str
-    part_event: str
+    type: str  # of the part that holds it; of a call, which has no parts, the type of the item
+    item: str  # the type of the item
+    field: str  # the key of the item that holds the list of parts, or the text itself
+    key: str  # the key of the text in a part, and in the event that repeats it whole
+    number: str  # the key that numbers the part in events; "" if there are no parts
+    text_event: str  # the type of the events of the text, without "delta" and "done"
+    part_event: str  # the type of the events of the part, without "added" and "done"; "" if there are no parts
 
 
 TEXT, REFUSAL, SUMMARY, THOUGHT = "output_text", "refusal", "summary_text", "reasoning_text"
@@ -115,6 +104,11 @@ def _joined(item: Mapping[str, Any], part_type: str, separator: str = "") -> str
     return separator.join(text for part in parts if isinstance(text := part.get(form.key), str) and text)
 
 
+def call_item_type(call: ToolCall) -> str:
+    """The type of the item that is a call."""
+    return CUSTOM_CALL if call.type == "custom" else FUNCTION_CALL
+
+
 def logprobs_in(item: Mapping[str, Any]) -> list[Any]:
     """The log probabilities in a whole message."""
     lists = [part.get("logprobs") for part in parts_in(item, "content")]
@@ -164,19 +158,10 @@ def read_usage(raw: Any) -> Usage | None:
     if prompt is None and completion is None and total is None:
         return None
     prompt, completion = prompt or 0, completion or 0
-    before, after = (
-        details if isinstance(details := raw.get(name), dict) else {}
-        for name in ("input_tokens_details", "output_tokens_details")
-    )
-    return Usage(
-        prompt,
-        completion,
-        total or prompt + completion,
-        count(after, "reasoning_tokens"),
-        count(before, "cached_tokens"),
-        count(before, "cache_write_tokens"),
-        raw=dict(raw),
-    )
+    before, after = json_object(raw.get("input_tokens_details")), json_object(raw.get("output_tokens_details"))
+    cached, written = count(before, "cached_tokens"), count(before, "cache_write_tokens")
+    reasoning, total = count(after, "reasoning_tokens"), total or prompt + completion
+    return Usage(prompt, completion, total, reasoning, cached, written, raw=dict(raw))
 
 
 def usage_object(usage: Usage, is_native: bool) -> dict[str, Any]:
@@ -189,13 +174,52 @@ def usage_object(usage: Usage, is_native: bool) -> dict[str, Any]:
     """
     if is_native and usage.raw:
         return dict(usage.raw)
-    before = {"cached_tokens": usage.cache_read_tokens or 0}
-    if usage.cache_write_tokens is not None:
-        before["cache_write_tokens"] = usage.cache_write_tokens
+    before = {"cached_tokens": usage.cache_read_tokens or 0, "cache_write_tokens": usage.cache_write_tokens}
     return {
         "input_tokens": usage.prompt_tokens,
-        "input_tokens_details": before,
+        "input_tokens_details": without_none(before),
         "output_tokens": usage.completion_tokens,
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens or 0},
         "total_tokens": usage.total_tokens,
     }
+
+
+# -- the response around the items -------------------------------------------------------------------------------------
+
+#: Keys of every response, which clients rely on, with their values where the request did not set them.
+_DEFAULTS: Mapping[str, Any] = {
+    "background": False,
+    "instructions": None,
+    "max_output_tokens": None,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "previous_response_id": None,
+    "reasoning": {"effort": None, "summary": None},
+    "store": False,
+    "temperature": None,
+    "text": {"format": {"type": "text"}},
+    "tool_choice": "auto",
+    "tools": [],
+    "top_p": None,
+    "truncation": "disabled",
+    "user": None,
+}
+#: Keys of the request that the response repeats: those above, and more.
+_ECHOED = (*_DEFAULTS, "max_tool_calls", "prompt_cache_key", "safety_identifier", "top_logprobs")
+
+
+def echo_of(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a request that its response repeats; nothing is stored, whatever the request says."""
+    echo = {name: body[name] for name in _ECHOED if body.get(name) is not None and name != "background"}
+    for name in ("reasoning", "text"):
+        if isinstance(echo.get(name), Mapping):
+            echo[name] = {**_DEFAULTS[name], **echo[name]}
+    return {**echo, "store": False}
+
+
+def response_object(
+    about: Mapping[str, Any], native: Mapping[str, Any], echo: Mapping[str, Any], **values: Any
+) -> dict[str, Any]:
+    """A response: *about* has its id, time and model, *native* is the response of a provider of this format."""
+    unset = {"error": None, "incomplete_details": None, "usage": None}
+    return {**about, **_DEFAULTS, **native, **echo, **about, **unset, **values}

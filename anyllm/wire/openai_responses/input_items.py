@@ -19,25 +19,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import attrs
+
 from anyllm.errors import InvalidRequestError, UnsupportedParameterError
 from anyllm.types import Message, Reasoning, ToolCall
+from anyllm.wire._base.getters import json_object, without_none
 from anyllm.wire._base.reasoning_origins import OUTPUT_ITEMS
 from anyllm.wire._base.request_fields import Fields, wrong
+from anyllm.wire.openai_responses import fields
 from anyllm.wire.openai_responses.content_parts import INPUT_TEXT, part_object, read_part
-from anyllm.wire.openai_responses.fields import (
-    CALL_KEYS,
-    CALLS,
-    CUSTOM_CALL,
-    FORMS,
-    FUNCTION_CALL,
-    INPUT_ROLES,
-    MESSAGE,
-    PARAGRAPH,
-    REASONING,
-    REFUSAL,
-    TEXT,
-    texts_in,
-)
+from anyllm.wire.openai_responses.fields import CALL_KEYS, CALLS, FORMS, MESSAGE, REASONING, REFUSAL, TEXT
 from anyllm.wire.openai_responses.replay_items import SEAL, output_items, unsealed
 
 _RESULTS = {kind: f"{kind}_output" for kind in CALLS}
@@ -60,7 +51,7 @@ def input_items(messages: Iterable[Message], provider: str) -> list[dict[str, An
         if message.role == "tool":
             items.append(_result_item(message, calls.get(message.tool_call_id or ""), provider))
             continue
-        if message.role not in ("assistant", *INPUT_ROLES):
+        if message.role not in ("assistant", *fields.INPUT_ROLES):
             raise _refused(f"Responses do not support the role {message.role!r}", provider)
         if message.name is not None:
             why = "Responses do not support names of speakers"
@@ -69,17 +60,18 @@ def input_items(messages: Iterable[Message], provider: str) -> list[dict[str, An
             items += _turn_items(message, provider)
             calls.update((call.id, call) for call in message.tool_calls if call.id)
         else:
-            items.append(_marked({"role": message.role, "content": _content(message, provider)}, message))
+            item = {"role": message.role, "content": _content(message, provider)}
+            items.append(without_none({**item, "cache_control": message.cache_control}))
     return items
 
 
 def _result_item(message: Message, call: ToolCall | None, provider: str) -> dict[str, Any]:
     if not message.tool_call_id:
         raise _refused("a tool message needs the tool_call_id of the call it answers", provider)
-    kind = _RESULTS[CUSTOM_CALL if call is not None and call.type == "custom" else FUNCTION_CALL]
+    kind = _RESULTS[fields.FUNCTION_CALL if call is None else fields.call_item_type(call)]
+    caller = None if call is None else _provider_keys(call).get("caller")
     item = {"type": kind, "call_id": message.tool_call_id, "output": _content(message, provider)}
-    caller = _provider_keys(call).get("caller") if call is not None else None
-    return _marked({**item, "caller": caller} if caller else item, message)
+    return without_none({**item, "caller": caller or None, "cache_control": message.cache_control})
 
 
 def _content(message: Message, provider: str) -> Any:
@@ -124,7 +116,8 @@ def _text_item(message: Message, provider: str) -> list[dict[str, Any]]:
         parts = [part_object(part, TEXT, provider) for part in message.content or ()]
     if message.refusal:
         parts.append({"type": REFUSAL, "refusal": message.refusal})
-    return [_marked({"role": "assistant", "content": parts}, message)] if parts else []
+    item = {"role": "assistant", "content": parts or None, "cache_control": message.cache_control}
+    return [without_none(item)] if parts else []
 
 
 def _has_texts_of(message: Message, items: Iterable[Mapping[str, Any]]) -> bool:
@@ -132,7 +125,7 @@ def _has_texts_of(message: Message, items: Iterable[Mapping[str, Any]]) -> bool:
     texts = {TEXT: "", REFUSAL: ""}
     for item in items:
         if item.get("type") == MESSAGE:
-            for part_type, text in texts_in(item, MESSAGE):
+            for part_type, text in fields.texts_in(item, MESSAGE):
                 texts[part_type] += text
     return texts == {TEXT: message.text, REFUSAL: message.refusal or ""}
 
@@ -140,23 +133,17 @@ def _has_texts_of(message: Message, items: Iterable[Mapping[str, Any]]) -> bool:
 def _call_item(call: ToolCall, provider: str) -> dict[str, Any]:
     if not call.id:
         raise _refused("an earlier tool call needs its id", provider)
-    item = {"type": CUSTOM_CALL if call.type == "custom" else FUNCTION_CALL, "call_id": call.id, **_function(call)}
+    item = {"type": fields.call_item_type(call), "call_id": call.id, **_function(call)}
     return {**item, **{key: value for key, value in _provider_keys(call).items() if key in CALL_KEYS}}
 
 
 def _function(call: ToolCall) -> dict[str, Any]:
-    field = FORMS[CUSTOM_CALL if call.type == "custom" else FUNCTION_CALL].field
-    return {"name": call.name or "", field: call.arguments}
+    return {"name": call.name or "", FORMS[fields.call_item_type(call)].field: call.arguments}
 
 
 def _provider_keys(call: ToolCall) -> Mapping[str, Any]:
     """The provider's own keys of a call."""
-    extra = (call.extra_content or {}).get("openai")
-    return extra if isinstance(extra, Mapping) else {}
-
-
-def _marked(item: dict[str, Any], message: Message) -> dict[str, Any]:
-    return item if message.cache_control is None else {**item, "cache_control": message.cache_control}
+    return json_object((call.extra_content or {}).get("openai"))
 
 
 def _refused(why: str, provider: str) -> InvalidRequestError:
@@ -182,111 +169,99 @@ def read_input(items: Sequence[Any]) -> list[dict[str, Any]]:
         if kind == "item_reference":
             raise wrong(where, "nothing is kept here that an item_reference could refer to: send the item itself")
         if kind in _RESULTS.values():
-            message: dict[str, Any] = {"role": "tool", "tool_call_id": item.need("call_id", str)}
-            field = "output"
+            message, field = {"role": "tool", "tool_call_id": item.need("call_id", str)}, "output"
         elif kind == MESSAGE and (role := item.need("role", str)) != "assistant":
-            if role not in INPUT_ROLES:
+            if role not in fields.INPUT_ROLES:
                 raise wrong(where, f"{where}.role must be user, system, developer or assistant, not {role!r:.40}")
             message, field = {"role": role}, "content"
         else:
             if not turn.accepts(raw):
                 messages += turn.close()
+                turn = _Turn()
             turn.add(kind, item, raw, where)
             continue
-        message["content"] = _read_content(item, field, where)
-        messages += [*turn.close(), _read_mark(message, item)]
+        messages += [*turn.close(), _read_mark({**message, "content": _read_content(item, field, where)}, item)]
+        turn = _Turn()
     return messages + turn.close()
 
 
+@attrs.define
 class _Turn:
     """What the model contributed, item after item."""
 
-    def __init__(self) -> None:
-        self._clear()
-
-    def _clear(self) -> None:
-        self._messages: list[dict[str, Any]] = []  # one for each text, with the calls behind it
-        self._items: list[dict[str, Any]] = []
-        self._thoughts: list[str] = []
-        self._unsealed: list[Reasoning] = []
-        self._has_more = False  # than messages can hold
-        self._has_new = False  # a message without a type, which no provider has sent so
+    messages: list[dict[str, Any]] = attrs.field(factory=list)  # one for each text, with the calls behind it
+    items: list[dict[str, Any]] = attrs.field(factory=list)  # as a provider sent them
+    thoughts: list[str] = attrs.field(factory=list)
+    unsealed: list[Reasoning] = attrs.field(factory=list)
+    has_more: bool = False  # than messages can hold
+    has_new: bool = False  # a message without a type, which no provider has sent so
 
     def accepts(self, raw: Mapping[str, Any]) -> bool:
         """Whether an item can belong to this turn: a new message cannot stand beside one that a provider sent."""
-        if raw.get("type") not in (None, MESSAGE):
-            return True
-        has_message = any("content" in message or "refusal" in message for message in self._messages)
-        return not has_message or (raw.get("type") == MESSAGE and not self._has_new)
+        is_new = raw.get("type") is None
+        return not (self.messages and (is_new or (self.has_new and raw["type"] == MESSAGE)))
 
     def add(self, kind: str, item: Fields, raw: Mapping[str, Any], where: str) -> None:
         """Take in the next item."""
         if kind == MESSAGE:
-            self._messages.append(_read_message(item, where))
-            self._has_new = self._has_new or "type" not in raw
-            self._has_more = self._has_more or bool(raw.get("phase"))
+            self.messages.append(_read_message(item, where))
+            self.has_new = self.has_new or raw.get("type") is None
+            self.has_more = self.has_more or bool(raw.get("phase"))
         elif kind in CALLS:
-            if not self._messages:
-                self._messages.append({"role": "assistant", "content": None})
-            self._messages[-1].setdefault("tool_calls", []).append(_read_call(kind, item))
+            if not self.messages:
+                self.messages.append({"role": "assistant", "content": None})
+            self.messages[-1].setdefault("tool_calls", []).append(_read_call(kind, item))
         elif kind == REASONING and self._unseal(raw, where):
             return
         else:
-            self._has_more = True
+            self.has_more = True
         if raw.get("type") is not None:
             content = raw.get("content")
             is_text = kind == MESSAGE and isinstance(content, str)  # providers send a list
-            self._items.append({**raw, "content": [{"type": TEXT, "text": content}]} if is_text else dict(raw))
-
-    def close(self) -> list[dict[str, Any]]:
-        """The messages of the turn, which begins anew."""
-        messages, items, reasoning = self._messages, self._items, self._reasoning()
-        self._clear()
-        if reasoning is None:
-            return messages
-        if not messages and all(item.get("type") == REASONING for item in items):
-            return []  # thoughts that nothing followed, which no provider accepts
-        return [{**_joined(messages), "reasoning": reasoning}]
+            self.items.append({**raw, "content": [{"type": TEXT, "text": content}]} if is_text else dict(raw))
 
     def _unseal(self, raw: Mapping[str, Any], where: str) -> bool:
         """Read a reasoning; whether it was another provider's, and is no use to one of this format."""
-        if thought := texts_in(raw, REASONING)[0][1]:
-            self._thoughts.append(thought)
+        if thought := fields.texts_in(raw, REASONING)[0][1]:
+            self.thoughts.append(thought)
         try:
             reasoning = unsealed(raw.get(SEAL))
         except ValueError as exc:
             raise wrong(where, f"{where}.{SEAL} is broken") from exc
         if reasoning is not None:
-            self._unsealed.append(reasoning)
+            self.unsealed.append(reasoning)
         return reasoning is not None
 
-    def _reasoning(self) -> dict[str, Any] | None:
-        content = PARAGRAPH.join(self._thoughts) or None
-        if self._unsealed:
-            details = [detail for reasoning in self._unsealed for detail in reasoning.details or ()]
-            fields = [reasoning.field for reasoning in self._unsealed if reasoning.field]
-            signatures = [reasoning.signature for reasoning in self._unsealed if reasoning.signature]
-            field, signature = next(iter(fields), None), next(reversed(signatures), None)
-            return {"content": content, "field": field, "signature": signature, "details": details or None}
-        return {"content": content, "field": OUTPUT_ITEMS, "details": self._items} if self._has_more else None
+    def close(self) -> list[dict[str, Any]]:
+        """The messages that the turn is, once it is over."""
+        if not self.unsealed and not self.has_more:
+            return self.messages
+        if not self.messages and all(item.get("type") == REASONING for item in self.items):
+            return []  # thoughts that nothing followed, which no provider accepts
+        reasoning: dict[str, Any] = {"content": fields.PARAGRAPH.join(self.thoughts) or None}
+        if self.unsealed:
+            reasoning["field"] = next((found.field for found in self.unsealed if found.field), None)
+            reasoning["signature"] = next((found.signature for found in self.unsealed[::-1] if found.signature), None)
+            reasoning["details"] = [detail for found in self.unsealed for detail in found.details or ()] or None
+        else:
+            reasoning.update(field=OUTPUT_ITEMS, details=self.items)
+        return [{**_joined(self.messages), "reasoning": reasoning}]
 
 
 def _joined(messages: list[dict[str, Any]]) -> dict[str, Any]:
     """One message of several."""
-    joined: dict[str, Any] = {"role": "assistant", "content": None}
     contents = [message["content"] for message in messages if message.get("content") is not None]
-    if contents and all(isinstance(content, str) for content in contents):
-        joined["content"] = "".join(contents)
-    elif contents:
-        lists = [[{"type": "text", "text": c}] if isinstance(c, str) else c for c in contents]
-        joined["content"] = [part for parts in lists for part in parts]
-    if refusals := [message["refusal"] for message in messages if message.get("refusal")]:
-        joined["refusal"] = "".join(refusals)
-    if calls := [call for message in messages for call in message.get("tool_calls", ())]:
-        joined["tool_calls"] = calls
-    if marks := [message["cache_control"] for message in messages if message.get("cache_control")]:
-        joined["cache_control"] = marks[-1]
-    return joined
+    content: Any = "".join(contents) if all(isinstance(text, str) for text in contents) else None
+    if content is None:
+        lists = [[{"type": "text", "text": text}] if isinstance(text, str) else text for text in contents]
+        content = [part for parts in lists for part in parts]
+    return {
+        "role": "assistant",
+        "content": content if contents else None,
+        "refusal": "".join(message.get("refusal") or "" for message in messages) or None,
+        "tool_calls": [call for message in messages for call in message.get("tool_calls", ())],
+        "cache_control": next((mark for message in messages[::-1] if (mark := message.get("cache_control"))), None),
+    }
 
 
 def _read_message(item: Fields, where: str) -> dict[str, Any]:
@@ -306,9 +281,9 @@ def _read_message(item: Fields, where: str) -> dict[str, Any]:
 def _read_call(kind: str, item: Fields) -> dict[str, Any]:
     call_id, name = item.need("call_id", str), item.need("name", str)
     function = {"name": name, "arguments": item.need(FORMS[kind].field, str)}
-    own = {key: value for key in CALL_KEYS if (value := item.take(key)) is not None}
+    own = without_none({key: item.take(key) for key in CALL_KEYS})
     extra = {**(item.take("extra_content", dict) or {}), **({"openai": own} if own else {})}
-    call = {"id": call_id, "type": "custom" if kind == CUSTOM_CALL else "function", "function": function}
+    call = {"id": call_id, "type": "custom" if kind == fields.CUSTOM_CALL else "function", "function": function}
     return {**call, "extra_content": extra} if extra else call
 
 

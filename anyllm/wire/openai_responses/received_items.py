@@ -13,47 +13,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import attrs
+
 from anyllm.types import ChunkDelta, FunctionCall, Reasoning, ToolCall
 from anyllm.wire._base.getters import text as text_of
-from anyllm.wire.openai_responses.fields import (
-    CALL_KEYS,
-    CALLS,
-    CUSTOM_CALL,
-    ITEM_TYPES,
-    PARAGRAPH,
-    REFUSAL,
-    SUMMARY,
-    TEXT,
-    THOUGHT,
-)
+from anyllm.wire.openai_responses import fields
+from anyllm.wire.openai_responses.fields import CALLS, CUSTOM_CALL, ITEM_TYPES, PARAGRAPH, SUMMARY, THOUGHT
 
 
+@attrs.define(eq=False)
 class ReceivedItem:
-    """
-    One output item that the answer shows: a message, a reasoning, or a call.
+    """One output item that the answer shows: a message, a reasoning, or a call."""
 
-    Attributes:
-        type: One of `ITEM_TYPES`.
-        id: The provider's name for it; "" if there is none.
-        pieces: The text so far, by the type of its part.
-        part: The number of the part of the reasoning that grew last.
-        is_over: Whether the provider has repeated it whole.
-        call_id, name: Of a call.
-        index: The call's place in the answer; None before id and name have come.
-        extra: What the provider wants back with the call.
-    """
-
-    __slots__ = ("call_id", "extra", "id", "index", "is_over", "name", "part", "pieces", "type")
-
-    def __init__(self, item_type: str, item_id: str) -> None:
-        self.type = item_type
-        self.id = item_id
-        self.pieces: dict[str, list[str]] = {}
-        self.part: Any = None
-        self.is_over = False
-        self.call_id = self.name = ""
-        self.index: int | None = None
-        self.extra: dict[str, Any] = {}
+    type: str
+    id: str  # the provider's name for it; "" if there is none
+    pieces: dict[str, list[str]] = attrs.field(factory=dict)  # the text so far, by the type of its part
+    part: Any = None  # the number of the part of the reasoning that grew last
+    is_over: bool = False  # whether the provider has repeated it whole
+    call_id: str = ""
+    name: str = ""  # of the tool
+    index: int | None = None  # the call's place in the answer; None before id and name have come
+    extra: dict[str, Any] = attrs.field(factory=dict)  # what the provider wants back with the call
 
     @property
     def is_new_call(self) -> bool:
@@ -69,7 +49,7 @@ class ReceivedItem:
         """Take over the id, the name and the further keys of a call."""
         self.call_id = self.call_id or text_of(raw.get("call_id"))
         self.name = self.name or text_of(raw.get("name"))
-        self.extra.update((key, raw[key]) for key in CALL_KEYS if raw.get(key))
+        self.extra.update((key, raw[key]) for key in fields.CALL_KEYS if raw.get(key))
 
     def fragment(self, arguments: str, call_id: str | None = None, name: str | None = None) -> ChunkDelta:
         """A fragment of the call; the first one has its id and name."""
@@ -80,29 +60,23 @@ class ReceivedItem:
         return ChunkDelta(tool_calls=(call,))
 
 
+@attrs.define(eq=False)
 class ReceivedItems:
     """
     The output items of one response. Used by one decoder, on one thread.
 
     Attributes:
         custom_tools: The names of the request's custom tools; None until the provider has listed its tools.
+        calls: How many calls have begun.
     """
 
-    __slots__ = ("_all", "_by_id", "_by_place", "_call_ids", "_calls", "_has_thoughts", "custom_tools")
-
-    def __init__(self) -> None:
-        self._all: list[ReceivedItem] = []
-        self._by_id: dict[tuple[str, str], ReceivedItem] = {}
-        self._by_place: dict[tuple[str, Any], ReceivedItem] = {}
-        self._call_ids: dict[str, ReceivedItem] = {}
-        self._calls = 0
-        self._has_thoughts = False
-        self.custom_tools: frozenset[str] | None = None
-
-    @property
-    def has_calls(self) -> bool:
-        """Whether a call has begun."""
-        return self._calls > 0
+    custom_tools: frozenset[str] | None = None
+    calls: int = 0
+    _all: list[ReceivedItem] = attrs.field(factory=list)
+    _by_id: dict[tuple[str, str], ReceivedItem] = attrs.field(factory=dict)
+    _by_place: dict[tuple[str, Any], ReceivedItem] = attrs.field(factory=dict)
+    _call_ids: dict[str, ReceivedItem] = attrs.field(factory=dict)
+    _has_thoughts: bool = False
 
     def are_waiting(self) -> bool:
         """Whether there are calls for the caller whose id or name has not come."""
@@ -128,37 +102,27 @@ class ReceivedItems:
 
     def match(self, output: Sequence[Any]) -> list[tuple[dict[str, Any], ReceivedItem]]:
         """The items in the last event's ``output`` that the answer shows, each with what has come of it."""
-        alike = {kind: [item for item in self._all if item.type == kind] for kind in ITEM_TYPES}
-        ranks = dict.fromkeys(ITEM_TYPES, 0)
+        ranked = {kind: iter([item for item in self._all if item.type == kind]) for kind in ITEM_TYPES}
         pairs: list[tuple[dict[str, Any], ReceivedItem]] = []
         matched: set[int] = set()  # once each: an id may stand for several
         for place, raw in enumerate(output):
-            kind = raw.get("type") if isinstance(raw, dict) else None
-            if isinstance(kind, str) and kind in ranks:
-                near = alike[kind][ranks[kind]] if ranks[kind] < len(alike[kind]) else None
-                candidates = (item for item in self._candidates(kind, raw, near) if id(item) not in matched)
-                item = next(candidates, None) or self._new(kind, text_of(raw.get("id")), place)
+            kind = text_of(raw.get("type")) if isinstance(raw, dict) else ""
+            if kind in ranked:
+                candidates = self._candidates(kind, raw, next(ranked[kind], None))
+                item = next((item for item in candidates if id(item) not in matched), None)
+                item = item or self._new(kind, text_of(raw.get("id")), place)
                 pairs.append((raw, item))
                 matched.add(id(item))
-                ranks[kind] += 1
         return pairs
 
     def add(self, item: ReceivedItem, part_type: str, text: str, part: Any = None) -> ChunkDelta | None:
-        """
-        The delta for a piece of text; None while it has to wait, or is not for the caller.
-
-        Args:
-            item: The item that grows.
-            part_type: The type of the part that grows.
-            text: The piece.
-            part: The number of the part.
-        """
+        """The delta for a piece of text in the part number *part*; None while it waits, or is not for the caller."""
         if part_type in (SUMMARY, THOUGHT):
             return self._add_thought(item, part_type, text, part)
         item.pieces.setdefault(part_type, []).append(text)
-        if part_type == TEXT:
+        if part_type == fields.TEXT:
             return ChunkDelta(content=text)
-        if part_type == REFUSAL:
+        if part_type == fields.REFUSAL:
             return ChunkDelta(refusal=text)
         return item.fragment(text) if item.index is not None else None
 
@@ -166,8 +130,8 @@ class ReceivedItems:
         """The delta that begins a call, with all arguments that waited for it; None when it is not for the caller."""
         if self._is_providers_own(item):
             return None
-        item.index, item.call_id = self._calls, item.call_id or self._made_up_id()
-        self._calls += 1
+        item.index, item.call_id = self.calls, item.call_id or self._made_up_id()
+        self.calls += 1
         self._call_ids.setdefault(item.call_id, item)
         return item.fragment("".join(item.pieces.get(item.type, ())), item.call_id, item.name)
 
@@ -199,7 +163,7 @@ class ReceivedItems:
 
     def _made_up_id(self) -> str:
         """An id for a call to which the provider gave none."""
-        number = self._calls
+        number = self.calls
         while f"call_{number}" in self._call_ids:
             number += 1
         return f"call_{number}"

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anyllm.types import Reasoning, _convert
+from anyllm.wire._base.getters import without_none
 from anyllm.wire._base.reasoning_origins import OUTPUT_ITEMS
 from anyllm.wire._base.writer import json_bytes
 from anyllm.wire.openai_responses.fields import CALL_KEYS, CALLS, MESSAGE, REASONING, parts_in
@@ -56,8 +57,7 @@ def _can_return(item: Mapping[str, Any], stored: Any) -> bool:
 
 def sealed(reasoning: Reasoning | None) -> str | None:
     """The text in which another format's reasoning travels, without its content; None if there is nothing to keep."""
-    names = ("field", "signature", "details")
-    fields = {name: value for name in names if (value := getattr(reasoning, name, None)) is not None}
+    fields = without_none({name: getattr(reasoning, name, None) for name in ("field", "signature", "details")})
     return _PREFIX + base64.b64encode(json_bytes(fields)).decode() if fields else None
 
 

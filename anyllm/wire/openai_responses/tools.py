@@ -13,6 +13,7 @@ from typing import Any
 
 from anyllm.types import CompletionParams
 from anyllm.wire._base.conversation import Function, schema_in, tool_choice_in
+from anyllm.wire._base.getters import without_none
 from anyllm.wire._base.request_fields import Fields, wrong
 
 #: Keys of a function that ours has too.
@@ -28,12 +29,9 @@ def tool_object(tool: Function | Mapping[str, Any]) -> Mapping[str, Any]:
     """
     if not isinstance(tool, Function):
         return _flat(tool)
-    flat: dict[str, Any] = {"type": "function", "name": tool.name}
-    if tool.description is not None:
-        flat["description"] = tool.description
+    flat: dict[str, Any] = {"type": "function", "name": tool.name, "description": tool.description}
     flat["parameters"] = tool.parameters if tool.parameters is not None else {"type": "object", "properties": {}}
-    flat["strict"] = bool(tool.strict)
-    return {**flat, "cache_control": tool.cache_control} if tool.cache_control else flat
+    return without_none({**flat, "strict": bool(tool.strict), "cache_control": tool.cache_control or None})
 
 
 def read_tool(tool: Fields, raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,15 +45,11 @@ def read_tool(tool: Fields, raw: Mapping[str, Any]) -> dict[str, Any]:
     if not (name := tool.need("name", str)):
         raise wrong("tools", "a function has no name")
     types = {"description": str, "parameters": dict, "strict": bool}
-    function = {
-        "name": name,
-        **{key: value for key, kind_ in types.items() if (value := tool.take(key, kind_)) is not None},
-    }
+    function = without_none({"name": name, **{key: tool.take(key, types[key]) for key in types}})
     cache_control = tool.take("cache_control", dict)
-    if not _FUNCTION_KEYS.issuperset(key for key, value in raw.items() if value is not None):
+    if not _FUNCTION_KEYS.issuperset(without_none(raw)):
         return dict(raw)
-    nested = {"type": kind, "function": function}
-    return nested if cache_control is None else {**nested, "cache_control": cache_control}
+    return without_none({"type": kind, "function": function, "cache_control": cache_control})
 
 
 def choice_value(params: CompletionParams, provider: str) -> Any:
@@ -111,7 +105,7 @@ def _flat(value: Mapping[str, Any]) -> dict[str, Any]:
 def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     """An object with its keys in one inside that is named like its type."""
     kind = str(flat.get("type"))
-    inner = {key: value for key, value in flat.items() if key != "type" and value is not None}
+    inner = without_none({**flat, "type": None})
     form = inner.get("format")
     if isinstance(form, Mapping) and form.get("type") == "grammar":
         inner["format"] = _nested(form)

@@ -19,28 +19,17 @@ from typing import Any, Optional
 import attrs
 
 from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, Reasoning
-from anyllm.types._accumulate import Assembler
+from anyllm.types._accumulate import accumulate
+from anyllm.wire._base.getters import without_none
 from anyllm.wire._base.writer import event, json_bytes
-from anyllm.wire.openai_responses.fields import (
-    CALLS,
-    CUSTOM_CALL,
-    FORMS,
-    FUNCTION_CALL,
-    ITEM_ADDED,
-    ITEM_DONE,
-    MESSAGE,
-    REASONING,
-    TEXT,
-    TEXT_DELTA,
-    TextForm,
-    texts_in,
-)
+from anyllm.wire.openai_responses import fields
+from anyllm.wire.openai_responses.fields import CALLS, FORMS, MESSAGE, REASONING, TEXT, TextForm
 from anyllm.wire.openai_responses.replay_items import SEAL, sealed
 from anyllm.wire.openai_responses.server.native_event import NativeEvent
 
 __all__ = ["EventBuffer", "Output", "TextPart", "WrittenItem"]
 
-_PREFIXES = {MESSAGE: "msg", REASONING: "rs", FUNCTION_CALL: "fc", CUSTOM_CALL: "ctc"}
+_PREFIXES = {MESSAGE: "msg", REASONING: "rs", fields.FUNCTION_CALL: "fc", fields.CUSTOM_CALL: "ctc"}
 #: The keys of an item that are written from the chunks, whatever the provider's own item has.
 _WRITTEN = frozenset(
     ("id", "type", "status", "role", "content", "summary", "call_id", "name", "arguments", "input", "extra_content")
@@ -59,11 +48,11 @@ class EventBuffer:
         self.number = 0
         self._written: list[bytes] = []
 
-    def add(self, kind: str, fields: Mapping[str, Any]) -> None:
-        """Write one event; a type or number among *fields*, which may be a provider's own event, does not count."""
+    def add(self, kind: str, body: Mapping[str, Any]) -> None:
+        """Write one event; a type or number in *body*, which may be a provider's own event, does not count."""
         own = {"type": kind, "sequence_number": self.number}
         self.number += 1
-        self._written.append(event({**own, **fields, **own}, kind))
+        self._written.append(event({**own, **body, **own}, kind))
 
     def collect(self, write: Callable[..., None], *args: Any) -> bytes:
         """The events that *write* adds; if it fails, none, and no number is used up."""
@@ -78,27 +67,16 @@ class EventBuffer:
             self._written.clear()
 
 
+@attrs.define(eq=False)
 class TextPart:
-    """
-    One text of an item: a part of a message or a reasoning, or the arguments of a call.
+    """One text of an item: a part of a message or a reasoning, or the arguments of a call."""
 
-    Attributes:
-        form: Where it stands, and its events.
-        place: Its place in its list.
-        number: The provider's own number for it, if any.
-        pieces: Its text.
-        logprobs, annotations: Further contents of a part of the type TEXT.
-    """
-
-    __slots__ = ("annotations", "form", "logprobs", "number", "pieces", "place")
-
-    def __init__(self, form: TextForm, place: int, number: Optional[int]) -> None:
-        self.form = form
-        self.place = place
-        self.number = number
-        self.pieces: list[str] = []
-        self.logprobs: list[Any] = []
-        self.annotations: list[Any] = []
+    form: TextForm
+    place: int  # in its list
+    number: Optional[int]  # the provider's own, if any
+    pieces: list[str] = attrs.field(factory=list)
+    logprobs: list[Any] = attrs.field(factory=list)
+    annotations: list[Any] = attrs.field(factory=list)
 
     @property
     def text(self) -> str:
@@ -113,38 +91,25 @@ class TextPart:
         return {**body, "annotations": [*self.annotations], "logprobs": [] if is_empty else [*self.logprobs]}
 
 
+@attrs.define(eq=False)
 class WrittenItem:
-    """
-    One output item. Its methods add events.
+    """One output item. Its methods add events."""
 
-    Attributes:
-        type: One of `ITEM_TYPES`, or a type that only the provider knows.
-        id: Its name.
-        index: Its ``output_index``.
-        native_id, place: The provider's own name and number for it, if any.
-        is_native: Whether the provider began it, and will say when it is over.
-        is_foreign: Whether only its provider knows what it is.
-        status: "in_progress", until it is over.
-        extra: Further keys of it.
-        open: The part that grows; of a call, its arguments.
-        call_id, name: Of a call.
-    """
-
-    def __init__(self, item_type: str, item_id: str, index: int, events: EventBuffer) -> None:
-        self.type = item_type
-        self.id = item_id or f"{_PREFIXES.get(item_type, 'item')}_{uuid.uuid4().hex}"
-        self.index = index
-        self.native_id = ""
-        self.place: Optional[int] = None
-        self.is_native = False
-        self.is_foreign = False
-        self.status = "in_progress"
-        self.extra: dict[str, Any] = {}
-        self.open: Optional[TextPart] = None
-        self.call_id = self.name = ""
-        self._parts: list[TextPart] = []
-        self._native: Optional[dict[str, Any]] = None  # the provider's own form of it
-        self._events = events
+    type: str  # one of `ITEM_TYPES`, or a type that only the provider knows
+    id: str
+    index: int  # its ``output_index``
+    _events: EventBuffer
+    native_id: str = ""  # the provider's own name for it
+    place: Optional[int] = None  # the provider's own number for it
+    is_native: bool = False  # whether the provider began it, and will say when it is over
+    is_foreign: bool = False  # whether only its provider knows what it is
+    status: str = "in_progress"  # until it is over
+    extra: dict[str, Any] = attrs.field(factory=dict)  # further keys of it
+    open: Optional[TextPart] = None  # the part that grows; of a call, its arguments
+    call_id: str = ""
+    name: str = ""  # of the tool
+    native: Optional[dict[str, Any]] = None  # the provider's own form, which stands in place of ours
+    _parts: list[TextPart] = attrs.field(factory=list)
 
     @property
     def is_over(self) -> bool:
@@ -153,7 +118,7 @@ class WrittenItem:
 
     def begin(self) -> None:
         """The item begins, and the arguments of a call with it."""
-        self._events.add(ITEM_ADDED, {"output_index": self.index, "item": self.written()})
+        self._events.add(fields.ITEM_ADDED, {"output_index": self.index, "item": self.written()})
         if self.type in CALLS and not self.is_foreign:
             self.begin_part(FORMS[self.type])
 
@@ -170,17 +135,17 @@ class WrittenItem:
         part = self.open
         assert part is not None  # the caller has begun it
         part.pieces.append(text)
-        fields = {**self._where(part), "delta": text}
+        body = {**self._where(part), "delta": text}
         if part.form.type == TEXT:
             part.logprobs += logprobs or ()
-            fields["logprobs"] = logprobs or []
-        self._events.add(f"{part.form.text_event}.delta", fields)
+            body["logprobs"] = logprobs or []
+        self._events.add(f"{part.form.text_event}.delta", body)
 
     def around_text(self) -> tuple[bytes, bytes, bytes]:
         """The bytes before the number, before the text, and behind the text of a piece of the part that grows."""
         assert self.open is not None  # as in `add`
         where = json_bytes(self._where(self.open))[1:-1]
-        kind = TEXT_DELTA.encode()
+        kind = fields.TEXT_DELTA.encode()
         before = b'event: %b\ndata: {"type":"%b","sequence_number":' % (kind, kind)
         return before, b',%b,"delta":' % where, b',"logprobs":[]}\n\n'
 
@@ -189,10 +154,10 @@ class WrittenItem:
         part, self.open = self.open, None
         if part is None:
             return
-        fields = {**self._where(part), part.form.key: part.text}
+        body = {**self._where(part), part.form.key: part.text}
         if part.form.type == TEXT:
-            fields["logprobs"] = part.logprobs
-        self._events.add(f"{part.form.text_event}.done", fields)
+            body["logprobs"] = part.logprobs
+        self._events.add(f"{part.form.text_event}.done", body)
         if part.form.part_event:
             self._events.add(f"{part.form.part_event}.done", {**self._where(part), "part": part.written()})
 
@@ -201,32 +166,28 @@ class WrittenItem:
         if not self.is_over:
             self.end_part()
             self.status = status
-            self._events.add(ITEM_DONE, {"output_index": self.index, "item": self.written()})
+            self._events.add(fields.ITEM_DONE, {"output_index": self.index, "item": self.written()})
 
     def settle(self, native: Mapping[str, Any]) -> None:
         """Take over the provider's own item: all of it where it has the same content, else its further keys."""
         if self.is_foreign or self._has_content_of(native):
-            self._native = {**native, "id": self.id}
+            self.native = {**native, "id": self.id}
         self.learn(native)
 
     def _has_content_of(self, native: Mapping[str, Any]) -> bool:
         own = self._composed()
         if any(native.get(key) != own[key] for key in ("type", *(("call_id", "name") if self.type in CALLS else ()))):
             return False
-        mine, others = ([text for _, text in texts_in(item, self.type)] for item in (own, native))
+        mine, others = ([text for _, text in fields.texts_in(item, self.type)] for item in (own, native))
         return mine == others  # whether thoughts are long or short
 
     def learn(self, native: Mapping[str, Any]) -> None:
         """Take over the further keys of the provider's own item."""
         self.extra.update((key, value) for key, value in native.items() if key not in _WRITTEN)
 
-    def replace(self, native: Mapping[str, Any]) -> None:
-        """Become *native*, an item that only its provider knows."""
-        self._native = dict(native)
-
     def written(self) -> dict[str, Any]:
         """The item so far."""
-        return self._composed() if self._native is None else self._native
+        return self._composed() if self.native is None else self.native
 
     def _composed(self) -> dict[str, Any]:
         body: dict[str, Any] = {"id": self.id, "type": self.type}
@@ -262,21 +223,14 @@ class Output:
         self.items: list[WrittenItem] = []
         self.grown: dict[str, WrittenItem] = {}
         self._events = events
-        self._signed: Optional[Assembler] = None
+        self._signed: list[ChatCompletionChunk] = []
 
     def add(self, item_type: str, native_id: Any = None, native: Optional[NativeEvent] = None) -> WrittenItem:
-        """
-        An item that has not begun yet.
-
-        Args:
-            item_type: Its type.
-            native_id: The provider's name for it, which it gets unless another item has it.
-            native: The provider's event that began it.
-        """
+        """An item that has not begun yet, under its provider's name for it unless another item has that."""
         name = native_id if isinstance(native_id, str) else ""
-        is_free = all(item.native_id != name for item in self.items)
-        item = WrittenItem(item_type, name if is_free else "", len(self.items), self._events)
-        item.native_id = name
+        is_free = name and all(item.native_id != name for item in self.items)
+        item_id = name if is_free else f"{_PREFIXES.get(item_type, 'item')}_{uuid.uuid4().hex}"
+        item = WrittenItem(item_type, item_id, len(self.items), self._events, name)
         if native is not None:
             item.is_native, item.place = True, native.place
         self.items.append(item)
@@ -296,11 +250,9 @@ class Output:
 
     def end(self, item: WrittenItem, status: str = "completed") -> None:
         """An item is over, with what was signed if it holds another provider's reasoning."""
-        if item.type == REASONING and not item.is_over and not item.is_native and self._signed is not None:
-            seal = sealed(self._signed.snapshot().to_message().reasoning)
-            self._signed = None
-            if seal is not None:
-                item.extra[SEAL] = seal
+        if item.type == REASONING and self._signed and not item.is_over and not item.is_native:
+            chunks, self._signed = self._signed, []
+            item.extra.update(without_none({SEAL: sealed(accumulate(chunks).to_message().reasoning)}))
         item.end(status)
 
     def end_others(self, item_type: str) -> None:
@@ -314,30 +266,23 @@ class Output:
 
     def end_signed(self) -> None:
         """An item for what was signed, if there is none to hold it."""
-        if self._signed is not None and self.growing(REASONING) is None:
+        if self._signed and self.growing(REASONING) is None:
             item = self.add(REASONING)
             item.begin()
             self.end(item)
 
     def sign(self, reasoning: Reasoning) -> None:
         """Keep what must be sent back with another provider's reasoning."""
-        self._signed = self._signed or Assembler()
         delta = ChunkDelta(reasoning=attrs.evolve(reasoning, content=None))
-        self._signed.add(ChatCompletionChunk(choices=(ChunkChoice(0, delta),)))
+        self._signed.append(ChatCompletionChunk(choices=(ChunkChoice(0, delta),)))
 
-    def find(self, native: Optional[NativeEvent], item_type: Optional[str]) -> Optional[WrittenItem]:
-        """The item of a type, or of any, that a provider's event is about: by its name, then by its number."""
-        if native is None:
-            return None
-        found = self.named(item_type, native.item_id)
-        if found is None and native.place is not None:
-            alike = (item for item in reversed(self.items) if item_type in (None, item.type))
-            found = next((item for item in alike if item.place == native.place), None)
+    def find(self, item_type: Any, native_id: Any, place: Optional[int] = None) -> Optional[WrittenItem]:
+        """The last item of a type, or of any, to which its provider gave this name, or else this number."""
+        found = None
+        for item in reversed(self.items):
+            if item_type in (None, item.type):
+                if native_id and item.native_id == native_id:
+                    return item
+                if found is None and place is not None and item.place == place:
+                    found = item
         return found
-
-    def named(self, item_type: Any, native_id: Any) -> Optional[WrittenItem]:
-        """The last item of a type, or of any, that its provider gave this name."""
-        if not isinstance(native_id, str) or not native_id:
-            return None
-        alike = (item for item in reversed(self.items) if item_type in (None, item.type))
-        return next((item for item in alike if item.native_id == native_id), None)

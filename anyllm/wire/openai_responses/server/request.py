@@ -12,9 +12,8 @@ from typing import Any
 from anyllm.wire._base.chat_request import ChatRequest, params_of, parted
 from anyllm.wire._base.request_fields import Fields, wrong
 from anyllm.wire.openai_responses.dialect import OpenAIResponsesDialect
-from anyllm.wire.openai_responses.fields import LOGPROBS, PARAMETERS
+from anyllm.wire.openai_responses.fields import LOGPROBS, PARAMETERS, echo_of
 from anyllm.wire.openai_responses.input_items import read_input
-from anyllm.wire.openai_responses.server.response_object import echo_of
 from anyllm.wire.openai_responses.server.writer import OpenAIResponses
 from anyllm.wire.openai_responses.tools import read_choice, read_format, read_tool
 

@@ -1,12 +1,11 @@
 """
-The writer of OpenAI's Responses: typed events for output items as they grow, and the response they are part of.
+The writer of a stream: typed events for output items as they grow, and the response they are part of.
 
 Strategy: what is shown (text, reasoning, calls) is written from the chunks, whoever sent them, and an event that only
 adds text is put together from bytes that were made once. A provider that speaks Responses itself also says where items
 and parts begin and end, and what they are called; what chunks cannot hold (its own tools' work, citations) is passed on
 under our numbers. Its end of an item waits as long as the same event still brings text for it. Another provider's
-reasoning becomes a summary, as that is what most clients show. A whole answer is the response at the end of a stream of
-one chunk.
+reasoning becomes a summary, as that is what most clients show.
 
 An error is written twice, as OpenAI does: as an ``error`` event, with the error both inside, where the official client
 looks for it and raises, and flat, as it is documented; and as ``response.failed``, for clients that wait for that.
@@ -19,89 +18,23 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Optional
+from typing import Any, Optional
 
 import attrs
 
-from anyllm.errors import AnyLLMError, IncompleteStreamError, InvalidRequestError, MalformedStreamError
-from anyllm.types import (
-    ChatCompletion,
-    ChatCompletionChunk,
-    Choice,
-    ChunkChoice,
-    ChunkDelta,
-    FunctionCall,
-    Reasoning,
-    ToolCall,
-    text_alone,
-)
-from anyllm.types._accumulate import Assembler
+from anyllm.errors import IncompleteStreamError, InvalidRequestError, MalformedStreamError
+from anyllm.types import ChatCompletionChunk, ChunkChoice, FunctionCall, Reasoning, ToolCall, text_alone
 from anyllm.wire._base.client_errors import openai_error
+from anyllm.wire._base.getters import json_object
 from anyllm.wire._base.reasoning_origins import OUTPUT_ITEMS
 from anyllm.wire._base.writer import Writer, json_bytes
-from anyllm.wire.openai_responses.decoder import ResponsesDecoder
-from anyllm.wire.openai_responses.fields import (
-    CUSTOM_CALL,
-    FORMS,
-    FUNCTION_CALL,
-    ITEM_ADDED,
-    ITEM_DONE,
-    LIFECYCLE,
-    MESSAGE,
-    PARAGRAPH,
-    REASONING,
-    REFUSAL,
-    SUMMARY,
-    TEXT,
-    THOUGHT,
-    incomplete_reason,
-    usage_object,
-)
+from anyllm.wire.openai_responses import fields
+from anyllm.wire.openai_responses.fields import FORMS, ITEM_ADDED, ITEM_DONE, LIFECYCLE, MESSAGE, REASONING, TEXT
 from anyllm.wire.openai_responses.replay_items import SEAL, output_items
 from anyllm.wire.openai_responses.server.native_event import NativeEvent, is_foreign, native_event
 from anyllm.wire.openai_responses.server.output import EventBuffer, Output, TextPart, WrittenItem
-from anyllm.wire.openai_responses.server.response_object import response_object
 
-__all__ = ["OpenAIResponses"]
-
-
-@attrs.define(frozen=True)
-class OpenAIResponses:
-    """
-    Events of a response, and ``response``.
-
-    Attributes:
-        model: The model of the response where the provider did not say.
-        request: The keys of the request that a response repeats: instructions, tools, temperature.
-    """
-
-    content_type: ClassVar[str] = "text/event-stream"
-    whole_type: ClassVar[str] = "application/json"
-    keep_alive: ClassVar[bytes] = b": keep-alive\n\n"
-
-    model: str = ""
-    request: Mapping[str, Any] = attrs.field(factory=dict)
-
-    def writer(self) -> Writer:
-        """A fresh writer for one answer."""
-        return ResponseWriter(self.model, self.request)
-
-    def whole(self, completion: ChatCompletion) -> bytes:
-        """
-        A whole answer: a ``response``.
-
-        Raises:
-            InvalidRequestError: there are several answers, or a sound, for which there is no place.
-        """
-        writer = ResponseWriter(self.model, self.request)
-        writer.write(_as_chunk(completion))
-        native = _native_items(completion)
-        writer.end(native if _is_answer(native, completion) else None)
-        return json_bytes(writer.response)
-
-    def problem(self, error: BaseException, status: int) -> bytes:
-        """An error: ``{"error": {"message": ..., "type": ..., "param": ..., "code": ...}}``."""
-        return json_bytes({"error": openai_error(error)})
+__all__ = ["ResponseWriter"]
 
 
 class ResponseWriter(Writer):
@@ -181,14 +114,14 @@ class ResponseWriter(Writer):
     def _end(self, output: Optional[list[Any]]) -> None:
         if self._unnamed:
             raise IncompleteStreamError("a tool call has no name")
-        reason = incomplete_reason(*self._finish)
+        reason = fields.incomplete_reason(*self._finish)
         status = "completed" if reason is None else "incomplete"
         self._begin(None)
         self._end_waiting(None)
         self._output.end_signed()
         native_items = [item for item in self._native_output or self._replayed if isinstance(item, dict)]
         for native in native_items:
-            item = self._output.named(native.get("type"), native.get("id"))
+            item = self._output.find(native.get("type"), native.get("id"))
             if item is not None:
                 item.settle(native)
         for item in [*self._output.items]:
@@ -220,7 +153,7 @@ class ResponseWriter(Writer):
         if chunk.service_tier is not None:
             self._measures["service_tier"] = chunk.service_tier
         if chunk.usage is not None:
-            self._measures["usage"] = usage_object(chunk.usage, native is not None)
+            self._measures["usage"] = fields.usage_object(chunk.usage, native is not None)
         if native is not None and native.response:
             self._native = {key: value for key, value in native.response.items() if key != "output"}
             output = native.response.get("output")
@@ -237,10 +170,10 @@ class ResponseWriter(Writer):
                 status = "queued" if kind == "response.queued" else "in_progress"
                 self._events.add(kind, {"response": self._response(status, output=[])})
 
-    def _response(self, status: str, **fields: Any) -> dict[str, Any]:
+    def _response(self, status: str, **values: Any) -> dict[str, Any]:
         if not self._about["id"]:
             self._learn(ChatCompletionChunk(), None)
-        return response_object(self._about, self._native, self._request, status=status, **fields)
+        return fields.response_object(self._about, self._native, self._request, status=status, **values)
 
     # -- chunks ----------------------------------------------------------------------------------------------------
 
@@ -257,7 +190,7 @@ class ResponseWriter(Writer):
         if delta.content or logprobs:
             self._text(TEXT, delta.content or "", native, logprobs)
         if delta.refusal:
-            self._text(REFUSAL, delta.refusal, native)
+            self._text(fields.REFUSAL, delta.refusal, native)
         for call in delta.tool_calls or ():
             self._fragment(call, native)
         if choice.finish_reason is not None:
@@ -270,7 +203,7 @@ class ResponseWriter(Writer):
             self._output.sign(reasoning)
         if reasoning.content:
             is_thought = native is not None and native.type == "response.reasoning_text.delta"
-            self._text(THOUGHT if is_thought else SUMMARY, reasoning.content, native)
+            self._text(fields.THOUGHT if is_thought else fields.SUMMARY, reasoning.content, native)
 
     def _text(
         self, part_type: str, text: str, native: Optional[NativeEvent], logprobs: Optional[list[Any]] = None
@@ -278,7 +211,7 @@ class ResponseWriter(Writer):
         """Text of a message or a reasoning, in the part that the provider names, or else in the one that grows."""
         form = FORMS[part_type]
         number = native.number if native is not None and native.word == "delta" else None
-        item = self._output.find(native, form.item) or self._output.growing(form.item)
+        item = self._find(form.item, native) or self._output.growing(form.item)
         if item is None or item.is_over:
             item = self._output.new(form.item)
         self._output.grown[form.item] = item
@@ -286,8 +219,8 @@ class ResponseWriter(Writer):
         is_other_part = part is not None and None not in (number, part.number) and number != part.number
         if part is None or part.form is not form or is_other_part:
             item.begin_part(form, number)
-            if form.item == REASONING and self._has_thoughts and text.startswith(PARAGRAPH):
-                text = text[len(PARAGRAPH) :]  # which stands between two parts without being sent
+            if form.item == REASONING and self._has_thoughts and text.startswith(fields.PARAGRAPH):
+                text = text[len(fields.PARAGRAPH) :]  # which stands between two parts without being sent
         self._has_thoughts = self._has_thoughts or form.item == REASONING
         item.add(text, logprobs)
 
@@ -311,11 +244,10 @@ class ResponseWriter(Writer):
 
     def _begin_call(self, call: ToolCall, name: str, native: Optional[NativeEvent]) -> None:
         extra = dict(call.extra_content or {})
-        own = extra.pop("openai", None)
-        own = dict(own) if isinstance(own, Mapping) else {}
-        self._output.end_others(FUNCTION_CALL)
-        kind = CUSTOM_CALL if call.type == "custom" else FUNCTION_CALL
-        item = self._calls[call.index] = self._output.add(kind, own.pop("item_id", None), native)
+        own = dict(json_object(extra.pop("openai", None)))
+        self._output.end_others(fields.FUNCTION_CALL)
+        item = self._output.add(fields.call_item_type(call), own.pop("item_id", None), native)
+        self._calls[call.index] = item
         item.call_id, item.name = call.id or f"call_{uuid.uuid4().hex}", name
         item.learn(own)
         if extra:
@@ -328,50 +260,46 @@ class ResponseWriter(Writer):
 
     def _native_begin(self, native: NativeEvent, *, is_shown: bool) -> None:
         kind, is_added = native.item_type, native.type == ITEM_ADDED
-        if (is_added or native.type == ITEM_DONE) and kind is not None:
-            if is_foreign(native.item, self._native.get("tools")):
-                if is_added:
-                    self._foreign(native.item, native)
-            elif kind in (MESSAGE, REASONING) and (
-                is_added or ((is_shown or kind == REASONING) and self._output.find(native, kind) is None)
-            ):
-                item = self._output.grown[kind] = self._output.add(kind, native.item_id, native)
-                item.learn(native.item)
-                item.begin()
+        is_whole = native.type == ITEM_DONE and (is_shown or kind == REASONING)
+        if is_added and self._is_foreign(native.item):
+            self._foreign(native.item, native)
         elif native.part is not None and native.word == "added":
-            grown = self._output.find(native, kind)
+            grown = self._find(kind, native)
             if grown is not None and not grown.is_over:
                 self._output.grown[grown.type] = grown
                 grown.begin_part(native.part, native.number)
+        elif kind in (MESSAGE, REASONING) and (is_added or (is_whole and self._find(kind, native) is None)):
+            item = self._output.grown[kind] = self._output.add(kind, native.item_id, native)
+            item.learn(native.item)
+            item.begin()
 
     def _native_end(self, native: NativeEvent, *, is_shown: bool) -> None:
-        item = self._output.find(native, native.item_type)
-        if native.type == ITEM_DONE:
-            if is_foreign(native.item, self._native.get("tools")):
-                if item is None or item.is_over:
-                    item = self._foreign(native.item, native)
-                item.replace(native.item)
-                self._output.end(item)
-            elif item is not None and not item.is_over:
-                self._ending = (native, item)
-                if not is_shown:
-                    self._end_waiting(None)
-        elif native.type == ITEM_ADDED:
+        item = self._find(native.item_type, native)
+        if native.type == ITEM_DONE and self._is_foreign(native.item):
+            if item is None or item.is_over:
+                item = self._foreign(native.item, native)
+            item.native = dict(native.item)
+            item.end()
+        elif native.type == ITEM_DONE and item is not None and not item.is_over:
+            self._ending = (native, item)
+            if not is_shown:
+                self._end_waiting(None)
+        elif native.type in (ITEM_ADDED, ITEM_DONE):
             return
         elif item is not None and item.is_foreign:
             self._events.add(native.type, {**native.event, "output_index": item.index})
         elif native.is_ours:
             if native.part is not None and native.word == "done" and item is not None:
                 item.end_part()
-        elif native.is_end or native.response:
-            return
-        elif item is not None:
+        elif not native.is_end and not native.response:
             self._pass_on(native, item)
-        elif native.place is None and not native.item_id:
-            self._events.add(native.type, native.event)
 
-    def _pass_on(self, native: NativeEvent, item: WrittenItem) -> None:
-        """An event about an item that chunks cannot hold, under our numbers."""
+    def _pass_on(self, native: NativeEvent, item: Optional[WrittenItem]) -> None:
+        """An event that chunks cannot hold, under our numbers; nothing if those of its item are not known."""
+        if item is None:
+            if native.place is None and not native.item_id:
+                self._events.add(native.type, native.event)
+            return
         where: dict[str, Any] = {"item_id": item.id, "output_index": item.index}
         part = item.open
         if part is not None and part.form.number and native.number is not None:
@@ -380,19 +308,25 @@ class ResponseWriter(Writer):
                 part.annotations.append(native.event["annotation"])
         self._events.add(native.type, {**native.event, **where})
 
+    def _find(self, item_type: Optional[str], native: Optional[NativeEvent]) -> Optional[WrittenItem]:
+        """The item of a type, or of any, that a provider's event is about."""
+        return None if native is None else self._output.find(item_type, native.item_id, native.place)
+
+    def _is_foreign(self, item: Mapping[str, Any]) -> bool:
+        return is_foreign(item, self._native.get("tools"))
+
     def _foreign(self, raw: Mapping[str, Any], native: Optional[NativeEvent]) -> WrittenItem:
         """Begin an item that chunks cannot hold."""
         item = self._output.add(str(raw.get("type")), raw.get("id"), native)
-        item.is_foreign = True
-        item.replace(raw)
+        item.is_foreign, item.native = True, dict(raw)
         item.begin()
         return item
 
     def _late(self, raw: Mapping[str, Any]) -> None:
         """An item that stands in the last event alone: the provider's own work, or reasoning that it wants back."""
-        if self._output.named(raw.get("type"), raw.get("id")) is not None:
+        if self._output.find(raw.get("type"), raw.get("id")) is not None:
             return
-        if is_foreign(raw, self._native.get("tools")):
+        if self._is_foreign(raw):
             self._foreign(raw, None).end()
         elif raw.get("type") == REASONING and raw.get(SEAL):
             is_written = any(item.extra.get(SEAL) == raw[SEAL] for item in self._output.items)
@@ -409,50 +343,3 @@ class ResponseWriter(Writer):
         (ended, item), self._ending = self._ending, None
         item.settle(ended.item)
         self._output.end(item)
-
-
-def _as_chunk(completion: ChatCompletion) -> ChatCompletionChunk:
-    """All of it as one chunk."""
-    return ChatCompletionChunk(
-        completion.id,
-        tuple(map(_as_piece, completion.choices)),
-        completion.created,
-        completion.model,
-        usage=completion.usage,
-        service_tier=completion.service_tier,
-        raw=completion.raw,
-    )
-
-
-def _as_piece(choice: Choice) -> ChunkChoice:
-    message = choice.message
-    calls = tuple(attrs.evolve(call, index=place) for place, call in enumerate(message.tool_calls))
-    delta = ChunkDelta("assistant", message.text, message.refusal, calls, message.reasoning, message.audio)
-    return ChunkChoice(choice.index, delta, choice.finish_reason, choice.raw_finish_reason, choice.logprobs)
-
-
-def _native_items(completion: ChatCompletion) -> list[Any]:
-    """The items that a provider of this format sent, in their order: all of them, or those that it wants back."""
-    native = native_event(completion.raw)
-    if native is not None and not native.type:
-        return [*native.event["output"]]
-    return [*output_items(completion.to_message().reasoning)]
-
-
-def _is_answer(items: list[Any], completion: ChatCompletion) -> bool:
-    """Whether a provider's own items, read again, are the answer: nobody has changed it."""
-    raw = completion.raw if isinstance(completion.raw, Mapping) else {}
-    read = Assembler()
-    try:
-        for chunk in ResponsesDecoder(provider="").feed_whole(
-            {**raw, "status": "completed", "error": None, "output": items}
-        ):
-            read.add(chunk)
-    except AnyLLMError:
-        return False
-    return bool(items) and _shown(read.snapshot()) == _shown(completion)
-
-
-def _shown(completion: ChatCompletion) -> tuple[Any, ...]:
-    calls = [(call.id, call.name, call.arguments) for call in completion.tool_calls]
-    return completion.content, completion.refusal, completion.reasoning, calls
