@@ -11,7 +11,7 @@ Source: https://platform.openai.com/docs/api-reference/responses-streaming
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Optional, Tuple
 
 from anyllm._framing.detect import Event
@@ -123,9 +123,7 @@ class ResponsesDecoder(BaseDecoder):
 
     # -- one event ---------------------------------------------------------------------------------------
 
-    def _read(
-        self, kind: str, name: str, body: dict[str, Any], raw: Any
-    ) -> Iterator[ChatCompletionChunk] | Sequence[ChatCompletionChunk]:
+    def _read(self, kind: str, name: str, body: dict[str, Any], raw: Any) -> Iterable[ChatCompletionChunk]:
         if kind in DELTAS:
             return self._piece(kind, body, raw)
         if body.get("error") or kind == "error" or name == "error":
@@ -161,9 +159,8 @@ class ResponsesDecoder(BaseDecoder):
             self._growing = item
 
     def _item_begins(self, body: Mapping[str, Any], raw: Any) -> Iterator[ChatCompletionChunk]:
-        raw_item = body.get("item")
-        delta = None
-        if isinstance(raw_item, dict) and (kind := raw_item.get("type")) in ITEM_TYPES:
+        raw_item, delta = json_object(body.get("item")), None
+        if (kind := raw_item.get("type")) in ITEM_TYPES:
             self._growing = None
             item = self._items.begin(str(kind), raw_item, body.get("output_index"))
             if item.is_new_call:
@@ -201,16 +198,11 @@ class ResponsesDecoder(BaseDecoder):
                     yield chunk
         if self._items.are_waiting():
             raise self._malformed("a tool call has no name")
-        details = response.get("incomplete_details")
-        if status == "incomplete" and isinstance(details, dict):
-            status = text(details.get("reason")) or status
+        if status == "incomplete":
+            status = text(json_object(response.get("incomplete_details")).get("reason")) or status
         finish = None if status is None else fields.read_finish(status, has_tool_calls=self._items.calls > 0)
-        yield self._chunk(
-            raw,
-            ChunkDelta(reasoning=to_replay(output, response.get("store"))),
-            ends=(finish, status),
-            usage=response.get("usage"),
-        )
+        delta = ChunkDelta(reasoning=to_replay(output, response.get("store")))
+        yield self._chunk(raw, delta, ends=(finish, status), usage=response.get("usage"))
         self._ended = self._done = True
 
     def _whole_item(self, item: ReceivedItem, raw_item: Mapping[str, Any], raw: Any) -> Iterator[ChatCompletionChunk]:

@@ -24,12 +24,7 @@ __all__ = ["OpenAIResponsesDialect"]
 
 @attrs.define(frozen=True, kw_only=True)
 class OpenAIResponsesDialect(BaseDialect):
-    """
-    The dialect.
-
-    Attributes:
-        provider: Stands in every chunk and error.
-    """
+    """The dialect."""
 
     provider: str = "openai-responses"
 

@@ -109,6 +109,12 @@ def call_item_type(call: ToolCall) -> str:
     return CUSTOM_CALL if call.type == "custom" else FUNCTION_CALL
 
 
+def provider_keys(call: ToolCall) -> dict[str, Any]:
+    """The keys of the item that is a call which its function cannot hold."""
+    extra = json_object((call.extra_content or {}).get("openai"))
+    return {key: value for key, value in extra.items() if key in CALL_KEYS}
+
+
 def logprobs_in(item: Mapping[str, Any]) -> list[Any]:
     """The log probabilities in a whole message."""
     lists = [part.get("logprobs") for part in parts_in(item, "content")]
@@ -141,9 +147,7 @@ def incomplete_reason(finish: str | None, raw_finish: str | None) -> str | None:
     """
     Why a response is incomplete; None if it is complete, or if no reason is known for its end.
 
-    Args:
-        finish: One of `FINISH_REASONS`, or None.
-        raw_finish: The provider's own value, which stands in place of an unknown reason: that is no complete answer.
+    The provider's own value stands in place of an unknown finish reason: that is no complete answer.
     """
     if finish in (None, "stop", "tool_calls"):
         return None
@@ -166,11 +170,9 @@ def read_usage(raw: Any) -> Usage | None:
 
 def usage_object(usage: Usage, is_native: bool) -> dict[str, Any]:
     """
-    ``usage`` of a response. Clients need both details, so an unknown count is 0 there.
+    ``usage`` of a response; the provider's own object if it *is_native*, that is, from a provider of this format.
 
-    Args:
-        usage: The token counts.
-        is_native: Whether they are from a provider of this format: its own object is passed on.
+    Clients need both details, so an unknown count is 0 there.
     """
     if is_native and usage.raw:
         return dict(usage.raw)

@@ -1,12 +1,12 @@
 """
 The conversation: our messages as input items, and a client's input items as messages.
 
-To a provider, an assistant's turn goes as the items it came as, where the message holds them; else as its text, then
-its calls. Calls go without the ids of their items there: the provider refuses an item that it knows to have followed a
-reasoning, without it. Reasoning that came from another format has no place here.
+An assistant's turn is sent as the items it came as, where the message holds them; else as its text, then its calls,
+without the ids of their items: a provider refuses an item that it knows to have followed a reasoning, without it.
+Reasoning that came from another format has no place here.
 
-From a client, all items of the model's between two others are a turn. A turn of texts and calls becomes one message for
-each text, with the calls that follow it. One that holds more (reasoning, the provider's own tools, phases) is one
+A client's turn is all items of the model's between two others. A turn of texts and calls becomes one message for each
+text, with the calls that follow it. One that holds more (reasoning, the provider's own tools, phases) becomes a single
 message that also holds its items, as our decoder has them: a provider of this format gets them back as they were.
 Reasoning that our own writer sealed for another provider is unsealed, for that provider.
 
@@ -23,7 +23,7 @@ import attrs
 
 from anyllm.errors import InvalidRequestError, UnsupportedParameterError
 from anyllm.types import Message, Reasoning, ToolCall
-from anyllm.wire._base.getters import json_object, without_none
+from anyllm.wire._base.getters import without_none
 from anyllm.wire._base.reasoning_origins import OUTPUT_ITEMS
 from anyllm.wire._base.request_fields import Fields, wrong
 from anyllm.wire.openai_responses import fields
@@ -68,9 +68,9 @@ def input_items(messages: Iterable[Message], provider: str) -> list[dict[str, An
 def _result_item(message: Message, call: ToolCall | None, provider: str) -> dict[str, Any]:
     if not message.tool_call_id:
         raise _refused("a tool message needs the tool_call_id of the call it answers", provider)
-    kind = _RESULTS[fields.FUNCTION_CALL if call is None else fields.call_item_type(call)]
-    caller = None if call is None else _provider_keys(call).get("caller")
-    item = {"type": kind, "call_id": message.tool_call_id, "output": _content(message, provider)}
+    kind = fields.FUNCTION_CALL if call is None else fields.call_item_type(call)
+    item = {"type": _RESULTS[kind], "call_id": message.tool_call_id, "output": _content(message, provider)}
+    caller = None if call is None else fields.provider_keys(call).get("caller")
     return without_none({**item, "caller": caller or None, "cache_control": message.cache_control})
 
 
@@ -133,17 +133,11 @@ def _has_texts_of(message: Message, items: Iterable[Mapping[str, Any]]) -> bool:
 def _call_item(call: ToolCall, provider: str) -> dict[str, Any]:
     if not call.id:
         raise _refused("an earlier tool call needs its id", provider)
-    item = {"type": fields.call_item_type(call), "call_id": call.id, **_function(call)}
-    return {**item, **{key: value for key, value in _provider_keys(call).items() if key in CALL_KEYS}}
+    return {"type": fields.call_item_type(call), "call_id": call.id, **_function(call), **fields.provider_keys(call)}
 
 
 def _function(call: ToolCall) -> dict[str, Any]:
     return {"name": call.name or "", FORMS[fields.call_item_type(call)].field: call.arguments}
-
-
-def _provider_keys(call: ToolCall) -> Mapping[str, Any]:
-    """The provider's own keys of a call."""
-    return json_object((call.extra_content or {}).get("openai"))
 
 
 def _refused(why: str, provider: str) -> InvalidRequestError:

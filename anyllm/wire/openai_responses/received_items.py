@@ -10,13 +10,15 @@ missing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from anyllm.types import ChunkDelta, FunctionCall, Reasoning, ToolCall
 from anyllm.wire._base.getters import text as text_of
+from anyllm.wire._base.getters import whole_number
 from anyllm.wire.openai_responses import fields
 from anyllm.wire.openai_responses.fields import CALLS, CUSTOM_CALL, ITEM_TYPES, PARAGRAPH, SUMMARY, THOUGHT
 
@@ -95,7 +97,7 @@ class ReceivedItems:
         item_id = text_of(item_id)
         item = self._by_id.get((item_type, item_id))
         if item is None:
-            item = self._by_place.get((item_type, _key(place)))
+            item = self._by_place.get((item_type, whole_number(place)))
             if item is not None and item.is_over:
                 item = None
         return item or self._new(item_type, item_id, place)
@@ -109,11 +111,22 @@ class ReceivedItems:
             kind = text_of(raw.get("type")) if isinstance(raw, dict) else ""
             if kind in ranked:
                 candidates = self._candidates(kind, raw, next(ranked[kind], None))
-                item = next((item for item in candidates if id(item) not in matched), None)
+                item = next((item for item in candidates if item is not None and id(item) not in matched), None)
                 item = item or self._new(kind, text_of(raw.get("id")), place)
                 pairs.append((raw, item))
                 matched.add(id(item))
         return pairs
+
+    def _candidates(
+        self, item_type: str, raw: Mapping[str, Any], near: ReceivedItem | None
+    ) -> Sequence[ReceivedItem | None]:
+        """The items that *raw* may repeat, the likeliest first; *near* is the item of its type and rank."""
+        item_id = text_of(raw.get("id"))
+        call_id = text_of(raw.get("call_id")) if item_type in CALLS else ""
+        if call_id and near is not None and near.index is not None:
+            near = None  # another call, which has an id of its own
+        named_near = near if near is not None and near.id == item_id else None
+        return self._call_ids.get(call_id), named_near, self._by_id.get((item_type, item_id)), near
 
     def add(self, item: ReceivedItem, part_type: str, text: str, part: Any = None) -> ChunkDelta | None:
         """The delta for a piece of text in the part number *part*; None while it waits, or is not for the caller."""
@@ -130,7 +143,8 @@ class ReceivedItems:
         """The delta that begins a call, with all arguments that waited for it; None when it is not for the caller."""
         if self._is_providers_own(item):
             return None
-        item.index, item.call_id = self.calls, item.call_id or self._made_up_id()
+        ids = (call_id for number in itertools.count(self.calls) if (call_id := f"call_{number}") not in self._call_ids)
+        item.index, item.call_id = self.calls, item.call_id or next(ids)
         self.calls += 1
         self._call_ids.setdefault(item.call_id, item)
         return item.fragment("".join(item.pieces.get(item.type, ())), item.call_id, item.name)
@@ -161,37 +175,10 @@ class ReceivedItems:
         """
         return item.type == CUSTOM_CALL and self.custom_tools is not None and item.name not in self.custom_tools
 
-    def _made_up_id(self) -> str:
-        """An id for a call to which the provider gave none."""
-        number = self.calls
-        while f"call_{number}" in self._call_ids:
-            number += 1
-        return f"call_{number}"
-
-    def _candidates(self, item_type: str, raw: Mapping[str, Any], near: ReceivedItem | None) -> Iterator[ReceivedItem]:
-        """The items that *raw* may repeat, the likeliest first; *near* is the item of its type and rank."""
-        item_id = text_of(raw.get("id"))
-        call_id = text_of(raw.get("call_id")) if item_type in CALLS else ""
-        if call_id in self._call_ids:
-            yield self._call_ids[call_id]
-        if call_id and near is not None and near.index is not None:
-            near = None  # another call, which has an id of its own
-        if near is not None and near.id == item_id:
-            yield near
-        if (item_type, item_id) in self._by_id:
-            yield self._by_id[item_type, item_id]
-        if near is not None:
-            yield near
-
     def _new(self, item_type: str, item_id: str, place: Any) -> ReceivedItem:
         item = ReceivedItem(item_type, item_id)
         self._all.append(item)
         if item_id:
             self._by_id[item_type, item_id] = item
-        self._by_place[item_type, _key(place)] = item
+        self._by_place[item_type, whole_number(place)] = item
         return item
-
-
-def _key(place: Any) -> Any:
-    """A number as a dictionary's key; a value of any other type is no number."""
-    return place if isinstance(place, (int, str)) else None

@@ -2,10 +2,8 @@
 What must go back to a provider with the next turn: output items of this format, and sealed reasoning of any other.
 
 A provider of this format wants its reasoning back as it was, in front of what followed it, and refuses one without the
-other; so when there is such an item, all items of the answer are kept, in their order. They stand in
-`Reasoning.details` under the field `OUTPUT_ITEMS`.
-
-The signatures and blocks of another format's reasoning travel as ``encrypted_content``, which clients send back unread.
+other; so when there is such an item, all items of the answer are kept, in their order, as `Reasoning.details`. The
+signatures and blocks of another format's reasoning travel as ``encrypted_content``, which clients send back unread.
 
 Sources: https://platform.openai.com/docs/guides/reasoning (keeping reasoning items in context),
 https://platform.openai.com/docs/guides/conversation-state
@@ -37,9 +35,7 @@ def to_replay(output: Sequence[Any], stored: Any) -> Reasoning | None:
     """
     The items of *output* as reasoning; None when the text and the calls of the answer hold everything.
 
-    Args:
-        output: The items, in order.
-        stored: The response's ``store``: a provider that stored nothing (False) does not find its reasoning by id.
+    A provider that stored nothing (*stored*, the response's ``store``, is False) does not find its reasoning by id.
     """
     items = [item for item in output if isinstance(item, dict) and _can_return(item, stored)]
     return Reasoning(None, None, OUTPUT_ITEMS, items) if any(map(_holds_more, items)) else None

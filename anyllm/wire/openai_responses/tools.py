@@ -84,9 +84,7 @@ def format_object(params: CompletionParams, provider: str) -> Mapping[str, Any] 
 
 def read_format(form: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """Our response_format for a client's ``text.format``."""
-    if form is None or form.get("type") != "json_schema":
-        return form
-    return _nested(form)
+    return _nested(form) if form is not None and form.get("type") == "json_schema" else form
 
 
 def _flat(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,6 @@ from anyllm.wire._base.getters import json_object, text, whole_number
 from anyllm.wire.openai_responses import fields
 from anyllm.wire.openai_responses.fields import FORMS, ITEM_ADDED, ITEM_DONE, TextForm
 
-__all__ = ["NativeEvent", "is_foreign", "native_event"]
-
 _PART_FORMS = {form.type: form for form in FORMS.values() if form.part_event}
 _PART_EVENTS = frozenset(form.part_event for form in _PART_FORMS.values())
 #: Events that are written from chunks: their types without the last word, and the type of the item, where that says it.

@@ -27,8 +27,6 @@ from anyllm.wire.openai_responses.fields import CALLS, FORMS, MESSAGE, REASONING
 from anyllm.wire.openai_responses.replay_items import SEAL, sealed
 from anyllm.wire.openai_responses.server.native_event import NativeEvent
 
-__all__ = ["EventBuffer", "Output", "TextPart", "WrittenItem"]
-
 _PREFIXES = {MESSAGE: "msg", REASONING: "rs", fields.FUNCTION_CALL: "fc", fields.CUSTOM_CALL: "ctc"}
 #: The keys of an item that are written from the chunks, whatever the provider's own item has.
 _WRITTEN = frozenset(
@@ -36,17 +34,12 @@ _WRITTEN = frozenset(
 )
 
 
+@attrs.define(eq=False)
 class EventBuffer:
-    """
-    Numbers the events of one response, and collects their bytes.
+    """Numbers the events of one response, and collects their bytes."""
 
-    Attributes:
-        number: The next event's.
-    """
-
-    def __init__(self) -> None:
-        self.number = 0
-        self._written: list[bytes] = []
+    number: int = 0  # of the next event
+    _written: list[bytes] = attrs.field(factory=list)
 
     def add(self, kind: str, body: Mapping[str, Any]) -> None:
         """Write one event; a type or number in *body*, which may be a provider's own event, does not count."""
@@ -210,20 +203,14 @@ class WrittenItem:
         return [part.written() for part in self._parts if part.form.field == field]
 
 
+@attrs.define(eq=False)
 class Output:
-    """
-    The items of one response, in their order.
+    """The items of one response, in their order."""
 
-    Attributes:
-        items: All of them.
-        growing: The message and the reasoning that grew last, by their type.
-    """
-
-    def __init__(self, events: EventBuffer) -> None:
-        self.items: list[WrittenItem] = []
-        self.grown: dict[str, WrittenItem] = {}
-        self._events = events
-        self._signed: list[ChatCompletionChunk] = []
+    _events: EventBuffer
+    items: list[WrittenItem] = attrs.field(factory=list)
+    grown: dict[str, WrittenItem] = attrs.field(factory=dict)  # the message and the reasoning that grew last
+    _signed: list[ChatCompletionChunk] = attrs.field(factory=list)  # another provider's reasoning, without its text
 
     def add(self, item_type: str, native_id: Any = None, native: Optional[NativeEvent] = None) -> WrittenItem:
         """An item that has not begun yet, under its provider's name for it unless another item has that."""

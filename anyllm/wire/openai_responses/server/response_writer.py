@@ -34,23 +34,12 @@ from anyllm.wire.openai_responses.replay_items import SEAL, output_items
 from anyllm.wire.openai_responses.server.native_event import NativeEvent, is_foreign, native_event
 from anyllm.wire.openai_responses.server.output import EventBuffer, Output, TextPart, WrittenItem
 
-__all__ = ["ResponseWriter"]
-
 
 class ResponseWriter(Writer):
-    """
-    Makes events of one answer's chunks.
-
-    Args:
-        model: The model of the response where the provider did not say.
-        request: The keys of the request that it repeats.
-
-    Attributes:
-        response: The whole response, once the answer is over.
-    """
+    """Makes events of one answer's chunks, with the keys of the *request* that its response repeats."""
 
     def __init__(self, model: str, request: Mapping[str, Any]) -> None:
-        self.response: dict[str, Any] = {}
+        self.response: dict[str, Any] = {}  # all of it, once the answer is over
         self._request = request
         self._events = EventBuffer()
         self._output = Output(self._events)
@@ -79,15 +68,7 @@ class ResponseWriter(Writer):
         return self._events.collect(self._write, chunk, native_event(chunk.raw))
 
     def end(self, output: Optional[list[Any]] = None) -> bytes:
-        """
-        What follows the last chunk.
-
-        Args:
-            output: The items of the response, where those that were written are not to stand in it.
-
-        Raises:
-            IncompleteStreamError: a call has no name.
-        """
+        """What follows the last chunk; *output* stands in the response in place of the items that were written."""
         return self._events.collect(self._end, output)
 
     def error(self, error: BaseException) -> bytes:
