@@ -32,7 +32,7 @@ from anyllm.gateway._responses import GatewayResponse, error_response, json_resp
 from anyllm.options import StreamingOptions
 from anyllm.types import EmbeddingParams, Embeddings
 from anyllm.wire._base.chat_request import ChatRequest
-from anyllm.wire.anthropic_messages.server.models import anthropic_model, anthropic_models
+from anyllm.wire.anthropic_messages.models import anthropic_model, anthropic_models
 from anyllm.wire.anthropic_messages.server.request import read_messages
 from anyllm.wire.gemini.server.request import read_generate
 from anyllm.wire.ollama import embeddings as ollama_embeddings

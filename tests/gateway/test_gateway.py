@@ -725,7 +725,7 @@ def test_a_name_in_a_path_may_have_letters_of_any_script():
 def test_a_model_of_another_time_is_listed(monkeypatch):
     """A host says milliseconds where seconds are meant."""
     from anyllm.wire._base.model_info import ModelInfo
-    from anyllm.wire.anthropic_messages.server.models import anthropic_models
+    from anyllm.wire.anthropic_messages.models import anthropic_models
 
     for created in (1_700_000_000_000, -5, 10**30):
         made = anthropic_models([ModelInfo("m", created=created)])["data"][0]

@@ -7,24 +7,24 @@ Source: https://platform.claude.com/docs/en/api/messages
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 from urllib.parse import quote
 
 import attrs
 
 from anyllm.errors import APIError
 from anyllm.types import ChatCompletion, CompletionParams, Model
-from anyllm.types._accumulate import Assembler
 from anyllm.wire._base import api_errors
+from anyllm.wire._base.claude_thinking import REFUSED
 from anyllm.wire._base.conversation import with_beginning
 from anyllm.wire._base.decode_json import no_answer, whole_json
 from anyllm.wire._base.dialect import Request
 from anyllm.wire._base.encode_json import headers_in, in_bytes, unsupported
 from anyllm.wire._base.format_support import FormatSupport, checked
+from anyllm.wire._base.whole_answer import completion_of
 from anyllm.wire.anthropic_messages import models as _models
-from anyllm.wire.anthropic_messages import parameters, thinking
 from anyllm.wire.anthropic_messages.decoder import MessagesDecoder
-from anyllm.wire.anthropic_messages.turns import system_in, turns_in
+from anyllm.wire.anthropic_messages.request import request_bodies
 
 __all__ = ["AnthropicMessagesDialect"]
 
@@ -67,22 +67,16 @@ class AnthropicMessagesDialect:
             InvalidRequestError: the parameters cannot be sent at all.
         """
         params = checked(params, self.support, self.provider)
-        body = {
-            **self._address(model),
-            **system_in(params.messages, self.provider),
-            "messages": turns_in(params.messages, self.provider),
-            **parameters.plain_params(params, self.provider),
-            **({"stream": True} if stream else {}),
-        }
-        bodies = thinking.bodies(body, params, self.provider)
+        address = {"model": model} if self.version_in_body is None else {"anthropic_version": self.version_in_body}
         extra = dict(params.extra_body or {})
-        first, *others = (in_bytes({**each, **extra}, self.provider) for each in bodies)
+        bodies = request_bodies(params, address, self.provider, stream=stream)
+        first, *others = (in_bytes({**body, **extra}, self.provider) for body in bodies)
         return Request(
             "POST",
             self._path(model, stream=stream),
             headers_in(params.extra_headers, self._headers(stream=stream), self.provider),
             first,
-            {thinking.REFUSED: others[0]} if others and "thinking" not in extra else {},
+            {REFUSED: others[0]} if others and "thinking" not in extra else {},
         )
 
     def continuation(self, params: CompletionParams, text: str, *, model: str) -> Request:
@@ -110,12 +104,7 @@ class AnthropicMessagesDialect:
         answer = whole_json(body, self.provider)
         if not isinstance(answer, dict) or not isinstance(answer.get("content"), list) or answer.get("error"):
             raise no_answer(answer, "content", self.provider)
-        assembler = Assembler()
-        for chunk in self.decoder().feed_whole(answer):
-            assembler.add(chunk)
-        completion = assembler.snapshot()
-        completion.raw = answer
-        return completion
+        return completion_of(self.decoder().feed_whole(answer), answer)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
         """The error that an HTTP status, its headers and its body say."""
@@ -128,9 +117,6 @@ class AnthropicMessagesDialect:
     def models(self, body: bytes) -> list[Model]:
         """The models of a whole response; errors as `response` has them."""
         return _models.read_models(whole_json(body, self.provider), self.provider)
-
-    def _address(self, model: str) -> dict[str, Any]:
-        return {"model": model} if self.version_in_body is None else {"anthropic_version": self.version_in_body}
 
     def _path(self, model: str, *, stream: bool) -> str:
         path = self.stream_path if stream and self.stream_path is not None else self.path

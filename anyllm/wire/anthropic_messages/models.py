@@ -1,19 +1,26 @@
 """
-The list of models.
+Lists of models in both directions: a provider's list, and ours for clients of this format.
 
 Source: https://platform.claude.com/docs/en/api/models-list
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any
 
 from anyllm.types import Model
 from anyllm.wire._base.decode_json import no_answer
+from anyllm.wire._base.model_info import ModelInfo
 
-#: One page holds them all: 1000 is the longest.
+__all__ = ["PATH", "anthropic_model", "anthropic_models", "read_models"]
+
+#: The longest page, which holds all models.
 PATH = "/v1/models?limit=1000"
+
+#: In Unix seconds.
+_YEAR_10000 = 253402300800
 
 
 def read_models(answer: Any, provider: str) -> list[Model]:
@@ -32,12 +39,30 @@ def read_models(answer: Any, provider: str) -> list[Model]:
     return [Model(item["id"], _seconds(item.get("created_at")), "", provider, item) for item in items]
 
 
+def anthropic_models(models: Sequence[ModelInfo]) -> dict[str, Any]:
+    """The body of ``/v1/models``, for clients of this format."""
+    data = [anthropic_model(model) for model in models]
+    first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
+    return {"data": data, "has_more": False, "first_id": first, "last_id": last}
+
+
+def anthropic_model(model: ModelInfo) -> dict[str, Any]:
+    """One model of the list."""
+    return {"type": "model", "id": model.name, "display_name": model.name, "created_at": _date(model.created)}
+
+
 def _seconds(date: Any) -> int:
-    """Unix seconds of an RFC 3339 date; 0 of what is none."""
+    """Unix seconds of an RFC 3339 date; 0 where it is none."""
     if not isinstance(date, str):
         return 0
     try:
-        then = datetime.fromisoformat(date.replace("Z", "+00:00"))  # Python 3.9 does not know the Z
+        then = datetime.fromisoformat(date.replace("Z", "+00:00"))  # Python 3.9 does not read the Z
         return int((then if then.tzinfo else then.replace(tzinfo=timezone.utc)).timestamp())
     except (ValueError, OverflowError):
         return 0
+
+
+def _date(seconds: int) -> str:
+    """RFC 3339 of Unix seconds; 1970 where they are outside of the years that it can write."""
+    then = datetime.fromtimestamp(seconds if 0 <= seconds < _YEAR_10000 else 0, timezone.utc)
+    return then.isoformat().replace("+00:00", "Z")

@@ -1,8 +1,8 @@
 """
-The content blocks of an answer, one after another.
+The content blocks of a written stream, one after another.
 
-Strategy: only one is open at a time, since several clients add each delta to the latest block. What comes between the
-pieces of a call waits until its arguments are whole, or the answer is.
+Strategy: only one block is open at a time, since several clients add each delta to the latest block. What comes between
+the pieces of a call waits until its arguments are whole, or the answer is.
 """
 
 from __future__ import annotations
@@ -12,95 +12,97 @@ from typing import Any, Optional, Union
 
 from anyllm.errors import MalformedStreamError
 from anyllm.types import _convert
+from anyllm.wire._base.block_decoder import CALL
+from anyllm.wire._base.block_turns import Block
 from anyllm.wire._base.writer import event
+from anyllm.wire.anthropic_messages.fields import DELTA, TEXT, THINKING
 
-__all__ = ["CALL", "TEXT", "THINKING", "Block", "Blocks", "Key"]
+__all__ = ["BlockKey", "BlockWriter"]
 
-Block = dict[str, Any]
-#: What belongs into one block: its kind, where it stands (a call among the calls, all else among the host's blocks),
-#: and how many thinking blocks ended before it.
-Key = tuple[str, Union[int, str, None], int]
+#: What belongs into one block: its kind, its place (of a call among the calls, else among the provider's blocks), and
+#: how many thinking blocks ended before it.
+BlockKey = tuple[str, Union[int, str, None], int]
 
-TEXT, THINKING, CALL = "text", "thinking", "call"
+_Delta = Optional[Mapping[str, Any]]
 
 
-class Blocks:
-    """The content blocks of one answer, of which one is open."""
+class BlockWriter:
+    """Writes the content blocks of one answer, of which one is open. Used by one thread."""
 
     def __init__(self) -> None:
-        self._key: Optional[Key] = None  # which one
+        self._open: Optional[BlockKey] = None
         self._count = 0
         self._arguments: list[str] = []  # of the call that is open
-        self._began: set[Key] = set()  # of calls and of what is passed on: they are not opened twice
-        self._held: dict[Key, list[tuple[Optional[Block], Optional[Mapping[str, Any]]]]] = {}
-        #: The bytes before and after a text in the block that is open.
+        self._begun: set[BlockKey] = set()  # calls and blocks that are passed on: they are not opened twice
+        self._waiting: dict[BlockKey, list[tuple[Optional[Block], _Delta]]] = {}
+        #: The bytes before and after a text in the open block.
         self.around = (b"", b"")
 
-    def is_open(self, key: Key) -> bool:
-        """Whether what is added to this block is written at once."""
-        return key == self._key and not self._held
+    def is_open(self, key: BlockKey) -> bool:
+        """Whether a delta of this block is written at once."""
+        return key == self._open and not self._waiting
 
-    def is_known(self, key: Key) -> bool:
-        """Whether this block has begun, or will."""
-        return key == self._key or key in self._began or key in self._held
+    def has(self, key: BlockKey) -> bool:
+        """Whether this block has begun, or waits."""
+        return key == self._open or key in self._begun or key in self._waiting
 
-    def at(self, place: Optional[int]) -> Optional[Key]:
-        """The block that is open, if it stands there at the host."""
-        return self._key if self._key is not None and self._key[0] != CALL and self._key[1] == place else None
+    def open_at(self, place: Optional[int]) -> Optional[BlockKey]:
+        """The open block, if it is no call and stands there among the provider's blocks."""
+        return self._open if self._open is not None and self._open[0] != CALL and self._open[1] == place else None
 
-    def add(self, key: Key, start: Optional[Block], delta: Optional[Mapping[str, Any]]) -> bytes:
+    def add(self, key: BlockKey, start: Optional[Block], delta: _Delta) -> bytes:
         """
         The events that add *delta* to a block, which begins as *start*, unless it has begun; b"" while it must wait.
 
         Raises:
-            MalformedStreamError: a block goes on that was over, or has never begun.
+            MalformedStreamError: the block is closed, or has never begun.
         """
-        if key == self._key:
+        if key == self._open:
             written = self._delta(delta)
-            return written + self._released() if self._held and self._is_whole() else written
-        if key in self._held or (self._key is not None and not self._is_whole()):
-            self._held.setdefault(key, []).append((start, delta))
+            return written + self._release() if self._waiting and self._is_whole() else written
+        if key in self._waiting or not self._is_whole():
+            self._waiting.setdefault(key, []).append((start, delta))
             return b""
-        if start is None:
-            return _late(key, delta)
-        return self._opened(key, start) + self._delta(delta)
+        return self._begin(key, start, delta)
 
     def release_all(self) -> bytes:
-        """What waits, whatever it waits for."""
-        return self._released(in_any_case=True)
+        """All that waits, whether or not the open call is whole."""
+        return self._release(always=True)
 
     def close_all(self) -> bytes:
         """The end of all blocks."""
-        return self.release_all() + self._closed()
+        return self.release_all() + self._close()
 
-    def _opened(self, key: Key, start: Block) -> bytes:
-        written = self._closed()
-        self._key = key
+    def _begin(self, key: BlockKey, start: Optional[Block], delta: _Delta) -> bytes:
+        if start is None:
+            if delta is None or (key[0] == CALL and not delta["partial_json"].strip()):
+                return b""  # white space after a call's arguments changes nothing
+            raise MalformedStreamError("a content block continues that is closed, or has never begun")
+        written = self._close()
+        self._open = key
         if key[0] not in (TEXT, THINKING):
-            self._began.add(key)
+            self._begun.add(key)
         index, self._count = self._count, self._count + 1
         head = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":' % index
         self.around = (head + b'{"type":"text_delta","text":', b"}}\n\n")
-        body = {"type": "content_block_start", "index": index, "content_block": start}
-        return written + event(body, "content_block_start")
+        return written + _event("content_block_start", index, content_block=start) + self._delta(delta)
 
-    def _delta(self, delta: Optional[Mapping[str, Any]]) -> bytes:
+    def _delta(self, delta: _Delta) -> bytes:
         if delta is None:
             return b""
-        if self._key is not None and self._key[0] == CALL:
+        if self._open is not None and self._open[0] == CALL:
             self._arguments.append(delta["partial_json"])
-        body = {"type": "content_block_delta", "index": self._count - 1, "delta": delta}
-        return event(body, "content_block_delta")
+        return _event(DELTA, self._count - 1, delta=delta)
 
-    def _closed(self) -> bytes:
-        if self._key is None:
+    def _close(self) -> bytes:
+        if self._open is None:
             return b""
-        self._key, self._arguments = None, []
-        return event({"type": "content_block_stop", "index": self._count - 1}, "content_block_stop")
+        self._open, self._arguments = None, []
+        return _event("content_block_stop", self._count - 1)
 
     def _is_whole(self) -> bool:
-        """Whether nothing more can come to the block that is open: of a call, that its arguments are an object."""
-        if self._key is None or self._key[0] != CALL:
+        """Whether nothing can be added to the open block: of a call, whether its arguments are an object."""
+        if self._open is None or self._open[0] != CALL:
             return True
         if not (self._arguments and self._arguments[-1].rstrip().endswith("}")):
             return False
@@ -109,18 +111,15 @@ class Blocks:
         except ValueError:
             return False
 
-    def _released(self, *, in_any_case: bool = False) -> bytes:
+    def _release(self, *, always: bool = False) -> bytes:
         written = b""
-        while self._held and (in_any_case or self._is_whole()):
-            key = next(iter(self._held))
-            (start, delta), *unknown_fields = self._held.pop(key)
-            written += _late(key, delta) if start is None else self._opened(key, start) + self._delta(delta)
-            written += b"".join(self._delta(more) for _, more in unknown_fields)
+        while self._waiting and (always or self._is_whole()):
+            key = next(iter(self._waiting))
+            (start, delta), *others = self._waiting.pop(key)
+            written += self._begin(key, start, delta)
+            written += b"".join(self._delta(other) for _, other in others)
         return written
 
 
-def _late(key: Key, delta: Optional[Mapping[str, Any]]) -> bytes:
-    """White space after a call's arguments is no matter."""
-    if delta is None or (key[0] == CALL and not delta["partial_json"].strip()):
-        return b""
-    raise MalformedStreamError("a content block goes on that is over, or has never begun")
+def _event(kind: str, index: int, **fields: Any) -> bytes:
+    return event({"type": kind, "index": index, **fields}, kind)

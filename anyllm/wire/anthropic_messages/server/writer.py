@@ -1,16 +1,12 @@
 """
-Anthropic's Messages: a message that starts, content blocks one after another, and why it ended.
+Answers in Anthropic's Messages: streams from ``message_start`` to ``message_stop``, whole messages, errors.
 
-Strategy: a block is opened by the first chunk that belongs into it, and closed by the first that does not. Only one is
-open at a time: deltas carry an index, but several clients (Anthropic's own for Go among them) add each to the latest
-block. So what comes between the pieces of a call waits until its arguments are whole, or the answer is.
+Strategy: a block is opened by the first chunk that belongs into it, and closed by the first that does not. Of a
+provider of this format the blocks keep their borders, and what chunks do not hold (its own tools, citations, stop
+details) is passed on with new block numbers. Of others, stop reason and usage are written at the end, since either may
+come last. What must be sent back with a call (Gemini's signatures) stands beside its input, as ``extra_content``.
 
-Of a host that speaks this format the blocks keep their borders, and what chunks have no words for (its own tools,
-citations, stop details) is passed on with the blocks' new numbers. Of others, why it ended and how many tokens it took
-are told at the end, since either may come last. What must be sent back with a call (Gemini's signatures) stands beside
-its input, as `extra_content`.
-
-Sources: https://platform.claude.com/docs/en/build-with-claude/streaming, https://platform.claude.com/docs/en/api/errors
+Source: https://platform.claude.com/docs/en/build-with-claude/streaming
 """
 
 from __future__ import annotations
@@ -33,36 +29,24 @@ from anyllm.types import (
     Usage,
     text_alone,
 )
+from anyllm.wire._base.block_decoder import CALL
+from anyllm.wire._base.block_turns import Block
 from anyllm.wire._base.writer import Writer, event, json_bytes
+from anyllm.wire.anthropic_messages import fields
+from anyllm.wire.anthropic_messages.content import call_block, own_details, thinking_for_client
 from anyllm.wire.anthropic_messages.dialect import AnthropicMessagesDialect as Dialect
-from anyllm.wire.anthropic_messages.server.content_blocks import CALL, TEXT, THINKING, Block, Blocks, Key
-from anyllm.wire.anthropic_messages.server.errors import anthropic_error
+from anyllm.wire.anthropic_messages.errors import error_object
+from anyllm.wire.anthropic_messages.fields import REDACTED, TEXT, THINKING, stop_reason, usage_object
+from anyllm.wire.anthropic_messages.server.content_blocks import BlockKey, BlockWriter
 
 __all__ = ["AnthropicMessages"]
 
-_REDACTED, _TOOL_USE, _FOREIGN = "redacted_thinking", "tool_use", "foreign"
-_KNOWN = (TEXT, THINKING, _REDACTED, _TOOL_USE)
-_NO_THOUGHT = {"type": THINKING, "thinking": "", "signature": ""}
-_EVENTS = frozenset(
-    (
-        *("message", "message_start", "message_delta", "message_stop"),
-        *("content_block_start", "content_block_delta", "content_block_stop"),
-    )
-)
+#: The kind of blocks that are passed on as they are.
+_FOREIGN = "foreign"
+_EMPTY_THINKING = {"type": THINKING, "thinking": "", "signature": ""}
 _STOP = event({"type": "message_stop"}, "message_stop")
-#: Clients reckon with these two, whether anybody counted or not.
-_UNCOUNTED = {"input_tokens": 0, "output_tokens": 0}
-
-#: Anthropic's words for an end; what other hosts say in them is quoted.
-_REASONS = frozenset(
-    (
-        *("end_turn", "max_tokens", "stop_sequence", "tool_use", "pause_turn", "refusal"),
-        "model_context_window_exceeded",
-    )
-)
-_FINISH = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
-#: What is said of the end beside the reason; in a whole answer it stands beside the content.
-_OF_THE_END = ("stop_sequence", "stop_details", "container")
+#: The fields of a whole message that a stream has in the delta with the stop reason.
+_STOP_FIELDS = ("stop_sequence", "stop_details", "container")
 
 
 @attrs.define(frozen=True)
@@ -71,7 +55,7 @@ class AnthropicMessages:
     Events from ``message_start`` to ``message_stop``, and ``message``.
 
     Attributes:
-        model: What the answer says of its model where the provider did not say.
+        model: The model of answers whose provider does not name it.
     """
 
     content_type: ClassVar[str] = "text/event-stream"
@@ -82,58 +66,54 @@ class AnthropicMessages:
 
     def writer(self) -> Writer:
         """A fresh writer for one answer."""
-        return _MessageWriter(self)
+        return _MessageWriter(self.model)
 
     def whole(self, completion: ChatCompletion) -> bytes:
         """
         A whole answer: a ``message``.
 
         Raises:
-            InvalidRequestError: there are several.
+            InvalidRequestError: there are several choices, or there is audio.
         """
         for choice in completion.choices:
             _check_index(choice.index)
-        said = _whole_said(completion)
-        message, native = completion.to_message(), said is not None
-        reason = _reason(completion, native, has_calls=bool(message.tool_calls))
-        usage = usage_object(completion.usage, native)
+        native, message = _native_body(completion), completion.to_message()
+        is_native = native is not None
+        head = _message(native or {}, completion.id or _new_id("msg"), completion.model or self.model)
         body = {
-            **(said or {}),
-            "id": completion.id or _new_id(),
-            "type": "message",
-            "role": "assistant",
-            "model": completion.model or self.model,
-            "content": _content(message) if said is None else said["content"],
-            "stop_reason": reason,
-            "stop_sequence": said.get("stop_sequence") if said else None,
-            "usage": {**_UNCOUNTED, **usage},
+            **head,
+            "content": native["content"] if native is not None else _content(message),
+            "stop_reason": stop_reason(completion, is_native, has_calls=bool(message.tool_calls)),
+            "stop_sequence": (native or {}).get("stop_sequence"),
+            "usage": {**fields.ZERO_USAGE, **usage_object(completion.usage, is_native)},
         }
         return json_bytes(body)
 
     def problem(self, error: BaseException, status: int) -> bytes:
         """An error: ``{"type": "error", "error": {"type": ..., "message": ...}, "request_id": ...}``."""
-        return json_bytes(anthropic_error(error))
+        return json_bytes(error_object(error))
 
 
 class _MessageWriter(Writer):
-    def __init__(self, format: AnthropicMessages) -> None:
-        self._format = format
+    def __init__(self, model: str) -> None:
+        self._model = model
         self._provider: Optional[str] = None
-        self._native = False  # whether this provider speaks the format
+        self._is_native = False  # whether this provider speaks the format
         self._has_started = False
-        self._blocks = Blocks()
+        self._blocks = BlockWriter()
         self._has_calls = False
         self._unnamed: dict[int, ToolCall] = {}
-        self._thinking: Optional[Key] = None  # the block that a signature belongs to
-        self._thoughts = 0  # how many such blocks are over
-        self._foreign: Optional[list[Block]] = None  # what is left of a whole answer's
-        self._end: Optional[ChatCompletionChunk] = None  # says why the answer ended
+        self._thinking: Optional[BlockKey] = None  # the block that a signature belongs to
+        self._thinking_count = 0  # of such blocks that are over
+        self._foreign: Optional[list[Block]] = None  # those of a native whole answer that are not written yet
+        self._stop: Optional[ChatCompletionChunk] = None  # the chunk with the finish reason
         self._usage: Optional[Usage] = None  # the latest
-        self._is_due = False  # whether these two are still to be told
+        self._is_stop_due = False  # whether these two are still to be written
 
     def write(self, chunk: ChatCompletionChunk) -> bytes:
         if chunk.provider != self._provider:
-            self._provider, self._native = chunk.provider, _kind(chunk.raw) is not None
+            kind = _object(chunk.raw).get("type")
+            self._provider, self._is_native = chunk.provider, isinstance(kind, str) and kind in fields.EVENTS
         text = text_alone(chunk)
         if text and self._blocks.is_open((TEXT, self._place(chunk), 0)):
             before, after = self._blocks.around
@@ -143,164 +123,170 @@ class _MessageWriter(Writer):
     def end(self) -> bytes:
         if self._unnamed:
             raise MalformedStreamError("a tool call has no name")
-        written = b"" if self._has_started else self._start(ChatCompletionChunk())
+        written = b"" if self._has_started else self._message_start(ChatCompletionChunk())
         written += self._blocks.close_all()
-        if self._is_due:
-            written += self._told({}, {}, usage_object(self._usage, self._native))
-        return written + _STOP
+        return written + (self._message_delta() if self._is_stop_due else b"") + _STOP
 
     def error(self, error: BaseException) -> bytes:
         try:
             written = self._blocks.release_all()
-        except MalformedStreamError:  # of a call that can no more be placed, now that there will be no end
+        except MalformedStreamError:  # a piece whose block is closed; the answer has failed anyway
             written = b""
-        if self._is_due and self._end is not None:  # it had come to its end, which was kept for the last
-            written += self._blocks.close_all() + self._told({}, {}, usage_object(self._usage, self._native))
-        return written + event(anthropic_error(error), "error")
+        if self._is_stop_due and self._stop is not None:  # the answer had ended before the error
+            written += self._blocks.close_all() + self._message_delta()
+        return written + event(error_object(error), "error")
 
     # -- one chunk -----------------------------------------------------------------------------------------------------
 
     def _events(self, chunk: ChatCompletionChunk) -> bytes:
         usage, written = chunk.usage, b""
         if not self._has_started:
-            if not chunk.choices and not self._native:
+            if not chunk.choices and not self._is_native:
                 self._usage = usage or self._usage
-                return b""  # a word ahead, from which the answer may have neither its id nor its model
-            written = self._start(chunk)
-            usage = None if self._native else usage
+                return b""  # what comes before the answer may lack its id and its model
+            written = self._message_start(chunk)
+            usage = None if self._is_native else usage
         for choice in chunk.choices:
             _check_index(choice.index)
-            written += self._said(choice.delta, chunk)
+            written += self._delta(choice.delta, chunk)
         if usage is not None or chunk.finish_reason is not None:
-            written += self._ended(chunk)
-        elif self._native and not any(_says(choice.delta) for choice in chunk.choices):
-            written += self._passed_on(chunk)
+            written += self._stop_events(chunk)
+        elif self._is_native and not any(_has_content(choice.delta) for choice in chunk.choices):
+            written += self._foreign_events(chunk)
         return written
 
-    def _start(self, chunk: ChatCompletionChunk) -> bytes:
+    def _message_start(self, chunk: ChatCompletionChunk) -> bytes:
         self._has_started = True
-        self._is_due = not self._native
+        self._is_stop_due = not self._is_native
         self._usage = chunk.usage or self._usage
-        raw = self._raw(chunk)
-        said = raw if raw.get("type") == "message" else _object(raw.get("message"))
+        raw, message_id, model = self._raw(chunk), chunk.id, chunk.model
+        if not self._is_native:
+            message_id, model = message_id or _new_id("msg"), model or self._model
+        body = raw if raw.get("type") == "message" else _object(raw.get("message"))
         message = {
-            **{key: value for key, value in said.items() if key != "stop_details"},
-            "id": chunk.id if self._native else chunk.id or _new_id(),
-            "type": "message",
-            "role": "assistant",
-            "model": chunk.model if self._native else chunk.model or self._format.model,
+            **_message({key: value for key, value in body.items() if key != "stop_details"}, message_id, model),
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,
-            "usage": {**_UNCOUNTED, **usage_object(self._usage, self._native)},
+            "usage": {**fields.ZERO_USAGE, **usage_object(self._usage, self._is_native)},
         }
         return event({"type": "message_start", "message": message}, "message_start")
 
-    def _said(self, delta: ChunkDelta, chunk: ChatCompletionChunk) -> bytes:
-        if delta.audio is not None:
-            raise InvalidRequestError("Anthropic's format has no place for sounds", param="audio")
-        written = b"" if delta.reasoning is None else self._thought(delta.reasoning, chunk)
+    def _delta(self, delta: ChunkDelta, chunk: ChatCompletionChunk) -> bytes:
+        _check_audio(delta.audio)
+        written = b"" if delta.reasoning is None else self._reasoning(delta.reasoning, chunk)
         for text in (delta.content, delta.refusal):
             if text:
-                said = {"type": "text_delta", "text": text}
-                written += self._blocks.add((TEXT, self._place(chunk), 0), {"type": TEXT, "text": ""}, said)
+                key = (TEXT, self._place(chunk), 0)
+                written += self._blocks.add(key, _text_block(""), {"type": "text_delta", "text": text})
         for call in delta.tool_calls or ():
-            written += self._called(call, chunk)
+            written += self._call(call, chunk)
         return written
 
-    def _thought(self, reasoning: Reasoning, chunk: ChatCompletionChunk) -> bytes:
-        written = b""
-        if reasoning.content:
-            written = self._thinking_delta(reasoning.content, chunk)
-        details = [detail for detail in reasoning.details or () if detail.get("type") in (THINKING, _REDACTED)]
+    def _reasoning(self, reasoning: Reasoning, chunk: ChatCompletionChunk) -> bytes:
+        written = self._thinking_delta(reasoning.content, chunk) if reasoning.content else b""
+        details = own_details(reasoning)
         for detail in details:
-            if detail["type"] == _REDACTED:
-                written += self._whole_block(_without_place(detail))
+            if detail["type"] == REDACTED:
+                written += self._whole_block(detail)
                 continue
             if self._thinking is None and isinstance(detail.get("thinking"), str):
                 written += self._thinking_delta(detail["thinking"], chunk)
-            written += self._signed(detail.get("signature"), chunk)
-        return written if details or not reasoning.signature else written + self._signed(reasoning.signature, chunk)
+            written += self._signature(detail.get("signature"), chunk)
+        return written if details or not reasoning.signature else written + self._signature(reasoning.signature, chunk)
 
     def _thinking_delta(self, text: str, chunk: ChatCompletionChunk) -> bytes:
-        self._thinking = (THINKING, self._place(chunk), self._thoughts)
-        said = {**self._raw_delta(chunk, "thinking_delta"), "type": "thinking_delta", "thinking": text}
-        return self._blocks.add(self._thinking, _NO_THOUGHT, said)
+        self._thinking = (THINKING, self._place(chunk), self._thinking_count)
+        raw = _object(self._raw(chunk).get("delta"))
+        raw = raw if raw.get("type") == "thinking_delta" else {}
+        delta = {**raw, "type": "thinking_delta", "thinking": text}
+        return self._blocks.add(self._thinking, _EMPTY_THINKING, delta)
 
-    def _signed(self, signature: Any, chunk: ChatCompletionChunk) -> bytes:
+    def _signature(self, signature: Any, chunk: ChatCompletionChunk) -> bytes:
         """The end of a thinking block, whether it is signed or not."""
-        key, self._thinking = self._thinking or (THINKING, self._place(chunk), self._thoughts), None
-        self._thoughts += 1
+        key, self._thinking = self._thinking or (THINKING, self._place(chunk), self._thinking_count), None
+        self._thinking_count += 1
         if not isinstance(signature, str) or not signature:
             return b""
-        return self._blocks.add(key, _NO_THOUGHT, {"type": "signature_delta", "signature": signature})
+        return self._blocks.add(key, _EMPTY_THINKING, {"type": "signature_delta", "signature": signature})
 
-    def _called(self, call: ToolCall, chunk: ChatCompletionChunk) -> bytes:
+    def _call(self, call: ToolCall, chunk: ChatCompletionChunk) -> bytes:
         key, start = (CALL, call.index, 0), None
-        if not self._blocks.is_known(key):
+        if not self._blocks.has(key):
             call = _joined(self._unnamed.pop(call.index, None), call)
             if not call.name:
-                self._unnamed[call.index] = call  # some hosts tell it late
+                self._unnamed[call.index] = call  # some providers send the name late
                 return b""
             self._has_calls = True
             raw = _object(self._raw(chunk).get("content_block"))
-            start = {**(raw if raw.get("id") == call.id else {}), **_call_block(call), "input": {}}
-        said = {"type": "input_json_delta", "partial_json": call.arguments} if call.arguments else None
-        return self._blocks.add(key, start, said)
+            start = {**(raw if raw.get("id") == call.id else {}), **_call_block(call, {})}
+        delta = {"type": "input_json_delta", "partial_json": call.arguments} if call.arguments else None
+        return self._blocks.add(key, start, delta)
 
-    def _ended(self, chunk: ChatCompletionChunk) -> bytes:
+    def _stop_events(self, chunk: ChatCompletionChunk) -> bytes:
         self._usage = chunk.usage or self._usage
         if chunk.finish_reason is not None:
-            self._end = chunk
+            self._stop = chunk
         raw = self._raw(chunk)
         kind = raw.get("type")
         if kind == "message_delta":
-            unknown_fields = {key: value for key, value in raw.items() if key != "delta"}
-            usage = _object(raw.get("usage")) or usage_object(self._usage, native=True)
-            return self._blocks.close_all() + self._told(_object(raw.get("delta")), unknown_fields, usage)
+            rest = {key: value for key, value in raw.items() if key != "delta"}
+            usage = _object(raw.get("usage"))
+            return self._blocks.close_all() + self._message_delta(_object(raw.get("delta")), rest, usage)
         if kind == "message":
-            said = {key: value for key, value in raw.items() if key in _OF_THE_END}
-            return self._blocks.close_all() + self._told(said, {}, usage_object(self._usage, native=True))
-        self._is_due = True
+            delta = {key: value for key, value in raw.items() if key in _STOP_FIELDS}
+            return self._blocks.close_all() + self._message_delta(delta)
+        self._is_stop_due = True
         return b""
 
-    def _told(self, said: Mapping[str, Any], unknown_fields: Mapping[str, Any], usage: Mapping[str, Any]) -> bytes:
-        """Why it ended, and how many tokens it took."""
-        self._is_due = False
-        reason = None if self._native and self._end is None else self._reason()
-        delta = {**said, "stop_reason": reason, "stop_sequence": said.get("stop_sequence")}
-        body = {**unknown_fields, "type": "message_delta", "delta": delta, "usage": {"output_tokens": 0, **usage}}
+    def _message_delta(
+        self, delta: Mapping[str, Any] = {}, rest: Mapping[str, Any] = {}, usage: Mapping[str, Any] = {}
+    ) -> bytes:
+        """
+        The stop reason and the usage.
+
+        Args:
+            delta: What a native provider says beside the stop reason.
+            rest: What it says beside the delta.
+            usage: Its own object; empty where it sent none.
+        """
+        self._is_stop_due = False
+        reason = None
+        if self._stop is not None or not self._is_native:
+            reason = stop_reason(self._stop or ChatCompletionChunk(), self._is_native, has_calls=self._has_calls)
+        body = {
+            **rest,
+            "type": "message_delta",
+            "delta": {**delta, "stop_reason": reason, "stop_sequence": delta.get("stop_sequence")},
+            "usage": {"output_tokens": 0, **(usage or usage_object(self._usage, self._is_native))},
+        }
         return event(body, "message_delta")
 
-    def _reason(self) -> Optional[str]:
-        end = self._end or ChatCompletionChunk()
-        return _reason(end, self._native, has_calls=self._has_calls)
+    # -- what only a provider of this format sends ---------------------------------------------------------------------
 
-    # -- what only a host of this format says --------------------------------------------------------------------------
-
-    def _passed_on(self, chunk: ChatCompletionChunk) -> bytes:
+    def _foreign_events(self, chunk: ChatCompletionChunk) -> bytes:
         raw = self._raw(chunk)
         kind, place = raw.get("type"), self._place(chunk)
         block, delta = _object(raw.get("content_block")), _object(raw.get("delta"))
         if kind == "content_block_start" and block:
             return self._blocks.add((_FOREIGN, place, 0), dict(block), None)
-        if kind == "content_block_delta" and delta:
-            return self._further(place, delta)
+        if kind == fields.DELTA and delta:
+            return self._foreign_delta(place, delta)
         if kind == "message" and not chunk.choices:
             if self._foreign is None:
                 content = raw.get("content")
                 blocks = map(_object, content if isinstance(content, list) else ())
-                self._foreign = [dict(block) for block in blocks if block.get("type") not in _KNOWN]
+                self._foreign = [dict(block) for block in blocks if block.get("type") not in fields.KNOWN_BLOCKS]
             return self._whole_block(self._foreign.pop(0)) if self._foreign else b""
         return b""
 
-    def _further(self, place: Optional[int], delta: Mapping[str, Any]) -> bytes:
-        """A delta of which chunks say nothing. The type of a block that it begins is known for citations alone."""
-        key = self._blocks.at(place) or (_FOREIGN, place, 0)
-        if self._blocks.is_known(key):
+    def _foreign_delta(self, place: Optional[int], delta: Mapping[str, Any]) -> bytes:
+        """A delta that chunks do not hold. Of those that begin a block, only citations show the block's type."""
+        key = self._blocks.open_at(place) or (_FOREIGN, place, 0)
+        if self._blocks.has(key):
             return self._blocks.add(key, None, delta)
         if delta.get("type") == "citations_delta":
-            return self._blocks.add((TEXT, place, 0), {"type": TEXT, "text": "", "citations": []}, delta)
+            return self._blocks.add((TEXT, place, 0), {**_text_block(""), "citations": []}, delta)
         return b""
 
     def _whole_block(self, block: Block) -> bytes:
@@ -308,100 +294,49 @@ class _MessageWriter(Writer):
 
     def _raw(self, chunk: ChatCompletionChunk) -> Mapping[str, Any]:
         """The provider's event, if it is one of this format."""
-        return _object(chunk.raw) if self._native else {}
-
-    def _raw_delta(self, chunk: ChatCompletionChunk, kind: str) -> Mapping[str, Any]:
-        said = _object(self._raw(chunk).get("delta"))
-        return said if said.get("type") == kind else {}
+        return _object(chunk.raw) if self._is_native else {}
 
     def _place(self, chunk: ChatCompletionChunk) -> Optional[int]:
-        """The number of the block at the host; None where it speaks of none."""
-        if not self._native:
+        """The number of the block at a native provider."""
+        if not self._is_native:
             return None
         raw = chunk.raw
-        place = raw.get("index") if type(raw) is dict else None  # quicker than to ask whether it is a Mapping
+        place = raw.get("index") if type(raw) is dict else None  # faster than isinstance(raw, Mapping)
         return place if isinstance(place, int) else None
 
 
 # -- what a stream and a whole answer share ----------------------------------------------------------------------------
 
 
-def usage_object(usage: Optional[Usage], native: bool = False) -> dict[str, Any]:
-    """
-    Tokens, as Anthropic counts them: what went through a cache stands beside the input. Empty if nobody counted.
-
-    Args:
-        native: Whether the provider counts so too: its own object is passed on, with whatever else it says.
-    """
-    if usage is None:
-        return {}
-    if native and usage.raw:
-        return dict(usage.raw)
-    cached = {
-        "cache_read_input_tokens": usage.cache_read_tokens,
-        "cache_creation_input_tokens": usage.cache_write_tokens,
-    }
-    said = {name: count for name, count in cached.items() if count is not None}
-    body: dict[str, Any] = {
-        "input_tokens": max(0, usage.prompt_tokens - sum(said.values())),
-        **said,
-        "output_tokens": usage.completion_tokens,
-    }
-    if usage.reasoning_tokens is not None:
-        body["output_tokens_details"] = {"thinking_tokens": usage.reasoning_tokens}
-    return body
-
-
-def _reason(ended: Any, native: bool, *, has_calls: bool) -> Optional[str]:
-    """
-    Why an answer ended: in the host's own word, where that is Anthropic's too.
-
-    Args:
-        ended: What has a ``finish_reason`` and a ``raw_finish_reason``.
-    """
-    finish, raw = ended.finish_reason, ended.raw_finish_reason
-    if raw is not None and (native or raw in _REASONS):
-        return str(raw)
-    if finish is None and native:
-        return None
-    if has_calls and finish in (None, "stop"):
-        return "tool_use"
-    return _FINISH.get(finish or "stop") or str(raw or finish)
+def _message(body: Mapping[str, Any], message_id: str, model: str) -> dict[str, Any]:
+    """The head of a message, on top of a native provider's own *body*."""
+    return {**body, "id": message_id, "type": "message", "role": "assistant", "model": model}
 
 
 def _content(message: Message) -> list[Block]:
-    blocks = [] if message.reasoning is None else _thinking_blocks(message.reasoning)
-    blocks += [{"type": TEXT, "text": text} for text in (message.text, message.refusal) if text]
-    if message.audio is not None:
-        raise InvalidRequestError("Anthropic's format has no place for sounds", param="audio")
-    return blocks + [_call(call) for call in message.tool_calls]
+    _check_audio(message.audio)
+    texts = [_text_block(text) for text in (message.text, message.refusal) if text]
+    return [*thinking_for_client(message.reasoning), *texts, *map(_whole_call, message.tool_calls)]
 
 
-def _thinking_blocks(reasoning: Reasoning) -> list[Block]:
-    details = [detail for detail in reasoning.details or () if detail.get("type") in (THINKING, _REDACTED)]
-    if details:
-        unsigned = {THINKING: {"signature": ""}, _REDACTED: {}}
-        return [{**unsigned[detail["type"]], **_without_place(detail)} for detail in details]
-    text, signature = reasoning.content or "", reasoning.signature or ""
-    return [{"type": THINKING, "thinking": text, "signature": signature}] if text or signature else []
+def _text_block(text: str) -> Block:
+    return {"type": TEXT, "text": text}
 
 
-def _call(call: ToolCall) -> Block:
+def _call_block(call: ToolCall, arguments: dict[str, Any]) -> Block:
+    return call_block(call.id or _new_id("toolu"), call.name or "", arguments, call.extra_content)
+
+
+def _whole_call(call: ToolCall) -> Block:
     """
-    A call with its input. Arguments that are no object stand in one, as Anthropic wants to have them back.
+    A call with its input. Arguments that are no object stand in one, as Anthropic wants them back.
 
     Source: https://platform.claude.com/docs/en/agents-and-tools/tool-use/fine-grained-tool-streaming
     """
     try:
-        arguments = call.parse()
+        return _call_block(call, call.parse())
     except ValueError:
-        arguments = {"INVALID_JSON": call.arguments}
-    return {**_call_block(call), "input": arguments}
-
-
-def _call_block(call: ToolCall) -> Block:
-    block = {"type": _TOOL_USE, "id": call.id or _new_call_id(), "name": call.name or ""}
-    return block if call.extra_content is None else {**block, "extra_content": call.extra_content}
+        return _call_block(call, {"INVALID_JSON": call.arguments})
 
 
 def _joined(before: Optional[ToolCall], call: ToolCall) -> ToolCall:
@@ -411,8 +346,8 @@ def _joined(before: Optional[ToolCall], call: ToolCall) -> ToolCall:
     return ToolCall(before.id or call.id, function, call.type, call.index, call.extra_content or before.extra_content)
 
 
-def _whole_said(completion: ChatCompletion) -> Optional[Block]:
-    """A host's own answer in this format, if it says what *completion* says; None otherwise."""
+def _native_body(completion: ChatCompletion) -> Optional[Block]:
+    """A provider's own answer in this format, if *completion* was not changed since; None otherwise."""
     raw = _object(completion.raw)
     if raw.get("type") != "message":
         return None
@@ -423,22 +358,12 @@ def _whole_said(completion: ChatCompletion) -> Optional[Block]:
     return dict(raw) if read.choices == completion.choices else None
 
 
-def _without_place(detail: Mapping[str, Any]) -> Block:
-    return {key: value for key, value in detail.items() if key != "index"}
-
-
-def _says(delta: ChunkDelta) -> bool:
+def _has_content(delta: ChunkDelta) -> bool:
     return bool(delta.content or delta.refusal or delta.reasoning is not None or delta.tool_calls)
 
 
-def _kind(raw: Any) -> Optional[str]:
-    """The type of a provider's own event, or answer, that is one of this format."""
-    kind = raw.get("type") if isinstance(raw, Mapping) else None
-    return kind if isinstance(kind, str) and kind in _EVENTS else None
-
-
 def _object(value: Any) -> Mapping[str, Any]:
-    """What stands in a provider's event where an object should stand; nothing of whatever else stands there."""
+    """An object; an empty one of anything else."""
     return value if isinstance(value, Mapping) else {}
 
 
@@ -447,9 +372,10 @@ def _check_index(index: int) -> None:
         raise InvalidRequestError("Anthropic's format has one answer: n must be 1", param="n")
 
 
-def _new_id() -> str:
-    return f"msg_{uuid.uuid4().hex}"
+def _check_audio(audio: Any) -> None:
+    if audio is not None:
+        raise InvalidRequestError("Anthropic's format has no audio", param="audio")
 
 
-def _new_call_id() -> str:
-    return f"toolu_{uuid.uuid4().hex}"
+def _new_id(prefix: str) -> str:
+    return f"{prefix}_{uuid.uuid4().hex}"

@@ -1,0 +1,255 @@
+"""
+Content blocks in both directions: parts of messages (text, images, documents), tool calls, thinking.
+
+A block that only Anthropic's format has (results of its own tools, files it stores) is a part of the same type whose
+keys are in `ContentPart.extra`: this format sends it as it is, others refuse it.
+
+Sources: https://platform.claude.com/docs/en/build-with-claude/vision,
+https://platform.claude.com/docs/en/build-with-claude/pdf-support, https://platform.claude.com/docs/en/build-with-claude/files,
+https://platform.claude.com/docs/en/build-with-claude/extended-thinking#preserving-thinking-blocks
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from anyllm.errors import InvalidRequestError
+from anyllm.types import ContentPart, FunctionCall, Reasoning, ToolCall
+from anyllm.wire._base.block_turns import Block
+from anyllm.wire._base.conversation import Media, media_in
+from anyllm.wire._base.encode_json import unsupported
+from anyllm.wire._base.request_fields import Fields, wrong
+from anyllm.wire._base.writer import json_bytes
+from anyllm.wire.anthropic_messages.fields import REDACTED, TEXT, THINKING, THINKING_BLOCKS, TOOL_USE
+
+_PDF = "application/pdf"
+
+#: In the details of reasoning, the number of a thinking block after the first: the accumulator merges signed blocks
+#: without it.
+_NUMBER = "index"
+
+
+# -- parts of messages -------------------------------------------------------------------------------------------------
+
+
+def part_block(part: ContentPart, provider: str) -> Block:
+    """
+    The block of a part.
+
+    Raises:
+        UnsupportedParameterError: the provider does not support such media.
+        InvalidRequestError: the part is not what its type says.
+    """
+    media = media_in(part, provider)
+    if media is not None:
+        block = _media_block(media, provider)
+    elif part.text is not None or part.type == TEXT:
+        block = {"type": part.type, "text": part.text or ""}
+    else:
+        block = {"type": part.type}
+    if part.cache_control is not None:
+        block["cache_control"] = part.cache_control
+    return {**block, **(part.extra or {})}
+
+
+def read_part(block: Fields, item: Mapping[str, Any]) -> ContentPart:
+    """
+    The part of a block, *item*.
+
+    Raises:
+        InvalidRequestError: it is no block.
+    """
+    kind = block.need("type", str)
+    cached = block.take("cache_control", dict)
+    shape: dict[str, Any] | None = None
+    if kind == TEXT:
+        shape = {"type": TEXT, "text": block.need("text", str)}
+    elif kind in ("image", "document"):
+        shape = _read_media(kind, block)
+    if shape is not None:
+        return ContentPart(**shape, cache_control=cached, extra=block.rest() or None)
+    extra = {key: value for key, value in item.items() if key not in ("type", "cache_control") and value is not None}
+    return ContentPart(kind, cache_control=cached, extra=extra or None)
+
+
+def blocks_in(content: Sequence[Any], where: str) -> list[tuple[Fields, Mapping[str, Any]]]:
+    """
+    The blocks of a list, each as fields and as it is.
+
+    Raises:
+        InvalidRequestError: one is no object.
+    """
+    return [(Fields(block, f"{where}[{place}]"), block) for place, block in enumerate(content)]
+
+
+def read_parts(content: Sequence[Any], where: str) -> list[ContentPart]:
+    """The parts of a list of blocks; errors as `read_part` has them."""
+    return [read_part(block, item) for block, item in blocks_in(content, where)]
+
+
+def short_parts(parts: Sequence[ContentPart]) -> str | Sequence[ContentPart]:
+    """A single part of text as text."""
+    return parts[0].text or "" if len(parts) == 1 and parts[0] == ContentPart(text=parts[0].text) else parts
+
+
+def _media_block(media: Media, provider: str) -> Block:
+    if media.kind == "audio":
+        raise unsupported("input_audio", "input_audio is not supported", provider)
+    if media.kind == "image" or (media.media_type or "").startswith("image/"):
+        return {"type": "image", "source": _source(media)}
+    is_text = media.base64 is not None and media.media_type != _PDF
+    block: Block = {"type": "document", "source": _text_source(media, provider) if is_text else _source(media)}
+    return {**block, "title": media.name} if media.name else block
+
+
+def _source(media: Media) -> Block:
+    if media.file_id is not None:
+        return {"type": "file", "file_id": media.file_id}
+    if media.url is not None:
+        return {"type": "url", "url": media.url}
+    return {"type": "base64", "media_type": media.media_type, "data": media.base64}
+
+
+def _text_source(media: Media, provider: str) -> Block:
+    kind = media.media_type or ""
+    if not kind.startswith("text/"):
+        why = f"a file of type {media.media_type} is not supported: only PDF, text and images are"
+        raise unsupported("file", why, provider)
+    try:
+        text = base64.b64decode(media.base64 or "").decode()
+    except UnicodeDecodeError as exc:
+        raise InvalidRequestError(f"a file of type {kind} is not UTF-8 text", provider=provider, param="file") from exc
+    return {"type": "text", "media_type": "text/plain", "data": text}
+
+
+def _read_media(kind: str, block: Fields) -> dict[str, Any] | None:
+    """An image or a document in OpenAI's shape; None where that has none for its source."""
+    source = Fields(block.need("source", dict), f"{kind}.source")
+    where, url = source.need("type", str), None
+    if where == "url":
+        url = source.need("url", str)
+    elif where == "base64":
+        url = f"data:{source.need('media_type', str)};base64,{source.need('data', str)}"
+    if kind == "image":
+        return None if url is None else {"type": "image_url", "image_url": {"url": url}}
+    if where == "file":
+        file = {"file_id": source.need("file_id", str)}
+    elif where == "text":
+        text = source.need("data", str).encode("utf-8", "replace")
+        file = {"file_data": f"data:text/plain;base64,{base64.b64encode(text).decode()}"}
+    elif url is not None:
+        file = {"file_data": url}
+    else:
+        return None
+    name = block.take("title", str)
+    return {"type": "file", "file": {"filename": name, **file} if name else file}
+
+
+# -- tool calls --------------------------------------------------------------------------------------------------------
+
+
+def call_block(call_id: str, name: str, arguments: dict[str, Any], extra: Mapping[str, Any] | None = None) -> Block:
+    """
+    The block of a tool call.
+
+    Args:
+        extra: What must be sent back with the call (`ToolCall.extra_content`), for clients.
+    """
+    more = {} if extra is None else {"extra_content": extra}
+    return {"type": TOOL_USE, "id": call_id, "name": name, **more, "input": arguments}
+
+
+def read_call(block: Fields, index: int) -> ToolCall:
+    """
+    The tool call of a block.
+
+    Raises:
+        InvalidRequestError: it is none.
+    """
+    call_id, name, arguments = block.need("id", str), block.need("name", str), block.need("input", dict)
+    extra = block.take("extra_content", dict)
+    try:
+        text = json_bytes(arguments).decode()
+    except (RecursionError, ValueError) as exc:
+        raise wrong("messages", "the input of a tool_use block is nested too deeply") from exc
+    return ToolCall(call_id, FunctionCall(name, text), index=index, extra_content=extra)
+
+
+# -- thinking ----------------------------------------------------------------------------------------------------------
+
+
+def hidden_reasoning(block: Mapping[str, Any]) -> Reasoning:
+    """A whole block that only its provider can read."""
+    return Reasoning(None, None, THINKING, [dict(block)])
+
+
+def signed_reasoning(start: Mapping[str, Any], text: str, signature: str, number: int) -> Reasoning:
+    """
+    The end of a thinking block, which is when it is whole.
+
+    Args:
+        start: As it was announced.
+        text: All of its text.
+        signature: All of its signature; "" when there is none.
+        number: How many thinking blocks came before.
+    """
+    detail = {**start, "type": THINKING, "thinking": text, "signature": signature}
+    if not signature:
+        del detail["signature"]
+    if number:
+        detail[_NUMBER] = number
+    return Reasoning(None, signature or None, THINKING, [detail])
+
+
+def read_thinking(blocks: Sequence[Block]) -> Reasoning | None:
+    """
+    The reasoning of an earlier answer.
+
+    Blocks with an empty signature are another provider's reasoning, written for a client of this format. No provider of
+    this format accepts them, so only their text is read.
+    """
+    if not blocks:
+        return None
+    signed = [block for block in blocks if block.get("signature") != ""]
+    text = "".join(block.get("thinking") or "" for block in blocks)
+    signature = next((block["signature"] for block in reversed(signed) if block.get("signature")), None)
+    return Reasoning(text or None, signature, THINKING if signed else None, signed or None)
+
+
+def thinking_for_provider(reasoning: Reasoning | None) -> list[Block]:
+    """
+    The blocks to send back with an earlier answer.
+
+    Reasoning of another format, and text that is not signed, are left out: the provider accepts only its own.
+    """
+    if reasoning is None or reasoning.field not in (None, THINKING):
+        return []
+    if reasoning.details:
+        return own_details(reasoning)
+    return [_thinking_block(reasoning)] if reasoning.signature else []
+
+
+def thinking_for_client(reasoning: Reasoning | None) -> list[Block]:
+    """The blocks of an answer for a client, which expects a signature in each; "" where there is none."""
+    if reasoning is None:
+        return []
+    unsigned: dict[str, Block] = {THINKING: {"signature": ""}, REDACTED: {}}
+    if details := own_details(reasoning):
+        return [{**unsigned[detail["type"]], **detail} for detail in details]
+    return [_thinking_block(reasoning)] if reasoning.content or reasoning.signature else []
+
+
+def own_details(reasoning: Reasoning) -> list[Block]:
+    """The details that are blocks of this format, as blocks."""
+    details: Iterable[Mapping[str, Any]] = reasoning.details or ()
+    return [
+        {key: value for key, value in detail.items() if key != _NUMBER}
+        for detail in details
+        if detail.get("type") in THINKING_BLOCKS
+    ]
+
+
+def _thinking_block(reasoning: Reasoning) -> Block:
+    return {"type": THINKING, "thinking": reasoning.content or "", "signature": reasoning.signature or ""}
