@@ -328,6 +328,12 @@ def test_whole_answer_has_thoughts_calls_and_citations() -> None:
     assert answer.finish_reason == "tool_calls"
 
 
+@pytest.mark.parametrize("content", [7, "x", {}])
+def test_whole_answer_with_citations_that_are_no_list_is_malformed(content: Any) -> None:
+    with pytest.raises(MalformedStreamError, match=r"citationsContent\.content is"):
+        whole({"citationsContent": {"content": content}})
+
+
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
@@ -611,7 +617,7 @@ def test_blocks_that_only_the_host_knows_are_sent_as_they_are() -> None:
     assert content({"role": "user", "content": parts}) == [
         [guard, guard, {"text": "y"}, {"cachePoint": {"type": "default"}}]
     ]
-    with pytest.raises(InvalidRequestError, match="nothing that this host knows"):
+    with pytest.raises(InvalidRequestError, match="video_url"):
         sent([Message.user([ContentPart("video_url")])])
 
 
@@ -629,6 +635,7 @@ def test_cache_points_stand_after_what_is_to_be_cached() -> None:
     assert content(Message.user([part, ContentPart(text="B")])) == [[{"text": "A"}, point, {"text": "B"}]]
     assert content(Message.user([part], cache_control=hour)) == [[{"text": "A"}, point]]
     assert content(Message.user("A", cache_control=hour)) == [[{"text": "A"}, point]]
+    assert content(Message.assistant([part], cache_control=hour)) == [[{"text": "A"}, point]]
     called = Message.assistant("B", tool_calls=[{"id": "t", "function": {"name": "f"}}], cache_control=hour)
     turns = content(Message.user("A"), called, Message.tool("C", "t", cache_control=hour))
     assert [block for turn in turns[1:] for block in turn if "cachePoint" in block] == [point, point]

@@ -146,12 +146,14 @@ class BlockDecoder(BaseDecoder):
             ),
         )
 
-    def _arguments(self, place: int, text: str, raw: Any) -> Chunks:
+    def _arguments(self, place: int, piece: Mapping[str, Any], key: str, raw: Any) -> Chunks:
+        """A piece of a call's arguments, the text under *key*."""
         block = self._open.get(place)
         if block is None:
             raise self._malformed("arguments came for a tool call that never began")
         if block.kind != CALL:
             return (self._chunk(raw),)  # for a tool that the provider runs
+        text = self._text(piece, key)
         return (self._arguments_chunk(block, text, raw),) if text else ()
 
     def _arguments_chunk(self, block: OpenBlock, text: str, raw: Any) -> ChatCompletionChunk:

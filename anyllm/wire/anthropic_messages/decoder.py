@@ -150,7 +150,7 @@ class MessagesDecoder(BlockDecoder):
             self._reasoning_at(place).signatures.append(self._text(delta, "signature"))
             return ()
         if kind == "input_json_delta":
-            return self._arguments(place, self._text(delta, "partial_json"), raw)
+            return self._arguments(place, delta, "partial_json", raw)
         return (self._chunk(raw),)
 
     def _block_stop(self, body: dict[str, Any], raw: Any) -> Chunks:

@@ -14,15 +14,16 @@ import attrs
 
 from anyllm.errors import APIError
 from anyllm.types import ChatCompletion, CompletionParams
-from anyllm.types._accumulate import Assembler
 from anyllm.wire._base import bedrock_errors
+from anyllm.wire._base.claude_thinking import REFUSED
 from anyllm.wire._base.decode_json import no_answer, whole_json
 from anyllm.wire._base.dialect import Request
 from anyllm.wire._base.encode_json import headers_in, in_bytes
 from anyllm.wire._base.format_support import FormatSupport, checked
+from anyllm.wire._base.whole_answer import assembled
 from anyllm.wire.bedrock_converse import parameters, reasoning
 from anyllm.wire.bedrock_converse.decoder import ConverseDecoder
-from anyllm.wire.bedrock_converse.turns import system_in, turns_in
+from anyllm.wire.bedrock_converse.turns import conversation
 
 __all__ = ["BedrockConverseDialect"]
 
@@ -54,13 +55,12 @@ class BedrockConverseDialect:
         asks them as they want it.
 
         Raises:
-            UnsupportedParameterError: the host cannot do what a parameter asks for.
+            UnsupportedParameterError: the provider does not support what a parameter asks for.
             InvalidRequestError: the parameters cannot be sent at all.
         """
         params = checked(params, self.support, self.provider)
         body: dict[str, Any] = {
-            "messages": turns_in(params.messages, self.provider),
-            **system_in(params.messages, self.provider),
+            **conversation(params.messages, self.provider),
             **parameters.plain_params(params, self.provider),
         }
         bodies = reasoning.bodies(body, params, model, self.provider)
@@ -72,7 +72,7 @@ class BedrockConverseDialect:
             f"/model/{quote(model, safe='')}/{'converse-stream' if stream else 'converse'}",
             headers_in(params.extra_headers, headers, self.provider),
             first,
-            {reasoning.REFUSED: others[0]} if others and reasoning.FIELDS not in extra else {},
+            {REFUSED: others[0]} if others and reasoning.FIELDS not in extra else {},
         )
 
     def decoder(self) -> ConverseDecoder:
@@ -90,12 +90,7 @@ class BedrockConverseDialect:
         answer = whole_json(body, self.provider)
         if not isinstance(answer, dict) or not isinstance(answer.get("output"), dict) or answer.get("error"):
             raise no_answer(answer, "output", self.provider)
-        assembler, decoder = Assembler(), self.decoder()
-        for chunk in decoder.feed_whole(answer):
-            assembler.add(chunk)
-        completion = assembler.snapshot()
-        completion.raw = answer
-        return completion
+        return assembled(self.decoder().feed_whole(answer), answer)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
         """The error that an HTTP status, its headers and its body say."""

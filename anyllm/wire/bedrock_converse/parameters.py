@@ -1,5 +1,5 @@
 """
-The request's parameters, all but the conversation and the reasoning, in Converse's JSON.
+The parameters of a request, without the conversation and the reasoning, in Converse's JSON.
 
 Source: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html
 """
@@ -19,10 +19,10 @@ _NAMES = {"max_tokens": "maxTokens", "temperature": "temperature", "top_p": "top
 
 def plain_params(params: CompletionParams, provider: str) -> dict[str, Any]:
     """
-    The parameters that are given, under Converse's names.
+    The parameters that are set, under Converse's names.
 
     Raises:
-        UnsupportedParameterError: Converse cannot be told to choose tools so.
+        UnsupportedParameterError: Converse does not have this tool_choice.
         InvalidRequestError: a tool is none.
     """
     config = {key: value for name, key in _NAMES.items() if (value := getattr(params, name)) is not None}
@@ -44,7 +44,7 @@ def _tools(params: CompletionParams, provider: str) -> dict[str, Any]:
         return {}
     if kind == "none":
         raise UnsupportedParameterError(
-            "tool_choice none is not something this host takes: leave out the tools",
+            "tool_choice none is not supported: leave out the tools",
             provider=provider,
             param="tool_choice",
         )
@@ -57,7 +57,7 @@ def _tools(params: CompletionParams, provider: str) -> dict[str, Any]:
 
 
 def _tool(tool: Function | Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """A function in Converse's shape, and the cache point after it; a tool of the host's own as it is."""
+    """A function in Converse's shape, and the cache point after it; a tool of the provider's own as it is."""
     if not isinstance(tool, Function):
         return [tool]
     schema = {"type": "object", **(tool.parameters or {"properties": {}})}
