@@ -28,8 +28,8 @@ from anyllm.wire._base.chat_request import ChatRequest
 from anyllm.wire.anthropic_messages.dialect import AnthropicMessagesDialect
 from anyllm.wire.openai_chat.dialect import OpenAIChatDialect
 from anyllm.wire.openai_responses.dialect import OpenAIResponsesDialect as Dialect
-from anyllm.wire.openai_responses.server import writer as written
 from anyllm.wire.openai_responses.replay_items import sealed
+from anyllm.wire.openai_responses.server import writer as written
 from anyllm.wire.openai_responses.server.request import read_responses
 
 PNG = "data:image/png;base64,iVBORw0KGgo="

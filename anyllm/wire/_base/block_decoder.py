@@ -95,6 +95,9 @@ class BlockDecoder(BaseDecoder):
         """The chunks of a delta."""
         raise NotImplementedError
 
+    def _block_stop(self, body: dict[str, Any], raw: Any) -> Chunks:
+        return self._close(self._place(body), raw)
+
     def _whole_reasoning(self, block: OpenBlock) -> Iterable[Reasoning]:
         """What a block of reasoning adds when it closes: signatures, and blocks to be sent back."""
         raise NotImplementedError

@@ -7,7 +7,7 @@ from typing import Any, Optional
 
 from anyllm.errors import InvalidRequestError
 
-__all__ = ["Fields", "json_name", "texts_in", "wrong"]
+__all__ = ["Fields", "json_name", "objects_in", "texts_in", "wrong"]
 
 _JSON_NAMES = {
     str: "a string",
@@ -72,8 +72,7 @@ class Fields:
         Raises:
             InvalidRequestError: it is no list of objects.
         """
-        items = self.take(name, list) or ()
-        return [(Fields(item, f"{self._name(name)}[{place}]"), item) for place, item in enumerate(items)]
+        return objects_in(self.take(name, list) or (), self._name(name))
 
     def object(self, name: str) -> Fields:
         """
@@ -129,3 +128,13 @@ def wrong(param: Optional[str], what: str) -> InvalidRequestError:
 
 def json_name(value: Any) -> str:
     return "null" if value is None else _JSON_NAMES.get(type(value), type(value).__name__)
+
+
+def objects_in(items: Sequence[Any], where: str) -> list[tuple[Fields, Any]]:
+    """
+    The objects of a list, each as fields and as it is.
+
+    Raises:
+        InvalidRequestError: one is no object.
+    """
+    return [(Fields(item, f"{where}[{place}]"), item) for place, item in enumerate(items)]

@@ -12,24 +12,21 @@ https://platform.claude.com/docs/en/build-with-claude/extended-thinking#preservi
 from __future__ import annotations
 
 import base64
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from anyllm.errors import InvalidRequestError
-from anyllm.types import ContentPart, FunctionCall, Reasoning, ToolCall
+from anyllm.types import ContentPart, FunctionCall, Message, Reasoning, ToolCall
 from anyllm.wire._base.block_turns import Block
 from anyllm.wire._base.conversation import Media, media_in
 from anyllm.wire._base.encode_json import unsupported
-from anyllm.wire._base.request_fields import Fields, wrong
+from anyllm.wire._base.getters import without_none
+from anyllm.wire._base.request_fields import Fields, objects_in, wrong
 from anyllm.wire._base.writer import json_bytes
-from anyllm.wire.anthropic_messages.fields import REDACTED, TEXT, THINKING, THINKING_BLOCKS, TOOL_USE
+from anyllm.wire.anthropic_messages.fields import NUMBER, REDACTED, TEXT, THINKING, THINKING_BLOCKS, TOOL_USE
 
 _PDF = "application/pdf"
-
-#: In the details of reasoning, the number of a thinking block after the first: the accumulator merges signed blocks
-#: without it.
-_NUMBER = "index"
-
 
 # -- parts of messages -------------------------------------------------------------------------------------------------
 
@@ -70,23 +67,13 @@ def read_part(block: Fields, item: Mapping[str, Any]) -> ContentPart:
         shape = _read_media(kind, block)
     if shape is not None:
         return ContentPart(**shape, cache_control=cached, extra=block.rest() or None)
-    extra = {key: value for key, value in item.items() if key not in ("type", "cache_control") and value is not None}
+    extra = without_none({key: value for key, value in item.items() if key not in ("type", "cache_control")})
     return ContentPart(kind, cache_control=cached, extra=extra or None)
-
-
-def blocks_in(content: Sequence[Any], where: str) -> list[tuple[Fields, Mapping[str, Any]]]:
-    """
-    The blocks of a list, each as fields and as it is.
-
-    Raises:
-        InvalidRequestError: one is no object.
-    """
-    return [(Fields(block, f"{where}[{place}]"), block) for place, block in enumerate(content)]
 
 
 def read_parts(content: Sequence[Any], where: str) -> list[ContentPart]:
     """The parts of a list of blocks; errors as `read_part` has them."""
-    return [read_part(block, item) for block, item in blocks_in(content, where)]
+    return [read_part(block, item) for block, item in objects_in(content, where)]
 
 
 def short_parts(parts: Sequence[ContentPart]) -> str | Sequence[ContentPart]:
@@ -150,15 +137,10 @@ def _read_media(kind: str, block: Fields) -> dict[str, Any] | None:
 # -- tool calls --------------------------------------------------------------------------------------------------------
 
 
-def call_block(call_id: str, name: str, arguments: dict[str, Any], extra: Mapping[str, Any] | None = None) -> Block:
-    """
-    The block of a tool call.
-
-    Args:
-        extra: What must be sent back with the call (`ToolCall.extra_content`), for clients.
-    """
-    more = {} if extra is None else {"extra_content": extra}
-    return {"type": TOOL_USE, "id": call_id, "name": name, **more, "input": arguments}
+def call_block(call: ToolCall, arguments: dict[str, Any]) -> Block:
+    """The block of a tool call for a client, with what must be sent back with it."""
+    more = without_none({"extra_content": call.extra_content})
+    return {"type": TOOL_USE, "id": call.id or new_id("toolu"), "name": call.name or "", **more, "input": arguments}
 
 
 def read_call(block: Fields, index: int) -> ToolCall:
@@ -177,30 +159,47 @@ def read_call(block: Fields, index: int) -> ToolCall:
     return ToolCall(call_id, FunctionCall(name, text), index=index, extra_content=extra)
 
 
+# -- answers for clients -----------------------------------------------------------------------------------------------
+
+
+def answer_blocks(message: Message) -> list[Block]:
+    """
+    The blocks of a whole answer. Arguments of a call that are no object stand in one, as Anthropic wants them back.
+
+    Raises:
+        InvalidRequestError: it holds audio.
+
+    Source: https://platform.claude.com/docs/en/agents-and-tools/tool-use/fine-grained-tool-streaming
+    """
+    check_audio(message.audio)
+    texts = [text_block(text) for text in (message.text, message.refusal) if text]
+    return [*thinking_for_client(message.reasoning), *texts, *map(_whole_call, message.tool_calls)]
+
+
+def text_block(text: str) -> Block:
+    """A block of text."""
+    return {"type": TEXT, "text": text}
+
+
+def _whole_call(call: ToolCall) -> Block:
+    try:
+        return call_block(call, call.parse())
+    except ValueError:
+        return call_block(call, {"INVALID_JSON": call.arguments})
+
+
+def new_id(prefix: str) -> str:
+    """An id for an answer or a call that has none."""
+    return f"{prefix}_{uuid.uuid4().hex}"
+
+
+def check_audio(audio: Any) -> None:
+    """Refuse audio, which the format does not have."""
+    if audio is not None:
+        raise InvalidRequestError("Anthropic's format has no audio", param="audio")
+
+
 # -- thinking ----------------------------------------------------------------------------------------------------------
-
-
-def hidden_reasoning(block: Mapping[str, Any]) -> Reasoning:
-    """A whole block that only its provider can read."""
-    return Reasoning(None, None, THINKING, [dict(block)])
-
-
-def signed_reasoning(start: Mapping[str, Any], text: str, signature: str, number: int) -> Reasoning:
-    """
-    The end of a thinking block, which is when it is whole.
-
-    Args:
-        start: As it was announced.
-        text: All of its text.
-        signature: All of its signature; "" when there is none.
-        number: How many thinking blocks came before.
-    """
-    detail = {**start, "type": THINKING, "thinking": text, "signature": signature}
-    if not signature:
-        del detail["signature"]
-    if number:
-        detail[_NUMBER] = number
-    return Reasoning(None, signature or None, THINKING, [detail])
 
 
 def read_thinking(blocks: Sequence[Block]) -> Reasoning | None:
@@ -245,7 +244,7 @@ def own_details(reasoning: Reasoning) -> list[Block]:
     """The details that are blocks of this format, as blocks."""
     details: Iterable[Mapping[str, Any]] = reasoning.details or ()
     return [
-        {key: value for key, value in detail.items() if key != _NUMBER}
+        {key: value for key, value in detail.items() if key != NUMBER}
         for detail in details
         if detail.get("type") in THINKING_BLOCKS
     ]

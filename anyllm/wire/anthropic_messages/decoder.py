@@ -18,8 +18,7 @@ from anyllm.wire._base import api_errors, error_body
 from anyllm.wire._base.block_decoder import OTHER, REASONING, BlockDecoder, Chunks, OpenBlock
 from anyllm.wire._base.decode_json import no_json, no_object
 from anyllm.wire._base.getters import json_type, text_or_none
-from anyllm.wire.anthropic_messages.content import hidden_reasoning, signed_reasoning
-from anyllm.wire.anthropic_messages.fields import DELTA, REDACTED, TEXT, THINKING, TOOL_USE, read_usage
+from anyllm.wire.anthropic_messages.fields import DELTA, NUMBER, REDACTED, TEXT, THINKING, TOOL_USE, read_usage
 
 __all__ = ["MessagesDecoder"]
 
@@ -153,9 +152,6 @@ class MessagesDecoder(BlockDecoder):
             return self._arguments(place, delta, "partial_json", raw)
         return (self._chunk(raw),)
 
-    def _block_stop(self, body: dict[str, Any], raw: Any) -> Chunks:
-        return self._close(self._place(body), raw)
-
     def _message_delta(self, body: dict[str, Any], raw: Any) -> Chunks:
         delta = self._optional_object(body, "delta")
         return (*self._close_all(raw), *self._stop(delta, self._count(body.get("usage")), raw))
@@ -188,12 +184,20 @@ class MessagesDecoder(BlockDecoder):
         self._open_block(place, OTHER, start)
         if kind == TEXT:
             return (*before, *self._text_chunks(self._text(start, "text"), raw))
-        delta = ChunkDelta(reasoning=hidden_reasoning(start)) if kind == REDACTED else None
-        return (*before, self._chunk(raw, delta))
+        if kind == REDACTED:  # only its provider can read it
+            return (*before, self._chunk(raw, ChunkDelta(reasoning=Reasoning(None, None, THINKING, [dict(start)]))))
+        return (*before, self._chunk(raw))
 
     def _whole_reasoning(self, block: OpenBlock) -> Iterable[Reasoning]:
         text, signature = "".join(block.texts), "".join(block.signatures)
-        return (signed_reasoning(block.start, text, signature, block.number),) if text or signature else ()
+        if not text and not signature:
+            return ()
+        detail = {**block.start, "type": THINKING, "thinking": text, "signature": signature}
+        if not signature:
+            del detail["signature"]
+        if block.number:
+            detail[NUMBER] = block.number
+        return (Reasoning(None, signature or None, THINKING, [detail]),)
 
     def _count(self, usage: Any) -> Usage | None:
         """

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from anyllm.types import ChatCompletion, ChatCompletionChunk, Usage
 from anyllm.wire._base.block_decoder import usage_of
 from anyllm.wire._base.finish_reasons import finish_reason
-from anyllm.wire._base.getters import count
+from anyllm.wire._base.getters import count, json_object, without_none
 
 #: Types of blocks that are read; all others are passed on as they are.
 TEXT, THINKING, REDACTED, TOOL_USE = KNOWN_BLOCKS = ("text", "thinking", "redacted_thinking", "tool_use")
 THINKING_BLOCKS = (THINKING, REDACTED)
+
+#: In the details of reasoning, the number of a thinking block after the first: the accumulator would join signed blocks
+#: without it.
+NUMBER = "index"
 
 DELTA = "content_block_delta"
 EVENTS = frozenset(
@@ -62,8 +65,8 @@ def read_usage(raw: Any) -> Usage | None:
 
     Source: https://platform.claude.com/docs/en/build-with-claude/prompt-caching#tracking-cache-performance
     """
-    details = raw.get("output_tokens_details") if isinstance(raw, dict) else None
-    return usage_of(raw, _COUNTS, count(details, "thinking_tokens") if isinstance(details, dict) else None)
+    details = json_object(json_object(raw).get("output_tokens_details"))
+    return usage_of(raw, _COUNTS, count(details, "thinking_tokens"))
 
 
 def usage_object(usage: Usage | None, native: bool = False) -> dict[str, Any]:
@@ -77,10 +80,9 @@ def usage_object(usage: Usage | None, native: bool = False) -> dict[str, Any]:
         return {}
     if native and usage.raw:
         return dict(usage.raw)
-    cached: Mapping[str, int | None] = {_READ: usage.cache_read_tokens, _WRITTEN: usage.cache_write_tokens}
-    counted = {key: number for key, number in cached.items() if number is not None}
-    prompt = max(0, usage.prompt_tokens - sum(counted.values()))
-    body: dict[str, Any] = {_INPUT: prompt, **counted, _OUTPUT: usage.completion_tokens}
+    cached = without_none({_READ: usage.cache_read_tokens, _WRITTEN: usage.cache_write_tokens})
+    prompt = max(0, usage.prompt_tokens - sum(cached.values()))
+    body: dict[str, Any] = {_INPUT: prompt, **cached, _OUTPUT: usage.completion_tokens}
     if usage.reasoning_tokens is not None:
         body["output_tokens_details"] = {"thinking_tokens": usage.reasoning_tokens}
     return body

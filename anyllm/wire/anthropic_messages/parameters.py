@@ -17,6 +17,7 @@ from typing import Any
 from anyllm.types import CompletionParams
 from anyllm.wire._base.claude_thinking import adaptive_of, budget_of, thinking_field
 from anyllm.wire._base.conversation import Function, functions_in, schema_in, tool_choice_in
+from anyllm.wire._base.getters import without_none
 from anyllm.wire._base.request_fields import Fields, wrong
 
 __all__ = ["has_more", "read_params", "thinking_bodies", "write_params"]
@@ -54,7 +55,7 @@ def write_params(params: CompletionParams, provider: str) -> dict[str, Any]:
         InvalidRequestError: a tool or a format is none.
         UnsupportedParameterError: tool_choice is in none of OpenAI's forms.
     """
-    body = {name: value for name in ("temperature", "top_p") if (value := getattr(params, name)) is not None}
+    body = without_none({"temperature": params.temperature, "top_p": params.top_p})
     if params.stop is not None:
         body["stop_sequences"] = [params.stop] if isinstance(params.stop, str) else list(params.stop)
     if params.user is not None:
@@ -114,7 +115,7 @@ def _write_tool(tool: Function | Mapping[str, Any]) -> Mapping[str, Any]:
         return tool
     schema = {"type": "object", **(tool.parameters or {"properties": {}})}
     optional = {name: getattr(tool, name) for name in ("description", "strict", "cache_control")}
-    return {"name": tool.name, "input_schema": schema, **_without_none(optional)}
+    return {"name": tool.name, "input_schema": schema, **without_none(optional)}
 
 
 def _read_tool(tool: Fields, item: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -128,7 +129,7 @@ def _read_tool(tool: Fields, item: Mapping[str, Any]) -> Mapping[str, Any]:
         "strict": tool.take("strict", bool),
     }
     cached = {"cache_control": tool.take("cache_control", dict)}
-    return {"type": "function", "function": _without_none(function), **_without_none(cached)}
+    return {"type": "function", "function": without_none(function), **without_none(cached)}
 
 
 def _write_choice(params: CompletionParams, provider: str) -> dict[str, Any] | None:
@@ -136,7 +137,7 @@ def _write_choice(params: CompletionParams, provider: str) -> dict[str, Any] | N
     one_at_a_time = params.parallel_tool_calls is False
     if kind is None and not one_at_a_time:
         return None
-    choice: dict[str, Any] = {"type": _CHOICES[kind or "auto"], **_without_none({"name": name})}
+    choice: dict[str, Any] = {"type": _CHOICES[kind or "auto"], **without_none({"name": name})}
     return {**choice, "disable_parallel_tool_use": True} if one_at_a_time and kind != "none" else choice
 
 
@@ -204,7 +205,3 @@ def _read_format(form: Fields, where: str) -> dict[str, Any]:
         raise wrong(f"{where}.type", f"{where}.type must be json_schema, not {kind!r:.80}")
     schema = form.need("schema", dict)
     return {"type": "json_schema", "json_schema": {"name": form.take("name", str) or "answer", "schema": schema}}
-
-
-def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}

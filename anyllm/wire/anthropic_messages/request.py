@@ -13,8 +13,8 @@ from typing import Any
 
 from anyllm.types import CompletionParams, ContentPart, Message, Reasoning
 from anyllm.wire._base.block_turns import Block, BlockTurns
-from anyllm.wire.anthropic_messages.content import call_block, part_block, thinking_for_provider
-from anyllm.wire.anthropic_messages.fields import TEXT
+from anyllm.wire.anthropic_messages.content import part_block, text_block, thinking_for_provider
+from anyllm.wire.anthropic_messages.fields import TEXT, TOOL_USE
 from anyllm.wire.anthropic_messages.parameters import thinking_bodies, write_params
 
 
@@ -53,13 +53,13 @@ def _short(blocks: list[Block]) -> str | list[Block]:
 
 class _Turns(BlockTurns):
     def _text(self, text: str) -> Block:
-        return {"type": TEXT, "text": text}
+        return text_block(text)
 
     def _part(self, part: ContentPart) -> list[Block]:
         return [part_block(part, self._provider)]
 
     def _call(self, call_id: str, name: str, arguments: dict[str, Any]) -> Block:
-        return call_block(call_id, name, arguments)
+        return {"type": TOOL_USE, "id": call_id, "name": name, "input": arguments}
 
     def _result_blocks(self, call_id: str, message: Message) -> list[Block]:
         block: Block = {"type": "tool_result", "tool_use_id": call_id}

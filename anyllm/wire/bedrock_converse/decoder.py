@@ -147,9 +147,6 @@ class ConverseDecoder(BlockDecoder):
     def _block_delta(self, body: dict[str, Any], raw: Any) -> Chunks:
         return self._delta(self._place(body), self._object(body, "delta"), raw)
 
-    def _block_stop(self, body: dict[str, Any], raw: Any) -> Chunks:
-        return self._close(self._place(body), raw)
-
     def _message_stop(self, body: dict[str, Any], raw: Any) -> Chunks:
         reason = body.get("stopReason")
         if not isinstance(reason, str) or not reason:

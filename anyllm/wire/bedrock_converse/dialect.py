@@ -20,7 +20,7 @@ from anyllm.wire._base.decode_json import no_answer, whole_json
 from anyllm.wire._base.dialect import Request
 from anyllm.wire._base.encode_json import headers_in, in_bytes
 from anyllm.wire._base.format_support import FormatSupport, checked
-from anyllm.wire._base.whole_answer import assembled
+from anyllm.wire._base.whole_answer import completion_of
 from anyllm.wire.bedrock_converse import parameters, reasoning
 from anyllm.wire.bedrock_converse.decoder import ConverseDecoder
 from anyllm.wire.bedrock_converse.turns import conversation
@@ -90,7 +90,7 @@ class BedrockConverseDialect:
         answer = whole_json(body, self.provider)
         if not isinstance(answer, dict) or not isinstance(answer.get("output"), dict) or answer.get("error"):
             raise no_answer(answer, "output", self.provider)
-        return assembled(self.decoder().feed_whole(answer), answer)
+        return completion_of(self.decoder().feed_whole(answer), answer)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
         """The error that an HTTP status, its headers and its body say."""

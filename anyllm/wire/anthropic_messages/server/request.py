@@ -11,15 +11,9 @@ from typing import Any, Optional, Union
 
 from anyllm.types import ContentPart, Message, ToolCall
 from anyllm.wire._base.chat_request import ChatRequest, params_of, parted
-from anyllm.wire._base.request_fields import Fields, wrong
-from anyllm.wire.anthropic_messages.content import (
-    blocks_in,
-    read_call,
-    read_part,
-    read_parts,
-    read_thinking,
-    short_parts,
-)
+from anyllm.wire._base.getters import without_none
+from anyllm.wire._base.request_fields import Fields, objects_in, wrong
+from anyllm.wire.anthropic_messages.content import read_call, read_part, read_parts, read_thinking, short_parts
 from anyllm.wire.anthropic_messages.dialect import AnthropicMessagesDialect as Dialect
 from anyllm.wire.anthropic_messages.fields import THINKING, THINKING_BLOCKS, TOOL_USE
 from anyllm.wire.anthropic_messages.parameters import has_more, read_params
@@ -81,7 +75,7 @@ def _turn(turn: Fields, where: str) -> list[Message]:
     content = turn.need("content", str, list)
     if isinstance(content, str):
         return [Message(role, content)]
-    blocks = blocks_in(content, f"{where}.content")
+    blocks = objects_in(content, f"{where}.content")
     return _answers(blocks) if role == "assistant" else _inputs(role, blocks)
 
 
@@ -154,7 +148,7 @@ class _Answer:
         if kind in THINKING_BLOCKS:
             block.need("thinking" if kind == THINKING else "data", str)
             block.take("signature", str)
-            self._thinking.append({key: value for key, value in item.items() if value is not None})
+            self._thinking.append(without_none(item))
         elif kind == TOOL_USE and not has_more(item, _CALL_KEYS):
             self._cache_control = block.take("cache_control", dict) or self._cache_control
             self.calls.append(read_call(block, len(self.calls)))

@@ -23,7 +23,6 @@ from anyllm.types import (
     ChatCompletionChunk,
     ChunkDelta,
     FunctionCall,
-    Message,
     Reasoning,
     ToolCall,
     Usage,
@@ -31,9 +30,17 @@ from anyllm.types import (
 )
 from anyllm.wire._base.block_decoder import CALL
 from anyllm.wire._base.block_turns import Block
+from anyllm.wire._base.getters import json_object
 from anyllm.wire._base.writer import Writer, event, json_bytes
 from anyllm.wire.anthropic_messages import fields
-from anyllm.wire.anthropic_messages.content import call_block, own_details, thinking_for_client
+from anyllm.wire.anthropic_messages.content import (
+    answer_blocks,
+    call_block,
+    check_audio,
+    new_id,
+    own_details,
+    text_block,
+)
 from anyllm.wire.anthropic_messages.dialect import AnthropicMessagesDialect as Dialect
 from anyllm.wire.anthropic_messages.errors import error_object
 from anyllm.wire.anthropic_messages.fields import REDACTED, TEXT, THINKING, stop_reason, usage_object
@@ -79,10 +86,10 @@ class AnthropicMessages:
             _check_index(choice.index)
         native, message = _native_body(completion), completion.to_message()
         is_native = native is not None
-        head = _message(native or {}, completion.id or _new_id("msg"), completion.model or self.model)
+        head = _message(native or {}, completion.id or new_id("msg"), completion.model or self.model)
         body = {
             **head,
-            "content": native["content"] if native is not None else _content(message),
+            "content": native["content"] if native is not None else answer_blocks(message),
             "stop_reason": stop_reason(completion, is_native, has_calls=bool(message.tool_calls)),
             "stop_sequence": (native or {}).get("stop_sequence"),
             "usage": {**fields.ZERO_USAGE, **usage_object(completion.usage, is_native)},
@@ -112,7 +119,7 @@ class _MessageWriter(Writer):
 
     def write(self, chunk: ChatCompletionChunk) -> bytes:
         if chunk.provider != self._provider:
-            kind = _object(chunk.raw).get("type")
+            kind = json_object(chunk.raw).get("type")
             self._provider, self._is_native = chunk.provider, isinstance(kind, str) and kind in fields.EVENTS
         text = text_alone(chunk)
         if text and self._blocks.is_open((TEXT, self._place(chunk), 0)):
@@ -161,8 +168,8 @@ class _MessageWriter(Writer):
         self._usage = chunk.usage or self._usage
         raw, message_id, model = self._raw(chunk), chunk.id, chunk.model
         if not self._is_native:
-            message_id, model = message_id or _new_id("msg"), model or self._model
-        body = raw if raw.get("type") == "message" else _object(raw.get("message"))
+            message_id, model = message_id or new_id("msg"), model or self._model
+        body = raw if raw.get("type") == "message" else json_object(raw.get("message"))
         message = {
             **_message({key: value for key, value in body.items() if key != "stop_details"}, message_id, model),
             "content": [],
@@ -173,12 +180,12 @@ class _MessageWriter(Writer):
         return event({"type": "message_start", "message": message}, "message_start")
 
     def _delta(self, delta: ChunkDelta, chunk: ChatCompletionChunk) -> bytes:
-        _check_audio(delta.audio)
+        check_audio(delta.audio)
         written = b"" if delta.reasoning is None else self._reasoning(delta.reasoning, chunk)
         for text in (delta.content, delta.refusal):
             if text:
                 key = (TEXT, self._place(chunk), 0)
-                written += self._blocks.add(key, _text_block(""), {"type": "text_delta", "text": text})
+                written += self._blocks.add(key, text_block(""), {"type": "text_delta", "text": text})
         for call in delta.tool_calls or ():
             written += self._call(call, chunk)
         return written
@@ -197,7 +204,7 @@ class _MessageWriter(Writer):
 
     def _thinking_delta(self, text: str, chunk: ChatCompletionChunk) -> bytes:
         self._thinking = (THINKING, self._place(chunk), self._thinking_count)
-        raw = _object(self._raw(chunk).get("delta"))
+        raw = json_object(self._raw(chunk).get("delta"))
         raw = raw if raw.get("type") == "thinking_delta" else {}
         delta = {**raw, "type": "thinking_delta", "thinking": text}
         return self._blocks.add(self._thinking, _EMPTY_THINKING, delta)
@@ -218,8 +225,8 @@ class _MessageWriter(Writer):
                 self._unnamed[call.index] = call  # some providers send the name late
                 return b""
             self._has_calls = True
-            raw = _object(self._raw(chunk).get("content_block"))
-            start = {**(raw if raw.get("id") == call.id else {}), **_call_block(call, {})}
+            raw = json_object(self._raw(chunk).get("content_block"))
+            start = {**(raw if raw.get("id") == call.id else {}), **call_block(call, {})}
         delta = {"type": "input_json_delta", "partial_json": call.arguments} if call.arguments else None
         return self._blocks.add(key, start, delta)
 
@@ -228,35 +235,22 @@ class _MessageWriter(Writer):
         if chunk.finish_reason is not None:
             self._stop = chunk
         raw = self._raw(chunk)
-        kind = raw.get("type")
-        if kind == "message_delta":
-            rest = {key: value for key, value in raw.items() if key != "delta"}
-            usage = _object(raw.get("usage"))
-            return self._blocks.close_all() + self._message_delta(_object(raw.get("delta")), rest, usage)
-        if kind == "message":
-            delta = {key: value for key, value in raw.items() if key in _STOP_FIELDS}
-            return self._blocks.close_all() + self._message_delta(delta)
-        self._is_stop_due = True
-        return b""
+        if raw.get("type") == "message":
+            raw = {"delta": {key: value for key, value in raw.items() if key in _STOP_FIELDS}}
+        elif raw.get("type") != "message_delta":
+            self._is_stop_due = True
+            return b""
+        return self._blocks.close_all() + self._message_delta(raw)
 
-    def _message_delta(
-        self, delta: Mapping[str, Any] = {}, rest: Mapping[str, Any] = {}, usage: Mapping[str, Any] = {}
-    ) -> bytes:
-        """
-        The stop reason and the usage.
-
-        Args:
-            delta: What a native provider says beside the stop reason.
-            rest: What it says beside the delta.
-            usage: Its own object; empty where it sent none.
-        """
+    def _message_delta(self, raw: Mapping[str, Any] = {}) -> bytes:
+        """The stop reason and the usage; *raw* is a native provider's own event."""
         self._is_stop_due = False
-        reason = None
+        delta, usage, reason = json_object(raw.get("delta")), json_object(raw.get("usage")), None
         if self._stop is not None or not self._is_native:
             reason = stop_reason(self._stop or ChatCompletionChunk(), self._is_native, has_calls=self._has_calls)
         body = {
-            **rest,
             "type": "message_delta",
+            **raw,
             "delta": {**delta, "stop_reason": reason, "stop_sequence": delta.get("stop_sequence")},
             "usage": {"output_tokens": 0, **(usage or usage_object(self._usage, self._is_native))},
         }
@@ -267,7 +261,7 @@ class _MessageWriter(Writer):
     def _foreign_events(self, chunk: ChatCompletionChunk) -> bytes:
         raw = self._raw(chunk)
         kind, place = raw.get("type"), self._place(chunk)
-        block, delta = _object(raw.get("content_block")), _object(raw.get("delta"))
+        block, delta = json_object(raw.get("content_block")), json_object(raw.get("delta"))
         if kind == "content_block_start" and block:
             return self._blocks.add((_FOREIGN, place, 0), dict(block), None)
         if kind == fields.DELTA and delta:
@@ -275,7 +269,7 @@ class _MessageWriter(Writer):
         if kind == "message" and not chunk.choices:
             if self._foreign is None:
                 content = raw.get("content")
-                blocks = map(_object, content if isinstance(content, list) else ())
+                blocks = map(json_object, content if isinstance(content, list) else ())
                 self._foreign = [dict(block) for block in blocks if block.get("type") not in fields.KNOWN_BLOCKS]
             return self._whole_block(self._foreign.pop(0)) if self._foreign else b""
         return b""
@@ -286,7 +280,7 @@ class _MessageWriter(Writer):
         if self._blocks.has(key):
             return self._blocks.add(key, None, delta)
         if delta.get("type") == "citations_delta":
-            return self._blocks.add((TEXT, place, 0), {**_text_block(""), "citations": []}, delta)
+            return self._blocks.add((TEXT, place, 0), {**text_block(""), "citations": []}, delta)
         return b""
 
     def _whole_block(self, block: Block) -> bytes:
@@ -294,7 +288,7 @@ class _MessageWriter(Writer):
 
     def _raw(self, chunk: ChatCompletionChunk) -> Mapping[str, Any]:
         """The provider's event, if it is one of this format."""
-        return _object(chunk.raw) if self._is_native else {}
+        return json_object(chunk.raw) if self._is_native else {}
 
     def _place(self, chunk: ChatCompletionChunk) -> Optional[int]:
         """The number of the block at a native provider."""
@@ -313,32 +307,6 @@ def _message(body: Mapping[str, Any], message_id: str, model: str) -> dict[str, 
     return {**body, "id": message_id, "type": "message", "role": "assistant", "model": model}
 
 
-def _content(message: Message) -> list[Block]:
-    _check_audio(message.audio)
-    texts = [_text_block(text) for text in (message.text, message.refusal) if text]
-    return [*thinking_for_client(message.reasoning), *texts, *map(_whole_call, message.tool_calls)]
-
-
-def _text_block(text: str) -> Block:
-    return {"type": TEXT, "text": text}
-
-
-def _call_block(call: ToolCall, arguments: dict[str, Any]) -> Block:
-    return call_block(call.id or _new_id("toolu"), call.name or "", arguments, call.extra_content)
-
-
-def _whole_call(call: ToolCall) -> Block:
-    """
-    A call with its input. Arguments that are no object stand in one, as Anthropic wants them back.
-
-    Source: https://platform.claude.com/docs/en/agents-and-tools/tool-use/fine-grained-tool-streaming
-    """
-    try:
-        return _call_block(call, call.parse())
-    except ValueError:
-        return _call_block(call, {"INVALID_JSON": call.arguments})
-
-
 def _joined(before: Optional[ToolCall], call: ToolCall) -> ToolCall:
     if before is None:
         return call
@@ -348,7 +316,7 @@ def _joined(before: Optional[ToolCall], call: ToolCall) -> ToolCall:
 
 def _native_body(completion: ChatCompletion) -> Optional[Block]:
     """A provider's own answer in this format, if *completion* was not changed since; None otherwise."""
-    raw = _object(completion.raw)
+    raw = json_object(completion.raw)
     if raw.get("type") != "message":
         return None
     try:
@@ -362,20 +330,6 @@ def _has_content(delta: ChunkDelta) -> bool:
     return bool(delta.content or delta.refusal or delta.reasoning is not None or delta.tool_calls)
 
 
-def _object(value: Any) -> Mapping[str, Any]:
-    """An object; an empty one of anything else."""
-    return value if isinstance(value, Mapping) else {}
-
-
 def _check_index(index: int) -> None:
     if index != 0:
         raise InvalidRequestError("Anthropic's format has one answer: n must be 1", param="n")
-
-
-def _check_audio(audio: Any) -> None:
-    if audio is not None:
-        raise InvalidRequestError("Anthropic's format has no audio", param="audio")
-
-
-def _new_id(prefix: str) -> str:
-    return f"{prefix}_{uuid.uuid4().hex}"
