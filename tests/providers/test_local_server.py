@@ -310,16 +310,16 @@ def test_a_forked_child_has_its_own_server_and_ends_by_itself(model: Path, uses:
 
 
 def test_a_child_forked_while_another_thread_starts_the_server_is_not_locked_out() -> None:
-    host = server_module._Host()
-    assert host._lock.acquire(timeout=TIMEOUT)
-    host.after_fork()
-    assert host._lock.acquire(blocking=False)
+    server = server_module._ProcessServer()
+    assert server._lock.acquire(timeout=TIMEOUT)
+    server.after_fork()
+    assert server._lock.acquire(blocking=False)
 
 
 def test_exit_does_not_wait_for_a_download_in_another_thread() -> None:
-    host = server_module._Host()
-    with host._lock:
-        host.stop()
+    server = server_module._ProcessServer()
+    with server._lock:
+        server.stop()
 
 
 # Where it cannot work.
@@ -333,14 +333,14 @@ def test_without_the_package_the_error_says_what_to_install(monkeypatch: pytest.
     hide(monkeypatch)
     monkeypatch.setattr(sys, "version_info", (3, 12, 1, "final", 0))
     with pytest.raises(LocalUnavailableError, match="`pip install xllamacpp`"):
-        server_module._Host().endpoint()
+        server_module._ProcessServer().endpoint()
 
 
 def test_on_python_3_9_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     hide(monkeypatch)
     monkeypatch.setattr(sys, "version_info", (3, 9, 18, "final", 0))
     with pytest.raises(LocalUnavailableError, match=r"needs Python 3\.10 or newer"):
-        server_module._Host().endpoint()
+        server_module._ProcessServer().endpoint()
 
 
 class FakeRun:

