@@ -1,10 +1,9 @@
 """
-What a call cost: from its usage, and a price table that others keep or prices of your own.
+The cost of a call, from its usage and the price table of genai-prices or your own prices.
 
-Strategy: the table and its arithmetic are genai-prices' (extra ``prices``), loaded on first use. Its matching is
-generous, though: "claude-3-haiku-anything" costs what Claude 3 Haiku does, because its name begins so. Here a match
-counts only if the entry also *names* the model (see `cost_of`); everything else costs None, which says that nobody
-knows. None is never 0.
+Strategy: genai-prices (the extra ``prices``, loaded on first use) has the table and the arithmetic. Its matching is
+generous, though: "claude-3-haiku-anything" has the price of Claude 3 Haiku, because its name begins so. Here a match
+counts only if the entry also *names* the model (see `cost_of`). Otherwise the cost is unknown: None, never 0.
 
 Source: https://github.com/pydantic/genai-prices
 """
@@ -31,19 +30,19 @@ _CACHED = frozenset({"cache_read_tokens", "cache_write_tokens"})
 _STANDARD_TIERS = ("auto", "default", "standard", "on_demand")
 
 _MONTH, _DAY = "(?:0[1-9]|1[0-2])", "(?:0[1-9]|[12][0-9]|3[01])"
-#: What may follow a model's name and still mean that model: "-20241022", "@20241022", "-2024-08-06", "-05-20",
+#: Suffixes that do not change the model: "-20241022", "@20241022", "-2024-08-06", "-05-20",
 #: "-09-2025", "-2506" (Mistral's year and month), "-latest", "@default" (Vertex).
 _DATED = re.compile(
     f"(?:[-@]20[0-9]{{2}}(-?){_MONTH}\\1{_DAY}|-{_MONTH}-(?:20[0-9]{{2}}|{_DAY})|-2[3-9]{_MONTH}|[-@]latest|@default)$"
 )
-#: "models/gemini-2.5-flash", and Vertex's longer forms of the same.
+#: The prefix of "models/gemini-2.5-flash", and Vertex's longer forms of it.
 _RESOURCE = re.compile("^(?:projects/[^/]+/locations/[^/]+/)?(?:publishers/[^/]+/)?models/")
-#: What AWS runs itself; an "application-inference-profile" is named by its user.
+#: The prefix of AWS's own models and profiles; users name an "application-inference-profile".
 _ARN = re.compile("^arn:aws[a-z-]*:bedrock:[^:/]*:[^:/]*:(?:foundation-model|inference-profile)/")
 _GEOGRAPHY = re.compile(r"^(?:us|us-gov|eu|apac|au|jp|ca|in|global)\.")
 #: OpenAI's "ft:BASE:organisation:name:id" and Azure's "BASE.ft-0123abcd-name".
 _FINE_TUNED = re.compile(r"^(?:(ft:[^:]+):.*[^:]|(.+\.ft)-[0-9a-f]{16,}(?:-[a-z0-9]+)?)$")
-#: In a table entry's id, which prices it is about.
+#: The prefix of a table entry's id that says where its prices apply.
 _SCOPE = re.compile(r"^(?:regional|global)\.")
 
 
@@ -59,13 +58,13 @@ def _usd(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
 @attrs.define(frozen=True)
 class Price(Serializable):
     """
-    Prices of your own, in US dollars per million tokens.
+    Your own price of a model, in US dollars per million tokens.
 
     Attributes:
         input_usd: For the prompt.
         output_usd: For the answer, reasoning included.
-        cache_read_usd: For the part of the prompt that came from a cache; None for no other price than the prompt's.
-        cache_write_usd: For the part that was written to one; None likewise.
+        cache_read_usd: For the part of the prompt that was read from a cache; None: as for the prompt.
+        cache_write_usd: For the part that was written to a cache; None: as for the prompt.
     """
 
     input_usd: float = attrs.field(validator=_usd)
@@ -84,43 +83,43 @@ def cost_of(
     service_tier: Optional[str] = None,
 ) -> Optional[Cost]:
     """
-    What a call cost; None when that is not known.
+    The cost of a call; None if it is unknown.
 
-    An entry of the table counts if the library matches it *and* its id, or a name that its rule spells out, is the
-    model's whole name, give or take: letters' case; "models/" and Vertex's longer paths; our own "provider/" in
-    front; a date, "-latest" or Google's "-001" behind; on Bedrock a region ("us.") or an ARN of AWS's own in front and
-    "-v1:0" behind, where "global." is never read as regional nor the other way round; OpenAI's and Azure's names of
-    fine-tuned models, for bases with a price as such; on Hugging Face ":groq" and the like, which say who is paid.
-    So "gpt-4o-mini-my-finetune", "not-gpt-4o", "claude-3-haiku-foo" and "gpt-4o" at Anthropic cost None. So do
-    counts that contradict each other (more tokens from the cache than in the prompt).
+    An entry of the table counts if the library matches it *and* its id, or a name in its rule, is the whole name of the
+    model. These differences are ignored: case; the prefixes "models/" (with Vertex's longer paths) and "provider/"; the
+    suffixes "-latest", a date, and Google's "-001"; on Bedrock a region ("us.", but not "global.", which has its own
+    prices), AWS's own ARNs and "-v1:0". Fine-tuned models of OpenAI and Azure count if the table has a price for their
+    base as a fine-tuned model; on Hugging Face the suffix ":groq" and the like names the provider that is paid. So
+    "gpt-4o-mini-my-finetune", "not-gpt-4o", "claude-3-haiku-foo" and "gpt-4o" at Anthropic have no known cost, and
+    neither have inconsistent counts (more tokens from the cache than in the prompt).
 
     Args:
-        usage: The counts. Long-lived cache writes and sounds, which cost more, are looked up in its ``raw``.
-        model: As asked for, or better the answer's own ``model``: on Azure the former is a name you chose.
-        provider: Who was paid: a name or alias of ours. "" if *model* is "provider/model".
-        prices: Prices of your own, a `Price` (or dict in that shape) under "provider/model" or "model"; they win over
-            the table, "provider/model" over "model", and a name with its date over one without.
-        timestamp: When it was, as a datetime (naive means UTC) or seconds since 1970, for hosts that have changed
-            their prices; None for now.
-        service_tier: The answer's ``service_tier``. A tier that is not the standard one and that the table has no
-            price for costs None.
+        usage: The counts. Its ``raw`` may contain long-lived cache writes and audio, which cost more.
+        model: The model's name, preferably the answer's own ``model``: on Azure the request's is a name you chose.
+        provider: The provider that was paid, a name or alias of ours; "" if *model* is "provider/model".
+        prices: Your own prices, a `Price` (or dict in that shape) under "provider/model" or "model". They win over the
+            table, "provider/model" wins over "model", and a name with a date over one without.
+        timestamp: The time of the call, for providers that have changed their prices: a datetime (a naive one is UTC)
+            or seconds since 1970; None for now.
+        service_tier: The answer's ``service_tier``; if it is not a standard tier and the table has no price for it, the
+            cost is unknown.
 
     Raises:
         TypeError: a price in *prices* has the wrong type.
         ValueError: a price in *prices* is negative.
 
-    The first call loads the table, which takes half a second. Without genai-prices there are only prices of your own;
-    `price_table_date` then says what to install.
+    The first call loads the table, which takes half a second. Without genai-prices only your own prices are known;
+    `price_table_date` then raises an error that names the package to install.
     """
     if not provider:
         provider, _, model = model.partition("/")
     row = lookup.find(provider)
-    hosts = {provider, *((row.name, *row.aliases) if row else ())}
+    aliases = {provider, *((row.name, *row.aliases) if row else ())}
     names = [model]
-    if (host := model.partition("/")[0]) in hosts:  # Groq has a "groq/compound", OpenRouter an "openrouter/auto"
-        names.insert(0, model[len(host) + 1 :])
-    if prices and (key := _own_key(prices, hosts, names)) is not None:
-        return _own_cost(usage, key, _convert.structure(Price, prices[key]))
+    if (prefix := model.partition("/")[0]) in aliases:  # Groq has a "groq/compound", OpenRouter an "openrouter/auto"
+        names.insert(0, model[len(prefix) + 1 :])
+    if prices and (key := _key_of_price(prices, aliases, names)) is not None:
+        return _cost_at(usage, key, _convert.structure(Price, prices[key]))
     if row is None or row.price_table is None or (library := _library()) is None:
         return None
     costs = (_cost(library, usage, name, row.price_table, timestamp, service_tier) for name in names)
@@ -129,10 +128,10 @@ def cost_of(
 
 def price_table_date() -> date:
     """
-    How old the price table is.
+    The date of the price table.
 
-    The table itself bears no date. This is the day it was fetched, if genai-prices was told to keep it up to date
-    (`genai_prices.UpdatePrices`), else that of the newest change of a price in it: it is at least as new as that.
+    The table has no date of its own. This is the day when genai-prices fetched it, if `genai_prices.UpdatePrices` keeps
+    it up to date; else the day of the newest price in it, which the table cannot be older than.
 
     Raises:
         ImportError: genai-prices is not installed, or this Python is too old for it.
@@ -141,40 +140,40 @@ def price_table_date() -> date:
     if library is None:
         raise ImportError(
             "prices come from genai-prices, which needs Python 3.11 or newer: "
-            f"{pip_install('prices')}; prices of your own, cost_of(..., prices={{...}}), need nothing"
+            f"{pip_install('prices')}; your own prices, cost_of(..., prices={{...}}), need no package"
         )
     return _date_of(library.get_snapshot())
 
 
-# -- prices of the user's own
+# -- the caller's prices
 
 
-def _own_key(prices: Mapping[str, Any], hosts: set[str], names: list[str]) -> Optional[str]:
+def _key_of_price(prices: Mapping[str, Any], aliases: set[str], names: list[str]) -> Optional[str]:
     for name in names:
         for spelling in _spellings(name):
-            for key in (*(f"{host}/{spelling}" for host in sorted(hosts)), spelling):
+            for key in (*(f"{alias}/{spelling}" for alias in sorted(aliases)), spelling):
                 if key in prices:
                     return key
     return None
 
 
-def _own_cost(usage: Usage, key: str, price: Price) -> Optional[Cost]:
-    read, written = usage.cache_read_tokens or 0, usage.cache_write_tokens or 0
-    if min(read, written, usage.completion_tokens) < 0 or read + written > usage.prompt_tokens:
+def _cost_at(usage: Usage, key: str, price: Price) -> Optional[Cost]:
+    read_tokens, write_tokens = usage.cache_read_tokens or 0, usage.cache_write_tokens or 0
+    if min(read_tokens, write_tokens, usage.completion_tokens) < 0 or read_tokens + write_tokens > usage.prompt_tokens:
         return None
-    reading = 0 if price.cache_read_usd is None else price.cache_read_usd * read / 1e6
-    writing = 0 if price.cache_write_usd is None else price.cache_write_usd * written / 1e6
-    plain = usage.prompt_tokens
-    plain -= 0 if price.cache_read_usd is None else read
-    plain -= 0 if price.cache_write_usd is None else written
-    given, answer = price.input_usd * plain / 1e6, price.output_usd * usage.completion_tokens / 1e6
+    read_usd = 0 if price.cache_read_usd is None else price.cache_read_usd * read_tokens / 1e6
+    write_usd = 0 if price.cache_write_usd is None else price.cache_write_usd * write_tokens / 1e6
+    uncached = usage.prompt_tokens
+    uncached -= 0 if price.cache_read_usd is None else read_tokens
+    uncached -= 0 if price.cache_write_usd is None else write_tokens
+    input_usd, output_usd = price.input_usd * uncached / 1e6, price.output_usd * usage.completion_tokens / 1e6
     return Cost(
-        total_usd=given + answer + reading + writing,
-        input_usd=given,
-        output_usd=answer,
-        cache_read_usd=reading,
-        cache_write_usd=writing,
-        cache_savings_usd=price.input_usd * usage.prompt_tokens / 1e6 - (given + reading + writing),
+        total_usd=input_usd + output_usd + read_usd + write_usd,
+        input_usd=input_usd,
+        output_usd=output_usd,
+        cache_read_usd=read_usd,
+        cache_write_usd=write_usd,
+        cache_savings_usd=price.input_usd * usage.prompt_tokens / 1e6 - (input_usd + read_usd + write_usd),
         source="override",
         model=key,
     )
@@ -184,7 +183,7 @@ def _own_cost(usage: Usage, key: str, price: Price) -> Optional[Cost]:
 
 
 def _library() -> Any:
-    """genai-prices' module of tables; None where it is not installed."""
+    """genai-prices' module with the table; None if it is not installed."""
     try:
         import genai_prices.data_snapshot
     except ImportError:
@@ -211,8 +210,8 @@ def _cost(
         if provider.id != listing.provider or all(v.when != context for v in entry.price_variants or ()):
             return None
     try:
-        parts = _priced(entry.get_prices(_moment(timestamp), context), usage)
-    except ValueError:  # the counts contradict each other, or leave open which price applies
+        parts = _parts_of_cost(entry.get_prices(_moment(timestamp), context), usage)
+    except ValueError:  # the counts are inconsistent, or do not determine the price
         return None
     parts = {name: float(usd) for name, usd in parts.items()}
     return Cost(**parts, as_of=_date_of(table).isoformat(), model=f"{provider.id}/{entry.id}")
@@ -226,55 +225,55 @@ def _moment(timestamp: Union[datetime, float, None]) -> datetime:
     return datetime.fromtimestamp(timestamp, tz=timezone.utc)
 
 
-def _priced(price: Any, usage: Usage) -> dict[str, Any]:
-    """The parts of the cost, the total and what the cache saved, all exact."""
+def _parts_of_cost(price: Any, usage: Usage) -> dict[str, Any]:
+    """The parts of the cost, the total and the cache's savings, as exact decimals."""
     from genai_prices import Usage as Counts
 
     counts = _counts(usage)
     sums = price.calc_price(Counts(**counts))
-    reading = writing = saved = Decimal(0)
+    read_usd = write_usd = savings_usd = Decimal(0)
     if counts.keys() & _CACHED:
-        reading = _only(price, "_read").calc_price(Counts(**counts))["input_price"]
-        writing = _only(price, "_write").calc_price(Counts(**counts))["input_price"]
+        read_usd = _cache_price(price, "_read").calc_price(Counts(**counts))["input_price"]
+        write_usd = _cache_price(price, "_write").calc_price(Counts(**counts))["input_price"]
         uncached = {key: count for key, count in counts.items() if not key.startswith("cache_")}
-        saved = price.calc_price(Counts(**uncached))["input_price"] - sums["input_price"]
+        savings_usd = price.calc_price(Counts(**uncached))["input_price"] - sums["input_price"]
     return {
         "total_usd": sums["total_price"],
-        "input_usd": sums["input_price"] - reading - writing,
+        "input_usd": sums["input_price"] - read_usd - write_usd,
         "output_usd": sums["output_price"],
-        "cache_read_usd": reading,
-        "cache_write_usd": writing,
+        "cache_read_usd": read_usd,
+        "cache_write_usd": write_usd,
         "request_usd": sums["total_price"] - sums["input_price"] - sums["output_price"],
-        "cache_savings_usd": saved,
+        "cache_savings_usd": savings_usd,
     }
 
 
-def _only(price: Any, what: str) -> Any:
-    """*price*, with the cache's "_read" or "_write" as it is and all else at nothing: the library gives sums only."""
-    kept = {key: value for key, value in vars(price).items() if key.startswith("cache_") and what in key}
-    return type(price)(**{**dict.fromkeys(vars(price), Decimal(0)), **kept})
+def _cache_price(price: Any, operation: str) -> Any:
+    """*price* with only the cache's "_read" or "_write", all others 0: the library computes sums only."""
+    parts = {key: value for key, value in vars(price).items() if key.startswith("cache_") and operation in key}
+    return type(price)(**{**dict.fromkeys(vars(price), Decimal(0)), **parts})
 
 
 def _counts(usage: Usage) -> dict[str, int]:
     """
-    The usage in the library's words.
+    The usage under the library's names.
 
-    They count as ours do, all of the prompt and all of the answer, with what was cached or thought as parts of them.
+    Both count alike: the prompt includes cached tokens, the answer includes reasoning.
     """
     counts = {
         "input_tokens": usage.prompt_tokens,
         "output_tokens": usage.completion_tokens,
         "cache_read_tokens": usage.cache_read_tokens,
         "cache_write_tokens": usage.cache_write_tokens,
-        # Some hosts count it with another tokenizer, and come to a few more than the whole answer.
+        # Some providers count it with another tokenizer, and get slightly more than for the whole answer.
         "output_reasoning_tokens": min(usage.reasoning_tokens or 0, usage.completion_tokens) or None,
-        **_particular(usage.raw or {}),
+        **_special_counts(usage.raw or {}),
     }
     return {key: count for key, count in counts.items() if count is not None}
 
 
-def _particular(raw: Mapping[str, Any]) -> dict[str, Optional[int]]:
-    """What has a price of its own: cache writes for an hour (Anthropic), sounds (OpenAI, Gemini), images made."""
+def _special_counts(raw: Mapping[str, Any]) -> dict[str, Optional[int]]:
+    """Counts with their own prices: cache writes for an hour (Anthropic), audio (OpenAI, Gemini), images in answers."""
     return {
         "cache_write_1h_tokens": _number(raw, "cache_creation", "ephemeral_1h_input_tokens"),
         "input_audio_tokens": _number(raw, "prompt_tokens_details", "audio_tokens")
@@ -293,38 +292,38 @@ def _number(raw: Mapping[str, Any], outer: str, inner: str) -> Optional[int]:
 
 
 def _of_kind(details: Any, kind: str) -> Optional[int]:
-    """Gemini's list of counts by modality; None where there is none."""
+    """The count of a modality in Gemini's list; None if there is no list."""
     if not isinstance(details, list):
         return None
-    fitting = [item.get("tokenCount") for item in details if isinstance(item, Mapping) and item.get("modality") == kind]
-    return sum(count for count in fitting if isinstance(count, int))
+    counts = [item.get("tokenCount") for item in details if isinstance(item, Mapping) and item.get("modality") == kind]
+    return sum(count for count in counts if isinstance(count, int))
 
 
-#: The table that was dated last, and its date: going through all prices takes longer than a cost does.
-_dated: tuple[Any, Optional[date]] = (None, None)
+#: The last table and its date, cached: finding the date takes longer than computing a cost.
+_cached_date: tuple[Any, Optional[date]] = (None, None)
 
 
 def _date_of(table: Any) -> date:
-    global _dated
-    known, day = _dated
-    if known is not table or day is None:
+    global _cached_date
+    cached_table, day = _cached_date
+    if cached_table is not table or day is None:
         day = table.timestamp.date() if table.from_auto_update else _newest_change(table)
-        _dated = (table, day)
+        _cached_date = (table, day)
     return day
 
 
 def _newest_change(table: Any) -> date:
     changes = (
-        getattr(priced.constraint, "start_date", date.min)
+        getattr(price.constraint, "start_date", date.min)
         for provider in table.providers
         for entry in provider.models
-        for priced in (*(entry.prices if isinstance(entry.prices, list) else ()), *(entry.price_variants or ()))
+        for price in (*(entry.prices if isinstance(entry.prices, list) else ()), *(entry.price_variants or ()))
     )
-    today = datetime.now(tz=timezone.utc).date()  # changes are announced ahead
+    today = datetime.now(tz=timezone.utc).date()  # the table contains announced changes
     return max((day for day in changes if day <= today), default=date.min)
 
 
-# -- which entry names a model
+# -- the entry that names a model
 
 
 def _find(table: Any, model: str, listing: PriceTable) -> Optional[tuple[Any, Any]]:
@@ -364,7 +363,7 @@ def _names(entry: Any, name: str, listing: PriceTable) -> bool:
 
 
 def _literals(clause: Any) -> Iterator[str]:
-    """The names that a rule of the library's spells out; of "starts with X" that is X."""
+    """The names in a rule of the library; of "starts with X" that is X."""
     for kind in ("equals", "starts_with", "ends_with", "contains"):
         if text := getattr(clause, kind, None):
             yield text.lower().strip("-:@/")

@@ -42,7 +42,7 @@ class Printer:
         """End an answer that the user interrupted."""
 
 
-class _Text(Printer):
+class TextPrinter(Printer):
     """The text, as it comes."""
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ def _notes(answer: ChatCompletion) -> list[str]:
     return notes
 
 
-class _Json(Printer):
+class JsonPrinter(Printer):
     """One JSON object at the end: the whole answer, or the error with the partial answer."""
 
     def end(self, answer: ChatCompletion) -> None:
@@ -103,7 +103,7 @@ class _Json(Printer):
         _write_json({"error": error_dict(error), **partial})
 
 
-class _Ndjson(Printer):
+class NdjsonPrinter(Printer):
     """One JSON object per line: each chunk as it comes, then the error if there is one."""
 
     def chunk(self, chunk: ChatCompletionChunk) -> None:
@@ -116,7 +116,7 @@ class _Ndjson(Printer):
         _write_json({"error": error_dict(error)})
 
 
-PRINTERS: dict[str, type[Printer]] = {"text": _Text, "json": _Json, "ndjson": _Ndjson}
+PRINTERS: dict[str, type[Printer]] = {"text": TextPrinter, "json": JsonPrinter, "ndjson": NdjsonPrinter}
 
 
 def _write(text: str) -> None:

@@ -21,7 +21,7 @@ from waitress.task import ErrorTask, WSGITask
 from anyllm.gateway._event_loop import EventLoop
 from anyllm.gateway._request_context import CLIENT_LEFT, OUTLET
 
-__all__ = ["MAX_PIPELINED", "Connection", "ConnectionRequest", "ErrorBody", "Precheck"]
+__all__ = ["MAX_PIPELINED", "ConnectionRequest", "ErrorBody", "GatewayConnection", "Precheck"]
 
 _log = logging.getLogger("anyllm.gateway")
 
@@ -118,7 +118,7 @@ class _RejectionTask(ErrorTask):  # type: ignore[misc]
 class _ServerProxy:
     """The server, for one connection: waking the server's loop also makes it look at the connection."""
 
-    def __init__(self, server: Any, connection: Connection, loop: EventLoop) -> None:
+    def __init__(self, server: Any, connection: GatewayConnection, loop: EventLoop) -> None:
         self._server = server
         self._connection = connection
         self._loop = loop
@@ -131,7 +131,7 @@ class _ServerProxy:
         self._server.pull_trigger()
 
 
-class Connection(HTTPChannel):  # type: ignore[misc]
+class GatewayConnection(HTTPChannel):  # type: ignore[misc]
     """
     A client's connection. The loop's thread reads and closes it; a thread of waitress's pool answers its requests.
 

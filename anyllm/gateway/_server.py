@@ -28,7 +28,7 @@ _log = logging.getLogger("anyllm.gateway")
 
 #: Threads beyond those for answers: for model lists, metrics, rejections.
 _SPARE_THREADS = 8
-#: The timeouts of connections in seconds; `Connection.is_overdue` explains them.
+#: The timeouts of connections in seconds; `GatewayConnection.is_overdue` explains them.
 _TIMEOUTS = {"header": 10.0, "body": 120.0, "blocked": 60.0, "idle": 75.0}
 
 
@@ -61,7 +61,7 @@ class GatewayServer:
         server = gateway.config.server
         _require_waitress()
         bound = bind(gateway.config) if sockets is None else sockets
-        from anyllm.gateway._connections import Connection, ConnectionRequest
+        from anyllm.gateway._connections import ConnectionRequest, GatewayConnection
         from anyllm.gateway._event_loop import EventLoop
 
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of every request that waits for a thread
@@ -69,7 +69,9 @@ class GatewayServer:
         self._clock = clock
         request = type("ConnectionRequest", (ConnectionRequest,), {"precheck": staticmethod(gateway.precheck)})
         error_body = staticmethod(gateway.error_body)
-        self._connection = type("Connection", (Connection,), {"error_body": error_body, "parser_class": request})
+        self._connection = type(
+            "GatewayConnection", (GatewayConnection,), {"error_body": error_body, "parser_class": request}
+        )
         self._loop = EventLoop()
         threads = server.max_streams + _SPARE_THREADS
         self._listeners = _listeners(gateway, self._loop, bound, threads)  # one for each address
