@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import gc
 import os
 import pathlib
@@ -151,6 +152,18 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Iterator[LaterTime]:
             patch.setattr(module, "time", made)
         yield made
     wake_timer()  # which may sleep until an instant that is far ahead
+
+
+def hide_package(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Make imports of a package fail, as if it were not installed."""
+    original = builtins.__import__
+
+    def import_(module: str, *args: Any, **kwargs: Any) -> Any:
+        if module.split(".")[0] == name:
+            raise ImportError(module)
+        return original(module, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", import_)
 
 
 @pytest.fixture

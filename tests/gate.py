@@ -1,9 +1,10 @@
-"""What the tests of the gateway share: requests to the application itself, and a gateway before an upstream."""
+"""Helpers of the gateway's tests: requests to the WSGI application, and a gateway with an upstream server."""
 
 from __future__ import annotations
 
 import io
 import json
+import socket
 from typing import Any, Dict, List, Mapping, Optional
 
 import anyllm
@@ -12,7 +13,7 @@ from anyllm.gateway import Config, Gateway
 ONCE = anyllm.StreamingOptions(retry=anyllm.Retry(attempts=1))
 
 
-class Said:
+class Response:
     """A response of the application."""
 
     def __init__(self, status: str, headers: List[Any], body: bytes) -> None:
@@ -25,13 +26,13 @@ class Said:
 
 
 def environ_of(method: str, path: str, body: Any = b"", headers: Optional[Mapping[str, str]] = None) -> Dict[str, Any]:
-    """A request, as PEP 3333 has it."""
-    sent = body if isinstance(body, bytes) else json.dumps(body).encode()
+    """The WSGI environment of a request."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
     environ = {
         "REQUEST_METHOD": method,
         "PATH_INFO": path,
-        "CONTENT_LENGTH": str(len(sent)),
-        "wsgi.input": io.BytesIO(sent),
+        "CONTENT_LENGTH": str(len(data)),
+        "wsgi.input": io.BytesIO(data),
         "HTTP_HOST": "127.0.0.1:8080",
     }
     for name, value in (headers or {}).items():
@@ -39,29 +40,29 @@ def environ_of(method: str, path: str, body: Any = b"", headers: Optional[Mappin
     return environ
 
 
-def ask(app: Any, method: str, path: str, body: Any = b"", headers: Optional[Mapping[str, str]] = None) -> Said:
-    """Call the application, and read its answer to the end."""
+def ask(app: Any, method: str, path: str, body: Any = b"", headers: Optional[Mapping[str, str]] = None) -> Response:
+    """Send a request to the application, and read its response to the end."""
     return call(app, environ_of(method, path, body, headers))
 
 
-def call(app: Any, environ: Dict[str, Any]) -> Said:
-    """The same with a request that is made already."""
+def call(app: Any, environ: Dict[str, Any]) -> Response:
+    """Call the application with an environment, and read its response to the end."""
     started: List[Any] = []
     answer = app(environ, lambda *args: started.append(args))
     try:
-        said = b"".join(answer)
+        data = b"".join(answer)
     finally:
         if hasattr(answer, "close"):
             answer.close()
-    [(status, sent)] = started
-    return Said(status, sent, said)
+    [(status, headers)] = started
+    return Response(status, headers, data)
 
 
-def post(app: Any, path: str, body: Any = b"", **headers: str) -> Said:
+def post(app: Any, path: str, body: Any = b"", **headers: str) -> Response:
     return ask(app, "POST", path, body, {name.replace("_", "-"): value for name, value in headers.items()})
 
 
-def get(app: Any, path: str, **headers: str) -> Said:
+def get(app: Any, path: str, **headers: str) -> Response:
     return ask(app, "GET", path, b"", {name.replace("_", "-"): value for name, value in headers.items()})
 
 
@@ -71,6 +72,15 @@ def before(url: str, provider: str = "compatible", **config: Any) -> Gateway:
     server = {"list_providers": False, **config.pop("server", {})}
     entry = {"model": f"{provider}/upstream-model", "base_url": url}
     return Gateway(Config(server=server, models={"m": entry, **models}, **config), options=ONCE)
+
+
+def listens(port: int) -> bool:
+    """Whether a server on this machine accepts connections at *port*."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}

@@ -1,4 +1,4 @@
-"""What a call costs: as the price table has it, for models that it really names, or by prices of one's own."""
+"""The cost of a call: by the price table, for models that it really names, or by the caller's own prices."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def id_in_table(provider: str) -> str:
     return "?" if row is None or row.price_table is None else row.price_table.provider
 
 
-def known(cost: Optional[Cost]) -> Cost:
+def not_none(cost: Optional[Cost]) -> Cost:
     assert cost is not None
     return cost
 
@@ -162,12 +162,12 @@ def parts(cost: Cost) -> float:
 
 
 @pytest.mark.parametrize("usage", [PLAIN, CACHED, LONG], ids=["plain", "cached", "long"])
-@pytest.mark.parametrize(("provider", "model", "theirs", "their_model"), MODELS)
+@pytest.mark.parametrize(("provider", "model", "library_id", "their_model"), MODELS)
 def test_a_cost_is_the_librarys_and_its_parts_add_up(
-    library: Any, provider: str, model: str, theirs: str, their_model: str, usage: Usage
+    library: Any, provider: str, model: str, library_id: str, their_model: str, usage: Usage
 ) -> None:
-    cost = known(cost_of(usage, model, provider, timestamp=WHEN))
-    price = priced(library, usage, their_model, theirs)
+    cost = not_none(cost_of(usage, model, provider, timestamp=WHEN))
+    price = priced(library, usage, their_model, library_id)
     assert cost.total_usd == pytest.approx(float(price.total_price), rel=1e-12, abs=1e-15)
     assert parts(cost) == pytest.approx(cost.total_usd, rel=1e-9)
     assert cost.output_usd == pytest.approx(float(price.output_price))
@@ -175,9 +175,9 @@ def test_a_cost_is_the_librarys_and_its_parts_add_up(
     assert (cost.source, cost.as_of) == ("genai-prices", price_table_date().isoformat())
 
 
-def test_the_parts_are_what_the_price_list_says(library: Any) -> None:
+def test_the_parts_match_the_price_list(library: Any) -> None:
     """Claude 3 Haiku, whose prices will not change any more: 0.25 in, 1.25 out, 0.03 read, 0.30 written."""
-    cost = known(cost_of(Usage(10_000, 1_000, 11_000, None, 6_000, 1_000), "claude-3-haiku-20240307", "anthropic"))
+    cost = not_none(cost_of(Usage(10_000, 1_000, 11_000, None, 6_000, 1_000), "claude-3-haiku-20240307", "anthropic"))
     assert cost.input_usd == pytest.approx(3_000 * 0.25e-6)
     assert cost.output_usd == pytest.approx(1_000 * 1.25e-6)
     assert cost.cache_read_usd == pytest.approx(6_000 * 0.03e-6)
@@ -185,29 +185,29 @@ def test_the_parts_are_what_the_price_list_says(library: Any) -> None:
     assert cost.cache_savings_usd == pytest.approx(6_000 * (0.25e-6 - 0.03e-6) - 1_000 * (0.30e-6 - 0.25e-6))
 
 
-def test_writing_alone_saves_less_than_nothing(library: Any) -> None:
-    cost = known(cost_of(Usage(10_000, 0, 10_000, None, 0, 10_000), "claude-3-haiku-20240307", "anthropic"))
+def test_cache_writes_alone_have_negative_savings(library: Any) -> None:
+    cost = not_none(cost_of(Usage(10_000, 0, 10_000, None, 0, 10_000), "claude-3-haiku-20240307", "anthropic"))
     assert cost.cache_savings_usd == pytest.approx(-10_000 * 0.05e-6)
     assert cost.input_usd == 0
 
 
 def test_a_cache_without_a_price_is_input(library: Any) -> None:
-    cost = known(cost_of(CACHED, "llama-3.1-8b-instant", "groq", timestamp=WHEN))
+    cost = not_none(cost_of(CACHED, "llama-3.1-8b-instant", "groq", timestamp=WHEN))
     assert cost.cache_read_usd == cost.cache_write_usd == cost.cache_savings_usd == 0
-    assert cost.input_usd == known(cost_of(PLAIN, "llama-3.1-8b-instant", "groq", timestamp=WHEN)).input_usd
+    assert cost.input_usd == not_none(cost_of(PLAIN, "llama-3.1-8b-instant", "groq", timestamp=WHEN)).input_usd
 
 
 def test_a_long_prompt_costs_more_in_all_its_parts(library: Any) -> None:
     """Gemini 2.5 Pro, beyond 200,000 tokens."""
     short, long = Usage(200_000, 1_000, 201_000, None, 100_000), Usage(400_000, 1_000, 401_000, None, 100_000)
-    low, high = (known(cost_of(usage, "gemini-2.5-pro", "gemini", timestamp=WHEN)) for usage in (short, long))
+    low, high = (not_none(cost_of(usage, "gemini-2.5-pro", "gemini", timestamp=WHEN)) for usage in (short, long))
     assert high.cache_read_usd == pytest.approx(2 * low.cache_read_usd)
     assert high.input_usd == pytest.approx(3 * 2 * low.input_usd)
     assert high.output_usd > low.output_usd
 
 
 def test_a_fee_for_the_call_is_a_part(library: Any) -> None:
-    cost = known(cost_of(PLAIN, "sonar", "perplexity", timestamp=WHEN))
+    cost = not_none(cost_of(PLAIN, "sonar", "perplexity", timestamp=WHEN))
     assert cost.request_usd > 0
     assert cost.total_usd == pytest.approx(cost.input_usd + cost.output_usd + cost.request_usd)
 
@@ -216,26 +216,26 @@ def test_an_hour_of_cache_costs_more(library: Any) -> None:
     """Anthropic says in its own counts for how long it wrote."""
     raw = {"cache_creation": {"ephemeral_5m_input_tokens": 400, "ephemeral_1h_input_tokens": 600}}
     usage = Usage(2_000, 10, 2_010, None, 0, 1_000, raw=raw)
-    cost = known(cost_of(usage, "claude-3-5-haiku-latest", "anthropic"))
+    cost = not_none(cost_of(usage, "claude-3-5-haiku-latest", "anthropic"))
     assert cost.cache_write_usd == pytest.approx(400 * 1e-6 + 600 * 1.6e-6)
     assert cost.input_usd == pytest.approx(1_000 * 0.8e-6)
 
 
 def test_sounds_cost_more(library: Any) -> None:
     """Gemini says of what kind the tokens were."""
-    heard = [{"modality": "TEXT", "tokenCount": 1_000}, {"modality": "AUDIO", "tokenCount": 3_000}]
-    raw = {"promptTokensDetails": heard}
-    cost = known(cost_of(Usage(4_000, 10, 4_010, raw=raw), "gemini-2.5-flash", "gemini", timestamp=WHEN))
+    details = [{"modality": "TEXT", "tokenCount": 1_000}, {"modality": "AUDIO", "tokenCount": 3_000}]
+    raw = {"promptTokensDetails": details}
+    cost = not_none(cost_of(Usage(4_000, 10, 4_010, raw=raw), "gemini-2.5-flash", "gemini", timestamp=WHEN))
     assert cost.input_usd == pytest.approx(1_000 * 0.3e-6 + 3_000 * 1e-6)
     raw["cacheTokensDetails"] = [{"modality": "TEXT", "tokenCount": 200}, {"modality": "AUDIO", "tokenCount": 500}]
     usage = Usage(4_000, 10, 4_010, None, 700, raw=raw)
-    cost = known(cost_of(usage, "gemini-2.5-flash", "gemini", timestamp=WHEN))
+    cost = not_none(cost_of(usage, "gemini-2.5-flash", "gemini", timestamp=WHEN))
     assert cost.cache_read_usd == pytest.approx(200 * 0.03e-6 + 500 * 0.1e-6)
     assert cost.input_usd == pytest.approx(800 * 0.3e-6 + 2_500 * 1e-6)
     assert parts(cost) == pytest.approx(cost.total_usd)
 
 
-def test_whose_sounds_came_from_a_cache_must_be_known(library: Any) -> None:
+def test_cached_audio_needs_its_own_count(library: Any) -> None:
     """Of 700 tokens read, some may be sounds at another price."""
     raw = {"promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 3_000}]}
     assert cost_of(Usage(4_000, 10, 4_010, None, 700, raw=raw), "gemini-2.5-flash", "gemini") is None
@@ -261,7 +261,7 @@ def test_prices_are_those_of_their_day(library: Any) -> None:
     """o3 became five times cheaper on 2025-06-10."""
     day = datetime(2025, 6, 10, tzinfo=timezone.utc)
     before, after = (cost_of(PLAIN, "o3", "openai", timestamp=day + timedelta(hours=hours)) for hours in (-1, 1))
-    assert known(before).total_usd == pytest.approx(5 * known(after).total_usd)
+    assert not_none(before).total_usd == pytest.approx(5 * not_none(after).total_usd)
     assert before == cost_of(PLAIN, "o3", "openai", timestamp=(day - timedelta(hours=1)).timestamp())
     assert before == cost_of(PLAIN, "o3", "openai", timestamp=(day - timedelta(hours=1)).replace(tzinfo=None))
     assert after == cost_of(PLAIN, "o3", "openai", timestamp=day.replace(tzinfo=timezone(timedelta(hours=-1))))
@@ -269,7 +269,7 @@ def test_prices_are_those_of_their_day(library: Any) -> None:
 
 def test_prices_are_those_of_their_hour(library: Any) -> None:
     night, noon = (cost_of(PLAIN, "deepseek-chat", "deepseek", timestamp=datetime(2025, 6, 1, h)) for h in (20, 12))
-    assert known(night).total_usd < known(noon).total_usd
+    assert not_none(night).total_usd < not_none(noon).total_usd
 
 
 def test_a_tier_has_its_price_or_none(library: Any) -> None:
@@ -277,8 +277,8 @@ def test_a_tier_has_its_price_or_none(library: Any) -> None:
         return cost_of(PLAIN, model, provider, timestamp=WHEN, service_tier=tier)
 
     assert cost("default") == cost("auto") == cost(None) is not None
-    assert known(cost("flex")).total_usd == pytest.approx(known(cost(None)).total_usd / 2)
-    assert known(cost("flex")).total_usd == pytest.approx(
+    assert not_none(cost("flex")).total_usd == pytest.approx(not_none(cost(None)).total_usd / 2)
+    assert not_none(cost("flex")).total_usd == pytest.approx(
         float(priced(library, PLAIN, "o3", "openai", price_context={"service_tier": "flex"}).total_price)
     )
     assert cost("scale") is None
@@ -290,7 +290,7 @@ def test_a_tier_has_its_price_or_none(library: Any) -> None:
 
 
 @pytest.mark.parametrize(("provider", "model"), MISLEADING)
-def test_a_name_that_only_resembles_a_models_has_no_cost(library: Any, provider: str, model: str) -> None:
+def test_a_name_that_only_resembles_a_models_name_has_no_cost(library: Any, provider: str, model: str) -> None:
     assert cost_of(PLAIN, model, provider) is None
 
 
@@ -313,9 +313,9 @@ def test_no_entry_answers_to_another_name(library: Any, provider: str) -> None:
     from genai_prices import data_snapshot
 
     table = data_snapshot.get_snapshot()
-    theirs = next(one for one in table.providers if one.id == id_in_table(provider))
-    named = {name for entry in theirs.models for name in (entry.id.lower(), *pricing._literals(entry.match))}
-    for entry in theirs.models:
+    listed = next(one for one in table.providers if one.id == id_in_table(provider))
+    named = {name for entry in listed.models for name in (entry.id.lower(), *pricing._literals(entry.match))}
+    for entry in listed.models:
         for name in (f"not-{entry.id}", f"x{entry.id}", f"{entry.id}-foo", f"{entry.id}-tuned", f"{entry.id}x"):
             if name.lower() not in named:
                 assert cost_of(PLAIN, name, provider) is None, name
@@ -324,18 +324,18 @@ def test_no_entry_answers_to_another_name(library: Any, provider: str) -> None:
 def test_every_id_in_our_rows_is_in_the_table(library: Any) -> None:
     from genai_prices import data_snapshot
 
-    theirs = {one.id for one in data_snapshot.get_snapshot().providers}
+    ids = {one.id for one in data_snapshot.get_snapshot().providers}
     listings = [row.price_table for row in lookup.ROWS if row.price_table is not None]
-    assert {one.provider.format("groq") for one in listings} <= theirs
-    assert {name for one in listings for name in one.list_price_of} <= theirs
+    assert {one.provider.format("groq") for one in listings} <= ids
+    assert {name for one in listings for name in one.list_price_of} <= ids
 
 
 @pytest.mark.parametrize("provider", LOCAL)
 @pytest.mark.parametrize("model", ["gpt-oss-20b", "gpt-4o", "smollm2"])
-def test_what_runs_at_home_costs_nothing_known(library: Any, provider: str, model: str) -> None:
+def test_local_servers_have_no_known_cost(library: Any, provider: str, model: str) -> None:
     assert lookup.find(provider) is not None
     assert cost_of(PLAIN, model, provider) is None
-    assert known(cost_of(PLAIN, model, provider, prices={model: Price(1, 0)})).total_usd == pytest.approx(0.012)
+    assert not_none(cost_of(PLAIN, model, provider, prices={model: Price(1, 0)})).total_usd == pytest.approx(0.012)
 
 
 def test_our_own_string_wins_over_a_model_that_is_called_so(library: Any) -> None:
@@ -348,7 +348,7 @@ def test_our_own_string_wins_over_a_model_that_is_called_so(library: Any) -> Non
 
 @pytest.mark.parametrize("price", [Price(2, 10, 0.5, 3), {"input_usd": 2, "output_usd": 10}], ids=["price", "dict"])
 def test_own_prices_need_no_library(no_library: None, price: Any) -> None:
-    cost = known(
+    cost = not_none(
         cost_of(Usage(1_000_000, 100_000, 1_100_000, None, 400_000, 100_000), "m", "mine", prices={"m": price})
     )
     if isinstance(price, Price):
@@ -365,7 +365,7 @@ def test_own_prices_win_the_most_particular_first(library: Any) -> None:
     prices: Dict[str, Price] = {}
 
     def key(model: str = "gpt-4o-2024-08-06", provider: str = "openai") -> Tuple[str, str]:
-        cost = known(cost_of(PLAIN, model, provider, prices=prices))
+        cost = not_none(cost_of(PLAIN, model, provider, prices=prices))
         return cost.source, cost.model
 
     assert key() == ("genai-prices", "openai/gpt-4o")
@@ -379,8 +379,8 @@ def test_own_prices_win_the_most_particular_first(library: Any) -> None:
 
 
 def test_own_prices_are_found_under_any_name_of_the_provider(library: Any) -> None:
-    for name, asked in itertools.permutations(("bedrock", "aws_bedrock"), 2):
-        assert known(cost_of(PLAIN, "m", asked, prices={f"{name}/m": Price(1, 1)})).model == f"{name}/m"
+    for name, alias in itertools.permutations(("bedrock", "aws_bedrock"), 2):
+        assert not_none(cost_of(PLAIN, "m", alias, prices={f"{name}/m": Price(1, 1)})).model == f"{name}/m"
 
 
 @pytest.mark.parametrize("wrong", [-1, float("nan"), float("inf")])
@@ -401,7 +401,7 @@ def test_a_price_is_a_number() -> None:
 # -- the table's date
 
 
-def test_without_a_table_nothing_is_known_and_one_is_told_what_to_install(no_library: None) -> None:
+def test_without_a_table_costs_are_unknown_and_the_error_names_the_package(no_library: None) -> None:
     assert cost_of(PLAIN, "gpt-4o", "openai") is None
     with pytest.raises(ImportError, match="pip install genai-prices"):
         price_table_date()
@@ -414,7 +414,7 @@ def test_a_fetched_table_is_as_old_as_its_fetching(library: Any, snapshot: Any) 
     fetched = datetime(2031, 5, 4, 3, 2)
     snapshot(data_snapshot.DataSnapshot(bundled.providers, True, timestamp=fetched))
     assert price_table_date() == date(2031, 5, 4)
-    assert known(cost_of(PLAIN, "gpt-4o", "openai")).as_of == "2031-05-04"
+    assert not_none(cost_of(PLAIN, "gpt-4o", "openai")).as_of == "2031-05-04"
 
 
 def test_a_bundled_table_is_as_new_as_its_newest_change(library: Any, snapshot: Any) -> None:
@@ -432,5 +432,5 @@ def test_a_bundled_table_is_as_new_as_its_newest_change(library: Any, snapshot: 
 
 
 def test_a_cost_survives_its_dict(library: Any) -> None:
-    cost = known(cost_of(CACHED, "claude-3-haiku", "anthropic"))
+    cost = not_none(cost_of(CACHED, "claude-3-haiku", "anthropic"))
     assert Cost.from_dict(json.loads(json.dumps(cost.to_dict()))) == cost

@@ -1,4 +1,4 @@
-"""The command line: what is printed where, in which order, and with which exit status."""
+"""The command line: its output, its order, and its exit status."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ posix_only = pytest.mark.skipif(os.name == "nt", reason="signals and terminals o
 
 def environment(**extra: str) -> dict[str, str]:
     """Ours, without what a developer's machine adds to the command line's behaviour."""
-    ours = {
+    environment = {
         name: value
         for name, value in os.environ.items()
         if not re.search(
@@ -52,12 +52,12 @@ def environment(**extra: str) -> dict[str, str]:
             re.I,
         )
     }
-    return {**ours, "PYTHONPATH": str(ROOT), **extra}
+    return {**environment, "PYTHONPATH": str(ROOT), **extra}
 
 
 def run(*args: str, stdin: Any = "", **extra: str) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
-    given: dict[str, Any] = {"input": stdin} if isinstance(stdin, str) else {"stdin": stdin}
+    input_arguments: dict[str, Any] = {"input": stdin} if isinstance(stdin, str) else {"stdin": stdin}
     return subprocess.run(
         [*ANYLLM, *args],
         capture_output=True,
@@ -65,7 +65,7 @@ def run(*args: str, stdin: Any = "", **extra: str) -> subprocess.CompletedProces
         timeout=TIMEOUT,
         env=environment(**extra),
         cwd=ROOT,
-        **given,
+        **input_arguments,
     )
 
 
@@ -90,7 +90,7 @@ def start(command: list[str], *args: str, **extra: str) -> Iterator[subprocess.P
             process.kill()
 
 
-def asked(server: Server, nth: int = -1) -> Any:
+def messages_of(server: Server, nth: int = -1) -> Any:
     """The messages of a request."""
     return server.requests[nth].json()["messages"]
 
@@ -113,7 +113,7 @@ def paris() -> Iterator[Server]:
 def test_the_answer_goes_to_stdout_with_one_newline_and_nothing_to_stderr(paris: Server) -> None:
     done = run("--base-url", paris.url, "What", "is it?")
     assert (done.stdout, done.stderr, done.returncode) == ("The capital is Paris.\n", "", 0)
-    assert asked(paris) == [{"role": "user", "content": "What is it?"}]
+    assert messages_of(paris) == [{"role": "user", "content": "What is it?"}]
 
 
 def test_a_newline_at_the_end_is_not_doubled() -> None:
@@ -153,7 +153,7 @@ def test_the_system_prompt_and_parameters_are_sent(paris: Server) -> None:
 
 def test_options_may_stand_after_the_prompt(paris: Server) -> None:
     assert run("Hi", "--base-url", paris.url).returncode == 0
-    assert asked(paris)[0]["content"] == "Hi"
+    assert messages_of(paris)[0]["content"] == "Hi"
 
 
 def test_the_environment_names_the_model_and_the_command_line_wins(paris: Server) -> None:
@@ -184,13 +184,13 @@ def test_no_stream_asks_for_the_answer_in_one_piece(format_: str) -> None:
     with serve(Reply.json(whole)) as server:
         done = run("--base-url", server.url, "--no-stream", "--format", format_, "Hi")
         assert not server.requests[0].json().get("stream")
-    said = done.stdout if format_ == "text" else anyllm.ChatCompletion.from_dict(json.loads(done.stdout)).content
-    assert said.strip() == "Paris."
+    text = done.stdout if format_ == "text" else anyllm.ChatCompletion.from_dict(json.loads(done.stdout)).content
+    assert text.strip() == "Paris."
     assert (done.stderr, done.returncode) == ("", 0)
 
 
 @pytest.mark.parametrize("reason", ["length", "content_filter"])
-def test_a_cut_answer_is_said_on_stderr(reason: str) -> None:
+def test_a_cut_answer_is_reported_on_stderr(reason: str) -> None:
     with serve(Reply.sse(chat_events("The capital", finish_reason=reason))) as server:
         done = run("--base-url", server.url, "Hi")
     assert (done.stdout, done.returncode) == ("The capital\n", 0)
@@ -226,18 +226,18 @@ def test_a_console_that_cannot_encode_the_answer_does_not_crash(format_: str) ->
 
 def test_piped_text_comes_before_the_prompt_parted_by_an_empty_line(paris: Server) -> None:
     run("--base-url", paris.url, "Summarise", stdin="line 1\nline 2\n")
-    assert asked(paris)[0]["content"] == "line 1\nline 2\n\nSummarise"
+    assert messages_of(paris)[0]["content"] == "line 1\nline 2\n\nSummarise"
 
 
 def test_piped_text_alone_is_a_prompt(paris: Server) -> None:
     assert run("--base-url", paris.url, stdin="What is it?\n").returncode == 0
-    assert asked(paris)[0]["content"] == "What is it?"
+    assert messages_of(paris)[0]["content"] == "What is it?"
 
 
 @pytest.mark.parametrize("stdin", ["", "\n \n"])
 def test_blank_standard_input_adds_nothing(paris: Server, stdin: str) -> None:
     run("--base-url", paris.url, "Hi", stdin=stdin)
-    assert asked(paris)[0]["content"] == "Hi"
+    assert messages_of(paris)[0]["content"] == "Hi"
 
 
 @posix_only
@@ -248,7 +248,7 @@ def test_closed_standard_input_adds_nothing(paris: Server) -> None:
         capture_output=True, text=True, timeout=TIMEOUT, env=environment(), cwd=ROOT,
     )  # fmt: skip
     assert (done.stderr, done.returncode) == ("", 0)
-    assert asked(paris)[0]["content"] == "Hi"
+    assert messages_of(paris)[0]["content"] == "Hi"
 
 
 def piped(tmp_path: Path, data: bytes, *args: str) -> subprocess.CompletedProcess[str]:
@@ -257,10 +257,10 @@ def piped(tmp_path: Path, data: bytes, *args: str) -> subprocess.CompletedProces
         return run(*args, stdin=stdin)
 
 
-def test_piped_bytes_that_are_not_utf8_are_replaced_and_that_is_said(paris: Server, tmp_path: Path) -> None:
+def test_piped_bytes_that_are_not_utf8_are_replaced_with_a_notice(paris: Server, tmp_path: Path) -> None:
     done = piped(tmp_path, "café\n".encode("latin-1"), "--base-url", paris.url, "Hi")
     assert done.returncode == 0
-    assert asked(paris)[0]["content"] == "caf\ufffd\n\nHi"
+    assert messages_of(paris)[0]["content"] == "caf\ufffd\n\nHi"
     assert "not UTF-8: 1 of 5 characters" in one_line(done.stderr)
 
 
@@ -269,7 +269,7 @@ def test_piped_text_with_a_byte_order_mark_is_read(paris: Server, tmp_path: Path
     """Windows PowerShell writes UTF-16 into files."""
     done = piped(tmp_path, "\x1b[31mcafé ☕\x1b[0m\n".encode(encoding), "--base-url", paris.url)
     assert (done.stderr, done.returncode) == ("", 0)
-    assert asked(paris)[0]["content"] == "\x1b[31mcafé ☕\x1b[0m"
+    assert messages_of(paris)[0]["content"] == "\x1b[31mcafé ☕\x1b[0m"
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_a_file_that_is_no_text_is_refused(paris: Server, tmp_path: Path, data: 
 def test_a_double_dash_makes_a_prompt_of_a_command_and_of_a_dash(paris: Server) -> None:
     run("--base-url", paris.url, "--", "doctor")
     run("--base-url", paris.url, "--", "-5 plus 3?")
-    assert [asked(paris, nth)[0]["content"] for nth in (0, 1)] == ["doctor", "-5 plus 3?"]
+    assert [messages_of(paris, nth)[0]["content"] for nth in (0, 1)] == ["doctor", "-5 plus 3?"]
     done = run("--", "local", ANYLLM_MODEL="nowhere/x")  # the first word, and still no command
     assert "nowhere" in one_line(done.stderr)
 
@@ -373,9 +373,9 @@ def test_a_wrong_command_line_is_one_line_and_status_2(
 def test_a_group_without_a_command_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
     """It was shown as one long line."""
     main(["local"])
-    shown = "".join(capsys.readouterr())
-    assert shown.startswith("Usage: anyllm local")
-    assert "\n  download" in shown
+    output = "".join(capsys.readouterr())
+    assert output.startswith("Usage: anyllm local")
+    assert "\n  download" in output
 
 
 def test_the_word_help_alone_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -384,7 +384,7 @@ def test_the_word_help_alone_shows_the_help(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize("words", [["dock"], ["models?"], ["doctr", "who"], ["--", "doctr"]])
-def test_what_is_not_nearly_a_command_is_a_prompt(paris: Server, words: list[str]) -> None:
+def test_a_word_unlike_any_command_is_a_prompt(paris: Server, words: list[str]) -> None:
     done = run(*words, ANYLLM_MODEL="compatible/m", COMPATIBLE_BASE_URL=paris.url)
     assert (done.stdout, done.returncode) == ("The capital is Paris.\n", 0)
 
@@ -397,7 +397,7 @@ def test_models_of_a_base_url_alone_are_those_of_that_server() -> None:
     assert done.stdout == "compatible/qwen3\n"
 
 
-def test_there_is_no_flag_for_keys_and_what_was_given_to_it_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+def test_there_is_no_option_for_keys_and_its_value_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
     for args in (["--api-key", SECRET, "Hi"], [f"--api-key={SECRET}", "Hi"]):
         assert main(args) == 2
         assert SECRET not in "".join(capsys.readouterr())
@@ -418,19 +418,19 @@ def test_a_key_from_the_environment_is_sent_and_never_shown(format_: str) -> Non
         assert json.loads(done.stdout)["error"]["status_code"] == 401
 
 
-def test_a_key_of_another_host_is_not_sent_to_a_base_url(paris: Server) -> None:
+def test_a_key_of_another_provider_is_not_sent_to_a_base_url(paris: Server) -> None:
     run("-m", "openai/gpt-4o-mini", "--base-url", paris.url, "Hi", OPENAI_API_KEY=SECRET)
     assert "authorization" not in paris.requests[0].headers
 
 
-def test_a_missing_key_is_said_with_its_variable_and_status_1(
+def test_a_missing_key_is_reported_with_its_variable_and_status_1(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     assert main(["-m", "openai/gpt-4o-mini", "Hi"]) == 1
-    said = one_line(capsys.readouterr().err)
-    assert "OPENAI_API_KEY" in said
-    assert "api_key=" not in said
+    line = one_line(capsys.readouterr().err)
+    assert "OPENAI_API_KEY" in line
+    assert "api_key=" not in line
 
 
 @pytest.mark.parametrize("format_", ["text", "json", "ndjson"])
@@ -456,7 +456,7 @@ def test_html_with_control_characters_is_still_one_harmless_line() -> None:
     assert done.returncode == 1
 
 
-def test_the_time_out_is_status_124_and_keeps_what_was_printed() -> None:
+def test_a_timeout_is_status_124_after_the_text_so_far() -> None:
     first, *_ = chat_events(["Hello"], role=False)
     with serve(Reply.sse([first, Stall()])) as server:
         done = run("--base-url", server.url, "--timeout", "3", "Hi")
@@ -485,7 +485,7 @@ def test_each_kind_of_error_has_its_status(
     assert main(["-m", "openai/x", "Hi"]) == status
 
 
-def test_what_cannot_work_here_is_status_3(tmp_path: Path) -> None:
+def test_an_unavailable_local_model_is_status_3(tmp_path: Path) -> None:
     done = run("-m", DEFAULT_MODEL, "Hi", ANYLLM_CACHE=str(tmp_path), ANYLLM_OFFLINE="1")
     assert done.returncode == 3
     one_line(done.stderr)
@@ -531,7 +531,7 @@ def test_a_full_disk_is_one_line(paris: Server) -> None:
 
 @posix_only
 @pytest.mark.parametrize(("format_", "seen"), [("text", "Hello\n"), ("json", "")])
-def test_ctrl_c_cancels_keeps_what_was_printed_and_is_status_130(format_: str, seen: str) -> None:
+def test_ctrl_c_cancels_and_is_status_130_after_the_text_so_far(format_: str, seen: str) -> None:
     sent = threading.Event()
     first, *_ = chat_events(["Hello"], role=False)
     with serve(Reply.sse([first, Signal(sent), Stall()])) as server:
@@ -620,7 +620,7 @@ def test_a_closed_pipe_ends_quietly_and_cancels(format_: str) -> None:
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 @pytest.mark.parametrize("arguments", ["--help", "doctor", "--base-url $URL Hi"])
-def test_head_takes_one_line_and_nothing_is_said(arguments: str) -> None:
+def test_head_reads_one_line_without_an_error(arguments: str) -> None:
     with serve(Reply.sse(chat_events(["line\n"] * 5000))) as server:
         done = subprocess.run(
             ["bash", "-c", f"set -o pipefail; {ANYLLM[0]} -m anyllm {arguments} | head -1"],
@@ -634,7 +634,7 @@ def test_head_takes_one_line_and_nothing_is_said(arguments: str) -> None:
 # -- which model -------------------------------------------------------------------------------------------------------
 
 
-def test_without_a_model_the_local_one_is_chosen_and_says_what_else_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_model_the_local_one_answers_with_a_notice(monkeypatch: pytest.MonkeyPatch) -> None:
     for row in lookup.ROWS:
         for name in row.key_vars:
             monkeypatch.delenv(name, raising=False)
@@ -668,7 +668,7 @@ def test_with_a_base_url_a_named_provider_stays() -> None:
 
 
 @pytest.mark.parametrize(("options", "temperature"), [([], None), (["-o", "temperature", "1"], 1)])
-def test_the_default_model_is_asked_as_any_other_is(
+def test_the_default_model_is_called_like_any_other(
     options: list[str], temperature: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[anyllm.CompletionParams] = []
@@ -705,7 +705,7 @@ def test_an_option_is_json_where_its_key_takes_that_and_text_otherwise(key: str,
 # -- the other commands ------------------------------------------------------------------------------------------------
 
 
-def test_the_version_is_said_wherever_it_is_asked_for() -> None:
+def test_the_version_is_printed() -> None:
     for args in (["--version"], ["-m", "openai/x", "--version"]):
         result = CliRunner().invoke(commands, args)
         assert (result.exit_code, result.output.strip()) == (0, f"anyllm, version {anyllm.__version__}")
@@ -718,7 +718,7 @@ def test_every_command_has_help(args: list[str]) -> None:
     assert result.output.startswith("Usage: anyllm")
 
 
-def test_help_says_where_keys_come_from_and_what_the_exit_status_means() -> None:
+def test_help_explains_keys_and_exit_status() -> None:
     text = " ".join(CliRunner().invoke(commands, ["--help"]).output.split())
     assert "API keys are read from the environment only" in text
     assert "124 out of time" in text
@@ -739,7 +739,7 @@ def test_offline_nothing_is_downloaded(tmp_path: Path) -> None:
     assert "ANYLLM_OFFLINE" in one_line(done.stderr)
 
 
-def test_the_command_line_does_not_load_what_a_plain_prompt_does_not_need() -> None:
+def test_a_plain_prompt_imports_no_other_command() -> None:
     program = "import sys, anyllm.cli; print(*sorted({'cattrs', 'sseclient', 'xllamacpp'} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=TIMEOUT, env=environment(), cwd=ROOT
@@ -804,9 +804,11 @@ def test_providers_say_which_keys_are_set():
     assert lines["openrouter"] == "OPENROUTER_API_KEY or OPEN_ROUTER_API_KEY"
     assert lines["vllm"] == "VLLM_API_KEY (needs none)"
     assert lines["local"] == "needs no key"
-    told = {about["name"]: about for about in json.loads(run("providers", "--format", "json", GROQ_API_KEY="x").stdout)}
-    assert [name for name, about in told.items() if about["key_is_set"]] == ["groq"]
-    assert told["openai"]["capabilities"]["embedding"] is True
+    providers = {
+        about["name"]: about for about in json.loads(run("providers", "--format", "json", GROQ_API_KEY="x").stdout)
+    }
+    assert [name for name, about in providers.items() if about["key_is_set"]] == ["groq"]
+    assert providers["openai"]["capabilities"]["embedding"] is True
     assert SECRET not in ran.stdout
 
 
@@ -834,7 +836,7 @@ def test_models_of_every_provider_whose_key_is_set():
     assert ran.returncode == 1
 
 
-def test_models_without_keys_say_what_to_do():
+def test_models_without_keys_prints_a_hint():
     ran = run("models")
     assert (ran.stdout, ran.returncode) == ("", 0)
     assert "anyllm providers" in ran.stderr

@@ -1,4 +1,4 @@
-"""What a shell completes after `anyllm`: asked in the way of the real shells where they are installed."""
+"""Shell completion of `anyllm`, with the real shells if they are installed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ sys.exit(main())
 
 
 def completed(line: str) -> list[str]:
-    """What the command offers for the last word of *line*, as bash asks it."""
+    """The completions of the last word of *line*, as for bash."""
     done = subprocess.run(
         [sys.executable, "-c", WATCHED],
         env={
@@ -63,7 +63,7 @@ def completed(line: str) -> list[str]:
         ("anyllm serve --wo", {"--workers"}),
     ],
 )
-def test_the_last_word_is_completed_without_asking_anybody(line: str, some: set[str]) -> None:
+def test_the_last_word_is_completed_without_requests(line: str, some: set[str]) -> None:
     found = completed(line)
     assert some <= set(found)
     assert len(set(found)) == len(found)

@@ -1,4 +1,4 @@
-"""`anyllm doctor`: it finds what is wrong with an installation, says what to do, and shows no secret."""
+"""`anyllm doctor`: it finds problems of an installation, prints remedies, and no secrets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SECRET = "sk-verysecret-0123456789"
 def doctor(*folders: Path, **extra: str) -> subprocess.CompletedProcess[str]:
     """Run it with *folders* before everything else on the module path."""
     unset = re.compile(r"_API_KEY$|_PAT$|_PROXY$|_CA_BUNDLE$|^SSL_CERT|^ANYLLM_OFFLINE$|^PYTHON", re.I)
-    ours = {name: value for name, value in os.environ.items() if not unset.search(name)}
+    environment = {name: value for name, value in os.environ.items() if not unset.search(name)}
     return subprocess.run(
         [sys.executable, "-m", "anyllm", "doctor"],
         stdin=subprocess.DEVNULL,
@@ -35,7 +35,7 @@ def doctor(*folders: Path, **extra: str) -> subprocess.CompletedProcess[str]:
         encoding="utf-8",
         timeout=TIMEOUT,
         cwd=folders[0] if folders else ROOT,  # the current folder comes first
-        env={**ours, "PYTHONPATH": os.pathsep.join(map(str, [*folders, ROOT])), **extra},
+        env={**environment, "PYTHONPATH": os.pathsep.join(map(str, [*folders, ROOT])), **extra},
     )
 
 
@@ -67,10 +67,10 @@ def test_a_good_installation_is_status_0() -> None:
 
 def test_a_foreign_distribution_of_our_name_is_to_be_uninstalled_and_never_installed(tmp_path: Path) -> None:
     done = doctor(install(tmp_path, "anyllm", "9.9"))
-    said = "\n".join(lines(done, "anyllm"))
+    text = "\n".join(lines(done, "anyllm"))
     assert done.returncode == 1
-    assert "`pip uninstall anyllm`" in said
-    assert "anyllm-channels" in said
+    assert "`pip uninstall anyllm`" in text
+    assert "anyllm-channels" in text
     assert not re.search(r"pip install[^`]*\banyllm(?!-channels)", done.stdout)
 
 
@@ -98,7 +98,7 @@ def test_another_version_than_the_installed_one_is_a_warning(tmp_path: Path) -> 
     assert "reinstall" in lines(done, "anyllm")[0]
 
 
-def test_both_sseclients_is_said_with_what_to_uninstall(tmp_path: Path) -> None:
+def test_both_sseclients_are_reported_with_the_one_to_uninstall(tmp_path: Path) -> None:
     done = doctor(install(tmp_path, "sseclient", "0.0.27"))
     (line,) = lines(done, "sseclient")
     assert line.startswith("warn ")
@@ -189,9 +189,9 @@ def test_keys_and_proxy_passwords_are_named_and_never_shown() -> None:
 
 @pytest.mark.parametrize("url", ["u:p@proxy:1", "http://u:p@proxy:1", "socks5h://u:p@proxy:1", "http://u:p@x@proxy:1"])
 def test_credentials_of_proxies_of_any_form_are_taken_out(url: str) -> None:
-    shown = _environment._without_credentials(url)
-    assert shown.endswith("proxy:1")
-    assert "u:p" not in shown
+    cleaned = _environment._without_credentials(url)
+    assert cleaned.endswith("proxy:1")
+    assert "u:p" not in cleaned
 
 
 def test_a_ca_bundle_that_does_not_exist_is_a_failure(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_a_ca_bundle_that_does_not_exist_is_a_failure(tmp_path: Path) -> None:
     assert "there.pem (CURL_CA_BUNDLE)" in doctor(CURL_CA_BUNDLE=str(tmp_path / "there.pem")).stdout
 
 
-def test_weights_that_are_not_there_are_a_warning_only_offline(tmp_path: Path) -> None:
+def test_missing_weights_are_a_warning_only_offline(tmp_path: Path) -> None:
     online = doctor(ANYLLM_CACHE=str(tmp_path))
     assert lines(online, "weights")[0].startswith("ok ")
     assert "anyllm local download" in lines(online, "weights")[0]
@@ -251,7 +251,7 @@ def test_a_disk_without_room_for_the_weights_is_a_warning(tmp_path: Path) -> Non
     assert "has room for" in wrong
 
 
-def test_without_a_folder_for_temporary_files_there_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_temporary_folder_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> str:
         raise FileNotFoundError(2, "No usable temporary directory found")
 

@@ -36,9 +36,9 @@ def serving() -> Iterator[Any]:
         )
         running.append(process)
         assert process.stderr is not None
-        said = process.stderr.readline()
-        found = re.search(r"serving at http://([\d.]+):(\d+)", said)
-        assert found, said
+        line = process.stderr.readline()
+        found = re.search(r"serving at http://([\d.]+):(\d+)", line)
+        assert found, line
         return process, (found[1], int(found[2]))
 
     yield start
@@ -47,8 +47,8 @@ def serving() -> Iterator[Any]:
         process.communicate()
 
 
-def status_of(where: Any, path: str, **headers: str) -> int:
-    client = http.client.HTTPConnection(*where, timeout=TIMEOUT)
+def status_of(address: Any, path: str, **headers: str) -> int:
+    client = http.client.HTTPConnection(*address, timeout=TIMEOUT)
     client.request("GET", path, headers=headers)
     answer = client.getresponse()
     answer.read()
@@ -58,24 +58,24 @@ def status_of(where: Any, path: str, **headers: str) -> int:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_serves_until_a_signal_ends_it(serving, number):
-    process, where = serving()
-    assert status_of(where, "/healthz") == status_of(where, "/") == 200
+    process, address = serving()
+    assert status_of(address, "/healthz") == status_of(address, "/") == 200
     process.send_signal(number)
-    _, said = process.communicate(timeout=TIMEOUT)
+    _, log = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0
-    assert '"path": "/healthz"' in said
-    assert "Traceback" not in said
+    assert '"path": "/healthz"' in log
+    assert "Traceback" not in log
 
 
 def test_quietly(serving):
-    process, where = serving("--quiet")
-    assert status_of(where, "/healthz") == 200
+    process, address = serving("--quiet")
+    assert status_of(address, "/healthz") == 200
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=TIMEOUT)
-    assert said == ""
+    _, log = process.communicate(timeout=TIMEOUT)
+    assert log == ""
 
 
-def test_a_new_key_opens_what_is_configured_with_it(serving, tmp_path, capsys):
+def test_a_new_key_is_accepted_by_a_gateway_configured_with_it(serving, tmp_path, capsys):
     """The lines that it prints are a file; the key is in a comment."""
     assert main(["serve", "--new-key", "Alice B."]) == 0
     printed = capsys.readouterr().out
@@ -83,9 +83,9 @@ def test_a_new_key_opens_what_is_configured_with_it(serving, tmp_path, capsys):
     path.write_text(printed)
     [key] = re.findall(r"^# (anyllm-\S+)$", printed, re.MULTILINE)
     assert load(path).keys == {"Alice B.": hash_of(key)}
-    _, where = serving("--config", str(path))
-    assert status_of(where, "/v1/models") == 401
-    assert status_of(where, "/v1/models", Authorization=f"Bearer {key}") == 200
+    _, address = serving("--config", str(path))
+    assert status_of(address, "/v1/models") == 401
+    assert status_of(address, "/v1/models", Authorization=f"Bearer {key}") == 200
 
 
 @pytest.mark.parametrize(
@@ -97,16 +97,16 @@ def test_a_new_key_opens_what_is_configured_with_it(serving, tmp_path, capsys):
         ("[server]\nhost = '0.0.0.0'", "--new-key"),
     ],
 )
-def test_what_is_wrong_is_said_in_a_line(text, words, tmp_path: Path, capsys):
+def test_errors_are_reported_in_a_line(text, words, tmp_path: Path, capsys):
     path = tmp_path / "gateway.toml"
     path.write_text(text)
     assert main(["serve", "-c", str(path)]) == 2
-    said = capsys.readouterr().err
-    assert words in said
-    assert said.count("\n") == 1
+    log = capsys.readouterr().err
+    assert words in log
+    assert log.count("\n") == 1
 
 
-def test_a_file_that_is_not_there_and_a_port_that_is_taken(serving, tmp_path, capsys):
+def test_a_missing_file_and_a_port_in_use(serving, tmp_path, capsys):
     assert main(["serve", "-c", str(tmp_path / "nothing.toml")]) == 1
     _, (_, port) = serving()
     assert main(["serve", "--port", str(port)]) == 1
@@ -133,28 +133,28 @@ def test_a_file_that_needs_a_parser_says_which(monkeypatch, tmp_path, capsys):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_workers_answer_as_one_and_are_replaced(serving):
     """One that is killed is replaced; figures are those of all; a signal ends all, and so does the parent's death."""
-    process, where = serving("--workers", "2")
+    process, address = serving("--workers", "2")
     until(lambda: len(children_of(process.pid)) == 2)
-    until(lambda: status_of(where, "/healthz") == 200)
+    until(lambda: status_of(address, "/healthz") == 200)
     victim = children_of(process.pid)[0]
     os.kill(victim, signal.SIGKILL)
     until(lambda: len(children_of(process.pid)) == 2 and victim not in children_of(process.pid))
-    until(lambda: status_of(where, "/healthz") == 200)
-    assert status_of(where, "/metrics") == 200
+    until(lambda: status_of(address, "/healthz") == 200)
+    assert status_of(address, "/metrics") == 200
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=TIMEOUT)
+    _, log = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0
-    assert "starting another" in said
-    assert "Traceback" not in said
+    assert "starting another" in log
+    assert "Traceback" not in log
 
 
 @pytest.mark.fork
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_workers_end_with_their_parent(serving):
-    process, where = serving("--workers", "2")
+    process, address = serving("--workers", "2")
     until(lambda: len(children_of(process.pid)) == 2)
     workers = children_of(process.pid)
-    until(lambda: status_of(where, "/healthz") == 200)
+    until(lambda: status_of(address, "/healthz") == 200)
     process.kill()
     until(lambda: not any(is_alive(pid) for pid in workers))
 

@@ -172,13 +172,13 @@ def _block_events(block: Mapping[str, Any]) -> list[dict[str, Any]]:
         ]
     elif block["type"] == "tool_use":
         start["input"], deltas = {}, [{"type": "input_json_delta", "partial_json": json.dumps(block["input"])}]
-    said = [{"type": "content_block_delta", "delta": delta} for delta in deltas]
-    return [{"type": "content_block_start", "content_block": start}, *said, {"type": "content_block_stop"}]
+    events = [{"type": "content_block_delta", "delta": delta} for delta in deltas]
+    return [{"type": "content_block_start", "content_block": start}, *events, {"type": "content_block_stop"}]
 
 
 def _text(block: Mapping[str, Any]) -> str:
-    said = block["content"]
-    return said if isinstance(said, str) else "".join(part["text"] for part in said)
+    content = block["content"]
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)
 
 
 class OllamaHost:
@@ -196,11 +196,11 @@ class OllamaHost:
     def _said(self, stream: bool, *messages: Mapping[str, Any]) -> Reply:
         about = {"model": "m", "created_at": "2025-05-19T09:26:59.678947123Z"}
         end = {"done": True, "done_reason": "stop", "prompt_eval_count": 3, "eval_count": 4}
-        said = [{"role": "assistant", "content": "", **message} for message in messages]
+        answers = [{"role": "assistant", "content": "", **message} for message in messages]
         if not stream:
-            whole = {**said[0], **said[1], "content": said[0]["content"] + said[1]["content"]}
+            whole = {**answers[0], **answers[1], "content": answers[0]["content"] + answers[1]["content"]}
             return Reply.json({**about, "message": whole, **end}, headers=CLOSE)
-        lines = [{**about, "message": message, "done": False} for message in said]
+        lines = [{**about, "message": message, "done": False} for message in answers]
         last = {**about, "message": {"role": "assistant", "content": ""}, **end}
         return Reply.ndjson([*lines, last], headers=CLOSE)
 
@@ -280,13 +280,13 @@ class ResponsesHost:
 
 
 def _item_events(item: Mapping[str, Any], index: int) -> list[dict[str, Any]]:
-    where = {"output_index": index, "item_id": item["id"]}
+    ids = {"output_index": index, "item_id": item["id"]}
     pieces: list[dict[str, Any]] = []
     if item["type"] == "function_call":
-        pieces = [{"type": "response.function_call_arguments.delta", **where, "delta": item["arguments"]}]
+        pieces = [{"type": "response.function_call_arguments.delta", **ids, "delta": item["arguments"]}]
     elif item["type"] == "message":
         text = item["content"][0]["text"]
-        pieces = [{"type": "response.output_text.delta", **where, "content_index": 0, "delta": text}]
+        pieces = [{"type": "response.output_text.delta", **ids, "content_index": 0, "delta": text}]
     empty = {"function_call": {"arguments": ""}, "message": {"content": []}}.get(item["type"], {})
     added = {"type": "response.output_item.added", "output_index": index, "item": {**item, **empty}}
     return [added, *pieces, {"type": "response.output_item.done", "output_index": index, "item": item}]
@@ -312,8 +312,8 @@ class BedrockHost:
         return self._streamed([(None, pieces), (start, [arguments])], "tool_use")
 
     def second(self, stream: bool) -> Reply:
-        said = {"text": "It is sunny."}
-        return self._streamed([(None, [said])], "end_turn") if stream else self._whole([said], "end_turn")
+        text = {"text": "It is sunny."}
+        return self._streamed([(None, [text])], "end_turn") if stream else self._whole([text], "end_turn")
 
     def _whole(self, content: list[Any], reason: str) -> Reply:
         message = {"role": "assistant", "content": content}
@@ -327,7 +327,7 @@ class BedrockHost:
         for index, (start, deltas) in enumerate(blocks):
             if start is not None:
                 events.append(event("contentBlockStart", {"start": start, "contentBlockIndex": index}))
-            events += [event("contentBlockDelta", {"delta": said, "contentBlockIndex": index}) for said in deltas]
+            events += [event("contentBlockDelta", {"delta": delta, "contentBlockIndex": index}) for delta in deltas]
             events.append(event("contentBlockStop", {"contentBlockIndex": index}))
         events.append(event("messageStop", {"stopReason": reason}))
         kind = "application/vnd.amazon.eventstream"
@@ -336,9 +336,9 @@ class BedrockHost:
     def sent(self, body: Any) -> Sent:
         blocks = [block for turn in body["messages"] for block in turn["content"]]
         called = [block["toolUse"] for block in blocks if "toolUse" in block]
-        given = [block["toolResult"] for block in blocks if "toolResult" in block]
+        tool_results = [block["toolResult"] for block in blocks if "toolResult" in block]
         calls = [(call["toolUseId"], call["name"], call["input"]) for call in called]
-        results = [(one["toolUseId"], "".join(part["text"] for part in one["content"])) for one in given]
+        results = [(one["toolUseId"], "".join(part["text"] for part in one["content"])) for one in tool_results]
         return Sent(calls, results, [block for block in blocks if "reasoningContent" in block])
 
 
@@ -385,10 +385,10 @@ def openai_talks(url: str, stream: bool) -> tuple[list[Any], str]:
     with openai_at(url) as client:
 
         def ask() -> Any:
-            asked: Any = {"model": "m", "messages": messages, "tools": [TOOL]}
+            arguments: Any = {"model": "m", "messages": messages, "tools": [TOOL]}
             if not stream:
-                return client.chat.completions.create(**asked).choices[0].message
-            with client.chat.completions.stream(**asked) as answer:
+                return client.chat.completions.create(**arguments).choices[0].message
+            with client.chat.completions.stream(**arguments) as answer:
                 return answer.get_final_completion().choices[0].message
 
         message = ask()
@@ -404,10 +404,10 @@ def anthropic_talks(url: str, stream: bool) -> tuple[list[Any], str]:
     with anthropic_at(url) as client:
 
         def ask() -> Any:
-            asked: Any = {"model": "m", "messages": messages, "tools": [tool], "max_tokens": 4000}
+            arguments: Any = {"model": "m", "messages": messages, "tools": [tool], "max_tokens": 4000}
             if not stream:
-                return client.messages.create(**asked)
-            with client.messages.stream(**asked) as answer:
+                return client.messages.create(**arguments)
+            with client.messages.stream(**arguments) as answer:
                 return answer.get_final_message()
 
         message = ask()
@@ -415,8 +415,8 @@ def anthropic_talks(url: str, stream: bool) -> tuple[list[Any], str]:
         used = [block for block in message.content if block.type == "tool_use"]
         results = [{"type": "tool_result", "tool_use_id": block.id, "content": "sunny"} for block in used]
         messages.append({"role": "user", "content": results})
-        said = "".join(block.text for block in ask().content if block.type == "text")
-        return [(block.id, block.name, block.input) for block in used], said
+        text = "".join(block.text for block in ask().content if block.type == "text")
+        return [(block.id, block.name, block.input) for block in used], text
 
 
 def ollama_talks(url: str, stream: bool) -> tuple[list[Any], str]:
@@ -452,8 +452,8 @@ def test_a_conversation_with_a_tool(client: str, speaks: str, stream: bool):
         pytest.importorskip("botocore")
     host = HOSTS[speaks]()
     with serve(in_turn(host)) as upstream, gateway(m=entry(host, upstream.url)) as url:
-        calls, said = TALKS[client](url, stream)
-    assert said == "It is sunny."
+        calls, text = TALKS[client](url, stream)
+    assert text == "It is sunny."
     [(call_id, name, arguments)] = calls
     assert (name, arguments) == ("weather", {"city": "Paris"})
     first, second = (request.json() for request in upstream.requests)
@@ -488,12 +488,12 @@ def sent_back(client: str, speaks: str) -> list[Any]:
 
 @pytest.mark.long
 @pytest.mark.parametrize("client", list(TALKS))
-def test_reasoning_goes_back_under_the_name_that_its_host_has_for_it(client: str):
+def test_reasoning_is_sent_back_under_the_providers_name_for_it(client: str):
     """Cerebras wants its own back as `reasoning`, and refuses another's name; clients have but one name for all."""
     host = OpenAIHost()
     with serve(in_turn(host)) as upstream, gateway(m=at(upstream, "cerebras/m")) as url:
         TALKS[client](url, False)
-    [message] = [said for said in upstream.requests[1].json()["messages"] if said["role"] == "assistant"]
+    [message] = [message for message in upstream.requests[1].json()["messages"] if message["role"] == "assistant"]
     assert message["reasoning"] == "Hm."
     assert message.keys().isdisjoint(("reasoning_content", "thinking"))
 
@@ -504,7 +504,7 @@ def test_reasoning_goes_back_under_the_name_that_its_host_has_for_it(client: str
 @pytest.mark.long
 @pytest.mark.parametrize("fallback", [[], ["second"]], ids=["alone", "with a fallback"])
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
-def test_tokens_that_no_host_counted_are_not_made_up(fallback: list[str], stream: bool):
+def test_tokens_that_no_provider_counted_are_not_estimated(fallback: list[str], stream: bool):
     """An estimate would be taken for the host's own count, of which a format has no other kind."""
     chunks = Reply.sse(chat_events("It is sunny.", usage=False), headers=CLOSE)
     whole = _openai_whole({"role": "assistant", "content": "It is sunny."}, "stop")
@@ -529,8 +529,8 @@ def openai_usage(client: Any, stream: bool) -> Any:
     if not stream:
         return client.chat.completions.create(model="m", messages=[USER]).usage
     options = {"include_usage": True}
-    asked = client.chat.completions.create(model="m", messages=[USER], stream=True, stream_options=options)
-    return next((chunk.usage for chunk in asked if chunk.usage), None)
+    stream = client.chat.completions.create(model="m", messages=[USER], stream=True, stream_options=options)
+    return next((chunk.usage for chunk in stream if chunk.usage), None)
 
 
 def anthropic_talk(client: Any, stream: bool) -> Any:
@@ -541,7 +541,7 @@ def anthropic_talk(client: Any, stream: bool) -> Any:
 
 
 @pytest.mark.long
-def test_who_does_not_ask_for_tokens_gets_no_chunk_without_a_choice():
+def test_a_client_that_requests_no_usage_gets_no_chunk_without_a_choice():
     """We ask for them in any case, and llama.cpp sends its timings beside them; many programs read ``choices[0]``."""
     *events, last = chat_events("It is sunny.")
     timed = Reply.sse([*events, {**last, "timings": {"n": 1}}], headers=CLOSE)
@@ -584,8 +584,8 @@ def raised_by(client: str, url: str, stream: bool) -> Any:
 @pytest.mark.parametrize("client", list(ASKS))
 def test_a_refusal_comes_with_its_status_and_how_long_to_wait(client: str, stream: bool):
     """The host is told its key, and nobody else."""
-    said = {"error": {"message": f"slow down, {KEY[:3]}...", "type": "tokens", "param": None, "code": "rate_limit"}}
-    reply = Reply.json(said, status=429, headers={"Retry-After": "7", **CLOSE})
+    error = {"error": {"message": f"slow down, {KEY[:3]}...", "type": "tokens", "param": None, "code": "rate_limit"}}
+    reply = Reply.json(error, status=429, headers={"Retry-After": "7", **CLOSE})
     with serve(reply) as upstream, gateway(m=at(upstream)) as url:
         error = raised_by(client, url, stream)
     assert error.status_code == 429
@@ -602,19 +602,19 @@ def test_a_refusal_comes_with_its_status_and_how_long_to_wait(client: str, strea
 @pytest.mark.long
 @pytest.mark.parametrize("status", [400, 404, 500])
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
-def test_what_an_ollama_host_says_its_client_reads_as_without_us(stream: bool, status: int):
+def test_the_ollama_client_reads_an_ollama_providers_answer_as_without_the_gateway(stream: bool, status: int):
     refusal = Reply.json({"error": "model 'm' is not here"}, status=status, headers=CLOSE)
     with serve(refusal) as upstream, gateway(m=entry(OllamaHost, upstream.url)) as url:
-        directly, through = (raised_by("ollama", where, stream) for where in (upstream.url, url))
+        directly, through = (raised_by("ollama", base_url, stream) for base_url in (upstream.url, url))
     assert (through.status_code, through.error) == (directly.status_code, directly.error)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("how", ["eof", "reset"])
+@pytest.mark.parametrize("ending", ["eof", "reset"])
 @pytest.mark.parametrize("client", list(ASKS))
-def test_a_connection_that_breaks_in_the_middle_raises(client: str, how: str):
+def test_a_connection_that_breaks_in_the_middle_raises(client: str, ending: str):
     events = chat_events("It is", finish_reason=None, usage=False)
-    with serve(Reply.sse([*events, Cut(how)], done=False)) as upstream, gateway(m=at(upstream)) as url:
+    with serve(Reply.sse([*events, Cut(ending)], done=False)) as upstream, gateway(m=at(upstream)) as url:
         raised_by(client, url, True)
 
 
@@ -624,7 +624,7 @@ def test_a_server_that_ends_by_itself_is_not_woken_too_late():
     [listener] = server._listeners
     loop_is_over, is_closed = threading.Event(), threading.Event()
     shut_down, close, pull = listener.task_dispatcher.shutdown, listener.trigger.close, listener.pull_trigger
-    listener.task_dispatcher.shutdown = lambda **how: (shut_down(**how), loop_is_over.set())
+    listener.task_dispatcher.shutdown = lambda **kwargs: (shut_down(**kwargs), loop_is_over.set())
     listener.trigger.close = lambda: (is_closed.set(), close())
 
     def late() -> None:
@@ -654,12 +654,12 @@ def test_an_editor_that_knows_ollama_alone(speaks: str):
         client = open_.enter_context(ollama_at(url))
         [listed] = client.list().models
         assert listed.model == "claude:latest"
-        shown = client.show(listed.model)
-        assert {"completion", "tools", "thinking"} <= set(shown.capabilities)
-        family = shown.modelinfo["general.architecture"]
-        assert shown.modelinfo[f"{family}.context_length"] == 200_000
-        asked: Any = {"tools": [TOOL], "think": True, "options": EDITOR, "keep_alive": "10m"}
-        parts = [*client.chat(listed.model, [USER], stream=True, **asked)]
+        details = client.show(listed.model)
+        assert {"completion", "tools", "thinking"} <= set(details.capabilities)
+        family = details.modelinfo["general.architecture"]
+        assert details.modelinfo[f"{family}.context_length"] == 200_000
+        arguments: Any = {"tools": [TOOL], "think": True, "options": EDITOR, "keep_alive": "10m"}
+        parts = [*client.chat(listed.model, [USER], stream=True, **arguments)]
         assert [part.done for part in parts] == [False] * (len(parts) - 1) + [True]
         assert "".join(part.message.thinking or "" for part in parts).startswith("Hm.")
         [call] = [call for part in parts for call in part.message.tool_calls or ()]
@@ -673,7 +673,7 @@ def test_an_editor_that_knows_ollama_alone(speaks: str):
 @pytest.mark.long
 @pytest.mark.parametrize("speaks", ["openai", "anthropic"])
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
-def test_generate_is_answered_by_any_host(speaks: str, stream: bool):
+def test_generate_is_answered_by_any_provider(speaks: str, stream: bool):
     host = HOSTS[speaks]()
     with contextlib.ExitStack() as open_:
         upstream = open_.enter_context(serve(lambda request: host.second(bool(request.json().get("stream")))))
@@ -683,8 +683,8 @@ def test_generate_is_answered_by_any_host(speaks: str, stream: bool):
     assert "".join(part.response for part in parts) == "It is sunny."
     assert (parts[-1].done, parts[-1].done_reason) == (True, "stop")
     body = upstream.requests[0].json()
-    said = body.get("system") or body["messages"][0]["content"]
-    assert "Be brief." in json.dumps(said)
+    system = body.get("system") or body["messages"][0]["content"]
+    assert "Be brief." in json.dumps(system)
 
 
 # -- the model in this process -----------------------------------------------------------------------------------------
@@ -742,8 +742,8 @@ def test_a_real_model_answers_openais_client(local_gateway: str):
 @pytest.mark.model
 def test_a_real_model_answers_anthropics_client(local_gateway: str):
     with anthropic_at(local_gateway) as client:
-        asked: Any = {"model": "m", "messages": [QUESTION], "max_tokens": 24}
-        with client.messages.stream(**asked) as answer:
+        arguments: Any = {"model": "m", "messages": [QUESTION], "max_tokens": 24}
+        with client.messages.stream(**arguments) as answer:
             pieces = [*answer.text_stream]
             message = answer.get_final_message()
     assert "Paris" in "".join(pieces)

@@ -1,4 +1,4 @@
-"""The gateway's application: who may come in, what is asked and answered, what is counted and logged."""
+"""The gateway's WSGI application: access control, requests, answers, model lists, metrics, logs."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ WHOLE = {
 NOWHERE = "http://127.0.0.1:9/v1"
 
 
-def events(said: bytes) -> List[Any]:
-    data = [piece.split(b"data: ", 1)[1] for piece in said.split(b"\n\n") if piece]
+def events(data: bytes) -> List[Any]:
+    data = [piece.split(b"data: ", 1)[1] for piece in data.split(b"\n\n") if piece]
     return [item if item == b"[DONE]" else json.loads(item) for item in data]
 
 
@@ -43,17 +43,17 @@ def events(said: bytes) -> List[Any]:
 
 def test_a_whole_answer():
     with serve(Reply.json(WHOLE)) as upstream:
-        said = post(before(upstream.url), "/v1/chat/completions", {**CHAT, "temperature": 0.5})
-    assert (said.status, said.json()["choices"][0]["message"]["content"]) == (200, "Paris")
+        response = post(before(upstream.url), "/v1/chat/completions", {**CHAT, "temperature": 0.5})
+    assert (response.status, response.json()["choices"][0]["message"]["content"]) == (200, "Paris")
     assert upstream.requests[0].json()["temperature"] == 0.5
     assert upstream.requests[0].json()["model"] == "upstream-model"
 
 
 def test_a_stream():
     with serve(Reply.sse(chat_events(["Par", "is"]))) as upstream:
-        said = post(before(upstream.url), "/v1/chat/completions", STREAM)
-    assert said.headers["Content-Type"] == "text/event-stream"
-    *chunks, end = events(said.body)
+        response = post(before(upstream.url), "/v1/chat/completions", STREAM)
+    assert response.headers["Content-Type"] == "text/event-stream"
+    *chunks, end = events(response.body)
     assert end == b"[DONE]"
     assert "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks) == "Paris"
 
@@ -68,26 +68,26 @@ def test_under_another_server_an_answer_begins_when_a_silence_is_broken():
         assert upstream.wait_closed()
 
 
-def test_tokens_are_told_to_a_stream_that_asks():
+def test_a_stream_has_usage_if_the_client_requests_it():
     with serve(Reply.sse(chat_events(["Paris"]))) as upstream:
         app = before(upstream.url)
-        plain, asked = (
+        plain, with_usage = (
             events(post(app, "/v1/chat/completions", {**STREAM, **more}).body)
             for more in ({}, {"stream_options": {"include_usage": True}})
         )
     assert not any(chunk.get("usage") for chunk in plain[:-1])
-    assert asked[-2]["usage"]["total_tokens"] > 0
+    assert with_usage[-2]["usage"]["total_tokens"] > 0
 
 
-def test_an_answer_says_what_it_cost_where_that_is_known():
+def test_an_answer_has_its_cost_if_that_is_known():
     pytest.importorskip("genai_prices")
     usage = {"prompt_tokens": 1_000_000, "completion_tokens": 0, "total_tokens": 1_000_000}
     with serve(Reply.json({**WHOLE, "model": "gpt-4o-mini", "usage": usage})) as upstream:
         entry = {"model": "openai/gpt-4o-mini", "base_url": upstream.url, "api_key_env": "HOME"}
         app = before(upstream.url, models={"priced": entry})
-        known = post(app, "/v1/chat/completions", {**CHAT, "model": "priced"}).json()["usage"]
+        priced = post(app, "/v1/chat/completions", {**CHAT, "model": "priced"}).json()["usage"]
         unknown = post(app, "/v1/chat/completions", {**CHAT, "model": "m"}).json()["usage"]
-    assert known["cost"] == pytest.approx(0.15)
+    assert priced["cost"] == pytest.approx(0.15)
     assert "cost" not in unknown
 
 
@@ -96,10 +96,10 @@ def test_the_providers_own_error_comes_through():
     reply = Reply.json({"error": error}, status=429, headers={"Retry-After": "7"})
     with serve(reply) as upstream:
         for body in (CHAT, STREAM):
-            said = post(before(upstream.url), "/v1/chat/completions", body)
-            assert (said.status, said.json()) == (429, {"error": error})
-            assert said.headers["Retry-After"] == "7"
-            assert said.headers["x-should-retry"] == "true"
+            response = post(before(upstream.url), "/v1/chat/completions", body)
+            assert (response.status, response.json()) == (429, {"error": error})
+            assert response.headers["Retry-After"] == "7"
+            assert response.headers["x-should-retry"] == "true"
 
 
 def test_an_answer_that_is_cut_ends_with_an_error_and_without_done(caplog):
@@ -125,9 +125,9 @@ def test_another_model_answers_when_the_first_fails(body):
                 "second": {"model": "compatible/b", "base_url": up.url},
             },
         )
-        said = post(app, "/v1/chat/completions", {**body, "model": "first"})
-    assert said.status == 200
-    assert b"Paris" in said.body
+        response = post(app, "/v1/chat/completions", {**body, "model": "first"})
+    assert response.status == 200
+    assert b"Paris" in response.body
     assert [server.requests[0].json()["model"] for server in (down, up)] == ["a", "b"]
 
 
@@ -143,7 +143,7 @@ def test_another_model_answers_when_the_first_fails(body):
     ],
     ids=str,
 )
-def test_what_is_wrong_with_an_entry_is_said_at_once(entry, words):
+def test_a_wrong_entry_raises_at_construction(entry, words):
     """Not by the first request that asks for it."""
     with pytest.raises((ValueError, TypeError), match=words):
         before(NOWHERE, models={"wrong": entry})
@@ -174,12 +174,12 @@ def test_patterns_stand_for_all_that_begin_so_and_the_longest_wins():
 
 
 @pytest.mark.parametrize("name", ["nope", "nobody/x", "", "/", "gpt-4o"])
-def test_a_model_that_is_not_there_is_404(name):
-    said = post(before(NOWHERE), "/v1/chat/completions", {**CHAT, "model": name})
-    assert (said.status, said.json()["error"]["code"]) == (404, "model_not_found")
+def test_an_unknown_model_is_404(name):
+    response = post(before(NOWHERE), "/v1/chat/completions", {**CHAT, "model": name})
+    assert (response.status, response.json()["error"]["code"]) == (404, "model_not_found")
 
 
-def test_only_listed_names_are_there_where_that_is_wanted():
+def test_only_listed_models_are_available_with_only_listed():
     app = before(NOWHERE, server={"only_listed": True})
     assert post(app, "/v1/chat/completions", {**CHAT, "model": "openai/gpt-4o"}).status == 404
     assert [model["id"] for model in get(app, "/v1/models").json()["data"]] == ["m"]
@@ -197,13 +197,13 @@ def test_models_are_listed_for_openais_and_for_anthropics_clients(monkeypatch):
     app = before(NOWHERE, models={"secret": {"model": "openai/x", "hidden": True}})
     listed = get(app, "/v1/models").json()
     assert [(model["id"], model["owned_by"]) for model in listed["data"]] == [("m", "compatible")]
-    theirs = get(app, "/v1/models", anthropic_version="2023-06-01").json()
-    assert (theirs["data"][0]["id"], theirs["has_more"]) == ("m", False)
+    for_anthropic = get(app, "/v1/models", anthropic_version="2023-06-01").json()
+    assert (for_anthropic["data"][0]["id"], for_anthropic["has_more"]) == ("m", False)
     assert get(app, "/v1/models/m").json() == listed["data"][0]
     assert get(app, "/v1/models/nope").status == 404
 
 
-def test_providers_whose_key_is_set_are_listed_and_those_that_fail_are_left_out(monkeypatch, caplog):
+def test_models_of_providers_with_keys_are_listed_unless_they_fail(monkeypatch, caplog):
     def lists(request: Any) -> Reply:
         is_good = request.path.startswith("/good")
         return Reply.json({"data": [{"id": "gpt-9", "created": 5}]}) if is_good else Reply.json({}, status=500)
@@ -225,19 +225,19 @@ def test_providers_whose_key_is_set_are_listed_and_those_that_fail_are_left_out(
 # -- what only some hosts know -----------------------------------------------------------------------------------------
 
 
-def test_what_no_parameter_says_goes_to_a_host_of_the_same_format():
+def test_unknown_fields_go_to_a_provider_of_the_same_format():
     with serve(Reply.json(WHOLE)) as upstream:
-        said = post(before(upstream.url), "/v1/chat/completions", {**CHAT, "logit_bias": {"1": 2}, "store": True})
-    assert said.status == 200
+        response = post(before(upstream.url), "/v1/chat/completions", {**CHAT, "logit_bias": {"1": 2}, "store": True})
+    assert response.status == 200
     assert upstream.requests[0].json()["logit_bias"] == {"1": 2}
-    assert "x-anyllm-dropped" not in said.headers
+    assert "x-anyllm-dropped" not in response.headers
 
 
-def test_what_a_host_of_another_format_does_not_know_is_refused_by_name():
-    said = post(before(NOWHERE, "anthropic"), "/v1/chat/completions", {**CHAT, "logit_bias": {"1": 2}})
-    assert (said.status, said.json()["error"]["param"]) == (400, "logit_bias")
-    said = post(before(NOWHERE, "anthropic"), "/v1/chat/completions", {**CHAT, "seed": 5})
-    assert (said.status, said.json()["error"]["param"]) == (400, "seed")
+def test_an_unknown_field_is_rejected_by_name_for_a_provider_of_another_format():
+    response = post(before(NOWHERE, "anthropic"), "/v1/chat/completions", {**CHAT, "logit_bias": {"1": 2}})
+    assert (response.status, response.json()["error"]["param"]) == (400, "logit_bias")
+    response = post(before(NOWHERE, "anthropic"), "/v1/chat/completions", {**CHAT, "seed": 5})
+    assert (response.status, response.json()["error"]["param"]) == (400, "seed")
 
 
 ANTHROPIC = {
@@ -256,48 +256,48 @@ def test_it_can_be_dropped_and_a_header_says_so(monkeypatch):
     with serve(Reply.json(ANTHROPIC)) as upstream:
         entry = {"model": "anthropic/x", "base_url": upstream.url, "api_key_env": "HOME"}
         app = before(NOWHERE, models={"a": entry}, server={"unsupported": "drop"})
-        said = post(app, "/v1/chat/completions", {**CHAT, "model": "a", "logit_bias": {"1": 2}, "seed": 5})
-    assert said.status == 200
-    assert set(said.headers["x-anyllm-dropped"].split(", ")) == {"logit_bias", "seed"}
+        response = post(app, "/v1/chat/completions", {**CHAT, "model": "a", "logit_bias": {"1": 2}, "seed": 5})
+    assert response.status == 200
+    assert set(response.headers["x-anyllm-dropped"].split(", ")) == {"logit_bias", "seed"}
     assert not {"logit_bias", "seed"} & upstream.requests[0].json().keys()
 
 
-def test_what_changes_nothing_of_the_answer_is_dropped_in_any_case():
+def test_fields_that_do_not_affect_the_answer_are_always_dropped():
     with serve(Reply.json(ANTHROPIC)) as upstream:
         entry = {"model": "anthropic/x", "base_url": upstream.url, "api_key_env": "HOME"}
         app = before(NOWHERE, models={"a": entry})
-        said = post(app, "/v1/chat/completions", {**CHAT, "model": "a", "store": True, "metadata": {"a": "b"}})
-    assert (said.status, said.headers["x-anyllm-dropped"]) == (200, "store, metadata")
+        response = post(app, "/v1/chat/completions", {**CHAT, "model": "a", "store": True, "metadata": {"a": "b"}})
+    assert (response.status, response.headers["x-anyllm-dropped"]) == (200, "store, metadata")
 
 
-def test_marks_of_what_to_cache_reach_only_hosts_that_know_them():
+def test_cache_marks_are_sent_only_to_providers_that_accept_them():
     """Anthropic's clients mark nearly every request; OpenAI refuses keys that it does not know."""
     mark = {"cache_control": {"type": "ephemeral"}}
     text = {"type": "text", "text": "hello", **mark}
-    asked = {
+    body = {
         "max_tokens": 5,
         "system": [text],
         "messages": [{"role": "user", "content": [text]}],
         "tools": [{"name": "f", "input_schema": {"type": "object"}, **mark}],
     }
     with serve(lambda request: Reply.json(ANTHROPIC if request.path.endswith("/messages") else WHOLE)) as upstream:
-        where = {"base_url": upstream.url, "api_key_env": "HOME"}
-        models = {name: {"model": f"{name}/x", **where} for name in ("openai", "openrouter", "anthropic")}
+        server = {"base_url": upstream.url, "api_key_env": "HOME"}
+        models = {name: {"model": f"{name}/x", **server} for name in ("openai", "openrouter", "anthropic")}
         app = before(NOWHERE, models=models)
-        told = {name: post(app, "/v1/messages", {**asked, "model": name}).headers for name in models}
+        headers = {name: post(app, "/v1/messages", {**body, "model": name}).headers for name in models}
     counts = [request.body.count(b"cache_control") for request in upstream.requests]
     assert counts == [0, 3, 3]
-    assert [told[name].get("x-anyllm-dropped") for name in models] == ["cache_control", None, None]
+    assert [headers[name].get("x-anyllm-dropped") for name in models] == ["cache_control", None, None]
 
 
-def test_what_says_nothing_is_nothing():
+def test_fields_with_default_values_are_ignored():
     """Clients send zeros and nulls for what their users never set."""
     more = {"frequency_penalty": 0, "store": False, "logit_bias": None, "metadata": {}}
     with serve(Reply.json(ANTHROPIC)) as upstream:
         entry = {"model": "anthropic/x", "base_url": upstream.url, "api_key_env": "HOME"}
-        said = post(before(NOWHERE, models={"a": entry}), "/v1/chat/completions", {**CHAT, "model": "a", **more})
-    assert said.status == 200
-    assert "x-anyllm-dropped" not in said.headers
+        response = post(before(NOWHERE, models={"a": entry}), "/v1/chat/completions", {**CHAT, "model": "a", **more})
+    assert response.status == 200
+    assert "x-anyllm-dropped" not in response.headers
 
 
 # -- vectors -----------------------------------------------------------------------------------------------------------
@@ -346,18 +346,18 @@ def test_a_key_opens_wherever_clients_put_it(headers):
 
 
 @pytest.mark.parametrize(
-    "shown",
+    "sent_key",
     ["", "Bearer ", "Bearer nope", f"Basic {KEY}", "Bearer k\u00e9y", f"Bearer {KEY}x"],
     ids=["none", "empty", "other", "basic", "accent", "longer"],
 )
-def test_a_wrong_key_is_401_in_the_clients_format(shown):
+def test_a_wrong_key_is_401_in_the_clients_format(sent_key):
     for path in ("/v1/chat/completions", "/v1/embeddings"):
-        said = post(before(NOWHERE, **LOCKED), path, CHAT, Authorization=shown)
-        assert (said.status, said.json()["error"]["code"]) == (401, "invalid_api_key")
-        assert said.headers["x-should-retry"] == "false"
+        response = post(before(NOWHERE, **LOCKED), path, CHAT, Authorization=sent_key)
+        assert (response.status, response.json()["error"]["code"]) == (401, "invalid_api_key")
+        assert response.headers["x-should-retry"] == "false"
 
 
-def test_only_its_health_is_told_to_anybody():
+def test_only_healthz_needs_no_key():
     app = before(NOWHERE, **LOCKED)
     assert get(app, "/healthz").json() == {"status": "ok", "running": 0}
     assert get(app, "/metrics").status == get(app, "/v1/models").status == 401
@@ -366,8 +366,8 @@ def test_only_its_health_is_told_to_anybody():
 def test_a_key_is_never_in_a_log_or_a_figure(caplog):
     app = before(NOWHERE, **LOCKED)
     with caplog.at_level(logging.DEBUG):
-        for shown in (KEY, "anyllm-somebody-elses"):
-            post(app, "/v1/chat/completions", CHAT, Authorization=f"Bearer {shown}")
+        for sent_key in (KEY, "anyllm-somebody-elses"):
+            post(app, "/v1/chat/completions", CHAT, Authorization=f"Bearer {sent_key}")
             figures = get(app, "/metrics", Authorization=f"Bearer {KEY}").body.decode()
     assert "alice" in caplog.text
     for secret in (KEY, "somebody-elses", "hello"):
@@ -407,7 +407,7 @@ def streaming(app: Any, body: Any = None, **headers: str) -> Any:
     return int(started[0][0].split()[0]), answer
 
 
-def test_more_streams_than_there_is_room_for_are_refused_and_room_comes_back():
+def test_streams_beyond_the_limit_are_rejected_until_one_ends():
     with serve(Reply.sse([*chat_events(["one"], finish_reason=None, usage=False), Stall()], done=False)) as upstream:
         app = before(upstream.url, server={"max_streams": 1})
         status, running = streaming(app)
@@ -435,7 +435,7 @@ def test_a_key_has_a_share_of_its_own():
             answer.close()
 
 
-def test_room_comes_back_whatever_happens():
+def test_slots_are_released_after_every_kind_of_end():
     app = before(NOWHERE, server={"max_streams": 1})
     for body in (b"{", CHAT, {**CHAT, "model": "nope"}, {"model": "m"}, STREAM):
         post(app, "/v1/chat/completions", body)
@@ -444,8 +444,8 @@ def test_room_comes_back_whatever_happens():
 
 def test_a_body_that_is_too_large_is_413():
     app = before(NOWHERE, server={"max_body_bytes": 100})
-    said = post(app, "/v1/chat/completions", {**CHAT, "user": "x" * 100})
-    assert (said.status, said.json()["error"]["type"]) == (413, "invalid_request_error")
+    response = post(app, "/v1/chat/completions", {**CHAT, "user": "x" * 100})
+    assert (response.status, response.json()["error"]["type"]) == (413, "invalid_request_error")
 
 
 def test_a_body_without_a_length_is_read_to_the_limit():
@@ -472,7 +472,7 @@ def test_an_answer_that_takes_too_long_ends(later: LaterTime):
 
 
 @pytest.mark.parametrize("body", [CHAT, STREAM], ids=["whole", "stream"])
-def test_who_leaves_before_the_first_token_ends_the_call(spawn, body):
+def test_a_client_that_leaves_before_the_first_token_ends_the_call(spawn, body):
     """The server tells; nothing has to be written first."""
     leave: List[Any] = []
     with serve(Reply.sse([Stall()], done=False)) as upstream:
@@ -517,11 +517,11 @@ fields = st.sampled_from(
 @given(body=st.dictionaries(fields, json_values | st.just("m"), max_size=6) | json_values)
 def test_any_json_gets_an_answer_in_the_clients_format(body):
     """A model is never reached: nobody listens there, or the request is refused."""
-    said = post(NONSENSE, "/v1/chat/completions", json.dumps(body).encode())
-    assert 400 <= said.status < 600
-    assert said.status != 500, said.body
-    if not said.headers["Content-Type"].startswith("text/event-stream"):
-        assert set(said.json()["error"]) >= {"message", "type", "param", "code"}
+    response = post(NONSENSE, "/v1/chat/completions", json.dumps(body).encode())
+    assert 400 <= response.status < 600
+    assert response.status != 500, response.body
+    if not response.headers["Content-Type"].startswith("text/event-stream"):
+        assert set(response.json()["error"]) >= {"message", "type", "param", "code"}
 
 
 NONSENSE = before(NOWHERE, server={"only_listed": True})
@@ -530,9 +530,9 @@ NONSENSE = before(NOWHERE, server={"only_listed": True})
 @settings(max_examples=300, deadline=None)
 @given(body=st.binary(max_size=60))
 def test_any_bytes_get_an_answer_in_the_clients_format(body):
-    said = post(NONSENSE, "/v1/chat/completions", body)
-    assert said.status in (400, 404)
-    assert said.json()["error"]["type"] == "invalid_request_error"
+    response = post(NONSENSE, "/v1/chat/completions", body)
+    assert response.status in (400, 404)
+    assert response.json()["error"]["type"] == "invalid_request_error"
 
 
 @pytest.mark.parametrize(
@@ -547,33 +547,33 @@ def test_any_bytes_get_an_answer_in_the_clients_format(body):
         ("HEAD", "/healthz", 200),
     ],
 )
-def test_paths_and_methods_that_are_not_there(method, path, status):
-    said = ask(before(NOWHERE), method, path)
-    assert said.status == status
+def test_unknown_paths_and_methods(method, path, status):
+    response = ask(before(NOWHERE), method, path)
+    assert response.status == status
     if status == 405:
-        assert "OPTIONS" in said.headers["Allow"]
+        assert "OPTIONS" in response.headers["Allow"]
 
 
 def test_nesting_without_end_is_refused():
-    said = post(NONSENSE, "/v1/chat/completions", b'{"model":"m","messages":' + b"[" * 100_000)
-    assert said.status == 400
+    response = post(NONSENSE, "/v1/chat/completions", b'{"model":"m","messages":' + b"[" * 100_000)
+    assert response.status == 400
 
 
 def test_a_bug_is_500_without_its_words_and_gives_everything_back(monkeypatch, caplog):
     app = before(NOWHERE)
     monkeypatch.setattr(app._models, "find", lambda name: {}["sk-secret"])
-    said = post(app, "/v1/chat/completions", CHAT)
-    assert said.status == 500
-    assert b"sk-secret" not in said.body
+    response = post(app, "/v1/chat/completions", CHAT)
+    assert response.status == 500
+    assert b"sk-secret" not in response.body
     assert "a bug ended request req_" in caplog.text
     assert app.running == 0
 
 
 def test_each_answer_has_an_id_that_the_log_has_too(caplog):
     with caplog.at_level(logging.INFO, "anyllm.gateway"):
-        said = get(before(NOWHERE), "/v1/models")
-    assert said.headers["x-request-id"] == said.headers["request-id"]
-    assert json.loads(caplog.records[-1].getMessage())["request"] == said.headers["x-request-id"]
+        response = get(before(NOWHERE), "/v1/models")
+    assert response.headers["x-request-id"] == response.headers["request-id"]
+    assert json.loads(caplog.records[-1].getMessage())["request"] == response.headers["x-request-id"]
 
 
 def test_threads_share_it(spawn):
@@ -603,23 +603,23 @@ def test_a_clients_words_break_no_header(key):
     with serve(Reply.json(ANTHROPIC)) as upstream:
         entry = {"model": "anthropic/x", "base_url": upstream.url, "api_key_env": "HOME"}
         app = before(NOWHERE, models={"a": entry}, server={"unsupported": "drop"})
-        said = post(app, "/v1/chat/completions", {**CHAT, "model": "a", key: 1})
-    assert said.status == 200
-    told = said.headers["x-anyllm-dropped"]
-    assert told.isprintable()
-    assert told.isascii()
-    assert len(told) < 200
+        response = post(app, "/v1/chat/completions", {**CHAT, "model": "a", key: 1})
+    assert response.status == 200
+    dropped = response.headers["x-anyllm-dropped"]
+    assert dropped.isprintable()
+    assert dropped.isascii()
+    assert len(dropped) < 200
 
 
 @pytest.mark.parametrize("origin", ["http://[", "http://a]b", "http://\u2100.com", "null", "://", "x"])
 @pytest.mark.parametrize("path", ["/healthz", "/v1/models", "/nothing"])
 def test_an_origin_that_is_none_is_refused(origin, path):
-    said = get(before(NOWHERE), path, Origin=origin)
-    assert said.status == (404 if path == "/nothing" else 403)
-    assert "Access-Control-Allow-Origin" not in said.headers
+    response = get(before(NOWHERE), path, Origin=origin)
+    assert response.status == (404 if path == "/nothing" else 403)
+    assert "Access-Control-Allow-Origin" not in response.headers
 
 
-def test_an_origin_is_no_host_that_is_not_said():
+def test_an_empty_host_does_not_match_an_origin():
     assert get(before(NOWHERE), "/v1/models", Origin="null", Host="").status == 403
 
 
@@ -635,22 +635,22 @@ def test_parts_of_other_pages_may_not_call_and_links_may_lead_here():
 def test_with_keys_a_page_may_be_reached_by_any_name():
     """A proxy asks by the name of its upstream, and no browser sends a key unasked."""
     app = before(NOWHERE, **LOCKED)
-    said = get(app, "/v1/models", Origin="https://chat.example", x_api_key=KEY)
-    assert said.status == 200
-    assert "Access-Control-Allow-Origin" not in said.headers
+    response = get(app, "/v1/models", Origin="https://chat.example", x_api_key=KEY)
+    assert response.status == 200
+    assert "Access-Control-Allow-Origin" not in response.headers
 
 
-def test_origins_and_hosts_may_be_written_as_people_write_them():
+def test_origins_and_hosts_are_normalized():
     app = before(NOWHERE, server={"origins": ["https://Friend.example/"], "hosts": ["Box:8080"]})
     assert get(app, "/v1/models", Origin="https://friend.example").status == 200
     assert get(app, "/v1/models", Host="box:9").status == 200
 
 
-def test_a_name_of_a_megabyte_is_no_model_and_is_kept_nowhere(caplog):
+def test_a_name_of_a_megabyte_is_no_model_and_is_not_cached(caplog):
     app = before(NOWHERE)
     with caplog.at_level(logging.INFO, "anyllm.gateway"):
-        said = post(app, "/v1/chat/completions", {**CHAT, "model": f"openai/{'x' * 1_000_000}"})
-    assert said.status == 404
+        response = post(app, "/v1/chat/completions", {**CHAT, "model": f"openai/{'x' * 1_000_000}"})
+    assert response.status == 404
     assert not app._models._recent
     assert all(len(record.getMessage()) < 1000 for record in caplog.records)
 
@@ -670,9 +670,9 @@ def test_a_name_of_a_megabyte_is_no_model_and_is_kept_nowhere(caplog):
 @pytest.mark.parametrize("provider", ["compatible", "anthropic"])
 def test_tools_that_are_none_are_refused_by_name(tools, provider):
     for body in (CHAT, STREAM):
-        said = post(before(NOWHERE, provider), "/v1/chat/completions", {**body, "tools": tools})
-        assert said.status == 400
-        assert "tool" in said.json()["error"]["param"]
+        response = post(before(NOWHERE, provider), "/v1/chat/completions", {**body, "tools": tools})
+        assert response.status == 400
+        assert "tool" in response.json()["error"]["param"]
 
 
 def test_two_tools_of_one_name_are_refused_where_they_are_read(monkeypatch):
@@ -680,8 +680,8 @@ def test_two_tools_of_one_name_are_refused_where_they_are_read(monkeypatch):
     entry = {"model": "compatible/a", "base_url": NOWHERE, "max_streams": 1}
     app = before(NOWHERE, models={"limited": entry})
     for body in (CHAT, STREAM):
-        said = post(app, "/v1/chat/completions", {**body, "model": "limited", "tools": [tool, tool]})
-        assert (said.status, said.json()["error"]["param"]) == (400, "tools")
+        response = post(app, "/v1/chat/completions", {**body, "model": "limited", "tools": [tool, tool]})
+        assert (response.status, response.json()["error"]["param"]) == (400, "tools")
 
 
 def test_all_names_of_an_entry_share_its_limits(spawn):
@@ -712,7 +712,7 @@ def test_all_names_of_an_entry_share_its_limits(spawn):
     ],
     ids=str,
 )
-def test_what_is_wrong_with_a_pattern_is_said_at_once(models):
+def test_a_wrong_pattern_raises_at_construction(models):
     with pytest.raises(ValueError, match="models"):
         before(NOWHERE, models=models)
 
@@ -728,14 +728,14 @@ def test_a_model_of_another_time_is_listed(monkeypatch):
     from anyllm.wire.anthropic_messages.models import anthropic_models
 
     for created in (1_700_000_000_000, -5, 10**30):
-        made = anthropic_models([ModelInfo("m", created=created)])["data"][0]
-        assert made["created_at"] == "1970-01-01T00:00:00Z"
+        model = anthropic_models([ModelInfo("m", created=created)])["data"][0]
+        assert model["created_at"] == "1970-01-01T00:00:00Z"
 
 
 # -- lists of providers ------------------------------------------------------------------------------------------------
 
 
-def test_who_leaves_while_a_list_is_fetched_takes_it_from_nobody(spawn, monkeypatch):
+def test_a_client_that_leaves_while_a_list_is_fetched_does_not_end_the_fetch(spawn, monkeypatch):
     """It is fetched once, for all who ask; who leaves need not wait, and the others get it."""
     for name in list(os.environ):
         if name.endswith(("_API_KEY", "_TOKEN")):
@@ -762,7 +762,7 @@ def test_who_leaves_while_a_list_is_fetched_takes_it_from_nobody(spawn, monkeypa
         assert len(upstream.requests) == 1
 
 
-def test_a_list_that_fails_is_asked_for_again_soon_and_not_at_once(monkeypatch, caplog):
+def test_a_list_that_failed_is_fetched_again_after_a_while(monkeypatch, caplog):
     from anyllm.gateway._provider_lists import ProviderLists
 
     for name in list(os.environ):
@@ -777,7 +777,7 @@ def test_a_list_that_fails_is_asked_for_again_soon_and_not_at_once(monkeypatch, 
         found = []
         for now[0] in (0.0, 299.0, 301.0, 302.0, 320.0):
             listed = lists.all(anyllm.Context(timeout=60))
-            found.append([known.name for known in listed if known.provider == "openai"])
+            found.append([model.name for model in listed if model.provider == "openai"])
     assert found == [["openai/a"]] * 4 + [["openai/b"]]
     assert len(upstream.requests) == 3
 
@@ -789,7 +789,7 @@ def test_a_list_that_fails_is_asked_for_again_soon_and_not_at_once(monkeypatch, 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_child_has_its_own_room_and_waits_for_none_of_its_parents_threads(run_script):
     """As servers fork that load the application first: while an answer runs and a list is being fetched."""
-    said = run_script(
+    output = run_script(
         """
         import os, sys, threading, time, warnings
         sys.path.insert(0, "tests")
@@ -822,4 +822,4 @@ def test_a_child_has_its_own_room_and_waits_for_none_of_its_parents_threads(run_
             print(os.WEXITSTATUS(status), app.running)
         """
     )
-    assert "0 0" in said.splitlines()  # the log stands there too
+    assert "0 0" in output.splitlines()  # the log stands there too

@@ -1,4 +1,4 @@
-"""nginx in front of the gateway, as most would have it: buffering, compressing, with its own idea of connections."""
+"""The gateway behind nginx with its usual settings: buffering, compression, its own connections."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any, Callable, Iterator
 
 import pytest
 from conftest import TIMEOUT
-from gate import STREAM, before
+from gate import STREAM, before, listens
 from loopback import join_workers, silent_after, until
 
 from anyllm.gateway import GatewayServer
@@ -61,22 +61,14 @@ def nginx(folder: Path, upstream: int, more: str = "") -> Iterator[int]:
     assert NGINX is not None
     process = subprocess.Popen([NGINX, "-c", str(path), "-e", str(folder / "error.log")], stderr=subprocess.DEVNULL)
     try:
-        until(lambda: _listens(port))
+        until(lambda: listens(port))
         yield port
     finally:
         process.terminate()
         process.wait(TIMEOUT)
 
 
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
-
-
-def asked(port: int, body: Any = STREAM, path: str = "/v1/chat/completions", **headers: str) -> Any:
+def send(port: int, body: Any = STREAM, path: str = "/v1/chat/completions", **headers: str) -> Any:
     client = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
     client.request("POST", path, json.dumps(body), headers)
     return client, client.getresponse()
@@ -91,15 +83,15 @@ def test_pieces_arrive_as_they_come(tmp_path, more, accepted):
     with contextlib.ExitStack() as stack:
         upstream = stack.enter_context(serve(Reply.sse([*first, Stall(has_first), *second])))
         server = stack.enter_context(GatewayServer(before(upstream.url, server={"port": 0})))
-        client, answer = asked(stack.enter_context(nginx(tmp_path, server.port, more)), **{"Accept-Encoding": accepted})
+        client, answer = send(stack.enter_context(nginx(tmp_path, server.port, more)), **{"Accept-Encoding": accepted})
         assert answer.status == 200
         plain = read_of(answer)
-        said = b""
-        while b'"one"' not in said:
-            said += plain()
+        received = b""
+        while b'"one"' not in received:
+            received += plain()
         has_first.set()
-        while b"[DONE]" not in said:
-            said += plain()
+        while b"[DONE]" not in received:
+            received += plain()
         client.close()
 
 
@@ -112,11 +104,11 @@ def read_of(answer: http.client.HTTPResponse) -> Callable[[], bytes]:
 
 
 def test_a_client_that_leaves_ends_the_call_through_it_too(tmp_path):
-    said = threading.Event()
+    answered = threading.Event()
     with contextlib.ExitStack() as stack:
-        upstream = stack.enter_context(serve(silent_after(said)))
+        upstream = stack.enter_context(serve(silent_after(answered)))
         server = stack.enter_context(GatewayServer(before(upstream.url, server={"port": 0})))
-        client, answer = asked(stack.enter_context(nginx(tmp_path, server.port)))
+        client, answer = send(stack.enter_context(nginx(tmp_path, server.port)))
         while b"two" not in answer.read1(65536):
             pass
         answer.close()
@@ -133,7 +125,7 @@ def test_its_visitors_need_keys_or_its_name_must_be_the_gateways(tmp_path):
         for hosts, status in (((), 403), (("chat.example",), 200)):
             app = before(upstream.url, server={"port": 0, "hosts": hosts})
             with GatewayServer(app) as server, nginx(tmp_path, server.port, more) as port:
-                client, answer = asked(port, Host="chat.example")
+                client, answer = send(port, Host="chat.example")
                 assert answer.status == status
                 answer.read()
                 client.close()

@@ -1,4 +1,4 @@
-"""The chat page: what is served, and what it does in a browser."""
+"""The chat page: its files, and its behaviour in a browser."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def serving(*replies: Any, app: type = Gateway, **config: Any) -> Iterator[Tuple
             yield upstream, running.url, gateway
 
 
-def delta(**said: Any) -> Dict[str, Any]:
+def delta(**fields: Any) -> Dict[str, Any]:
     return {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
-            "choices": [{"index": 0, "delta": said, "finish_reason": None}]}  # fmt: skip
+            "choices": [{"index": 0, "delta": fields, "finish_reason": None}]}  # fmt: skip
 
 
-def asked(upstream: Server, place: int = -1) -> Any:
+def request_body(upstream: Server, place: int = -1) -> Any:
     """The body of a request that the model got."""
     return upstream.requests[place].json()
 
@@ -77,8 +77,8 @@ def test_a_file_is_served_as_it_is_and_only_once(path: str) -> None:
     assert reply.headers["Content-Length"] == str(len(body))
     tag = reply.headers["ETag"]
     assert re.fullmatch(r'"[0-9a-f]{32}"', tag)
-    for said in (tag, f"W/{tag}", f'"other", {tag}', "*"):
-        again = page(path, said)
+    for header in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+        again = page(path, header)
         assert again is not None
         assert (again.status, list(again.body)) == (304, [])
         assert again.headers["ETag"] == tag
@@ -90,7 +90,7 @@ def test_a_file_is_served_as_it_is_and_only_once(path: str) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("has_it", [False, True])
-def test_every_response_says_what_the_page_may_do(path: str, has_it: bool) -> None:
+def test_every_response_has_the_content_security_policy(path: str, has_it: bool) -> None:
     reply = page(path, "*" if has_it else "")
     assert reply is not None
     assert reply.headers["Content-Security-Policy"] == (
@@ -103,17 +103,18 @@ def test_every_response_says_what_the_page_may_do(path: str, has_it: bool) -> No
 
 
 @pytest.mark.parametrize("path", ["", "/index.html", "/page", "/page.js/", "/../_page.py", "//", "/page.JS"])
-def test_nothing_else_is_there(path: str) -> None:
+def test_other_paths_are_not_files(path: str) -> None:
     assert page(path, "") is None
 
 
 def test_the_page_needs_no_key_and_gives_none_away() -> None:
     with serving(keys={"me": hash_of(KEY)}) as (_, url, _gateway):
         for path in PATHS:
-            got = requests.get(url + path, timeout=TIMEOUT)
-            assert got.status_code == 200
+            response = requests.get(url + path, timeout=TIMEOUT)
+            assert response.status_code == 200
             assert (
-                requests.get(url + path, headers={"If-None-Match": got.headers["ETag"]}, timeout=TIMEOUT).content == b""
+                requests.get(url + path, headers={"If-None-Match": response.headers["ETag"]}, timeout=TIMEOUT).content
+                == b""
             )
             head = requests.head(url + path, timeout=TIMEOUT)
             assert (head.status_code, head.content) == (200, b"")
@@ -172,8 +173,8 @@ class Browser:
         try:
             return wait.until(lambda _: condition())
         except TimeoutException:
-            said = self.js("return document.body.innerText")
-            raise AssertionError(f"it did not happen; the page says: {said}") from None
+            text = self.js("return document.body.innerText")
+            raise AssertionError(f"it did not happen; the page says: {text}") from None
 
     def all(self, css: str) -> List[Any]:
         return list(self.driver.find_elements("css selector", css))
@@ -282,12 +283,12 @@ def test_an_answer_is_shown_as_it_comes(at: Browser) -> None:
         assert at.text(".answer .text") == "Hello world and more."
         assert at.text(".answer .text strong") == "world"
         assert not at.one("#stop").is_displayed()
-        assert asked(upstream)["messages"] == [{"role": "user", "content": "Hi"}]
-        assert asked(upstream)["stream_options"] == {"include_usage": True}
+        assert request_body(upstream)["messages"] == [{"role": "user", "content": "Hi"}]
+        assert request_body(upstream)["stream_options"] == {"include_usage": True}
 
 
 @browser
-def test_what_it_took_stands_under_an_answer(at: Browser) -> None:
+def test_an_answer_shows_its_metrics(at: Browser) -> None:
     usage = {
         "prompt_tokens": 1234, "completion_tokens": 12, "total_tokens": 1246, "cost": 0.00123,
         "completion_tokens_details": {"reasoning_tokens": 5}, "prompt_tokens_details": {"cached_tokens": 1000},
@@ -300,26 +301,26 @@ def test_what_it_took_stands_under_an_answer(at: Browser) -> None:
         at.shows(".answer .text", "one")
         rest.set()
         at.ends()
-        said = at.text(".answer .figures")
-        assert "1,234 in (1,000 cached) · 12 out (5 reasoning)" in said
-        assert "$0.0012" in said
-        assert re.search(r"· [\d.,]+ tokens/s · first after [\d.]+ s ·", said)
+        figures = at.text(".answer .figures")
+        assert "1,234 in (1,000 cached) · 12 out (5 reasoning)" in figures
+        assert "$0.0012" in figures
+        assert re.search(r"· [\d.,]+ tokens/s · first after [\d.]+ s ·", figures)
 
 
 @browser
-def test_figures_are_what_was_measured(at: Browser) -> None:
+def test_metrics_are_those_that_were_measured(at: Browser) -> None:
     at_once = {"usage": {"prompt_tokens": 3, "completion_tokens": 4}, "first": 12_345}
     usage = {"prompt_tokens": 1, "completion_tokens": 50, "cost": 0}
     with serving() as (_, url, _gateway):
         at.open(url)
-        said = at.module(
+        figures = at.module(
             "return given.map(page.figures)",
             {"usage": usage, "first": 420, "took": 2000},
             at_once,
             {"usage": {"prompt_tokens": 1, "completion_tokens": 5, "cost": 12.345}, "first": 2500, "took": 1000},
             {},
         )
-        assert said == [
+        assert figures == [
             "1 in · 50 out · 25 tokens/s · first after 0.42 s · $0",
             "3 in · 4 out · first after 12 s",
             "1 in · 5 out · 5.0 tokens/s · first after 2.5 s · $12.35",
@@ -403,7 +404,7 @@ def test_stop_ends_the_request_up_to_the_model(at: Browser, by: str) -> None:
 
 
 @browser
-def test_an_error_in_the_middle_keeps_what_was_said_and_can_be_tried_again(at: Browser) -> None:
+def test_an_error_in_the_middle_keeps_the_text_and_can_be_retried(at: Browser) -> None:
     broken = [*chat_events("Half of it")[:3], {"error": {"message": "the model fell <b>over</b>", "code": 500}}]
     with serving(Reply.sse(broken, done=False), Reply.sse(chat_events("All of it"))) as (upstream, url, _):
         at.open(url)
@@ -415,7 +416,7 @@ def test_an_error_in_the_middle_keeps_what_was_said_and_can_be_tried_again(at: B
         at.ends()
         assert at.text(".answer .text") == "All of it"
         assert len(at.all(".answer")) == 1
-        assert asked(upstream)["messages"] == [{"role": "user", "content": "Hi"}]
+        assert request_body(upstream)["messages"] == [{"role": "user", "content": "Hi"}]
         assert at.focus() == "input"
 
 
@@ -434,7 +435,7 @@ def test_an_error_before_the_answer_is_shown_in_its_place(at: Browser) -> None:
 
 
 @browser
-def test_a_host_that_breaks_off_gives_no_whole_answer(at: Browser) -> None:
+def test_a_provider_that_breaks_off_gives_no_complete_answer(at: Browser) -> None:
     with serving(Reply.sse([*chat_events("Half of it")[:3], Cut("eof")])) as (_, url, _gateway):
         at.open(url)
         at.ask("Hi")
@@ -473,13 +474,13 @@ def test_a_gateway_that_goes_away_cuts_the_answer(at: Browser) -> None:
 
 
 @browser
-@pytest.mark.parametrize(("reason", "said"), [("length", "limit of tokens"), ("content_filter", "filter")])
-def test_an_answer_that_was_limited_says_so(at: Browser, reason: str, said: str) -> None:
+@pytest.mark.parametrize(("reason", "words"), [("length", "limit of tokens"), ("content_filter", "filter")])
+def test_an_answer_that_was_limited_says_so(at: Browser, reason: str, words: str) -> None:
     with serving(Reply.sse(chat_events("Some", finish_reason=reason))) as (_, url, _gateway):
         at.open(url)
         at.ask("Hi")
         at.ends()
-        assert said in at.text(".outcome-text")
+        assert words in at.text(".outcome-text")
 
 
 @browser
@@ -613,7 +614,7 @@ def unescaped_code(html: str) -> str:
 
 
 @browser
-def test_markdown_is_what_it_looks_like(at: Browser) -> None:
+def test_markdown_is_rendered(at: Browser) -> None:
     with serving() as (_, url, _gateway):
         at.open(url)
         found = at.module(RENDER, list(MARKDOWN), 10**6)
@@ -653,14 +654,14 @@ def test_half_written_marks_are_never_shown(at: Browser) -> None:
     """
     with serving() as (_, url, _gateway):
         at.open(url)
-        shown = at.module(script, source)
-        assert len(shown) == len(source)
-        assert " ".join(shown[-1].split()) == "A bold and it and code link.Headitem pyCopy x abcd"
-        assert [text for text in shown if re.search(r"[*`#|\-]|\]\(|x\.org", text)] == []
+        texts = at.module(script, source)
+        assert len(texts) == len(source)
+        assert " ".join(texts[-1].split()) == "A bold and it and code link.Headitem pyCopy x abcd"
+        assert [text for text in texts if re.search(r"[*`#|\-]|\]\(|x\.org", text)] == []
 
 
 @browser
-def test_a_block_that_is_whole_is_never_touched_again(at: Browser) -> None:
+def test_a_complete_block_is_never_changed_again(at: Browser) -> None:
     """So a long answer costs no more for each chunk than a short one."""
     script = """
         const root = document.createElement("div");
@@ -688,7 +689,7 @@ def test_a_block_that_is_whole_is_never_touched_again(at: Browser) -> None:
 
 
 @browser
-def test_many_chunks_are_shown_once_a_frame(at: Browser) -> None:
+def test_many_chunks_are_rendered_once_a_frame(at: Browser) -> None:
     """However many come at once: what is shown changes no more often than the screen does."""
     pieces = [f"{number} " for number in range(3000)]
     count = """
@@ -710,7 +711,7 @@ def test_many_chunks_are_shown_once_a_frame(at: Browser) -> None:
 
 
 @browser
-def test_what_a_model_writes_stays_text(at: Browser) -> None:
+def test_a_models_markup_stays_text(at: Browser) -> None:
     attack = (
         "<img src=x onerror='window.hacked=1'><script>window.hacked=1</script><svg onload='window.hacked=1'>\n\n"
         "# <iframe srcdoc='<script>parent.hacked=1</script>'>\n\n- <b onclick=x>b</b>\n\n"
@@ -754,7 +755,7 @@ def test_what_a_model_writes_stays_text(at: Browser) -> None:
 
 @browser
 @pytest.mark.parametrize("remember", [False, True])
-def test_a_key_is_asked_for_where_it_is_needed(at: Browser, remember: bool) -> None:
+def test_the_page_asks_for_a_key_if_one_is_needed(at: Browser, remember: bool) -> None:
     at.allowed = (FAILED,)
     with serving(Reply.sse(chat_events("Let in")), keys={"me": hash_of(KEY)}) as (_, url, _gateway):
         at.open(url)
@@ -772,15 +773,15 @@ def test_a_key_is_asked_for_where_it_is_needed(at: Browser, remember: bool) -> N
         at.ask("Hi")
         at.ends()
         assert at.text(".answer .text") == "Let in"
-        kept = at.js("return [localStorage, sessionStorage].map((one) => one.getItem('anyllm.key'))")
-        assert kept == ([KEY, None] if remember else [None, KEY])
+        stored = at.js("return [localStorage, sessionStorage].map((one) => one.getItem('anyllm.key'))")
+        assert stored == ([KEY, None] if remember else [None, KEY])
         at.click("#open-settings")
         at.click("#forget-key")
         assert KEY not in at.js("return JSON.stringify([localStorage, sessionStorage])")
 
 
 @browser
-def test_a_question_that_was_refused_for_want_of_a_key_is_asked_again(at: Browser) -> None:
+def test_a_question_rejected_without_a_key_is_sent_again(at: Browser) -> None:
     at.allowed = (FAILED,)
     with serving(Reply.sse(chat_events("Let in")), keys={"me": hash_of(KEY)}) as (_, url, _gateway):
         at.driver.get(f"{url}/icon.svg")
@@ -849,7 +850,7 @@ def test_a_model_is_found_by_typing_and_remembered(at: Browser) -> None:
 
 
 @browser
-def test_a_model_that_is_not_listed_can_be_asked(at: Browser) -> None:
+def test_an_unlisted_model_can_be_used(at: Browser) -> None:
     from selenium.webdriver.common.keys import Keys
 
     with serving(Reply.sse(chat_events("Hi")), models={}) as (upstream, url, gateway):
@@ -861,11 +862,11 @@ def test_a_model_that_is_not_listed_can_be_asked(at: Browser) -> None:
         at.keys("wild-thing", Keys.ENTER)
         at.ask("Hi")
         at.ends()
-        assert asked(upstream)["model"] == "thing"
+        assert request_body(upstream)["model"] == "thing"
 
 
 @browser
-def test_settings_go_with_the_request_and_are_kept(at: Browser) -> None:
+def test_settings_are_sent_and_stored(at: Browser) -> None:
     with serving(Reply.sse(chat_events("Hi"))) as (upstream, url, _):
         at.open(url)
         at.click("#open-settings")
@@ -876,16 +877,16 @@ def test_settings_go_with_the_request_and_are_kept(at: Browser) -> None:
         at.driver.refresh()
         at.ask("Hi")
         at.ends()
-        assert asked(upstream)["temperature"] == 0.3
-        assert asked(upstream)["messages"][0] == {"role": "system", "content": "Be brief."}
+        assert request_body(upstream)["temperature"] == 0.3
+        assert request_body(upstream)["messages"][0] == {"role": "system", "content": "Be brief."}
         at.click("#open-settings")
         at.one("#temperature").clear()
         at.one("#system").clear()
         at.click("#settings .icon-button")
         at.ask("Again")
         at.until(lambda: len(upstream.requests) == 2)
-        assert "temperature" not in asked(upstream)
-        assert [message["role"] for message in asked(upstream)["messages"]] == ["user", "assistant", "user"]
+        assert "temperature" not in request_body(upstream)
+        assert [message["role"] for message in request_body(upstream)["messages"]] == ["user", "assistant", "user"]
         at.ends()
 
 
@@ -907,8 +908,8 @@ def test_a_conversation_survives_a_reload(at: Browser) -> None:
         at.ask("Second")
         at.until(lambda: len(at.all(".message")) == 4)
         at.ends()
-        said = [(message["role"], message["content"]) for message in asked(upstream)["messages"]]
-        assert said == [("user", "First"), ("assistant", "**One**"), ("user", "Second")]
+        messages = [(message["role"], message["content"]) for message in request_body(upstream)["messages"]]
+        assert messages == [("user", "First"), ("assistant", "**One**"), ("user", "Second")]
 
 
 @browser
@@ -980,7 +981,7 @@ def test_the_last_message_can_be_changed_and_sent_again(at: Browser) -> None:
         at.until(lambda: at.text(".answer .text") == "One\nThree")
         at.ends()
         assert at.text(".bubble") == "First\nSecond"
-        assert [message["content"] for message in asked(upstream)["messages"]] == ["First", "One", "Second"]
+        assert [message["content"] for message in request_body(upstream)["messages"]] == ["First", "One", "Second"]
 
 
 @browser
@@ -1000,12 +1001,12 @@ def test_answers_and_code_can_be_copied(at: Browser) -> None:
 
 @browser
 @pytest.mark.parametrize("error", ["QuotaExceededError", "SecurityError"])
-def test_a_browser_that_keeps_nothing_is_no_obstacle(at: Browser, error: str) -> None:
-    how = f"Storage.prototype.setItem = () => {{ throw new DOMException('no', '{error}'); }};"
+def test_the_page_works_without_storage(at: Browser, error: str) -> None:
+    source = f"Storage.prototype.setItem = () => {{ throw new DOMException('no', '{error}'); }};"
     if error == "SecurityError":
         no = "{ get() { throw new DOMException('no', 'SecurityError'); } }"
-        how += f"Object.defineProperty(window, 'localStorage', {no});"
-    script = at.cdp("Page.addScriptToEvaluateOnNewDocument", source=how)
+        source += f"Object.defineProperty(window, 'localStorage', {no});"
+    script = at.cdp("Page.addScriptToEvaluateOnNewDocument", source=source)
     try:
         with serving(Reply.sse(chat_events("Still here"))) as (_, url, _gateway):
             at.open(url)
@@ -1039,7 +1040,7 @@ def test_the_keyboard_is_enough(at: Browser) -> None:
         at.with_shift(Keys.ENTER)
         at.keys("line two", Keys.ENTER)
         at.shows(".answer .text", "One")
-        assert asked(upstream)["messages"][0]["content"] == "Line one\nline two"
+        assert request_body(upstream)["messages"][0]["content"] == "Line one\nline two"
         at.keys(Keys.ENTER)
         assert len(at.all(".message")) == 2  # an answer is on its way
         rest.set()
@@ -1103,7 +1104,7 @@ def test_every_control_has_a_name_and_can_be_reached(at: Browser) -> None:
 
 
 @browser
-def test_how_an_answer_goes_is_told_and_not_read_out_word_by_word(at: Browser) -> None:
+def test_screen_readers_hear_the_state_of_an_answer_not_every_word(at: Browser) -> None:
     rest = threading.Event()
     events = chat_events(["One ", "two ", "three"])
     with serving(Reply.sse([*events[:2], Stall(rest), *events[2:]])) as (_, url, _gateway):
@@ -1230,7 +1231,7 @@ def test_light_and_dark_can_both_be_read(at: Browser) -> None:
 
 
 @browser
-def test_nothing_moves_for_those_who_want_that(at: Browser) -> None:
+def test_nothing_moves_with_reduced_motion(at: Browser) -> None:
     at.cdp("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": "reduce"}])
     with serving(Reply.sse([Stall()])) as (_, url, _gateway):
         at.open(url)
@@ -1242,7 +1243,7 @@ def test_nothing_moves_for_those_who_want_that(at: Browser) -> None:
 
 
 @browser
-def test_the_page_follows_only_who_is_at_the_bottom(at: Browser) -> None:
+def test_the_page_scrolls_only_for_readers_at_the_bottom(at: Browser) -> None:
     events = chat_events(["line\n\n" * 80, "line\n\n" * 80, "line\n\n" * 80])
     more, rest = threading.Event(), threading.Event()
     with serving(Reply.sse([*events[:2], Stall(more), events[2], Stall(rest), *events[3:]])) as (_, url, _gateway):

@@ -1,4 +1,4 @@
-"""The gateway behind its own server: as it comes, to whoever stays, and at nobody's cost who has left or dawdles."""
+"""The gateway behind its own server: streaming, clients that leave or are slow, timeouts, malformed requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any, Iterator, List, Optional
 
 import pytest
 from conftest import TIMEOUT
-from gate import CHAT, STREAM, before
+from gate import CHAT, STREAM, before, listens
 from loopback import descriptors, join_workers, needs_proc, silent_after, until, workers
 
 import anyllm
@@ -43,20 +43,20 @@ def request(server: GatewayServer, body: Any = STREAM, path: str = CHAT_PATH, **
 
 
 def read_until(connection: socket.socket, sign: bytes) -> bytes:
-    said = b""
-    while sign not in said:
+    received = b""
+    while sign not in received:
         piece = connection.recv(65536)
-        assert piece, said
-        said += piece
-    return said
+        assert piece, received
+        received += piece
+    return received
 
 
 def read_all(connection: socket.socket) -> bytes:
-    said = b""
+    received = b""
     with contextlib.suppress(ConnectionResetError):
         while piece := connection.recv(65536):
-            said += piece
-    return said
+            received += piece
+    return received
 
 
 def reset(connection: socket.socket) -> None:
@@ -86,8 +86,8 @@ def test_a_piece_arrives_before_the_next_is_sent():
 
 
 def test_a_silent_model_is_no_silent_line():
-    said = threading.Event()
-    with serve(silent_after(said)) as upstream, gateway(upstream.url, server={"keep_alive": 0.05}) as server:
+    answered = threading.Event()
+    with serve(silent_after(answered)) as upstream, gateway(upstream.url, server={"keep_alive": 0.05}) as server:
         client = request(server)
         read_until(client, b": keep-alive")
         client.close()
@@ -153,11 +153,11 @@ def waiting_for(pair: Pair, outlet: Outlet, **options: Any) -> Any:
     body = Body(pair, OpenAIChat(), outlet=outlet, **options)
     pair.say("first")
     assert body.begin(TIMEOUT) is None
-    got: List[bytes] = []
-    thread = threading.Thread(target=lambda: got.extend(body))
+    from_body: List[bytes] = []
+    thread = threading.Thread(target=lambda: from_body.extend(body))
     thread.start()
     until(lambda: pair.chunks._pipes[0].forwarder)
-    return thread, got
+    return thread, from_body
 
 
 def texts_in(pieces: Any) -> str:
@@ -166,50 +166,50 @@ def texts_in(pieces: Any) -> str:
     )
 
 
-def test_who_brings_a_chunk_writes_it_and_the_servers_thread_sleeps_on():
+def test_the_thread_that_brings_a_chunk_writes_it():
     """To wake it for each costs more than the chunk."""
     pair, outlet = Pair(), Outlet()
-    thread, got = waiting_for(pair, outlet)
+    thread, from_body = waiting_for(pair, outlet)
     pair.say("a")
     pair.say("b", "c")
     assert texts_in(outlet.written) == "abc"
     assert set(outlet.threads) == {threading.current_thread().name}
-    assert texts_in(got) == "first"
+    assert texts_in(from_body) == "first"
     pair.end()
     thread.join(TIMEOUT)
-    assert b"[DONE]" in got[-1]
+    assert b"[DONE]" in from_body[-1]
 
 
-def test_what_there_is_no_room_for_is_written_by_the_servers_thread():
+def test_chunks_without_room_are_written_by_the_servers_thread():
     """It may wait for the client, and who brings chunks may not."""
     pair, outlet = Pair(), Outlet(room=1)
-    thread, got = waiting_for(pair, outlet)
+    thread, from_body = waiting_for(pair, outlet)
     pair.say("a", "b", "c")
     pair.end()
     thread.join(TIMEOUT)
     assert texts_in(outlet.written) == "a"
-    assert texts_in(got) == "firstbc"
+    assert texts_in(from_body) == "firstbc"
 
 
 def test_a_write_that_fails_is_left_to_the_servers_thread():
     pair, outlet = Pair(), Outlet(error=OSError("the client has left"))
-    thread, got = waiting_for(pair, outlet)
+    thread, from_body = waiting_for(pair, outlet)
     pair.say("a", "b")
     pair.end()
     thread.join(TIMEOUT)
-    assert texts_in(got) == "firstab"
+    assert texts_in(from_body) == "firstab"
 
 
 def test_an_error_while_passing_on_is_the_answers_error():
     """Not the error of whoever brought the chunk."""
     pair, outlet = Pair(), Outlet()
-    thread, got = waiting_for(pair, outlet)
+    thread, from_body = waiting_for(pair, outlet)
     assert pair.sender.put(ChatCompletionChunk(retry=RetryNotice("restart", 2, "cut off", 0.0)))
     thread.join(TIMEOUT)
-    assert b"begins anew" in got[-1]
+    assert b"begins anew" in from_body[-1]
 
 
-def test_what_is_written_by_others_keeps_the_sign_of_life_back(monkeypatch):
+def test_writes_of_other_threads_delay_the_keep_alive(monkeypatch):
     """The server's thread has slept all the while; only silence is silence."""
     from anyllm._serving import body as _body
 
@@ -236,16 +236,16 @@ def test_what_is_written_by_others_keeps_the_sign_of_life_back(monkeypatch):
 
 
 @pytest.mark.parametrize("comes", ["chunk", "end"])
-def test_what_comes_as_the_last_has_been_passed_on_is_seen(comes):
+def test_a_chunk_that_arrives_while_the_last_one_is_passed_on_is_not_lost(comes):
     """In the one moment in which nobody is at it."""
-    pair, taken = Pair(), []
+    pair, passed_on = Pair(), []
 
     def pass_on(take: Any) -> bool:
         while (item := take()) is not EMPTY:
             if item is None:
                 return False
-            taken.append(item)
-        if taken == ["a"]:
+            passed_on.append(item)
+        if passed_on == ["a"]:
             pair.sender.put("b") if comes == "chunk" else pair.end()
         return True
 
@@ -253,21 +253,21 @@ def test_what_comes_as_the_last_has_been_passed_on_is_seen(comes):
     thread.start()
     until(lambda: pair.chunks._pipes[0].forwarder)
     assert pair.sender.put("a")
-    assert taken == (["a", "b"] if comes == "chunk" else ["a"])
+    assert passed_on == (["a", "b"] if comes == "chunk" else ["a"])
     pair.end()
     thread.join(TIMEOUT)
     assert not thread.is_alive()
 
 
-def test_who_closes_a_channel_writes_nothing():
+def test_closing_a_channel_writes_nothing():
     """It may be a signal handler, between the moments in which somebody puts an item and wakes who waits."""
     pair, outlet = Pair(), Outlet()
-    thread, got = waiting_for(pair, outlet)
+    thread, from_body = waiting_for(pair, outlet)
     pair.chunks._pipes[0].items.append(text_chunk("", "a", 0, "", None, None, "", None))
     pair.end()
     thread.join(TIMEOUT)
     assert not outlet.written
-    assert texts_in(got) == "firsta"
+    assert texts_in(from_body) == "firsta"
 
 
 @pytest.mark.parametrize("end", ["end", "error", "cancel"])
@@ -293,14 +293,14 @@ def test_all_arrives_in_order_with_a_client_that_takes_it_in_fits():
     words = [f"{number:05}" * 20 for number in range(3000)]
     with serve(Reply.sse(chat_events(words))) as upstream, gateway(upstream.url) as server:
         client = request(server)
-        said = b""
+        received = b""
         chance = random.Random(2)
-        while b"[DONE]" not in said[-200:]:
+        while b"[DONE]" not in received[-200:]:
             piece = client.recv(chance.choice([100, 1 << 16, 1 << 20]))
             assert piece
-            said += piece
+            received += piece
         client.close()
-    assert texts_in(b'"content":"' + part for part in said.split(b'"content":"')[1:]) == "".join(words)
+    assert texts_in(b'"content":"' + part for part in received.split(b'"content":"')[1:]) == "".join(words)
 
 
 # -- who has left ------------------------------------------------------------------------------------------------------
@@ -308,7 +308,7 @@ def test_all_arrives_in_order_with_a_client_that_takes_it_in_fits():
 
 @pytest.mark.parametrize("leave", [socket.socket.close, reset], ids=["end", "reset"])
 @pytest.mark.parametrize("body", [STREAM, CHAT], ids=["stream", "whole"])
-def test_who_leaves_before_the_first_token_ends_the_call(leave, body):
+def test_a_client_that_leaves_before_the_first_token_ends_the_call(leave, body):
     """Nothing is written meanwhile, so no write can tell."""
     with serve(Reply.sse([Stall()], done=False)) as upstream, gateway(upstream.url) as server:
         client = request(server, body)
@@ -320,9 +320,9 @@ def test_who_leaves_before_the_first_token_ends_the_call(leave, body):
 
 
 @pytest.mark.parametrize("leave", [socket.socket.close, reset], ids=["end", "reset"])
-def test_who_leaves_in_the_middle_ends_the_call(leave):
-    said = threading.Event()
-    with serve(silent_after(said)) as upstream, gateway(upstream.url) as server:
+def test_a_client_that_leaves_in_the_middle_ends_the_call(leave):
+    answered = threading.Event()
+    with serve(silent_after(answered)) as upstream, gateway(upstream.url) as server:
         client = request(server)
         read_until(client, b"two")
         leave(client)
@@ -332,11 +332,11 @@ def test_who_leaves_in_the_middle_ends_the_call(leave):
 
 
 @needs_proc
-def test_three_hundred_who_leave_leave_nothing_behind():
+def test_three_hundred_clients_that_leave_leak_nothing():
     """At a point of their own each: before the first token, in the middle, at the end."""
-    said = threading.Event()
+    answered = threading.Event()
     chance = random.Random(7)
-    script = [Reply.sse([Stall()], done=False), silent_after(said), Reply.sse(chat_events(["one", "two"]))]
+    script = [Reply.sse([Stall()], done=False), silent_after(answered), Reply.sse(chat_events(["one", "two"]))]
     with serve(lambda _: chance.choice(script)) as upstream, gateway(upstream.url) as server:
         ask_in_time(server)  # what stays is there from here on
         clients: List[socket.socket] = []
@@ -395,7 +395,7 @@ def ask_in_time(server: GatewayServer) -> None:
     [b"POST / HT", b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n{"],
     ids=["headers", "body"],
 )
-def test_three_hundred_who_send_slowly_hold_nobody_up(start, monkeypatch):
+def test_three_hundred_slow_senders_block_no_other_client(start, monkeypatch):
     """More of them than threads; others are answered meanwhile, and they are cut off in the end."""
     from anyllm.gateway import _server
 
@@ -417,7 +417,7 @@ def test_three_hundred_who_send_slowly_hold_nobody_up(start, monkeypatch):
         ask_in_time(server)
 
 
-def test_who_takes_nothing_for_too_long_is_cut_off(monkeypatch):
+def test_a_client_that_reads_nothing_is_disconnected(monkeypatch):
     from anyllm.gateway import _server
 
     piece = chat_events(["x" * 10_000], finish_reason=None, usage=False)[-1:]
@@ -430,11 +430,11 @@ def test_who_takes_nothing_for_too_long_is_cut_off(monkeypatch):
         client.close()
 
 
-def test_who_asks_nothing_any_more_is_let_go_and_who_waits_for_a_model_is_not(monkeypatch):
+def test_an_idle_client_is_disconnected_but_not_one_that_waits_for_a_model(monkeypatch):
     from anyllm.gateway import _server
 
-    said = threading.Event()
-    with serve(silent_after(said)) as upstream, gateway(upstream.url, server={"keep_alive": 0.5}) as server:
+    answered = threading.Event()
+    with serve(silent_after(answered)) as upstream, gateway(upstream.url, server={"keep_alive": 0.5}) as server:
         waiting, idle = request(server), socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT)
         read_until(waiting, b"two")
         monkeypatch.setitem(_server._TIMEOUTS, "idle", -1.0)
@@ -474,16 +474,16 @@ HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
     ],
     ids=["large", "expected", "endless", "negative", "twice", "both", "chunk", "colon", "header", "tls", "http2"],
 )
-def test_what_is_no_request_is_refused_in_the_clients_format(sent, status):
+def test_malformed_requests_are_rejected_in_the_clients_format(sent, status):
     with gateway("http://127.0.0.1:9", server={"max_body_bytes": 4000}) as server:
-        said = raw(server, sent)
-        assert said.startswith((f"HTTP/1.1 {status} ".encode(), f"HTTP/1.0 {status} ".encode())), said
-        body = json.loads(said.partition(b"\r\n\r\n")[2])
+        received = raw(server, sent)
+        assert received.startswith((f"HTTP/1.1 {status} ".encode(), f"HTTP/1.0 {status} ".encode())), received
+        body = json.loads(received.partition(b"\r\n\r\n")[2])
         assert body["error"]["type"] == "invalid_request_error"
         ask_in_time(server)
 
 
-def test_who_sends_too_much_gets_to_read_why():
+def test_a_client_that_sends_too_much_can_read_the_error():
     """Closing the connection under what still comes would make the client see a reset and nothing else."""
     with gateway("http://127.0.0.1:9", server={"max_body_bytes": 4000}) as server:
         client = socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT)
@@ -495,7 +495,7 @@ def test_who_sends_too_much_gets_to_read_why():
         client.close()
 
 
-def test_random_bytes_are_answered_or_let_go_of(caplog):
+def test_random_bytes_are_answered_or_disconnected(caplog):
     """Never a traceback, and whoever asks next is answered."""
     chance = random.Random(5)
     with gateway("http://127.0.0.1:9") as server:
@@ -505,9 +505,9 @@ def test_random_bytes_are_answered_or_let_go_of(caplog):
             with contextlib.closing(socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT)) as client:
                 client.sendall(sent)
                 client.shutdown(socket.SHUT_WR)
-                said = read_all(client)
-            assert not said or said.startswith(b"HTTP/1.")
-            assert b"Traceback" not in said
+                received = read_all(client)
+            assert not received or received.startswith(b"HTTP/1.")
+            assert b"Traceback" not in received
         ask_in_time(server)
     assert "Traceback" not in caplog.text
 
@@ -525,7 +525,7 @@ def test_without_keys_it_listens_on_loopback_only():
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
-def test_it_listens_on_ipv6_and_on_both_as_localhost():
+def test_it_listens_on_ipv6_and_with_localhost_on_both():
     for host in ("::1", "localhost"):
         with GatewayServer(Gateway(Config(server={"host": host, "port": 0}))) as server:
             client = http.client.HTTPConnection("::1" if host == "::1" else "127.0.0.1", server.port, timeout=TIMEOUT)
@@ -544,7 +544,7 @@ def test_stopping_lets_answers_end_and_cancels_those_that_do_not():
         silent = request(server)
         read_until(silent, b"two")
         server.stop(grace=TIMEOUT)
-        until(lambda: _refuses(server.port))
+        until(lambda: not listens(server.port))
         go_on.set()
         read_until(ending, b"[DONE]")
         assert anyllm.active_streams() == 1
@@ -554,14 +554,6 @@ def test_stopping_lets_answers_end_and_cancels_those_that_do_not():
         assert anyllm.active_streams() == 0
         ending.close()
         silent.close()
-
-
-def _refuses(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return True
-    return False
 
 
 def test_a_port_that_is_taken_is_an_error():
@@ -574,8 +566,8 @@ def test_many_streams_at_once_all_end():
         with gateway(upstream.url) as server:
             clients = [request(server) for _ in range(100)]
             for client in clients:
-                said = read_until(client, b"[DONE]")
-                assert said.count(b"word") == 20
+                received = read_until(client, b"[DONE]")
+                assert received.count(b"word") == 20
                 client.close()
         until(lambda: server.gateway.running == 0)
 
@@ -610,12 +602,12 @@ def test_requests_sent_ahead_do_not_hide_that_the_client_has_left():
     ],
     ids=["no key", "wrong key", "no path", "no method"],
 )
-def test_who_will_not_be_answered_need_not_send_a_large_body(head, status):
+def test_a_large_body_is_not_read_of_a_request_that_will_be_rejected(head, status):
     """A stranger's megabytes would lie in memory, or on the disk, until they are all there."""
     with gateway("http://127.0.0.1:9", keys={"alice": hash_of(new_key())}) as server:
-        said = raw(server, head + b"Content-Length: 30000000\r\n\r\n" + b"x" * 100_000)
-        assert said.startswith(f"HTTP/1.1 {status} ".encode()), said
-        assert json.loads(said.partition(b"\r\n\r\n")[2])["error"]["type"]
+        received = raw(server, head + b"Content-Length: 30000000\r\n\r\n" + b"x" * 100_000)
+        assert received.startswith(f"HTTP/1.1 {status} ".encode()), received
+        assert json.loads(received.partition(b"\r\n\r\n")[2])["error"]["type"]
 
 
 def test_with_a_key_a_large_body_is_read():
@@ -633,12 +625,12 @@ def test_a_url_that_is_none_is_refused():
         ask_in_time(server)
 
 
-def test_closing_twice_or_before_it_began_leaves_nothing():
+def test_closing_twice_or_before_the_start_leaks_nothing():
     server = GatewayServer(before("http://127.0.0.1:9", server={"port": 0}))
     port = server.port
     server.close()
     server.close()
-    until(lambda: _refuses(port))
+    until(lambda: not listens(port))
     with gateway("http://127.0.0.1:9") as running:
         running.close()
         running.close()

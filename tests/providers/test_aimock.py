@@ -117,7 +117,7 @@ class Mock:
         """Refuse one request, before those that are to be refused already."""
         self._control("error", {"status": status, "body": {"message": "Not now."}})
 
-    def asked(self) -> list[dict[str, Any]]:
+    def requests(self) -> list[dict[str, Any]]:
         """The requests since `will`, as the server read them: ``path``, ``headers``, ``body`` in OpenAI's words."""
         found: list[dict[str, Any]] = self._control("journal", method="GET")
         return found
@@ -166,8 +166,8 @@ def host(request: pytest.FixtureRequest, mock: Mock) -> Iterator[anyllm.Provider
 def provider(name: str, mock: Mock, **more: Any) -> Iterator[anyllm.Provider]:
     if name == "bedrock" and not HAS_BOTOCORE:
         pytest.skip("botocore is not installed")
-    given = {"api_key": KEYS.get(name, "key"), "base_url": mock.url + HOSTS[name], "options": ONCE, **more}
-    with contextlib.closing(anyllm.provider(name, **given)) as host:
+    settings = {"api_key": KEYS.get(name, "key"), "base_url": mock.url + HOSTS[name], "options": ONCE, **more}
+    with contextlib.closing(anyllm.provider(name, **settings)) as host:
         yield host
 
 
@@ -176,8 +176,8 @@ def says(text: str, **more: Any) -> dict[str, Any]:
 
 
 def refuses(status: int, message: str, kind: Optional[str] = None, code: Optional[str] = None) -> dict[str, Any]:
-    said = {key: value for key, value in (("message", message), ("type", kind), ("code", code)) if value}
-    return {"response": {"error": said, "status": status, "retryAfter": 7}}
+    error = {key: value for key, value in (("message", message), ("type", kind), ("code", code)) if value}
+    return {"response": {"error": error, "status": status, "retryAfter": 7}}
 
 
 def asking(**more: Any) -> dict[str, Any]:
@@ -209,7 +209,7 @@ def calls_of(answer: anyllm.ChatCompletion) -> list[Tuple[str, Any]]:
     return [(call.name, call.parse()) for call in answer.tool_calls]
 
 
-def told(answer: anyllm.ChatCompletion) -> Tuple[Any, ...]:
+def summary(answer: anyllm.ChatCompletion) -> Tuple[Any, ...]:
     """What an answer says, without the ids and the time that each has of its own."""
     usage = answer.usage
     return (
@@ -227,7 +227,7 @@ def test_an_answer_streamed_to_its_end_is_the_whole_answer(host: anyllm.Provider
     mock.will({**says(TEXT, usage={"prompt_tokens": 11, "completion_tokens": 7}), "chunkSize": size})
     answer = streamed(host)
     assert (answer.content, answer.finish_reason) == (TEXT, "stop")
-    assert told(answer) == told(whole(host))
+    assert summary(answer) == summary(whole(host))
     assert answer.usage is not None
     assert answer.usage.source == "provider"
     if host.name in COUNTING:
@@ -237,9 +237,9 @@ def test_an_answer_streamed_to_its_end_is_the_whole_answer(host: anyllm.Provider
 def test_chunks_come_one_by_one(host: anyllm.Provider, mock: Mock):
     mock.will({**says(TEXT), "chunkSize": 4})
     chunks, errors = stream(host)
-    said = [chunk.content for chunk in chunks if chunk.content]
+    texts = [chunk.content for chunk in chunks if chunk.content]
     assert errors.get() is None
-    assert said == [TEXT[at : at + 4] for at in range(0, len(TEXT), 4)]
+    assert texts == [TEXT[at : at + 4] for at in range(0, len(TEXT), 4)]
 
 
 @pytest.mark.parametrize("host", CUTTING, indirect=True)
@@ -247,15 +247,15 @@ def test_an_answer_that_was_too_long_says_so(host: anyllm.Provider, mock: Mock):
     mock.will(says("one two", finishReason="length"))
     answer = streamed(host)
     assert answer.finish_reason == "length"
-    assert told(answer) == told(whole(host))
+    assert summary(answer) == summary(whole(host))
 
 
 @pytest.mark.parametrize("host", CUTTING, indirect=True)
-def test_a_reason_that_nobody_knows_stays_unknown(host: anyllm.Provider, mock: Mock):
+def test_an_unknown_finish_reason_stays_unknown(host: anyllm.Provider, mock: Mock):
     mock.will(says("one two", finishReason="brand_new"))
     answer = streamed(host)
     assert (answer.content, answer.finish_reason, answer.raw_finish_reason) == ("one two", "unknown", "brand_new")
-    assert told(answer) == told(whole(host))
+    assert summary(answer) == summary(whole(host))
 
 
 def test_an_end_without_a_reason_stays_unknown(mock: Mock):
@@ -264,10 +264,10 @@ def test_an_end_without_a_reason_stays_unknown(mock: Mock):
     with provider("openai-responses", mock) as host:
         answer = streamed(host)
         assert (answer.content, answer.finish_reason, answer.raw_finish_reason) == ("one two", "unknown", "incomplete")
-        assert told(answer) == told(whole(host))
+        assert summary(answer) == summary(whole(host))
 
 
-def test_an_answer_that_failed_is_an_error_even_if_none_is_said(mock: Mock):
+def test_a_failed_answer_is_an_error_even_without_error_details(mock: Mock):
     """Status "failed", at the end of a stream, and of a whole answer, that are otherwise good."""
     mock.will(says("one two", finishReason="content_filter"))
     with provider("openai-responses", mock) as host:
@@ -276,12 +276,12 @@ def test_an_answer_that_failed_is_an_error_even_if_none_is_said(mock: Mock):
         assert type(error_of(whole, host)) is APIError
 
 
-def test_searches_of_the_host_are_no_calls_of_ours(mock: Mock):
+def test_server_side_searches_are_not_tool_calls(mock: Mock):
     mock.will({**says(TEXT, reasoning="Let me look.", webSearches=["numbers", "more"]), "chunkSize": 4})
     with provider("openai-responses", mock) as host:
         answer = streamed(host)
         assert (answer.content, answer.reasoning, answer.tool_calls) == (TEXT, "Let me look.", ())
-        assert told(answer) == told(whole(host))
+        assert summary(answer) == summary(whole(host))
         messages = [anyllm.Message.user("Hello"), answer.to_message(), anyllm.Message.user("Go on")]
         assert streamed(host, messages=messages).content == TEXT
 
@@ -291,7 +291,7 @@ def test_thoughts_come_beside_the_answer(host: anyllm.Provider, mock: Mock):
     mock.will({**says("Yes.", reasoning="Let me think about it."), "chunkSize": 3})
     answer = streamed(host)
     assert (answer.content, answer.reasoning) == ("Yes.", "Let me think about it.")
-    assert told(answer) == told(whole(host))
+    assert summary(answer) == summary(whole(host))
 
 
 def test_a_comment_that_proves_life_is_no_answer(mock: Mock):
@@ -305,10 +305,10 @@ def test_a_comment_that_proves_life_is_no_answer(mock: Mock):
 def test_streams_side_by_side_do_not_mix(mock: Mock):
     with contextlib.ExitStack() as stack:
         hosts = [stack.enter_context(provider(name, mock)) for name in HOSTS if name != "bedrock" or HAS_BOTOCORE]
-        said = [f"I am {host.name}." for host in hosts]
-        mock.will(*({**says(f"{TEXT}. {one}"), "match": {"userMessage": one}, "latency": 1} for one in said))
-        streams = [stream(host, messages=[anyllm.Message.user(one)]) for host, one in zip(hosts, said)]
-        assert [each.collect().content for each in streams] == [f"{TEXT}. {one}" for one in said]
+        texts = [f"I am {host.name}." for host in hosts]
+        mock.will(*({**says(f"{TEXT}. {one}"), "match": {"userMessage": one}, "latency": 1} for one in texts))
+        streams = [stream(host, messages=[anyllm.Message.user(one)]) for host, one in zip(hosts, texts)]
+        assert [each.collect().content for each in streams] == [f"{TEXT}. {one}" for one in texts]
 
 
 # -- characters cut in two ---------------------------------------------------------------------------------------------
@@ -318,10 +318,10 @@ def test_streams_side_by_side_do_not_mix(mock: Mock):
 def test_emoji_that_were_cut_in_two_arrive_whole(host: anyllm.Provider, mock: Mock, size: int):
     mock.will({**says(EMOJI), "chunkSize": size})
     chunks, errors = stream(host)
-    said = [chunk.content for chunk in chunks]
+    texts = [chunk.content for chunk in chunks]
     assert errors.get() is None
-    assert "".join(said) == EMOJI
-    assert "".join(said).encode() == EMOJI.encode()
+    assert "".join(texts) == EMOJI
+    assert "".join(texts).encode() == EMOJI.encode()
     assert whole(host).content == EMOJI
 
 
@@ -330,7 +330,7 @@ def test_emoji_in_thoughts_arrive_whole(host: anyllm.Provider, mock: Mock):
     mock.will({**says(EMOJI, reasoning=EMOJI), "chunkSize": 1})
     answer = streamed(host)
     assert (answer.reasoning, answer.content) == (EMOJI, EMOJI)
-    assert told(answer) == told(whole(host))
+    assert summary(answer) == summary(whole(host))
 
 
 def test_emoji_in_arguments_arrive_whole(host: anyllm.Provider, mock: Mock):
@@ -343,19 +343,19 @@ def test_emoji_in_arguments_arrive_whole(host: anyllm.Provider, mock: Mock):
 # -- tools -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("said", ["", "Let me see."])
+@pytest.mark.parametrize("content", ["", "Let me see."])
 @pytest.mark.parametrize("size", [1, 20])
-def test_tools_are_called_and_answered(host: anyllm.Provider, mock: Mock, said: str, size: int):
-    first = {"content": said, "toolCalls": CALLS} if said else {"toolCalls": CALLS}
+def test_tools_are_called_and_answered(host: anyllm.Provider, mock: Mock, content: str, size: int):
+    first = {"content": content, "toolCalls": CALLS} if content else {"toolCalls": CALLS}
     mock.will(
         {"match": {"hasToolResult": False}, "response": first, "chunkSize": size},
         {"match": {"toolResultContains": "degrees"}, **says("Both are warm.")},
     )
     answer = streamed(host, tools=[WEATHER])
-    assert (answer.content, answer.finish_reason) == (said, "tool_calls")
+    assert (answer.content, answer.finish_reason) == (content, "tool_calls")
     assert calls_of(answer) == [(call["name"], call["arguments"]) for call in CALLS]
     at_once = whole(host, tools=[WEATHER])
-    assert (at_once.content, at_once.finish_reason) == (said, "tool_calls")
+    assert (at_once.content, at_once.finish_reason) == (content, "tool_calls")
     assert calls_of(at_once) == calls_of(answer)
     for turn in (answer, at_once):
         results = [anyllm.Message.tool(f"{30 + at} degrees", call.id) for at, call in enumerate(turn.tool_calls)]
@@ -385,7 +385,7 @@ def test_a_conversation_is_understood(host: anyllm.Provider, mock: Mock):
     more = {"messages": messages, "tools": [WEATHER], "temperature": 0.5, "max_tokens": 100}
     streamed(host, **more)
     whole(host, **more)
-    in_pieces, at_once = (request["body"] for request in mock.asked())
+    in_pieces, at_once = (request["body"] for request in mock.requests())
     assert in_pieces["stream"] is True
     assert not at_once.get("stream")
     assert in_pieces["messages"] == at_once["messages"]
@@ -396,11 +396,11 @@ def test_a_conversation_is_understood(host: anyllm.Provider, mock: Mock):
     ]
     *assistant, result = read[2:]
     assert "".join(turn["content"] or "" for turn in assistant) == "Let me see."
-    (made,) = (made for turn in assistant for made in turn.get("tool_calls", ()))
-    assert made["function"] == function
+    (call,) = (call for turn in assistant for call in turn.get("tool_calls", ()))
+    assert call["function"] == function
     assert result["role"] == "tool"
     assert "18 degrees" in result["content"]
-    assert result.get("tool_call_id") in (made["id"], None)  # Ollama's have none
+    assert result.get("tool_call_id") in (call["id"], None)  # Ollama's have none
     (tool,) = in_pieces["tools"]
     assert tool["function"]["name"] == "get_weather"
     # Gemini's schema comes as parametersJsonSchema, which is younger than what the server looks for.
@@ -465,11 +465,11 @@ def test_an_answer_cut_after_any_event_is_an_error_with_what_came(
         texts.append(error.partial.content)
         counts.append(len(error.partial.tool_calls))
         assert complete.reasoning.startswith(error.partial.reasoning)
-        for begun, made in zip(error.partial.tool_calls, complete.tool_calls):
-            assert begun.name == made.name
-            assert made.function.arguments.startswith(begun.function.arguments)
+        for begun, whole_call in zip(error.partial.tool_calls, complete.tool_calls):
+            assert begun.name == whole_call.name
+            assert whole_call.function.arguments.startswith(begun.function.arguments)
     # What comes after the end, such as usage, may be lost without the answer being incomplete.
-    assert told(cut.collect())[:8] == told(complete)[:8]
+    assert summary(cut.collect())[:8] == summary(complete)[:8]
     assert len(texts) >= 3
     assert texts == sorted(texts, key=len)
     assert all(complete.content.startswith(text) for text in texts)
@@ -483,9 +483,9 @@ def test_a_connection_that_is_lost_in_time_is_an_error_with_what_came(host: anyl
     mock.will({**says(TEXT * 5), "chunkSize": 1, "latency": 20, "disconnectAfterMs": 150})
     error = error_of(streamed, host)
     assert isinstance(error, (IncompleteStreamError, NetworkError))
-    said = error.partial.content if error.partial else ""
-    assert (TEXT * 5).startswith(said)
-    assert said != TEXT * 5
+    partial = error.partial.content if error.partial else ""
+    assert (TEXT * 5).startswith(partial)
+    assert partial != TEXT * 5
 
 
 @pytest.mark.parametrize("call", [streamed, whole])
@@ -532,11 +532,11 @@ def test_a_stalled_stream_can_be_cancelled(host: anyllm.Provider, mock: Mock):
     mock.will({**says(TEXT), "chunkSize": 4, "streamingProfile": {"ttft": 0, "tps": 0.2}})
     ctx = anyllm.Context()
     chunks, errors = host.completion_stream(ctx, asking())
-    said = chunks.get(timeout=TIMEOUT) if host.name in ("gemini", "vertex", "ollama") else None
+    chunk = chunks.get(timeout=TIMEOUT) if host.name in ("gemini", "vertex", "ollama") else None
     ctx.cancel()
     error = errors.get(timeout=TIMEOUT)
     assert isinstance(error, anyllm.Cancelled)
-    assert said is None or said.content == TEXT[:4]
+    assert chunk is None or chunk.content == TEXT[:4]
 
 
 # -- refusals ----------------------------------------------------------------------------------------------------------
@@ -617,7 +617,7 @@ REFUSALS: list[Tuple[Tuple[str, ...], int, Optional[str], Optional[str], str, ty
 
 
 @pytest.mark.parametrize(
-    ("name", "status", "kind", "code", "message", "wanted"),
+    ("name", "status", "kind", "code", "message", "error_class"),
     [
         pytest.param(name, *rest, id=f"{name}-{rest[0]}-{rest[-1].__name__}")
         for names, *rest in REFUSALS
@@ -625,13 +625,13 @@ REFUSALS: list[Tuple[Tuple[str, ...], int, Optional[str], Optional[str], str, ty
     ],
 )
 def test_a_refusal_is_the_right_error(
-    mock: Mock, name: str, status: int, kind: Any, code: Any, message: str, wanted: type
+    mock: Mock, name: str, status: int, kind: Any, code: Any, message: str, error_class: type
 ):
     mock.will(refuses(status, message, kind, code))
     with provider(name, mock) as host:
         for call in (streamed, whole):
             error = error_of(call, host)
-            assert type(error) is wanted
+            assert type(error) is error_class
             assert (error.status_code, error.message) == (status, message)
             assert error.request_id
             assert error.retry_after == (7.0 if status == 429 else None)
@@ -641,16 +641,16 @@ def test_a_refusal_is_the_right_error(
 
 
 @pytest.mark.parametrize(
-    ("fault", "wanted", "code", "retry_after"),
+    ("fault", "error_class", "code", "retry_after"),
     [("dropRate", ServerError, "chaos_drop", None), ("rateLimitRate", RateLimitError, "chaos_ratelimit", 1.0)],
 )
 def test_chaos_is_a_refusal(
-    host: anyllm.Provider, mock: Mock, fault: str, wanted: type, code: str, retry_after: Optional[float]
+    host: anyllm.Provider, mock: Mock, fault: str, error_class: type, code: str, retry_after: Optional[float]
 ):
     mock.will({**says(TEXT), "chaos": {fault: 1}})
     for call in (streamed, whole):
         error = error_of(call, host)
-        assert type(error) is wanted
+        assert type(error) is error_class
         assert (error.code, error.retry_after) == (code, retry_after)
 
 
@@ -677,7 +677,7 @@ def test_a_refusal_before_the_answer_is_tried_again(
     for status in reversed(statuses):
         mock.fails_once(status)
     assert call(host, options=QUICKLY).content == TEXT
-    assert [request["response"]["status"] for request in mock.asked()] == [*statuses, 200]
+    assert [request["response"]["status"] for request in mock.requests()] == [*statuses, 200]
 
 
 def test_a_lost_connection_before_the_answer_is_tried_again(host: anyllm.Provider, mock: Mock):
@@ -686,25 +686,25 @@ def test_a_lost_connection_before_the_answer_is_tried_again(host: anyllm.Provide
         {**says(TEXT), "match": {"sequenceIndex": 1}},
     )
     assert streamed(host, options=QUICKLY).content == TEXT
-    assert len(mock.asked()) == 2
+    assert len(mock.requests()) == 2
 
 
-def test_nothing_is_tried_again_after_content(host: anyllm.Provider, mock: Mock):
+def test_nothing_is_retried_after_content(host: anyllm.Provider, mock: Mock):
     mock.will({**says(TEXT), "chunkSize": 3, "latency": 1, "truncateAfterChunks": 9})
     error = error_of(streamed, host, options=QUICKLY)
     assert type(error) is ConnectionLostError
     assert error.partial.content
     assert TEXT.startswith(error.partial.content)
-    assert len(mock.asked()) == 1
+    assert len(mock.requests()) == 1
 
 
-def test_a_long_wait_that_was_asked_for_is_left_to_the_caller(host: anyllm.Provider, mock: Mock):
+def test_a_long_retry_after_raises(host: anyllm.Provider, mock: Mock):
     refusal = refuses(429, "Come back later.")
     refusal["response"]["retryAfter"] = 600
     mock.will(refusal)
     error = error_of(streamed, host, options=QUICKLY)
     assert (type(error), error.retry_after) == (RateLimitError, 600.0)
-    assert len(mock.asked()) == 1
+    assert len(mock.requests()) == 1
 
 
 # -- places and keys ---------------------------------------------------------------------------------------------------
@@ -723,7 +723,7 @@ def test_azure_is_found_by_either_url(mock: Mock, monkeypatch: pytest.MonkeyPatc
     with provider("azure", mock) as host:
         assert streamed(host).content == TEXT
         assert whole(host).content == TEXT
-    for request in mock.asked():
+    for request in mock.requests():
         assert request["path"] == path
         assert "api-key" in request["headers"]
         assert "authorization" not in request["headers"]
@@ -736,7 +736,7 @@ def test_bedrock_takes_either_key_and_any_model_id(mock: Mock, key: str, is_sign
     with provider("bedrock", mock, api_key=key) as host:
         assert streamed(host, model=model).content == TEXT
         assert whole(host, model=model).content == TEXT
-    for request in mock.asked():
+    for request in mock.requests():
         assert requests.utils.unquote(request["path"]).startswith(f"/model/{model}/converse")
         assert "authorization" in request["headers"]
         assert ("x-amz-date" in request["headers"]) is is_signed

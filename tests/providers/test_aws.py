@@ -1,8 +1,7 @@
-"""Where Bedrock is, and how requests to it are signed: checked against a signature computed by hand."""
+"""Bedrock's URLs and signatures, compared with a signature computed by hand."""
 
 from __future__ import annotations
 
-import builtins
 import hashlib
 import hmac
 import re
@@ -10,6 +9,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
+from conftest import hide_package
 
 pytest.importorskip("botocore")
 
@@ -42,8 +42,8 @@ def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
 
 
 def signed(key: str | None = None, url: str = URL, headers: dict[str, str] | None = None, body: bytes = b"{}") -> Any:
-    given = HEADERS if headers is None else headers
-    return aws.sign(UnsignedRequest(method="POST", url=url, headers=given, body=body, key=key))
+    headers_to_sign = HEADERS if headers is None else headers
+    return aws.sign(UnsignedRequest(method="POST", url=url, headers=headers_to_sign, body=body, key=key))
 
 
 def by_hand(added: Any, url: str, headers: dict[str, str], body: bytes, secret: str) -> tuple[str, str, str]:
@@ -99,8 +99,8 @@ def test_a_url_without_a_place_for_a_region_is_taken_as_it_is(monkeypatch: pytes
 @pytest.mark.parametrize("body", [b"", b"{}", "é".encode() * 1000])
 def test_pair_signs_the_request(body: bytes) -> None:
     added = signed(PAIR, body=body)
-    scope, names, wanted = by_hand(added, URL, HEADERS, body, PAIR.partition(":")[2])
-    assert added["Authorization"].endswith(f"Signature={wanted}")
+    scope, names, expected = by_hand(added, URL, HEADERS, body, PAIR.partition(":")[2])
+    assert added["Authorization"].endswith(f"Signature={expected}")
     assert scope.endswith("/eu-west-1/bedrock/aws4_request")
     assert names == "content-type;host;x-amz-date;x-amz-meta"
     assert set(added) == {"Authorization", "X-Amz-Date"}
@@ -109,9 +109,9 @@ def test_pair_signs_the_request(body: bytes) -> None:
 def test_session_token_is_sent_and_signed() -> None:
     added = signed(f"{PAIR}:token/with+signs==")
     assert added["X-Amz-Security-Token"] == "token/with+signs=="
-    _, names, wanted = by_hand(added, URL, HEADERS, b"{}", PAIR.partition(":")[2])
+    _, names, expected = by_hand(added, URL, HEADERS, b"{}", PAIR.partition(":")[2])
     assert "x-amz-security-token" in names
-    assert added["Authorization"].endswith(wanted)
+    assert added["Authorization"].endswith(expected)
 
 
 def test_dates_and_tokens_of_another_signature_are_not_signed() -> None:
@@ -174,13 +174,13 @@ def test_profiles_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> N
     assert "Credential=AKIDWORK/" in signed()["Authorization"]
 
 
-def test_a_profile_that_is_not_there_is_our_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_profile_is_our_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nowhere")
     with pytest.raises(AuthenticationError, match="nowhere"):
         signed()
 
 
-def test_whatever_goes_wrong_in_the_chain_is_our_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_every_error_of_the_chain_is_our_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     """Here: the program that a profile names for getting credentials is not there."""
     (tmp_path / "config").write_text("[profile run]\ncredential_process = /no/such/program\n")
     monkeypatch.setenv("AWS_PROFILE", "run")
@@ -194,7 +194,9 @@ def test_a_url_that_cannot_be_read_is_our_error(url: str) -> None:
         signed(PAIR, url)
 
 
-def test_no_credentials_are_said_and_looked_for_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_missing_credentials_are_an_error_and_are_looked_for_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
     with pytest.raises(AuthenticationError, match="AWS_BEARER_TOKEN_BEDROCK"):
         signed()
     (tmp_path / "credentials").write_text("[default]\naws_access_key_id = AKIDNEW\naws_secret_access_key = s\n")
@@ -205,14 +207,14 @@ def test_credentials_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> Non
     """They renew themselves; asking a machine for its role again with each request would take as long as an answer."""
     from botocore.session import Session
 
-    made: list[Session] = []
+    sessions: list[Session] = []
     original = Session.get_credentials
-    monkeypatch.setattr(Session, "get_credentials", lambda self: made.append(self) or original(self))
+    monkeypatch.setattr(Session, "get_credentials", lambda self: sessions.append(self) or original(self))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDENV")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     for _ in range(3):
         signed()
-    assert len(made) == 1
+    assert len(sessions) == 1
 
 
 def test_bearer_token_of_the_environment_goes_before_the_chain(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,7 +233,7 @@ def test_bearer_token_of_the_environment_goes_before_the_chain(monkeypatch: pyte
         *("evil.execute-api.us-east-1.amazonaws.com", "evil.bedrock-runtime.us-east-1.amazonaws.com"),
     ],
 )
-def test_no_other_host_is_shown_what_the_environment_has(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_other_host_receives_the_environments_credentials(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDENV")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     assert signed(url=f"https://{host}/model/m/converse") == {}
@@ -239,7 +241,7 @@ def test_no_other_host_is_shown_what_the_environment_has(host: str, monkeypatch:
     assert signed(url=f"https://{host}/model/m/converse") == {}
 
 
-def test_nothing_of_the_environment_goes_unencrypted_to_a_host_of_that_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environments_credentials_are_not_sent_without_tls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "ABSK")
     assert signed(url=URL.replace("https:", "http:")) == {}
 
@@ -258,19 +260,12 @@ def test_endpoint_that_the_environment_names_is_its_own(name: str, monkeypatch: 
 
 @pytest.fixture
 def without_botocore(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = builtins.__import__
-
-    def without(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name.startswith("botocore"):
-            raise ImportError(name)
-        return original(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    hide_package(monkeypatch, "botocore")
 
 
 @pytest.mark.usefixtures("without_botocore")
 @pytest.mark.parametrize("key", [None, PAIR])
-def test_signing_without_botocore_says_what_to_install(key: str | None) -> None:
+def test_signing_without_botocore_names_the_package(key: str | None) -> None:
     with pytest.raises(InvalidRequestError, match="pip install botocore"):
         signed(key)
 

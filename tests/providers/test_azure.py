@@ -1,4 +1,4 @@
-"""Azure OpenAI: both forms of its URL, and both kinds of key, as the official client sends them."""
+"""Azure OpenAI: both forms of its URL and both kinds of key, compared with the official client."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ PLACES = [
 ]
 
 
-@pytest.mark.parametrize(("given", "version", "place"), PLACES)
-def test_an_endpoint_becomes_a_base_url(given: str, version: Any, place: str, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(("endpoint", "version", "base_url"), PLACES)
+def test_an_endpoint_becomes_a_base_url(endpoint: str, version: Any, base_url: str, monkeypatch: pytest.MonkeyPatch):
     if version:
         monkeypatch.setenv("OPENAI_API_VERSION", version)
-    assert azure.resolve_url(given, "a/b") == place
+    assert azure.resolve_url(endpoint, "a/b") == base_url
 
 
-def asked(**kwargs: Any) -> Tuple[str, Any]:
+def sent(**kwargs: Any) -> Tuple[str, Any]:
     """Path and headers of one request."""
     with serve(Reply.sse(chat_events("Hi"))) as server:
         base_url = server.url + kwargs.pop("path", "")
@@ -47,7 +47,7 @@ def asked(**kwargs: Any) -> Tuple[str, Any]:
 
 
 def test_a_key_has_a_header_of_its_own():
-    path, headers = asked(api_key="key")
+    path, headers = sent(api_key="key")
     assert path == "/openai/v1/chat/completions"
     assert headers["api-key"] == "key"
     assert "authorization" not in headers
@@ -55,13 +55,13 @@ def test_a_key_has_a_header_of_its_own():
 
 @pytest.mark.parametrize("token", [TOKEN, lambda: TOKEN])
 def test_a_token_of_entra_is_a_bearer(token: Any):
-    _, headers = asked(api_key=token)
+    _, headers = sent(api_key=token)
     assert headers["authorization"] == f"Bearer {TOKEN}"
     assert "api-key" not in headers
 
 
 def test_the_query_of_a_base_url_stays_behind_the_path():
-    path, _ = asked(api_key="key", path="/openai/deployments/d?api-version=2024-10-21")
+    path, _ = sent(api_key="key", path="/openai/deployments/d?api-version=2024-10-21")
     assert path == "/openai/deployments/d/chat/completions?api-version=2024-10-21"
 
 
@@ -72,6 +72,6 @@ def test_a_dated_version_asks_the_deployment_as_the_official_client_does(monkeyp
     whole = {"id": "1", "choices": [], "created": 0, "model": "m", "object": "chat.completion"}
     with serve(Reply.json(whole)) as server, openai.AzureOpenAI(azure_endpoint=server.url, api_key="key") as client:
         client.chat.completions.create(model="my deployment", messages=PARAMS["messages"])
-        (theirs,) = server.requests
-    path, headers = asked(api_key="key")
-    assert (path, headers["api-key"]) == (theirs.path, theirs.headers["api-key"])
+        (official,) = server.requests
+    path, headers = sent(api_key="key")
+    assert (path, headers["api-key"]) == (official.path, official.headers["api-key"])

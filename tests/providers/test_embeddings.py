@@ -1,4 +1,4 @@
-"""Vectors and lists of models: what is asked, what is read, and where neither is to be had."""
+"""Embeddings and lists of models: requests, responses, and providers without them."""
 
 from __future__ import annotations
 
@@ -33,12 +33,16 @@ ctx = anyllm.Context
 def test_vectors_come_in_the_order_of_the_texts():
     with serve(Reply.json(VECTORS)) as server:
         params = anyllm.EmbeddingParams("compatible/small", ["one", "two"], dimensions=2, extra_body={"user": "me"})
-        made = anyllm.embedding(ctx(), params, base_url=server.url, api_key="key")
-        assert made.vectors == [[1.0, 2.0], [3.0, 4.5]]
-        assert (made.model, made.provider) == ("small", "compatible")
-        assert made.usage is not None
-        assert (made.usage.prompt_tokens, made.usage.completion_tokens, made.usage.total_tokens) == (5, 0, 5)
-        assert made.raw == VECTORS
+        embeddings = anyllm.embedding(ctx(), params, base_url=server.url, api_key="key")
+        assert embeddings.vectors == [[1.0, 2.0], [3.0, 4.5]]
+        assert (embeddings.model, embeddings.provider) == ("small", "compatible")
+        assert embeddings.usage is not None
+        assert (embeddings.usage.prompt_tokens, embeddings.usage.completion_tokens, embeddings.usage.total_tokens) == (
+            5,
+            0,
+            5,
+        )
+        assert embeddings.raw == VECTORS
         (request,) = server.requests
         assert (request.path, request.headers["authorization"]) == ("/embeddings", "Bearer key")
         assert request.json() == {"model": "small", "input": ["one", "two"], "dimensions": 2, "user": "me"}
@@ -77,7 +81,7 @@ def test_packed_vectors_are_unpacked():
         (b'{"error": {"message": "no such model"}}', APIError),
     ],
 )
-def test_what_is_no_vectors_is_a_typed_error(body: bytes, kind: type):
+def test_malformed_embeddings_are_a_typed_error(body: bytes, kind: type):
     with pytest.raises(kind):
         OpenAIChatDialect().embeddings(body)
 
@@ -97,7 +101,7 @@ def test_models_are_listed(items: Any):
 
 
 @pytest.mark.parametrize("body", [b"", b"5", b"{}", b'{"data": [5]}', b'{"data": [{"id": 5}]}', b'{"data": null}'])
-def test_what_is_no_list_is_a_typed_error(body: bytes):
+def test_a_malformed_list_is_a_typed_error(body: bytes):
     with pytest.raises(MalformedStreamError):
         OpenAIChatDialect().models(body)
 
@@ -115,7 +119,7 @@ def test_errors_are_those_of_every_call(monkeypatch: pytest.MonkeyPatch):
             anyllm.embedding(ctx(), {"model": "compatible/m", "input": "x"}, base_url=server.url)
 
 
-def test_who_has_none_says_so():
+def test_providers_without_embeddings_or_lists_raise():
     with pytest.raises(UnsupportedProviderError, match="local: does not support embeddings"):
         anyllm.embedding(ctx(), {"model": "local/smollm2", "input": "x"})
     with pytest.raises(UnsupportedProviderError, match="snowflake: does not list its models"):
@@ -129,7 +133,7 @@ def test_who_has_none_says_so():
 
 
 @pytest.mark.parametrize("wrong", [5, None, [5], b"x", {"a": 1}])
-def test_what_is_no_text_is_a_type_error(wrong: Any):
+def test_input_that_is_not_text_is_a_type_error(wrong: Any):
     with pytest.raises(TypeError, match="input must be a str or a list of str"):
         anyllm.EmbeddingParams("m", wrong)
 

@@ -1,8 +1,7 @@
-"""Where Vertex AI is, and how requests to it are authorized: by token, by API key, and by google-auth for real."""
+"""Vertex AI's URLs and authorization: by token, by API key, and by the real google-auth."""
 
 from __future__ import annotations
 
-import builtins
 import functools
 import json
 import os
@@ -11,6 +10,7 @@ from typing import Any, Iterator
 from urllib.parse import parse_qs
 
 import pytest
+from conftest import hide_package
 
 import anyllm
 from anyllm.errors import AuthenticationError, InvalidRequestError
@@ -50,7 +50,7 @@ def authorized(key: str | None = None, url: str = URL, **headers: str) -> Any:
         ("eu", "aiplatform.eu.rep.googleapis.com"),
     ],
 )
-def test_the_location_says_the_host(location: str | None, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_location_determines_the_host(location: str | None, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p")
     if location:
         monkeypatch.setenv("GOOGLE_CLOUD_LOCATION", location)
@@ -65,15 +65,15 @@ def test_the_host_is_the_official_clients(monkeypatch: pytest.MonkeyPatch) -> No
     for location in ("global", "us", "eu", "us-east5"):
         monkeypatch.setenv("GOOGLE_CLOUD_LOCATION", location)
         with vertex.AnthropicVertex(region=location, project_id="p", access_token="t") as client:
-            theirs = str(client.base_url).rstrip("/")
-        assert _google.resolve_url(_google.BASE_URL, "m") == f"{theirs}/projects/p/locations/{location}"
+            official = str(client.base_url).rstrip("/")
+        assert _google.resolve_url(_google.BASE_URL, "m") == f"{official}/projects/p/locations/{location}"
 
 
 def test_a_url_without_a_place_for_a_project_is_taken_as_it_is() -> None:
     assert _google.resolve_url("https://gateway/vertex", "m") == "https://gateway/vertex"
 
 
-def test_without_a_project_it_says_what_to_set() -> None:
+def test_a_missing_project_names_the_variable() -> None:
     with pytest.raises(InvalidRequestError, match="GOOGLE_CLOUD_PROJECT"):
         _google.resolve_url(_google.BASE_URL, "m")
 
@@ -105,7 +105,7 @@ def test_the_environments_token_goes_before_the_default_credentials(monkeypatch:
         "https://[::1/v1",
     ],
 )
-def test_no_other_host_is_shown_what_the_environment_has(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_other_host_receives_the_environments_credentials(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VERTEX_ACCESS_TOKEN", "secret")
     assert authorized(url=url) == {}
 
@@ -128,7 +128,7 @@ class Google:
         }
         self.file.write_text(json.dumps(account))
 
-    def asked(self, path: str) -> list[Any]:
+    def requests(self, path: str) -> list[Any]:
         return [request for request in self.server.requests if request.path.startswith(path)]
 
 
@@ -161,9 +161,9 @@ def google(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Google]:
 def test_default_credentials_stream_an_answer_and_their_token_is_fetched_once(google: Google) -> None:
     for _ in range(2):
         assert anyllm.completion_stream(anyllm.Context(timeout=30), PARAMS).collect().content == "Hi"
-    (asked,) = google.asked("/token")
-    assert "assertion" in parse_qs(asked.body.decode())
-    for request in google.asked("/v1/"):
+    (requests,) = google.requests("/token")
+    assert "assertion" in parse_qs(requests.body.decode())
+    for request in google.requests("/v1/"):
         assert request.headers["authorization"] == "Bearer fetched"
         assert request.path == (
             "/v1/projects/my-project/locations/global/publishers/google/models/gemini-2.5-flash:"
@@ -177,7 +177,7 @@ def test_the_project_may_be_that_of_the_default_credentials(google: Google) -> N
 
 
 @pytest.mark.long
-def test_claude_on_vertex_is_asked_as_the_official_client_asks(google: Google) -> None:
+def test_claude_on_vertex_gets_the_official_clients_request(google: Google) -> None:
     anthropic = pytest.importorskip("anthropic")
     messages: Any = PARAMS["messages"]
     base_url = f"{google.server.url}/v1"
@@ -187,12 +187,12 @@ def test_claude_on_vertex_is_asked_as_the_official_client_asks(google: Google) -
         client.messages.create(model="claude-of-tomorrow", max_tokens=10, messages=messages, stream=True).close()
     params = {**PARAMS, "model": "vertex_anthropic/claude-of-tomorrow", "max_tokens": 10}
     list(anyllm.completion_stream(anyllm.Context(timeout=30), params).chunks)
-    theirs, ours = google.asked("/v1/")
-    assert ours.path == theirs.path
-    versions = [json.loads(request.body).pop("anthropic_version") for request in (ours, theirs)]
+    official, ours = google.requests("/v1/")
+    assert ours.path == official.path
+    versions = [json.loads(request.body).pop("anthropic_version") for request in (ours, official)]
     assert versions[0] == "vertex-2023-10-16"  # the one whose streams we read; newer clients ask for newer ones
-    assert {**json.loads(ours.body), "anthropic_version": versions[1]} == json.loads(theirs.body)
-    assert ours.headers["authorization"] == theirs.headers["authorization"]
+    assert {**json.loads(ours.body), "anthropic_version": versions[1]} == json.loads(official.body)
+    assert ours.headers["authorization"] == official.headers["authorization"]
 
 
 def test_a_file_that_makes_no_sense_is_our_error(google: Google) -> None:
@@ -208,14 +208,7 @@ def test_a_token_that_is_refused_is_our_error(google: Google) -> None:
         authorized()
 
 
-def test_without_google_auth_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = builtins.__import__
-
-    def without(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name.startswith("google"):
-            raise ImportError(name)
-        return original(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+def test_without_google_auth_the_error_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    hide_package(monkeypatch, "google")
     with pytest.raises(InvalidRequestError, match="pip install google-auth"):
         authorized()

@@ -128,29 +128,29 @@ def test_a_tool_is_called_and_answered(host: anyllm.Provider, mock: Mock):
     call = {"name": "get_weather", "arguments": {"city": "Paris"}}
     mock.will({"type": "reply", "tool_calls": [call]}, reply("Sunny."))
     answer = ask(host, tools=[WEATHER]).collect()
-    (made,) = answer.tool_calls
-    assert (made.name, made.parse()) == ("get_weather", {"city": "Paris"})
+    (call,) = answer.tool_calls
+    assert (call.name, call.parse()) == ("get_weather", {"city": "Paris"})
     assert answer.finish_reason == "tool_calls"
-    messages = [anyllm.Message.user("Hello"), answer.to_message(), anyllm.Message.tool("18 degrees", made.id)]
+    messages = [anyllm.Message.user("Hello"), answer.to_message(), anyllm.Message.tool("18 degrees", call.id)]
     assert ask(host, tools=[WEATHER], messages=messages).collect().content == "Sunny."
 
 
 @pytest.mark.parametrize("after", [1, 3])
 @pytest.mark.parametrize(
-    ("kind", "wanted"),
+    ("kind", "error_class"),
     [
         ("disconnect", ConnectionLostError),
         ("truncate", IncompleteStreamError),
         ("malformed", MalformedStreamError),
     ],
 )
-def test_a_broken_stream_is_a_typed_error(host: anyllm.Provider, mock: Mock, kind: str, wanted: type, after: int):
+def test_a_broken_stream_is_a_typed_error(host: anyllm.Provider, mock: Mock, kind: str, error_class: type, after: int):
     mock.will(reply(TEXT), {"type": "stream_fault", "kind": kind, "after_chunks": after})
     error = error_of(ask(host))
-    assert type(error) is wanted
-    said = error.partial.content if error.partial else ""
-    assert TEXT.startswith(said)
-    assert said != TEXT
+    assert type(error) is error_class
+    partial = error.partial.content if error.partial else ""
+    assert TEXT.startswith(partial)
+    assert partial != TEXT
 
 
 def test_a_stall_is_a_time_out(host: anyllm.Provider, mock: Mock):
@@ -162,7 +162,7 @@ def test_a_stall_is_a_time_out(host: anyllm.Provider, mock: Mock):
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "message", "wanted"),
+    ("status", "code", "message", "error_class"),
     [
         (400, None, None, InvalidRequestError),
         (400, "context_length_exceeded", "maximum context length was exceeded", ContextLengthExceededError),
@@ -174,12 +174,12 @@ def test_a_stall_is_a_time_out(host: anyllm.Provider, mock: Mock):
     ],
 )
 def test_a_refusal_is_the_right_error(
-    host: anyllm.Provider, mock: Mock, status: int, code: Any, message: Any, wanted: type
+    host: anyllm.Provider, mock: Mock, status: int, code: Any, message: Any, error_class: type
 ):
     retry_after = 7.0 if status == 429 else None
     mock.will({"type": "fail", "status": status, "retry_after": retry_after, "code": code, "message": message})
     error = error_of(ask(host))
-    assert isinstance(error, wanted)
+    assert isinstance(error, error_class)
     assert isinstance(error, errors.APIError)
     assert error.status_code == status
     if retry_after:

@@ -1,4 +1,4 @@
-"""llama.cpp's server inside the process: it answers, keeps silent, survives forks, ends with the program."""
+"""llama.cpp's server in this process: answers, silence on the terminal, forks, the end of the program."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_streams_a_real_answer(endpoint: Endpoint) -> None:
 
 @pytest.mark.model
 @pytest.mark.parametrize("seed", range(4))
-def test_a_request_that_says_nothing_of_sampling_is_answered_well(endpoint: Endpoint, seed: int) -> None:
+def test_a_request_without_sampling_parameters_is_answered_well(endpoint: Endpoint, seed: int) -> None:
     """At llama.cpp's own temperature so small a model names other capitals for every second seed."""
     host = anyllm.provider("compatible", api_key=endpoint.api_key, base_url=endpoint.base_url)
     params = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}], "seed": seed, "max_tokens": 40}
@@ -150,7 +150,7 @@ def test_a_request_chooses_its_sampling_itself(endpoint: Endpoint) -> None:
 
 
 @pytest.mark.model
-def test_without_the_key_nobody_is_answered(endpoint: Endpoint) -> None:
+def test_requests_without_the_key_are_rejected(endpoint: Endpoint) -> None:
     for key in ("wrong", ""):
         assert ask(Endpoint(endpoint.base_url, key)).status_code == 401
 
@@ -188,7 +188,7 @@ def test_each_slot_has_its_own_context(endpoint: Endpoint) -> None:
 
 
 @pytest.mark.model
-def test_one_server_whoever_asks(model: Path) -> None:
+def test_all_threads_share_one_server(model: Path) -> None:
     done = run_script("""
         found, barrier = [], threading.Barrier(8)
         def look():
@@ -329,7 +329,7 @@ def hide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, package=None: None)
 
 
-def test_without_the_package_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_xllamacpp_the_error_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     hide(monkeypatch)
     monkeypatch.setattr(sys, "version_info", (3, 12, 1, "final", 0))
     with pytest.raises(LocalUnavailableError, match="`pip install xllamacpp`"):

