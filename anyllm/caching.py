@@ -1,9 +1,9 @@
 """
-Answers kept: what a call asked as a key, what it got as bytes, and an answer replayed as the stream it might have been.
+Caches of whole answers: the key of a request, an answer as bytes, and caches in memory, on disk and in Redis.
 
-Strategy: a cache holds bytes under text and knows nothing of calls. What makes a wrong answer impossible is in the key,
-what makes a damaged one impossible is in the bytes, and what makes a broken cache harmless is `Guarded`. The libraries
-for it are extras, loaded when a cache is made.
+Strategy: a cache maps text to bytes and knows nothing of calls. The key contains everything that can change an answer,
+the bytes contain a checksum, and `Guarded` makes the failures of a cache harmless. The libraries for the caches are
+extras, imported when a cache is made.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from collections.abc import Callable
 from typing import Any, Optional, Protocol, Union
 
 from anyllm._concurrency import waiters
-from anyllm._hints.arguments import whole_number
+from anyllm._concurrency.per_process import PerProcess
+from anyllm._hints.arguments import non_negative_seconds, whole_number
 from anyllm._hints.extras import pip_install
 from anyllm.types import (
     ChatCompletion,
@@ -42,22 +43,23 @@ __all__ = [
 
 _log = logging.getLogger("anyllm")
 
-#: What kept answers look like: this, the checksum of what follows it, a line's end, JSON. Another form, another number.
-_FORM = b"anyllm-answer-1"
-#: Changes with what is hashed, so that keys of different versions never meet.
-_KEY_FORM = 1
-#: What of the parameters does not change the answer. All else does, whatever it is.
-_INDIFFERENT = ("user", "stream", "stream_options", "extra_headers")
+#: The first word of an encoded answer; the checksum of the JSON, a line feed and the JSON follow. A new format gets a
+#: new number.
+_FORMAT = b"anyllm-answer-1"
+#: Part of each key. A change of the key's contents changes this number, so that keys of different versions differ.
+_KEY_VERSION = 1
+#: The parameters that are not part of a key, because they do not change the answer; headers are added separately.
+_NOT_IN_KEY = ("user", "stream", "stream_options", "extra_headers")
 
 
 class Cache(Protocol):
-    """What keeps bytes under text, for any thread. The three here are examples; so is anything with these methods."""
+    """A cache: maps text to bytes, for any number of threads. The three here, or any object with these methods."""
 
     def get(self, key: str) -> Optional[bytes]:
-        """What was kept under *key*; None when nothing was, or it is too old."""
+        """The value of *key*; None if there is none, or it has expired."""
 
     def set(self, key: str, value: bytes, ttl: Optional[float] = None) -> None:
-        """Keep *value* for *ttl* seconds; None for as long as the cache keeps things by itself."""
+        """Store *value* for *ttl* seconds; None for the cache's default."""
 
 
 # -- the key -------------------------------------------------------------------------------------------------------
@@ -68,32 +70,31 @@ def cache_key(provider: str, base_url: Optional[str], params: CompletionParams) 
     The key of an answer: a SHA-256 of everything that can change it.
 
     That is all parameters but ``user``, ``stream`` and ``stream_options``; ``extra_body`` and ``extra_headers`` are
-    among them. Headers may hold a secret, and are hashed all the same: which of them change an answer no name tells, a
-    key in them makes two accounts' answers two, and nothing can be read back from the hash. A header that is new on
-    each call (a trace id) makes each call a miss. An API key given elsewhere is no part of it: those who share a cache
-    share its answers.
+    included. All headers are hashed, also secret ones: any of them may change the answer, a key in them separates the
+    answers of two accounts, and nothing can be read back from the hash. A header that is new for each call (a trace id)
+    makes each call a miss. An API key that is no header is not included: users of one cache share its answers.
 
-    Keys inside a dict count in their order, because the order of a schema's properties is the order of an answer's.
+    The order of the keys of a dict counts, because the order of a schema's properties is the order of an answer's.
 
     Args:
-        provider: Its name.
-        base_url: Where the call goes, if not to the provider's own; a slash at its end says nothing.
-        params: What is asked.
+        provider: The name of the provider.
+        base_url: The server, if it is not the provider's; a slash at its end is ignored.
+        params: The request.
 
     Returns:
         64 hexadecimal digits, the same in every process.
 
     Raises:
-        TypeError: the parameters hold something that JSON cannot.
+        TypeError: a parameter has a value that JSON cannot express.
     """
-    asked = {name: value for name, value in params.to_dict().items() if name not in _INDIFFERENT}
+    request = {name: value for name, value in params.to_dict().items() if name not in _NOT_IN_KEY}
     headers = sorted((name.lower(), str(value)) for name, value in (params.extra_headers or {}).items())
-    everything = [_KEY_FORM, provider, (base_url or "").rstrip("/"), asked, headers]
-    return hashlib.sha256(_json(everything)).hexdigest()
+    contents = [_KEY_VERSION, provider, (base_url or "").rstrip("/"), request, headers]
+    return hashlib.sha256(_json(contents)).hexdigest()
 
 
 def _json(value: Any) -> bytes:
-    # The standard library's: msgspec refuses the lone surrogates that some hosts send, and bends large numbers.
+    # Not msgspec, which refuses the lone surrogates that some providers send, and changes large numbers.
     return json.dumps(value, separators=(",", ":")).encode()
 
 
@@ -102,17 +103,17 @@ def _json(value: Any) -> bytes:
 
 def encode(completion: ChatCompletion) -> bytes:
     """
-    An answer as bytes for `decode`, without the provider's own (``raw``) and without what was made of it (``parsed``).
+    An answer as bytes for `decode`, without the provider's data (``raw``) and without ``parsed``.
 
     Raises:
-        TypeError: it holds something that JSON cannot.
+        TypeError: it has a value that JSON cannot express.
     """
     body = _json(completion.to_dict())
     return _head(body) + body
 
 
 def decode(data: Optional[bytes]) -> Optional[ChatCompletion]:
-    """The answer that was encoded; None for what is no such bytes, is damaged, or comes from another version."""
+    """The answer that was encoded; None for other or damaged bytes, and for those of another version."""
     if not isinstance(data, bytes):
         return None
     end = data.find(b"\n") + 1
@@ -121,12 +122,12 @@ def decode(data: Optional[bytes]) -> Optional[ChatCompletion]:
         return None
     try:
         return ChatCompletion.from_dict(json.loads(body))
-    except Exception:  # whatever it is, the answer is not in there
+    except Exception:  # not the JSON of an answer
         return None
 
 
 def _head(body: bytes) -> bytes:
-    return b"%s %08x\n" % (_FORM, zlib.crc32(body))
+    return b"%s %08x\n" % (_FORMAT, zlib.crc32(body))
 
 
 # -- caches --------------------------------------------------------------------------------------------------------
@@ -134,38 +135,38 @@ def _head(body: bytes) -> bytes:
 
 class Guarded:
     """
-    A cache whose failures break no call: what it raises is logged at WARNING, the first time, and is a miss.
+    A cache whose failures break no call: an exception is a miss, and the first one is logged at WARNING.
 
     Args:
-        cache: The cache, which may fail in whatever way.
+        cache: The cache, which may raise any exception.
     """
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
-        self._unsaid: list[None] = [None]
+        self._warnings: list[None] = [None]
 
     def get(self, key: str) -> Optional[bytes]:
-        """What the cache gives, if that is bytes; else None."""
+        """The value of *key*, if it is bytes; else None."""
         try:
-            found = self._cache.get(key)
+            value = self._cache.get(key)
         except Exception as exc:
-            self._complain("get", exc)
+            self._warn("get", exc)
             return None
-        return found if isinstance(found, bytes) else None
+        return value if isinstance(value, bytes) else None
 
     def set(self, key: str, value: bytes, ttl: Optional[float] = None) -> None:
-        """Keep *value*, if the cache can."""
+        """Store *value*, unless the cache fails."""
         try:
             self._cache.set(key, value, ttl)
         except Exception as exc:
-            self._complain("set", exc)
+            self._warn("set", exc)
 
-    def _complain(self, action: str, exc: Exception) -> None:
-        if not waiters.take_one(self._unsaid):
+    def _warn(self, action: str, exc: Exception) -> None:
+        if not waiters.take_one(self._warnings):
             return
-        # Only the kinds: the words may hold a URL with a password, or what was to be kept.
+        # Only class names: the message may have a URL with a password, or the answer.
         names = (type(self._cache).__name__, action, type(exc).__name__)
-        _log.warning("%s failed to %s: %s; calls go on without it, and this is not said again", *names)
+        _log.warning("%s failed to %s: %s; calls go on without it, and this is not logged again", *names)
 
     def __repr__(self) -> str:
         return f"Guarded({type(self._cache).__name__})"
@@ -173,14 +174,14 @@ class Guarded:
 
 class MemoryCache:
     """
-    A cache in this process: of too many answers the one that was used longest ago goes.
+    A cache in this process. When it is full, the answer that was used longest ago is removed.
 
-    A child process starts with what its parent had, unless the fork caught that in the middle of a change.
+    A child process starts with its parent's answers, unless the parent forked in the middle of a change.
 
     Args:
-        maxsize: How many answers.
-        ttl: Seconds for which each is kept; None for as long as there is room.
-        clock: Gives seconds that never go back.
+        maxsize: The most answers.
+        ttl: Seconds for which each is stored; None for as long as there is room.
+        clock: Monotonic seconds.
 
     Raises:
         ImportError: cachetools is not installed.
@@ -191,45 +192,34 @@ class MemoryCache:
         self, maxsize: int = 1024, ttl: Optional[float] = None, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._maxsize = whole_number("maxsize", maxsize)
-        self._ttl = _seconds(ttl)
-        self._by_pid = {os.getpid(): _Kept(self._maxsize, clock)}
+        self._ttl = _optional_seconds("ttl", ttl)
+        self._entries = PerProcess(lambda inherited: _Entries(self._maxsize, clock, inherited))
 
     def get(self, key: str) -> Optional[bytes]:
-        """What was kept under *key*; None when nothing was, or it is too old."""
-        return self._kept().get(key)
+        """The value of *key*; None if there is none, or it has expired."""
+        return self._entries().get(key)
 
     def set(self, key: str, value: bytes, ttl: Optional[float] = None) -> None:
-        """Keep *value* for *ttl* seconds; None for the cache's own."""
-        self._kept().set(key, value, self._ttl if ttl is None else _seconds(ttl))
-
-    def _kept(self) -> _Kept:
-        pid = os.getpid()
-        kept = self._by_pid.get(pid)
-        if kept is None:
-            inherited = list(self._by_pid.copy().values())[-1]
-            kept = self._by_pid.setdefault(pid, inherited.in_child())
-        return kept
+        """Store *value* for *ttl* seconds; None for the cache's default."""
+        self._entries().set(key, value, self._ttl if ttl is None else _optional_seconds("ttl", ttl))
 
     def __repr__(self) -> str:
         return f"MemoryCache({self._maxsize}, ttl={self._ttl})"
 
 
-class _Kept:
-    """cachetools' cache, which is not made for threads, and its lock."""
+class _Entries:
+    """cachetools' cache, which is not safe between threads, and a lock for it."""
 
-    def __init__(self, maxsize: int, clock: Callable[[], float], items: Any = None) -> None:
+    def __init__(self, maxsize: int, clock: Callable[[], float], inherited: Optional[_Entries]) -> None:
         try:
             from cachetools import TLRUCache
         except ImportError as exc:
             raise ImportError(f"MemoryCache needs cachetools: {pip_install('cache')}") from exc
         #: Held for each single operation.
         self._lock = threading.Lock()
-        self._items: Any = TLRUCache(maxsize, _expiry, clock) if items is None else items
-        self._anew = (maxsize, clock)
-
-    def in_child(self) -> _Kept:
-        """What a forked child goes on with: a lock that is held there is held for ever, over a change half made."""
-        return _Kept(*self._anew, None if self._lock.locked() else self._items)
+        # In a child process, a parent's lock that is held stays held for ever, and its cache may be half changed.
+        is_usable = inherited is not None and not inherited._lock.locked()
+        self._items: Any = inherited._items if inherited and is_usable else TLRUCache(maxsize, _expiry, clock)
 
     def get(self, key: str) -> Optional[bytes]:
         with self._lock:
@@ -239,7 +229,7 @@ class _Kept:
     def set(self, key: str, value: bytes, ttl: Optional[float]) -> None:
         with self._lock:
             if ttl == 0:
-                self._items.pop(key, None)  # not all versions forget what is there, told to keep something for no time
+                self._items.pop(key, None)  # some versions of cachetools leave the old value for a ttl of 0
             else:
                 self._items[key] = (value, math.inf if ttl is None else ttl)
 
@@ -252,12 +242,12 @@ class DiskCache:
     """
     A cache in a folder, which processes of this machine may share.
 
-    What lies there is only ever read as bytes, never unpickled. A folder that is made is for this user alone.
+    Its files are only read as bytes, never unpickled. A folder that this creates is accessible to this user only.
 
     Args:
-        folder: Where; made if it is not there.
-        ttl: Seconds for which each answer is kept; None for as long as there is room.
-        size_limit: Bytes, beyond which the oldest go.
+        folder: The folder; created if it does not exist.
+        ttl: Seconds for which each answer is stored; None for as long as there is room.
+        size_limit: The most bytes; then the oldest answers are removed.
 
     Raises:
         ImportError: diskcache is not installed.
@@ -266,7 +256,7 @@ class DiskCache:
     """
 
     #: Seconds to wait while another process writes; then it is a miss.
-    _PATIENCE = 1.0
+    _LOCK_TIMEOUT = 1.0
 
     def __init__(
         self, folder: Union[str, os.PathLike[str]], ttl: Optional[float] = None, size_limit: int = 1024**3
@@ -276,29 +266,29 @@ class DiskCache:
         except ImportError as exc:
             raise ImportError(f"DiskCache needs diskcache: {pip_install('cache')}") from exc
 
-        class BytesAlone(diskcache.Disk):  # type: ignore[misc]  # which has no types
-            """Whoever can write to the folder could otherwise have any code run by leaving a pickle there."""
+        class BytesOnly(diskcache.Disk):  # type: ignore[misc]  # it has no types
+            """Refuses pickles: with one, anybody who can write to the folder could run any code."""
 
             def fetch(self, mode: int, filename: str, value: Any, read: bool) -> Any:
                 if mode == diskcache.core.MODE_PICKLE:
-                    raise ValueError("a pickle lies in the cache's folder, which is not ours")
+                    raise ValueError("a file in the cache's folder is a pickle, which this cache does not write")
                 return super().fetch(mode, filename, value, read)
 
-        self._ttl = _seconds(ttl)
+        self._ttl = _optional_seconds("ttl", ttl)
         self._folder = os.fspath(folder)
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
         self._cache = diskcache.Cache(
-            self._folder, timeout=self._PATIENCE, disk=BytesAlone, size_limit=whole_number("size_limit", size_limit)
+            self._folder, timeout=self._LOCK_TIMEOUT, disk=BytesOnly, size_limit=whole_number("size_limit", size_limit)
         )
 
     def get(self, key: str) -> Optional[bytes]:
-        """What was kept under *key*; None when nothing was, or it is too old."""
+        """The value of *key*; None if there is none, or it has expired."""
         found = self._cache.get(key)
         return found if isinstance(found, bytes) else None
 
     def set(self, key: str, value: bytes, ttl: Optional[float] = None) -> None:
-        """Keep *value* for *ttl* seconds; None for the cache's own."""
-        self._cache.set(key, value, expire=self._ttl if ttl is None else _seconds(ttl))
+        """Store *value* for *ttl* seconds; None for the cache's default."""
+        self._cache.set(key, value, expire=self._ttl if ttl is None else _optional_seconds("ttl", ttl))
 
     def close(self) -> None:
         """Close this thread's connection to the files; a later use opens it again."""
@@ -313,37 +303,37 @@ class RedisCache:
     A cache in a Redis server, which machines may share.
 
     Args:
-        server: A URL (``redis://host:6379/0``), or a client of the redis package; its time-outs are then yours.
-        ttl: Seconds for which each answer is kept; None for as long as the server keeps it.
-        prefix: What the keys there begin with.
-        timeout: Seconds for which one operation waits for the server.
+        server: A URL (``redis://host:6379/0``), or a client of the redis package, with its own timeouts.
+        ttl: Seconds for which each answer is stored; None for as long as the server stores it.
+        prefix: The beginning of all keys.
+        timeout: Seconds for one operation.
 
     Raises:
         ImportError: redis is not installed.
-        ValueError: the URL is none, or *ttl* or *timeout* negative or NaN.
+        ValueError: the URL is invalid, or *ttl* or *timeout* negative or NaN.
     """
 
     def __init__(
         self, server: Union[str, Any], ttl: Optional[float] = None, prefix: str = "anyllm:", *, timeout: float = 2.0
     ) -> None:
-        self._ttl = _seconds(ttl)
+        self._ttl = _optional_seconds("ttl", ttl)
         self._prefix = prefix
         self._client = _redis(server, timeout) if isinstance(server, str) else server
 
     def get(self, key: str) -> Optional[bytes]:
-        """What was kept under *key*; None when nothing was, or it is too old."""
+        """The value of *key*; None if there is none, or it has expired."""
         found = self._client.get(self._prefix + key)
         return found.encode() if isinstance(found, str) else found  # a client may decode its responses
 
     def set(self, key: str, value: bytes, ttl: Optional[float] = None) -> None:
-        """Keep *value* for *ttl* seconds; None for the cache's own."""
-        seconds = self._ttl if ttl is None else _seconds(ttl)
+        """Store *value* for *ttl* seconds; None for the cache's default."""
+        seconds = self._ttl if ttl is None else _optional_seconds("ttl", ttl)
         if seconds is None:
             self._client.set(self._prefix + key, value)
         elif seconds > 0:
             self._client.set(self._prefix + key, value, px=math.ceil(seconds * 1000))
         else:
-            self._client.delete(self._prefix + key)  # Redis keeps nothing for no time
+            self._client.delete(self._prefix + key)  # Redis refuses a ttl of 0
 
     def close(self) -> None:
         """Close the connections to the server; a later use opens new ones."""
@@ -358,16 +348,11 @@ def _redis(url: str, timeout: float) -> Any:
         import redis
     except ImportError as exc:
         raise ImportError(f"RedisCache needs redis: {pip_install('redis')}") from exc
-    seconds = _seconds(timeout)
+    seconds = _optional_seconds("timeout", timeout)
     return redis.Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds)
 
 
-def _seconds(value: Any) -> Optional[float]:
-    """Seconds to keep something; for ever is None too, as the backends have no infinity."""
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"ttl must be seconds (a number) or None, not {type(value).__name__}")
-    if math.isnan(value) or value < 0:
-        raise ValueError(f"ttl must not be negative or NaN: {value!r}")
-    return None if math.isinf(value) else float(value)
+def _optional_seconds(name: str, value: Any) -> Optional[float]:
+    """*value* as seconds; None also for infinity, which the libraries do not support."""
+    seconds = None if value is None else non_negative_seconds(name, value)
+    return None if seconds is None or math.isinf(seconds) else seconds

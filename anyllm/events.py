@@ -1,9 +1,8 @@
 """
-What happens in a stream, in one vocabulary for streams and agents: events, and the callbacks that they call.
+Events of streams and agents, and the callbacks for them.
 
-Strategy: chunks say what came, events what it means: a call begins, grows, is whole; the stream ends well, or not. An
-`Events` turns the one into the other, and keeps just what that needs: the calls that have begun, and the JSON document
-that the text may be.
+Strategy: an `Events` makes events of chunks: the beginning, growth and end of a tool call, the success or failure of
+the stream. Its only state is the tool calls that have begun, and the JSON document if the text is one.
 """
 
 from __future__ import annotations
@@ -34,29 +33,29 @@ TYPES = (
 @attrs.define(frozen=True, kw_only=True)
 class StreamEvent:
     """
-    One thing that happened.
+    An event of a stream or an agent.
 
     Attributes:
         type: One of `TYPES`. "start" comes first and "complete" or "error" last, each once; "usage" at most once.
-        provider: Who answers.
-        model: The model that answers, as far as it is known.
-        request_id: The provider's id for the request, once it has answered.
+        provider: The provider that answers.
+        model: The model that answers.
+        request_id: The provider's id of the request, once it has answered.
         elapsed: Seconds since the start.
-        text: For "text" and "reasoning": what is added.
-        tool_call: For "tool_call_start": the call with its id and name; for "tool_call_delta": the fragment that is
-            added; for "tool_call": the whole call; for "tool_result": the call that was made.
-        value: For "tool_call_delta": the arguments as far as they came, a dict; for "text", if the text is JSON: the
-            document as far as it came, None before it begins. It is one object that grows: copy it to keep it. For an
-            agent's "complete": the `AgentResult`.
-        json_error: For "json_error": what is wrong with text that was to be JSON, and where. The event comes once, as
-            soon as that shows, and ``value`` does not grow any more after it; of a document that only ended too early
-            (``is_truncated``) it comes at the end.
-        result: For "tool_result": the message that answers the call.
-        usage: For "usage", which an agent tells for each turn.
-        retry: For "retry": which try begins, and why.
+        text: For "text" and "reasoning": the added text.
+        tool_call: For "tool_call_start": the call with its id and name; for "tool_call_delta": the added fragment; for
+            "tool_call": the whole call; for "tool_result": the call that was run.
+        value: For "tool_call_delta": the arguments so far, a dict; for "text", if the text is JSON: the document so
+            far, None before it begins. It is one object that grows: copy it to store it. For an agent's "complete": the
+            `AgentResult`.
+        json_error: For "json_error": the error in a text that should be JSON, and its position. The event comes once,
+            as soon as the text is wrong, and ``value`` does not grow any more after it; for a document that is only
+            incomplete (``is_truncated``) it comes at the end.
+        result: For "tool_result": the message with the result.
+        usage: For "usage", which an agent has for each turn.
+        retry: For "retry": the number and the reason of the attempt that begins.
         completion: For "complete": the whole answer.
-        error: For "error": why there is none.
-        turn: Which turn of an agent this belongs to, from 1; 0 outside of agents.
+        error: For "error": the error that ended the stream.
+        turn: The turn of an agent, from 1; 0 outside of agents.
     """
 
     type: str
@@ -85,13 +84,13 @@ class StreamEvent:
 
 class Events:
     """
-    Makes the events of one stream of its chunks. Used by one thread.
+    Makes events of the chunks of one stream. Used by one thread.
 
     Args:
-        provider: Who answers.
-        model: Who was asked.
-        request_id: Gives the provider's id for the request, None while there is none.
-        json: Whether the text is JSON, to be parsed as it comes.
+        provider: The provider, until a chunk names it.
+        model: The model of the request, until a chunk names it.
+        request_id: Returns the provider's id of the request, or None.
+        json: Whether the text is JSON, to be parsed while it comes.
         clock: Monotonic seconds.
     """
 
@@ -109,25 +108,25 @@ class Events:
         self._request_id = request_id
         self._json = json
         self._clock = clock
-        self._since = clock()
-        self._begin()
+        self._started = clock()
+        self._reset()
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._document = JSONStream() if self._json else None
         self._has_text = False
-        self._calls: dict[int, _Call] = {}
+        self._calls: dict[int, _OpenToolCall] = {}
 
     def start(self) -> StreamEvent:
-        """The first."""
+        """The first event."""
         return self._event("start")
 
     def of(self, chunk: ChatCompletionChunk) -> Iterator[StreamEvent]:
-        """What *chunk* brings to choice 0."""
+        """The events for choice 0 of *chunk*."""
         self._provider = chunk.provider or self._provider
         self._model = chunk.model or self._model
         if chunk.retry is not None:
             if chunk.retry.policy != "continue":
-                self._begin()
+                self._reset()
             yield self._event("retry", retry=chunk.retry)
         if chunk.reasoning:
             yield self._event("reasoning", text=chunk.reasoning)
@@ -137,7 +136,7 @@ class Events:
             yield from self._fragment(fragment)
 
     def whole(self, completion: ChatCompletion) -> Iterator[StreamEvent]:
-        """What an answer brings that comes all at once, its end included."""
+        """The events of an answer that comes as a whole, including the last ones."""
         if completion.reasoning:
             yield self._event("reasoning", text=completion.reasoning)
         if completion.content:
@@ -147,16 +146,16 @@ class Events:
         yield from self.complete(completion)
 
     def complete(self, completion: ChatCompletion) -> Iterator[StreamEvent]:
-        """The last ones of a stream that ended well: calls that are whole now, usage, and the end."""
+        """The last events of a successful stream: tool calls that are whole now, usage, and "complete"."""
         yield from self._end_of_document()
         for call in self._calls.values():
-            yield from self._whole(call)
+            yield from self._whole_call(call)
         if completion.usage is not None:
             yield self._event("usage", usage=completion.usage)
         yield self._event("complete", completion=completion)
 
     def fail(self, error: AnyLLMError) -> StreamEvent:
-        """The last of one that did not."""
+        """The last event of a stream that failed."""
         return self._event("error", error=error)
 
     def _event(self, kind: str, **fields: Any) -> StreamEvent:
@@ -165,7 +164,7 @@ class Events:
             provider=self._provider,
             model=self._model,
             request_id=self._request_id(),
-            elapsed=self._clock() - self._since,
+            elapsed=self._clock() - self._started,
             **fields,
         )
 
@@ -174,12 +173,12 @@ class Events:
         if document is None:
             yield self._event("text", text=text)
             return
-        was_right = document.error is None
+        was_valid = document.error is None
         document.feed(text)
         self._has_text = True
         value = document.value
         yield self._event("text", text=text, value=None if value is JSONStream.NOTHING else value)
-        if was_right and document.error is not None:
+        if was_valid and document.error is not None:
             yield self._event("json_error", json_error=document.error)
 
     def _end_of_document(self) -> Iterator[StreamEvent]:
@@ -197,27 +196,27 @@ class Events:
         call = self._calls.get(fragment.index)
         if call is None:
             for other in self._calls.values():
-                if other.is_certain:
-                    yield from self._whole(other)
-            call = self._calls[fragment.index] = _Call(fragment.index)
+                if other.is_complete:
+                    yield from self._whole_call(other)
+            call = self._calls[fragment.index] = _OpenToolCall(fragment.index)
         had_begun = call.has_begun
         call.add(fragment)
         if call.has_begun and not had_begun:
-            yield self._event("tool_call_start", tool_call=call.begun())
+            yield self._event("tool_call_start", tool_call=call.start())
         if fragment.arguments:
             yield self._event("tool_call_delta", tool_call=fragment, value=call.arguments_so_far())
 
-    def _whole(self, call: _Call) -> Iterator[StreamEvent]:
-        if not call.was_told:
-            call.was_told = True
+    def _whole_call(self, call: _OpenToolCall) -> Iterator[StreamEvent]:
+        if not call.has_event:
+            call.has_event = True
             yield self._event("tool_call", tool_call=call.whole())
 
 
-class _Call:
-    """A call as far as it came."""
+class _OpenToolCall:
+    """A tool call whose fragments are still coming."""
 
     def __init__(self, index: int) -> None:
-        self.was_told = False
+        self.has_event = False
         self._index = index
         self._id: Optional[str] = None
         self._name: Optional[str] = None
@@ -240,11 +239,11 @@ class _Call:
         return self._name is not None
 
     @property
-    def is_certain(self) -> bool:
-        """Whether nothing can be added: the arguments are a whole document. Without any, they may yet come."""
+    def is_complete(self) -> bool:
+        """Whether the arguments are a whole JSON document. A call without arguments may still get some."""
         return self.has_begun and self._document.is_complete
 
-    def begun(self) -> ToolCall:
+    def start(self) -> ToolCall:
         return ToolCall(self._id, FunctionCall(self._name), self._type, self._index)
 
     def whole(self) -> ToolCall:
@@ -270,7 +269,7 @@ _CALLBACKS = {
 
 
 def call_back(options: StreamingOptions, event: StreamEvent) -> None:
-    """Call what *options* have for *event*, here and now; what it raises passes through."""
+    """Call the callback of *options* for *event*, if there is one; its exceptions pass through."""
     name, field = _CALLBACKS.get(event.type, (None, None))
     function = name and getattr(options, name)
     if function:
@@ -278,5 +277,5 @@ def call_back(options: StreamingOptions, event: StreamEvent) -> None:
 
 
 def has_callbacks(options: StreamingOptions) -> bool:
-    """Whether anything is to be called."""
+    """Whether *options* have any callback."""
     return any(getattr(options, name) for name, _ in _CALLBACKS.values())

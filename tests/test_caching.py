@@ -235,7 +235,7 @@ def test_json_that_is_no_answer_gives_nothing(body):
 
 def test_another_form_gives_nothing(monkeypatch):
     kept = encode(FULL)
-    monkeypatch.setattr(caching, "_FORM", b"anyllm-answer-2")
+    monkeypatch.setattr(caching, "_FORMAT", b"anyllm-answer-2")
     assert decode(kept) is None
     assert decode(encode(FULL)) == FULL
 
@@ -547,7 +547,7 @@ def test_memory_survives_a_fork(held, run_script):
         cache = MemoryCache()
         cache.set("a", b"1")
         if {held}:
-            cache._kept()._lock.acquire()
+            cache._entries()._lock.acquire()
         pid = os.fork()
         if not pid:
             signal.alarm(20)
