@@ -1,4 +1,27 @@
-"""Scripts in which the collector runs finalizers that cancel, in the middle of whatever threads do."""
+"""Parts of scripts that interrupt a thread at any line, as a signal handler or a finalizer does."""
+
+#: Interrupts a function before each line of the modules that the script names in FILES.
+AT_LINE = '''
+def at_line(number, act, operate, spare=()):
+    """Run *operate*, and *act* before its line *number* in FILES; returns whether there was such a line."""
+    seen = 0
+    def local(frame, event, arg):
+        nonlocal seen
+        if event == "line":
+            seen += 1
+            if seen == number:
+                act()
+        return local
+    def tracer(frame, event, arg):
+        is_traced = frame.f_code.co_filename in FILES and frame.f_code.co_name not in spare
+        return local if is_traced else None
+    sys.settrace(tracer)
+    try:
+        operate()
+    finally:
+        sys.settrace(None)
+    return seen >= number
+'''
 
 #: Makes `Bomb(ctx)`, which nobody holds, and which cancels when the collector comes to it.
 BOMB = """

@@ -8,7 +8,7 @@ from collections import deque
 
 import pytest
 from conftest import TIMEOUT, join
-from storm import BOMB, STORM
+from storm import AT_LINE, BOMB, STORM
 
 from anyllm._concurrency import waiters as _waiting
 
@@ -106,7 +106,7 @@ def test_a_line_gives_each_waiter_to_one_waker(spawn):
     assert left + len(woken) == 4 * rounds
 
 
-HARNESS = '''
+HARNESS = """
 import gc, queue, signal, sys, threading, time
 from anyllm import channel, context
 from anyllm._concurrency import pipe, timer, waiters
@@ -114,27 +114,10 @@ from anyllm.channel import merge, open_channel, select
 from anyllm.context import Context
 
 FILES = {module.__file__ for module in (pipe, timer, waiters, channel, context)}
-
-def at_line(number, act, operate, spare=()):
-    """Run *operate*, and *act* before its line *number* inside the package; whether there was such a line."""
-    seen = 0
-    def local(frame, event, arg):
-        nonlocal seen
-        if event == "line":
-            seen += 1
-            if seen == number:
-                act()
-        return local
-    def tracer(frame, event, arg):
-        ours = frame.f_code.co_filename in FILES and frame.f_code.co_name not in spare
-        return local if ours else None
-    sys.settrace(tracer)
-    try:
-        operate()
-    finally:
-        sys.settrace(None)
-    return seen >= number
-
+"""
+HARNESS += (
+    AT_LINE
+    + '''
 SOON = 0.0005  # seconds; for what blocks unless the interruption frees it
 
 def made(calls, count):
@@ -324,6 +307,7 @@ def finish(act, body):
     with timer.shared._lock:  # it was not left taken
         pass
 '''
+)
 
 
 def test_cancel_may_interrupt_every_line(run_script):

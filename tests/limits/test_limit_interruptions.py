@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 import pytest
-from storm import BOMB, STORM
+from storm import AT_LINE, BOMB, STORM
 
-HARNESS = '''
+HARNESS = """
 import gc, os, signal, sys, threading
-from anyllm import limits
 from anyllm._concurrency import permits, waiters
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError, ServerError
 from anyllm.limits import *
+from anyllm.limits import _arguments, _circuit_breaker, _once, _rate_limit, _stream_limit
 
-FILES = (os.path.dirname(limits.__file__), permits.__file__, waiters.__file__)
-
-def at_line(number, act, operate):
-    """Run *operate*, and *act* before its line *number* in FILES; returns whether there was such a line."""
-    seen = 0
-    def local(frame, event, arg):
-        nonlocal seen
-        if event == "line":
-            seen += 1
-            if seen == number:
-                act()
-        return local
-    def tracer(frame, event, arg):
-        return local if frame.f_code.co_filename.startswith(FILES) else None
-    sys.settrace(tracer)
-    try:
-        operate()
-    finally:
-        sys.settrace(None)
-    return seen >= number
-
+FILES = {module.__file__ for module in (permits, waiters, _arguments, _circuit_breaker, _once, _rate_limit, _stream_limit)}
+"""
+HARNESS += (
+    AT_LINE
+    + '''
 def attempt(call):
     try:
         return call()
@@ -124,10 +108,11 @@ def finish(ctx, body):
     ctx.cancel()
     next(body, None)
 '''
+)
 
 
 def test_cancelling_may_interrupt_every_line(run_script):
-    """A signal handler, or a finalizer, comes between any two lines of whoever waits, and ends what that waits for."""
+    """A signal handler, or a finalizer, runs between any two lines of a wait, and ends it."""
     said = run_script(
         HARNESS
         + """
@@ -155,7 +140,7 @@ print(points)
 
 
 def test_giving_back_may_interrupt_every_line(run_script):
-    """Nobody is cancelled: whoever waits must see what came back, whenever that was."""
+    """Without a cancel: a waiting thread gets what is given back at any line."""
     said = run_script(
         HARNESS
         + """
@@ -186,8 +171,8 @@ print(points)
     assert int(said) > 60, said
 
 
-def test_who_comes_while_a_slot_is_laid_down_gets_it(run_script):
-    """Between the look at the empty line and the laying down, at any line of it, somebody stands in line."""
+def test_a_thread_that_joins_the_line_while_a_slot_is_given_back_gets_it(run_script):
+    """Another thread joins the line at any line of giving a slot back."""
     said = run_script(
         HARNESS
         + """
