@@ -1,1 +1,1 @@
-"""Bytes to events: which framing a response has, and a parser for each."""
+"""Framing: detects the framing of a response, and parses its bytes into events."""

@@ -1,11 +1,11 @@
 """
-Bytes to events: the binary framing that AWS streams in.
+Parses AWS event streams (binary frames) into events, with botocore.
 
-Strategy: a frame says its length in its first twelve bytes, and botocore knows how to check and read it. But botocore
-joins each read to all that waits, which takes quadratic time over a large frame in small pieces, and over many frames
-in one read. So frames are cut here, once the checksum over their lengths says that these can be believed, and botocore
-is given one at a time. Most of its time goes into the headers; a stream's events are of few kinds, so headers that it
-has read once are known by their bytes, and only the frame's checksum is left to see to.
+Strategy: the first twelve bytes of a frame contain its length, and botocore checks and parses frames. But botocore
+appends each read to its buffer, which takes quadratic time for a large frame in small pieces, and for many frames in
+one read. So frames are split here, after the checksum of their lengths is verified, and botocore gets one at a time.
+Most of its time goes into the headers. The events of a stream are of few kinds, so parsed headers are cached by their
+bytes; then only the checksum of the frame is verified.
 
 Source: https://docs.aws.amazon.com/lexv2/latest/dg/event-stream-encoding.html
 """
@@ -27,37 +27,37 @@ __all__ = ["event_stream_parser", "frames"]
 #: Lengths of the frame and of its headers, and a checksum over both.
 _PRELUDE = struct.Struct("!III")
 #: A prelude and the checksum at the end.
-_SMALLEST = _PRELUDE.size + 4
-#: So many kinds of headers are remembered; what is beyond that is read anew.
-_MANY = 64
+_MIN_FRAME = _PRELUDE.size + 4
+#: The size of the cache of headers.
+_MAX_HEADERS = 64
 
 
 def frames(reads: Iterable[bytes], max_event_bytes: int) -> Iterator[Event]:
     """
-    The events of a body, each as soon as its last byte is there; half a frame at the end is none.
+    The events of a body, each as soon as its last byte has come; half a frame at the end is dropped.
 
-    An event is named by its frame's ``:event-type``, and its data is the payload. An exception is named "error", and
-    its data is ``{"error": {"code": its type, "message": ...}}`` with whatever else it says.
+    The name of an event is its frame's ``:event-type``, its data the payload. The name of an exception is "error", its
+    data ``{"error": {"code": type, "message": ..., **payload}}``.
 
     Args:
-        reads: The body, cut anywhere.
+        reads: The body, in pieces of any size.
         max_event_bytes: The largest frame, in bytes.
 
     Raises:
-        MalformedStreamError: a frame is larger, or damaged; or botocore, which reads frames, is not installed.
+        MalformedStreamError: a frame is larger, or damaged; or botocore is not installed.
     """
     try:
-        frame = _Frame(max_event_bytes)
+        parser = _Frames(max_event_bytes)
     except InvalidRequestError as exc:
-        # Nobody has to install anything to talk to a host whose answers are not of AWS; this one's answer just was.
+        # The host need not be AWS, so the user may not need botocore: the message says both.
         raise MalformedStreamError(f"the answer is an event stream of AWS, or no text at all; {exc.message}") from exc
     for data in reads:
-        yield from frame.feed(data)
+        yield from parser.feed(data)
 
 
 def event_stream_parser() -> Any:
     """
-    botocore's parser of frames, a fresh one.
+    A new parser of botocore.
 
     Raises:
         InvalidRequestError: botocore is not installed.
@@ -69,17 +69,17 @@ def event_stream_parser() -> Any:
     return EventStreamBuffer()
 
 
-class _Frame:
-    """The frame that is being read; one after the other."""
+class _Frames:
+    """Splits a stream into frames and parses them."""
 
-    __slots__ = ("_buffer", "_known", "_limit", "_parser")
+    __slots__ = ("_buffer", "_headers", "_limit", "_parser")
 
     def __init__(self, limit: int) -> None:
         self._parser = event_stream_parser()
         self._limit = limit
         self._buffer = bytearray()
-        #: What headers mean that came before, by their bytes.
-        self._known: dict[bytes, Mapping[str, Any]] = {}
+        #: Parsed headers by their bytes.
+        self._headers: dict[bytes, Mapping[str, Any]] = {}
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """The events that *data* completes."""
@@ -100,33 +100,33 @@ class _Frame:
             raise _damaged("the checksum of its lengths is wrong")
         if length > self._limit:
             raise too_large(self._limit)
-        if length < _SMALLEST + headers_length:
+        if length < _MIN_FRAME + headers_length:
             raise _damaged("it is shorter than its headers")
         return length, headers_length
 
     def _read(self, frame: bytes, end_of_headers: int) -> tuple[Mapping[str, Any], bytes]:
         """The headers and the payload of a whole frame."""
         head = frame[_PRELUDE.size : end_of_headers]
-        headers = self._known.get(head)
+        headers = self._headers.get(head)
         if headers is None:
-            message = self._parsed(frame)
-            if len(self._known) < _MANY:
-                self._known[head] = message.headers
+            message = self._parse(frame)
+            if len(self._headers) < _MAX_HEADERS:
+                self._headers[head] = message.headers
             return message.headers, message.payload
         if binascii.crc32(frame[:-4]) != int.from_bytes(frame[-4:], "big"):
             raise _damaged("its checksum is wrong")
         return headers, frame[end_of_headers:-4]
 
-    def _parsed(self, frame: bytes) -> Any:
+    def _parse(self, frame: bytes) -> Any:
         try:
             self._parser.add_data(frame)
             return next(self._parser)
-        except Exception as exc:  # whatever a parser says of bytes that pass their checksums and make no sense
+        except Exception as exc:  # bytes with valid checksums and invalid content raise errors of any kind
             raise _damaged(str(exc) or type(exc).__name__) from exc
 
 
-def _damaged(why: str) -> MalformedStreamError:
-    return MalformedStreamError(f"a frame of the event stream is damaged: {why}")
+def _damaged(reason: str) -> MalformedStreamError:
+    return MalformedStreamError(f"a frame of the event stream is damaged: {reason}")
 
 
 def _event(headers: Mapping[str, Any], payload: bytes) -> Event:
@@ -137,16 +137,16 @@ def _event(headers: Mapping[str, Any], payload: bytes) -> Event:
 
 
 def _failure(headers: Mapping[str, Any], data: str) -> str:
-    """What went wrong, in one form: an exception says it in its payload, an error in its headers."""
-    about = {
+    """An error as JSON: an exception has its message in the payload, an error in the headers."""
+    fields = {
         "code": headers.get(":exception-type") or headers.get(":error-code"),
         "message": headers.get(":error-message"),
     }
-    known = {name: str(value) for name, value in about.items() if value}
+    present = {name: str(value) for name, value in fields.items() if value}
     try:
         body = _convert.loads(data)
         if isinstance(body, dict):
-            return _convert.dumps({"error": {**body, **known}}).decode()
+            return _convert.dumps({"error": {**body, **present}}).decode()
     except (ValueError, RecursionError):
-        pass  # it is text
-    return _convert.dumps({"error": {"message": data, **known}}).decode()
+        pass  # the payload is text
+    return _convert.dumps({"error": {"message": data, **present}}).decode()

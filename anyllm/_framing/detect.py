@@ -1,8 +1,8 @@
 """
-Bytes to events, whatever their framing.
+Detects the framing of a body: SSE, NDJSON or AWS event stream.
 
-Strategy: what the body is, its first non-space byte says: ``{`` is NDJSON (or one whole JSON answer), ``[`` an array, a
-zero the frames of Amazon's event streams, else SSE. The content type is wrong too often to ask.
+Strategy: the first byte that is not white space decides: ``{`` is NDJSON (or one whole JSON answer), ``[`` an array, a
+zero byte an AWS event stream, everything else SSE. The content type is wrong too often to be used.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _BOM = b"\xef\xbb\xbf"
 
 def events(reads: Iterable[bytes], *, max_event_bytes: int) -> Iterator[Event]:
     """
-    The events of a body, each as soon as its last byte is there.
+    The events of a body, each as soon as its last byte has come.
 
     Args:
-        reads: The body, cut anywhere.
+        reads: The body, in pieces of any size.
         max_event_bytes: The largest event, in bytes.
 
     Raises:
@@ -35,7 +35,7 @@ def events(reads: Iterable[bytes], *, max_event_bytes: int) -> Iterator[Event]:
     if head[:1] in (b"{", b"["):
         return json_events(_chain(head, source), max_event_bytes)
     if head[:1] == b"\0":
-        from anyllm._framing.aws_eventstream import frames  # on first use: it needs what only Bedrock's users have
+        from anyllm._framing.aws_eventstream import frames  # on first use: it needs an extra
 
         return frames(_chain(head, source), max_event_bytes)
     if head[:1] == b"<":
@@ -44,12 +44,12 @@ def events(reads: Iterable[bytes], *, max_event_bytes: int) -> Iterator[Event]:
 
 
 def _head(source: Iterator[bytes]) -> bytes:
-    """The first bytes that are neither white space nor a byte order mark; b"" when there are none."""
+    """The first bytes after white space and a byte order mark; b"" if there are none."""
     head = b""
     for data in source:
         head += data
         if _BOM.startswith(head):
-            continue  # perhaps a byte order mark cut in two
+            continue  # perhaps a part of a byte order mark
         head = head[len(_BOM) :] if head.startswith(_BOM) else head
         head = head.lstrip()
         if head:

@@ -1,4 +1,4 @@
-"""What comes off the wire, whatever its framing."""
+"""Events: what a framing produces and a decoder reads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Event", "JSONEvent", "too_large"]
 
 
 class Event(Protocol):
-    """One event from the wire: its name ("message" if it has none) and its data."""
+    """One event: its name ("message" if it has none) and its data."""
 
     event: str
     data: str
@@ -20,12 +20,12 @@ class Event(Protocol):
 
 @attrs.define
 class JSONEvent:
-    """An event of a body that is JSON documents one after the other; they have no names."""
+    """An event that was made here, not by sseclient-py."""
 
     data: str
     event: str = "message"
 
 
 def too_large(limit: int) -> MalformedStreamError:
-    """The error of an event of more than *limit* bytes."""
+    """The error for an event of more than *limit* bytes."""
     return MalformedStreamError(f"one event is larger than max_event_bytes ({limit} bytes)")

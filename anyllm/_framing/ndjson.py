@@ -1,8 +1,9 @@
 """
-Bytes to events: JSON documents one after the other, each an event.
+Parses NDJSON, and other sequences of JSON documents, into events.
 
-Strategy: most bodies have a document a line, which is told by asking whether each line is one; all others are cut by
-their braces. Each byte is looked at a constant number of times, however the input is cut, and a document is bounded.
+Strategy: most bodies have one document on each line, which is checked by parsing each line as JSON; others are split by
+their braces. Each byte is read a constant number of times, however the reads split the body, and documents have a size
+limit.
 """
 
 from __future__ import annotations
@@ -16,48 +17,48 @@ from anyllm.types import _convert
 
 __all__ = ["json_events"]
 
-#: The beginning of a line of JSON that is longer than this is not looked at again with each read.
-_LONG_REST = 16 * 1024
+#: A longer incomplete line is not checked again with each read.
+_MAX_REST = 16 * 1024
 
 
 def json_events(reads: Iterator[bytes], max_event_bytes: int) -> Iterator[Event]:
-    """The events of a body whose first byte is JSON's; errors as `anyllm._framing.detect.events` has them."""
+    """The events of a body that begins with JSON; raises as `detect.events` does."""
     documents, lines = _Documents(max_event_bytes), _Lines()
-    for data in _chain_end(reads):
-        found: Optional[Iterable[bytes]] = None if documents.is_inside or not data else lines.feed(data)
-        if found is None:
-            found = documents.feed(lines.give_back() or data)
-        for document in found:
+    for data in _with_end(reads):
+        complete: Optional[Iterable[bytes]] = None if documents.is_inside or not data else lines.feed(data)
+        if complete is None:
+            complete = documents.feed(lines.take_rest() or data)
+        for document in complete:
             if len(document) > max_event_bytes:
                 raise too_large(max_event_bytes)
             yield JSONEvent(document.decode("utf-8", "replace"))
 
 
-def _chain_end(reads: Iterator[bytes]) -> Iterator[bytes]:
+def _with_end(reads: Iterator[bytes]) -> Iterator[bytes]:
     yield from reads
-    yield b""  # the end, where what was kept is looked at once more
+    yield b""  # the end, where the rest is parsed
 
 
 class _Lines:
     """
-    The common case of JSON documents: one on each line, and no other line.
+    The common case: one JSON document on each line, and no other lines.
 
-    Asking whether a line is a document is ten times cheaper than looking for its braces. Of what is unlike that, or
-    long, it says so, and gives it back.
+    Parsing a line as JSON is ten times cheaper than searching for its braces. Other input, and long lines, are left to
+    `_Documents`.
     """
 
-    #: Between two documents on one line, or inside of one, which does not matter.
-    _PARTED = re.compile(rb"\}\s*,?\s*\{")
+    #: Between two documents on one line, or inside a document, which does not matter.
+    _SEPARATOR = re.compile(rb"\}\s*,?\s*\{")
 
     def __init__(self) -> None:
         self._rest = b""  # the beginning of a line
 
     def feed(self, data: bytes) -> Optional[list[bytes]]:
-        """The documents that *data* completes; None where something is no document on a line of its own."""
+        """The documents that *data* completes; None if there is anything but one document on each line."""
         self._rest += data
         *lines, rest = self._rest.split(b"\n")
         if rest.endswith(b"}") and _convert.is_json(rest):
-            lines.append(rest)  # its line end is still to come
+            lines.append(rest)  # its line end has not come yet
             rest = b""
         lines = [line for line in map(bytes.strip, lines) if line]
         if not self._could_begin_a_line(rest) or not all(line[:1] == b"{" and _convert.is_json(line) for line in lines):
@@ -67,19 +68,20 @@ class _Lines:
 
     @classmethod
     def _could_begin_a_line(cls, rest: bytes) -> bool:
-        return not rest.strip() or (rest[:1] == b"{" and len(rest) <= _LONG_REST and not cls._PARTED.search(rest))
+        return not rest.strip() or (rest[:1] == b"{" and len(rest) <= _MAX_REST and not cls._SEPARATOR.search(rest))
 
-    def give_back(self) -> bytes:
-        """What was fed and is not given out."""
+    def take_rest(self) -> bytes:
+        """The input that is not part of a complete document, which is removed."""
         rest, self._rest = self._rest, b""
         return rest
 
 
 class _Documents:
     """
-    Cuts JSON documents out of bytes: one a line, one after the other, pretty-printed, or the elements of an array.
+    Splits JSON documents of any layout: on lines, one after the other, pretty-printed, or the elements of an array.
 
-    It only counts braces outside of strings, and jumps from one that matters to the next, so each byte is passed once.
+    It only counts braces outside of strings, with a search from each relevant byte to the next, so each byte is read
+    once.
     """
 
     _OUTSIDE = re.compile(rb'[{}"]')
@@ -110,14 +112,14 @@ class _Documents:
             self._position = match.end()
             if byte == b"\\":
                 if self._position >= len(self._buffer):
-                    self._position = match.start()  # what it escapes is still to come
+                    self._position = match.start()  # the escaped byte has not come yet
                     break
                 self._position += 1
             elif byte == b'"':
                 self._in_string = not self._in_string
             elif byte == b"{":
                 if self._depth == 0:
-                    self._drop(match.start())
+                    self._take(match.start())
                     self._position = 1
                 self._depth += 1
             elif self._depth:
@@ -125,13 +127,13 @@ class _Documents:
                 if self._depth == 0:
                     if self._position > self._limit:
                         raise too_large(self._limit)
-                    yield self._drop(self._position)
+                    yield self._take(self._position)
         if self._depth == 0 and not self._in_string:
-            self._drop(self._position)  # commas, brackets, white space
+            self._take(self._position)  # commas, brackets, white space
         if len(self._buffer) > self._limit:
             raise too_large(self._limit)
 
-    def _drop(self, end: int) -> bytes:
+    def _take(self, end: int) -> bytes:
         taken = bytes(self._buffer[:end])
         del self._buffer[:end]
         self._position = 0

@@ -266,16 +266,16 @@ def test_a_whole_stream_fails_without_sseclient(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_an_event_of_many_lines_reaches_the_parser_as_few(monkeypatch: pytest.MonkeyPatch):
-    """sseclient adds line to line, which takes quadratic time over many."""
+    """sseclient concatenates lines, which takes quadratic time for many."""
     lines: List[int] = []
-    events = sse._Blocks.events
+    original = sseclient.SSEClient
 
-    def spy(blocks: sse._Blocks) -> Iterator[bytes]:
-        for event in events(blocks):
-            lines.append(len(event.splitlines()))
-            yield event
+    def spy(source: Iterator[bytes]) -> sseclient.SSEClient:
+        blocks = list(source)
+        lines.extend(len(event.splitlines()) for block in blocks for event in block.split(b"\n\n"))
+        return original(iter(blocks))
 
-    monkeypatch.setattr(sse._Blocks, "events", spy)
+    monkeypatch.setattr(sseclient, "SSEClient", spy)
     pretty = "\n".join(["{", *(f'"key{n}": {n},' for n in range(5000)), '"end": 0', "}"])
     body = "event: named\n" + "".join(f"data: {line}\n" for line in pretty.split("\n")) + ": c\n" * 5000 + "\n"
     assert read([body.encode()]) == [("named", pretty)]
