@@ -72,7 +72,8 @@ class Fields:
         Raises:
             InvalidRequestError: it is no list of objects.
         """
-        return objects_in(self.take(name, list) or (), self._name(name))
+        items = self.take(name, list) or ()
+        return [(type(self)(item, f"{self._name(name)}[{place}]"), item) for place, item in enumerate(items)]
 
     def object(self, name: str) -> Fields:
         """
@@ -81,7 +82,23 @@ class Fields:
         Raises:
             InvalidRequestError: there is none.
         """
-        return Fields(self.need(name, dict), self._name(name))
+        return type(self)(self.need(name, dict), self._name(name))
+
+    def optional_object(self, name: str) -> Fields:
+        """The object under a key, as fields; an empty one where there is none."""
+        return type(self)(self.take(name, dict) or {}, self._name(name))
+
+    def texts(self, name: str) -> Optional[list[str]]:
+        """
+        A list of strings; None when there is none, or an empty one.
+
+        Raises:
+            InvalidRequestError: it is no list of strings.
+        """
+        values = self.take(name, list)
+        if values is not None and not all(isinstance(text, str) for text in values):
+            raise self.wrong(name, "must be a list of strings")
+        return list(values) if values else None
 
     def integer(self, name: str) -> Optional[int]:
         """
@@ -98,6 +115,10 @@ class Fields:
     def wrong(self, name: str, problem: str) -> InvalidRequestError:
         """The error of a key, or of a place in its value: *problem* follows its name."""
         return wrong(self._name(name), f"{self._name(name)} {problem}")
+
+    def keys(self) -> set[str]:
+        """The keys that nobody has taken."""
+        return {*self._left}
 
     def rest(self) -> dict[str, Any]:
         """What nobody has taken, but for what says nothing: false, 0, "", an empty list or object."""

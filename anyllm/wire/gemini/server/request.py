@@ -20,12 +20,14 @@ import attrs
 from anyllm.errors import AnyLLMError
 from anyllm.types import Message, _convert
 from anyllm.wire._base.chat_request import ChatRequest, MadeIds, params_of, parted
+from anyllm.wire._base.getters import without_none
 from anyllm.wire._base.request_fields import Fields, wrong
 from anyllm.wire._base.writer import json_bytes
 from anyllm.wire.gemini.candidate import Candidate
 from anyllm.wire.gemini.content import TOOL_PARTS, contents_in_json
 from anyllm.wire.gemini.dialect import GeminiDialect
 from anyllm.wire.gemini.fields import JSON_TYPE, MODES, SETTINGS, UNSPECIFIED
+from anyllm.wire.gemini.server.schema import json_schema
 from anyllm.wire.gemini.server.seal import unsealed
 from anyllm.wire.gemini.server.writer import Gemini
 
@@ -40,17 +42,6 @@ _MODEL, _OTHERS = "model", ("user", "function", "tool")
 _SOUNDS = {"mpeg": "mp3", "x-wav": "wav"}
 _IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".heic", ".heif")
 
-#: Counts in a schema, which the JSON of Google's own libraries writes as text.
-_COUNTS = ("maxItems", "maxLength", "maxProperties", "minItems", "minLength", "minProperties")
-#: Keys of Google's subset of OpenAPI that JSON schema has under other names, in snake_case too.
-_KEYS = {
-    **{re.sub("[A-Z]", lambda found: f"_{found[0].lower()}", name): name for name in _COUNTS},
-    "any_of": "anyOf",
-    "additional_properties": "additionalProperties",
-    "property_ordering": "propertyOrdering",
-    "defs": "$defs",
-    "ref": "$ref",
-}
 #: How the answer is billed and counted.
 _IGNORABLE = frozenset(("labels", "serviceTier"))
 #: Keys of a function that describe its results.
@@ -77,13 +68,13 @@ def read_generate(body: Any, *, model: str, stream: bool, array: bool = False) -
 
 
 def _read(body: Any, model: str, stream: bool, array: bool) -> ChatRequest:
-    fields = _fields(body)
+    fields = _Fields(body)
     fields.take("model")  # some clients repeat it; the URL counts
     messages = _system(fields.take("systemInstruction", dict))
     messages += _Conversation().read(fields.need("contents", list))
-    config = _Config(fields.take("generationConfig", dict) or {})
-    tools, own_tools, ignorable_tools = _tools(fields.take("tools", list))
-    choice, own_choice = _choice(fields.take("toolConfig", dict))
+    config = _Config(fields.optional_object("generationConfig"))
+    tools, own_tools, ignorable_tools = _tools(fields.objects("tools"))
+    choice, own_choice = _choice(fields.optional_object("toolConfig"))
     params = params_of({**config.params, "model": model, "messages": messages, "tools": tools, "tool_choice": choice})
     own = {"generationConfig": config.unknown_fields, "tools": own_tools, "toolConfig": own_choice}
     unknown_fields, ignorable_fields = parted({**fields.rest(), **_nonempty(own)}, _IGNORABLE)
@@ -99,7 +90,7 @@ def _system(value: Optional[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The system message, if there is an instruction; its role has no meaning."""
     if value is None:
         return []
-    fields = _fields(value, "systemInstruction")
+    fields = _Fields(value, "systemInstruction")
     fields.take("role")
     return _message("system", list(_parts(fields, "systemInstruction")))
 
@@ -117,7 +108,7 @@ class _Conversation:
         answer: list[Fields] = []  # in several contents where a client stored a stream's
         for place, content in enumerate(contents):
             where = f"contents[{place}]"
-            fields = _fields(content, where)
+            fields = _Fields(content, where)
             role = fields.take("role", str) or "user"
             if role != _MODEL and role not in _OTHERS:
                 raise wrong(f"{where}.role", f"{where}.role must be user or model, not {role[:40]!r}")
@@ -141,7 +132,7 @@ class _Conversation:
                 continue
             self._messages += _message("user", content)
             content = []
-            self._messages.append(self._result(_fields(result, "functionResponse")))
+            self._messages.append(self._result(_Fields(result, "functionResponse")))
         self._messages += _message("user", content)
 
     def _result(self, fields: Fields) -> dict[str, Any]:
@@ -170,7 +161,7 @@ class _Conversation:
             fields.take("thought", bool)
             call = fields.take("functionCall", dict)
             if call is not None:
-                part["functionCall"] = self._call(_fields(call, "functionCall"))
+                part["functionCall"] = self._call(_Fields(call, "functionCall"))
                 _refuse_rest(fields, "functionCall")
             elif not TOOL_PARTS.isdisjoint(part):
                 content.append({"type": "part", "extra": part})
@@ -227,9 +218,9 @@ def _content_part(fields: Fields, signature: Optional[str] = None) -> dict[str, 
     if text is not None:
         part = {"type": "text", "text": text}
     elif blob is not None:
-        part = _blob(_fields(blob, "inlineData"))
+        part = _blob(_Fields(blob, "inlineData"))
     elif file is not None:
-        part = _file(_fields(file, "fileData"))
+        part = _file(_Fields(file, "fileData"))
     elif extra:
         part = {"type": next(iter(extra))}
     else:
@@ -291,7 +282,7 @@ def _result_text(response: Mapping[str, Any]) -> str:
 
 
 def _tools(
-    tools: Optional[Sequence[Any]],
+    tools: Sequence[tuple[Fields, Any]],
 ) -> tuple[Optional[list[dict[str, Any]]], Optional[list[Any]], Optional[list[Any]]]:
     """
     The functions; all tools as they came, if some are Google's own; and all tools as they came, if functions only
@@ -299,37 +290,27 @@ def _tools(
     """
     functions: list[dict[str, Any]] = []
     has_own, describes_results = False, False
-    for place, tool in enumerate(tools or ()):
-        where = f"tools[{place}]"
-        fields = _fields(tool, where)
-        declared = fields.take("functionDeclarations", list) or []
-        has_own = has_own or not _camel(tool).keys() <= {"functionDeclarations"}
-        for at, declaration in enumerate(declared):
-            inner = _fields(declaration, f"{where}.functionDeclarations[{at}]")
+    for fields, _ in tools:
+        for inner, _ in fields.objects("functionDeclarations"):
             functions.append({"type": "function", "function": _function(inner)})
             more = inner.rest().keys()
             has_own, describes_results = has_own or not more <= _RESULT_KEYS, describes_results or bool(more)
-    whole = list(tools or ())
+        has_own = has_own or bool(fields.keys())
+    whole = [tool for _, tool in tools]
     return functions or None, whole if has_own else None, whole if describes_results and not has_own else None
 
 
 def _function(fields: Fields) -> dict[str, Any]:
     function = {"name": fields.need("name", str), "description": fields.take("description", str)}
     schema, whole = fields.take("parameters", dict), fields.take("parametersJsonSchema", dict)
-    function["parameters"] = whole if whole is not None else None if schema is None else _schema(schema)
-    return {name: value for name, value in function.items() if value is not None}
+    function["parameters"] = whole if whole is not None else None if schema is None else json_schema(schema)
+    return without_none(function)
 
 
-def _choice(value: Optional[Mapping[str, Any]]) -> tuple[Any, dict[str, Any]]:
+def _choice(fields: Fields) -> tuple[Any, dict[str, Any]]:
     """Our ``tool_choice``, and the settings that it cannot express, as Google has them."""
-    if value is None:
-        return None, {}
-    fields = _fields(value, "toolConfig")
-    calling = _fields(fields.take("functionCallingConfig", dict) or {}, "functionCallingConfig")
-    mode = calling.take("mode", str) or ""
-    names = calling.take("allowedFunctionNames", list) or []
-    if not all(isinstance(name, str) for name in names):
-        raise wrong("allowedFunctionNames", "allowedFunctionNames must be a list of strings")
+    calling = fields.optional_object("functionCallingConfig")
+    mode, names = calling.take("mode", str) or "", calling.texts("allowedFunctionNames") or []
     choice: Any = _CHOICES.get(mode.upper())
     own = calling.rest()
     if choice is None and mode and not mode.endswith(UNSPECIFIED):
@@ -339,43 +320,6 @@ def _choice(value: Optional[Mapping[str, Any]]) -> tuple[Any, dict[str, Any]]:
     elif names:
         own["allowedFunctionNames"] = names
     return choice, {**fields.rest(), **({"functionCallingConfig": own} if own else {})}
-
-
-def _schema(value: Any) -> Any:
-    """A schema in Google's subset of OpenAPI, as JSON schema."""
-    if not isinstance(value, Mapping):
-        return value
-    schema: dict[str, Any] = {}
-    is_nullable = False
-    for name, item in value.items():
-        key: str = _KEYS.get(name) or name
-        if key == "nullable":
-            is_nullable = item is True
-        elif key == "type" and isinstance(item, str):
-            schema.update({} if item.endswith(UNSPECIFIED) else {key: item.lower()})
-        elif key in ("properties", "$defs") and isinstance(item, Mapping):
-            schema[key] = {inner: _schema(of) for inner, of in item.items()}
-        elif key in ("anyOf", "prefixItems") and isinstance(item, list):
-            schema[key] = [_schema(of) for of in item]
-        elif key in ("items", "additionalProperties"):
-            schema[key] = _schema(item)
-        elif key in _COUNTS and isinstance(item, str) and item.isdecimal() and item.isascii():
-            schema[key] = int(item)
-        elif key == "$ref" and isinstance(item, str):
-            schema[key] = item.replace("#/defs/", "#/$defs/")
-        elif item is not None:
-            schema[key] = item
-    return _or_null(schema) if is_nullable else schema
-
-
-def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
-    if isinstance(schema.get("type"), str):
-        schema["type"] = [schema["type"], "null"]
-    if isinstance(schema.get("anyOf"), list):
-        schema["anyOf"] = [*schema["anyOf"], {"type": "null"}]
-    if isinstance(schema.get("enum"), list):
-        schema["enum"] = [*schema["enum"], None]
-    return schema
 
 
 # -- settings ----------------------------------------------------------------------------------------------------------
@@ -392,19 +336,18 @@ class _Config:
         include_thoughts: Whether the client asks for the thoughts.
     """
 
-    def __init__(self, value: Mapping[str, Any]) -> None:
-        where = "generationConfig"
-        fields = _fields(value, where)
+    def __init__(self, fields: Fields) -> None:
         self.params: dict[str, Any] = {}
         for ours, name in SETTINGS.items():
             if ours in _NUMBERS or ours in _FLAGS:
                 self.params[ours] = fields.take(name, float if ours in _NUMBERS else bool)
             else:
-                self.params[ours] = _whole(fields, name, where)
-        self.params["stop"] = _texts(fields.take("stopSequences", list), f"{where}.stopSequences")
+                self.params[ours] = fields.integer(name)
+        self.params["stop"] = fields.texts("stopSequences")
         own = {**self._format(fields), **self._thinking(fields)}
-        if fields.take("responseModalities", list) not in (None, [], ["TEXT"]):
-            own["responseModalities"] = value.get("responseModalities", value.get("response_modalities"))
+        modalities = fields.take("responseModalities", list)
+        if modalities not in (None, [], ["TEXT"]):
+            own["responseModalities"] = modalities
         self.unknown_fields = {**fields.rest(), **own}
 
     def _format(self, fields: Fields) -> dict[str, Any]:
@@ -412,18 +355,17 @@ class _Config:
         schema, whole = fields.take("responseSchema", dict), fields.take("responseJsonSchema", dict)
         if kind not in (None, "", "text/plain", JSON_TYPE):  # one of a list, for example, which is no JSON
             own = {"responseMimeType": kind, "responseSchema": schema, "responseJsonSchema": whole}
-            return {name: setting for name, setting in own.items() if setting is not None}
+            return without_none(own)
         if schema is not None or whole is not None:
-            inner = {"name": "answer", "schema": _schema(schema) if whole is None else whole}
+            inner = {"name": "answer", "schema": json_schema(schema) if whole is None else whole}
             self.params["response_format"] = {"type": "json_schema", "json_schema": inner}
         elif kind == JSON_TYPE:
             self.params["response_format"] = {"type": "json_object"}
         return {}
 
     def _thinking(self, fields: Fields) -> dict[str, Any]:
-        where = "generationConfig.thinkingConfig"
-        thinking = _fields(fields.take("thinkingConfig", dict) or {}, where)
-        budget, level = _whole(thinking, "thinkingBudget", where), thinking.take("thinkingLevel", str) or ""
+        thinking = fields.optional_object("thinkingConfig")
+        budget, level = thinking.integer("thinkingBudget"), thinking.take("thinkingLevel", str) or ""
         asks_for_thoughts = thinking.take("includeThoughts", bool)
         self.include_thoughts = bool(asks_for_thoughts)
         self.params["thinking_budget"] = budget
@@ -454,14 +396,17 @@ def _camel(value: Any) -> dict[str, Any]:
     return made
 
 
-def _fields(value: Any, where: str = "") -> Fields:
-    return Fields(_camel(value) if isinstance(value, Mapping) else value, where)
+class _Fields(Fields):
+    """The keys of an object as Google writes them, and in the snake_case of some clients."""
+
+    def __init__(self, body: Any, where: str = "") -> None:
+        super().__init__(_camel(body) if isinstance(body, Mapping) else body, where)
 
 
 def _parts(fields: Fields, where: str) -> Iterator[Fields]:
     """The parts of a content, which may have no other keys."""
     for place, part in enumerate(fields.take("parts", list) or ()):
-        yield _fields(part, f"{where}.parts[{place}]")
+        yield _Fields(part, f"{where}.parts[{place}]")
     if not where.startswith("functionResponse"):
         _refuse_rest(fields, where)
 
@@ -471,17 +416,3 @@ def _refuse_rest(fields: Fields, where: str) -> None:
     rest = fields.rest()
     if rest:
         raise wrong(f"{where}.{next(iter(rest))}", f"{where}: {', '.join(rest)[:200]} cannot be passed on")
-
-
-def _whole(fields: Fields, name: str, where: str) -> Optional[int]:
-    """An integer, which may be written with a fraction of 0."""
-    value = fields.take(name, float)
-    if isinstance(value, float) and not value.is_integer():
-        raise wrong(f"{where}.{name}", f"{where}.{name} must be an integer, not {value}")
-    return None if value is None else int(value)
-
-
-def _texts(value: Optional[Sequence[Any]], where: str) -> Optional[list[str]]:
-    if value is not None and not all(isinstance(text, str) for text in value):
-        raise wrong(where, f"{where} must be a list of strings")
-    return list(value) if value else None
