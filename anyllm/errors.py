@@ -217,7 +217,7 @@ class ConnectionLostError(IncompleteStreamError, NetworkError):
     """
 
     @classmethod
-    def instead_of(cls, error: IncompleteStreamError) -> ConnectionLostError:
+    def replacement_for(cls, error: IncompleteStreamError) -> ConnectionLostError:
         """A copy of *error* as this class, for an error that a broken connection caused."""
         lost = _rebuild(cls, error.args, error.__dict__)
         assert isinstance(lost, cls)

@@ -14,7 +14,7 @@ from typing import Any, Optional
 import attrs
 
 from anyllm._hints.arguments import explain_frozen
-from anyllm._hints.names import answer_other_names, names_of
+from anyllm._hints.names import add_name_hints, own_names
 from anyllm.errors import AnyLLMError
 from anyllm.json_stream import JSONStream, JSONStreamError
 from anyllm.options import StreamingOptions
@@ -28,7 +28,7 @@ TYPES = (
 )
 
 
-@answer_other_names
+@add_name_hints
 @explain_frozen
 @attrs.define(frozen=True, kw_only=True)
 class StreamEvent:
@@ -79,7 +79,7 @@ class StreamEvent:
         return attrs.evolve(self, **changes)
 
     def __dir__(self) -> list[str]:
-        return names_of(self)
+        return own_names(self)
 
 
 class Events:

@@ -1,4 +1,4 @@
-"""How a call behaves: its clocks, its retries, its bounds, what is made of what comes. Durations are seconds."""
+"""Options of a call: timeouts, retries, limits, callbacks, and presets of them. Durations are seconds."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ __all__ = [
     "Timeouts",
 ]
 
-#: What may follow when a stream is cut after its first content.
+#: Values of `Retry.after_content`.
 AFTER_CONTENT = ("raise", "restart", "continue")
-#: How tokens are counted that a provider did not count.
+#: Values of `StreamingOptions.usage`.
 USAGE = ("auto", "tiktoken", "character", "provider")
 
 T = TypeVar("T")
@@ -64,10 +64,10 @@ def _at_least(least: int) -> Any:
     return check
 
 
-def _one_of(*words: str) -> Any:
+def _one_of(*values: str) -> Any:
     def check(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if value not in words:
-            raise ValueError(f"{attribute.name} must be one of {', '.join(words)}, not {value!r}")
+        if value not in values:
+            raise ValueError(f"{attribute.name} must be one of {', '.join(values)}, not {value!r}")
 
     return check
 
@@ -76,7 +76,7 @@ def _function(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> No
     if value is not None and not callable(value):
         raise TypeError(f"{attribute.name} must be a function or None, not {type(value).__name__}")
     if inspect.iscoroutinefunction(value):
-        raise TypeError(f"{attribute.name} must be a plain function: nobody would await an async one")
+        raise TypeError(f"{attribute.name} must be a plain function: an async one would not be awaited")
 
 
 @check_keywords
@@ -84,18 +84,18 @@ def _function(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> No
 @attrs.define(frozen=True, kw_only=True)
 class Timeouts:
     """
-    The four clocks of a call; whichever runs out first ends it, with an error whose ``clock`` names it.
+    The four clocks of a call. The first that runs out ends it, with an error whose ``clock`` names it.
 
-    The first three run only while we wait for the provider. Keep-alive comments, pings and empty deltas prove that the
-    host is alive, not that it makes progress: they do not set a clock back. Time is monotonic.
+    The first three run only while we wait for the provider. Keep-alive comments, pings and empty deltas are no
+    progress: they do not set a clock back. Time is monotonic.
 
     Attributes:
-        connect: Seconds for name, connection and TLS together; None for no limit.
-        first_content: Seconds from the start of a try to its first content (for a whole answer, to its
+        connect: Seconds for name resolution, connection and TLS together; None for no limit.
+        first_content: Seconds from the start of an attempt to its first content (for a whole answer, to its
             end); None for no limit.
         idle: Seconds between one content and the next; None for no limit.
-        total: Seconds for everything, further tries and slow consumers included, as if the Context had them; None for
-            no limit but the Context's.
+        total: Seconds for the whole call, with retries and slow consumers, like a timeout of the Context; None for no
+            limit but the Context's.
     """
 
     connect: Optional[float] = attrs.field(default=10.0, validator=_limit)
@@ -120,23 +120,23 @@ def _attempts_by_error(value: Any) -> Mapping[type[AnyLLMError], int]:
 @attrs.define(frozen=True, kw_only=True)
 class Retry:
     """
-    What is tried again: before the first content failed and broken connections, 408, 409, 429, 5xx, and the same errors
-    sent as an event; after content nothing, unless `after_content` says otherwise, so that no text comes twice by
-    surprise.
+    The retry policy. Before the first content a call is retried after failed and broken connections, 408, 409, 429,
+    5xx, and the same errors sent as an event. After content it is only retried with `after_content`, so that no text
+    comes twice unexpectedly.
 
     Attributes:
-        attempts: How many tries in all; 1 never tries again.
-        errors: How many for errors of some classes, which are then tried again whatever they are:
-            ``{RateLimitError: 6, ServerError: 1}``. Of several that fit, the nearest class counts.
-        backoff: Seconds before the second try; it doubles with each further one.
-        max_backoff: The longest wait that doubling reaches, in seconds.
-        jitter: The share of each wait that chance may take away, 0 to 1, so that callers spread out.
-        max_retry_after: The longest ``Retry-After`` that is waited for, in seconds; asked for more, or for
-            more than the Context has left, the error is raised at once.
-        after_content: What follows when a stream is cut after its first content. "raise": the error, with what came as
-            its ``partial``. "restart": the answer begins anew. "continue": the model is given what it said and goes on
-            from there, where the provider has a way to ask that (``capabilities.prefill``) and only text was cut; else
-            the error. A chunk with ``retry`` set stands between what was cut and what follows.
+        attempts: The number of attempts, including the first; 1 for no retry.
+        errors: The number of attempts by class of error; errors of these classes are always retried:
+            ``{RateLimitError: 6, ServerError: 1}``. If several classes match, the nearest counts.
+        backoff: Seconds before the second attempt; doubled for each one after that.
+        max_backoff: The longest backoff in seconds.
+        jitter: The largest random reduction of each wait, as a share from 0 to 1, so that callers spread out.
+        max_retry_after: The longest ``Retry-After`` in seconds. If the provider asks for more, or for more than the
+            Context has left, the error is raised at once.
+        after_content: What happens if a stream is interrupted after its first content. "raise": raise the error, with
+            the answer so far as its ``partial``. "restart": start the answer again. "continue": send the text so far
+            for the model to continue, if the provider supports that (``capabilities.prefill``) and the answer is only
+            text; else raise the error. A chunk with ``retry`` set comes between the two parts.
     """
 
     attempts: int = attrs.field(default=3, validator=_at_least(1))
@@ -168,38 +168,37 @@ def _structured(cls: type[T], name: str, value: Any) -> T:
 @attrs.define(frozen=True, kw_only=True)
 class StreamingOptions:
     """
-    Everything about a call that is not said to the model. Immutable; `evolve` gives a changed copy.
+    The options of a call that are not sent to the model. Immutable; `evolve` returns a changed copy.
 
     Attributes:
         timeouts: The clocks.
-        retry: What is tried again, how often, and after which waits.
+        retry: The retry policy.
         buffer: How many chunks may wait for a slow consumer before the worker stops reading, which slows the provider
-            down. The batch of one read may be up to four times as many and is put whole, because changing threads costs
-            more than decoding: up to five times *buffer* can wait, and `Channel.qsize` counts them.
-        read_size: How many bytes one read takes at most; None suits it to how many streams run.
-        max_event_bytes: The largest event, whole answer or error body that is read, in bytes.
-        compression: Whether to ask for a compressed answer, which saves bytes on the wire and delays small events.
-        keep_partial: Whether errors carry what came before them.
-        debug: Whether to log each step of a call at DEBUG to the logger "anyllm": what is sent, without its body, and
-            how the answer begins; never a key. The environment variable ANYLLM_LOG=debug does so for every call.
-        usage: How tokens are counted where the provider does not say: "tiktoken", which fetches its vocabulary where it
-            has none; "character"; "auto" for the first of these that works here without a network; or "provider" for
-            not at all. What is counted is marked "estimated".
-        json: Whether the text is JSON, to be parsed as it comes: events then hold the document so far, and say when it
-            is none.
+            down. A batch may be up to four times as many and is put whole, because switching threads costs more than
+            decoding: up to five times *buffer* can wait, and `Channel.qsize` counts them.
+        read_size: The most bytes of one read; None adapts it to the number of streams.
+        max_event_bytes: The largest event, whole answer or error body, in bytes.
+        compression: Whether to request a compressed answer, which saves bytes and delays small events.
+        keep_partial: Whether errors have the answer so far as ``partial``.
+        debug: Whether to log each step of a call at DEBUG to the logger "anyllm": the request without its body, and the
+            beginning of the answer; never a key. The environment variable ANYLLM_LOG=debug does so for every call.
+        usage: How tokens are counted if the provider sends no usage: "tiktoken", which downloads its vocabulary if
+            necessary; "character"; "auto" for the first of these that works without a network; or "provider" for not at
+            all. Counted usage is marked "estimated".
+        json: Whether to parse the text as JSON as it comes: events then have the document so far, or the error.
         on_start: Called once, before everything else.
         on_delta: Called with each piece of text.
         on_reasoning: Called with each piece of reasoning.
         on_tool_call: Called with each whole `ToolCall`.
-        on_json_error: Called once with the `anyllm.json_stream.JSONStreamError`, as soon as text that was to be JSON
-            (`json`) shows that it is none. The stream goes on, unless the function raises.
+        on_json_error: Called once with the `anyllm.json_stream.JSONStreamError`, as soon as the text is no valid JSON
+            (with `json`). The stream goes on, unless the function raises.
         on_retry: Called with the `RetryNotice` of each retry; after "restart" the text begins again.
         on_usage: Called once with the `Usage`, if there is any.
-        on_complete: Called once with the `ChatCompletion`, if the stream ends well.
-        on_error: Called once with the error, if it does not.
+        on_complete: Called once with the `ChatCompletion`, if the stream is complete.
+        on_error: Called once with the error, if the stream fails.
 
-    Everything from `usage` on is for a `Client`, whose callbacks run on the thread that reads, or waits for a whole
-    answer; the pair of channels has nobody to call them, and refuses those.
+    Everything from `usage` on is for a `Client`, which calls the callbacks on the thread that reads, or waits for a
+    whole answer. `completion_stream`, which returns a pair of channels, refuses them.
     """
 
     timeouts: Timeouts = attrs.field(factory=Timeouts, converter=_timeouts)
@@ -229,10 +228,10 @@ class StreamingOptions:
 
 def streaming_options(options: Any) -> StreamingOptions:
     """
-    *options*, which may be a dict.
+    *options*, which may be a dict, as `StreamingOptions`.
 
     Raises:
-        TypeError: they are none.
+        TypeError: *options* is neither.
     """
     field = {Timeouts: "timeouts", Retry: "retry"}.get(type(options))
     if field is not None:
@@ -243,43 +242,43 @@ def streaming_options(options: Any) -> StreamingOptions:
     return _convert.structure(StreamingOptions, options)
 
 
-#: What only a `Client` does.
 _DEFAULTS = {field.name: field.default for field in attrs.fields(StreamingOptions)}
-_COMFORT = ("json", *(field.name for field in attrs.fields(StreamingOptions) if field.name.startswith("on_")))
+#: Options that only a `Client` supports.
+_CLIENT_OPTIONS = ("json", *(field.name for field in attrs.fields(StreamingOptions) if field.name.startswith("on_")))
 
 
-def in_the_pump(options: StreamingOptions) -> StreamingOptions:
-    """*options* without what a `Client` does itself."""
-    return options.evolve(usage="auto", **{name: _DEFAULTS[name] for name in _COMFORT})
+def pump_options(options: StreamingOptions) -> StreamingOptions:
+    """*options* for the pump, without those that a `Client` implements."""
+    return options.evolve(usage="auto", **{name: _DEFAULTS[name] for name in _CLIENT_OPTIONS})
 
 
-def for_the_pair(options: StreamingOptions) -> StreamingOptions:
+def check_pair_options(options: StreamingOptions) -> StreamingOptions:
     """
-    *options*, as they are.
+    *options*, for a call that returns a pair of channels.
 
     Raises:
-        TypeError: they ask for what only a `Client` does.
+        TypeError: one of them is only supported by a `Client`.
     """
-    asked = next((name for name in _COMFORT if getattr(options, name)), None)
-    if asked is not None or options.usage not in ("auto", "provider"):
-        raise TypeError(f"{asked or 'usage'} is for the streams of a Client: anyllm.Client(model).chat_stream(...)")
+    name = next((name for name in _CLIENT_OPTIONS if getattr(options, name)), None)
+    if name is not None or options.usage not in ("auto", "provider"):
+        raise TypeError(f"{name or 'usage'} is for the streams of a Client: anyllm.Client(model).chat_stream(...)")
     return options
 
 
-#: What every call does that is not told otherwise.
+#: The default options of every call.
 DEFAULT = StreamingOptions()
-#: The text is JSON: events hold the document so far.
+#: The text is parsed as JSON: events have the document so far.
 JSON_MODE = StreamingOptions(json=True)
-#: For programs that read many streams and show none: many more chunks wait for who reads, and change threads at once.
+#: For programs that read many streams and display none: more chunks are buffered, and put in larger batches.
 HIGH_THROUGHPUT = StreamingOptions(buffer=1024, read_size=256 * 1024)
-#: Each chunk on its way as soon as it is decoded, and a host that is slow to begin or goes silent given up early.
+#: Each chunk is put as soon as it is decoded, and slow or silent providers time out early.
 LOW_LATENCY = StreamingOptions(
     buffer=4,
     read_size=4 * 1024,
     timeouts=Timeouts(connect=3.0, first_content=30.0, idle=15.0),
     retry=Retry(backoff=0.1, max_backoff=1.0),
 )
-#: Every step of a call logged.
+#: Every step of a call is logged.
 DEBUG = StreamingOptions(debug=True)
 
 

@@ -1,1 +1,1 @@
-"""Words for error messages: what to write, import or install instead of what was tried."""
+"""Hints in error messages: which name, argument or package to use instead."""

@@ -1,4 +1,4 @@
-"""Wrong keyword arguments and assignments, answered with what to write instead."""
+"""Checks of keyword arguments and assignments whose errors propose the right ones."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import Any, TypeVar, cast
 
 import attrs
 
-from anyllm._hints.names import instead_of, remember_fields
+from anyllm._hints.names import register_fields, replacement_for
 
 C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def check_keywords(cls: C) -> C:
-    """Class decorator: make an attrs class's constructor name the nearest field for an unknown keyword."""
-    plain_init = cls.__init__  # type: ignore[misc]  # the class is only seen here, before it has instances
-    known = frozenset(field.name for field in attrs.fields(cls) if field.init)
-    remember_fields(cls.__name__, known)
-    by_place = [field for field in attrs.fields(cls) if field.init and not field.kw_only]
-    has_names = any(field.init and field.kw_only for field in attrs.fields(cls))
-    places = len(by_place) if has_names else len(known)
+    """Class decorator: the constructor of an attrs class proposes the nearest field for an unknown keyword."""
+    plain_init = cls.__init__  # type: ignore[misc]  # the class has no instances yet
+    names = frozenset(field.name for field in attrs.fields(cls) if field.init)
+    register_fields(cls.__name__, names)
+    positional = [field for field in attrs.fields(cls) if field.init and not field.kw_only]
+    has_keyword_only = any(field.init and field.kw_only for field in attrs.fields(cls))
+    max_positional = len(positional) if has_keyword_only else len(names)
 
     @functools.wraps(plain_init)
     def checked_init(self: Any, *args: Any, **kwargs: Any) -> None:
-        if not known.issuperset(kwargs):
-            raise unknown_keyword(cls.__name__, kwargs, known)
-        if len(args) > places:
+        if not names.issuperset(kwargs):
+            raise unknown_keyword(cls.__name__, kwargs, names)
+        if len(args) > max_positional:
             first = next(field.name for field in attrs.fields(cls) if field.init and field.kw_only)
             raise TypeError(f"{cls.__name__} takes its values by name, as in {cls.__name__}({first}=...)")
         plain_init(self, *args, **kwargs)
@@ -39,7 +39,7 @@ def check_keywords(cls: C) -> C:
 
 
 def kind_of(value: Any) -> str:
-    """What *value* is, for the end of a message: its type; or that it is a class or a function, not called."""
+    """The type of *value* for a message; or "the class X", "the function f", which were not called."""
     if isinstance(value, type):
         return f"the class {value.__name__}"
     if inspect.isroutine(value):
@@ -47,30 +47,30 @@ def kind_of(value: Any) -> str:
     return type(value).__name__
 
 
-def unknown_keyword(what: str, given: Iterable[str], known: Iterable[str]) -> TypeError:
-    """The TypeError for the first name of *given* that *known* lacks."""
-    names = sorted(known)
-    stray = next(name for name in given if name not in names)
-    instead = instead_of(str(stray), what)
-    hint = did_you_mean(str(stray), names) if instead is None else f"; write {instead}"
-    return TypeError(f"{what} has no {stray!r}{hint}")
+def unknown_keyword(what: str, keywords: Iterable[str], names: Iterable[str]) -> TypeError:
+    """The TypeError for the first of *keywords* that is not among the *names* that *what* accepts."""
+    accepted = sorted(names)
+    unknown = next(name for name in keywords if name not in accepted)
+    replacement = replacement_for(str(unknown), what)
+    hint = did_you_mean(str(unknown), accepted) if replacement is None else f"; write {replacement}"
+    return TypeError(f"{what} has no {unknown!r}{hint}")
 
 
 def explain_call(example: str) -> Callable[[F], F]:
     """
-    Decorator: make a function answer an unknown keyword with the right or the nearest one, and a call that does not fit
-    with *example*.
+    Decorator: a function's TypeError proposes the right keyword for an unknown one, and *example* for a call that does
+    not match its signature.
     """
 
     def decorate(function: F) -> F:
         signature = inspect.signature(function)
-        takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
-        known = frozenset(signature.parameters) - {"self"}
+        has_kwargs = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+        names = frozenset(signature.parameters) - {"self"}
 
         @functools.wraps(function)
         def checked(*args: Any, **kwargs: Any) -> Any:
-            if not takes_any and not known.issuperset(kwargs):
-                raise unknown_keyword(f"{function.__name__}()", kwargs, known)
+            if not has_kwargs and not names.issuperset(kwargs):
+                raise unknown_keyword(f"{function.__name__}()", kwargs, names)
             try:
                 signature.bind(*args, **kwargs)
             except TypeError as exc:
@@ -83,18 +83,18 @@ def explain_call(example: str) -> Callable[[F], F]:
 
 
 class FrozenValueError(attrs.exceptions.FrozenInstanceError):
-    """attrs' own error, which takes no message, with one."""
+    """attrs' own error with a message."""
 
     def __init__(self, message: str) -> None:
         AttributeError.__init__(self, message)
-        self.msg = message  # as in that one
+        self.msg = message  # the attribute of attrs' error
 
     def __str__(self) -> str:
         return self.msg
 
 
 def explain_frozen(cls: C) -> C:
-    """Class decorator: make a frozen attrs class say how to get a changed copy, where one of its fields is set."""
+    """Class decorator: the error for setting a field of a frozen attrs class shows how to make a changed copy."""
 
     def refuse(self: Any, name: str, value: Any) -> None:
         how = f"value.evolve({name}=...)" if hasattr(cls, "evolve") else f"attrs.evolve(value, {name}=...)"
@@ -104,29 +104,29 @@ def explain_frozen(cls: C) -> C:
     return cls
 
 
-def check_stream(given: Any, streams: bool, *, whole: str, streamed: str) -> None:
+def check_stream(value: Any, streams: bool, *, whole: str, streamed: str) -> None:
     """
-    The parameter ``stream`` may only repeat what the call does.
+    Check that the parameter ``stream`` does not contradict the call.
 
     Args:
-        given: The parameter's value; None when it was left out.
+        value: The parameter's value; None if it was omitted.
         streams: Whether the call streams.
-        whole, streamed: The calls that wait for the whole answer, and that stream.
+        whole, streamed: The names of the call that waits for the whole answer, and of the one that streams.
 
     Raises:
-        TypeError: it says otherwise; the message names the other call.
+        TypeError: it contradicts the call; the message names the other call.
     """
-    if given is not None and bool(given) is not streams:
+    if value is not None and bool(value) is not streams:
         does, other = ("streams", whole) if streams else ("waits for the whole answer", streamed)
-        raise TypeError(f"this call {does}: for stream={given} call {other}, or leave stream out")
+        raise TypeError(f"this call {does}: for stream={value} call {other}, or leave stream out")
 
 
 def whole_number(name: str, value: Any, least: int = 1) -> int:
     """
-    *value*, if it is an int and not less than *least*.
+    *value*, which must be an int and at least *least*.
 
     Raises:
-        TypeError, ValueError: it is not; the message names it.
+        TypeError, ValueError: it is not; the message contains *name*.
     """
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
@@ -163,9 +163,9 @@ def positive_number(name: str, value: Any) -> float:
     return value
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` for the nearest of *known*, or nothing when none is near."""
-    import difflib  # only here: it takes as long to import as this package's own values
+def did_you_mean(word: str, names: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` for the nearest of *names*, or "" if none is near."""
+    import difflib  # only here: importing it takes as long as importing the value classes
 
-    near = difflib.get_close_matches(word, list(known), n=1)
+    near = difflib.get_close_matches(word, list(names), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,4 +1,4 @@
-"""What to install for an optional feature, as messages say it."""
+"""Installation commands for optional features, for error messages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 __all__ = ["pip_install"]
 
-#: The packages of each extra in setup.cfg, without lower bounds: what is not installed yet is installed new.
+#: The packages of each extra in setup.cfg, without lower bounds: pip installs the newest.
 PACKAGES: dict[str, tuple[str, ...]] = {
     "bedrock": ("botocore",),
     "cache": ("cachetools", "diskcache"),
@@ -22,8 +22,8 @@ PACKAGES: dict[str, tuple[str, ...]] = {
 
 def pip_install(extra: str) -> str:
     """
-    The command that installs what *extra* of setup.cfg stands for.
+    The command that installs the packages of *extra* in setup.cfg.
 
-    It names the packages and not the extra, which pip finds only in a clone or where this project is published.
+    It names the packages, because pip finds the extra only in a clone or where this project is published.
     """
     return f"pip install {' '.join(PACKAGES[extra])}"

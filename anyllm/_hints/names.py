@@ -1,10 +1,9 @@
 """
-Names from other libraries, and our own in the wrong place: what an error message says to write instead.
+Tables of names from other libraries, and of ours in the wrong place, with the right ones for error messages.
 
-Strategy: all of it stands in the tables of this module. `OPTIONS` is for keyword arguments: where the thing belongs
-here, and how it is written there, so that the answer fits the place where it was written (`Timeouts(connect=...)` is
-``connect=...`` within a `Timeouts`, and ``options=anyllm.StreamingOptions(timeouts=...)`` in a call). `ATTRIBUTES` is
-for what is read from our objects.
+Strategy: `OPTIONS` is for keyword arguments: it has the class to which the option belongs here, and its spelling, so
+that the hint fits the place (`Timeouts(connect=...)` is ``connect=...`` within a `Timeouts`, and
+``options=anyllm.StreamingOptions(timeouts=...)`` in a call). `ATTRIBUTES` is for attributes of our objects.
 """
 
 from __future__ import annotations
@@ -18,21 +17,21 @@ __all__ = [
     "MODULE",
     "OPTIONS",
     "OtherName",
-    "answer_other_names",
-    "instead_of",
-    "names_of",
+    "add_name_hints",
+    "replacement_for",
+    "own_names",
     "no_attribute",
-    "remember_fields",
+    "register_fields",
 ]
 
 C = TypeVar("C", bound=type)
 
 
 _TIMEOUTS, _RETRY, _OPTIONS, _PARAMS = "Timeouts", "Retry", "StreamingOptions", "CompletionParams"
-#: What is written as it stands, wherever it was looked for.
+#: The spelling is the same in every place.
 _ANYWHERE = ""
 
-#: By the name that another library has for it: the class (or function) that has it here, and how it is written there.
+#: By another library's name: the class that has the option here, and its spelling there.
 OPTIONS: Mapping[str, tuple[str, str]] = {
     # time-outs
     "connection_timeout": (_TIMEOUTS, "connect=..."),
@@ -45,7 +44,7 @@ OPTIONS: Mapping[str, tuple[str, str]] = {
     "request_timeout": (_TIMEOUTS, "total=..."),
     "timeout": (_TIMEOUTS, "total=..."),
     "deadline": (_TIMEOUTS, "total=..."),
-    # further tries; of ours the first one counts
+    # retries; our number of attempts includes the first
     "retry_on_connection_error": (_RETRY, "attempts=..."),
     "max_reconnect_attempts": (_RETRY, "attempts=1 + ..."),
     "max_retries": (_RETRY, "attempts=1 + ..."),
@@ -102,7 +101,7 @@ OPTIONS: Mapping[str, tuple[str, str]] = {
     "definition": (_ANYWHERE, "anyllm.Agent(model, tools=[...], system=...)"),
 }
 
-#: What other libraries call it, by our class: what to read here. "any" is for all of our values.
+#: By our class and another library's attribute: our attribute. "any" is for all value classes.
 ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     "any": {
         **dict.fromkeys(("model_dump", "json", "as_dict", "asdict"), ".to_dict()"),
@@ -169,7 +168,7 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     },
 }
 
-#: What other libraries have at their top, and in their modules of options.
+#: By names of other libraries' top level and option modules: ours.
 MODULE: Mapping[str, str] = {
     **{f"Role{role.title()}": f"{role!r}" for role in ("system", "user", "assistant", "tool")},
     "Role": "'system', 'user', 'assistant' or 'tool'",
@@ -191,53 +190,53 @@ MODULE: Mapping[str, str] = {
     "StreamingHelper": "anyllm.Client(model).chat_stream(...)",
 }
 
-#: The fields of our own classes of options, by the class's name.
+#: The fields of our option classes, by the name of the class.
 _fields: dict[str, frozenset[str]] = {}
 _NESTED = {_TIMEOUTS: "timeouts", _RETRY: "retry"}
-#: Those whose unknown names may be another library's.
-_ANSWERED = (_TIMEOUTS, _RETRY, _OPTIONS, _PARAMS, "Agent", "EmbeddingParams")
+#: Classes whose unknown keywords may be another library's.
+_PLACES = (_TIMEOUTS, _RETRY, _OPTIONS, _PARAMS, "Agent", "EmbeddingParams")
 
 
-def remember_fields(name: str, fields: Iterable[str]) -> None:
-    """Know the *fields* of the class called *name*, to recognise them in the wrong place."""
+def register_fields(name: str, fields: Iterable[str]) -> None:
+    """Register the *fields* of the class *name*, to recognise them in the wrong place."""
     _fields[name] = frozenset(fields)
 
 
-def instead_of(name: str, place: str) -> Optional[str]:
+def replacement_for(name: str, place: str) -> Optional[str]:
     """
-    What to write instead of the keyword argument *name*.
+    The right spelling for the keyword argument *name*; None if there is none.
 
     Args:
-        place: Where it was written: "Timeouts", "Retry", "StreamingOptions", "CompletionParams", "Agent", "a model" (a
+        place: Where *name* was used: "Timeouts", "Retry", "StreamingOptions", "CompletionParams", "Agent", "a model" (a
             call of a `Client`), or a function with a Context, as "completion()".
     """
-    takes_context = place.endswith("()")
-    if place not in _ANSWERED and place != "a model" and not takes_context:
+    has_context = place.endswith("()")
+    if place not in _PLACES and place != "a model" and not has_context:
         return None
-    where, spelling = OPTIONS.get(name) or next(
-        ((owner, f"{name}=...") for owner in (_TIMEOUTS, _RETRY, _OPTIONS, _PARAMS) if name in _fields.get(owner, ())),
+    owner, spelling = OPTIONS.get(name) or next(
+        ((cls, f"{name}=...") for cls in (_TIMEOUTS, _RETRY, _OPTIONS, _PARAMS) if name in _fields.get(cls, ())),
         (_ANYWHERE, ""),
     )
-    if where in (_ANYWHERE, place):
+    if owner in (_ANYWHERE, place):
         return spelling or None
-    if where == _PARAMS:
+    if owner == _PARAMS:
         return spelling if place in ("Agent", "a model") else f"anyllm.CompletionParams({spelling})"
     if spelling == "total=..." and place in ("Agent", "a model"):
         return "timeout=..."
-    if spelling == "total=..." and takes_context:
+    if spelling == "total=..." and has_context:
         return "anyllm.Context(timeout=...)"
-    if where in _NESTED:
-        spelling = f"{_NESTED[where]}=anyllm.{where}({spelling})"
+    if owner in _NESTED:
+        spelling = f"{_NESTED[owner]}=anyllm.{owner}({spelling})"
     return spelling if place == _OPTIONS else f"options=anyllm.StreamingOptions({spelling})"
 
 
 def no_attribute(what: str, name: str, hints: Mapping[str, str], word: str = "; write ") -> AttributeError:
     """
-    The AttributeError of an object that is called *what* and has no *name*.
+    The AttributeError of an object, described as *what*, without the attribute *name*.
 
     Args:
-        hints: By name, what to write instead.
-        word: Stands before it.
+        hints: The right spelling, by name.
+        word: The text before the hint.
     """
     hint = hints.get(name)
     return AttributeError(f"{what} has no {name!r}" + (f"{word}{hint}" if hint else ""))
@@ -245,9 +244,9 @@ def no_attribute(what: str, name: str, hints: Mapping[str, str], word: str = "; 
 
 class OtherName:
     """
-    An attribute of one of our values that has another name here: reading it raises an AttributeError that says which.
+    An attribute of another library: reading it raises an AttributeError with the right name.
 
-    Not a `__getattr__` of the class: Python reads every attribute of such a class more slowly, and a chunk's are read
+    Not a `__getattr__` of the class: that makes every attribute of the class slower, and those of a chunk are read
     often (0.5 us of 7 a chunk).
     """
 
@@ -261,28 +260,28 @@ class OtherName:
         raise AttributeError(f"{kind.__name__} has no {self._name!r}; write {self._hint}")
 
 
-def answer_other_names(cls: C) -> C:
-    """Class decorator: give *cls* an `OtherName` for each name that other libraries and languages have for its own."""
+def add_name_hints(cls: C) -> C:
+    """Class decorator: add an `OtherName` for each name of other libraries and languages for members of *cls*."""
     hints = {**ATTRIBUTES["any"], **ATTRIBUTES.get(cls.__name__, {})}
     members = {**vars(cls), **vars(cls).get("__annotations__", {})}
     own = {name for name, member in members.items() if name[0] != "_" and not isinstance(member, OtherName)}
     for name in own:
         words = name.split("_")
         capitals = "".join(word.title() for word in words)
-        hints.setdefault(capitals, f".{name}")  # FinishReason, as Go has it
-        hints.setdefault(words[0] + capitals[len(words[0]) :], f".{name}")  # finishReason, as JavaScript has it
+        hints.setdefault(capitals, f".{name}")  # FinishReason, as in Go
+        hints.setdefault(words[0] + capitals[len(words[0]) :], f".{name}")  # finishReason, as in JavaScript
     if "id" in own:
         hints["ID"] = ".id"
     for name, hint in hints.items():
-        # A built-in's name would be found where annotations are resolved: `dict`, for example.
+        # A built-in's name, such as `dict`, would be found when annotations are resolved.
         if name not in own and not hasattr(cls, name) and not hasattr(builtins, name):
             setattr(cls, name, OtherName(name, hint))
     return cls
 
 
-def names_of(value: Any) -> list[str]:
-    """What `dir` shows of one of our values: its own names alone."""
-    import inspect  # which is slow to load, and seldom needed
+def own_names(value: Any) -> list[str]:
+    """The names that `dir` lists for a value: its members without the other libraries' names."""
+    import inspect  # only here: it is slow to import
 
     kind = type(value)
     return [

@@ -139,7 +139,7 @@ class AnswerReader:
         except IncompleteStreamError as exc:
             if response.broken is None:
                 raise
-            raise ConnectionLostError.instead_of(exc) from response.broken
+            raise ConnectionLostError.replacement_for(exc) from response.broken
 
     def _between_reads(self, response: Response, decoder: Decoder) -> Iterator[bytes]:
         """The reads, each with a permit to decode it; the chunks are put before we wait for the next read."""

@@ -9,7 +9,7 @@ from typing import Any, Optional, TypeVar, Union, cast
 import attrs
 
 from anyllm._hints.arguments import did_you_mean, kind_of
-from anyllm._hints.names import instead_of
+from anyllm._hints.names import replacement_for
 from anyllm.options import Retry, StreamingOptions, Timeouts, streaming_options
 from anyllm.providers.provider import Options
 from anyllm.types import CompletionParams, Message
@@ -90,7 +90,7 @@ def check_parameter_names(params: Mapping[str, Any], settings: Collection[str]) 
     name = next((name for name in params if name not in _PARAMS), None)
     if name is None:
         return
-    instead = instead_of(name, "a model")
+    instead = replacement_for(name, "a model")
     if name in _OPTIONS:
         raise TypeError(f"{name!r} belongs to the options: {instead}")
     if name in settings:

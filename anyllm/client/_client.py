@@ -33,7 +33,7 @@ from anyllm.client._routing import Router, Target
 from anyllm.context import Context
 from anyllm.events import has_callbacks
 from anyllm.limits import CircuitBreaker, RateLimit, StreamLimit
-from anyllm.options import StreamingOptions, in_the_pump
+from anyllm.options import StreamingOptions, pump_options
 from anyllm.pricing import Price
 from anyllm.providers.provider import ApiKey, Options, Provider
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Model, _convert
@@ -235,7 +235,7 @@ class Client:
         """
         target = self._models.main if model is None else self._models.other(model)
         request = _convert.structure(EmbeddingParams, {"model": target.model, "input": input, **params})
-        call_options = in_the_pump(optional_options(options) or self.options)
+        call_options = pump_options(optional_options(options) or self.options)
         with self._call_context(ctx, timeout) as call_ctx:
             lease = self._resources.admission.enter(
                 call_ctx, target.provider.name, lambda: tokens.count_tokens(str(input)).tokens
@@ -257,7 +257,7 @@ class Client:
         if home is None:
             raise TypeError("whose models? Name a model or a provider: Client(provider='openai').models()")
         with self._call_context(ctx, timeout) as call_ctx:
-            return home.provider.list_models(call_ctx, **home.credentials, options=in_the_pump(self.options))
+            return home.provider.list_models(call_ctx, **home.credentials, options=pump_options(self.options))
 
     @property
     def targets(self) -> tuple[Target, ...]:

@@ -22,7 +22,7 @@ from anyllm.client._routing import Router, Target, may_fall_back
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError
 from anyllm.events import Events, call_back
-from anyllm.options import StreamingOptions, in_the_pump
+from anyllm.options import StreamingOptions, pump_options
 from anyllm.pricing import cost_of
 from anyllm.types import ChatCompletion, CompletionParams, Cost
 
@@ -127,7 +127,7 @@ class ClientCall:
         lease = self._enter(target)
         started = time.monotonic()
         params = self.params.evolve(model=target.model)
-        options = in_the_pump(self.options)
+        options = pump_options(self.options)
         send = functools.partial(target.provider.completion, self.ctx, params, options=options, **target.credentials)
         try:
             answer = call_with_lease(lease, lambda: self._add_usage(send()))
@@ -140,7 +140,7 @@ class ClientCall:
 
     def _open(self, target: Target, wait: bool) -> tuple[stream.Stream, Lease]:
         lease = self._enter(target, wait)
-        options = in_the_pump(self.options)
+        options = pump_options(self.options)
         spec = target.provider._completion_spec(
             self.params, target.model, True, target.api_key, target.base_url, options
         )

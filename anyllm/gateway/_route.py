@@ -16,7 +16,7 @@ from anyllm.context import Context
 from anyllm.errors import MissingAPIKeyError
 from anyllm.gateway._config import ModelEntry
 from anyllm.limits import RateLimit, StreamLimit
-from anyllm.options import StreamingOptions, in_the_pump
+from anyllm.options import StreamingOptions, pump_options
 from anyllm.pricing import cost_of
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Usage
 from anyllm.wire._base.request_fields import wrong
@@ -145,7 +145,7 @@ class Route:
 
     def _provider_call(self, params: CompletionParams) -> tuple[CompletionParams, dict[str, Any]]:
         target = self.target
-        return params.evolve(model=target.model), {"options": in_the_pump(self.options), **target.credentials}
+        return params.evolve(model=target.model), {"options": pump_options(self.options), **target.credentials}
 
     def _with_defaults(self, params: CompletionParams) -> CompletionParams:
         defaults = {name: value for name, value in self.entry.params.items() if getattr(params, name) is None}

@@ -31,7 +31,7 @@ from anyllm.errors import (
     ModelNotFoundError,
     UnsupportedProviderError,
 )
-from anyllm.options import StreamingOptions, for_the_pair, streaming_options
+from anyllm.options import StreamingOptions, check_pair_options, streaming_options
 from anyllm.providers.row import Capabilities, Row, UnsignedRequest
 from anyllm.providers.url_env import first_set
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Model, _convert
@@ -350,7 +350,7 @@ def structured_options(options: Options) -> Optional[StreamingOptions]:
     Raises:
         TypeError: an option has the wrong type, or needs a `Client`.
     """
-    return None if options is None else for_the_pair(streaming_options(options))
+    return None if options is None else check_pair_options(streaming_options(options))
 
 
 def _read_key(key: ApiKey) -> Optional[str]:

@@ -1,11 +1,11 @@
 """
-What goes in and what comes out: parameters, messages, chunks, whole answers.
+The value classes: parameters, messages, chunks, whole answers.
 
-The shapes are those of OpenAI's chat completions, extended where other providers say more; every dialect gives
-these. Plain dicts are accepted wherever a class is.
+Their shape is that of OpenAI's chat completions, with more fields for other providers; every dialect uses them. Plain
+dicts are accepted wherever a class is.
 
-Strategy: what a user builds is frozen, so that sharing it between threads is safe. What comes out in each chunk
-is not: freezing costs a second on a million chunks, and nobody else holds it.
+Strategy: classes that users build are frozen, so that sharing them between threads is safe. Those of each chunk are
+not: freezing costs a second for a million chunks, and each chunk has one owner.
 
 Source: https://platform.openai.com/docs/api-reference/chat and .../chat/streaming
 """

@@ -1,10 +1,9 @@
 """
-Chunks put together: what `collect`, ``partial`` and whole responses are made of.
+Adds chunks up to a `ChatCompletion`: for `collect`, ``partial``, and whole answers that dialects read as streams.
 
-Strategy: adding a chunk appends to lists and never joins, so its cost does not grow with the answer; a snapshot
-joins copies of them. ``copy()`` of a list or a dict is one step that no other thread can get into (iterating is
-not: it may start the collector), so a snapshot may be taken by any thread, or by a signal handler in the middle of
-`Assembler.add`, without a lock.
+Strategy: adding a chunk appends to lists and never joins them, so its cost does not grow with the answer; a snapshot
+joins copies of them. ``copy()`` of a list or a dict is atomic (iterating is not: it may start the collector), so any
+thread can take a snapshot without a lock, also a signal handler in the middle of `Assembler.add`.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ from anyllm.types import (
     text_alone,
 )
 
-#: The keys of a reasoning detail whose pieces are joined; all other keys are said once.
-_PIECES = ("text", "summary")
+#: The keys of a reasoning detail whose values are joined; all other keys come once.
+_JOINED_KEYS = ("text", "summary")
 
 
 class _Call:
@@ -71,7 +70,7 @@ class _Parts:
 
 class Assembler:
     """
-    Folds chunks into one `ChatCompletion`, whatever dialect they come from.
+    Adds chunks of any dialect up to one `ChatCompletion`.
 
     One thread adds; any thread, and any signal handler, takes snapshots.
     """
@@ -79,7 +78,7 @@ class Assembler:
     __slots__ = ("_before", "_choices", "_fingerprint", "_first", "_named", "_retries", "_tier", "_usage")
 
     def __init__(self) -> None:
-        self._before: ChatCompletion | None = None  # what had come before the answer began anew
+        self._before: ChatCompletion | None = None  # the answer before it restarted
         self._retries: list[RetryNotice] = []
         self._begin()
 
@@ -93,10 +92,10 @@ class Assembler:
 
     def add(self, chunk: ChatCompletionChunk) -> bool:
         """
-        Take *chunk* in; the work does not depend on what came before.
+        Add *chunk*, in constant time.
 
         Returns:
-            Whether it brings the answer further, which a role, usage or an empty delta do not.
+            Whether it has content; a role, usage and an empty delta are none.
         """
         text, first = text_alone(chunk), self._choices.get(0)
         if text and first is not None:
@@ -112,7 +111,7 @@ class Assembler:
         if not self._named:
             self._name(chunk)
         if chunk.usage is not None:
-            self._usage = chunk.usage  # the last: some hosts send running totals, which must not be summed
+            self._usage = chunk.usage  # the last one: some providers send running totals
         if chunk.system_fingerprint is not None:
             self._fingerprint = chunk.system_fingerprint
         if chunk.service_tier is not None:
@@ -121,19 +120,19 @@ class Assembler:
 
     @property
     def has_begun(self) -> bool:
-        """Whether anything of the answer has come: a choice, its id, its model."""
-        return self._before is not None or self._has_begun_anew
+        """Whether a part of the answer was added: a choice, its id, its model."""
+        return self._before is not None or self._has_any_part
 
     @property
-    def _has_begun_anew(self) -> bool:
+    def _has_any_part(self) -> bool:
         return bool(self._choices) or any(self._first)
 
     def snapshot(self) -> ChatCompletion:
         """
-        What has come so far, as a whole answer of its own that later chunks do not change; what had come before, of one
-        that is to begin anew.
+        The answer so far, which later chunks do not change. After a restart it is the answer before, until a part of
+        the new one has come.
         """
-        if self._before is not None and not self._has_begun_anew:
+        if self._before is not None and not self._has_any_part:
             return attrs.evolve(self._before, retries=tuple(self._retries.copy()))
         answer_id, created, model, provider = self._first
         parts = sorted(self._choices.copy().values(), key=_by_index)
@@ -177,7 +176,7 @@ class Assembler:
 
     def _name(self, chunk: ChatCompletionChunk) -> None:
         """
-        Take id, time and model from the first chunk that has each.
+        Take id, time, model and provider from the first chunk that has each.
 
         Azure's first chunk has none of them, and gateways change the id with the last one (Avian) or with
         every one (Groq's compound models). OpenAI's own client keeps the first chunk's, empty or not.
@@ -222,14 +221,14 @@ def _add_end(parts: _Parts, choice: ChunkChoice) -> None:
 
 
 def _sound(pieces: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """A sound of its pieces: what it says and its bytes grow, all else is said once."""
+    """Audio from its pieces: transcript and data are joined, all other keys come once."""
     if not pieces:
         return None
     whole = {name: value for piece in pieces for name, value in piece.items() if value is not None}
-    said, data = ([p[name] for p in pieces if isinstance(p.get(name), str)] for name in ("transcript", "data"))
-    if said:
-        whole["transcript"] = "".join(said)
-    if len(data) > 1:  # each is whole base64, with its padding
+    transcripts, data = ([p[name] for p in pieces if isinstance(p.get(name), str)] for name in ("transcript", "data"))
+    if transcripts:
+        whole["transcript"] = "".join(transcripts)
+    if len(data) > 1:  # each is base64 with its own padding
         with contextlib.suppress(ValueError):
             whole["data"] = base64.b64encode(b"".join(map(base64.b64decode, data))).decode()
     return whole
@@ -279,15 +278,15 @@ def _whole(parts: _Parts) -> Choice:
     )
     finish, raw_finish = parts.end
     if finish == "stop" and calls:
-        finish = "tool_calls"  # the calls came after the end was said
+        finish = "tool_calls"  # the calls came after the finish reason
     return Choice(parts.index, message, finish, raw_finish, _logprobs(parts.logprobs.copy()))
 
 
 def _content(parts: _Parts, *, has_other: bool) -> str | None:
     """
-    The text, as a whole answer has it: null beside calls or a refusal, even where the stream said "".
+    The text as in a whole answer: None beside calls or a refusal, even if the stream has "".
 
-    Hosts send "" with the role, or with every chunk, and null in the same answer sent whole.
+    Providers send "" with the role, or with every chunk, but null in the same answer as a whole.
     """
     text = "".join(parts.texts.copy())
     return text if text or (parts.has_empty and not has_other) else None
@@ -303,10 +302,9 @@ def _reasoning(parts: _Parts) -> Reasoning | None:
 
 def _merged(fragments: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """
-    The pieces of ``reasoning_details`` as the blocks they are pieces of, to be sent back.
+    Join the fragments of ``reasoning_details`` to blocks, which are sent back.
 
-    A piece continues the block of its type and index, unless it brings another id. Encrypted blocks come
-    whole, each its own.
+    A fragment continues the block of its type and index, unless it has another id. Encrypted blocks are never split.
 
     Source: https://openrouter.ai/docs/use-cases/reasoning-tokens
     """
@@ -321,7 +319,7 @@ def _merged(fragments: list[dict[str, Any]]) -> list[dict[str, Any]]:
             blocks.append({})
             pieces.append({})
         for key, value in fragment.items():
-            if key in _PIECES and isinstance(value, str):
+            if key in _JOINED_KEYS and isinstance(value, str):
                 pieces[at].setdefault(key, []).append(value)
                 blocks[at].setdefault(key, "")  # keeps the order of the keys
             elif value not in (None, "") or key not in blocks[at]:
@@ -332,21 +330,21 @@ def _merged(fragments: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _continues(fragment: dict[str, Any], block: dict[str, Any]) -> bool:
-    if "signature" not in fragment and not any(isinstance(fragment.get(name), str) for name in _PIECES):
+    if "signature" not in fragment and not any(isinstance(fragment.get(name), str) for name in _JOINED_KEYS):
         return False
     if fragment.get("signature") and block.get("signature") and fragment["signature"] != block["signature"]:
-        return False  # two signed blocks are two
-    known, new = _plain(block.get("id")), _plain(fragment.get("id"))
-    return known is None or new is None or known == new
+        return False  # two signatures are two blocks
+    old, new = _plain(block.get("id")), _plain(fragment.get("id"))
+    return old is None or new is None or old == new
 
 
 def _plain(value: Any) -> str | int | None:
-    """A name or a number; whatever else a host puts in its place is none."""
+    """*value* if it is a string or an int, else None."""
     return value if isinstance(value, (str, int)) else None
 
 
 def _logprobs(pieces: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """All pieces together: their lists joined, of everything else the last."""
+    """One dict of all pieces: lists are joined, of other values the last is taken."""
     if not pieces:
         return None
     whole: dict[str, Any] = {}
@@ -354,7 +352,7 @@ def _logprobs(pieces: list[dict[str, Any]]) -> dict[str, Any] | None:
         for key, value in piece.items():
             if isinstance(value, list):
                 if not isinstance(whole.get(key), list):
-                    whole[key] = []  # ours, not the chunk's own
+                    whole[key] = []  # a new list, not the chunk's
                 whole[key].extend(value)
             elif value is not None or key not in whole:
                 whole[key] = value

@@ -1,11 +1,11 @@
-"""What all values share: dicts out, dicts in."""
+"""The base of all value classes: conversion to and from dicts, and hints for other libraries' names."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional, Protocol, TypeVar
 
-from anyllm._hints.names import answer_other_names, names_of
+from anyllm._hints.names import add_name_hints, own_names
 from anyllm.types import _convert
 
 S = TypeVar("S", bound="Serializable")
@@ -18,10 +18,10 @@ class Serializable:
 
     def to_dict(self, *, raw: bool = False) -> dict[str, Any]:
         """
-        A plain dict that JSON can hold.
+        A dict of JSON values.
 
         Args:
-            raw: Keep the provider's own event beside what was made of it.
+            raw: Include ``raw``, the provider's own event.
         """
         plain: dict[str, Any] = _convert.unstructure(self, raw=raw)
         return plain
@@ -29,17 +29,17 @@ class Serializable:
     @classmethod
     def from_dict(cls: type[S], value: Mapping[str, Any]) -> S:
         """
-        The instance that `to_dict` was called on.
+        An instance from a dict as `to_dict` returns it.
 
         Raises:
-            TypeError: a key or a type does not fit; the message names it.
+            TypeError: a key is unknown or a type is wrong; the message names it.
         """
         return _convert.structure(cls, value)
 
-    # -- mistakes, answered ----------------------------------------------------------------------------------------
+    # -- hints for mistakes ----------------------------------------------------------------------------------------
 
-    if not TYPE_CHECKING:  # which is to find names that are not there
-        __iter__ = None  # else Python would iterate whatever can be subscripted
+    if not TYPE_CHECKING:  # type checkers must report missing names
+        __iter__ = None  # else Python would iterate through `__getitem__`
 
         def __getitem__(self, key):
             name = f".{key}" if isinstance(key, str) else "attributes"
@@ -49,10 +49,10 @@ class Serializable:
 
         def __init_subclass__(cls, **kwargs):
             super().__init_subclass__(**kwargs)
-            answer_other_names(cls)
+            add_name_hints(cls)
 
         def __dir__(self):
-            return names_of(self)
+            return own_names(self)
 
 
 class _Numbered(Protocol):
@@ -63,7 +63,7 @@ C = TypeVar("C", bound=_Numbered)
 
 
 def first_choice(choices: Sequence[C]) -> Optional[C]:
-    """The choice whose *index* is 0: hosts send choices in any order, and chunks for some of them."""
+    """The choice whose *index* is 0, or None: providers send choices in any order, and chunks with some of them."""
     for choice in choices:
         if choice.index == 0:
             return choice

@@ -1,4 +1,4 @@
-"""The pieces of a streamed answer."""
+"""Chunks of a streamed answer: `ChatCompletionChunk`, `ChunkChoice`, `ChunkDelta`."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["FINISH_REASONS", "ChatCompletionChunk", "ChunkChoice", "ChunkDelta",
 @attrs.define
 class ChunkDelta(Serializable):
     """
-    What one chunk adds to one choice; None where it adds nothing.
+    What one chunk adds to one choice; fields without an addition are None.
 
     Attributes:
         role: "assistant" in the first chunk of each choice.
         content: Text.
-        refusal: Text said instead of an answer.
+        refusal: Text of a refusal.
         tool_calls: Fragments of tool calls; see `ToolCall`.
         reasoning: A fragment of the reasoning.
-        audio: A piece of a sound: ``{"id": ..., "data": base64, "transcript": text, "expires_at": Unix seconds}``, each
-            of them where it comes.
+        audio: A piece of audio, with some of the keys of
+            ``{"id": ..., "data": base64, "transcript": text, "expires_at": Unix seconds}``.
     """
 
     role: Optional[str] = None
@@ -44,10 +44,10 @@ class ChunkChoice(Serializable):
 
     Attributes:
         index: Which of the ``n`` answers; 0 when there is one.
-        delta: What is added.
+        delta: The addition.
         finish_reason: One of `FINISH_REASONS` once the choice ends, None before.
-        raw_finish_reason: The provider's own word for it.
-        logprobs: As the provider sent them.
+        raw_finish_reason: The provider's own value.
+        logprobs: The provider's own object.
     """
 
     index: int = 0
@@ -63,18 +63,18 @@ class ChatCompletionChunk(Serializable):
     One piece of a streamed answer, the same for every provider.
 
     Attributes:
-        id: The answer's id, "" if the provider gives none.
+        id: The answer's id; "" if the provider sends none.
         choices: What is added to each choice; may be empty.
-        created: When the answer began, Unix seconds; 0 if not said.
+        created: When the answer began, Unix seconds; 0 if the provider does not send it.
         model: The model that answers.
         object: "chat.completion.chunk".
         usage: Tokens, usually on the last chunk.
-        system_fingerprint: The provider's configuration, where it says so.
-        service_tier: The tier that served the request, where it says so.
-        provider: Who sent it ("openai").
+        system_fingerprint: The provider's configuration, if it sends that.
+        service_tier: The tier that served the request, if the provider sends that.
+        provider: The provider's name ("openai").
         raw: The provider's own event, decoded.
-        retry: On a chunk of ours, which holds nothing else: the answer was cut, and what follows begins it anew or goes
-            on. Only where `Retry.after_content` asks for that.
+        retry: Only on a chunk of ours without any content: the answer was interrupted, and the following chunks restart
+            or continue it. Only with `Retry.after_content`.
     """
 
     id: str = ""
@@ -89,22 +89,22 @@ class ChatCompletionChunk(Serializable):
     raw: Optional[Any] = attrs.field(default=None, eq=False, repr=False)
     retry: Optional[RetryNotice] = None
 
-    #: What stands in the slots of `choices` and `raw` before somebody looks; see below.
+    #: The slots behind the properties `choices` and `raw`; see below.
     _choices: ClassVar[Any]
     _raw: ClassVar[Any]
 
     @property
     def content(self) -> str:
-        """The text this chunk adds to choice 0; "" when it adds none."""
-        held = self._choices
-        if type(held) is str:
-            return held
+        """The text this chunk adds to choice 0; "" if it adds none."""
+        choices = self._choices
+        if type(choices) is str:
+            return choices
         delta = self._delta
         return (delta.content or "") if delta else ""
 
     @property
     def reasoning(self) -> str:
-        """The reasoning this chunk adds to choice 0; "" when it adds none."""
+        """The reasoning this chunk adds to choice 0; "" if it adds none."""
         delta = self._delta
         return (delta.reasoning.content or "") if delta and delta.reasoning else ""
 
@@ -116,35 +116,35 @@ class ChatCompletionChunk(Serializable):
 
     @property
     def finish_reason(self) -> Optional[str]:
-        """Why choice 0 ended; None until it has."""
+        """Why choice 0 ended; None before its end."""
         choice = first_choice(self.choices)
         return choice.finish_reason if choice else None
 
     @property
     def raw_finish_reason(self) -> Optional[str]:
-        """The provider's own word for why choice 0 ended."""
+        """The provider's own finish reason of choice 0."""
         choice = first_choice(self.choices)
         return choice.raw_finish_reason if choice else None
 
     def to_json(self) -> str:
         """
-        The chunk as OpenAI writes it, in one line of JSON::
+        The chunk in OpenAI's format, as one line of JSON::
 
             {"id":"...","object":"chat.completion.chunk","created":0,"model":"...",
              "choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}]}
 
-        ``delta`` has what the chunk adds (``role``, ``content``, ``refusal``, ``reasoning_content``, ``tool_calls``,
-        ``audio``), ``usage`` stands beside the choices where the chunk has it. The chunk is written by itself:
-        `anyllm.formats.encode` writes whole streams, with the end that clients wait for, and errors.
+        ``delta`` contains the additions (``role``, ``content``, ``refusal``, ``reasoning_content``, ``tool_calls``,
+        ``audio``); ``usage`` is beside ``choices`` if the chunk has it. This writes a single chunk;
+        `anyllm.formats.encode` writes whole streams, with the end mark that clients wait for, and errors.
         """
         return _convert.in_one_line(_convert.json_bytes(chunk_object(self))).decode()
 
     def to_sse(self) -> str:
-        """The chunk as a server-sent event: ``data: {...}``, as in `to_json`, and an empty line."""
+        """The chunk as a server-sent event: ``data:``, the JSON of `to_json`, and an empty line."""
         return f"data: {self.to_json()}\n\n"
 
     def to_ndjson(self) -> str:
-        """The chunk as a line of NDJSON: that of `to_json`, and its end."""
+        """The chunk as a line of NDJSON: the JSON of `to_json`, and a line feed."""
         return f"{self.to_json()}\n"
 
     @property
@@ -153,9 +153,9 @@ class ChatCompletionChunk(Serializable):
         return choice.delta if choice else None
 
 
-# What few programs look at is made when somebody looks. Most chunks bring text and nothing else: such a chunk holds the
-# text in place of its choices, and the event's text in place of the decoded event. The objects that this saves are most
-# of what would wait in the channel, and be handed from one core to another.
+# `choices` and `raw`, which few programs read, are made on first access. Most chunks contain only text: such a chunk
+# has the text in the slot of its choices, and the event's JSON text in the slot of the decoded event. That saves most
+# of the objects that would otherwise be in the channel and be passed from one core to another.
 
 
 def text_chunk(
@@ -168,7 +168,7 @@ def text_chunk(
     provider: str,
     raw: Any,
 ) -> ChatCompletionChunk:
-    """The chunk that adds *text* to choice 0 and says nothing else; *raw* may be the event's JSON text."""
+    """A chunk that only adds *text* to choice 0; *raw* may be the event's JSON text."""
     chunk: Any = _new(ChatCompletionChunk)
     chunk.id = chunk_id
     chunk._choices = text
@@ -185,17 +185,17 @@ def text_chunk(
 
 
 def text_alone(chunk: ChatCompletionChunk) -> Optional[str]:
-    """The text of a `text_chunk`, as long as nobody has looked at its choices; None of any other chunk."""
-    held = chunk._choices
-    return held if type(held) is str else None
+    """The text of a `text_chunk` whose `choices` were not accessed yet; None for any other chunk."""
+    choices = chunk._choices
+    return choices if type(choices) is str else None
 
 
 def _choices_on_demand(chunk: Any) -> tuple[ChunkChoice, ...]:
     """What is added to each choice; may be empty."""
-    held = chunk._choices
-    if type(held) is str:
-        held = chunk._choices = (ChunkChoice(0, ChunkDelta(None, held)),)
-    return held  # type: ignore[no-any-return]
+    choices = chunk._choices
+    if type(choices) is str:
+        choices = chunk._choices = (ChunkChoice(0, ChunkDelta(None, choices)),)
+    return choices  # type: ignore[no-any-return]
 
 
 def _raw_on_demand(chunk: Any) -> Any:
@@ -206,13 +206,13 @@ def _raw_on_demand(chunk: Any) -> Any:
     return raw
 
 
-def _look_later(chunk: Any, name: str, on_demand: Any) -> None:
-    """Let the slot *name* of the class *chunk* answer to ``_name``, and *on_demand* to *name*."""
+def _make_lazy(chunk: Any, name: str, on_demand: Any) -> None:
+    """Rename the slot *name* of the class *chunk* to ``_name``, and make *name* a property that calls *on_demand*."""
     slot = vars(chunk)[name]
     setattr(chunk, f"_{name}", slot)
     setattr(chunk, name, property(on_demand, slot.__set__))
 
 
 _new = object.__new__
-_look_later(ChatCompletionChunk, "choices", _choices_on_demand)
-_look_later(ChatCompletionChunk, "raw", _raw_on_demand)
+_make_lazy(ChatCompletionChunk, "choices", _choices_on_demand)
+_make_lazy(ChatCompletionChunk, "raw", _raw_on_demand)

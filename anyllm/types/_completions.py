@@ -1,4 +1,4 @@
-"""Whole answers."""
+"""Whole answers: `ChatCompletion` and `Choice`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from anyllm.types._cost import Cost
 from anyllm.types._messages import Message
 from anyllm.types._parts import RetryNotice, ToolCall, Usage
 
-#: A document in a Markdown fence, which may follow words, and may never be closed. JSON's strings have no line breaks.
+#: A document in a Markdown fence, which may follow text and may not be closed. JSON's strings have no line breaks.
 _FENCED = re.compile(r"^[ \t]*```[\w+.-]*(?P<json>.*?)(?:\n[ \t]*```|```\s*\Z|\Z)", re.DOTALL | re.MULTILINE)
 
 
@@ -24,10 +24,10 @@ class Choice(Serializable):
 
     Attributes:
         index: Which of the ``n`` answers.
-        message: What was said, ready to be appended to the conversation.
-        finish_reason: One of `FINISH_REASONS`; None when the provider gave none.
-        raw_finish_reason: The provider's own word for it.
-        logprobs: As the provider sent them; of a stream, all its pieces together.
+        message: The answer, to be appended to the conversation.
+        finish_reason: One of `FINISH_REASONS`; None if the provider sent none.
+        raw_finish_reason: The provider's own value.
+        logprobs: The provider's own object; for a stream, all pieces joined.
     """
 
     index: int = 0
@@ -40,17 +40,17 @@ class Choice(Serializable):
 @attrs.define
 class ChatCompletion(Serializable):
     """
-    A whole response: from `completion`, from `Stream.collect`, or, unfinished, as an error's ``partial``.
+    A whole response, from `completion` or `Stream.collect`; or an incomplete one, as an error's ``partial``.
 
     Attributes:
         id, created, model, system_fingerprint, service_tier, provider: As on `ChatCompletionChunk`.
         choices: The answers, by index.
         object: "chat.completion".
-        usage: Tokens; None when the provider sent none.
+        usage: Tokens; None if the provider sent none.
         raw: The provider's own answer, decoded; None for a stream.
-        cost: What it cost; None where nobody reckoned it, as `Client` does, or no price is known.
-        parsed: The instance of the class that a `Client` was given as ``response_format``.
-        retries: The further tries that it took after its first content, where `Retry.after_content` asks for them.
+        cost: The cost, which `Client` computes; else None, and if no price is known.
+        parsed: An instance of the class that was passed to a `Client` as ``response_format``.
+        retries: The retries after the first content, with `Retry.after_content`.
     """
 
     id: str = ""
@@ -69,18 +69,18 @@ class ChatCompletion(Serializable):
 
     @property
     def content(self) -> str:
-        """The text of choice 0; "" when there is none."""
+        """The text of choice 0; "" if there is none."""
         return self.to_message().text
 
     @property
     def reasoning(self) -> str:
-        """The reasoning of choice 0; "" when there is none."""
+        """The reasoning of choice 0; "" if there is none."""
         reasoning = self.to_message().reasoning
         return (reasoning.content or "") if reasoning else ""
 
     @property
     def refusal(self) -> str:
-        """What choice 0 said instead of answering; "" when it did not refuse."""
+        """The refusal of choice 0; "" if there is none."""
         return self.to_message().refusal or ""
 
     @property
@@ -90,16 +90,16 @@ class ChatCompletion(Serializable):
 
     @property
     def cost_usd(self) -> Optional[float]:
-        """What it cost in US dollars; None where that is not known."""
+        """The cost in US dollars; None if it is unknown."""
         return None if self.cost is None else self.cost.total_usd
 
     def get_json(self) -> Any:
         """
-        The text of choice 0 as JSON, out of a Markdown code fence if it stands in one.
+        The text of choice 0 parsed as JSON, without a Markdown code fence around it.
 
         Raises:
-            ValueError: it is no JSON; the message says so if a refusal or a spent token limit is why.
-                `anyllm.structured.parse` also checks it, and repairs it on request.
+            ValueError: it is not JSON; the message names a refusal or a spent token limit as the reason.
+                `anyllm.structured.parse` also validates it, and repairs it on request.
         """
         text = self.content
         fenced = None if text.lstrip()[:1] in ("{", "[", '"') else _FENCED.search(text)
@@ -119,18 +119,18 @@ class ChatCompletion(Serializable):
 
     @property
     def raw_finish_reason(self) -> Optional[str]:
-        """The provider's own word for why choice 0 ended."""
+        """The provider's own finish reason of choice 0."""
         choice = first_choice(self.choices)
         return choice.raw_finish_reason if choice else None
 
     def to_message(self) -> Message:
-        """The answer as a turn to append to the conversation: reasoning, signatures and tool calls included."""
+        """The answer as a message for the next turn, with reasoning, signatures and tool calls."""
         choice = first_choice(self.choices)
         return choice.message if choice else Message("assistant")
 
 
 def cause_of_no_answer(answer: ChatCompletion) -> Optional[str]:
-    """Why choice 0 of *answer* is not what it was to be, in words; None where nothing says so."""
+    """Why choice 0 of *answer* is missing or incomplete, for error messages; None if that is unknown."""
     if answer.refusal:
         return f"the model refused ({answer.refusal})"
     if answer.finish_reason == "content_filter":

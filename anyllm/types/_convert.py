@@ -1,9 +1,9 @@
 """
-The border between JSON and values: msgspec reads and writes the text, cattrs structures the classes.
+Conversion between JSON, plain values and our classes: msgspec reads and writes JSON, cattrs structures dicts.
 
-Strategy: this is the only module that says `Any` freely and the only one that knows cattrs. It knows none of
-our classes, so the values themselves can use it to accept plain dicts. cattrs is loaded on first use, because
-importing it costs a third of what importing requests costs and many programs never hand us a dict.
+Strategy: this is the only module that uses `Any` freely, and the only one that uses cattrs. It imports none of our
+classes, so the classes themselves can use it to accept plain dicts. cattrs is imported on first use, because that takes
+a third of the time of importing requests, and many programs never pass a dict.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from anyllm._hints.arguments import unknown_keyword
 
 T = TypeVar("T")
 
-#: How cattrs ends a line about the whole, which names no place in it.
+#: The end of a line of cattrs about the whole value.
 _ROOT = " @ $"
-#: In UTF-8, and as JSON can write it.
+#: Unicode line ends in UTF-8, and as JSON escapes.
 _LINE_ENDS = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
 
-#: JSON to plain Python values; one of `NOT_JSON` for anything that is not text, lone surrogates included. See `loads`.
+#: JSON to plain Python values. Raises one of `NOT_JSON`, also for lone surrogates; see `loads`.
 loads_strictly = msgspec.json.Decoder().decode
-#: What `loads_strictly` raises for that: msgspec's own error is not a ValueError in all its versions.
+#: The exceptions of `loads_strictly`: msgspec's own is not a ValueError in all versions.
 NOT_JSON = (ValueError, RecursionError, msgspec.DecodeError)
 _encode = msgspec.json.Encoder().encode
 
@@ -36,8 +36,8 @@ def loads(text: str | bytes) -> Any:
     """
     JSON to plain Python values.
 
-    Lone surrogates, which some hosts send when they cut an emoji in two, are kept as they are: msgspec
-    refuses them, the standard library does not.
+    Lone surrogates, which providers send when they split an emoji, are accepted: msgspec refuses them, the standard
+    library does not.
 
     Raises:
         ValueError: *text* is not JSON.
@@ -56,13 +56,13 @@ def dumps(value: Any) -> bytes:
     Plain Python values and our own classes to compact JSON.
 
     Raises:
-        TypeError: *value* holds something that JSON cannot.
+        TypeError: *value* contains something that JSON cannot represent.
     """
     return _encode(unstructure(value))
 
 
 def json_bytes(value: Any) -> bytes:
-    """Compact JSON; half of an emoji, which is no text, is escaped."""
+    """Compact JSON; lone surrogates, which are not valid UTF-8, are escaped."""
     try:
         return dumps(value)
     except UnicodeEncodeError:
@@ -70,7 +70,7 @@ def json_bytes(value: Any) -> bytes:
 
 
 def in_one_line(data: bytes) -> bytes:
-    """JSON without what ends a line for readers that follow Unicode, as httpx's and so Ollama's clients do."""
+    """JSON without Unicode line ends, at which httpx, and so Ollama's client, would split it."""
     if not data.isascii():
         for end, escaped in _LINE_ENDS:
             data = data.replace(end, escaped)
@@ -88,45 +88,45 @@ def is_json(text: str | bytes) -> bool:
 
 def structure(cls: type[T], value: Any) -> T:
     """
-    A plain dict to an instance of the attrs class *cls*; an instance is given back as it is.
+    A plain dict to an instance of the attrs class *cls*; an instance is returned as it is.
 
     Raises:
-        TypeError: *value* is no mapping, has a key that *cls* lacks (the nearest is named), or a field has the
-            wrong type (the path is named).
+        TypeError: *value* is not a mapping, has an unknown key (the message proposes the nearest), or a field has the
+            wrong type (the message has its path).
     """
     if isinstance(value, cls):
         return value
     if not isinstance(value, Mapping):
         raise TypeError(f"expected {cls.__name__} or a dict, not {type(value).__name__}")
-    known = {field.name for field in attrs.fields(cls)}  # type: ignore[arg-type]  # attrs classes only
-    if not known.issuperset(value):
-        raise unknown_keyword(cls.__name__, value, known)
-    return _structured(cls, value)
+    fields = {field.name for field in attrs.fields(cls)}  # type: ignore[arg-type]  # attrs classes only
+    if not fields.issuperset(value):
+        raise unknown_keyword(cls.__name__, value, fields)
+    return _structure(cls, value)
 
 
-def _structured(cls: type[T], value: Mapping[str, Any]) -> T:
+def _structure(cls: type[T], value: Mapping[str, Any]) -> T:
     from cattrs import transform_error
     from cattrs.errors import BaseValidationError
 
     try:
         instance: T = _converter().structure(value, cls)
     except BaseValidationError as exc:
-        words = [
+        messages = [
             line[: -len(_ROOT)] if line.endswith(_ROOT) else line
-            for line in transform_error(exc, format_exception=_wording)
+            for line in transform_error(exc, format_exception=_message)
         ]
-        raise TypeError(f"{cls.__name__}: " + "; ".join(words)) from exc
+        raise TypeError(f"{cls.__name__}: " + "; ".join(messages)) from exc
     return instance
 
 
-def _wording(exc: BaseException, kind: Any) -> str:
+def _message(exc: BaseException, kind: Any) -> str:
     from cattrs.v import format_exception
 
     return str(exc) if type(exc) in (TypeError, ValueError) and exc.args else format_exception(exc, kind)
 
 
 def unstructure(value: Any, *, raw: bool = True) -> Any:
-    """Our classes to plain dicts and lists; fields that are None are left out, and ``raw`` too on request."""
+    """Our classes to plain dicts and lists, without fields that are None, and without ``raw`` on request."""
     if isinstance(value, (str, int, float)) or value is None:
         return value
     return _converter(raw).unstructure(value)
@@ -137,26 +137,26 @@ def _converter(raw: bool = True) -> Any:
     from cattrs.gen import make_dict_unstructure_fn, override
     from cattrs.preconf.msgspec import make_converter
 
-    # Fields with a converter of their own (messages, content) structure themselves, dicts included.
+    # Fields with an attrs converter (messages, content) convert dicts themselves.
     converter = make_converter(prefer_attrib_converters=True)
 
-    def leaving_out(cls: Any) -> Any:
+    def unstructure_function(cls: Any) -> Any:
         optional = [f.name for f in attrs.fields(cls) if f.default is None or f.metadata.get("omit_default")]
-        how: Any = {name: override(omit_if_default=True) for name in optional}
-        if not raw and "raw" in how:
-            how["raw"] = override(omit=True)
-        how.update({f.name: override(omit=True) for f in attrs.fields(cls) if f.metadata.get("stays")})
-        return make_dict_unstructure_fn(cls, converter, **how)
+        overrides: Any = {name: override(omit_if_default=True) for name in optional}
+        if not raw and "raw" in overrides:
+            overrides["raw"] = override(omit=True)
+        overrides.update({f.name: override(omit=True) for f in attrs.fields(cls) if f.metadata.get("stays")})
+        return make_dict_unstructure_fn(cls, converter, **overrides)
 
-    converter.register_unstructure_hook_factory(attrs.has, leaving_out)
+    converter.register_unstructure_hook_factory(attrs.has, unstructure_function)
     for kind in (str, int, float, bool):
-        converter.register_structure_hook(kind, _only)
+        converter.register_structure_hook(kind, _checked)
     return converter
 
 
-def _only(value: Any, kind: type) -> Any:
-    """No "0.5" for 0.5, and no "no" for True: what is wrong in a dict is wrong as it is in a constructor."""
-    good = (int, float) if kind is float else kind
-    if not isinstance(value, good) or (isinstance(value, bool) and kind is not bool):
+def _checked(value: Any, kind: type) -> Any:
+    """*value* without a conversion: not "0.5" for 0.5, nor "no" for a bool. Types are as strict as in a constructor."""
+    accepted = (int, float) if kind is float else kind
+    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
         raise TypeError(f"must be {kind.__name__}, not {type(value).__name__}")
     return value

@@ -1,4 +1,4 @@
-"""What a call cost."""
+"""`Cost`: the price of a call in US dollars."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from anyllm.types._base import Serializable
 @attrs.define(frozen=True)
 class Cost(Serializable):
     """
-    What one call cost, in US dollars. The parts add up to the total, but for rounding.
+    The price of one call in US dollars. The parts add up to the total, except for rounding.
 
     Attributes:
-        total_usd: All of it.
-        input_usd: The prompt, less what is counted under the cache.
+        total_usd: The total.
+        input_usd: The prompt without the tokens that are priced as cached.
         output_usd: The answer, reasoning included.
-        cache_read_usd: What was read from a cache; 0 where that has no price of its own and counts as input.
-        cache_write_usd: What was written to a cache; 0 likewise.
+        cache_read_usd: Tokens read from a cache; 0 if they are priced as input.
+        cache_write_usd: Tokens written to a cache; 0 if they are priced as input.
         request_usd: A fee for the call itself (Perplexity's).
-        cache_savings_usd: What the same prompt would have cost without a cache, less what it cost with it; negative
-            where writing was dearer than what reading saved. No part of the total.
+        cache_savings_usd: The price of the same prompt without a cache, minus its price with it; negative if writing
+            cost more than reading saved. Not part of the total.
         as_of: The price table's date, "2026-10-14", see `anyllm.pricing.price_table_date`; None for prices of your own.
-        source: "genai-prices", "override", or "cache" where an answer that was kept cost nothing again.
-        model: The table's entry, as "provider/model", or the key of your own price.
+        source: "genai-prices", "override", or "cache" for a cached answer, which costs nothing again.
+        model: The table's entry as "provider/model", or the key of your own price.
     """
 
     total_usd: float

@@ -1,4 +1,4 @@
-"""Texts as vectors."""
+"""Embeddings and model lists: `EmbeddingParams`, `Embeddings`, `Model`."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ def _texts(value: Any) -> tuple[str, ...]:
 @attrs.define(frozen=True)
 class EmbeddingParams(Serializable):
     """
-    What to make vectors of.
+    The parameters of an embedding call.
 
     Attributes:
-        model: "provider/model", as in "openai/text-embedding-3-small"; bare where a provider is given beside it.
+        model: "provider/model", as in "openai/text-embedding-3-small"; without the provider if that is
+            passed separately.
         input: A text, or a list of texts.
-        dimensions: How long each vector is to be, for models that can choose.
+        dimensions: The length of each vector, for models that support it.
         extra_body: Keys added to the request's JSON; they win over everything else.
         extra_headers: Headers added to the request; they win over everything else.
     """
@@ -44,13 +45,13 @@ class EmbeddingParams(Serializable):
 @attrs.define
 class Embeddings(Serializable):
     """
-    Vectors: from `embedding`.
+    The vectors that `embedding` returns.
 
     Attributes:
         vectors: One for each text, in the order of the texts.
-        usage: Tokens; None when the provider sent none.
+        usage: Tokens; None if the provider sent none.
         model: The model that made them.
-        provider: Who sent them.
+        provider: The provider's name.
         raw: The provider's own answer, decoded.
     """
 
@@ -64,14 +65,14 @@ class Embeddings(Serializable):
 @attrs.define
 class Model(Serializable):
     """
-    One model that a provider has: from `list_models`.
+    One model of a provider, from `list_models`.
 
     Attributes:
-        id: What stands behind the provider's name in a model string.
-        created: Unix seconds; 0 if not said.
-        owned_by: Who made it, where the provider says so.
-        provider: Who has it.
-        raw: What the provider says of it.
+        id: The part of a model string after the provider's name.
+        created: Unix seconds; 0 if the provider does not send it.
+        owned_by: Its maker, if the provider sends that.
+        provider: The provider's name.
+        raw: The provider's own object, decoded.
     """
 
     id: str = ""

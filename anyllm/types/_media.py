@@ -1,6 +1,4 @@
-"""
-Images, documents and sounds: from a URL, a file or bytes to what a message can carry.
-"""
+"""Images, documents and audio for messages: from a URL, a file or bytes to a URL or base64."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ __all__ = ["Source", "as_sound", "as_url", "file_name", "media_type_of"]
 Source = Union[str, "os.PathLike[str]", bytes]
 
 _URLS = ("http://", "https://", "data:", "gs://", "s3://")
-#: How the formats begin that models are shown.
+#: The first bytes of the formats that models accept.
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -35,12 +33,12 @@ def as_url(source: Source, media_type: Optional[str] = None) -> str:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: nobody knows the media type.
+        ValueError: the media type is unknown.
     """
     if isinstance(source, str) and source.lower().startswith(_URLS):
         return source
-    data, found = _read(source)
-    kind = media_type or found
+    data, detected = _read(source)
+    kind = media_type or detected
     if kind is None:
         raise ValueError("the media type cannot be told from the bytes: pass media_type='image/png', for example")
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
@@ -62,7 +60,7 @@ def file_name(source: Source) -> Optional[str]:
 
 
 def _read(source: Source) -> tuple[bytes, Optional[str]]:
-    """The bytes and their media type; None when neither they nor the name tell it."""
+    """The bytes and their media type, from the bytes or the file name; None if it is unknown."""
     if isinstance(source, (bytes, bytearray)):
         return bytes(source), media_type_of(source)
     path = Path(source)
@@ -71,7 +69,7 @@ def _read(source: Source) -> tuple[bytes, Optional[str]]:
 
 
 def media_type_of(data: bytes) -> Optional[str]:
-    """The media type that the first bytes of *data* tell; None if they tell none."""
+    """The media type by the first bytes of *data*; None if it is unknown."""
     if data[:4] == b"RIFF":
         return {b"WEBP": "image/webp", b"WAVE": "audio/wav"}.get(data[8:12])
     return next((kind for magic, kind in _MAGIC if data.startswith(magic)), None)

@@ -1,4 +1,4 @@
-"""The turns of a conversation."""
+"""Messages of a conversation: `Message` and `ContentPart`."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from anyllm.types._parts import Reasoning, ToolCall
 @attrs.define(frozen=True)
 class ContentPart(Serializable):
     """
-    One part of a message that is more than text, in OpenAI's shape.
+    One part of a message with several parts, in OpenAI's shape.
 
     Attributes:
-        type: "text", "image_url", "input_audio", "file", or what a host adds.
+        type: "text", "image_url", "input_audio", "file", or a provider's own type.
         text: For "text".
         image_url: For "image_url": ``{"url": ..., "detail": ...}``; the URL may be a data URL.
         input_audio: For "input_audio": ``{"data": base64, "format": "wav"}``.
         file: For "file": ``{"file_data": data URL, "filename": ...}`` or ``{"file_id": ...}``.
-        cache_control: For hosts that cache on request: ``{"type": "ephemeral"}``.
-        extra: Keys of a host that are not in this list, sent as they are.
+        cache_control: For providers that cache on request: ``{"type": "ephemeral"}``.
+        extra: A provider's other keys, sent as they are.
     """
 
     type: str = "text"
@@ -43,16 +43,16 @@ class ContentPart(Serializable):
         cls, source: Source, *, detail: Optional[str] = None, media_type: Optional[str] = None
     ) -> ContentPart:
         """
-        An image to look at.
+        An image.
 
         Args:
             source: A URL, a data URL, the path of a file, or the bytes themselves.
-            detail: How closely: "low", "high" or "auto", where a host knows them.
-            media_type: "image/png"; found out from the bytes or the file's name if not given.
+            detail: The resolution: "low", "high" or "auto", if the provider supports it.
+            media_type: "image/png"; by default from the bytes or the file's name.
 
         Raises:
             OSError: the file cannot be read.
-            ValueError: nobody knows the media type.
+            ValueError: the media type is unknown.
         """
         url = {"url": as_url(source, media_type)}
         return cls("image_url", image_url={**url, "detail": detail} if detail else url)
@@ -62,10 +62,10 @@ class ContentPart(Serializable):
         cls, source: Source, *, filename: Optional[str] = None, media_type: Optional[str] = None
     ) -> ContentPart:
         """
-        A document to read, a PDF for example; *source* and errors as `from_image` has them.
+        A document, a PDF for example; *source* and errors as in `from_image`.
 
         Args:
-            filename: Its name; that of the file if *source* is a path.
+            filename: Its name; by default that of the file if *source* is a path.
         """
         name = filename or file_name(source)
         data = {"file_data": as_url(source, media_type)}
@@ -74,17 +74,17 @@ class ContentPart(Serializable):
     @classmethod
     def from_audio(cls, source: Source, *, format: Optional[str] = None) -> ContentPart:
         """
-        A sound to hear: the path of a file, or the bytes themselves.
+        Audio: the path of a file, or the bytes themselves.
 
         Args:
-            format: "wav", "mp3"; found out from the bytes or the file's name if not given.
+            format: "wav", "mp3"; by default from the bytes or the file's name.
 
         Raises:
             OSError: the file cannot be read.
-            ValueError: nobody knows the format.
+            ValueError: the format is unknown.
         """
-        data, found = as_sound(source)
-        return cls("input_audio", input_audio={"data": data, "format": format or found})
+        data, detected = as_sound(source)
+        return cls("input_audio", input_audio={"data": data, "format": format or detected})
 
 
 def _part(value: Any) -> ContentPart:
@@ -92,12 +92,12 @@ def _part(value: Any) -> ContentPart:
         return ContentPart(text=value)
     if not isinstance(value, Mapping):
         return _convert.structure(ContentPart, value)
-    known = {field.name for field in attrs.fields(ContentPart)}
-    extra = {key: item for key, item in value.items() if key not in known}
-    plain = {key: item for key, item in value.items() if key in known}
+    names = {field.name for field in attrs.fields(ContentPart)}
+    extra = {key: item for key, item in value.items() if key not in names}
+    fields = {key: item for key, item in value.items() if key in names}
     if extra:
-        plain["extra"] = {**(plain.get("extra") or {}), **extra}
-    return _convert.structure(ContentPart, plain)
+        fields["extra"] = {**(fields.get("extra") or {}), **extra}
+    return _convert.structure(ContentPart, fields)
 
 
 def _content(value: Any) -> Any:
@@ -118,7 +118,7 @@ def _reasoning(value: Any) -> Optional[Reasoning]:
     return None if value is None else _convert.structure(Reasoning, value)
 
 
-#: What a message without a content may be; hosts know more roles than these.
+#: The roles of messages without content; with content any role is accepted.
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function", "model")
 
 
@@ -127,18 +127,18 @@ _ROLES = ("system", "developer", "user", "assistant", "tool", "function", "model
 @attrs.define(frozen=True)
 class Message(Serializable):
     """
-    One turn of the conversation.
+    One message of a conversation.
 
     Attributes:
         role: "system", "developer", "user", "assistant" or "tool".
         content: Text, or a list of `ContentPart` (or dicts in that shape).
-        name: The speaker, where a host tells speakers of one role apart.
+        name: The speaker, for providers that distinguish speakers of one role.
         tool_calls: On "assistant": the calls it made.
-        tool_call_id: On "tool": the id of the call this answers.
-        reasoning: On "assistant": its reasoning, to be sent back where a host wants that.
-        cache_control: For hosts that cache on request.
-        refusal: On "assistant": what it said instead of answering.
-        audio: On "assistant": the sound it answered with, as OpenAI has it; to be sent back by its id.
+        tool_call_id: On "tool": the id of the call whose result this is.
+        reasoning: On "assistant": its reasoning, which is sent back to providers that require it.
+        cache_control: For providers that cache on request.
+        refusal: On "assistant": the text of its refusal.
+        audio: On "assistant": its audio in OpenAI's shape, which is sent back by its id.
     """
 
     role: str = attrs.field(validator=attrs.validators.instance_of(str))
@@ -157,17 +157,17 @@ class Message(Serializable):
 
     @classmethod
     def system(cls, content: Any, **fields: Any) -> Message:
-        """What the model is told before the conversation."""
+        """Instructions to the model, before the conversation."""
         return cls("system", content, **fields)
 
     @classmethod
     def user(cls, content: Any, **fields: Any) -> Message:
-        """What the user says."""
+        """A message of the user."""
         return cls("user", content, **fields)
 
     @classmethod
     def assistant(cls, content: Any = None, **fields: Any) -> Message:
-        """What the model said in an earlier turn."""
+        """An earlier answer of the model."""
         return cls("assistant", content, **fields)
 
     @classmethod
@@ -177,7 +177,7 @@ class Message(Serializable):
 
     @property
     def text(self) -> str:
-        """The content's text; "" when there is none."""
+        """The text of the content; "" if there is none."""
         if isinstance(self.content, str):
             return self.content
         return "".join(part.text or "" for part in self.content or ())

@@ -1,8 +1,8 @@
 """
-The JSON of OpenAI's ``chat.completion.chunk``: one chunk, and the pieces that streams and whole answers share.
+The JSON of OpenAI's ``chat.completion.chunk``: one chunk, and the objects that streams and whole answers share.
 
-An answer is *native* where its host speaks this format: its own words (its name for reasoning, its finish reason, its
-usage object, further keys) are passed on. The words of other providers are translated into OpenAI's.
+An answer is *native* if its provider uses this format: then its own key for reasoning, finish reason, usage object and
+unknown fields are passed on. Those of other providers are translated into OpenAI's.
 
 Source: https://platform.openai.com/docs/api-reference/chat-streaming
 """
@@ -17,13 +17,13 @@ from anyllm.types._parts import FINISH_REASONS, Reasoning, ToolCall, Usage
 __all__ = [
     "DETAILS",
     "WRITTEN",
-    "about_object",
+    "service_fields",
     "choice_object",
     "chunk_object",
-    "finish_word",
+    "finish_reason_of",
     "fragment_object",
     "function_object",
-    "further_keys",
+    "unknown_fields",
     "is_native",
     "reasoning_keys",
     "usage_object",
@@ -31,7 +31,7 @@ __all__ = [
 
 _REASONING = "reasoning_content"
 DETAILS = "reasoning_details"
-#: The names under which OpenAI-compatible hosts send reasoning, which clients of theirs look for.
+#: The keys in which OpenAI-compatible providers send reasoning, and their clients expect it.
 _REASONING_NAMES = frozenset((_REASONING, "reasoning", "thought", "thinking"))
 #: The keys of an event that are written from the chunk.
 WRITTEN = frozenset(
@@ -41,15 +41,15 @@ WRITTEN = frozenset(
 
 def chunk_object(chunk: Any) -> dict[str, Any]:
     """
-    One `ChatCompletionChunk` by itself.
+    One `ChatCompletionChunk`.
 
-    A notice of a further try has no place in this format: it stands under ``retry``, which its clients pass over.
+    The format has no notice of a retry: it is written under the key ``retry``, which clients ignore.
     """
     native = is_native(chunk.raw)
     body: dict[str, Any] = {"id": chunk.id, "object": chunk.object, "created": chunk.created, "model": chunk.model}
     body["choices"] = [choice_object(choice, native) for choice in chunk.choices]
-    body.update(about_object(chunk.system_fingerprint, chunk.service_tier))
-    body.update(further_keys(chunk.raw, native))
+    body.update(service_fields(chunk.system_fingerprint, chunk.service_tier))
+    body.update(unknown_fields(chunk.raw, native))
     if chunk.usage is not None:
         body["usage"] = usage_object(chunk.usage, native)
     if chunk.retry is not None:
@@ -58,7 +58,7 @@ def chunk_object(chunk: Any) -> dict[str, Any]:
 
 
 def choice_object(choice: Any, native: bool) -> dict[str, Any]:
-    """One `ChunkChoice`: its index, delta, finish reason, and log probabilities where there are any."""
+    """One `ChunkChoice`: its index, delta, finish reason, and log probabilities if it has any."""
     delta = choice.delta
     written: dict[str, Any] = {}
     for name in ("role", "content", "refusal"):
@@ -71,7 +71,7 @@ def choice_object(choice: Any, native: bool) -> dict[str, Any]:
         written["tool_calls"] = [fragment_object(call) for call in delta.tool_calls]
     if delta.audio is not None:
         written["audio"] = delta.audio
-    body: dict[str, Any] = {"index": choice.index, "delta": written, "finish_reason": finish_word(choice, native)}
+    body: dict[str, Any] = {"index": choice.index, "delta": written, "finish_reason": finish_reason_of(choice, native)}
     if choice.logprobs is not None:
         body["logprobs"] = choice.logprobs
     return body
@@ -79,10 +79,10 @@ def choice_object(choice: Any, native: bool) -> dict[str, Any]:
 
 def usage_object(usage: Usage, native: bool = False) -> dict[str, Any]:
     """
-    Tokens, as OpenAI counts them.
+    Tokens in OpenAI's usage object.
 
     Args:
-        native: Whether the provider counts so too: its own object is passed on, with whatever else it says.
+        native: Whether the provider uses this format: then its own object is passed on, with its other keys.
     """
     counts = {name: getattr(usage, name) for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
     if native and usage.raw:
@@ -98,7 +98,7 @@ def usage_object(usage: Usage, native: bool = False) -> dict[str, Any]:
 
 
 def reasoning_keys(reasoning: Reasoning, native: bool = False) -> dict[str, Any]:
-    """Reasoning under the names that clients of OpenAI-compatible hosts look for."""
+    """Reasoning under the keys that clients of OpenAI-compatible providers expect."""
     keys: dict[str, Any] = {}
     if reasoning.content is not None:
         name = reasoning.field if native and reasoning.field in _REASONING_NAMES else _REASONING
@@ -111,12 +111,12 @@ def reasoning_keys(reasoning: Reasoning, native: bool = False) -> dict[str, Any]
     return keys
 
 
-def finish_word(choice: Any, native: bool) -> Optional[str]:
-    """A host that speaks this format is quoted; what others say is put into OpenAI's words, if there is one."""
+def finish_reason_of(choice: Any, native: bool) -> Optional[str]:
+    """The provider's own finish reason if it uses this format or ours is unknown; else OpenAI's."""
     if choice.finish_reason is None:
         return None
-    known = choice.finish_reason in FINISH_REASONS and choice.finish_reason != "unknown"
-    reason = choice.raw_finish_reason if native or not known else choice.finish_reason
+    is_known = choice.finish_reason in FINISH_REASONS and choice.finish_reason != "unknown"
+    reason = choice.raw_finish_reason if native or not is_known else choice.finish_reason
     return str(reason or choice.finish_reason)
 
 
@@ -133,24 +133,24 @@ def fragment_object(call: ToolCall) -> dict[str, Any]:
 
 
 def function_object(call: ToolCall) -> dict[str, Any]:
-    """What is called, and with what: JSON, or the free text of a custom tool."""
+    """Name and arguments of a call: JSON for a function, text for a custom tool."""
     key, field = ("custom", "input") if call.type == "custom" else ("function", "arguments")
     name = {} if call.name is None else {"name": call.name}
     return {key: {**name, field: call.arguments}}
 
 
-def about_object(fingerprint: Optional[str], tier: Optional[str]) -> dict[str, Any]:
-    about = {"system_fingerprint": fingerprint, "service_tier": tier}
-    return {name: value for name, value in about.items() if value is not None}
+def service_fields(fingerprint: Optional[str], tier: Optional[str]) -> dict[str, Any]:
+    fields = {"system_fingerprint": fingerprint, "service_tier": tier}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def is_native(raw: Any) -> bool:
-    """Whether a provider's own event, or answer, is one of this format."""
+    """Whether a provider's own event or answer is in this format."""
     return isinstance(raw, Mapping) and isinstance(raw.get("choices"), list)
 
 
-def further_keys(raw: Any, native: bool) -> dict[str, Any]:
-    """What else a host of this format says beside the choices: citations, timings."""
+def unknown_fields(raw: Any, native: bool) -> dict[str, Any]:
+    """A provider's other fields in this format: citations, timings."""
     if not native or not isinstance(raw, Mapping):
         return {}
     return {key: value for key, value in raw.items() if key not in WRITTEN}

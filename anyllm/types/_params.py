@@ -1,4 +1,4 @@
-"""What to ask a model."""
+"""`CompletionParams`: the parameters of a completion."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from anyllm.types._base import Serializable
 from anyllm.types._messages import Message
 
 REASONING_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max", "auto")
-#: How a response_format is asked for.
+#: Values of `CompletionParams.structured`.
 STRUCTURED = ("native", "emulate")
-_OF_MESSAGES = frozenset(field.name for field in attrs.fields(Message))
+_MESSAGE_FIELDS = frozenset(field.name for field in attrs.fields(Message))
 
 
 def _messages(value: Any) -> tuple[Message, ...]:
@@ -32,16 +32,16 @@ def _message(at: int, item: Any) -> Message:
 
 
 def _without_empty(item: Any) -> Any:
-    """A message of another client's, without the keys that say nothing, of which it has more than we know."""
+    """A message without unknown keys that are None or empty: other clients' messages have such keys."""
     if not isinstance(item, Mapping):
         return item
-    return {key: value for key, value in item.items() if key in _OF_MESSAGES or (value is not None and value != [])}
+    return {key: value for key, value in item.items() if key in _MESSAGE_FIELDS or (value is not None and value != [])}
 
 
 def _optional(*types: type, repr: bool = True) -> Any:
     def check(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-        wrong_bool = isinstance(value, bool) and bool not in types
-        if value is not None and (wrong_bool or not isinstance(value, types)):
+        is_bool = isinstance(value, bool) and bool not in types
+        if value is not None and (is_bool or not isinstance(value, types)):
             names = " or ".join(kind.__name__ for kind in types)
             raise TypeError(f"{attribute.name} must be {names} or None, not {type(value).__name__}")
 
@@ -61,31 +61,30 @@ def _texts(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
 @attrs.define(frozen=True)
 class CompletionParams(Serializable):
     """
-    What to ask a model. Never mutated; the request is fixed when a call with it returns.
+    The parameters of a completion. Never mutated; the request is fixed when a call with them returns.
 
     Attributes:
-        model: "provider/model", as in "openai/gpt-4o-mini"; bare where a provider is given beside it.
+        model: "provider/model", as in "openai/gpt-4o-mini"; without the provider if that is passed separately.
         messages: The conversation: a list of `Message` or of dicts.
-        temperature: Randomness, 0 to 2 with most hosts.
+        temperature: Randomness, 0 to 2 with most providers.
         top_p: Nucleus sampling, 0 to 1.
-        max_tokens: The longest answer, in tokens, reasoning included where a host counts it.
+        max_tokens: The longest answer, in tokens, with reasoning if the provider counts that.
         stop: A text, or a list of texts, at which the answer ends.
-        n: How many answers.
-        seed: For hosts that can repeat an answer.
+        n: The number of answers.
+        seed: For providers that can repeat an answer.
         user: An id of your user, for the provider's abuse checks.
         tools: Functions the model may call, in OpenAI's JSON shape.
         tool_choice: "auto", "none", "required", or one tool in OpenAI's shape.
         parallel_tool_calls: Whether several calls may come in one answer.
         response_format: ``{"type": "json_object"}``, or ``{"type": "json_schema", ...}``.
-        structured: Where a host keeps to no such format: "native" (the default) refuses the call, "emulate" has the
-            model told in words, which it may or may not follow.
+        structured: If the provider does not support the format: "native" (the default) refuses the call, "emulate"
+            instructs the model in the prompt, which it may not follow.
         reasoning_effort: "none", "minimal", "low", "medium", "high", "xhigh", "max" or "auto".
         thinking_budget: The longest reasoning, in tokens; 0 turns it off.
-        logprobs: Whether to send log probabilities.
-        top_logprobs: How many alternatives to each token.
-        stream: May say what the call does anyway: True for `completion_stream`, False for `completion`. The other way
-            round it is a TypeError.
-        stream_options: ``{"include_usage": False}`` turns the usage chunk off; more is passed on.
+        logprobs: Whether to return log probabilities.
+        top_logprobs: The number of alternatives for each token.
+        stream: True is accepted by `completion_stream`, False by `completion`; otherwise it is a TypeError.
+        stream_options: ``{"include_usage": False}`` turns the usage chunk off; other keys are passed on.
         functions: The older form of tools.
         function_call: The older form of tool_choice.
         extra_body: Keys added to the request's JSON; they win over everything else.

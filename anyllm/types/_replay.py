@@ -1,4 +1,4 @@
-"""An answer replayed as the stream it might have been."""
+"""Replays a whole answer as a stream of chunks, for cached and fake answers."""
 
 from __future__ import annotations
 
@@ -21,17 +21,16 @@ from anyllm.types import (
 
 __all__ = ["fragments", "replayed"]
 
-#: Characters of a piece of replayed text: about a word, and no more when it has no spaces.
+#: A piece of replayed text: about a word, and at most 16 characters without spaces.
 _PIECE = re.compile(r"\S{1,16}\s{0,16}|\s{1,16}")
 
 
 def replayed(completion: ChatCompletion) -> Iterator[ChatCompletionChunk]:
     """
-    The chunks in which a stream would have brought *completion*, choice after choice, and its usage last.
+    The chunks of *completion* as a stream, choice after choice, with usage at the end.
 
-    Put together again they are the same answer, as far as chunks have words for it. They have none for what was
-    reckoned afterwards (``cost``, ``parsed``), for text that is "" beside tool calls or a refusal (None comes back),
-    and for parts of a content that are no text.
+    `Assembler` makes the same answer from them, except for fields that chunks do not have (``cost``, ``parsed``), for
+    "" beside tool calls or a refusal (which becomes None), and for content parts other than text.
     """
 
     def chunk(*choices: ChunkChoice, **fields: Any) -> ChatCompletionChunk:
@@ -88,7 +87,7 @@ def _deltas(message: Message) -> Iterator[ChunkDelta]:
 
 
 def _reasoning(reasoning: Reasoning) -> Iterator[Reasoning]:
-    """The text in pieces, then what is said once: a signature comes when there is something to sign."""
+    """The text in pieces, then the signature and the details."""
     for text in _pieces(reasoning.content or ""):
         yield Reasoning(text, field=reasoning.field)
     if reasoning.signature is not None or reasoning.details is not None:
@@ -96,7 +95,7 @@ def _reasoning(reasoning: Reasoning) -> Iterator[Reasoning]:
 
 
 def fragments(call: ToolCall, place: int) -> Iterator[ToolCall]:
-    """A call as a stream brings it: the first fragment has id and name, the rest only arguments."""
+    """The fragments of a call: the first has id and name, the others only arguments."""
     yield ToolCall(call.id, FunctionCall(call.name), call.type, place, call.extra_content)
     for text in _pieces(call.arguments):
         yield ToolCall(function=FunctionCall(arguments=text), index=place)

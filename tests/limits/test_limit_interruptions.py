@@ -13,7 +13,8 @@ from anyllm.errors import AnyLLMError, ServerError
 from anyllm.limits import *
 from anyllm.limits import _arguments, _circuit_breaker, _once, _rate_limit, _stream_limit
 
-FILES = {module.__file__ for module in (permits, waiters, _arguments, _circuit_breaker, _once, _rate_limit, _stream_limit)}
+MODULES = (permits, waiters, _arguments, _circuit_breaker, _once, _rate_limit, _stream_limit)
+FILES = {module.__file__ for module in MODULES}
 """
 HARNESS += (
     AT_LINE

@@ -32,13 +32,13 @@ from anyllm.types import (
 from anyllm.types._openai_chunk import (
     DETAILS,
     WRITTEN,
-    about_object,
     choice_object,
-    finish_word,
+    finish_reason_of,
     function_object,
-    further_keys,
     is_native,
     reasoning_keys,
+    service_fields,
+    unknown_fields,
     usage_object,
 )
 from anyllm.wire._base.client_errors import openai_error
@@ -82,8 +82,8 @@ class OpenAIChat:
             "created": completion.created or int(time.time()),
             "model": completion.model or self.model,
             "choices": [_whole_choice(choice, native) for choice in completion.choices],
-            **about_object(completion.system_fingerprint, completion.service_tier),
-            **further_keys(completion.raw, native),
+            **service_fields(completion.system_fingerprint, completion.service_tier),
+            **unknown_fields(completion.raw, native),
         }
         if completion.usage is not None:
             body["usage"] = self.usage(completion.usage, completion.model, native)
@@ -137,9 +137,9 @@ class _ChunkWriter(Writer):
     def _event(self, chunk: ChatCompletionChunk) -> bytes:
         native = bool(self._native)
         choices = [self._choice(choice, native) for choice in chunk.choices]
-        body = {**self._head(chunk), "choices": choices, **about_object(chunk.system_fingerprint, chunk.service_tier)}
+        body = {**self._head(chunk), "choices": choices, **service_fields(chunk.system_fingerprint, chunk.service_tier)}
         if native:
-            body.update(further_keys(chunk.raw, native))
+            body.update(unknown_fields(chunk.raw, native))
         usage = self._usage_of(chunk)
         if usage is not None:
             body["usage"] = self._format.usage(usage, chunk.model or self._model, native)
@@ -199,7 +199,7 @@ class _ChunkWriter(Writer):
         """The bytes before and after a text, which are the same for nearly all of an answer's chunks."""
         about = (chunk.id, chunk.created, chunk.model, chunk.system_fingerprint, chunk.service_tier)
         if about != self._about:
-            body = {**self._head(chunk), **about_object(chunk.system_fingerprint, chunk.service_tier)}
+            body = {**self._head(chunk), **service_fields(chunk.system_fingerprint, chunk.service_tier)}
             head = b"data: " + json_bytes(body)[:-1]
             before = head + b',"choices":[{"index":0,"delta":{"content":'
             self._around, self._about = (before, b'},"finish_reason":null}]}\n\n'), about
@@ -216,7 +216,7 @@ def _whole_choice(choice: Choice, native: bool) -> dict[str, Any]:
         said["tool_calls"] = [_call(call) for call in message.tool_calls]
     if message.audio is not None:
         said["audio"] = message.audio
-    written = {"index": choice.index, "message": said, "finish_reason": finish_word(choice, native) or "stop"}
+    written = {"index": choice.index, "message": said, "finish_reason": finish_reason_of(choice, native) or "stop"}
     if choice.logprobs is not None:
         written["logprobs"] = choice.logprobs
     return written
