@@ -1,1 +1,1 @@
-"""The only place that opens sockets: requests, made cancellable, and what goes over it in the log."""
+"""The transport: HTTP requests that other threads can abort, and their log. Nothing else opens sockets."""

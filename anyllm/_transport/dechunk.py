@@ -1,10 +1,10 @@
 """
-HTTP's chunked framing, taken off many chunks at a time.
+Decodes HTTP's chunked transfer coding, many chunks at a time.
 
-Strategy: urllib3 and http.client read a chunk with three calls each, which costs more than parsing the event in it, and
-either waits for a whole chunk (`read_chunked`) or costs twice as much again (`read1`). Here one read takes whatever has
-arrived, and this takes the framing off; what has come of an unfinished chunk is handed on at once. A run of whole
-chunks is cut at whatever looks like a size line, and rightly if each piece is as long as the line before it says.
+Strategy: urllib3 and http.client read each chunk with three calls, which costs more than parsing the event in it, and
+either waits for a whole chunk (`read_chunked`) or costs twice as much again (`read1`). Here one read takes all data
+that has come, and this removes the framing; the beginning of an incomplete chunk is returned at once. A run of whole
+chunks is split at everything that looks like a size line; that is right if each piece has the length of its size line.
 
 Source: RFC 9112, section 7.1.
 """
@@ -18,37 +18,37 @@ __all__ = ["Dechunker"]
 
 #: Longer size lines and trailers than this are an attack, not a chunk extension.
 _MAX_LINE = 16 * 1024
-#: So many size lines are known by heart: the events of a stream are of few sizes.
-_KNOWN = 512
-#: In fewer bytes than this, a run is not looked for.
-_SHORT = 1024
+#: The size of the cache of size lines: the events of a stream have few sizes.
+_MAX_CACHED = 512
+#: Reads with fewer bytes are not searched for a run.
+_MIN_RUN = 1024
 _SIZE_LINE = re.compile(rb"\r\n([0-9A-Fa-f]{1,8})\r\n")
 
 
 class Dechunker:
     """
-    Takes bytes in, gives the payload out.
+    Decodes one body.
 
     Attributes:
-        done: Whether the last chunk and its trailers have come, or nothing more can be made of what comes.
-        broken: Why not, in that case; what came before it has been given.
-        excess: Whether something came after that, which no host has reason to send.
+        done: Whether the last chunk and its trailers have come, or the framing is broken.
+        broken: The error of the framing, in that case; the payload before it was returned.
+        excess: Whether data came after the end.
     """
 
-    __slots__ = ("_known", "_left", "_line", "_trailers", "broken", "done", "excess")
+    __slots__ = ("_left", "_line", "_sizes", "_trailers", "broken", "done", "excess")
 
     def __init__(self) -> None:
         self.done = False
         self.excess = False
         self.broken: Optional[ValueError] = None
-        self._left = 0  # payload bytes of the current chunk still to come, and then its line end
-        self._line = b""  # the beginning of a line whose end has not come
+        self._left = 0  # bytes of the current chunk that have not come, with its line end
+        self._line = b""  # the beginning of an incomplete line
         self._trailers = False
-        self._known: dict[bytes, int] = {}  # what size lines announced
+        self._sizes: dict[bytes, int] = {}  # by size line
 
     def feed(self, data: bytes) -> bytes:
         """
-        The payload in *data*; what follows the end is dropped.
+        The payload in *data*; data after the end is dropped.
 
         Raises:
             ValueError: this is not chunked framing, from its first byte on.
@@ -56,8 +56,8 @@ class Dechunker:
         if self._line:
             data, self._line = self._line + data, b""
         parts: list[bytes] = []
-        at, end, left, known = 0, len(data), self._left, self._known
-        may_run = end > _SHORT  # once in a read: a run that is none took time to find out
+        at, end, left, sizes = 0, len(data), self._left, self._sizes
+        may_run = end > _MIN_RUN  # once per read, because a search without success takes time
         while at < end and not self.done:
             if left == 0:
                 stop = data.find(b"\n", at)
@@ -67,14 +67,14 @@ class Dechunker:
                     break
                 line = data[at:stop]
                 try:
-                    left = known.get(line, 0) or self._size(line)
+                    left = sizes.get(line, 0) or self._size(line)
                 except ValueError as exc:
                     if not parts:
                         raise
-                    self.broken, self.done = exc, True  # after what came before it
+                    self.broken, self.done = exc, True  # the payload before it is returned first
                     break
                 at = stop + 1
-            if left > 2:  # the payload, without the line end behind it
+            if left > 2:  # the payload, without the line end after it
                 parts.append(data[at : at + left - 2])
             taken = min(left, end - at)
             at += taken
@@ -88,16 +88,16 @@ class Dechunker:
 
     @staticmethod
     def _run(data: bytes, at: int, parts: list[bytes]) -> int:
-        """Take whole chunks from *at*, where one begins, into *parts*; how many bytes they are, 0 where unsure."""
+        """Append the whole chunks from *at*, where one begins, to *parts*; returns their size, 0 if unsure."""
         pieces = _SIZE_LINE.split(data[max(0, at - 2) :])
-        sizes, payloads = pieces[1:-2:2], pieces[2:-2:2]  # of the last, not all may be here
+        sizes, payloads = pieces[1:-2:2], pieces[2:-2:2]  # the last may be incomplete
         if pieces[0] or list(map(len, payloads)) != [int(size, 16) for size in sizes] or b"" in payloads:
             return 0
         parts += payloads
         return sum(map(len, payloads)) + sum(map(len, sizes)) + 4 * len(payloads)
 
     def _size(self, line: bytes) -> int:
-        """What a size line announces, its line end included; 0 at the end, where trailers follow."""
+        """The size in a size line, with its line end; 0 at the end, where trailers follow."""
         if self._trailers:
             self.done = not line.strip()
             return 0
@@ -106,10 +106,10 @@ class Dechunker:
             raise ValueError("negative chunk size")
         if size == 0:
             self._trailers = True
-            self._known.clear()  # a trailer may look like one of them
+            self._sizes.clear()  # a trailer may look like a size line
             return 0
-        if len(self._known) < _KNOWN:
-            self._known[line] = size + 2
+        if len(self._sizes) < _MAX_CACHED:
+            self._sizes[line] = size + 2
         return size + 2
 
     def _keep(self, line: bytes) -> None:

@@ -73,13 +73,13 @@ def wrong_url(error: AnyLLMError, url: str, base_url: Optional[str], is_page: bo
     address, base = redact_url(url), redact_url(base_url or "").rstrip("/")
     path = address[len(base) :]
     if not base or not address.startswith(base) or len(path) < 2:
-        return f"asked {address}"
+        return f"requested {address}"
     if path in _OPENAI_PATHS and not _VERSION.search(base):
-        return f"asked {address}; base_url usually ends in /v1"
+        return f"requested {address}; base_url usually ends in /v1"
     start = "/".join(path.split("/")[:3])
     if _VERSION.match(path) and _VERSION.search(base):
-        return f"asked {address}; base_url ends before {start}, without a version of its own"
-    return f"asked {address}; base_url is what stands before {start}"
+        return f"requested {address}; base_url must end before {start}, without a version"
+    return f"requested {address}; base_url is the part before {start}"
 
 
 def _is_about_the_path(error: APIError) -> bool:

@@ -40,7 +40,7 @@ def as_url(source: Source, media_type: Optional[str] = None) -> str:
     data, detected = _read(source)
     kind = media_type or detected
     if kind is None:
-        raise ValueError("the media type cannot be told from the bytes: pass media_type='image/png', for example")
+        raise ValueError("the bytes do not show the media type: pass media_type='image/png', for example")
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
@@ -48,7 +48,7 @@ def as_sound(source: Source) -> tuple[str, str]:
     """The bytes in base64, and the format ("wav", "mp3")."""
     data, kind = _read(source)
     if kind is None or not kind.startswith("audio/"):
-        raise ValueError("the audio format cannot be told from the bytes: pass format='wav', for example")
+        raise ValueError("the bytes do not show the audio format: pass format='wav', for example")
     return base64.b64encode(data).decode(), _AUDIO_FORMATS.get(kind, kind[len("audio/") :])
 
 

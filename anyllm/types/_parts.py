@@ -18,11 +18,11 @@ FINISH_REASONS = ("stop", "length", "tool_calls", "content_filter", "unknown")
 @attrs.define(frozen=True)
 class FunctionCall(Serializable):
     """
-    The function a tool call names.
+    The function of a tool call.
 
     Attributes:
         name: Its name; None on the later fragments of a streamed call.
-        arguments: JSON text; on a streamed call a fragment of it.
+        arguments: JSON text; in a chunk, a fragment of it.
     """
 
     name: Optional[str] = None
@@ -37,16 +37,16 @@ def _function(value: Any) -> FunctionCall:
 @attrs.define(frozen=True)
 class ToolCall(Serializable):
     """
-    A call the model wants made; in a chunk, a fragment of one.
+    A tool call of the model; in a chunk, a fragment of one.
 
-    Fragments with the same index belong together: the first has id and name, the rest only arguments.
+    Fragments with the same index belong together: the first has id and name, the others only arguments.
 
     Attributes:
-        id: What the result must quote (`Message.tool`); None on later fragments.
+        id: The id that the result must have (`Message.tool`); None on later fragments.
         function: Name and arguments.
         type: "function".
-        index: The call's place in the answer.
-        extra_content: What some hosts want back unchanged in the next turn (Gemini's thought signature).
+        index: The call's position in the answer.
+        extra_content: Data that some providers require unchanged in the next turn (Gemini's thought signature).
     """
 
     id: Optional[str] = None
@@ -67,7 +67,7 @@ class ToolCall(Serializable):
 
     @property
     def is_complete(self) -> bool:
-        """Whether the call has a name and its arguments are a whole JSON object (or none at all)."""
+        """Whether the call has a name, and its arguments are a whole JSON object or empty."""
         if not self.function.name:
             return False
         try:
@@ -78,10 +78,10 @@ class ToolCall(Serializable):
 
     def parse(self) -> dict[str, Any]:
         """
-        The arguments as a dict; no arguments are an empty one.
+        The arguments as a dict, which is empty for no arguments.
 
         Raises:
-            ValueError: They are not a JSON object (a fragment, or the model's mistake).
+            ValueError: they are not a JSON object (a fragment, or a mistake of the model).
         """
         text = self.function.arguments.strip()
         if not text:
@@ -96,14 +96,13 @@ class ToolCall(Serializable):
 @attrs.define(frozen=True)
 class Reasoning(Serializable):
     """
-    What the model thought, and what its provider wants back with the next turn.
+    Reasoning of the model, with the data that its provider requires in the next turn.
 
     Attributes:
         content: The text; in a chunk, a fragment of it.
         signature: The provider's signature over it (Anthropic, Gemini).
-        field: The JSON key it came under ("reasoning_content", "reasoning"), which is the one it must be
-            sent back under.
-        details: The provider's structured form (OpenRouter's ``reasoning_details``), to be sent back.
+        field: The JSON key of the text ("reasoning_content", "reasoning"), under which it must be sent back.
+        details: The provider's structured form (OpenRouter's ``reasoning_details``), which is sent back.
     """
 
     content: Optional[str] = None
@@ -143,15 +142,15 @@ class Usage(Serializable):
     Tokens, counted the same way for every provider.
 
     Attributes:
-        prompt_tokens: All of the prompt, what was read from a cache included.
-        completion_tokens: All of the answer, reasoning included.
+        prompt_tokens: The whole prompt, with cached tokens.
+        completion_tokens: The whole answer, with reasoning.
         total_tokens: Both.
-        reasoning_tokens: The part of the answer that was reasoning; None if not said.
-        cache_read_tokens: The part of the prompt that came from a cache; None if not said.
-        cache_write_tokens: The part of the prompt that was written to a cache; None if not said.
+        reasoning_tokens: The part of the answer that is reasoning; None if the provider does not send it.
+        cache_read_tokens: The part of the prompt that was read from a cache; None if the provider does not send it.
+        cache_write_tokens: The part of the prompt that was written to a cache; None if the provider does not send it.
         source: "provider", or "estimated".
-        confidence: 1.0 for the provider's own figures, less for an estimate.
-        raw: What the provider sent.
+        confidence: 1.0 for the provider's own numbers, less for an estimate.
+        raw: The provider's own object.
     """
 
     prompt_tokens: int = 0

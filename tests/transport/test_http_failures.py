@@ -40,7 +40,7 @@ def test_every_provider_names_the_url_that_it_asked(row: Any, whole: bool) -> No
         pytest.importorskip("botocore")  # which signs
     error, url, path = failed(Reply.error(404, PAGE), row.name, model="anthropic.claude-x", whole=whole)
     assert type(error) is InvalidRequestError
-    assert error.hint.startswith(f"asked {url}{path}")
+    assert error.hint.startswith(f"requested {url}{path}")
     assert ("base_url usually ends in /v1" in error.hint) is (path in ("/chat/completions", "/responses"))
     assert "base_url" in error.hint or path == "/"
     assert error.hint in str(error)
@@ -52,19 +52,19 @@ def test_every_provider_names_the_url_that_it_asked(row: Any, whole: bool) -> No
     [
         ("compatible", "", "base_url usually ends in /v1"),
         ("compatible", "/api", "base_url usually ends in /v1"),
-        ("compatible", "/v1", "base_url is what stands before /chat/completions"),
-        ("compatible", "/v1/chat/completions", "base_url is what stands before /chat/completions"),
-        ("anthropic", "", "base_url is what stands before /v1/messages"),
-        ("anthropic", "/v1", "base_url ends before /v1/messages, without a version of its own"),
-        ("gemini", "/v1beta", "base_url is what stands before /models/m:streamGenerateContent"),
-        ("cohere", "/v2", "base_url is what stands before /chat"),
-        ("azure", "", "base_url is what stands before /openai/v1"),
-        ("ollama", "/v1", "base_url is what stands before /api/chat"),
+        ("compatible", "/v1", "base_url is the part before /chat/completions"),
+        ("compatible", "/v1/chat/completions", "base_url is the part before /chat/completions"),
+        ("anthropic", "", "base_url is the part before /v1/messages"),
+        ("anthropic", "/v1", "base_url must end before /v1/messages, without a version"),
+        ("gemini", "/v1beta", "base_url is the part before /models/m:streamGenerateContent"),
+        ("cohere", "/v2", "base_url is the part before /chat"),
+        ("azure", "", "base_url is the part before /openai/v1"),
+        ("ollama", "/v1", "base_url is the part before /api/chat"),
     ],
 )
 def test_what_is_said_of_the_base_url_fits_the_format(name: str, path: str, words: str) -> None:
     error, url, asked = failed(Reply.error(404, PAGE), name, path)
-    assert error.hint == f"asked {url}{asked}; {words}"
+    assert error.hint == f"requested {url}{asked}; {words}"
 
 
 @pytest.mark.parametrize(
@@ -126,13 +126,13 @@ def test_a_web_page_instead_of_an_answer_names_the_url(whole: bool) -> None:
     reply = Reply(body=[b"<!doctype html><title>Welcome</title>"], content_type="text/html; charset=utf-8")
     error, url, _ = failed(reply, whole=whole)
     assert isinstance(error, MalformedStreamError)
-    assert error.hint == f"asked {url}/chat/completions; base_url usually ends in /v1"
+    assert error.hint == f"requested {url}/chat/completions; base_url usually ends in /v1"
 
 
 def test_a_providers_own_url_is_not_doubted() -> None:
     error = InvalidRequestError("Not Found", status_code=404)
     hint = wrong_url(error, "https://api.example/v1/chat/completions", None, False)
-    assert hint == "asked https://api.example/v1/chat/completions"
+    assert hint == "requested https://api.example/v1/chat/completions"
     assert wrong_url(ModelNotFoundError("no", status_code=404), "https://api.example/v1", None, False) is None
     assert wrong_url(APIError("moved", status_code=301), "https://api.example/v1", None, False) is None
 
@@ -141,13 +141,13 @@ def test_no_password_and_no_parameter_of_the_url_is_shown() -> None:
     error = InvalidRequestError("Not Found", status_code=404)
     base = "https://user:password@host.example/x?key=secret"
     hint = wrong_url(error, "https://user:password@host.example/x/chat/completions?key=secret", base, False)
-    assert hint == "asked https://host.example/x/chat/completions; base_url usually ends in /v1"
+    assert hint == "requested https://host.example/x/chat/completions; base_url usually ends in /v1"
 
 
 def test_the_command_line_names_its_option_and_a_gateway_nothing() -> None:
     """Where a gateway's own models are served is not for its clients to see."""
     error, url, _ = failed(Reply.error(404, PAGE))
-    assert message(error).endswith(f"(asked {url}/chat/completions; --base-url usually ends in /v1)")
+    assert message(error).endswith(f"(requested {url}/chat/completions; --base-url usually ends in /v1)")
     page, _, _ = failed(Reply(body=[b"<!doctype html><title>Welcome</title>"], content_type="text/html"))
     for one in (error, page):
         assert url not in message_of(one)
