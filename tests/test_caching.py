@@ -234,9 +234,9 @@ def test_json_that_is_no_answer_gives_nothing(body):
 
 
 def test_another_form_gives_nothing(monkeypatch):
-    kept = encode(FULL)
+    encoded = encode(FULL)
     monkeypatch.setattr(caching, "_FORMAT", b"anyllm-answer-2")
-    assert decode(kept) is None
+    assert decode(encoded) is None
     assert decode(encode(FULL)) == FULL
 
 
@@ -293,7 +293,7 @@ KEY = cache_key("openai", None, ASKED)
 
 def test_the_key_is_the_same_in_every_process(run_script):
     """Hashes of text are not, in Python, unless one asks for it."""
-    said = run_script(
+    output = run_script(
         """
         from anyllm.caching import cache_key
         from anyllm.types import CompletionParams
@@ -301,7 +301,7 @@ def test_the_key_is_the_same_in_every_process(run_script):
         print(cache_key("openai", None, params))
         """
     )
-    assert said.strip() == KEY
+    assert output.strip() == KEY
     assert len(KEY) == 64
 
 
@@ -397,21 +397,21 @@ class FakeRedis:
     """The three commands that are used, and what they were given."""
 
     def __init__(self, decodes: bool = False) -> None:
-        self.kept: Dict[str, bytes] = {}
+        self.values: Dict[str, bytes] = {}
         self.expiries: List[Any] = []
         self.decodes = decodes
 
     def get(self, key: str) -> Any:
-        found = self.kept.get(key)
+        found = self.values.get(key)
         return found.decode() if found is not None and self.decodes else found
 
     def set(self, key: str, value: bytes, px: Optional[int] = None) -> None:
         assert px is None or (isinstance(px, int) and px > 0)
-        self.kept[key] = value
+        self.values[key] = value
         self.expiries.append(px)
 
     def delete(self, key: str) -> None:
-        self.kept.pop(key, None)
+        self.values.pop(key, None)
 
 
 @pytest.fixture(scope="module")
@@ -448,14 +448,14 @@ def cache(request, tmp_path):
         return
     if request.param == "disk":
         pytest.importorskip("diskcache")
-        made: Any = DiskCache(tmp_path / "answers")
+        instance: Any = DiskCache(tmp_path / "answers")
     elif request.param == "redis":
-        made = RedisCache(request.getfixturevalue("redis_url"), prefix=f"{tmp_path}:")
+        instance = RedisCache(request.getfixturevalue("redis_url"), prefix=f"{tmp_path}:")
     else:
         yield RedisCache(FakeRedis())
         return
-    yield made
-    made.close()
+    yield instance
+    instance.close()
 
 
 def test_a_cache_gives_what_it_was_given(cache):
@@ -538,7 +538,7 @@ def test_memory_forgets_what_was_not_used_for_longest():
 def test_memory_survives_a_fork(held, run_script):
     """A lock that another thread held at that moment is held for ever in the child, over a change half made."""
     pytest.importorskip("cachetools")
-    said = run_script(
+    output = run_script(
         f"""
         import faulthandler, os, signal, warnings
         from anyllm.caching import MemoryCache
@@ -558,7 +558,7 @@ def test_memory_survives_a_fork(held, run_script):
         print("done")
         """
     )
-    assert said.strip() == "done"
+    assert output.strip() == "done"
 
 
 def test_a_disk_is_shared_and_stays(tmp_path):
@@ -630,7 +630,7 @@ def test_redis_is_given_milliseconds_and_a_prefix():
     cache = RedisCache(fake, ttl=1.5, prefix="p:")
     cache.set("a", b"1")
     cache.set("b", b"2", 0.0001)
-    assert (fake.expiries, list(fake.kept)) == ([1500, 1], ["p:a", "p:b"])
+    assert (fake.expiries, list(fake.values)) == ([1500, 1], ["p:a", "p:b"])
 
 
 def test_a_redis_client_may_decode_its_responses():
@@ -644,9 +644,9 @@ def test_redis_forgets_what_is_too_old(redis_url):
     cache = RedisCache(redis_url, ttl=50, prefix="old:")
     cache.set("a", b"1")
     cache.set("b", b"2", 100)
-    left = [cache._client.pttl(f"old:{name}") for name in "ab"]
-    assert 40_000 < left[0] <= 50_000
-    assert 90_000 < left[1] <= 100_000
+    ttls = [cache._client.pttl(f"old:{name}") for name in "ab"]
+    assert 40_000 < ttls[0] <= 50_000
+    assert 90_000 < ttls[1] <= 100_000
     cache.close()
 
 
@@ -702,7 +702,7 @@ def test_a_good_cache_is_used_as_it_is():
 
 def test_a_cache_that_gives_something_else_gives_nothing():
     fake = FakeRedis()
-    fake.kept["anyllm:" + KEY] = 5  # type: ignore[assignment]
+    fake.values["anyllm:" + KEY] = 5  # type: ignore[assignment]
     assert Guarded(RedisCache(fake)).get(KEY) is None
 
 
@@ -721,7 +721,7 @@ def test_a_missing_library_is_named_with_what_to_install(library, make, packages
 
 
 def test_importing_loads_no_library_of_a_cache(run_script):
-    said = run_script(
+    output = run_script(
         """
         import sys
         import anyllm
@@ -730,4 +730,4 @@ def test_importing_loads_no_library_of_a_cache(run_script):
         print(sorted({"cachetools", "diskcache", "redis"} & set(sys.modules)))
         """
     )
-    assert said.strip() == "[]"
+    assert output.strip() == "[]"

@@ -83,7 +83,7 @@ def results_in(messages: Any) -> List[Any]:
     return [message["content"] for message in messages if message["role"] == "tool"]
 
 
-def told(agent: Agent, *args: Any, **kwargs: Any) -> List[StreamEvent]:
+def events_of(agent: Agent, *args: Any, **kwargs: Any) -> List[StreamEvent]:
     """The events of a run, also of one that ends with an error."""
     events: List[StreamEvent] = []
     with contextlib.suppress(AnyLLMError):
@@ -146,8 +146,8 @@ def anthropic_results(body: Any) -> List[Tuple[str, Any]]:
     assert body["messages"][-1]["role"] == "user"
     assert calls[0]["input"] == {"city": "Graz"}
     ids = {call["id"]: call["name"] for call in calls}
-    said = [(ids[result["tool_use_id"]], result["content"]) for result in results]
-    return [(name, text if isinstance(text, str) else text[0]["text"]) for name, text in said]
+    contents = [(ids[result["tool_use_id"]], result["content"]) for result in results]
+    return [(name, text if isinstance(text, str) else text[0]["text"]) for name, text in contents]
 
 
 def gemini(*parts: Any) -> Reply:
@@ -213,10 +213,10 @@ def cohere(*events: Any, reason: str) -> Reply:
 
 def cohere_calls() -> Reply:
     def call(index: int, call_id: str, name: str, arguments: str) -> List[Any]:
-        said = {"id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
+        opening = {"id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
         more = {"function": {"arguments": arguments}}
         return [
-            {"type": "tool-call-start", "index": index, "delta": {"message": {"tool_calls": said}}},
+            {"type": "tool-call-start", "index": index, "delta": {"message": {"tool_calls": opening}}},
             {"type": "tool-call-delta", "index": index, "delta": {"message": {"tool_calls": more}}},
             {"type": "tool-call-end", "index": index},
         ]
@@ -276,8 +276,8 @@ def test_a_run_has_the_same_transcript_over_every_format(name: str) -> None:
         provider.close()
         second = server.requests[1].json()
 
-    said = {"weather": '{"degrees":18,"sky":"sunny in Graz"}', "clock": "noon CET"}
-    assert [(kind, text) for kind, text in results(second)] == list(said.items())
+    expected = {"weather": '{"degrees":18,"sky":"sunny in Graz"}', "clock": "noon CET"}
+    assert [(kind, text) for kind, text in results(second)] == list(expected.items())
     assert [message.role for message in result.messages] == ["system", "user", "assistant", "tool", "tool", "assistant"]
     system, user, called, one, two, last = result.messages
     assert (system.text, user.text, last.text) == ("Be brief.", QUESTION, ANSWER)
@@ -285,7 +285,7 @@ def test_a_run_has_the_same_transcript_over_every_format(name: str) -> None:
         ("weather", {"city": "Graz"}),
         ("clock", {"zone": "CET"}),
     ]
-    assert [one.text, two.text] == list(said.values())
+    assert [one.text, two.text] == list(expected.values())
     assert [one.tool_call_id, two.tool_call_id] == [call.id for call in called.tool_calls]
     assert len({call.id for call in called.tool_calls}) == 2
     assert (result.content, result.turns, result.stopped_by) == (ANSWER, 2, "answer")
@@ -354,18 +354,18 @@ def test_a_result_is_told_while_later_calls_run() -> None:
 
 
 def test_the_callbacks_are_called_for_the_whole_run_once() -> None:
-    said: List[Any] = []
+    log: List[Any] = []
     options = {
-        "on_start": lambda: said.append("start"),
-        "on_delta": lambda text: said.append(text),
-        "on_tool_call": lambda call: said.append(call.name),
-        "on_complete": lambda answer: said.append(answer.content),
+        "on_start": lambda: log.append("start"),
+        "on_delta": lambda text: log.append(text),
+        "on_tool_call": lambda call: log.append(call.name),
+        "on_complete": lambda answer: log.append(answer.content),
     }
     agent, _ = agent_over(
         calling(("a", "f", "{}")), saying("Done."), tools=[Tool(lambda: 1, name="f")], options=options
     )
     agent.run("Go.")
-    assert said == ["start", "f", "Done.", "Done."]
+    assert log == ["start", "f", "Done.", "Done."]
 
 
 def test_an_error_ends_a_run_as_its_last_event_and_is_raised() -> None:
@@ -425,7 +425,7 @@ def test_arguments_that_are_no_object_go_back_as_one_that_is_empty() -> None:
 
 def test_no_secret_and_no_traceback_reaches_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_API_KEY", "abcdefgh-12345")
-    said = [
+    errors = [
         "cannot reach https://user:hunter22@shop.example/x?api_key=zzzz9999&page=2",
         "the key abcdefgh-12345 is over",
         "Authorization: Bearer eyJhbGciOi.xyz",
@@ -434,9 +434,9 @@ def test_no_secret_and_no_traceback_reaches_the_model(monkeypatch: pytest.Monkey
     ]
 
     def fail(place: int) -> None:
-        raise RuntimeError(said[place])
+        raise RuntimeError(errors[place])
 
-    calls = [(str(place), "fail", json.dumps({"place": place})) for place in range(len(said))]
+    calls = [(str(place), "fail", json.dumps({"place": place})) for place in range(len(errors))]
     agent, provider = agent_over(calling(*calls), saying("Sorry."), tools=[fail])
     agent.run("Go.")
     results = results_in(provider.requests[1]["messages"])
@@ -536,7 +536,7 @@ def test_an_answer_that_began_anew_has_the_ids_of_its_new_calls() -> None:
 
 
 def test_a_model_that_cannot_be_asked_is_an_event_too() -> None:
-    (event,) = told(Agent("compatible/m"), "Go.", model="nobody/m")
+    (event,) = events_of(Agent("compatible/m"), "Go.", model="nobody/m")
     assert isinstance(event.error, UnsupportedProviderError)
 
 
@@ -705,7 +705,7 @@ def test_a_context_that_has_ended_asks_nobody() -> None:
     agent, provider = agent_over(saying("Never."))
     ctx = anyllm.Context()
     ctx.cancel()
-    assert [event.type for event in told(agent, "Go.", ctx=ctx)] == ["start", "error"]
+    assert [event.type for event in events_of(agent, "Go.", ctx=ctx)] == ["start", "error"]
     assert provider.requests == []
 
 
@@ -937,7 +937,7 @@ def test_whatever_streams_as_a_client_does_can_be_asked() -> None:
         def events(self) -> Iterator[StreamEvent]:
             yield StreamEvent(type="start")
 
-    events = told(Agent(Failing()), "Go.")  # type: ignore[arg-type]
+    events = events_of(Agent(Failing()), "Go.")  # type: ignore[arg-type]
     assert [event.type for event in events] == ["start", "text", "error"]
     with pytest.raises(IncompleteStreamError, match="cut"):
         Agent(Failing()).run("Go.")  # type: ignore[arg-type]

@@ -55,9 +55,9 @@ async def too_late(_: str) -> None:
 )
 def test_a_text_a_message_and_a_conversation_are_asked(messages: Any):
     provider = fake("well")
-    asking = Client("m", provider=provider, temperature=0)
-    assert asking.chat(messages, max_tokens=5).content == "well"
-    assert "".join(asking.stream(messages)) == "well"
+    chat_client = Client("m", provider=provider, temperature=0)
+    assert chat_client.chat(messages, max_tokens=5).content == "well"
+    assert "".join(chat_client.stream(messages)) == "well"
     assert [request["messages"] for request in provider.requests] == [[{"role": "user", "content": "Hi"}]] * 2
     assert [request["temperature"] for request in provider.requests] == [0, 0]
     assert [request.get("max_tokens") for request in provider.requests] == [5, None]
@@ -102,10 +102,10 @@ def test_another_model_of_the_same_host_is_asked_with_the_same_key():
     answer = Reply.json({"choices": [{"message": {"content": "well"}, "finish_reason": "stop"}]})
     with serve(answer) as server, serve(answer) as other, pytest.MonkeyPatch.context() as patch:
         patch.setenv("VLLM_BASE_URL", f"{other.url}/v1")
-        asking = at(server.url, api_key="key-of-the-tests")
-        asking.chat("Hi", model="compatible/another")
-        asking.chat_stream("Hi", model="compatible/third").collect()
-        asking.chat("Hi", model="vllm/m")
+        chat_client = at(server.url, api_key="key-of-the-tests")
+        chat_client.chat("Hi", model="compatible/another")
+        chat_client.chat_stream("Hi", model="compatible/third").collect()
+        chat_client.chat("Hi", model="vllm/m")
         assert [request.json()["model"] for request in server.requests] == ["another", "third"]
         assert {request.headers["Authorization"] for request in server.requests} == {"Bearer key-of-the-tests"}
         assert "Authorization" not in other.requests[0].headers
@@ -117,16 +117,16 @@ def test_a_key_beside_a_provider_goes_with_each_call():
         Reply.sse(chat_events("well")),
     ) as server:
         provider = anyllm.provider("compatible", base_url="http://127.0.0.1:9", api_key="another")
-        asking = Client("m", provider=provider, api_key="key-of-the-tests", base_url=f"{server.url}/v1")
-        asking.chat("Hi")
-        asking.chat_stream("Hi", model="m2").collect()
+        chat_client = Client("m", provider=provider, api_key="key-of-the-tests", base_url=f"{server.url}/v1")
+        chat_client.chat("Hi")
+        chat_client.chat_stream("Hi", model="m2").collect()
         assert {request.headers["Authorization"] for request in server.requests} == {"Bearer key-of-the-tests"}
 
 
 def test_beside_a_provider_models_are_bare():
     provider = fake("well")
-    asking = Client("m", provider=provider)
-    asking.chat("Hi", model="org/another")
+    chat_client = Client("m", provider=provider)
+    chat_client.chat("Hi", model="org/another")
     assert provider.requests[0]["model"] == "org/another"
     with pytest.raises(UnsupportedProviderError):
         Client("compatible/m", base_url="http://127.0.0.1").chat("Hi", model="gpt-4o")
@@ -136,9 +136,9 @@ def test_tries_of_one_call_have_one_idempotency_key():
     replies = [Reply.error(500, "down"), Reply.sse(chat_events("well"))]
     with serve(*replies) as server:
         options = ONCE.evolve(retry=anyllm.Retry(backoff=0))
-        asking = at(server.url, options=options)
-        asking.chat_stream("Hi", idempotency_key=True).collect()
-        asking.chat_stream("Hi", idempotency_key="mine").collect()
+        chat_client = at(server.url, options=options)
+        chat_client.chat_stream("Hi", idempotency_key=True).collect()
+        chat_client.chat_stream("Hi", idempotency_key="mine").collect()
         keys = [request.headers["Idempotency-Key"] for request in server.requests]
     assert keys[0] == keys[1] != keys[2]
     assert keys[2] == "mine"
@@ -171,10 +171,10 @@ def test_the_error_is_raised_at_the_end():
     cut = Reply.sse([*chat_events("one two", finish_reason=None, usage=False), Cut("clean")], done=False)
     with serve(cut) as server:
         stream = at(server.url).chat_stream("Hi")
-        said: List[str] = []
+        texts: List[str] = []
         with pytest.raises(IncompleteStreamError) as caught:
-            said.extend(chunk.content for chunk in stream)
-        assert "".join(said) == "one two"
+            texts.extend(chunk.content for chunk in stream)
+        assert "".join(texts) == "one two"
         assert caught.value.partial is not None
         assert caught.value.partial.content == "one two" == stream.partial.content
         with pytest.raises(IncompleteStreamError):
@@ -216,9 +216,9 @@ class City:
 
 def test_a_class_is_what_the_answer_is_an_instance_of():
     provider = fake('{"name": "Paris", "people": 2100000}')
-    asking = Client("m", provider=provider)
-    assert asking.chat("Hi", response_format=City).parsed == City("Paris", 2100000)
-    answer = asking.chat_stream("Hi", response_format=City).collect()
+    chat_client = Client("m", provider=provider)
+    assert chat_client.chat("Hi", response_format=City).parsed == City("Paris", 2100000)
+    answer = chat_client.chat_stream("Hi", response_format=City).collect()
     assert answer.parsed == City("Paris", 2100000)
     assert answer.get_json() == {"name": "Paris", "people": 2100000}
     assert provider.requests[0]["response_format"]["json_schema"]["schema"]["properties"]["people"]["type"] == "integer"
@@ -256,9 +256,9 @@ def test_embeddings_and_models():
         Reply.json({"data": [{"index": 0, "embedding": [1.0, 2.0]}], "model": "e", "usage": {"prompt_tokens": 1}}),
         Reply.json({"data": [{"id": "m"}]}),
     ) as server:
-        asking = at(server.url)
-        assert asking.embed("Hi", dimensions=2).vectors == ((1.0, 2.0),) or asking is not None
-        assert [model.id for model in asking.models()] == ["m"]
+        chat_client = at(server.url)
+        assert chat_client.embed("Hi", dimensions=2).vectors == ((1.0, 2.0),) or chat_client is not None
+        assert [model.id for model in chat_client.models()] == ["m"]
 
 
 # -- events and callbacks ----------------------------------------------------------------------------------------------
@@ -273,12 +273,12 @@ TOOL = [
 
 
 def with_tools() -> List[Any]:
-    first, *said, last, usage = chat_events("let me see")
+    first, *middle, last, usage = chat_events("let me see")
     thought = {**first, "choices": [{"index": 0, "delta": {"reasoning_content": "hm"}, "finish_reason": None}]}
     calls = [
         {**first, "choices": [{"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": None}]} for call in TOOL
     ]
-    return [first, thought, *said, *calls, last, usage]
+    return [first, thought, *middle, *calls, last, usage]
 
 
 def test_events_tell_what_happens_in_order():
@@ -378,75 +378,75 @@ def test_tries_before_the_first_content_are_events_and_no_chunks():
     assert all(chunk.retry is None for chunk in client(*answers, options=options).chat_stream("Hi"))
 
 
-class Told:
+class CallbackLog:
     """All callbacks, noting what they were told and on which thread."""
 
     def __init__(self) -> None:
         self.log: List[Any] = []
         self.threads = set()
         self.options = ONCE.evolve(
-            on_start=self._noting("start"),
-            on_delta=self._noting("delta"),
-            on_reasoning=self._noting("reasoning"),
-            on_tool_call=self._noting("tool_call"),
-            on_usage=self._noting("usage"),
-            on_complete=self._noting("complete"),
-            on_error=self._noting("error"),
+            on_start=self._recorder("start"),
+            on_delta=self._recorder("delta"),
+            on_reasoning=self._recorder("reasoning"),
+            on_tool_call=self._recorder("tool_call"),
+            on_usage=self._recorder("usage"),
+            on_complete=self._recorder("complete"),
+            on_error=self._recorder("error"),
         )
 
-    def _noting(self, name: str) -> Callable[..., None]:
-        def note(*told: Any) -> None:
+    def _recorder(self, name: str) -> Callable[..., None]:
+        def record(*args: Any) -> None:
             self.threads.add(threading.current_thread())
-            self.log.append((name, *told))
+            self.log.append((name, *args))
 
-        return note
+        return record
 
 
 @pytest.mark.parametrize("how", ["chunks", "events", "collect", "text_stream"])
 def test_callbacks_are_called_in_order_and_once_on_the_readers_thread(how: str):
-    told = Told()
-    stream = client(with_tools(), options=told.options).chat_stream("Hi")
-    assert told.log == [], "nobody has read"
+    callbacks = CallbackLog()
+    stream = client(with_tools(), options=callbacks.options).chat_stream("Hi")
+    assert callbacks.log == [], "nobody has read"
     reading = {"chunks": lambda: list(stream), "events": lambda: list(stream.events()), "collect": stream.collect}
     reading.get(how, lambda: list(stream.text_stream))()  # type: ignore[no-untyped-call]
-    assert [name for name, *_ in told.log] == [
+    assert [name for name, *_ in callbacks.log] == [
         *("start", "reasoning", "delta", "delta", "delta", "tool_call", "tool_call", "usage", "complete")
     ]
-    assert told.log[2] == ("delta", "let")
-    assert told.log[-1] == ("complete", stream.completion)
-    assert told.threads == {threading.current_thread()}
+    assert callbacks.log[2] == ("delta", "let")
+    assert callbacks.log[-1] == ("complete", stream.completion)
+    assert callbacks.threads == {threading.current_thread()}
     list(stream)
-    assert len(told.log) == 9
+    assert len(callbacks.log) == 9
 
 
 def test_callbacks_are_called_for_whole_answers_too():
-    told = Told()
+    callbacks = CallbackLog()
     message = {"role": "assistant", "content": "one two", "reasoning_content": "hm"}
     with serve(
         Reply.json({"choices": [{"message": message, "finish_reason": "stop"}], "usage": {"prompt_tokens": 1}}),
         Reply.error(400, "no"),
     ) as server:
-        answer = at(server.url, options=told.options).chat("Hi")
-        assert told.log == [
+        answer = at(server.url, options=callbacks.options).chat("Hi")
+        assert callbacks.log == [
             ("start",),
             ("reasoning", "hm"),
             ("delta", "one two"),
             ("usage", answer.usage),
             ("complete", answer),
         ]
-        del told.log[:]
+        del callbacks.log[:]
         with pytest.raises(InvalidRequestError) as caught:
-            at(server.url, options=told.options).chat("Hi")
-    assert told.log == [("start",), ("error", caught.value)]
+            at(server.url, options=callbacks.options).chat("Hi")
+    assert callbacks.log == [("start",), ("error", caught.value)]
 
 
 def test_the_error_callback_is_called_once_and_nothing_after_it():
-    told = Told()
-    stream = client(["one", ServerError("down")], options=told.options).chat_stream("Hi")
+    callbacks = CallbackLog()
+    stream = client(["one", ServerError("down")], options=callbacks.options).chat_stream("Hi")
     with pytest.raises(ServerError) as caught:
         stream.collect()
-    assert [name for name, *_ in told.log] == ["start", "delta", "error"]
-    assert told.log[-1][1] is caught.value
+    assert [name for name, *_ in callbacks.log] == ["start", "delta", "error"]
+    assert callbacks.log[-1][1] is caught.value
 
 
 @pytest.mark.parametrize("name", ["on_start", "on_delta", "on_usage", "on_complete", "on_error"])
@@ -476,24 +476,24 @@ def no_collector():
 
 @pytest.mark.parametrize("how", ["break", "break events", "del", "unread", "close", "with", "text", "callbacks"])
 def test_a_stream_that_is_let_go_of_ends(how: str, no_collector: None):
-    said = threading.Event()
-    with serve(silent_after(said)) as server:
-        asking = at(server.url, options=ONCE.evolve(on_delta=print if how == "callbacks" else None))
+    content_sent = threading.Event()
+    with serve(silent_after(content_sent)) as server:
+        chat_client = at(server.url, options=ONCE.evolve(on_delta=print if how == "callbacks" else None))
         if how == "unread":
-            asking.chat_stream("Hi")
+            chat_client.chat_stream("Hi")
         elif how == "break events":
-            for event in asking.chat_stream("Hi").events():
+            for event in chat_client.chat_stream("Hi").events():
                 if event.text:
                     break
         elif how == "text":
-            for _ in asking.stream("Hi"):
+            for _ in chat_client.stream("Hi"):
                 break
         elif how in ("break", "callbacks"):
-            for chunk in asking.chat_stream("Hi"):
+            for chunk in chat_client.chat_stream("Hi"):
                 if chunk.content:
                     break
         else:
-            stream = asking.chat_stream("Hi")
+            stream = chat_client.chat_stream("Hi")
             next(chunk for chunk in stream if chunk.content)
             if how == "del":
                 del stream
@@ -508,10 +508,10 @@ def test_a_stream_that_is_let_go_of_ends(how: str, no_collector: None):
 
 
 def test_cancel_frees_the_reader_from_another_thread():
-    said = threading.Event()
-    with serve(silent_after(said)) as server:
+    content_sent = threading.Event()
+    with serve(silent_after(content_sent)) as server:
         stream = at(server.url).chat_stream("Hi")
-        thread = threading.Thread(target=lambda: said.wait(TIMEOUT) and stream.cancel("enough"))
+        thread = threading.Thread(target=lambda: content_sent.wait(TIMEOUT) and stream.cancel("enough"))
         thread.start()
         with pytest.raises(Cancelled, match="enough"):
             stream.collect()
@@ -520,21 +520,21 @@ def test_cancel_frees_the_reader_from_another_thread():
 
 def test_a_context_ends_the_call_and_not_the_other_way_round():
     ctx = anyllm.Context(TIMEOUT)
-    asking = client("well")
-    asking.chat_stream("Hi", ctx=ctx).collect()
-    asking.chat_stream("Hi", ctx=ctx).cancel()
-    asking.chat("Hi", ctx=ctx)
+    chat_client = client("well")
+    chat_client.chat_stream("Hi", ctx=ctx).collect()
+    chat_client.chat_stream("Hi", ctx=ctx).cancel()
+    chat_client.chat("Hi", ctx=ctx)
     assert ctx.error is None
     ctx.cancel()
     with pytest.raises(Cancelled):
-        asking.chat_stream("Hi", ctx=ctx).collect()
+        chat_client.chat_stream("Hi", ctx=ctx).collect()
     with pytest.raises(Cancelled):
-        asking.chat("Hi", ctx=ctx)
+        chat_client.chat("Hi", ctx=ctx)
 
 
 def test_a_timeout_is_the_calls_or_the_clients():
-    asking = client([Stall()], timeout=0.01)
-    for call in (lambda: asking.chat("Hi"), lambda: asking.chat_stream("Hi").collect()):
+    chat_client = client([Stall()], timeout=0.01)
+    for call in (lambda: chat_client.chat("Hi"), lambda: chat_client.chat_stream("Hi").collect()):
         with pytest.raises(DeadlineExceeded):
             call()
     with pytest.raises(DeadlineExceeded):
@@ -570,15 +570,15 @@ def several(*answers: Any, **settings: Any) -> Any:
 
 @pytest.mark.parametrize("how", ["chat", "stream"])
 def test_the_next_model_answers_where_one_fails_without_content(how: str):
-    asking, providers = several(ServerError("down"), RateLimitError("slow"), "third")
-    answer = asking.chat("Hi") if how == "chat" else asking.chat_stream("Hi").collect()
+    chat_client, providers = several(ServerError("down"), RateLimitError("slow"), "third")
+    answer = chat_client.chat("Hi") if how == "chat" else chat_client.chat_stream("Hi").collect()
     assert answer.content == "third"
     assert [len(provider.requests) for provider in providers] == [1, 1, 1]
 
 
 def test_falling_back_is_told():
-    asking, _ = several(ServerError("down"), "second")
-    events = list(asking.chat_stream("Hi").events())
+    chat_client, _ = several(ServerError("down"), "second")
+    events = list(chat_client.chat_stream("Hi").events())
     assert [event.type for event in events] == ["start", "retry", "text", "usage", "complete"]
     assert events[1].retry is not None
     assert (events[1].retry.policy, events[1].retry.attempt) == ("fallback", 2)
@@ -586,9 +586,9 @@ def test_falling_back_is_told():
 
 
 def test_no_text_of_two_models_is_mixed():
-    asking, providers = several(["one", ServerError("down")], "second")
+    chat_client, providers = several(["one", ServerError("down")], "second")
     with pytest.raises(ServerError) as caught:
-        asking.chat_stream("Hi").collect()
+        chat_client.chat_stream("Hi").collect()
     assert caught.value.partial is not None
     assert caught.value.partial.content == "one"
     assert len(providers[1].requests) == 0
@@ -596,25 +596,25 @@ def test_no_text_of_two_models_is_mixed():
 
 @pytest.mark.parametrize("error", [InvalidRequestError("wrong question", status_code=400), Cancelled()])
 def test_a_wrong_question_is_not_asked_again(error: AnyLLMError):
-    asking, providers = several(error, "second")
+    chat_client, providers = several(error, "second")
     with pytest.raises(type(error)):
-        asking.chat_stream("Hi").collect()
+        chat_client.chat_stream("Hi").collect()
     with pytest.raises(type(error)):
-        asking.chat("Hi")
+        chat_client.chat("Hi")
     assert len(providers[1].requests) == 0
 
 
 def test_the_last_error_is_raised_where_all_fail():
-    asking, _ = several(ServerError("first"), ServerError("last"))
+    chat_client, _ = several(ServerError("first"), ServerError("last"))
     with pytest.raises(ServerError, match="last"):
-        asking.chat_stream("Hi").collect()
+        chat_client.chat_stream("Hi").collect()
     with pytest.raises(ServerError, match="last"):
-        asking.chat("Hi")
+        chat_client.chat("Hi")
 
 
 def test_round_robin_begins_with_the_next():
-    asking, _ = several("a", "b", "c", strategy="round_robin")
-    assert [asking.chat("Hi").content for _ in range(4)] == ["a", "b", "c", "a"]
+    chat_client, _ = several("a", "b", "c", strategy="round_robin")
+    assert [chat_client.chat("Hi").content for _ in range(4)] == ["a", "b", "c", "a"]
 
 
 def test_cheapest_goes_by_price():
@@ -639,35 +639,35 @@ def test_fastest_goes_by_the_first_content():
 
 
 def test_the_first_with_content_wins_and_the_others_are_cancelled():
-    asking, providers = several([Stall()], "second", hedge=0.0)
-    stream = asking.chat_stream("Hi")
+    chat_client, providers = several([Stall()], "second", hedge=0.0)
+    stream = chat_client.chat_stream("Hi")
     assert stream.collect().content == "second"
     join_workers()
     assert [len(provider.requests) for provider in providers] == [1, 1]
 
 
 def test_whole_answers_are_hedged_too():
-    asking, _ = several([Stall()], [Stall()], "third", hedge=0.0)
-    assert asking.chat("Hi").content == "third"
+    chat_client, _ = several([Stall()], [Stall()], "third", hedge=0.0)
+    assert chat_client.chat("Hi").content == "third"
     join_workers()
 
 
 def test_a_model_that_answers_in_time_is_asked_alone():
-    asking, providers = several("first", "second", hedge=TIMEOUT)
-    assert asking.chat_stream("Hi").collect().content == "first"
+    chat_client, providers = several("first", "second", hedge=TIMEOUT)
+    assert chat_client.chat_stream("Hi").collect().content == "first"
     assert len(providers[1].requests) == 0
 
 
 def test_hedges_that_all_fail_are_an_error():
-    asking, _ = several(ServerError("first"), ServerError("second"), hedge=0.0)
+    chat_client, _ = several(ServerError("first"), ServerError("second"), hedge=0.0)
     with pytest.raises(ServerError):
-        asking.chat_stream("Hi").collect()
+        chat_client.chat_stream("Hi").collect()
 
 
 def test_a_cancel_ends_all_that_run():
-    asking, providers = several([Stall()], [Stall()], hedge=0.0)
+    chat_client, providers = several([Stall()], [Stall()], hedge=0.0)
     ctx = anyllm.Context()
-    stream = asking.chat_stream("Hi", ctx=ctx)
+    stream = chat_client.chat_stream("Hi", ctx=ctx)
     thread = threading.Thread(target=lambda: (until(lambda: providers[1].requests), ctx.cancel()))
     thread.start()
     with pytest.raises(Cancelled):
@@ -683,67 +683,67 @@ def test_equal_questions_are_asked_once():
     from anyllm.caching import MemoryCache
 
     provider = fake("one two", "other")
-    asking = Client("m", provider=provider, cache=MemoryCache())
-    first = asking.chat_stream("Hi").collect()
-    again = asking.chat_stream("Hi")
+    chat_client = Client("m", provider=provider, cache=MemoryCache())
+    first = chat_client.chat_stream("Hi").collect()
+    again = chat_client.chat_stream("Hi")
     chunks = list(again)
     assert "".join(chunk.content for chunk in chunks) == "one two"
     assert len(chunks) > 2
     assert again.completion.content == first.content
     assert again.completion.usage == first.usage
-    assert asking.chat("Hi").content == "one two"
+    assert chat_client.chat("Hi").content == "one two"
     assert len(provider.requests) == 1
-    assert asking.chat("Hi!").content == "other"
+    assert chat_client.chat("Hi!").content == "other"
 
 
 def test_answers_that_were_cut_off_are_not_kept():
     from anyllm.caching import MemoryCache
 
-    asking = client(chat_events("one", finish_reason="length"), "two", cache=MemoryCache())
-    assert asking.chat("Hi").content == "one"
-    assert asking.chat("Hi").content == "two"
+    chat_client = client(chat_events("one", finish_reason="length"), "two", cache=MemoryCache())
+    assert chat_client.chat("Hi").content == "one"
+    assert chat_client.chat("Hi").content == "two"
 
 
 def test_so_many_streams_run_at_once():
-    asking = client([Stall()], "second", max_streams=1)
-    first = asking.chat_stream("Hi")
+    chat_client = client([Stall()], "second", max_streams=1)
+    first = chat_client.chat_stream("Hi")
     with pytest.raises(DeadlineExceeded):
-        asking.chat_stream("Hi", timeout=0.01).collect()
+        chat_client.chat_stream("Hi", timeout=0.01).collect()
     first.cancel()
     with pytest.raises(Cancelled):
         first.collect()
-    assert asking.chat_stream("Hi").collect().content == "second"
+    assert chat_client.chat_stream("Hi").collect().content == "second"
 
 
 def test_a_slot_comes_back_from_a_stream_that_was_let_go_of(no_collector: None):
-    asking = client([Stall()], ["one", Stall()], "third", max_streams=1)
-    asking.chat_stream("Hi")
-    for chunk in asking.chat_stream("Hi", timeout=TIMEOUT):
+    chat_client = client([Stall()], ["one", Stall()], "third", max_streams=1)
+    chat_client.chat_stream("Hi")
+    for chunk in chat_client.chat_stream("Hi", timeout=TIMEOUT):
         if chunk.content:
             break
-    assert asking.chat_stream("Hi", timeout=TIMEOUT).collect().content == "third"
+    assert chat_client.chat_stream("Hi", timeout=TIMEOUT).collect().content == "third"
 
 
 def test_a_host_that_fails_is_left_alone_for_a_while():
     from anyllm.limits import CircuitOpenError
 
     provider = fake(ServerError("down"))
-    asking = Client("m", provider=provider, options=ONCE, breaker={"failures": 2})
+    chat_client = Client("m", provider=provider, options=ONCE, breaker={"failures": 2})
     for _ in range(2):
         with pytest.raises(ServerError):
-            asking.chat("Hi")
+            chat_client.chat("Hi")
     with pytest.raises(CircuitOpenError):
-        asking.chat("Hi")
+        chat_client.chat("Hi")
     with pytest.raises(CircuitOpenError):
-        asking.chat_stream("Hi").collect()
+        chat_client.chat_stream("Hi").collect()
     assert len(provider.requests) == 2
 
 
 def test_an_open_breaker_is_a_reason_to_fall_back():
-    asking, providers = several(ServerError("down"), "second", breaker={"failures": 1})
+    chat_client, providers = several(ServerError("down"), "second", breaker={"failures": 1})
     for _ in range(2):
         with pytest.raises(anyllm.limits.CircuitOpenError):  # of the second, because both are at one provider here
-            asking.chat_stream("Hi").collect()
+            chat_client.chat_stream("Hi").collect()
     assert [len(provider.requests) for provider in providers] == [1, 0]
 
 
@@ -762,8 +762,8 @@ def test_a_loser_and_an_abandoned_stream_say_nothing_of_their_host():
         def before(self, ctx: anyllm.Context) -> Any:
             return Listening(self, self._current())
 
-    asking, _ = several([Stall()], "second", hedge=0.0, breaker=Open())
-    asking.chat_stream("Hi").collect()
+    chat_client, _ = several([Stall()], "second", hedge=0.0, breaker=Open())
+    chat_client.chat_stream("Hi").collect()
     assert ended == [Cancelled, "succeeded"]
     del ended[:]
     for chunk in client(["one", Stall()], breaker=Open()).chat_stream("Hi"):
@@ -774,10 +774,10 @@ def test_a_loser_and_an_abandoned_stream_say_nothing_of_their_host():
 
 def test_a_rate_is_kept_and_settled():
     limit = anyllm.limits.RateLimit(tokens_per_minute=2000)
-    asking = client("one two", rate_limit=limit, max_tokens=1500)
+    chat_client = client("one two", rate_limit=limit, max_tokens=1500)
     for _ in range(5):  # each reserves three quarters of the limit, and uses next to nothing of it
-        asking.chat("Hi", timeout=TIMEOUT)
-        asking.chat_stream("Hi", timeout=TIMEOUT).collect()
+        chat_client.chat("Hi", timeout=TIMEOUT)
+        chat_client.chat_stream("Hi", timeout=TIMEOUT).collect()
 
 
 def test_two_hundred_threads_share_one_client():
@@ -796,14 +796,14 @@ def test_two_hundred_threads_share_one_client():
             with lock:
                 running.pop()
 
-    asking = client(
+    chat_client = client(
         ["one", " two"], max_streams=most, breaker={"failures": 5}, rate_limit=anyllm.limits.RateLimit(10_000)
     )
     failures: List[BaseException] = []
 
     def ask() -> None:
         try:
-            stream = asking.chat_stream("Hi", timeout=TIMEOUT)
+            stream = chat_client.chat_stream("Hi", timeout=TIMEOUT)
             with Counting():
                 assert stream.collect().content == "one two"
         except BaseException as exc:
@@ -846,11 +846,11 @@ ASKED = anyllm.CompletionParams(model="m", messages=[Message.user("Hi")], max_to
 IN_A_DICT = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 7}
 
 
-@pytest.mark.parametrize("asked", [ASKED, IN_A_DICT], ids=["CompletionParams", "dict"])
+@pytest.mark.parametrize("params", [ASKED, IN_A_DICT], ids=["CompletionParams", "dict"])
 @pytest.mark.parametrize("call", ["chat", "chat_stream", "stream", "stream_with_usage"])
-def test_every_call_takes_whole_params(call: str, asked: Any):
+def test_every_call_takes_whole_params(call: str, params: Any):
     provider = fake("well")
-    answer = getattr(Client("m", provider=provider, temperature=0), call)(asked)
+    answer = getattr(Client("m", provider=provider, temperature=0), call)(params)
     if call == "chat_stream":
         answer = answer.collect()
     assert (answer.content if call != "stream" else "".join(answer)) == "well"
@@ -875,8 +875,8 @@ def test_the_model_of_whole_params_is_asked():
 def test_whole_params_that_name_the_clients_own_model_fall_back_too(model: str):
     """They cannot be without a model; one that a call names beside them is asked alone."""
     provider = fake(ServerError("down", is_retryable=False), "from the second")
-    asking = Client("m", provider=provider, fallback=["compatible/backup"], options=ONCE)
-    assert asking.chat(ASKED.evolve(model=model)).content == "from the second"
+    chat_client = Client("m", provider=provider, fallback=["compatible/backup"], options=ONCE)
+    assert chat_client.chat(ASKED.evolve(model=model)).content == "from the second"
     assert [request["model"] for request in provider.requests] == ["m", "backup"]
     alone = Client("m", provider=fake(ServerError("down", is_retryable=False)), fallback=["compatible/x"], options=ONCE)
     with pytest.raises(ServerError):
@@ -891,14 +891,14 @@ def test_one_message_as_a_dict_is_a_message():
 
 def test_a_client_may_have_no_model_of_its_own():
     provider = fake("well")
-    asking = Client(provider=provider)
-    assert asking.chat("Hi", model="a").content == asking.chat("Hi", "b").content == "well"
-    assert list(asking.stream("Hi", model="c")) == ["well"]
-    assert asking.stream_with_usage("Hi", "d").content == "well"
+    chat_client = Client(provider=provider)
+    assert chat_client.chat("Hi", model="a").content == chat_client.chat("Hi", "b").content == "well"
+    assert list(chat_client.stream("Hi", model="c")) == ["well"]
+    assert chat_client.stream_with_usage("Hi", "d").content == "well"
     assert [request["model"] for request in provider.requests] == ["a", "b", "c", "d"]
-    assert repr(asking) == "<Client without a model>"
+    assert repr(chat_client) == "<Client without a model>"
     with pytest.raises(TypeError, match=r"which model\? Client\('openai/gpt-4o-mini'\), or model="):
-        asking.chat("Hi")
+        chat_client.chat("Hi")
     with pytest.raises(TypeError, match="which model"):
         Client().stream("Hi")
     with pytest.raises(TypeError, match="which model"):
@@ -915,24 +915,24 @@ def test_a_client_without_a_model_keeps_the_key_of_its_provider():
     answer = Reply.json({"choices": [{"message": {"content": "well"}, "finish_reason": "stop"}]})
     with (
         serve(answer) as server,
-        Client(provider="compatible", api_key="k1", base_url=server.url, options=ONCE) as asking,
+        Client(provider="compatible", api_key="k1", base_url=server.url, options=ONCE) as chat_client,
     ):
-        asking.chat("Hi", model="m")
+        chat_client.chat("Hi", model="m")
         assert server.requests[0].headers["Authorization"] == "Bearer k1"
         assert server.requests[0].json()["model"] == "m"
 
 
 def test_stream_says_what_the_call_does_or_is_answered():
     """Who writes stream=True expects chunks, and would iterate a whole answer."""
-    asking = client("well")
-    assert asking.chat("Hi", stream=False).content == "well"
-    assert asking.chat_stream("Hi", stream=True).collect().content == "well"
+    chat_client = client("well")
+    assert chat_client.chat("Hi", stream=False).content == "well"
+    assert chat_client.chat_stream("Hi", stream=True).collect().content == "well"
     with pytest.raises(TypeError, match=r"for stream=True call chat_stream\(\)"):
-        asking.chat("Hi", stream=True)
+        chat_client.chat("Hi", stream=True)
     with pytest.raises(TypeError, match=r"for stream=True call chat_stream\(\)"):
-        asking.chat(ASKED.evolve(stream=True))
+        chat_client.chat(ASKED.evolve(stream=True))
     with pytest.raises(TypeError, match=r"for stream=False call chat\(\)"):
-        asking.stream("Hi", stream=False)
+        chat_client.stream("Hi", stream=False)
     with pytest.raises(TypeError, match="stream is no setting of a Client"):
         client("well", stream=True)
 

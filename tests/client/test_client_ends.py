@@ -42,29 +42,29 @@ def two(first: Any, second: Any, **settings: Any) -> Client:
 
 def in_time(ask: Callable[[], Any]) -> Any:
     """What *ask* gives; the test fails where it hangs."""
-    given: List[Any] = []
+    results: List[Any] = []
 
     def run() -> None:
         try:
-            given.append(ask())
+            results.append(ask())
         except BaseException as exc:
-            given.append(exc)
+            results.append(exc)
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(TIMEOUT)
-    assert given, "it hangs"
-    if isinstance(given[0], BaseException):
-        raise given[0]
-    return given[0]
+    assert results, "it hangs"
+    if isinstance(results[0], BaseException):
+        raise results[0]
+    return results[0]
 
 
 @pytest.mark.parametrize("limit", [{"max_streams": 1}, {"rate_limit": RateLimit(1)}])
 def test_a_hedge_for_which_there_is_no_room_is_not_waited_for(limit: Any):
     """The place it would take is that of the stream beside which it would run."""
     speak = threading.Event()
-    asking = two(fake([Stall(speak), "first"]), fake("second"), hedge=0.0, **limit)
-    stream = asking.chat_stream("Hi")
+    chat_client = two(fake([Stall(speak), "first"]), fake("second"), hedge=0.0, **limit)
+    stream = chat_client.chat_stream("Hi")
     result: List[Any] = []
     reader = threading.Thread(target=lambda: result.append(stream.collect().content), daemon=True)
     reader.start()
@@ -76,12 +76,12 @@ def test_a_hedge_for_which_there_is_no_room_is_not_waited_for(limit: Any):
 
 def test_a_slot_comes_back_with_the_cancel():
     """Not with the last reference, which a variable may hold for long."""
-    asking = Client("m", provider=fake("hello big world"), max_streams=1)
+    chat_client = Client("m", provider=fake("hello big world"), max_streams=1)
 
     def twice() -> str:
-        with asking.chat_stream("Hi") as stream:
+        with chat_client.chat_stream("Hi") as stream:
             next(chunk for chunk in stream if chunk.content)
-        return asking.chat_stream("Hi").collect().content
+        return chat_client.chat_stream("Hi").collect().content
 
     assert in_time(twice) == "hello big world"
 
@@ -89,8 +89,8 @@ def test_a_slot_comes_back_with_the_cancel():
 def test_whatever_runs_beside_one_that_is_refused_ends():
     refuse = threading.Event()
     slow, limit = fake([Stall()]), StreamLimit(5)
-    asking = two(fake([Stall(refuse), InvalidRequestError("bad")]), slow, hedge=0.0, max_streams=limit)
-    stream = asking.chat_stream("Hi")
+    chat_client = two(fake([Stall(refuse), InvalidRequestError("bad")]), slow, hedge=0.0, max_streams=limit)
+    stream = chat_client.chat_stream("Hi")
     threading.Thread(target=lambda: (until(lambda: slow.requests), refuse.set()), daemon=True).start()
     with pytest.raises(InvalidRequestError):
         stream.collect()
@@ -111,8 +111,8 @@ def test_a_probe_that_was_let_go_of_is_no_success():
 def test_a_refusal_is_content():
     """It comes as it comes, and no other model is asked meanwhile."""
     go_on = threading.Event()
-    said = [event({"role": "assistant"}), event({"refusal": "no"}), Stall(go_on), event({}, "stop")]
-    stream = iter(Client("m", provider=fake(said)).chat_stream("Hi"))
+    events = [event({"role": "assistant"}), event({"refusal": "no"}), Stall(go_on), event({}, "stop")]
+    stream = iter(Client("m", provider=fake(events)).chat_stream("Hi"))
     seen = [in_time(lambda: next(stream)) for _ in range(2)]
     assert seen[1].choices[0].delta.refusal == "no"
     go_on.set()
@@ -121,8 +121,8 @@ def test_a_refusal_is_content():
 
 def test_a_flood_without_content_is_handed_on():
     go_on = threading.Event()
-    said = [*[event({"content": ""})] * 500, Stall(go_on), event({}, "stop")]
-    stream = iter(Client("m", provider=fake(said)).chat_stream("Hi"))
+    events = [*[event({"content": ""})] * 500, Stall(go_on), event({}, "stop")]
+    stream = iter(Client("m", provider=fake(events)).chat_stream("Hi"))
     for _ in range(400):
         in_time(lambda: next(stream))
     go_on.set()
@@ -172,52 +172,52 @@ def test_an_error_is_told_to_whoever_asks_again():
 
 
 def test_callbacks_hear_all_of_a_stream_that_is_read_in_two_ways():
-    told: List[str] = []
+    calls: List[str] = []
     names = ("on_start", "on_delta", "on_usage", "on_complete")
-    options = anyllm.StreamingOptions(**{name: lambda *_, name=name: told.append(name) for name in names})
+    options = anyllm.StreamingOptions(**{name: lambda *_, name=name: calls.append(name) for name in names})
     stream = Client("m", provider=fake("one two"), options=options).chat_stream("Hi")
     stream.events()
     next(chunk for chunk in stream if chunk.content)
     list(stream.events())
-    assert told == ["on_start", "on_delta", "on_delta", "on_usage", "on_complete"]
+    assert calls == ["on_start", "on_delta", "on_delta", "on_usage", "on_complete"]
 
 
 def test_callbacks_are_told_that_the_text_begins_anew():
-    told: List[Any] = []
-    options = again("restart").evolve(on_delta=told.append, on_retry=lambda retry: told.append(retry.policy))
+    calls: List[Any] = []
+    options = again("restart").evolve(on_delta=calls.append, on_retry=lambda retry: calls.append(retry.policy))
     provider = fake(["one", NetworkError("cut", is_retryable=True)], "two")
     Client("m", provider=provider, options=options).chat_stream("Hi").collect()
-    assert told == ["one", "restart", "two"]
+    assert calls == ["one", "restart", "two"]
 
 
 def test_the_clients_time_counts_beside_a_context():
-    asking = Client("m", provider=fake([Stall()]), timeout=SOON)
+    chat_client = Client("m", provider=fake([Stall()]), timeout=SOON)
     with pytest.raises(DeadlineExceeded):
-        in_time(lambda: asking.chat("Hi", ctx=anyllm.Context()))
+        in_time(lambda: chat_client.chat("Hi", ctx=anyllm.Context()))
 
 
 def test_the_total_is_for_all_models_and_for_waiting():
     options = anyllm.StreamingOptions(timeouts=anyllm.Timeouts(total=SOON), retry=anyllm.Retry(attempts=1))
     second = fake([Stall()])
-    asking = two(fake(ServerError("down")), second, options=options)
+    chat_client = two(fake(ServerError("down")), second, options=options)
     with pytest.raises(DeadlineExceeded):
-        in_time(asking.chat_stream("Hi").collect)
-    asking = Client("m", provider=fake("one"), rate_limit=RateLimit(1), options=options)
-    asking.chat("Hi", options={})
+        in_time(chat_client.chat_stream("Hi").collect)
+    chat_client = Client("m", provider=fake("one"), rate_limit=RateLimit(1), options=options)
+    chat_client.chat("Hi", options={})
     with pytest.raises(DeadlineExceeded):
-        in_time(lambda: asking.chat("Hi"))
+        in_time(lambda: chat_client.chat("Hi"))
 
 
 def test_a_fallback_at_the_clients_host_goes_to_the_clients_server(monkeypatch: pytest.MonkeyPatch):
     missing = Reply.json({"error": {"message": "no such model"}}, status=404)
-    with serve(whole("well")) as own, serve(missing, whole("well")) as given:
+    with serve(whole("well")) as own, serve(missing, whole("well")) as other:
         monkeypatch.setenv("OPENAI_BASE_URL", f"{own.url}/v1")
         monkeypatch.setenv("OPENAI_API_KEY", "key-of-the-environment")
-        asking = Client(
-            "openai/gpt-4o", api_key="key-of-the-tests", base_url=f"{given.url}/v1", fallback=["openai/gpt-4o-mini"]
+        chat_client = Client(
+            "openai/gpt-4o", api_key="key-of-the-tests", base_url=f"{other.url}/v1", fallback=["openai/gpt-4o-mini"]
         )
-        asking.chat("Hi")
-        assert (len(own.requests), len(given.requests)) == (0, 2)
+        chat_client.chat("Hi")
+        assert (len(own.requests), len(other.requests)) == (0, 2)
 
 
 # -- several models ----------------------------------------------------------------------------------------------------
@@ -226,15 +226,15 @@ def test_a_fallback_at_the_clients_host_goes_to_the_clients_server(monkeypatch: 
 @pytest.mark.parametrize("how", ["chat", "stream"])
 def test_a_model_that_fails_or_loses_is_not_the_fastest(how: str):
     first, second = fake(ServerError("down")), fake("second")
-    asking = two(first, second, strategy="fastest", options={"retry": {"attempts": 1}})
+    chat_client = two(first, second, strategy="fastest", options={"retry": {"attempts": 1}})
     for _ in range(3):
-        answer = asking.chat("Hi") if how == "chat" else asking.chat_stream("Hi").collect()
+        answer = chat_client.chat("Hi") if how == "chat" else chat_client.chat_stream("Hi").collect()
         assert answer.content == "second"
     assert len(first.requests) == 1
     loser = fake([Stall()])
-    asking = two(loser, fake("second"), strategy="fastest", hedge=SOON)
+    chat_client = two(loser, fake("second"), strategy="fastest", hedge=SOON)
     for _ in range(3):
-        assert asking.chat_stream("Hi").collect().content == "second"
+        assert chat_client.chat_stream("Hi").collect().content == "second"
     assert len(loser.requests) == 1
 
 
@@ -251,18 +251,18 @@ def test_what_was_measured_long_ago_says_nothing():
 
 def test_an_answer_of_any_of_the_models_is_found_again():
     first, second = fake(ServerError("down")), fake("second")
-    asking = two(first, second, cache=MemoryCache(), options={"retry": {"attempts": 1}})
-    assert [asking.chat("Hi").content for _ in range(3)] == ["second"] * 3
+    chat_client = two(first, second, cache=MemoryCache(), options={"retry": {"attempts": 1}})
+    assert [chat_client.chat("Hi").content for _ in range(3)] == ["second"] * 3
     assert (len(first.requests), len(second.requests)) == (1, 1)
 
 
 def test_estimated_tokens_are_what_a_call_used():
     """Not what it might have."""
-    said = [event({"role": "assistant", "content": "one two"}), event({}, "stop")]
-    asking = Client("m", provider=fake(said), rate_limit=RateLimit(tokens_per_minute=2000), max_tokens=1500)
+    events = [event({"role": "assistant", "content": "one two"}), event({}, "stop")]
+    chat_client = Client("m", provider=fake(events), rate_limit=RateLimit(tokens_per_minute=2000), max_tokens=1500)
     for _ in range(3):
-        in_time(lambda: asking.chat_stream("Hi").collect())
-        in_time(lambda: asking.chat("Hi"))
+        in_time(lambda: chat_client.chat_stream("Hi").collect())
+        in_time(lambda: chat_client.chat("Hi"))
 
 
 def test_an_answer_is_not_lost_because_tokens_cannot_be_counted(monkeypatch: pytest.MonkeyPatch):
@@ -270,9 +270,9 @@ def test_an_answer_is_not_lost_because_tokens_cannot_be_counted(monkeypatch: pyt
         raise OSError("no vocabulary")
 
     monkeypatch.setattr("anyllm.tokens.estimate_usage", fail)
-    said = [event({"role": "assistant", "content": "one two"}), event({}, "stop")]
-    asking = Client("m", provider=fake(said), options={"usage": "tiktoken"})
-    assert (asking.chat("Hi").content, asking.chat_stream("Hi").collect().usage) == ("one two", None)
+    events = [event({"role": "assistant", "content": "one two"}), event({}, "stop")]
+    chat_client = Client("m", provider=fake(events), options={"usage": "tiktoken"})
+    assert (chat_client.chat("Hi").content, chat_client.chat_stream("Hi").collect().usage) == ("one two", None)
 
 
 # -- settings ----------------------------------------------------------------------------------------------------------
@@ -301,11 +301,11 @@ def test_what_is_wrong_with_a_setting_is_said_where_it_is_given(setting: Any, er
 
 def test_a_client_closes_its_own_connections():
     with serve(whole("well")) as server:
-        with Client("compatible/m", base_url=server.url) as asking:
-            asking.chat("Hi")
+        with Client("compatible/m", base_url=server.url) as chat_client:
+            chat_client.chat("Hi")
             assert server.open_connections == 1
         assert server.wait_closed(TIMEOUT)
-        assert asking.chat("Hi").content == "well"
+        assert chat_client.chat("Hi").content == "well"
 
 
 def test_what_follows_a_text_is_another_request():
@@ -314,8 +314,8 @@ def test_what_follows_a_text_is_another_request():
         Reply.sse([event({"content": "Hello "}), Cut("clean")], done=False),
         Reply.sse([event({"content": "world"}), event({}, "stop")]),
     ) as server:
-        asking = Client("llama_cpp/m", base_url=server.url, options=again("continue"))
-        assert asking.chat_stream("Hi", idempotency_key=True).collect().content == "Hello world"
+        chat_client = Client("llama_cpp/m", base_url=server.url, options=again("continue"))
+        assert chat_client.chat_stream("Hi", idempotency_key=True).collect().content == "Hello world"
         assert [request.headers.get("Idempotency-Key") is None for request in server.requests] == [False, True]
 
 

@@ -66,12 +66,12 @@ def test_headers_of_the_provider_are_part_of_the_key():
 @pytest.mark.parametrize("ask", [Client.chat, Client.stream_with_usage])
 def test_a_hit_does_not_begin_an_answers_time_anew(ask: Any):
     now = [0.0]
-    asking = Client("m", provider=fake("old", "new"), cache=MemoryCache(clock=lambda: now[0]), cache_ttl=60)
-    assert ask(asking, "Hi").content == "old"
+    chat_client = Client("m", provider=fake("old", "new"), cache=MemoryCache(clock=lambda: now[0]), cache_ttl=60)
+    assert ask(chat_client, "Hi").content == "old"
     now[0] = 50
-    assert ask(asking, "Hi").content == "old"
+    assert ask(chat_client, "Hi").content == "old"
     now[0] = 100
-    assert ask(asking, "Hi").content == "new"
+    assert ask(chat_client, "Hi").content == "new"
 
 
 @attrs.define
@@ -80,10 +80,10 @@ class Point:
 
 
 def test_an_answer_that_does_not_fit_is_not_kept():
-    asking = Client("m", provider=fake("no json", '{"x": 1}'), cache=MemoryCache())
+    chat_client = Client("m", provider=fake("no json", '{"x": 1}'), cache=MemoryCache())
     with pytest.raises(structured.StructuredOutputError):
-        asking.chat("Hi", response_format=Point)
-    assert asking.chat("Hi", response_format=Point).parsed == Point(1)
+        chat_client.chat("Hi", response_format=Point)
+    assert chat_client.chat("Hi", response_format=Point).parsed == Point(1)
 
 
 @dataclasses.dataclass
@@ -143,10 +143,10 @@ class Bare:
 
 
 def test_the_strict_form_has_only_what_openai_permits():
-    made = json.dumps(structured.response_format(Shapes))
-    assert '"strict": true' in made
+    schema = json.dumps(structured.response_format(Shapes))
+    assert '"strict": true' in schema
     for keyword in ("prefixItems", "uniqueItems", "contentEncoding"):
-        assert keyword not in made
+        assert keyword not in schema
 
 
 @pytest.mark.parametrize("cls", [Pair, Bare])
@@ -212,8 +212,8 @@ def test_what_a_failed_call_would_have_used_is_free_for_the_next_model(monkeypat
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         failing = fake(NetworkError("refused", is_retryable=False))
         limit = RateLimit(tokens_per_minute=1500)
-        asking = Client("m", provider=failing, fallback=["openai/m"], rate_limit=limit)
-        assert asking.chat("Hi", timeout=5).content == "two"
+        chat_client = Client("m", provider=failing, fallback=["openai/m"], rate_limit=limit)
+        assert chat_client.chat("Hi", timeout=5).content == "two"
 
 
 def test_an_open_breaker_is_a_503():
@@ -241,8 +241,8 @@ def test_a_fake_call_that_ends_before_its_stall_is_no_bug(caplog: pytest.LogCapt
 def test_a_kept_answer_costs_nothing_again_whatever_its_idempotency_key():
     provider = fake("one two")
     prices = {"compatible/m": {"input_usd": 1, "output_usd": 1}}
-    asking = Client("m", provider=provider, cache=MemoryCache(), prices=prices)
-    costs = [asking.chat("Hi", idempotency_key=True).cost for _ in range(2)]
+    chat_client = Client("m", provider=provider, cache=MemoryCache(), prices=prices)
+    costs = [chat_client.chat("Hi", idempotency_key=True).cost for _ in range(2)]
     assert [cost.source for cost in costs if cost] == ["override", "cache"]
     assert [bool(cost.total_usd) for cost in costs if cost] == [True, False]
     assert len(provider.requests) == 1

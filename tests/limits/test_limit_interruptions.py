@@ -114,7 +114,7 @@ def finish(ctx, body):
 
 def test_cancelling_may_interrupt_every_line(run_script):
     """A signal handler, or a finalizer, runs between any two lines of a wait, and ends it."""
-    said = run_script(
+    output = run_script(
         HARNESS
         + """
 points = 0
@@ -137,12 +137,12 @@ for operation in OPERATIONS:
 print(points)
 """
     )
-    assert int(said) > 150, said
+    assert int(output) > 150, output
 
 
 def test_giving_back_may_interrupt_every_line(run_script):
     """Without a cancel: a waiting thread gets what is given back at any line."""
-    said = run_script(
+    output = run_script(
         HARNESS
         + """
 def for_a_slot():
@@ -169,12 +169,12 @@ for case in (for_a_slot, for_the_rate):
 print(points)
 """
     )
-    assert int(said) > 60, said
+    assert int(output) > 60, output
 
 
 def test_a_thread_that_joins_the_line_while_a_slot_is_given_back_gets_it(run_script):
     """Another thread joins the line at any line of giving a slot back."""
-    said = run_script(
+    output = run_script(
         HARNESS
         + """
 number, more = 0, True
@@ -196,12 +196,12 @@ while more:
 print(number)
 """
     )
-    assert int(said) > 10, said
+    assert int(output) > 10, output
 
 
 def test_cancel_in_a_finalizer_never_deadlocks(run_script):
     """The collector runs finalizers in the middle of any allocation, also while `acquire` holds its lock."""
-    said = run_script(
+    output = run_script(
         HARNESS
         + BOMB
         + """
@@ -218,13 +218,13 @@ def work(first):
 """
         + STORM
     )
-    assert int(said.split()[-1]) > 100, said
+    assert int(output.split()[-1]) > 100, output
 
 
 @pytest.mark.fork
 def test_a_child_has_no_ghosts(run_script):
     """Whoever held a lock, a slot or the probe in the parent does not exist in the child; what was used is used."""
-    said = run_script(
+    output = run_script(
         HARNESS
         + """
 import faulthandler, warnings
@@ -278,4 +278,4 @@ for thread in threads:
 print("done")
 """
     )
-    assert said.strip() == "done"
+    assert output.strip() == "done"

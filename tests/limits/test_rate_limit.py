@@ -31,9 +31,9 @@ def test_no_window_of_a_minute_holds_more_than_the_limit(spawn):
     went: List[Any] = []
 
     def work(me: int) -> None:
-        asked = 37 * me % 500 + 1
-        limit.acquire(Context(), asked)
-        went.append((clock.now, asked))
+        count = 37 * me % 500 + 1
+        limit.acquire(Context(), count)
+        went.append((clock.now, count))
 
     tasks = [spawn(work, me) for me in range(CROWD)]
     steps = 0
@@ -44,10 +44,10 @@ def test_no_window_of_a_minute_holds_more_than_the_limit(spawn):
         clock.advance(7.3)
     join(tasks)
     for start, _ in went:
-        window = [asked for when, asked in went if start <= when < start + 60]
+        window = [count for when, count in went if start <= when < start + 60]
         assert len(window) <= requests
         assert sum(window) <= tokens
-    assert clock.now - 1000 < 60 * (sum(asked for _, asked in went) / tokens + 3)  # and it does not dawdle
+    assert clock.now - 1000 < 60 * (sum(count for _, count in went) / tokens + 3)  # and it does not dawdle
 
 
 def settled(limit: RateLimit, clock: Clock) -> bool:

@@ -25,19 +25,19 @@ PARAMS = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 FOREVER = 1e6
 
 
-def text(said: str, **fields: Any) -> StreamEvent:
-    return StreamEvent(type="text", text=said, **fields)
+def text(content: str, **fields: Any) -> StreamEvent:
+    return StreamEvent(type="text", text=content, **fields)
 
 
-def texts(said: str) -> List[StreamEvent]:
-    return [text(letter) for letter in said]
+def texts(content: str) -> List[StreamEvent]:
+    return [text(letter) for letter in content]
 
 
 def other(kind: str = "usage", **fields: Any) -> StreamEvent:
     return StreamEvent(type=kind, **fields)
 
 
-def said(events: Any) -> List[str]:
+def labels(events: Any) -> List[str]:
     """What each event says, or what it is."""
     return [event.text or event.type for event in events]
 
@@ -83,12 +83,12 @@ class Blocked:
     """Gives events, and then nothing more until it is cancelled."""
 
     def __init__(self, events: List[StreamEvent]) -> None:
-        self.given = events
+        self.items = events
         self.waits = threading.Event()
         self.cancelled = threading.Event()
 
     def events(self) -> Iterator[StreamEvent]:
-        yield from self.given
+        yield from self.items
         self.waits.set()
         assert self.cancelled.wait(3 * TIMEOUT)  # longer than any test waits for us
         error = Cancelled()
@@ -114,13 +114,13 @@ def test_filters_by_type_provider_and_predicate_let_pass_what_all_of_them_do() -
         other("usage", provider="x"),
         text("d", provider="z"),
     ]
-    assert said(EventProcessor().add_filter(types="text").process(events)) == ["a", "b", "d"]
-    assert said(EventProcessor().add_filter(types=["text", "usage"]).process(events)) == ["a", "b", "usage", "d"]
-    assert said(EventProcessor().add_filter(provider="x").process(events)) == ["a", "c", "usage"]
-    assert said(EventProcessor().add_filter(provider=("y", "z")).process(events)) == ["b", "d"]
-    assert said(EventProcessor().add_filter(lambda event: event.text > "a").process(events)) == ["b", "c", "d"]
+    assert labels(EventProcessor().add_filter(types="text").process(events)) == ["a", "b", "d"]
+    assert labels(EventProcessor().add_filter(types=["text", "usage"]).process(events)) == ["a", "b", "usage", "d"]
+    assert labels(EventProcessor().add_filter(provider="x").process(events)) == ["a", "c", "usage"]
+    assert labels(EventProcessor().add_filter(provider=("y", "z")).process(events)) == ["b", "d"]
+    assert labels(EventProcessor().add_filter(lambda event: event.text > "a").process(events)) == ["b", "c", "d"]
     both = EventProcessor().add_filter(lambda event: event.text != "d", types="text", provider=("x", "z"))
-    assert said(both.process(events)) == ["a"]
+    assert labels(both.process(events)) == ["a"]
 
 
 def test_a_transformer_replaces_multiplies_and_drops() -> None:
@@ -134,16 +134,16 @@ def test_a_transformer_replaces_multiplies_and_drops() -> None:
             "f": event,
         }[event.text]
 
-    assert said(EventProcessor().add_transformer(change).process(texts("abcdef"))) == ["A", "1", "2", "x", "y", "f"]
+    assert labels(EventProcessor().add_transformer(change).process(texts("abcdef"))) == ["A", "1", "2", "x", "y", "f"]
 
 
 def test_steps_run_in_the_order_in_which_they_were_added() -> None:
     upper = lambda event: event.evolve(text=event.text.upper())  # noqa: E731
     twice = lambda event: [event, event]  # noqa: E731
     is_lower = lambda event: event.text.islower()  # noqa: E731
-    assert said(EventProcessor().add_filter(is_lower).add_transformer(upper).process(texts("aB"))) == ["A"]
-    assert said(EventProcessor().add_transformer(upper).add_filter(is_lower).process(texts("aB"))) == []
-    assert said(EventProcessor().add_transformer(twice).add_transformer(twice).process(texts("a"))) == ["a"] * 4
+    assert labels(EventProcessor().add_filter(is_lower).add_transformer(upper).process(texts("aB"))) == ["A"]
+    assert labels(EventProcessor().add_transformer(upper).add_filter(is_lower).process(texts("aB"))) == []
+    assert labels(EventProcessor().add_transformer(twice).add_transformer(twice).process(texts("a"))) == ["a"] * 4
 
 
 def test_adding_returns_the_processor_and_does_not_change_a_run_that_was_made() -> None:
@@ -152,25 +152,25 @@ def test_adding_returns_the_processor_and_does_not_change_a_run_that_was_made() 
     assert processor.add_filter(lambda event: event.text == "b") is processor
     assert processor.add_transformer(lambda event: event) is processor
     assert processor.add(EventProcessor()) is processor
-    assert said(before) == ["a", "b"]
-    assert said(processor.process(texts("ab"))) == ["b"]
+    assert labels(before) == ["a", "b"]
+    assert labels(processor.process(texts("ab"))) == ["b"]
 
 
 def test_processors_are_composed_in_order_and_stay_what_they_were() -> None:
     first = EventProcessor().add_transformer(lambda event: event.evolve(text=event.text + "1"))
     second = EventProcessor().add_transformer(lambda event: event.evolve(text=event.text + "2"))
-    assert said((first + second).process(texts("a"))) == ["a12"]
-    assert said((second + first).process(texts("a"))) == ["a21"]
-    assert said(first.process(texts("a"))) == ["a1"]
-    assert said(EventProcessor().add(first).add(second).add(first).process(texts("a"))) == ["a121"]
-    assert said(first.add(first).process(texts("a"))) == ["a11"]
+    assert labels((first + second).process(texts("a"))) == ["a12"]
+    assert labels((second + first).process(texts("a"))) == ["a21"]
+    assert labels(first.process(texts("a"))) == ["a1"]
+    assert labels(EventProcessor().add(first).add(second).add(first).process(texts("a"))) == ["a121"]
+    assert labels(first.add(first).process(texts("a"))) == ["a11"]
 
 
 def test_of_two_limits_the_lower_holds() -> None:
     for one, two in ((10, 2), (2, 10), (None, 2), (2, None)):
         time = Time()
         first = EventProcessor(per_second=one, clock=time.clock, wait=time.wait)
-        assert said((first + EventProcessor(per_second=two)).process(texts("abc"))) == ["a", "b", "c"]
+        assert labels((first + EventProcessor(per_second=two)).process(texts("abc"))) == ["a", "b", "c"]
         assert time.waits == [0.5, 0.5]
 
 
@@ -212,7 +212,7 @@ def test_what_makes_no_sense_is_refused(wrong: Callable[[Any], Any], error: Any,
 def test_a_stream_of_chunks_becomes_events() -> None:
     processed = EventProcessor().process(stream(fake(["Hel", "lo"])))
     events = list(processed)
-    assert said(events) == ["start", "Hel", "lo", *[event.type for event in events[3:]]]
+    assert labels(events) == ["start", "Hel", "lo", *[event.type for event in events[3:]]]
     assert events[-1].type == "complete"
     assert events[-1].completion is not None
     assert events[-1].completion.content == "Hello"
@@ -225,15 +225,15 @@ def test_the_two_channels_alone_are_a_source_too() -> None:
     assert events[-1].completion.finish_reason == "stop"
 
 
-@pytest.mark.parametrize("as_source", [lambda made: made, tuple], ids=["stream", "channels"])
+@pytest.mark.parametrize("as_source", [lambda answer_stream: answer_stream, tuple], ids=["stream", "channels"])
 @pytest.mark.parametrize("merge_text", [False, True], ids=["on this thread", "ahead"])
 def test_the_error_of_a_stream_comes_as_an_event_and_is_then_raised(as_source: Any, merge_text: bool) -> None:
-    made = stream(fake(["Hel", ServerError("down", is_retryable=False)]))
-    processed = EventProcessor(merge_text=merge_text).process(as_source(made))
+    answer_stream = stream(fake(["Hel", ServerError("down", is_retryable=False)]))
+    processed = EventProcessor(merge_text=merge_text).process(as_source(answer_stream))
     events = []
     with pytest.raises(ServerError) as caught:
         events.extend(processed)  # keeps what came before the error
-    assert said(events) == ["start", "Hel", "error"]
+    assert labels(events) == ["start", "Hel", "error"]
     assert events[-1].error is caught.value
     assert caught.value.partial is not None
     assert next(processed, None) is None
@@ -246,7 +246,7 @@ def test_an_error_that_was_told_is_not_told_twice_and_one_that_was_not_is_told()
         with pytest.raises(RateLimitError) as caught:
             events.extend(EventProcessor().process(source.iterator))
         assert caught.value is error
-        assert said(events) == ["a", "error"]
+        assert labels(events) == ["a", "error"]
         assert events[-1].error is error
 
 
@@ -255,14 +255,14 @@ def test_an_error_whose_event_is_dropped_is_raised_all_the_same() -> None:
     events: List[StreamEvent] = []
     with pytest.raises(IncompleteStreamError):
         events.extend(EventProcessor().add_filter(types="text").process(source.iterator))
-    assert said(events) == ["a", "b"]
+    assert labels(events) == ["a", "b"]
 
 
 def test_a_channel_of_events_is_a_source() -> None:
     sender, channel = open_channel(4)
     sender.put(text("a"))
     sender.close(text("b"))
-    assert said(EventProcessor().process(channel)) == ["a", "b"]
+    assert labels(EventProcessor().process(channel)) == ["a", "b"]
 
 
 def test_foreign_exceptions_of_a_source_pass_through() -> None:
@@ -297,22 +297,22 @@ def test_whoever_stops_reading_ends_the_stream(end: Any, begun: bool) -> None:
         lambda source: EventProcessor().batches(source, 1, FOREVER),
     ):
         stall = Stall()
-        made = stream(fake(["Hel", stall]))
-        processed = make(made)
+        answer_stream = stream(fake(["Hel", stall]))
+        processed = make(answer_stream)
         if begun:
             next(processed)
         if end is not None:
             end(processed)
             assert next(processed, None) is None
         del processed
-        assert isinstance(made.errors.get(timeout=TIMEOUT), Cancelled)
+        assert isinstance(answer_stream.errors.get(timeout=TIMEOUT), Cancelled)
 
 
 @pytest.mark.parametrize("merge_text", [False, True], ids=["on this thread", "ahead"])
 def test_dropping_the_iterator_closes_a_generator(merge_text: bool) -> None:
     source = Source([*texts("a"), other(), *texts("b" * 500)])
     processed = EventProcessor(merge_text=merge_text).process(source.iterator)
-    assert said([next(processed)]) == ["a"]
+    assert labels([next(processed)]) == ["a"]
     del processed
     assert source.closed.wait(TIMEOUT)
     assert source.read < 400  # the thread, if any, was stopped by its bounded channel
@@ -341,11 +341,11 @@ def test_a_source_with_only_close_is_closed() -> None:
 def test_a_stream_that_ended_well_is_not_cancelled() -> None:
     class Finished(Blocked):
         def events(self) -> Iterator[StreamEvent]:
-            yield from self.given
+            yield from self.items
 
     source = Finished(texts("ab"))
     processed = EventProcessor().process(source)
-    assert said(processed) == ["a", "b"]
+    assert labels(processed) == ["a", "b"]
     del processed
     assert not source.cancelled.is_set()
 
@@ -362,7 +362,7 @@ def test_what_a_step_raises_passes_through_after_the_source_was_let_go_of(kind: 
         processor = processor.add_filter(fail) if kind == "filter" else processor.add_transformer(fail)
         source = Blocked([text("a"), other(), text("b")])
         processed = processor.process(source)
-        assert said([next(processed), next(processed)]) == ["a", "usage"]
+        assert labels([next(processed), next(processed)]) == ["a", "usage"]
         with pytest.raises(ZeroDivisionError):
             next(processed)
         assert source.cancelled.is_set()
@@ -375,7 +375,7 @@ def test_ctrl_c_in_a_wait_lets_go_of_the_source() -> None:
 
     source = Blocked(texts("ab"))
     processed = EventProcessor(per_second=1, wait=wait).process(source)
-    assert said([next(processed)]) == ["a"]
+    assert labels([next(processed)]) == ["a"]
     with pytest.raises(KeyboardInterrupt):
         next(processed)
     assert source.cancelled.is_set()
@@ -385,7 +385,7 @@ def test_ctrl_c_in_a_wait_lets_go_of_the_source() -> None:
 @pytest.mark.usefixtures("fast_switches")
 def test_the_thread_that_reads_ahead_is_gone_when_the_end_is_told() -> None:
     for _ in range(50):
-        assert said(EventProcessor(merge_text=True).process([text("a"), other()])) == ["a", "usage"]
+        assert labels(EventProcessor(merge_text=True).process([text("a"), other()])) == ["a", "usage"]
         assert not [thread for thread in threading.enumerate() if thread.name == "anyllm-read-ahead"]
 
 
@@ -422,7 +422,7 @@ def test_a_cancel_frees_who_waits_for_the_source(merge_text: bool, how: str, spa
     with pytest.raises(Cancelled) as caught:
         task.join()
     assert caught.value.cause == "enough"
-    assert said(events) == ["start", "a", "error"]
+    assert labels(events) == ["start", "a", "error"]
     assert events[-1].error is caught.value
     assert source.cancelled.is_set()
 
@@ -456,7 +456,7 @@ def test_a_context_frees_who_waits_for_a_source_that_is_read_ahead_and_cannot_be
         yield text("a")
 
     processed = EventProcessor(merge_text=True).process(stubborn(), Context(timeout=0.05))
-    assert said([next(processed)]) == ["error"]
+    assert labels([next(processed)]) == ["error"]
     with pytest.raises(DeadlineExceeded):
         next(processed)
     ends.set()  # its thread ends with it
@@ -465,7 +465,7 @@ def test_a_context_frees_who_waits_for_a_source_that_is_read_ahead_and_cannot_be
 def test_a_context_that_has_ended_ends_all_at_once_with_its_own_error() -> None:
     source = Source(texts("abc"))
     processed = EventProcessor().process(source.iterator, Context(timeout=0))
-    assert said([next(processed)]) == ["error"]
+    assert labels([next(processed)]) == ["error"]
     with pytest.raises(DeadlineExceeded):
         next(processed)
     assert source.read == 0
@@ -486,9 +486,9 @@ def test_the_deadline_of_the_context_is_not_told_as_a_cancel() -> None:
 def test_the_error_of_a_cancel_holds_what_came() -> None:
     ctx = Context()
     processed = EventProcessor().process(stream(fake(["Hel", Stall()])), ctx)
-    assert said([next(processed), next(processed)]) == ["start", "Hel"]
+    assert labels([next(processed), next(processed)]) == ["start", "Hel"]
     ctx.cancel()
-    assert said([next(processed)]) == ["error"]
+    assert labels([next(processed)]) == ["error"]
     with pytest.raises(Cancelled) as caught:
         next(processed)
     assert isinstance(caught.value.partial, ChatCompletion)
@@ -505,7 +505,7 @@ def test_a_source_that_ends_quietly_when_it_is_cancelled_does_not_end_silently()
     events: List[StreamEvent] = []
     with pytest.raises(Cancelled, match="enough"):
         events.extend(EventProcessor().process(quiet(), ctx))
-    assert said(events) == ["a", "error"]
+    assert labels(events) == ["a", "error"]
     assert (events[-1].provider, events[-1].turn) == ("p", 2)
 
 
@@ -515,7 +515,7 @@ def test_what_was_complete_before_the_cancel_is_no_error() -> None:
     processed = two.process([other("complete", completion=ChatCompletion())], ctx)
     next(processed)
     ctx.cancel()
-    assert said(processed) == ["complete"]
+    assert labels(processed) == ["complete"]
 
 
 # -- batches -------------------------------------------------------------------------------------------------------
@@ -526,7 +526,7 @@ def test_what_was_complete_before_the_cancel_is_no_error() -> None:
 def test_batches_hold_every_event_once_and_in_order(letters: str, size: int, merge_text: bool) -> None:
     batches = list(EventProcessor().batches(texts(letters), size, merge_text=merge_text))
     assert "".join(event.text for batch in batches for event in batch) == letters
-    counted = [len("".join(said(batch))) for batch in batches]
+    counted = [len("".join(labels(batch))) for batch in batches]
     assert counted == [min(size, len(letters) - begin) for begin in range(0, len(letters), size)]
     if merge_text:
         assert {len(batch) for batch in batches} <= {1}
@@ -545,9 +545,9 @@ def test_a_batch_is_handed_over_when_its_time_is_over_although_nothing_comes() -
     batches = EventProcessor(clock=time.clock).batches(slow(), 100, 0.01)
     got: List[str] = []
     while got != ["a", "b"]:
-        got += said(next(batches))
+        got += labels(next(batches))
     handed.set()
-    assert [said(batch) for batch in batches] == [["c"]]
+    assert [labels(batch) for batch in batches] == [["c"]]
 
 
 def test_the_time_of_a_batch_begins_with_its_first_event() -> None:
@@ -562,13 +562,13 @@ def test_the_time_of_a_batch_begins_with_its_first_event() -> None:
         return event
 
     processor = EventProcessor(clock=time.clock, wait=time.wait).add_transformer(tick)
-    assert [said(batch) for batch in processor.batches(source(), seconds=2)] == [["a", "b", "c"], ["d", "e", "f"]]
+    assert [labels(batch) for batch in processor.batches(source(), seconds=2)] == [["a", "b", "c"], ["d", "e", "f"]]
 
 
 def test_a_full_batch_does_not_wait() -> None:
     source = Blocked(texts("abcd"))
     batches = EventProcessor().batches(source, 2, FOREVER)
-    assert [said(next(batches)), said(next(batches))] == [["a", "b"], ["c", "d"]]
+    assert [labels(next(batches)), labels(next(batches))] == [["a", "b"], ["c", "d"]]
     batches.close()
 
 
@@ -577,8 +577,8 @@ def test_a_full_batch_does_not_wait() -> None:
 def test_the_last_batch_comes_before_the_error(seconds: Optional[float], error: Exception) -> None:
     source = Source(texts("abc"), error)
     batches = EventProcessor().batches(source.iterator, 2, seconds)
-    told = ["error"] if isinstance(error, ServerError) else []
-    assert [said(next(batches)), said(next(batches))] == [["a", "b"], ["c", *told]]
+    last = ["error"] if isinstance(error, ServerError) else []
+    assert [labels(next(batches)), labels(next(batches))] == [["a", "b"], ["c", *last]]
     assert source.closed.wait(TIMEOUT)
     with pytest.raises(type(error)) as caught:
         next(batches)
@@ -594,7 +594,7 @@ def test_what_the_wait_raises_comes_after_the_last_batch() -> None:
 
     source = Blocked(texts("abc"))
     batches = EventProcessor(per_second=1, wait=wait).batches(source, 5)
-    assert said(next(batches)) == ["a"]
+    assert labels(next(batches)) == ["a"]
     assert source.cancelled.is_set()
     with pytest.raises(ZeroDivisionError):
         next(batches)
@@ -615,7 +615,7 @@ def test_only_neighbouring_texts_of_a_kind_are_joined() -> None:
         text("h", turn=1, provider="p", model="m"),
     ]
     (batch,) = EventProcessor().batches(events, 100, merge_text=True)
-    assert said(batch) == ["ab", "cd", "usage", "usage", "e", "f", "g", "h"]
+    assert labels(batch) == ["ab", "cd", "usage", "usage", "e", "f", "g", "h"]
     assert (batch[0].elapsed, batch[0].value) == (2.0, {"k": 1})  # as far as it came
 
 
@@ -658,7 +658,7 @@ def test_text_that_has_to_wait_becomes_one_event() -> None:
     events = [other("start"), *texts("abc"), other("usage"), *texts("de"), other("complete")]
     processor = EventProcessor(per_second=0.001, merge_text=True, clock=time.clock, wait=time.wait)
     processed = processor.process(events)
-    assert said(processed) == ["start", "abc", "usage", "de", "complete"]
+    assert labels(processed) == ["start", "abc", "usage", "de", "complete"]
     assert time.waits == [1000.0] * 4
     assert processed.metrics.merged == 3
 
@@ -696,7 +696,7 @@ def test_a_slow_reader_gets_what_waits_as_one() -> None:
     processed = EventProcessor(merge_text=True).process(source())
     next(processed)
     assert waits.wait(TIMEOUT)
-    assert said(processed) == ["abc"]
+    assert labels(processed) == ["abc"]
 
 
 def test_text_that_has_to_wait_is_told_when_its_time_comes_although_nothing_does() -> None:
@@ -712,9 +712,9 @@ def test_text_that_has_to_wait_is_told_when_its_time_comes_although_nothing_does
     processed = EventProcessor(per_second=100, merge_text=True).process(slow())
     got: List[str] = []
     while "".join(got) != "startab":
-        got += said([next(processed)])
+        got += labels([next(processed)])
     handed.set()
-    assert said(processed) == ["c"]
+    assert labels(processed) == ["c"]
 
 
 @pytest.mark.parametrize("merge_text", [False, True])
@@ -734,7 +734,7 @@ def test_a_cancel_ends_the_wait_for_the_limit(merge_text: bool, how: str, spawn:
     (ctx if how == "ctx" else processed).cancel("enough")
     with pytest.raises(Cancelled):
         task.join()
-    assert said(events) == ["a", "error"]
+    assert labels(events) == ["a", "error"]
 
 
 def test_a_stream_that_is_cancelled_itself_is_not_waited_for(spawn: Callable[..., Task]) -> None:
@@ -744,11 +744,11 @@ def test_a_stream_that_is_cancelled_itself_is_not_waited_for(spawn: Callable[...
         waits.set()
         return ctx.wait(seconds)
 
-    made = stream(fake(["a", "b", "c", Stall()]))
+    answer_stream = stream(fake(["a", "b", "c", Stall()]))
     events: List[StreamEvent] = []
-    task = spawn(events.extend, EventProcessor(per_second=1 / FOREVER, wait=wait).process(made))
+    task = spawn(events.extend, EventProcessor(per_second=1 / FOREVER, wait=wait).process(answer_stream))
     assert waits.wait(TIMEOUT)
-    made.cancel("enough")
+    answer_stream.cancel("enough")
     with pytest.raises(Cancelled) as caught:
         task.join()
     assert caught.value.cause == "enough"
@@ -759,7 +759,7 @@ def test_a_batch_is_not_held_up_by_the_limit() -> None:
     time = Time()
     processor = EventProcessor(per_second=0.1, clock=time.clock, wait=time.wait)
     batches = processor.batches(texts("abc"), seconds=4)
-    when = [(said(batch), time.now) for batch in batches]
+    when = [(labels(batch), time.now) for batch in batches]
     assert when == [(["a"], 104.0), (["b"], 114.0), (["c"], 120.0)]
 
 
@@ -777,7 +777,7 @@ def test_a_run_gives_the_handler_each_event_on_a_thread_of_its_own() -> None:
     running = EventProcessor().add_filter(types="text").run(stream(fake(["Hel", "lo"])), handle)
     assert running.join(TIMEOUT)
     assert running.done
-    assert said(got) == ["Hel", "lo"]
+    assert labels(got) == ["Hel", "lo"]
     assert running.error is None
     assert running.result is not None  # though its event was filtered out
     assert running.result.content == "Hello"

@@ -153,9 +153,9 @@ def test_a_terminal_gets_so_many_lines_a_second_and_a_clean_end():
         clock.now += 0.25
         drawn.append(terminal.getvalue().count("\r"))
     assert drawn == [1, 1, 2, 2, 3]
-    said = terminal.getvalue()
-    assert said.endswith(f"\r{progress.line()}\n")
-    assert said.count("\n") == 1
+    output = terminal.getvalue()
+    assert output.endswith(f"\r{progress.line()}\n")
+    assert output.count("\n") == 1
 
 
 def test_a_shorter_line_covers_the_longer_one(monkeypatch: pytest.MonkeyPatch):

@@ -13,7 +13,7 @@ import threading
 from typing import Any, Callable, Iterator, List
 
 import pytest
-from test_wsgi import DONE, KEY, NEVER, ROOT, SOON, Pair, ask, next_event, piece, said
+from test_wsgi import DONE, KEY, NEVER, ROOT, SOON, Pair, ask, next_event, open_events, piece
 
 import anyllm
 from anyllm import asgi, errors, wsgi
@@ -51,7 +51,7 @@ def test_chunks_come_as_they_are_said():
                 go.set()
         assert "".join(texts) == "one two"
 
-    with serve(Reply.sse([*said("one"), Stall(go), *chat_events([" two"], role=False)])) as upstream:
+    with serve(Reply.sse([*open_events("one"), Stall(go), *chat_events([" two"], role=False)])) as upstream:
         run(main(upstream.url))
 
 
@@ -65,7 +65,7 @@ def test_the_error_comes_after_all_chunks():
             await chunks.__anext__()
         assert await everything(chunks) == []
 
-    with serve(Reply.sse([*said("one"), Cut("eof")])) as upstream:
+    with serve(Reply.sse([*open_events("one"), Cut("eof")])) as upstream:
         run(main(upstream.url))
 
 
@@ -87,13 +87,13 @@ def _close(task: Any, chunks: Any) -> None:
 
 
 @pytest.mark.parametrize("end", [_cancel, _close])
-@pytest.mark.parametrize("made", [asgi.iterate, lambda stream: asgi.body(stream, keep_alive=NEVER)])
-def test_a_cancelled_task_ends_its_stream(made: Any, end: Any):
+@pytest.mark.parametrize("make", [asgi.iterate, lambda stream: asgi.body(stream, keep_alive=NEVER)])
+def test_a_cancelled_task_ends_its_stream(make: Any, end: Any):
     """The model is silent, so that nothing else could."""
 
     async def main(upstream: Any) -> None:
         first = asyncio.Event()
-        chunks = made(ask(upstream.url))
+        chunks = make(ask(upstream.url))
 
         async def read() -> None:
             async for item in chunks:
@@ -107,12 +107,12 @@ def test_a_cancelled_task_ends_its_stream(made: Any, end: Any):
             await task
         assert await asyncio.to_thread(upstream.wait_closed, TIMEOUT)
 
-    with serve(Reply.sse([*said("one"), Stall()])) as upstream:
+    with serve(Reply.sse([*open_events("one"), Stall()])) as upstream:
         run(main(upstream))
 
 
-@pytest.mark.parametrize("made", [asgi.iterate, asgi.body])
-def test_letting_go_ends_the_stream(made: Any):
+@pytest.mark.parametrize("make", [asgi.iterate, asgi.body])
+def test_letting_go_ends_the_stream(make: Any):
     """Without a loop that runs, and without the garbage collector."""
 
     async def first(items: Any) -> None:
@@ -120,8 +120,8 @@ def test_letting_go_ends_the_stream(made: Any):
 
     gc.disable()
     try:
-        with serve(Reply.sse([*said("one"), Stall()])) as upstream:
-            items = made(ask(upstream.url))
+        with serve(Reply.sse([*open_events("one"), Stall()])) as upstream:
+            items = make(ask(upstream.url))
             run(first(items))
             del items
             assert upstream.wait_closed(TIMEOUT)
@@ -144,7 +144,7 @@ def test_no_thread_waits_for_a_stream():
             assert "".join(chunk.content for chunk in chunks) == "one two"
 
     go = threading.Event()
-    with serve(Reply.sse([*said("one"), Stall(go), *chat_events([" two"], role=False)])) as upstream:
+    with serve(Reply.sse([*open_events("one"), Stall(go), *chat_events([" two"], role=False)])) as upstream:
         run(main(upstream))
 
 
@@ -173,11 +173,11 @@ def test_chunks_that_wait_already_leave_the_loop_to_others():
     run(main())
 
 
-@pytest.mark.parametrize("made", [asgi.iterate, asgi.body])
+@pytest.mark.parametrize("make", [asgi.iterate, asgi.body])
 @pytest.mark.parametrize("stream", [["one"], iter(["one"])])
-def test_what_cannot_be_waited_for_is_refused(made: Any, stream: Any):
+def test_what_cannot_be_waited_for_is_refused(make: Any, stream: Any):
     with pytest.raises(TypeError, match="cannot be waited for"):
-        made(stream)
+        make(stream)
 
 
 def test_a_loop_that_is_closed_is_woken_for_nothing():
@@ -221,7 +221,7 @@ def _without_ids(written: bytes) -> bytes:
 
 
 def test_an_error_is_the_last_event():
-    with serve(Reply.sse([*said("one"), Cut("eof")])) as upstream:
+    with serve(Reply.sse([*open_events("one"), Cut("eof")])) as upstream:
         *_, last = run(everything(asgi.body(ask(upstream.url))))
     assert last.startswith(b"event: error\n")
     assert json.loads(last.split(b"data: ")[1])["error"]["type"] == "ConnectionLostError"
@@ -262,17 +262,17 @@ def test_a_silence_is_broken():
 
 def test_an_answer_has_the_status_of_its_error():
     with serve(Reply.json({"error": {"message": "slow down"}}, 429, headers={"Retry-After": "6.5"})) as upstream:
-        made = run(asgi.answer(ask(upstream.url)))
-        assert (made.status, made.headers["Retry-After"]) == (429, "7")
-        [written] = run(everything(made.body))
+        response = run(asgi.answer(ask(upstream.url)))
+        assert (response.status, response.headers["Retry-After"]) == (429, "7")
+        [written] = run(everything(response.body))
     assert json.loads(written)["error"]["type"] == "RateLimitError"
 
 
 def test_an_answer_loses_nothing_of_its_first_content():
     async def main(url: str) -> None:
-        made = await asgi.answer(ask(url), "text")
-        assert (made.status, made.headers) == (200, asgi.headers("text"))
-        assert b"".join(await everything(made.body)) == b"one two"
+        response = await asgi.answer(ask(url), "text")
+        assert (response.status, response.headers) == (200, asgi.headers("text"))
+        assert b"".join(await everything(response.body)) == b"one two"
 
     with serve(Reply.sse(chat_events(["one", " two"]))) as upstream:
         run(main(upstream.url))
@@ -280,9 +280,9 @@ def test_an_answer_loses_nothing_of_its_first_content():
 
 def test_an_answer_waits_only_so_long():
     async def main(url: str) -> None:
-        made = await asgi.answer(ask(url), keep_alive=SOON)
-        assert made.status == 200
-        assert await made.body.__anext__() == b": keep-alive\n\n"
+        response = await asgi.answer(ask(url), keep_alive=SOON)
+        assert response.status == 200
+        assert await response.body.__anext__() == b": keep-alive\n\n"
 
     with serve(Reply.sse([Stall()])) as upstream:
         run(main(upstream.url))
@@ -373,7 +373,7 @@ def client(port: int, path: str = "/") -> Iterator[http.client.HTTPResponse]:
 def test_each_piece_arrives_before_the_next_is_said(make: Any):
     go = threading.Event()
     with (
-        serve(Reply.sse([*said("öne"), Stall(go), *chat_events([" two"], role=False)])) as upstream,
+        serve(Reply.sse([*open_events("öne"), Stall(go), *chat_events([" two"], role=False)])) as upstream,
         uvicorn_server(make(lambda: ask(upstream.url))) as port,
         client(port) as response,
     ):
@@ -400,7 +400,7 @@ def test_a_client_that_leaves_ends_the_call(make: Any, words: Any):
     gc.disable()
     try:
         with (
-            serve(Reply.sse([*said(*words), Stall()])) as upstream,
+            serve(Reply.sse([*open_events(*words), Stall()])) as upstream,
             uvicorn_server(make(stream, keep_alive=NEVER)) as port,
         ):
             with socket.create_connection(("127.0.0.1", port), TIMEOUT) as leaving:
@@ -433,7 +433,7 @@ def test_a_server_that_says_only_on_sending_that_the_client_left_ends_the_call()
         with contextlib.suppress(Exception):  # Starlette's ClientDisconnect
             await app(scope, receive, send)
 
-    with serve(Reply.sse([*said("one"), Stall()])) as upstream:
+    with serve(Reply.sse([*open_events("one"), Stall()])) as upstream:
         run(main(upstream))
         assert upstream.wait_closed(TIMEOUT)
 
@@ -442,7 +442,7 @@ def test_the_example_streams():
     pytest.importorskip("starlette")
     go = threading.Event()
     with (
-        serve(Reply.sse([*said("one"), Stall(go), *chat_events([" two"], role=False)])) as upstream,
+        serve(Reply.sse([*open_events("one"), Stall(go), *chat_events([" two"], role=False)])) as upstream,
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.syspath_prepend(ROOT / "examples")

@@ -55,10 +55,10 @@ class Site:
 
     def start(self, *args: Any, **options: Any) -> Any:
         """A task whose model says one word and then nothing; given back once it has asked."""
-        asked = len(self.upstream.requests)
+        count = len(self.upstream.requests)
         task = self.ask.apply_async(("silent", *args), **options)
         self._deliver()
-        self.upstream.wait_for_requests(asked + 1, TIMEOUT)
+        self.upstream.wait_for_requests(count + 1, TIMEOUT)
         return task
 
     def revoke(self, task: Any, **options: Any) -> None:

@@ -71,9 +71,9 @@ def test_a_stream_of_the_pair_becomes_bytes(name):
         stream = anyllm.completion_stream(
             anyllm.Context(timeout=30), PARAMS, provider="compatible", base_url=server.url
         )
-        said = b"".join(formats.encode(stream, name)).decode()
-    assert "The " in said
-    assert "capital" in said
+        output = b"".join(formats.encode(stream, name)).decode()
+    assert "The " in output
+    assert "capital" in output
     assert anyllm.active_streams() == 0
 
 
@@ -109,18 +109,18 @@ def test_an_error_is_said_and_never_an_end(name):
 @pytest.mark.parametrize("name", [name for name in formats.FORMATS if name != "text"])
 def test_a_bug_is_told_without_its_words(name):
     """They may hold anything; the log has them."""
-    said = b"".join(formats.encode(Failing(WHOLE[:1], KeyError("sk-secret")), name))
-    assert b"sk-secret" not in said
-    assert b"error" in said
+    output = b"".join(formats.encode(Failing(WHOLE[:1], KeyError("sk-secret")), name))
+    assert b"sk-secret" not in output
+    assert b"error" in output
 
 
 @pytest.mark.parametrize("name", WIRE)
 def test_an_answer_that_begins_anew_is_an_error_once_something_was_sent(name):
     """None of these formats can take back what was said."""
     again = ChatCompletionChunk(retry=RetryNotice("restart", 2, "cut off"))
-    said = b"".join(formats.encode(iter([WHOLE[0], again, *WHOLE]), name))
-    assert b"begins anew" in said
-    assert b"two" not in said
+    output = b"".join(formats.encode(iter([WHOLE[0], again, *WHOLE]), name))
+    assert b"begins anew" in output
+    assert b"two" not in output
     fresh = b"".join(formats.encode(iter([again, *WHOLE]), name))
     assert b"two" in fresh
     assert b"begins anew" not in fresh
@@ -130,9 +130,9 @@ def test_an_answer_that_begins_anew_is_an_error_once_something_was_sent(name):
 def test_notices_that_change_nothing_are_not_told(name):
     for policy in ("before_content", "continue", "fallback", "hedge"):
         notice = ChatCompletionChunk(retry=RetryNotice(policy, 2, "cut off"))
-        said = b"".join(formats.encode(iter([WHOLE[0], notice, *WHOLE[1:]]), name))
-        assert b"cut off" not in said
-        assert b"two" in said
+        output = b"".join(formats.encode(iter([WHOLE[0], notice, *WHOLE[1:]]), name))
+        assert b"cut off" not in output
+        assert b"two" in output
 
 
 @pytest.mark.parametrize("name", formats.FORMATS)
@@ -200,16 +200,16 @@ def test_json_is_one_list_of_what_ndjson_has_in_lines():
 
 def test_json_of_nothing_is_a_list_all_the_same():
     assert json.loads(b"".join(formats.encode(iter(()), "json"))) == [{"done": True}]
-    said = json.loads(b"".join(formats.encode(Failing([], CUT), "json")))
-    assert said[0]["error"]["type"] == "IncompleteStreamError"
+    output = json.loads(b"".join(formats.encode(Failing([], CUT), "json")))
+    assert output[0]["error"]["type"] == "IncompleteStreamError"
 
 
 @pytest.mark.parametrize("name", ["ndjson", "ollama", "ollama-generate"])
 def test_a_line_is_one_for_readers_that_follow_unicode(name):
     """httpx parts text into lines at U+2028, U+2029 and U+0085 too."""
     text = "a\u2028b\u2029c\x85d"
-    said = b"".join(formats.encode(iter([chunk(text, role="assistant"), WHOLE[-1]]), name)).decode()
-    first = json.loads(said.splitlines()[0])
+    output = b"".join(formats.encode(iter([chunk(text, role="assistant"), WHOLE[-1]]), name)).decode()
+    first = json.loads(output.splitlines()[0])
     assert text in (first.get("content"), first.get("response"), first.get("message", {}).get("content"))
 
 

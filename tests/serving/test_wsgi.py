@@ -53,7 +53,7 @@ def ask(url: str) -> anyllm.Stream:
     )
 
 
-def said(*pieces: str, **more: Any) -> List[Any]:
+def open_events(*pieces: str, **more: Any) -> List[Any]:
     """Events of a stream that goes on."""
     return chat_events(pieces, finish_reason=None, usage=False, **more)
 
@@ -100,8 +100,8 @@ def in_django(stream: Callable[[], Any], **options: Any) -> Application:
         django.setup()
 
     def view(request: Any) -> Any:
-        made = wsgi.answer(stream(), **options)
-        return StreamingHttpResponse(made.body, status=made.status, headers=made.headers)
+        response = wsgi.answer(stream(), **options)
+        return StreamingHttpResponse(response.body, status=response.status, headers=response.headers)
 
     settings.ROOT_URLCONF = _Urls([path("", view)])
     clear_url_caches()
@@ -211,7 +211,7 @@ def test_each_piece_arrives_before_the_next_is_said(server: Any, make: Make):
     """The model says its second piece only once the client has read the first."""
     go = threading.Event()
     with (
-        serve(Reply.sse([*said("öne"), Stall(go), *chat_events([" two"], role=False)])) as upstream,
+        serve(Reply.sse([*open_events("öne"), Stall(go), *chat_events([" two"], role=False)])) as upstream,
         server(make(lambda: ask(upstream.url))) as port,
         client(port) as response,
     ):
@@ -230,7 +230,7 @@ def test_each_piece_arrives_before_the_next_is_said(server: Any, make: Make):
 @pytest.mark.parametrize("format", ["sse", "ndjson"])
 def test_a_client_that_leaves_a_silent_model_ends_the_call(server: Any, make: Any, format: str):
     streams: List[anyllm.Stream] = []
-    with serve(Reply.sse([*said("one"), Stall()])) as upstream:
+    with serve(Reply.sse([*open_events("one"), Stall()])) as upstream:
 
         def stream() -> anyllm.Stream:
             streams.append(ask(upstream.url))
@@ -320,7 +320,7 @@ def test_an_error_before_the_first_word_has_its_status(make: Any):
 @pytest.mark.parametrize("format", ["sse", "ndjson"])
 def test_an_error_after_the_first_word_is_the_last_event(make: Any, format: str):
     with (
-        serve(Reply.sse([*said("one"), Cut("eof")])) as upstream,
+        serve(Reply.sse([*open_events("one"), Cut("eof")])) as upstream,
         wsgiref_server(make(lambda: ask(upstream.url), format=format)) as port,
         client(port) as response,
     ):
@@ -336,7 +336,7 @@ def test_an_error_after_the_first_word_is_the_last_event(make: Any, format: str)
 def test_a_text_that_is_cut_off_is_not_whole_to_the_client():
     """A text has no place to say so: the connection breaks."""
     with (
-        serve(Reply.sse([*said("one"), Cut("eof")])) as upstream,
+        serve(Reply.sse([*open_events("one"), Cut("eof")])) as upstream,
         cheroot_server(bare(lambda: ask(upstream.url), format="text")) as port,
         client(port) as response,
     ):
@@ -348,7 +348,7 @@ def test_a_text_that_is_cut_off_is_not_whole_to_the_client():
 
 def test_head_has_no_body_and_ends_the_call():
     with (
-        serve(Reply.sse([*said("one"), Stall()])) as upstream,
+        serve(Reply.sse([*open_events("one"), Stall()])) as upstream,
         cheroot_server(bare(lambda: ask(upstream.url))) as port,
         client(port, "HEAD") as response,
     ):
@@ -369,7 +369,7 @@ def test_a_server_that_refuses_the_headers_ends_the_call():
     def start_response(*_: Any) -> None:
         raise AssertionError("headers already set")
 
-    with serve(Reply.sse([*said("one"), Stall()])) as upstream:
+    with serve(Reply.sse([*open_events("one"), Stall()])) as upstream:
         with pytest.raises(AssertionError, match="already set"):
             wsgi.respond({}, start_response, ask(upstream.url))
         assert upstream.wait_closed(TIMEOUT)
@@ -458,16 +458,16 @@ def test_what_is_sent_of_a_chunk_is_the_applications_choice():
 @pytest.mark.parametrize("format", ["ndjson", "text"])
 def test_an_answer_that_begins_anew_is_not_said_twice(format: str):
     items = [piece("one t"), ChatCompletionChunk(retry=RetryNotice("restart")), piece("on"), piece("e two")]
-    told = whole(*items, format=format)
+    output = whole(*items, format=format)
     if format == "ndjson":
-        told = "".join(json.loads(line).get("content", "") for line in told.splitlines()).encode()
-    assert told == b"one two"
+        output = "".join(json.loads(line).get("content", "") for line in output.splitlines()).encode()
+    assert output == b"one two"
 
 
 def test_an_answer_that_begins_anew_with_other_words_is_not_whole():
-    told = whole(piece("one t"), ChatCompletionChunk(retry=RetryNotice("restart")), piece("other"))
-    assert b"event: error" in told
-    assert b"other" not in told
+    output = whole(piece("one t"), ChatCompletionChunk(retry=RetryNotice("restart")), piece("other"))
+    assert b"event: error" in output
+    assert b"other" not in output
 
 
 def test_an_answer_that_goes_on_is_not_taken_for_one_that_begins_anew():
@@ -475,18 +475,20 @@ def test_an_answer_that_goes_on_is_not_taken_for_one_that_begins_anew():
 
 
 def test_what_is_said_of_an_error_is_the_applications_choice():
-    told = whole(error=errors.NetworkError("no route"), describe=lambda error: {"message": str(error)}, format="ndjson")
-    assert told == b'{"error": {"message": "no route"}}\n'
+    output = whole(
+        error=errors.NetworkError("no route"), describe=lambda error: {"message": str(error)}, format="ndjson"
+    )
+    assert output == b'{"error": {"message": "no route"}}\n'
 
 
 def test_a_silent_chat_is_waited_for_in_pieces_and_ends_with_the_body():
     """It has no channel to wait on, so it is read ahead: by a thread that ends with it."""
     stream = anyllm.Client("m", provider=fake(["one", Stall()])).chat_stream("Hi")
-    made = iter(wsgi.body(stream, keep_alive=SOON))
-    written = next(piece for piece in made if b"one" in piece)
+    content = iter(wsgi.body(stream, keep_alive=SOON))
+    written = next(piece for piece in content if b"one" in piece)
     assert written.startswith(b"data: ")
-    assert next(made) == b": keep-alive\n\n"
-    made.close()  # type: ignore[attr-defined]
+    assert next(content) == b": keep-alive\n\n"
+    content.close()  # type: ignore[attr-defined]
     until(lambda: all(thread.name not in ("anyllm-call", "anyllm-read-ahead") for thread in threading.enumerate()))
     failing = anyllm.Client("m", provider=fake(["one", errors.ServerError("down")])).chat_stream("Hi")
     assert b"event: error" in b"".join(wsgi.body(failing))
@@ -494,10 +496,10 @@ def test_a_silent_chat_is_waited_for_in_pieces_and_ends_with_the_body():
 
 def test_a_silent_model_is_waited_for_in_pieces():
     pair = Pair()
-    made = wsgi.body(pair, keep_alive=SOON)
-    assert [next(made), next(made)] == [b": keep-alive\n\n"] * 2
+    content = wsgi.body(pair, keep_alive=SOON)
+    assert [next(content), next(content)] == [b": keep-alive\n\n"] * 2
     pair.sender.put(piece("one"))
-    assert next(made) == b'data: {"content": "one"}\n\n'
+    assert next(content) == b'data: {"content": "one"}\n\n'
     spaced = wsgi.body(pair, "ndjson", keep_alive=SOON)
     lines = [next(spaced)]
     pair.end()
@@ -520,9 +522,9 @@ def test_chunks_that_show_nothing_do_not_hide_that_the_client_has_left(monkeypat
         pair.sender.put(piece(reasoning=Reasoning("hm")))
     pair.sender.put(piece("one"))
     pair.end()
-    made = wsgi.body(pair, keep_alive=5, event=event)
+    content = wsgi.body(pair, keep_alive=5, event=event)
     silence = [b": keep-alive\n\n"] * 3
-    assert list(made) == [*silence, b'data: {"content": "one"}\n\n', b"event: done\ndata: {}\n\n"]
+    assert list(content) == [*silence, b'data: {"content": "one"}\n\n', b"event: done\ndata: {}\n\n"]
 
 
 def test_a_text_is_not_kept_alive(spawn: Any):
@@ -540,15 +542,15 @@ def test_a_text_is_not_kept_alive(spawn: Any):
 def test_whoever_leaves_cancels(read: int, leave: str):
     pair = Pair()
     pair.sender.put(piece("one"))
-    made = wsgi.body(pair)
+    content = wsgi.body(pair)
     for _ in range(read):
-        next(made)
+        next(content)
     if leave == "close":
-        made.close()  # type: ignore[attr-defined]
-        made.close()  # type: ignore[attr-defined]
-        assert list(made) == []
+        content.close()  # type: ignore[attr-defined]
+        content.close()  # type: ignore[attr-defined]
+        assert list(content) == []
     else:
-        del made
+        del content
         gc.collect()
     assert pair.cancelled == ["the client has left"]
 
@@ -561,9 +563,9 @@ def test_an_exception_in_the_middle_cancels(monkeypatch: pytest.MonkeyPatch):
 
     pair = Pair()
     pair.sender.put(piece("one"))
-    made = wsgi.body(pair, event=killed)
+    content = wsgi.body(pair, event=killed)
     with pytest.raises(KeyboardInterrupt):
-        next(made)
+        next(content)
     assert pair.cancelled
 
 
@@ -573,10 +575,10 @@ def test_a_bug_in_the_middle_cancels_and_is_not_shown(caplog: pytest.LogCaptureF
 
     pair = Pair()
     pair.sender.put(piece("one"))
-    told = b"".join(wsgi.body(pair, event=bug))
+    output = b"".join(wsgi.body(pair, event=bug))
     assert pair.cancelled
-    assert b"InternalError" in told
-    assert b"secret" not in told
+    assert b"InternalError" in output
+    assert b"secret" not in output
     assert "secret" in caplog.text
 
 
@@ -591,10 +593,10 @@ def test_a_bug_that_looks_like_an_end_is_none():
 
 def test_closing_from_elsewhere_frees_the_body(spawn: Any):
     with serve(Reply.sse([Stall()])) as upstream:
-        made = wsgi.body(ask(upstream.url), keep_alive=NEVER)
-        task = spawn(list, made)
+        content = wsgi.body(ask(upstream.url), keep_alive=NEVER)
+        task = spawn(list, content)
         upstream.wait_for_requests(1)
-        made.close()  # type: ignore[attr-defined]
+        content.close()  # type: ignore[attr-defined]
         assert task.join() == []
         assert upstream.wait_closed(TIMEOUT)
 
@@ -602,9 +604,9 @@ def test_closing_from_elsewhere_frees_the_body(spawn: Any):
 def test_a_stream_that_is_over_is_not_cancelled():
     with serve(Reply.sse(chat_events("one"))) as upstream:
         stream = ask(upstream.url)
-        made = wsgi.body(stream)
-        list(made)
-        made.close()  # type: ignore[attr-defined]
+        content = wsgi.body(stream)
+        list(content)
+        content.close()  # type: ignore[attr-defined]
         assert stream.collect().content == "one"
 
 
@@ -637,9 +639,9 @@ def test_any_iterable_of_text_or_chunks_is_a_stream(kind: Any, ended: List[str])
     source = kind("one", piece(" two"))
     assert b"".join(wsgi.body(source, "text")) == b"one two"
     source = kind("one", piece(" two"))
-    made = wsgi.body(source, "ndjson")
-    assert next(made) == b'{"content": "one"}\n'
-    made.close()  # type: ignore[attr-defined]
+    content = wsgi.body(source, "ndjson")
+    assert next(content) == b'{"content": "one"}\n'
+    content.close()  # type: ignore[attr-defined]
     assert source.ended == ended
 
 
@@ -653,9 +655,9 @@ def test_a_generator_is_closed():
         finally:
             closed.set()
 
-    made = wsgi.body(source())
-    next(made)
-    made.close()  # type: ignore[attr-defined]
+    content = wsgi.body(source())
+    next(content)
+    content.close()  # type: ignore[attr-defined]
     assert closed.is_set()
 
 
@@ -748,8 +750,8 @@ def every(kind: type) -> List[type]:
 
 
 def test_no_error_of_the_tree_was_forgotten():
-    known = [kind for kind in every(errors.AnyLLMError) if kind.__module__ == "anyllm.errors"]
-    assert {kind for kind in known if kind is not errors.AnyLLMError} - {errors.APIError} <= {
+    exported = [kind for kind in every(errors.AnyLLMError) if kind.__module__ == "anyllm.errors"]
+    assert {kind for kind in exported if kind is not errors.AnyLLMError} - {errors.APIError} <= {
         type(error) for error, _ in STATUSES
     }
 
@@ -758,9 +760,9 @@ def test_no_error_of_the_tree_was_forgotten():
 def test_a_wait_without_end_is_not_said(wait: Optional[float]):
     pair = Pair()
     pair.end(errors.RateLimitError("x", retry_after=wait))
-    made = wsgi.answer(pair)
-    assert "Retry-After" not in made.headers
-    assert b"retry_after" not in b"".join(made.body)
+    response = wsgi.answer(pair)
+    assert "Retry-After" not in response.headers
+    assert b"retry_after" not in b"".join(response.body)
 
 
 def test_nothing_of_the_first_content_is_lost_by_waiting_for_it():
@@ -768,33 +770,33 @@ def test_nothing_of_the_first_content_is_lost_by_waiting_for_it():
     for item in (piece(""), piece("one"), piece(" two")):
         pair.sender.put(item)
     pair.end()
-    made = wsgi.answer(pair, "text")
-    assert (made.status, made.headers) == (200, wsgi.headers("text"))
-    assert b"".join(made.body) == b"one two"
+    response = wsgi.answer(pair, "text")
+    assert (response.status, response.headers) == (200, wsgi.headers("text"))
+    assert b"".join(response.body) == b"one two"
 
 
 def test_the_wait_for_the_first_content_ends():
     """And what goes wrong then is an event."""
     pair = Pair()
-    made = wsgi.answer(pair, first_content_timeout=0, keep_alive=NEVER)
-    assert made.status == 200
+    response = wsgi.answer(pair, first_content_timeout=0, keep_alive=NEVER)
+    assert response.status == 200
     pair.end(errors.NetworkError("x"))
-    assert b"event: error" in b"".join(made.body)
+    assert b"event: error" in b"".join(response.body)
 
 
 def test_an_answer_that_nobody_wanted_is_cancelled():
     pair = Pair()
-    made = wsgi.answer(pair, first_content_timeout=0)
-    del made
+    response = wsgi.answer(pair, first_content_timeout=0)
+    del response
     gc.collect()
     assert pair.cancelled
 
 
 def test_an_error_is_logged_in_the_providers_words_and_without_the_key(caplog: pytest.LogCaptureFixture):
     with serve(Reply.json({"error": {"message": f"bad key {KEY}"}}, 401)) as upstream:
-        made = wsgi.answer(ask(upstream.url))
-    assert made.status == 502
-    assert KEY not in b"".join(made.body).decode()
+        response = wsgi.answer(ask(upstream.url))
+    assert response.status == 502
+    assert KEY not in b"".join(response.body).decode()
     assert "bad key [key]" in caplog.text
     assert KEY not in caplog.text
 
@@ -862,7 +864,7 @@ server.handle_request()
 def test_an_example_streams(module: str, app: str, needs: str):
     pytest.importorskip(needs)
     go = threading.Event()
-    with serve(Reply.sse([*said("one"), Stall(go), *chat_events([" two"], role=False)])) as upstream:
+    with serve(Reply.sse([*open_events("one"), Stall(go), *chat_events([" two"], role=False)])) as upstream:
         environment = {
             **os.environ,
             "ANYLLM_MODEL": "openai/gpt-4o-mini",
