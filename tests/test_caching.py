@@ -186,11 +186,11 @@ few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthChec
 
 @few
 @given(completions())
-def test_what_was_encoded_is_decoded(completion):
+def test_decode_reverses_encode(completion):
     assert decode(encode(completion)) == completion
 
 
-def test_what_the_host_sent_is_not_kept():
+def test_raw_data_of_the_provider_is_not_stored():
     """It is as large again, and a stream has none; what a caller's class made of it, no JSON could hold."""
     found = decode(encode(attrs.evolve(FULL, parsed=object())))
     assert found == FULL
@@ -219,7 +219,7 @@ def test_bytes_of_others_give_nothing(data):
 
 
 @pytest.mark.parametrize("other", [None, "text", 5, bytearray(encode(FULL))])
-def test_what_is_no_bytes_gives_nothing(other):
+def test_decode_of_other_types_gives_none(other):
     assert decode(other) is None
 
 
@@ -233,7 +233,7 @@ def test_json_that_is_no_answer_gives_nothing(body):
     assert decode(caching._head(body) + body) is None
 
 
-def test_another_form_gives_nothing(monkeypatch):
+def test_another_format_is_a_miss(monkeypatch):
     encoded = encode(FULL)
     monkeypatch.setattr(caching, "_FORMAT", b"anyllm-answer-2")
     assert decode(encoded) is None
@@ -250,7 +250,7 @@ def test_a_replayed_answer_is_the_same_answer(completion):
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-def test_what_hosts_stream_is_replayed(name):
+def test_recorded_streams_are_replayed(name):
     """All that the dialects' transcripts give: calls in parallel, signatures, refusals, answers cut in the middle."""
     seen = 0
     for case in choice_streams.cases_of(name):
@@ -339,12 +339,12 @@ def test_every_parameter_is_one_or_the_other():
 
 
 @pytest.mark.parametrize("name", CHANGES, ids="{}=".format)
-def test_what_can_change_the_answer_changes_the_key(name):
+def test_parameters_that_can_change_the_answer_change_the_key(name):
     assert cache_key("openai", None, ASKED.evolve(**{name: CHANGES[name]})) != KEY
 
 
 @pytest.mark.parametrize("name", INDIFFERENT)
-def test_what_cannot_change_the_answer_does_not_change_the_key(name):
+def test_parameters_that_cannot_change_the_answer_do_not_change_the_key(name):
     assert cache_key("openai", None, ASKED.evolve(**{name: INDIFFERENT[name]})) == KEY
 
 
@@ -458,7 +458,7 @@ def cache(request, tmp_path):
     instance.close()
 
 
-def test_a_cache_gives_what_it_was_given(cache):
+def test_a_cache_gives_the_stored_bytes(cache):
     answer = encode(FULL)
     assert cache.get(KEY) is None
     cache.set(KEY, answer)
@@ -478,20 +478,20 @@ def test_a_cache_keeps_large_answers(cache):
     assert cache.get(KEY) == answer
 
 
-def test_what_is_kept_for_no_time_is_not_kept(cache):
+def test_a_ttl_of_zero_stores_nothing(cache):
     cache.set(KEY, b"old", 1000)
     cache.set(KEY, b"new", 0)
     assert cache.get(KEY) is None
 
 
-def test_what_is_kept_for_ever_is_kept(cache):
+def test_an_infinite_ttl_stores_for_ever(cache):
     """No backend has a number for it."""
     cache.set(KEY, b"answer", math.inf)
     assert cache.get(KEY) == b"answer"
 
 
 @pytest.mark.parametrize("ttl", [-1, float("nan")])
-def test_what_is_no_time_is_refused(cache, ttl):
+def test_invalid_ttls_are_refused(cache, ttl):
     with pytest.raises(ValueError, match="negative or NaN"):
         cache.set(KEY, b"answer", ttl)
     with pytest.raises(TypeError):
@@ -510,7 +510,7 @@ def test_a_cache_is_shared_by_threads(cache, spawn):
     join([spawn(work, me) for me in range(8)])
 
 
-def test_memory_forgets_what_is_too_old():
+def test_memory_forgets_expired_answers():
     pytest.importorskip("cachetools")
     now = [1000.0]
     cache = MemoryCache(ttl=60, clock=lambda: now[0])
@@ -522,7 +522,7 @@ def test_memory_forgets_what_is_too_old():
     assert cache.get("b") is None
 
 
-def test_memory_forgets_what_was_not_used_for_longest():
+def test_memory_forgets_the_least_recently_used():
     pytest.importorskip("cachetools")
     cache = MemoryCache(maxsize=2)
     cache.set("a", b"1")
@@ -625,7 +625,7 @@ def test_a_damaged_disk_breaks_no_call(tmp_path):
     cache.close()
 
 
-def test_redis_is_given_milliseconds_and_a_prefix():
+def test_redis_gets_milliseconds_and_a_prefix():
     fake = FakeRedis()
     cache = RedisCache(fake, ttl=1.5, prefix="p:")
     cache.set("a", b"1")
@@ -639,7 +639,7 @@ def test_a_redis_client_may_decode_its_responses():
     assert decode(cache.get(KEY)) == FULL
 
 
-def test_redis_forgets_what_is_too_old(redis_url):
+def test_redis_forgets_expired_answers(redis_url):
     """The server says how long it will keep it; nobody needs to wait for that."""
     cache = RedisCache(redis_url, ttl=50, prefix="old:")
     cache.set("a", b"1")
@@ -676,7 +676,7 @@ class Broken:
         raise self.error
 
 
-def test_a_broken_cache_is_said_once(caplog, spawn):
+def test_a_broken_cache_is_logged_once(caplog, spawn):
     guarded = Guarded(Broken(RuntimeError("secret")))
     with caplog.at_level(logging.WARNING, "anyllm"):
         assert join([spawn(guarded.get, KEY) for _ in range(8)]) == [None] * 8
@@ -700,7 +700,7 @@ def test_a_good_cache_is_used_as_it_is():
     assert fake.expiries == [5000]
 
 
-def test_a_cache_that_gives_something_else_gives_nothing():
+def test_other_values_of_a_cache_are_misses():
     fake = FakeRedis()
     fake.values["anyllm:" + KEY] = 5  # type: ignore[assignment]
     assert Guarded(RedisCache(fake)).get(KEY) is None
@@ -714,7 +714,7 @@ def test_a_cache_that_gives_something_else_gives_nothing():
         ("redis", lambda _: RedisCache("redis://127.0.0.1"), "redis"),
     ],
 )
-def test_a_missing_library_is_named_with_what_to_install(library, make, packages, monkeypatch, tmp_path):
+def test_a_missing_library_is_named_with_its_install_command(library, make, packages, monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, library, None)
     with pytest.raises(ImportError, match=rf"{library}: pip install {packages}$"):
         make(tmp_path)

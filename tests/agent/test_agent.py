@@ -334,7 +334,7 @@ def test_events_come_in_order_with_their_turn() -> None:
     assert [event.elapsed for event in events] == sorted(event.elapsed for event in events)
 
 
-def test_a_result_is_told_while_later_calls_run() -> None:
+def test_a_result_is_an_event_while_later_calls_run() -> None:
     was_told = threading.Event()
 
     def quick() -> str:
@@ -387,7 +387,7 @@ def test_an_error_ends_a_run_as_its_last_event_and_is_raised() -> None:
 # -- tools that go wrong
 
 
-def test_what_goes_wrong_with_a_call_is_told_to_the_model() -> None:
+def test_the_model_gets_the_error_of_a_call() -> None:
     def fail(city: str) -> None:
         raise ValueError(f"no such city:\n{city}")
 
@@ -414,7 +414,7 @@ def test_what_goes_wrong_with_a_call_is_told_to_the_model() -> None:
     assert cut == """error: fail: $: the arguments are not JSON: {"city": "Gr"""
 
 
-def test_arguments_that_are_no_object_go_back_as_one_that_is_empty() -> None:
+def test_arguments_that_are_no_object_become_an_empty_one() -> None:
     """Half of the hosts refuse a conversation with others; what the model wrote is in the error."""
     agent, provider = agent_over(calling(("a", "f", '{"x": ')), saying("Sorry."), tools=[Tool(lambda: 1, name="f")])
     result = agent.run("Go.")
@@ -449,7 +449,7 @@ def test_no_secret_and_no_traceback_reaches_the_model(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("end", [SystemExit(3), KeyboardInterrupt(), Cancelled("mine")])
-def test_what_is_no_error_but_an_end_ends_the_run(end: BaseException) -> None:
+def test_exit_and_interrupt_in_a_tool_end_the_run(end: BaseException) -> None:
     def stop() -> None:
         raise end
 
@@ -524,7 +524,7 @@ def test_ids_that_come_again_in_a_later_turn_mean_the_later_calls() -> None:
     assert texts == ["1", "1", *["error: the run ended before there was a result"] * 2]
 
 
-def test_an_answer_that_began_anew_has_the_ids_of_its_new_calls() -> None:
+def test_a_restarted_answer_has_the_ids_of_its_new_calls() -> None:
     call = {"index": 0, "id": "old", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     cut = [chunk({"tool_calls": [call]}), IncompleteStreamError("cut")]
     options = {"retry": {"after_content": "restart", "backoff": 0}}
@@ -535,7 +535,7 @@ def test_an_answer_that_began_anew_has_the_ids_of_its_new_calls() -> None:
     assert provider.requests[2]["messages"][-1]["tool_call_id"] == "new"
 
 
-def test_a_model_that_cannot_be_asked_is_an_event_too() -> None:
+def test_an_error_before_the_request_is_an_event_too() -> None:
     (event,) = events_of(Agent("compatible/m"), "Go.", model="nobody/m")
     assert isinstance(event.error, UnsupportedProviderError)
 
@@ -558,7 +558,7 @@ def test_no_more_calls_run_at_once_than_were_allowed() -> None:
     assert most == [2]
 
 
-def test_a_tool_sees_the_context_variables_of_who_runs_the_agent() -> None:
+def test_a_tool_sees_the_context_variables_of_the_agents_caller() -> None:
     who = contextvars.ContextVar("who", default="nobody")
 
     def f() -> str:
@@ -637,7 +637,7 @@ def test_a_cancelled_run_does_not_wait_for_a_tool_that_hangs(hanging: Hanging, s
     assert len(provider.requests) == 1
 
 
-def test_results_that_were_there_when_a_run_ended_are_in_its_transcript(hanging: Hanging) -> None:
+def test_finished_results_are_in_the_transcript_of_an_ended_run(hanging: Hanging) -> None:
     """What a tool did is done, and the next run should know of it."""
     ctx = anyllm.Context()
     done = threading.Event()
@@ -663,7 +663,7 @@ def test_results_that_were_there_when_a_run_ended_are_in_its_transcript(hanging:
     assert texts[1] == "quick"
 
 
-def test_the_time_of_a_run_ends_a_tool_that_hangs_and_is_a_budget(
+def test_the_timeout_of_a_run_ends_a_hanging_tool_and_is_a_budget(
     hanging: Hanging, spawn: Callable[..., Task], later: LaterTime
 ) -> None:
     agent, _ = agent_over(calling(("a", "hang", "{}")), tools=[hanging.hang], timeout=1000)
@@ -680,7 +680,7 @@ def test_the_time_of_a_run_ends_a_tool_that_hangs_and_is_a_budget(
     assert [message.role for message in error.result.messages] == ["user", "assistant", "tool"]
 
 
-def test_the_time_of_a_run_ends_an_answer_on_its_way(later: LaterTime) -> None:
+def test_the_timeout_of_a_run_ends_a_running_answer(later: LaterTime) -> None:
     agent, _ = agent_over(["Once upon", Stall()], timeout=1000)
     events = agent.stream("Go.")
     assert any(event.type == "text" for event in events)  # and what follows is left in it
@@ -701,7 +701,7 @@ def test_the_callers_own_deadline_is_no_budget(hanging: Hanging, spawn: Callable
         run.join()
 
 
-def test_a_context_that_has_ended_asks_nobody() -> None:
+def test_an_ended_context_sends_no_request() -> None:
     agent, provider = agent_over(saying("Never."))
     ctx = anyllm.Context()
     ctx.cancel()
@@ -709,7 +709,7 @@ def test_a_context_that_has_ended_asks_nobody() -> None:
     assert provider.requests == []
 
 
-def test_an_iterator_let_go_of_ends_the_answer_and_its_thread() -> None:
+def test_dropping_the_iterator_ends_the_answer_and_its_thread() -> None:
     agent, _ = agent_over(["Once upon", Stall()])
     events = agent.stream("Go.")
     assert next(event for event in events if event.type == "text").text == "Once upon"
@@ -718,7 +718,7 @@ def test_an_iterator_let_go_of_ends_the_answer_and_its_thread() -> None:
     until(lambda: anyllm.active_streams() == 0)
 
 
-def test_an_iterator_let_go_of_ends_what_tools_do(hanging: Hanging) -> None:
+def test_dropping_the_iterator_ends_the_tools_context(hanging: Hanging) -> None:
     def quick() -> str:
         assert hanging.begun.wait(TIMEOUT)
         return "quick"
@@ -785,13 +785,13 @@ def test_a_budget_that_has_run_out_ends_the_run(options: Any, budget: str, turns
     assert "ran out" in str(error)
 
 
-def test_an_answer_is_an_answer_whatever_it_used() -> None:
+def test_an_answer_over_the_budget_is_an_answer() -> None:
     agent, _ = agent_over(saying("Done.", (900, 100)), max_turns=1, max_tokens=10)
     result = agent.run("Go.")
     assert (result.content, result.stopped_by) == ("Done.", "answer")
 
 
-def test_a_cost_that_nobody_knows_keeps_to_no_budget() -> None:
+def test_an_unknown_cost_exceeds_the_budget() -> None:
     agent, provider, _ = counted(max_cost_usd=1000)
     with pytest.raises(BudgetExceededError, match="the price of the model is unknown") as caught:
         agent.run("Go.")
@@ -814,7 +814,7 @@ def test_costs_and_tokens_are_summed_over_turns() -> None:
     assert result.cost_usd == pytest.approx(0.044)
 
 
-def test_tokens_that_nobody_counted_are_estimated_or_end_the_run() -> None:
+def test_uncounted_tokens_are_estimated_or_end_the_run() -> None:
     silent = calling(("a", "f", "{}"))[:-1]
     f = Tool(lambda: 1, name="f")
     agent, _ = agent_over(silent, saying("Done."), tools=[f], options={"usage": "character"})
@@ -827,7 +827,7 @@ def test_tokens_that_nobody_counted_are_estimated_or_end_the_run() -> None:
         agent.run("Go.")
 
 
-def test_another_run_goes_on_where_a_budget_ended_one() -> None:
+def test_another_run_continues_after_a_budget_ended_one() -> None:
     agent, provider = agent_over(
         calling(("a", "f", "{}")), saying("Done."), tools=[Tool(lambda: 1, name="f")], max_turns=1, system="Be brief."
     )
@@ -871,7 +871,7 @@ def test_without_variables_and_in_a_conversation_nothing_is_replaced() -> None:
     assert [message["content"] for message in second] == ["Say 1 {y}.", "For {who}."]
 
 
-def test_a_missing_variable_is_named_before_anything_is_asked() -> None:
+def test_a_missing_variable_is_named_before_any_request() -> None:
     agent, provider = agent_over(saying("Done."), system="Say {name}.")
     for ask in (agent.run, agent.stream):
         with pytest.raises(ValueError, match=r"no variable for \{name\}; did you mean 'names'"):
@@ -879,14 +879,14 @@ def test_a_missing_variable_is_named_before_anything_is_asked() -> None:
     assert provider.requests == []
 
 
-def test_a_system_message_of_the_conversation_is_kept() -> None:
+def test_a_system_message_of_the_conversation_stays() -> None:
     agent, provider = agent_over(saying("Done."), system="New.")
     agent.run([{"role": "system", "content": "Old."}, {"role": "user", "content": "Go."}])
     agent.run(Message.user("Go."))
     assert [request["messages"][0]["content"] for request in provider.requests] == ["Old.", "New."]
 
 
-def test_parameters_are_asked_for_each_turn_and_a_runs_own_win() -> None:
+def test_parameters_go_with_each_turn_and_those_of_a_run_win() -> None:
     agent, provider = agent_over(
         calling(("a", "f", "{}")), saying("Done."), tools=[Tool(lambda: 1, name="f")], temperature=0.5, seed=1
     )
@@ -907,7 +907,7 @@ def test_a_forced_call_is_forced_once() -> None:
         assert [request.get("tool_choice") for request in provider.requests] == [choice, later]
 
 
-def test_an_agent_asks_a_model_by_name_a_provider_or_a_client() -> None:
+def test_an_agent_takes_a_model_name_a_provider_or_a_client() -> None:
     provider = fake(calling(("a", "f", "{}")), saying("Done."))
     client = Client("m", provider=provider, temperature=0.25, options=StreamingOptions(retry=Retry(attempts=1)))
     agent = Agent(client, tools=[Tool(lambda: 1, name="f")])
@@ -921,7 +921,7 @@ def test_an_agent_asks_a_model_by_name_a_provider_or_a_client() -> None:
         Agent(3)  # type: ignore[arg-type]
 
 
-def test_whatever_streams_as_a_client_does_can_be_asked() -> None:
+def test_any_object_that_streams_as_a_client_will_do() -> None:
     """One that wraps a Client, for example; and one whose events end without telling of the error."""
 
     class Failing:
@@ -960,12 +960,12 @@ def test_whatever_streams_as_a_client_does_can_be_asked() -> None:
         ({"tools": [1]}, TypeError, "a tool is"),
     ],
 )
-def test_what_is_wrong_with_an_agent_is_said_where_it_is_made(options: Any, error: Any, words: str) -> None:
+def test_a_wrong_argument_of_an_agent_raises_at_once(options: Any, error: Any, words: str) -> None:
     with pytest.raises(error, match=words):
         agent_over(saying("Never."), **options)
 
 
-def test_what_is_wrong_with_a_run_is_said_where_it_is_started() -> None:
+def test_a_wrong_argument_of_a_run_raises_at_once() -> None:
     agent, provider = agent_over(saying("Never."))
     for ask in (agent.run, agent.stream):
         with pytest.raises(TypeError, match="ctx must be a Context"):
@@ -997,7 +997,7 @@ def test_runs_of_one_agent_do_not_meet(spawn: Callable[..., Task]) -> None:
         provider.close()
 
 
-def test_a_tool_call_of_the_models_is_not_changed_on_its_way() -> None:
+def test_the_models_tool_call_is_passed_on_unchanged() -> None:
     """What hosts sign comes back as it was."""
     extra = {"google": {"thought_signature": "sig"}}
     call = {

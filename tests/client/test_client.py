@@ -53,7 +53,7 @@ async def too_late(_: str) -> None:
 @pytest.mark.parametrize(
     "messages", ["Hi", Message.user("Hi"), [Message.user("Hi")], [{"role": "user", "content": "Hi"}]]
 )
-def test_a_text_a_message_and_a_conversation_are_asked(messages: Any):
+def test_messages_may_be_a_text_a_message_or_a_conversation(messages: Any):
     provider = fake("well")
     chat_client = Client("m", provider=provider, temperature=0)
     assert chat_client.chat(messages, max_tokens=5).content == "well"
@@ -91,13 +91,13 @@ def test_a_typo_is_an_error_where_it_is_written():
         Client("openai/m", strategy="best")
 
 
-def test_what_a_host_needs_and_we_do_not_know_goes_through_extra_body():
+def test_extra_body_carries_unknown_parameters():
     provider = fake("well")
     Client("m", provider=provider).chat("Hi", extra_body={"top_k": 3})
     assert provider.requests[0]["top_k"] == 3
 
 
-def test_another_model_of_the_same_host_is_asked_with_the_same_key():
+def test_another_model_of_the_same_provider_gets_the_same_key():
     """And one of another host never gets it."""
     answer = Reply.json({"choices": [{"message": {"content": "well"}, "finish_reason": "stop"}]})
     with serve(answer) as server, serve(answer) as other, pytest.MonkeyPatch.context() as patch:
@@ -159,7 +159,7 @@ def test_a_stream_iterates_its_chunks_and_keeps_the_answer():
     assert stream.partial is stream.completion
 
 
-def test_collect_gives_the_whole_answer_whatever_was_read_before():
+def test_collect_gives_the_whole_answer_after_partial_reading():
     stream = client(["one", " two", " three"]).chat_stream("Hi")
     for chunk in stream:
         if chunk.content:
@@ -214,7 +214,7 @@ class City:
     people: int
 
 
-def test_a_class_is_what_the_answer_is_an_instance_of():
+def test_a_response_class_parses_the_answer():
     provider = fake('{"name": "Paris", "people": 2100000}')
     chat_client = Client("m", provider=provider)
     assert chat_client.chat("Hi", response_format=City).parsed == City("Paris", 2100000)
@@ -227,13 +227,13 @@ def test_a_class_is_what_the_answer_is_an_instance_of():
     assert caught.value.partial is not None
 
 
-def test_get_json_reads_what_stands_in_a_fence():
+def test_get_json_reads_a_fenced_block():
     assert client('```json\n{"a": [1]}\n```').chat("Hi").get_json() == {"a": [1]}
     with pytest.raises(ValueError, match=r"."):
         client("no json").chat("Hi").get_json()
 
 
-def test_what_was_measured_is_there_at_the_end():
+def test_timing_is_complete_at_the_end():
     stream = client(["one", " two", " three"]).chat_stream("Hi")
     stream.collect()
     timing = stream.timing
@@ -281,7 +281,7 @@ def with_tools() -> List[Any]:
     return [first, thought, *middle, *calls, last, usage]
 
 
-def test_events_tell_what_happens_in_order():
+def test_events_come_in_the_order_of_the_stream():
     events = list(client(with_tools()).chat_stream("Hi").events())
     assert [event.type for event in events] == [
         *("start", "reasoning", "text", "text", "text"),
@@ -351,7 +351,7 @@ def test_broken_json_is_called_back(call: str):
     assert [type(error).__name__ for error in errors] == ["JSONStreamError"]
 
 
-def test_an_answer_that_begins_anew_is_another_document():
+def test_a_restarted_answer_is_a_new_document():
     provider = fake(["{", anyllm.IncompleteStreamError("cut")], ["[1]"])
     options = anyllm.StreamingOptions(json=True, retry=anyllm.Retry(after_content="restart", backoff=0.0))
     events = list(Client("m", provider=provider, options=options).chat_stream("Hi").events())
@@ -475,7 +475,7 @@ def no_collector():
 
 
 @pytest.mark.parametrize("how", ["break", "break events", "del", "unread", "close", "with", "text", "callbacks"])
-def test_a_stream_that_is_let_go_of_ends(how: str, no_collector: None):
+def test_a_dropped_stream_ends(how: str, no_collector: None):
     content_sent = threading.Event()
     with serve(silent_after(content_sent)) as server:
         chat_client = at(server.url, options=ONCE.evolve(on_delta=print if how == "callbacks" else None))
@@ -518,7 +518,7 @@ def test_cancel_frees_the_reader_from_another_thread():
         thread.join()
 
 
-def test_a_context_ends_the_call_and_not_the_other_way_round():
+def test_a_context_ends_the_call_but_a_call_does_not_end_the_context():
     ctx = anyllm.Context(TIMEOUT)
     chat_client = client("well")
     chat_client.chat_stream("Hi", ctx=ctx).collect()
@@ -541,7 +541,7 @@ def test_a_timeout_is_the_calls_or_the_clients():
         client([Stall()]).stream_with_usage("Hi", timeout=0.01)
 
 
-def test_nothing_is_raised_where_the_stream_is_only_made():
+def test_making_a_stream_raises_nothing():
     stream = client(AuthenticationError("no")).chat_stream("Hi")
     with pytest.raises(AuthenticationError):
         list(stream)
@@ -576,7 +576,7 @@ def test_the_next_model_answers_where_one_fails_without_content(how: str):
     assert [len(provider.requests) for provider in providers] == [1, 1, 1]
 
 
-def test_falling_back_is_told():
+def test_a_fallback_is_an_event():
     chat_client, _ = several(ServerError("down"), "second")
     events = list(chat_client.chat_stream("Hi").events())
     assert [event.type for event in events] == ["start", "retry", "text", "usage", "complete"]
@@ -595,7 +595,7 @@ def test_no_text_of_two_models_is_mixed():
 
 
 @pytest.mark.parametrize("error", [InvalidRequestError("wrong question", status_code=400), Cancelled()])
-def test_a_wrong_question_is_not_asked_again(error: AnyLLMError):
+def test_an_invalid_request_does_not_fall_back(error: AnyLLMError):
     chat_client, providers = several(error, "second")
     with pytest.raises(type(error)):
         chat_client.chat_stream("Hi").collect()
@@ -652,7 +652,7 @@ def test_whole_answers_are_hedged_too():
     join_workers()
 
 
-def test_a_model_that_answers_in_time_is_asked_alone():
+def test_an_answer_in_time_prevents_the_hedge():
     chat_client, providers = several("first", "second", hedge=TIMEOUT)
     assert chat_client.chat_stream("Hi").collect().content == "first"
     assert len(providers[1].requests) == 0
@@ -679,7 +679,7 @@ def test_a_cancel_ends_all_that_run():
 # -- what stands around a call -----------------------------------------------------------------------------------------
 
 
-def test_equal_questions_are_asked_once():
+def test_equal_requests_are_sent_once():
     from anyllm.caching import MemoryCache
 
     provider = fake("one two", "other")
@@ -696,7 +696,7 @@ def test_equal_questions_are_asked_once():
     assert chat_client.chat("Hi!").content == "other"
 
 
-def test_answers_that_were_cut_off_are_not_kept():
+def test_truncated_answers_are_not_cached():
     from anyllm.caching import MemoryCache
 
     chat_client = client(chat_events("one", finish_reason="length"), "two", cache=MemoryCache())
@@ -715,7 +715,7 @@ def test_so_many_streams_run_at_once():
     assert chat_client.chat_stream("Hi").collect().content == "second"
 
 
-def test_a_slot_comes_back_from_a_stream_that_was_let_go_of(no_collector: None):
+def test_a_dropped_stream_returns_its_slot(no_collector: None):
     chat_client = client([Stall()], ["one", Stall()], "third", max_streams=1)
     chat_client.chat_stream("Hi")
     for chunk in chat_client.chat_stream("Hi", timeout=TIMEOUT):
@@ -724,7 +724,7 @@ def test_a_slot_comes_back_from_a_stream_that_was_let_go_of(no_collector: None):
     assert chat_client.chat_stream("Hi", timeout=TIMEOUT).collect().content == "third"
 
 
-def test_a_host_that_fails_is_left_alone_for_a_while():
+def test_the_breaker_stops_calls_to_a_failing_provider():
     from anyllm.limits import CircuitOpenError
 
     provider = fake(ServerError("down"))
@@ -747,7 +747,7 @@ def test_an_open_breaker_is_a_reason_to_fall_back():
     assert [len(provider.requests) for provider in providers] == [1, 0]
 
 
-def test_a_loser_and_an_abandoned_stream_say_nothing_of_their_host():
+def test_cancelled_streams_do_not_count_for_or_against_the_provider():
     """Neither that it failed nor that it is well: a host that is being tried stays on trial."""
     ended: List[Any] = []
 
@@ -772,7 +772,7 @@ def test_a_loser_and_an_abandoned_stream_say_nothing_of_their_host():
     assert ended == [Cancelled]
 
 
-def test_a_rate_is_kept_and_settled():
+def test_a_reservation_is_settled_with_the_usage():
     limit = anyllm.limits.RateLimit(tokens_per_minute=2000)
     chat_client = client("one two", rate_limit=limit, max_tokens=1500)
     for _ in range(5):  # each reserves three quarters of the limit, and uses next to nothing of it
@@ -829,7 +829,7 @@ def test_next_gives_the_next_chunk():
     assert stream.completion.content == "ab"
 
 
-def test_what_a_chat_stream_does_not_have_is_answered():
+def test_unknown_attributes_of_a_chat_stream_name_the_right_ones():
     stream = client("well").chat_stream("Hi")
     with pytest.raises(AttributeError, match=r"a ChatStream has no 'errors'.*except anyllm\.AnyLLMError"):
         _ = stream.errors
@@ -859,13 +859,13 @@ def test_every_call_takes_whole_params(call: str, params: Any):
     assert (request["model"], request["max_tokens"], request["temperature"]) == ("m", 7, 0)
 
 
-def test_what_a_call_says_itself_wins_over_whole_params():
+def test_arguments_of_a_call_win_over_whole_params():
     provider = fake("well")
     Client("m", provider=provider, max_tokens=1).chat(ASKED, max_tokens=9)
     assert provider.requests[0]["max_tokens"] == 9
 
 
-def test_the_model_of_whole_params_is_asked():
+def test_whole_params_choose_the_model():
     provider = fake("well")
     Client("m", provider=provider).chat(ASKED.evolve(model="other"))
     assert provider.requests[0]["model"] == "other"
@@ -922,7 +922,7 @@ def test_a_client_without_a_model_keeps_the_key_of_its_provider():
         assert server.requests[0].json()["model"] == "m"
 
 
-def test_stream_says_what_the_call_does_or_is_answered():
+def test_stream_must_match_the_method():
     """Who writes stream=True expects chunks, and would iterate a whole answer."""
     chat_client = client("well")
     assert chat_client.chat("Hi", stream=False).content == "well"

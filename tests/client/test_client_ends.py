@@ -86,7 +86,7 @@ def test_a_slot_comes_back_with_the_cancel():
     assert in_time(twice) == "hello big world"
 
 
-def test_whatever_runs_beside_one_that_is_refused_ends():
+def test_a_refused_request_cancels_the_hedge():
     refuse = threading.Event()
     slow, limit = fake([Stall()]), StreamLimit(5)
     chat_client = two(fake([Stall(refuse), InvalidRequestError("bad")]), slow, hedge=0.0, max_streams=limit)
@@ -97,7 +97,7 @@ def test_whatever_runs_beside_one_that_is_refused_ends():
     until(lambda: (anyllm.active_streams(), limit.active) == (0, 0))
 
 
-def test_a_probe_that_was_let_go_of_is_no_success():
+def test_a_dropped_probe_is_no_success():
     now = [0.0]
     breaker = CircuitBreaker(1, 60, 1, clock=lambda: now[0])
     breaker.before(anyllm.Context()).failed(ServerError("down"))
@@ -130,7 +130,7 @@ def test_a_flood_without_content_is_handed_on():
 
 
 @pytest.mark.parametrize("by_client", [True, False])
-def test_text_that_begins_anew_and_is_shorter_is_an_error(by_client: bool):
+def test_a_restarted_text_that_is_shorter_is_an_error(by_client: bool):
     provider = fake(["Hello world", NetworkError("cut", is_retryable=True)], "Hello")
     if by_client:
         texts = Client("m", provider=provider, options=again("restart")).stream("Hi")
@@ -140,7 +140,7 @@ def test_text_that_begins_anew_and_is_shorter_is_an_error(by_client: bool):
         list(texts)
 
 
-def test_white_space_after_reasoning_is_not_said_twice():
+def test_white_space_after_reasoning_is_not_repeated():
     with serve(
         Reply.sse([event({"content": "Hello "}), Cut("clean")], done=False),
         Reply.sse([event({"reasoning_content": "hm"}), event({"content": " world"}), event({}, "stop")]),
@@ -164,7 +164,7 @@ def test_a_try_that_brings_nothing_changes_nothing():
         assert caught.value.partial.content == "Hello world" == stream.partial.content
 
 
-def test_an_error_is_told_to_whoever_asks_again():
+def test_a_later_reader_gets_the_error_too():
     stream = Client("m", provider=fake(["one", ServerError("down")])).chat_stream("Hi")
     for _ in range(2):
         with pytest.raises(ServerError):
@@ -182,7 +182,7 @@ def test_callbacks_hear_all_of_a_stream_that_is_read_in_two_ways():
     assert calls == ["on_start", "on_delta", "on_delta", "on_usage", "on_complete"]
 
 
-def test_callbacks_are_told_that_the_text_begins_anew():
+def test_callbacks_get_the_restart():
     calls: List[Any] = []
     options = again("restart").evolve(on_delta=calls.append, on_retry=lambda retry: calls.append(retry.policy))
     provider = fake(["one", NetworkError("cut", is_retryable=True)], "two")
@@ -208,7 +208,7 @@ def test_the_total_is_for_all_models_and_for_waiting():
         in_time(lambda: chat_client.chat("Hi"))
 
 
-def test_a_fallback_at_the_clients_host_goes_to_the_clients_server(monkeypatch: pytest.MonkeyPatch):
+def test_a_fallback_at_the_clients_provider_goes_to_the_clients_server(monkeypatch: pytest.MonkeyPatch):
     missing = Reply.json({"error": {"message": "no such model"}}, status=404)
     with serve(whole("well")) as own, serve(missing, whole("well")) as other:
         monkeypatch.setenv("OPENAI_BASE_URL", f"{own.url}/v1")
@@ -238,7 +238,7 @@ def test_a_model_that_fails_or_loses_is_not_the_fastest(how: str):
     assert len(loser.requests) == 1
 
 
-def test_what_was_measured_long_ago_says_nothing():
+def test_old_measurements_are_ignored():
     now = [0.0]
     targets = [Target(anyllm.provider("compatible", base_url="http://127.0.0.1"), name) for name in ("a", "b")]
     router = Router(targets, "fastest", None, clock=lambda: now[0])
@@ -256,7 +256,7 @@ def test_an_answer_of_any_of_the_models_is_found_again():
     assert (len(first.requests), len(second.requests)) == (1, 1)
 
 
-def test_estimated_tokens_are_what_a_call_used():
+def test_estimated_tokens_settle_the_reservation():
     """Not what it might have."""
     events = [event({"role": "assistant", "content": "one two"}), event({}, "stop")]
     chat_client = Client("m", provider=fake(events), rate_limit=RateLimit(tokens_per_minute=2000), max_tokens=1500)
@@ -294,7 +294,7 @@ def test_an_answer_is_not_lost_because_tokens_cannot_be_counted(monkeypatch: pyt
     ],
     ids=repr,
 )
-def test_what_is_wrong_with_a_setting_is_said_where_it_is_given(setting: Any, error: Any):
+def test_a_wrong_setting_raises_where_it_is_given(setting: Any, error: Any):
     with pytest.raises(error):
         Client("compatible/m", **setting)
 
@@ -308,7 +308,7 @@ def test_a_client_closes_its_own_connections():
         assert chat_client.chat("Hi").content == "well"
 
 
-def test_what_follows_a_text_is_another_request():
+def test_a_continuation_has_no_idempotency_key():
     """A host that knows idempotency keys would answer it with what it said before."""
     with serve(
         Reply.sse([event({"content": "Hello "}), Cut("clean")], done=False),
@@ -337,7 +337,7 @@ def is_partial(stream: Any, text: str) -> None:
     assert "failed" in repr(stream)
 
 
-def test_after_ctrl_c_the_whole_answer_is_not_said_to_be_unread():
+def test_after_ctrl_c_the_whole_answer_is_an_error():
     """`collect()` said "iterate it, or collect() it"."""
     stream = Client("m", provider=fake(["Hel", Stall()])).chat_stream(
         "Hi", options=anyllm.StreamingOptions(timeouts=OFF)
@@ -356,7 +356,7 @@ def test_an_exception_of_a_callback_interrupts_the_reading():
     is_partial(stream, "Hel")
 
 
-def test_who_leaves_a_loop_is_not_interrupted():
+def test_leaving_a_loop_is_no_interruption():
     stream = Client("m", provider=fake(["Hel", "lo"])).chat_stream("Hi")
     for chunk in stream:
         if chunk.content:

@@ -64,7 +64,7 @@ def test_headers_of_the_provider_are_part_of_the_key():
 
 
 @pytest.mark.parametrize("ask", [Client.chat, Client.stream_with_usage])
-def test_a_hit_does_not_begin_an_answers_time_anew(ask: Any):
+def test_a_cache_hit_does_not_extend_the_ttl(ask: Any):
     now = [0.0]
     chat_client = Client("m", provider=fake("old", "new"), cache=MemoryCache(clock=lambda: now[0]), cache_ttl=60)
     assert ask(chat_client, "Hi").content == "old"
@@ -79,7 +79,7 @@ class Point:
     x: int
 
 
-def test_an_answer_that_does_not_fit_is_not_kept():
+def test_an_answer_that_does_not_parse_is_not_cached():
     chat_client = Client("m", provider=fake("no json", '{"x": 1}'), cache=MemoryCache())
     with pytest.raises(structured.StructuredOutputError):
         chat_client.chat("Hi", response_format=Point)
@@ -142,7 +142,7 @@ class Bare:
     items: list  # type: ignore[type-arg]
 
 
-def test_the_strict_form_has_only_what_openai_permits():
+def test_the_strict_schema_has_only_keywords_that_openai_permits():
     schema = json.dumps(structured.response_format(Shapes))
     assert '"strict": true' in schema
     for keyword in ("prefixItems", "uniqueItems", "contentEncoding"):
@@ -206,7 +206,7 @@ def test_a_transformer_that_raises_stop_iteration_does_not_look_like_the_end():
         list(processor.process(stream))
 
 
-def test_what_a_failed_call_would_have_used_is_free_for_the_next_model(monkeypatch: pytest.MonkeyPatch):
+def test_a_failed_call_returns_its_tokens_for_the_next_model(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     with serve(whole("two")) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
@@ -220,7 +220,7 @@ def test_an_open_breaker_is_a_503():
     assert wsgi.status(CircuitOpenError("x", retry_after=3)) == 503
 
 
-def test_a_silent_chat_stream_is_kept_alive():
+def test_a_silent_chat_stream_gets_keep_alives():
     body: Any = wsgi.body(Client("m", provider=fake(["one", Stall()])).chat_stream("Hi", timeout=2), keep_alive=0.01)
     assert any(b"one" in piece for piece in body)
     assert next(body) == b": keep-alive\n\n"
@@ -238,7 +238,7 @@ def test_a_fake_call_that_ends_before_its_stall_is_no_bug(caplog: pytest.LogCapt
     assert not caplog.records
 
 
-def test_a_kept_answer_costs_nothing_again_whatever_its_idempotency_key():
+def test_a_cached_answer_costs_nothing_with_any_idempotency_key():
     provider = fake("one two")
     prices = {"compatible/m": {"input_usd": 1, "output_usd": 1}}
     chat_client = Client("m", provider=provider, cache=MemoryCache(), prices=prices)

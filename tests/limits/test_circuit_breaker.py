@@ -73,7 +73,7 @@ def test_so_many_failures_within_the_window_open_it():
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_errors_of_the_host_count(error):
+def test_errors_of_the_provider_count(error):
     breaker = CircuitBreaker(failures=1)
     breaker.before(Context()).failed(error)
     assert breaker.state == "open"
@@ -116,7 +116,7 @@ def test_the_probe_decides(how, after):
     assert isinstance(outcome(lambda: breaker.before(Context())), CircuitOpenError) == (how == "failed")
 
 
-def test_after_a_failed_probe_the_cooldown_begins_anew():
+def test_a_failed_probe_restarts_the_cooldown():
     clock = Clock()
     breaker = breaker_at(clock, "half_open")
     clock.advance(5)
@@ -126,7 +126,7 @@ def test_after_a_failed_probe_the_cooldown_begins_anew():
 
 
 @pytest.mark.parametrize("end", ["its context ends", "it is forgotten"])
-def test_a_probe_without_a_report_gives_its_turn_back(end):
+def test_a_probe_without_a_report_returns_its_permit(end):
     """Otherwise nobody would ever try the host again."""
     breaker = breaker_at(Clock(), "half_open")
     ctx = Context()
@@ -143,7 +143,7 @@ def test_a_probe_without_a_report_gives_its_turn_back(end):
     assert breaker.state == "closed"
 
 
-def test_a_turn_is_given_back_once():
+def test_a_probe_permit_is_returned_once():
     """By the Context's end, then by the report, then by the collector: that would let three try at once."""
     breaker = breaker_at(Clock(), "half_open")
     ctx = Context()

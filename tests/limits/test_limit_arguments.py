@@ -36,7 +36,7 @@ from anyllm.limits import (
         (lambda: CircuitBreaker().before("ctx"), TypeError),
     ],
 )
-def test_what_is_no_limit_is_refused(make, kind):
+def test_invalid_limits_are_refused(make, kind):
     with pytest.raises(kind):
         make()
 

@@ -70,7 +70,7 @@ def test_the_first_come_are_the_first_served(spawn):
     assert order == list(range(5))
 
 
-def test_small_calls_do_not_starve_a_hungry_one(spawn):
+def test_small_calls_do_not_starve_a_large_one(spawn):
     """There is room for the small ones now, and would be for ever: they wait behind it all the same."""
     clock = Clock()
     limit = rate(clock, None, 100)
@@ -83,7 +83,7 @@ def test_small_calls_do_not_starve_a_hungry_one(spawn):
     assert clock.now == 1060
 
 
-def test_those_behind_a_hungry_call_wait_for_what_it_leaves(spawn):
+def test_calls_behind_a_large_call_wait_for_the_rest_of_the_limit(spawn):
     clock = Clock()
     limit = rate(clock, None, 100)
     limit.acquire(Context(), 50)
@@ -95,7 +95,7 @@ def test_those_behind_a_hungry_call_wait_for_what_it_leaves(spawn):
     join(others)
 
 
-def test_cancelling_frees_all_who_wait_for_the_rate(spawn):
+def test_cancelling_frees_all_waiters_of_the_rate(spawn):
     limit = RateLimit(1)
     limit.acquire(Context())
     ctx = Context()
@@ -108,7 +108,7 @@ def test_cancelling_frees_all_who_wait_for_the_rate(spawn):
     assert not waiting(limit)
 
 
-def test_those_behind_a_cancelled_call_go_on(spawn):
+def test_calls_behind_a_cancelled_call_go_on(spawn):
     """The hungry one that held them up is gone: there is room for them now."""
     limit = RateLimit(None, 100)
     limit.acquire(Context(), 50)
@@ -172,7 +172,7 @@ def test_more_than_a_minute_gives_is_refused_at_once():
     limit.acquire(Context(), 100)
 
 
-def test_what_was_not_used_is_free_at_once(spawn):
+def test_unused_tokens_are_free_at_once(spawn):
     limit = RateLimit(None, 100)
     reservation = limit.acquire(Context(), 100)
     task = spawn(limit.acquire, Context(), 60)
@@ -191,7 +191,7 @@ def test_a_reservation_is_settled_once():
     assert limit.acquire(Context(timeout=10), 10)
 
 
-def test_what_was_used_beyond_the_estimate_counts_from_when_it_is_known():
+def test_tokens_beyond_the_estimate_count_from_the_settlement():
     clock = Clock()
     limit = rate(clock, None, 100)
     reservation = limit.acquire(Context(), 10)

@@ -58,7 +58,7 @@ def test_the_longest_waiting_gets_the_slot(spawn):
     assert order == list(range(5))
 
 
-def test_a_slot_is_given_back_once():
+def test_a_slot_is_released_once():
     """Twice would let two in for one that left."""
     limit = StreamLimit(2)
     first, _second = limit.acquire(Context()), limit.acquire(Context())
@@ -69,14 +69,14 @@ def test_a_slot_is_given_back_once():
     assert limit.active == 1
 
 
-def test_a_slot_that_is_let_go_of_is_given_back():
+def test_a_dropped_slot_is_released():
     limit = StreamLimit(1)
     limit.acquire(Context())
     gc.collect()
     assert limit.active == 0
 
 
-def test_cancelling_frees_all_who_wait_for_a_slot(spawn):
+def test_cancelling_frees_all_waiters_for_a_slot(spawn):
     limit = StreamLimit(1)
     slot = limit.acquire(Context())
     ctx = Context()
@@ -89,7 +89,7 @@ def test_cancelling_frees_all_who_wait_for_a_slot(spawn):
     assert limit.active == 0
 
 
-def test_the_deadline_frees_who_waits_for_a_slot():
+def test_the_deadline_frees_a_waiter_for_a_slot():
     limit = StreamLimit(1)
     with limit.acquire(Context()), pytest.raises(DeadlineExceeded):
         limit.acquire(Context(timeout=0.01))
@@ -121,7 +121,7 @@ def test_no_slot_is_lost_between_handing_over_and_cancelling(spawn):
         assert limit.active == 0
 
 
-def test_who_was_cancelled_but_has_not_left_the_line_is_handed_nothing(spawn):
+def test_a_cancelled_waiter_still_in_line_gets_no_slot(spawn):
     """Its thread has yet to run, and will not look for a slot when it does."""
     limit = StreamLimit(1)
     slot = limit.acquire(Context())
@@ -136,7 +136,7 @@ def test_who_was_cancelled_but_has_not_left_the_line_is_handed_nothing(spawn):
 
 
 @pytest.mark.parametrize("end", ["cancelled", "interrupted"])
-def test_who_is_handed_a_slot_too_late_hands_it_on(end, monkeypatch):
+def test_a_slot_that_comes_too_late_goes_to_the_next(end, monkeypatch):
     """The slot comes first, then the end, before the thread has run: nobody else knows that it has the slot."""
     limit = StreamLimit(1)
     slot, ctx = limit.acquire(Context()), Context()
@@ -171,7 +171,7 @@ def test_ctrl_c_leaves_no_ghost_in_the_line(limit, monkeypatch):
     del held
 
 
-def test_who_is_interrupted_is_handed_nothing_on_its_way_out(monkeypatch):
+def test_an_interrupted_waiter_gets_no_slot(monkeypatch):
     """The slot comes back after it has decided to leave, and before it has left the line."""
     limit = StreamLimit(1)
     slot = limit.acquire(Context())

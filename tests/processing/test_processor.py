@@ -106,7 +106,7 @@ def stream(provider: FakeProvider, ctx: Optional[Context] = None) -> anyllm.Stre
 # -- filters and transformers --------------------------------------------------------------------------------------
 
 
-def test_filters_by_type_provider_and_predicate_let_pass_what_all_of_them_do() -> None:
+def test_filters_by_type_provider_and_predicate_combine() -> None:
     events = [
         text("a", provider="x"),
         text("b", provider="y"),
@@ -146,7 +146,7 @@ def test_steps_run_in_the_order_in_which_they_were_added() -> None:
     assert labels(EventProcessor().add_transformer(twice).add_transformer(twice).process(texts("a"))) == ["a"] * 4
 
 
-def test_adding_returns_the_processor_and_does_not_change_a_run_that_was_made() -> None:
+def test_adding_returns_the_processor_and_does_not_change_earlier_runs() -> None:
     processor = EventProcessor()
     before = processor.process(texts("ab"))
     assert processor.add_filter(lambda event: event.text == "b") is processor
@@ -156,7 +156,7 @@ def test_adding_returns_the_processor_and_does_not_change_a_run_that_was_made() 
     assert labels(processor.process(texts("ab"))) == ["b"]
 
 
-def test_processors_are_composed_in_order_and_stay_what_they_were() -> None:
+def test_processors_are_composed_in_order_and_do_not_change() -> None:
     first = EventProcessor().add_transformer(lambda event: event.evolve(text=event.text + "1"))
     second = EventProcessor().add_transformer(lambda event: event.evolve(text=event.text + "2"))
     assert labels((first + second).process(texts("a"))) == ["a12"]
@@ -201,7 +201,7 @@ def test_of_two_limits_the_lower_holds() -> None:
         (lambda p: list(p.add_transformer(lambda e: 1).process(texts("a"))), TypeError, "a transformer must return"),
     ],
 )
-def test_what_makes_no_sense_is_refused(wrong: Callable[[Any], Any], error: Any, words: str) -> None:
+def test_invalid_arguments_are_refused(wrong: Callable[[Any], Any], error: Any, words: str) -> None:
     with pytest.raises(error, match=words):
         wrong(EventProcessor())
 
@@ -239,7 +239,7 @@ def test_the_error_of_a_stream_comes_as_an_event_and_is_then_raised(as_source: A
     assert next(processed, None) is None
 
 
-def test_an_error_that_was_told_is_not_told_twice_and_one_that_was_not_is_told() -> None:
+def test_an_error_is_exactly_one_event() -> None:
     error = RateLimitError("slow down")
     for source in (Source([text("a", model="m"), other("error", error=error)], error), Source(texts("a"), error)):
         events: List[StreamEvent] = []
@@ -289,7 +289,7 @@ def leave_the_block(processed: Processed[Any]) -> None:
 
 @pytest.mark.parametrize("end", [close, leave_the_block, None], ids=["close", "with", "drop"])
 @pytest.mark.parametrize("begun", [False, True], ids=["unread", "begun"])
-def test_whoever_stops_reading_ends_the_stream(end: Any, begun: bool) -> None:
+def test_stopping_to_read_ends_the_stream(end: Any, begun: bool) -> None:
     for make in (
         lambda source: EventProcessor().process(source),
         lambda source: EventProcessor(merge_text=True).process(source),
@@ -351,7 +351,7 @@ def test_a_stream_that_ended_well_is_not_cancelled() -> None:
 
 
 @pytest.mark.parametrize("kind", ["filter", "transformer"])
-def test_what_a_step_raises_passes_through_after_the_source_was_let_go_of(kind: str) -> None:
+def test_an_exception_of_a_step_passes_through_after_the_source_is_closed(kind: str) -> None:
     def fail(event: StreamEvent) -> Any:
         if event.text == "b":
             raise ZeroDivisionError
@@ -369,7 +369,7 @@ def test_what_a_step_raises_passes_through_after_the_source_was_let_go_of(kind: 
         assert next(processed, None) is None
 
 
-def test_ctrl_c_in_a_wait_lets_go_of_the_source() -> None:
+def test_ctrl_c_in_a_wait_closes_the_source() -> None:
     def wait(ctx: Context, seconds: float) -> bool:
         raise KeyboardInterrupt
 
@@ -383,7 +383,7 @@ def test_ctrl_c_in_a_wait_lets_go_of_the_source() -> None:
 
 
 @pytest.mark.usefixtures("fast_switches")
-def test_the_thread_that_reads_ahead_is_gone_when_the_end_is_told() -> None:
+def test_the_thread_that_reads_ahead_is_gone_at_the_end() -> None:
     for _ in range(50):
         assert labels(EventProcessor(merge_text=True).process([text("a"), other()])) == ["a", "usage"]
         assert not [thread for thread in threading.enumerate() if thread.name == "anyllm-read-ahead"]
@@ -403,7 +403,7 @@ def test_nothing_is_read_ahead_unless_it_must_be() -> None:
 
 @pytest.mark.parametrize("merge_text", [False, True], ids=["on this thread", "ahead"])
 @pytest.mark.parametrize("how", ["ctx", "processed"])
-def test_a_cancel_frees_who_waits_for_the_source(merge_text: bool, how: str, spawn: Callable[..., Task]) -> None:
+def test_a_cancel_frees_a_reader_of_a_silent_source(merge_text: bool, how: str, spawn: Callable[..., Task]) -> None:
     ctx, source = Context(), Blocked([other("start"), text("a", provider="p")])
     processed = EventProcessor(merge_text=merge_text).process(source, ctx)
     events: List[StreamEvent] = []
@@ -428,7 +428,7 @@ def test_a_cancel_frees_who_waits_for_the_source(merge_text: bool, how: str, spa
 
 
 @pytest.mark.parametrize("batched", [False, True], ids=["on this thread", "ahead"])
-def test_a_cancel_frees_who_waits_for_channels_that_nobody_can_stop(batched: bool, spawn: Callable[..., Task]) -> None:
+def test_a_cancel_frees_a_reader_of_silent_channels(batched: bool, spawn: Callable[..., Task]) -> None:
     """The two channels alone have no cancel()."""
     ctx, waits = Context(), threading.Event()
     (sender, channel), (errors, error) = open_channel(4), open_channel(1)
@@ -448,7 +448,7 @@ def test_a_cancel_frees_who_waits_for_channels_that_nobody_can_stop(batched: boo
     assert not errors.closed
 
 
-def test_a_context_frees_who_waits_for_a_source_that_is_read_ahead_and_cannot_be_stopped() -> None:
+def test_a_context_frees_a_reader_that_waits_for_a_read_ahead_source_without_cancel() -> None:
     ends = threading.Event()
 
     def stubborn() -> Iterator[StreamEvent]:
@@ -472,7 +472,7 @@ def test_a_context_that_has_ended_ends_all_at_once_with_its_own_error() -> None:
     assert next(source.iterator, None) is None  # it was closed
 
 
-def test_the_deadline_of_the_context_is_not_told_as_a_cancel() -> None:
+def test_the_deadline_of_the_context_is_no_cancel() -> None:
     """The source is cancelled by us, and says so; why is what counts."""
     source = Blocked(texts("a"))
     events: List[StreamEvent] = []
@@ -483,7 +483,7 @@ def test_the_deadline_of_the_context_is_not_told_as_a_cancel() -> None:
     assert source.cancelled.is_set()
 
 
-def test_the_error_of_a_cancel_holds_what_came() -> None:
+def test_the_error_of_a_cancel_has_the_partial_answer() -> None:
     ctx = Context()
     processed = EventProcessor().process(stream(fake(["Hel", Stall()])), ctx)
     assert labels([next(processed), next(processed)]) == ["start", "Hel"]
@@ -509,7 +509,7 @@ def test_a_source_that_ends_quietly_when_it_is_cancelled_does_not_end_silently()
     assert (events[-1].provider, events[-1].turn) == ("p", 2)
 
 
-def test_what_was_complete_before_the_cancel_is_no_error() -> None:
+def test_a_complete_stream_is_no_error_after_a_cancel() -> None:
     ctx = Context()
     two = EventProcessor().add_transformer(lambda event: [event, event])
     processed = two.process([other("complete", completion=ChatCompletion())], ctx)
@@ -532,7 +532,7 @@ def test_batches_hold_every_event_once_and_in_order(letters: str, size: int, mer
         assert {len(batch) for batch in batches} <= {1}
 
 
-def test_a_batch_is_handed_over_when_its_time_is_over_although_nothing_comes() -> None:
+def test_a_batch_comes_out_on_time_while_the_source_is_silent() -> None:
     """The source says no more until the batch is here: without a time-out, this would wait for ever."""
     handed = threading.Event()
 
@@ -586,7 +586,7 @@ def test_the_last_batch_comes_before_the_error(seconds: Optional[float], error: 
     assert next(batches, None) is None
 
 
-def test_what_the_wait_raises_comes_after_the_last_batch() -> None:
+def test_an_exception_of_the_wait_comes_after_the_last_batch() -> None:
     errors = [ZeroDivisionError()]
 
     def wait(ctx: Context, seconds: float) -> None:
@@ -629,7 +629,7 @@ def test_events_come_out_no_faster_than_the_limit_says() -> None:
     assert when == [100.0, 100.25, 100.5, 100.75]
 
 
-def test_who_is_slower_than_the_limit_does_not_wait_and_saves_nothing_up() -> None:
+def test_a_slow_reader_does_not_wait_and_earns_no_burst() -> None:
     time = Time()
     processed = EventProcessor(per_second=4, clock=time.clock, wait=time.wait).process(texts("abcd"))
     next(processed)
@@ -663,7 +663,7 @@ def test_text_that_has_to_wait_becomes_one_event() -> None:
     assert processed.metrics.merged == 3
 
 
-def test_text_that_never_stops_is_handed_over_all_the_same() -> None:
+def test_endless_text_comes_out_in_time() -> None:
     """The source is kept one event ahead of us, so that there is always one more to add."""
     ahead = threading.Semaphore(0)
 
@@ -685,7 +685,7 @@ def test_text_that_never_stops_is_handed_over_all_the_same() -> None:
     assert 1 <= len(next(processed).text) < 200
 
 
-def test_a_slow_reader_gets_what_waits_as_one() -> None:
+def test_a_slow_reader_gets_waiting_text_as_one_event() -> None:
     waits = threading.Event()
 
     def source() -> Iterator[StreamEvent]:
@@ -699,7 +699,7 @@ def test_a_slow_reader_gets_what_waits_as_one() -> None:
     assert labels(processed) == ["abc"]
 
 
-def test_text_that_has_to_wait_is_told_when_its_time_comes_although_nothing_does() -> None:
+def test_waiting_text_comes_out_on_time_while_the_source_is_silent() -> None:
     """The source waits for the event that only the end of the wait brings."""
     handed = threading.Event()
 
@@ -755,7 +755,7 @@ def test_a_stream_that_is_cancelled_itself_is_not_waited_for(spawn: Callable[...
     assert events[-1].error is caught.value
 
 
-def test_a_batch_is_not_held_up_by_the_limit() -> None:
+def test_the_limit_does_not_delay_a_batch() -> None:
     time = Time()
     processor = EventProcessor(per_second=0.1, clock=time.clock, wait=time.wait)
     batches = processor.batches(texts("abc"), seconds=4)
@@ -786,7 +786,7 @@ def test_a_run_gives_the_handler_each_event_on_a_thread_of_its_own() -> None:
     assert thread.daemon
 
 
-def test_what_the_handler_raises_ends_the_stream_and_is_kept() -> None:
+def test_an_exception_of_the_handler_ends_the_stream_and_is_the_error() -> None:
     source = Blocked(texts("abc"))
     got: List[str] = []
 
@@ -806,7 +806,7 @@ def test_what_the_handler_raises_ends_the_stream_and_is_kept() -> None:
 
 
 @pytest.mark.parametrize("how", ["cancel", "ctx", "drop"])
-def test_a_run_is_ended_by_whoever_started_it(how: str) -> None:
+def test_the_owner_of_a_run_can_end_it(how: str) -> None:
     source, ctx = Blocked(texts("a")), Context()
     running: Any = EventProcessor().run(source, lambda event: None, ctx=ctx)
     thread = running._thread
@@ -839,7 +839,7 @@ def test_a_run_keeps_the_error_of_its_source() -> None:
 # -- counting ------------------------------------------------------------------------------------------------------
 
 
-def test_metrics_count_what_came_and_what_became_of_it() -> None:
+def test_metrics_count_input_and_output() -> None:
     time = Time()
 
     def change(event: StreamEvent) -> Any:

@@ -66,7 +66,7 @@ def test_progress_counts_and_measures():
     assert progress.elapsed == 10
 
 
-def test_usage_replaces_the_estimate_of_what_it_counts():
+def test_usage_replaces_the_estimate_for_the_same_text():
     """Some hosts count while they go on: what comes after their last word is estimated."""
     progress = Progress()
     progress.feed(chunk(usage=Usage(10, 1, 11)))
@@ -78,7 +78,7 @@ def test_usage_replaces_the_estimate_of_what_it_counts():
     assert (progress.tokens, progress.tokens_are_estimated) == (8, True)
 
 
-def test_an_answer_that_begins_anew_is_counted_anew():
+def test_a_restarted_answer_resets_the_count():
     progress = Progress()
     progress.feed(chunk("1234", usage=Usage(10, 7, 17)))
     progress.feed(ChatCompletionChunk(retry=RetryNotice("continue")))
@@ -88,7 +88,7 @@ def test_an_answer_that_begins_anew_is_counted_anew():
     assert (progress.characters, progress.tokens, progress.chunks) == (8, 2, 4)
 
 
-def test_what_is_not_text_is_content_and_costs_tokens():
+def test_reasoning_and_tool_calls_are_content_and_cost_tokens():
     clock = Clock()
     progress = Progress(clock=clock)
     clock.now += 1
@@ -100,7 +100,7 @@ def test_what_is_not_text_is_content_and_costs_tokens():
     assert (progress.characters, progress.tokens) == (0, 6)
 
 
-def test_progress_refuses_what_is_no_chunk():
+def test_progress_refuses_other_objects():
     stream = fake("Hello").completion_stream(anyllm.Context(timeout=60), PARAMS)
     with stream, pytest.raises(TypeError, match=r"not Channel: pass stream\.chunks"):
         list(Progress().watch(stream))
@@ -223,7 +223,7 @@ def closed_file() -> Any:
 
 
 @pytest.mark.parametrize("file", [io.StringIO(), closed_file(), object()])
-def test_what_is_no_terminal_gets_nothing(file: Any):
+def test_nothing_is_written_to_files_that_are_no_terminal(file: Any):
     assert list(Progress().show(["a", "b"], file)) == ["a", "b"]
     if isinstance(file, io.StringIO) and not file.closed:
         assert file.getvalue() == ""

@@ -157,7 +157,7 @@ def test_a_line_comes_with_its_line_feed():
 
 
 @pytest.mark.parametrize("cut", [sentences, lines])
-def test_what_came_before_an_error_is_given_first(cut: Any):
+def test_text_before_an_error_comes_first(cut: Any):
     def source() -> Iterator[str]:
         yield "One.\nTwo wi"
         raise IncompleteStreamError("cut off")

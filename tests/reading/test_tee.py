@@ -32,7 +32,7 @@ def test_each_reader_gets_everything():
     assert list(first) == []
 
 
-def test_nothing_is_read_before_it_is_wanted():
+def test_nothing_is_read_before_a_reader_needs_it():
     read: List[int] = []
     first, second = tee((read.append(at) or at for at in range(9)), 2, policy="unbounded")
     assert read == []
@@ -94,7 +94,7 @@ def test_the_fast_reader_waits_for_the_slow_one(spawn: Any):
 
 
 @pytest.mark.parametrize("leave", [Reader.close, lambda reader: None], ids=["closed", "let go of"])
-def test_a_slow_reader_that_leaves_lets_the_others_go_on(leave: Any, spawn: Any):
+def test_closing_a_slow_reader_frees_the_others(leave: Any, spawn: Any):
     fast, slow = tee(Source(), 2, buffer=1)
     assert next(fast) == 1
     task = spawn(next, fast)
@@ -106,7 +106,7 @@ def test_a_slow_reader_that_leaves_lets_the_others_go_on(leave: Any, spawn: Any)
     assert [next(fast) for _ in range(50)] == list(range(3, 53))
 
 
-def test_the_slow_reader_loses_the_oldest_and_knows_how_many():
+def test_the_slow_reader_loses_the_oldest_and_counts_them():
     fast, slow = tee(iter(range(10)), 2, policy="drop", buffer=3)
     assert list(fast) == list(range(10))
     assert slow.lost == 7
@@ -123,7 +123,7 @@ def test_a_closed_reader_gives_nothing_more():
     assert list(first) == ["b", "c"]
 
 
-def test_the_source_is_let_go_of_when_all_have_left():
+def test_the_source_is_dropped_when_all_readers_are_closed():
     sender, chunks = open_channel(4)
     first, second = tee(chunks, 2)
     del chunks
@@ -136,7 +136,7 @@ def test_the_source_is_let_go_of_when_all_have_left():
     assert sender.closed
 
 
-def test_a_stream_is_cancelled_when_all_have_left():
+def test_a_stream_is_cancelled_when_all_readers_are_closed():
     with serve(Reply.sse([*chat_events("one", finish_reason=None), Stall()])) as server:
         stream = ask(server.url)  # which stays: its owner may ask it for errors
         first, second = tee(stream, 2)
@@ -150,7 +150,7 @@ def test_a_stream_is_cancelled_when_all_have_left():
         assert server.wait_closed()
 
 
-def test_a_generator_is_closed_when_all_have_left():
+def test_a_generator_is_closed_when_all_readers_are_closed():
     closed = threading.Event()
 
     def source() -> Iterator[int]:
@@ -169,7 +169,7 @@ def test_a_generator_is_closed_when_all_have_left():
 
 
 @pytest.mark.parametrize("read_first", [0, 1])
-def test_the_source_s_error_reaches_every_reader_after_what_came(read_first: int):
+def test_the_source_s_error_reaches_every_reader_after_the_items(read_first: int):
     def source() -> Iterator[str]:
         yield from "ab"
         raise IncompleteStreamError("cut off")
@@ -249,7 +249,7 @@ def test_closing_frees_a_reader_that_waits_for_another(spawn: Any):
     assert reading.join() == []
 
 
-def test_whoever_comes_late_to_the_source_does_not_read_past_the_bound():
+def test_a_late_reader_does_not_read_past_the_bound():
     """Between seeing that there is room and getting the lock, another may have read something for everybody."""
     source = Source()
     first, second = tee(source, 2, buffer=1)
@@ -267,7 +267,7 @@ def test_whoever_comes_late_to_the_source_does_not_read_past_the_bound():
     assert source.taken == 1
 
 
-def test_what_interrupts_a_reader_of_a_channel_does_not_end_the_others(monkeypatch: pytest.MonkeyPatch):
+def test_interrupting_a_reader_of_a_channel_does_not_end_the_others(monkeypatch: pytest.MonkeyPatch):
     """Ctrl-C comes to one thread; nothing of the channel is lost."""
     from anyllm.reading import _tee
 

@@ -38,7 +38,7 @@ async def everything(items: Any) -> List[Any]:
 # -- chunks ------------------------------------------------------------------------------------------------------------
 
 
-def test_chunks_come_as_they_are_said():
+def test_chunks_come_while_the_model_speaks():
     """The model says its second piece only once the coroutine has the first."""
     go = threading.Event()
 
@@ -112,7 +112,7 @@ def test_a_cancelled_task_ends_its_stream(make: Any, end: Any):
 
 
 @pytest.mark.parametrize("make", [asgi.iterate, asgi.body])
-def test_letting_go_ends_the_stream(make: Any):
+def test_dropping_the_iterator_ends_the_stream(make: Any):
     """Without a loop that runs, and without the garbage collector."""
 
     async def first(items: Any) -> None:
@@ -175,7 +175,7 @@ def test_chunks_that_wait_already_leave_the_loop_to_others():
 
 @pytest.mark.parametrize("make", [asgi.iterate, asgi.body])
 @pytest.mark.parametrize("stream", [["one"], iter(["one"])])
-def test_what_cannot_be_waited_for_is_refused(make: Any, stream: Any):
+def test_sources_that_cannot_be_waited_for_are_refused(make: Any, stream: Any):
     with pytest.raises(TypeError, match="cannot be waited for"):
         make(stream)
 
@@ -227,7 +227,7 @@ def test_an_error_is_the_last_event():
     assert json.loads(last.split(b"data: ")[1])["error"]["type"] == "ConnectionLostError"
 
 
-def test_who_is_woken_for_nothing_waits_on():
+def test_a_task_that_is_woken_without_an_item_waits_again():
     """The item that it was woken for may have been taken before it stood in line."""
 
     async def main() -> None:
@@ -370,7 +370,7 @@ def client(port: int, path: str = "/") -> Iterator[http.client.HTTPResponse]:
 
 
 @pytest.mark.parametrize("make", FRAMEWORKS)
-def test_each_piece_arrives_before_the_next_is_said(make: Any):
+def test_each_piece_arrives_before_the_next_is_sent(make: Any):
     go = threading.Event()
     with (
         serve(Reply.sse([*open_events("öne"), Stall(go), *chat_events([" two"], role=False)])) as upstream,

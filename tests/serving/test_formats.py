@@ -10,6 +10,7 @@ import pytest
 
 import anyllm
 from anyllm import errors, formats, wsgi
+from anyllm._framing.detect import events
 from anyllm.channel import open_channel
 from anyllm.gateway._responses import error_response
 from anyllm.testing import Reply, chat_events, serve
@@ -78,7 +79,7 @@ def test_a_stream_of_the_pair_becomes_bytes(name):
 
 
 @pytest.mark.parametrize("name", formats.FORMATS)
-def test_letting_go_ends_the_stream(name):
+def test_dropping_the_iterator_ends_the_stream(name):
     """Closed before its first byte, in the middle, or just dropped."""
     for read in (0, 1):
         source = Failing(list(WHOLE), CUT)
@@ -94,7 +95,7 @@ def test_letting_go_ends_the_stream(name):
 
 
 @pytest.mark.parametrize("name", [name for name in formats.FORMATS if name != "text"])
-def test_an_error_is_said_and_never_an_end(name):
+def test_an_error_is_written_instead_of_the_end(name):
     """What a client would take for a whole answer must not come of one that is not."""
     whole = b"".join(formats.encode(iter(WHOLE), name))
     source = Failing([*WHOLE[:2]], CUT)
@@ -107,7 +108,7 @@ def test_an_error_is_said_and_never_an_end(name):
 
 
 @pytest.mark.parametrize("name", [name for name in formats.FORMATS if name != "text"])
-def test_a_bug_is_told_without_its_words(name):
+def test_a_bug_is_reported_without_its_message(name):
     """They may hold anything; the log has them."""
     output = b"".join(formats.encode(Failing(WHOLE[:1], KeyError("sk-secret")), name))
     assert b"sk-secret" not in output
@@ -115,7 +116,7 @@ def test_a_bug_is_told_without_its_words(name):
 
 
 @pytest.mark.parametrize("name", WIRE)
-def test_an_answer_that_begins_anew_is_an_error_once_something_was_sent(name):
+def test_a_restarted_answer_is_an_error_after_content(name):
     """None of these formats can take back what was said."""
     again = ChatCompletionChunk(retry=RetryNotice("restart", 2, "cut off"))
     output = b"".join(formats.encode(iter([WHOLE[0], again, *WHOLE]), name))
@@ -127,7 +128,7 @@ def test_an_answer_that_begins_anew_is_an_error_once_something_was_sent(name):
 
 
 @pytest.mark.parametrize("name", WIRE)
-def test_notices_that_change_nothing_are_not_told(name):
+def test_notices_are_not_written(name):
     for policy in ("before_content", "continue", "fallback", "hedge"):
         notice = ChatCompletionChunk(retry=RetryNotice(policy, 2, "cut off"))
         output = b"".join(formats.encode(iter([WHOLE[0], notice, *WHOLE[1:]]), name))
@@ -145,15 +146,20 @@ def test_whole_answers_and_errors_are_json(name):
     assert json.loads(formats.find(name).problem(error, 429))
 
 
+def documents(data: bytes) -> List[str]:
+    """What a client reads: the JSON documents of a stream, or its text; without the pings of Anthropic's format."""
+    if not data.lstrip().startswith((b"data:", b"event:", b":", b"{", b"[")):
+        return [data.decode()]
+    return [event.data for event in events([data], max_event_bytes=1 << 20) if event.event != "ping"]
+
+
 @pytest.mark.parametrize("name", formats.FORMATS)
-def test_a_silence_is_filled_with_what_changes_nothing(name):
+def test_keep_alives_are_ignored_by_clients(name):
     """The keep-alive may stand before, between and after any two pieces."""
     fmt = formats.find(name)
     writer = fmt.writer()
-    pieces = [writer.chunk(item) for item in WHOLE] + [writer.end()]
-    if fmt.keep_alive:
-        decorated = fmt.keep_alive.join([b"", *(piece for piece in pieces if piece)])
-        assert decorated.startswith(fmt.keep_alive)
+    pieces = [piece for piece in (*map(writer.chunk, WHOLE), writer.end()) if piece]
+    assert documents(fmt.keep_alive.join([b"", *pieces])) == documents(b"".join(pieces))
 
 
 def test_a_format_is_a_value():
@@ -176,7 +182,7 @@ def test_a_setting_that_a_format_has_not_is_a_type_error():
         formats.encode(iter(()), formats.OpenAIChat(), model="m")
 
 
-def test_a_channel_and_what_is_no_stream_are_refused():
+def test_a_channel_and_other_objects_are_refused():
     with pytest.raises(TypeError, match="pass the stream"):
         formats.encode(open_channel(1)[1])
     with pytest.raises(TypeError):
@@ -188,7 +194,7 @@ def test_a_channel_and_what_is_no_stream_are_refused():
 # -- pages of one's own ------------------------------------------------------------------------------------------------
 
 
-def test_json_is_one_list_of_what_ndjson_has_in_lines():
+def test_json_is_a_list_of_the_lines_of_ndjson():
     lines = [json.loads(line) for line in b"".join(formats.encode(iter(WHOLE), "ndjson")).splitlines()]
     assert json.loads(b"".join(formats.encode(iter(WHOLE), "json"))) == lines
     assert lines[-1] == {

@@ -207,7 +207,7 @@ def pairs() -> List[Any]:
 
 
 @pytest.mark.parametrize(("server", "make"), pairs())
-def test_each_piece_arrives_before_the_next_is_said(server: Any, make: Make):
+def test_each_piece_arrives_before_the_next_is_sent(server: Any, make: Make):
     """The model says its second piece only once the client has read the first."""
     go = threading.Event()
     with (
@@ -447,7 +447,7 @@ def test_half_an_emoji_is_sent_all_the_same():
     assert whole(piece("\ud83d"), format="text") == b"?"
 
 
-def test_what_is_sent_of_a_chunk_is_the_applications_choice():
+def test_the_application_chooses_the_data_of_an_event():
     def event(chunk: Any) -> Any:
         return {"thought": chunk.reasoning} if chunk.reasoning else None
 
@@ -456,7 +456,7 @@ def test_what_is_sent_of_a_chunk_is_the_applications_choice():
 
 
 @pytest.mark.parametrize("format", ["ndjson", "text"])
-def test_an_answer_that_begins_anew_is_not_said_twice(format: str):
+def test_a_restarted_answer_is_not_repeated(format: str):
     items = [piece("one t"), ChatCompletionChunk(retry=RetryNotice("restart")), piece("on"), piece("e two")]
     output = whole(*items, format=format)
     if format == "ndjson":
@@ -464,17 +464,17 @@ def test_an_answer_that_begins_anew_is_not_said_twice(format: str):
     assert output == b"one two"
 
 
-def test_an_answer_that_begins_anew_with_other_words_is_not_whole():
+def test_a_restarted_answer_with_another_text_is_an_error():
     output = whole(piece("one t"), ChatCompletionChunk(retry=RetryNotice("restart")), piece("other"))
     assert b"event: error" in output
     assert b"other" not in output
 
 
-def test_an_answer_that_goes_on_is_not_taken_for_one_that_begins_anew():
+def test_a_continued_answer_is_not_taken_for_a_restart():
     assert whole(piece("a"), ChatCompletionChunk(retry=RetryNotice("continue")), piece("b"), format="text") == b"ab"
 
 
-def test_what_is_said_of_an_error_is_the_applications_choice():
+def test_the_application_chooses_the_description_of_an_error():
     output = whole(
         error=errors.NetworkError("no route"), describe=lambda error: {"message": str(error)}, format="ndjson"
     )
@@ -527,7 +527,7 @@ def test_chunks_that_show_nothing_do_not_hide_that_the_client_has_left(monkeypat
     assert list(content) == [*silence, b'data: {"content": "one"}\n\n', b"event: done\ndata: {}\n\n"]
 
 
-def test_a_text_is_not_kept_alive(spawn: Any):
+def test_a_text_gets_no_keep_alives(spawn: Any):
     """Nothing can be sent that would not be part of it."""
     pair = Pair()
     task = spawn(list, wsgi.body(pair, "text", keep_alive=1e-9))
@@ -539,7 +539,7 @@ def test_a_text_is_not_kept_alive(spawn: Any):
 
 @pytest.mark.parametrize("read", [0, 1])
 @pytest.mark.parametrize("leave", ["close", "let go"])
-def test_whoever_leaves_cancels(read: int, leave: str):
+def test_a_client_that_leaves_cancels(read: int, leave: str):
     pair = Pair()
     pair.sender.put(piece("one"))
     content = wsgi.body(pair)
@@ -667,7 +667,7 @@ def test_two_visitors_may_read_one_stream():
             assert b"".join(wsgi.body(reader, "text")) == b"one"
 
 
-def test_what_is_no_stream_is_refused():
+def test_other_objects_than_streams_are_refused():
     with pytest.raises(TypeError):
         wsgi.body(5)
     with pytest.raises(TypeError, match="pass the stream, not its chunks"):
@@ -757,7 +757,7 @@ def test_no_error_of_the_tree_was_forgotten():
 
 
 @pytest.mark.parametrize("wait", [float("inf"), float("nan"), None])
-def test_a_wait_without_end_is_not_said(wait: Optional[float]):
+def test_an_infinite_retry_after_is_left_out(wait: Optional[float]):
     pair = Pair()
     pair.end(errors.RateLimitError("x", retry_after=wait))
     response = wsgi.answer(pair)
@@ -784,7 +784,7 @@ def test_the_wait_for_the_first_content_ends():
     assert b"event: error" in b"".join(response.body)
 
 
-def test_an_answer_that_nobody_wanted_is_cancelled():
+def test_a_dropped_answer_is_cancelled():
     pair = Pair()
     response = wsgi.answer(pair, first_content_timeout=0)
     del response
