@@ -1,27 +1,21 @@
-"""Threads that wait for a limit, and a clock that stands still; for the tests of `anyllm.limits`."""
+"""Helpers for tests of limits: a clock that stands still, and threads that stand in line."""
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from typing import Any, Callable, List
 
-from conftest import TIMEOUT
+from loopback import until
 
-from anyllm.errors import (
-    AnyLLMError,
-    ServerError,
-)
-from anyllm.limits import (
-    RateLimit,
-)
+from anyllm.errors import AnyLLMError, ServerError
+from anyllm.limits import RateLimit
 
 CROWD = 200
 DOWN = ServerError("down", status_code=500)
 
 
 class Clock:
-    """A clock that stands still until `advance`, which lets those who wait for it look again."""
+    """A clock that stands still until `advance`, which wakes the waiting calls."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -42,15 +36,6 @@ def rate(clock: Clock, *limits: Any) -> RateLimit:
     return limit
 
 
-def until(condition: Callable[[], object]) -> None:
-    """Wait for what another thread is about to do."""
-    tries = 0
-    while not condition():
-        tries += 1
-        assert tries < TIMEOUT * 1000
-        threading.Event().wait(0.001)
-
-
 def waiting(limit: Any) -> deque[Any]:
     return limit._ledger().line if isinstance(limit, RateLimit) else limit._slots().line
 
@@ -66,7 +51,7 @@ def stand_in_line(spawn: Any, limit: Any, count: int, work: Callable[[int], Any]
 
 
 def outcome(call: Callable[[], Any]) -> Any:
-    """What *call* gives, or the error it ends with."""
+    """The result of *call*, or its error."""
     try:
         return call()
     except AnyLLMError as exc:

@@ -40,7 +40,7 @@ _SENTENCES = {
     422: "The answer was withheld by a safety filter.",
     429: "The model has too many requests now.",
     500: "Something went wrong here.",
-    502: "The model's host did not give a whole answer.",
+    502: "The model's provider sent no complete answer.",
     503: "The model is not available now.",
     504: "The model took too long.",
 }

@@ -6,7 +6,8 @@ from typing import Any, List
 
 import pytest
 from conftest import join
-from limit_threads import CROWD, Clock, outcome, rate, stand_in_line, until, waiting
+from limit_threads import CROWD, Clock, outcome, rate, stand_in_line, waiting
+from loopback import until
 
 from anyllm.context import Context
 from anyllm.errors import (

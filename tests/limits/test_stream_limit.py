@@ -8,7 +8,8 @@ from typing import Any, List
 
 import pytest
 from conftest import TIMEOUT, join
-from limit_threads import CROWD, outcome, stand_in_line, until, waiting
+from limit_threads import CROWD, outcome, stand_in_line, waiting
+from loopback import until
 
 from anyllm._concurrency import waiters
 from anyllm.context import Context
