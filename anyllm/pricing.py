@@ -20,7 +20,7 @@ from typing import Any, Optional, Union
 import attrs
 
 from anyllm._hints.extras import pip_install
-from anyllm.providers.row import PriceTable
+from anyllm.providers.row import PriceListing
 from anyllm.providers.table import lookup
 from anyllm.types import Cost, Serializable, Usage, _convert
 
@@ -120,9 +120,9 @@ def cost_of(
         names.insert(0, model[len(prefix) + 1 :])
     if prices and (key := _key_of_price(prices, aliases, names)) is not None:
         return _cost_at(usage, key, _convert.structure(Price, prices[key]))
-    if row is None or row.price_table is None or (library := _library()) is None:
+    if row is None or row.price_listing is None or (library := _library()) is None:
         return None
-    costs = (_cost(library, usage, name, row.price_table, timestamp, service_tier) for name in names)
+    costs = (_cost(library, usage, name, row.price_listing, timestamp, service_tier) for name in names)
     return next(filter(None, costs), None)
 
 
@@ -195,7 +195,7 @@ def _cost(
     library: Any,
     usage: Usage,
     model: str,
-    listing: PriceTable,
+    listing: PriceListing,
     timestamp: Union[datetime, float, None],
     tier: Optional[str],
 ) -> Optional[Cost]:
@@ -326,12 +326,12 @@ def _newest_change(table: Any) -> date:
 # -- the entry that names a model
 
 
-def _find(table: Any, model: str, listing: PriceTable) -> Optional[tuple[Any, Any]]:
+def _find(table: Any, model: str, listing: PriceListing) -> Optional[tuple[Any, Any]]:
     """The provider and the entry that name *model*."""
     name, provider_id = _RESOURCE.sub("", _ARN.sub("", model.strip().lower())), listing.provider
-    if "{}" in provider_id:  # a router: the host that is paid stands behind the model, or is not known
-        name, _, host = name.rpartition(":")
-        provider_id = provider_id.format(host)
+    if "{}" in provider_id:  # a router: the name's suffix is the provider that is paid
+        name, _, suffix = name.rpartition(":")
+        provider_id = provider_id.format(suffix)
     provider = next((one for one in table.providers if one.id == provider_id), None)
     if provider is None or not name:
         return None
@@ -347,7 +347,7 @@ def _find(table: Any, model: str, listing: PriceTable) -> Optional[tuple[Any, An
     return (owner, entry) if _names(entry, name, listing) else None
 
 
-def _names(entry: Any, name: str, listing: PriceTable) -> bool:
+def _names(entry: Any, name: str, listing: PriceListing) -> bool:
     """Whether *entry*, which the library's rule found, is called *name*."""
     names = {entry.id.lower(), *_literals(entry.match)}
     if listing.has_regions:
@@ -356,8 +356,8 @@ def _names(entry: Any, name: str, listing: PriceTable) -> bool:
         name = _GEOGRAPHY.sub("", name)
         names = {_GEOGRAPHY.sub("", _SCOPE.sub("", one)) for one in names}
     if listing.version is not None:
-        mine, theirs = listing.version.search(name), listing.version.search(entry.id)
-        if mine and theirs and mine.groups() != theirs.groups():
+        version, entry_version = listing.version.search(name), listing.version.search(entry.id)
+        if version and entry_version and version.groups() != entry_version.groups():
             return False
     return name in names or any(spelling.rstrip("-:@") in names for spelling in _spellings(name, listing))
 
@@ -372,7 +372,7 @@ def _literals(clause: Any) -> Iterator[str]:
             yield from _literals(part)
 
 
-def _spellings(name: str, listing: Optional[PriceTable] = None) -> Iterator[str]:
+def _spellings(name: str, listing: Optional[PriceListing] = None) -> Iterator[str]:
     """*name*, and the same without a version, a date, and the user's part of a fine-tuned model's name."""
     yield name
     if tuned := _FINE_TUNED.match(name):

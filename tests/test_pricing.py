@@ -146,7 +146,7 @@ def priced(library: Any, usage: Usage, model: str, provider: str, **more: Any) -
 def id_in_table(provider: str) -> str:
     """The library's id of a provider of ours; "?" if it has none."""
     row = lookup.find(provider)
-    return "?" if row is None or row.price_table is None else row.price_table.provider
+    return "?" if row is None or row.price_listing is None else row.price_listing.provider
 
 
 def not_none(cost: Optional[Cost]) -> Cost:
@@ -325,7 +325,7 @@ def test_every_id_in_our_rows_is_in_the_table(library: Any) -> None:
     from genai_prices import data_snapshot
 
     ids = {one.id for one in data_snapshot.get_snapshot().providers}
-    listings = [row.price_table for row in lookup.ROWS if row.price_table is not None]
+    listings = [row.price_listing for row in lookup.ROWS if row.price_listing is not None]
     assert {one.provider.format("groq") for one in listings} <= ids
     assert {name for one in listings for name in one.list_price_of} <= ids
 

@@ -87,9 +87,7 @@ def serve(
 
 def _print_key(name: str, gateway: Any) -> None:
     key = gateway.new_key()
-    click.echo(
-        f"# Give the key to {name}, and put the two lines after it into the file: nobody can make it out of them."
-    )
+    click.echo(f"# Give the key to {name}, and put the two lines after it into the file; they contain only its hash.")
     click.echo(f'# {key}\n[keys]\n{_toml_key(name)} = "{gateway.hash_of(key)}"')
 
 

@@ -1,7 +1,7 @@
 """
 Answer a chat request, streamed or whole.
 
-A client's request may have fields that are no parameters of ours. Providers of the client's format receive them. For
+A client's request may have fields for which we have no parameter. Providers of the client's format receive them. For
 other providers the request is rejected, unless the fields do not affect the answer or the gateway is configured to drop
 them; the header ``x-anyllm-dropped`` names those that were dropped.
 """

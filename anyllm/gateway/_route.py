@@ -94,7 +94,7 @@ class Route:
 
     @property
     def target(self) -> Target:
-        """The model that is asked first."""
+        """The model itself, not a fallback."""
         return self.client.targets[0]
 
     def speaks(self, dialects: tuple[type, ...]) -> bool:

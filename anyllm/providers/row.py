@@ -11,7 +11,7 @@ import attrs
 from anyllm.providers.url_env import first_set
 from anyllm.wire._base.dialect import Dialect, FormatSupport
 
-__all__ = ["Capabilities", "PriceTable", "Row", "UnsignedRequest", "bearer", "key_header"]
+__all__ = ["Capabilities", "PriceListing", "Row", "UnsignedRequest", "bearer", "key_header"]
 
 
 @attrs.define(frozen=True, kw_only=True)
@@ -84,12 +84,12 @@ class UnsignedRequest:
 
 
 @attrs.define(frozen=True)
-class PriceTable:
+class PriceListing:
     """
     How genai-prices, the price table, lists a provider's models.
 
     Attributes:
-        provider: The provider's id there; "{}" in it stands for the host that a router's model names end in,
+        provider: The provider's id there; "{}" in it stands for the suffix of a router's model names, "groq" in
             "llama-3.1-8b:groq".
         list_price_of: Other providers of the table whose models cost their list price here, too.
         not_sold: Prefixes of ids that the table has for the provider and that are not sold here.
@@ -130,7 +130,7 @@ class Row:
         start_server: Starts the provider in this process; returns its base URL and key.
         models: All its models, if they are few and fixed.
         example_model: An inexpensive model, for examples and completion; None if no name is certain to exist.
-        price_table: How the price table lists it; None if it does not, so that costs are unknown.
+        price_listing: How the price table lists it; None if it does not, so that costs are unknown.
         cache_marks: Whether it accepts Anthropic's `cache_control`. Providers of OpenAI's formats with automatic
             caching reject unknown keys; other formats omit it if they have no field for it.
         capabilities: Its features.
@@ -153,7 +153,7 @@ class Row:
     start_server: Optional[Callable[[], tuple[str, str]]] = None
     models: tuple[str, ...] = ()
     example_model: Optional[str] = None
-    price_table: Optional[PriceTable] = None
+    price_listing: Optional[PriceListing] = None
     cache_marks: bool = True
     capabilities: Capabilities = attrs.field(factory=Capabilities)
     note: str = ""

@@ -164,13 +164,19 @@ def test_parameters_of_an_entry_are_defaults():
 @pytest.mark.parametrize("name", ["m", "m:latest"])
 def test_a_name_of_the_configuration_is_found(name):
     """Ollama's clients add ":latest" to names without a tag."""
-    assert before(NOWHERE)._models.find(name).target.model == "upstream-model"
+    with serve(Reply.json(WHOLE)) as upstream:
+        assert post(before(upstream.url), "/v1/chat/completions", {**CHAT, "model": name}).status == 200
+    assert upstream.requests[0].json()["model"] == "upstream-model"
 
 
-def test_patterns_stand_for_all_that_begin_so_and_the_longest_wins():
-    app = before(NOWHERE, models={"gpt-*": "openai/gpt-*", "gpt-x-*": "groq/*", "*": "ollama/*"})
-    found = {name: app._models.find(name).target.name for name in ("gpt-4o", "gpt-x-y", "llama3.2:1b")}
-    assert found == {"gpt-4o": "openai/gpt-4o", "gpt-x-y": "groq/y", "llama3.2:1b": "ollama/llama3.2:1b"}
+def test_a_name_matches_the_longest_pattern():
+    patterns = {"gpt-*": "compatible/short-*", "gpt-x-*": "compatible/long-*", "*": "compatible/any-*"}
+    names = ("gpt-4o", "gpt-x-y", "llama3.2:1b")
+    with serve(Reply.json(WHOLE)) as upstream:
+        models = {name: {"model": model, "base_url": upstream.url} for name, model in patterns.items()}
+        app = before(NOWHERE, models=models)
+        assert {post(app, "/v1/chat/completions", {**CHAT, "model": name}).status for name in names} == {200}
+    assert [request.json()["model"] for request in upstream.requests] == ["short-4o", "long-y", "any-llama3.2:1b"]
 
 
 @pytest.mark.parametrize("name", ["nope", "nobody/x", "", "/", "gpt-4o"])

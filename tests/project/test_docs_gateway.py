@@ -11,7 +11,7 @@ import attrs
 import pytest
 from conftest import ROOT
 
-from anyllm.gateway import Config, Gateway, ModelEntry, ServerConfig, load
+from anyllm.gateway import Config, Gateway, ModelEntry, ServerConfig, check, load
 
 pytestmark = pytest.mark.once
 
@@ -23,7 +23,7 @@ def test_the_file_can_be_loaded(tmp_path: Path):
     path.write_text(re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)[0], "utf-8")
     config = load(path)
     assert set(config.models) == {"fast", "gpt-*", "careful", "house"}
-    assert Gateway(config)._models.find("careful").target.name == config.models["careful"].model
+    check(config)
 
 
 def shown(default: Any) -> str:

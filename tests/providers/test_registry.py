@@ -179,7 +179,10 @@ def test_an_explicit_key_wins_over_the_environment_and_a_calls_over_its_provider
 def test_the_second_name_of_a_variable_is_read_too(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("OPENROUTER_API_KEY", "  ")
     monkeypatch.setenv("OPEN_ROUTER_API_KEY", " old-name-key\n")
-    assert anyllm.provider("openrouter")._destination(None, None).headers["Authorization"] == "Bearer old-name-key"
+    with serve(GOOD) as server:
+        monkeypatch.setenv("OPENROUTER_API_BASE", server.url)
+        anyllm.completion_stream(ctx(), {**PARAMS, "model": "openrouter/m"}).collect()
+        assert keys_sent(server) == ["Bearer old-name-key"]
 
 
 def test_a_callable_key_is_called_once_for_each_attempt_on_the_workers_thread():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anyllm.providers.row import Capabilities, PriceTable, Row
+from anyllm.providers.row import Capabilities, PriceListing, Row
 from anyllm.providers.table.row_builders import ENABLE_THINKING, PARTIAL, THINKING_TYPE, VECTORS, chat
 
 __all__ = ["ROWS"]
@@ -15,7 +15,7 @@ ROWS: tuple[Row, ...] = (
         ("MOONSHOT_API_BASE", "MOONSHOT_BASE_URL"),
         aliases=("moonshotai", "kimi"),
         no_thinking=THINKING_TYPE,
-        price_table=PriceTable("moonshotai"),
+        price_listing=PriceListing("moonshotai"),
         note="`https://api.moonshot.cn/v1` in China, with keys of its own",
         unverified=True,
         prefill=PARTIAL,
@@ -29,7 +29,7 @@ ROWS: tuple[Row, ...] = (
         capabilities=VECTORS,
         no_thinking=THINKING_TYPE,
         formats=("json_object",),
-        price_table=PriceTable("zai"),
+        price_listing=PriceListing("zai"),
         note="JSON objects, no schemas",
     ),
     chat(
@@ -41,7 +41,7 @@ ROWS: tuple[Row, ...] = (
         capabilities=VECTORS,
         no_thinking=THINKING_TYPE,
         formats=("json_object",),
-        price_table=PriceTable("zhipuai"),
+        price_listing=PriceListing("zhipuai"),
         note="JSON objects, no schemas",
         unverified=True,
     ),
@@ -64,7 +64,7 @@ ROWS: tuple[Row, ...] = (
         ("MINIMAX_API_KEY",),
         ("MINIMAX_API_BASE", "MINIMAX_BASE_URL"),
         think_tags="split",
-        price_table=PriceTable("minimax"),
+        price_listing=PriceListing("minimax"),
         note="`<think>` is split off the text",
     ),
     chat(

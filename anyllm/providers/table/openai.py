@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from anyllm.providers import azure
-from anyllm.providers.row import Capabilities, PriceTable, Row
+from anyllm.providers.row import Capabilities, PriceListing, Row
 from anyllm.providers.table.row_builders import AZURE_PRICES, LAST_MESSAGE, VECTORS, chat, responses
 from anyllm.wire.openai_chat.dialect import OpenAIChatDialect
 
@@ -28,7 +28,7 @@ ROWS: tuple[Row, ...] = (
         max_tokens_key="max_completion_tokens",
         reasoning_key=None,
         example_model="gpt-4o-mini",
-        price_table=PriceTable("openai"),
+        price_listing=PriceListing("openai"),
         note="`max_tokens` goes as `max_completion_tokens`; earlier reasoning is not sent back: the API rejects it",
     ),
     responses(
@@ -36,7 +36,7 @@ ROWS: tuple[Row, ...] = (
         "https://api.openai.com/v1",
         ("OPENAI_API_KEY",),
         ("OPENAI_BASE_URL",),
-        price_table=PriceTable("openai"),
+        price_listing=PriceListing("openai"),
         note="earlier answers are sent back item by item; no `stop`, `seed`, `n`",
     ),
     # The model is the name of the deployment.
@@ -49,7 +49,7 @@ ROWS: tuple[Row, ...] = (
         resolve_url=azure.resolve_url,
         capabilities=VECTORS,
         dialect=OpenAIChatDialect(provider="azure", max_tokens_key="max_completion_tokens", reasoning_key=None),
-        price_table=AZURE_PRICES,
+        price_listing=AZURE_PRICES,
         cache_marks=False,
         note=(
             "the model is the deployment's name; with a dated `OPENAI_API_VERSION` the URL names the deployment; the "
@@ -63,7 +63,7 @@ ROWS: tuple[Row, ...] = (
         ("AZURE_OPENAI_ENDPOINT", "AZURE_API_BASE"),
         auth=azure.authorize,
         resolve_url=azure.resolve_url,
-        price_table=AZURE_PRICES,
+        price_listing=AZURE_PRICES,
         note="the model is the deployment's name; `OPENAI_API_VERSION` as for `azure`",
     ),
     # Any server that speaks OpenAI's format: vLLM, llama.cpp, LM Studio, a proxy.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anyllm.providers.row import Capabilities, PriceTable, Row
+from anyllm.providers.row import Capabilities, PriceListing, Row
 from anyllm.providers.table.row_builders import LAST_MESSAGE, PREFIX, THINKING_TYPE, VECTORS, chat, responses
 
 __all__ = ["ROWS"]
@@ -15,7 +15,7 @@ ROWS: tuple[Row, ...] = (
         ("GROQ_BASE_URL",),
         reasoning_key="reasoning",
         example_model="llama-3.1-8b-instant",
-        price_table=PriceTable("groq"),
+        price_listing=PriceListing("groq"),
         note="reasoning goes back as `reasoning`; usage may come in `x_groq`",
         prefill=LAST_MESSAGE,
     ),
@@ -29,7 +29,7 @@ ROWS: tuple[Row, ...] = (
         thinking_budget_key="reasoning.max_tokens",
         no_thinking={"reasoning": {"enabled": False}},
         example_model="meta-llama/llama-3.1-8b-instruct",
-        price_table=PriceTable("openrouter"),
+        price_listing=PriceListing("openrouter"),
         cache_marks=True,
         note="`thinking_budget` is `reasoning.max_tokens`; `reasoning_details` go back with the next turn",
         prefill=LAST_MESSAGE,
@@ -39,7 +39,7 @@ ROWS: tuple[Row, ...] = (
         "https://openrouter.ai/api/v1",
         ("OPENROUTER_API_KEY", "OPEN_ROUTER_API_KEY"),
         ("OPENROUTER_API_BASE", "OPENROUTER_BASE_URL"),
-        price_table=PriceTable("openrouter"),
+        price_listing=PriceListing("openrouter"),
         note="as `openai-responses`; its streams have no `event:` lines",
     ),
     chat(
@@ -52,7 +52,7 @@ ROWS: tuple[Row, ...] = (
         seed_key="random_seed",
         reasoning_key="content",  # as thoughts among its parts; the other keys are refused
         example_model="mistral-small-latest",
-        price_table=PriceTable("mistral"),
+        price_listing=PriceListing("mistral"),
         note="sends usage, and rejects `stream_options`; reasoning comes as parts of the content",
         prefill=PREFIX,
     ),
@@ -64,7 +64,7 @@ ROWS: tuple[Row, ...] = (
         no_thinking=THINKING_TYPE,
         formats=("json_object",),
         example_model="deepseek-chat",
-        price_table=PriceTable("deepseek"),
+        price_listing=PriceListing("deepseek"),
         note="JSON objects, no schemas; its reasoning goes back with tool results",
     ),
     responses(
@@ -72,10 +72,10 @@ ROWS: tuple[Row, ...] = (
         "https://api.deepseek.com",
         ("DEEPSEEK_API_KEY",),
         ("DEEPSEEK_API_BASE", "DEEPSEEK_BASE_URL"),
-        price_table=PriceTable("deepseek"),
+        price_listing=PriceListing("deepseek"),
         note="as `openai-responses`",
     ),
-    # Cortex; each account has its own host. Its streams end with [DONE] and never say a finish reason.
+    # Cortex; each account has its own host. Its streams end with [DONE], without a finish reason.
     chat(
         "snowflake",
         None,
@@ -90,14 +90,14 @@ ROWS: tuple[Row, ...] = (
         "https://api.x.ai/v1",
         ("XAI_API_KEY",),
         ("XAI_API_BASE", "XAI_BASE_URL"),
-        price_table=PriceTable("x-ai"),
+        price_listing=PriceListing("x-ai"),
     ),
     responses(
         "xai-responses",
         "https://api.x.ai/v1",
         ("XAI_API_KEY",),
         ("XAI_API_BASE", "XAI_BASE_URL"),
-        price_table=PriceTable("x-ai"),
+        price_listing=PriceListing("x-ai"),
         note="as `openai-responses`",
     ),
     chat(
@@ -108,7 +108,7 @@ ROWS: tuple[Row, ...] = (
         aliases=("together_ai", "togetherai"),
         capabilities=VECTORS,
         reasoning_key="reasoning",
-        price_table=PriceTable("together"),
+        price_listing=PriceListing("together"),
         note="reasoning goes back as `reasoning`",
     ),
     chat(
@@ -119,7 +119,7 @@ ROWS: tuple[Row, ...] = (
         aliases=("fireworks_ai",),
         capabilities=VECTORS,
         think_tags="split",
-        price_table=PriceTable("fireworks"),
+        price_listing=PriceListing("fireworks"),
         note="`<think>` is split off the text",
     ),
     chat(
@@ -129,7 +129,7 @@ ROWS: tuple[Row, ...] = (
         ("PERPLEXITY_BASE_URL",),
         capabilities=Capabilities(tools=False),
         think_tags="split",
-        price_table=PriceTable("perplexity"),
+        price_listing=PriceListing("perplexity"),
         note="no tools; citations are in `raw`; `<think>` is split off the text",
     ),
     chat(
@@ -138,7 +138,7 @@ ROWS: tuple[Row, ...] = (
         ("CEREBRAS_API_KEY",),
         ("CEREBRAS_API_BASE", "CEREBRAS_BASE_URL"),
         reasoning_key="reasoning",
-        price_table=PriceTable("cerebras"),
+        price_listing=PriceListing("cerebras"),
         note="reasoning goes back as `reasoning`",
     ),
     chat(
@@ -166,7 +166,7 @@ ROWS: tuple[Row, ...] = (
         ("HF_TOKEN", "HUGGINGFACE_API_KEY"),
         ("HUGGINGFACE_API_BASE",),
         aliases=("hf",),
-        price_table=PriceTable("huggingface_{}"),
+        price_listing=PriceListing("huggingface_{}"),
         note="routes to other providers, with their peculiarities",
     ),
     chat(
@@ -178,14 +178,14 @@ ROWS: tuple[Row, ...] = (
         capabilities=Capabilities(embedding=True),
         unverified=True,
     ),
-    # Each workspace has its own host, https://WORKSPACE/serving-endpoints; some endpoints refuse stream_options.
+    # Each workspace has its own host, https://WORKSPACE/serving-endpoints; some endpoints reject stream_options.
     chat(
         "databricks",
         None,
         ("DATABRICKS_TOKEN",),
         ("DATABRICKS_BASE_URL",),
         capabilities=Capabilities(embedding=True),
-        price_table=PriceTable("databricks"),
+        price_listing=PriceListing("databricks"),
         note="each workspace has its own host, `https://WORKSPACE/serving-endpoints`",
         unverified=True,
     ),
@@ -231,7 +231,7 @@ ROWS: tuple[Row, ...] = (
         "avian",
         "https://api.avian.io/v1",
         ("AVIAN_API_KEY",),
-        price_table=PriceTable("avian"),
+        price_listing=PriceListing("avian"),
     ),
     chat(
         "writer",
@@ -278,14 +278,14 @@ ROWS: tuple[Row, ...] = (
         "ovhcloud",
         "https://oai.endpoints.kepler.ai.cloud.ovh.net/v1",
         ("OVHCLOUD_API_KEY",),
-        price_table=PriceTable("ovhcloud"),
+        price_listing=PriceListing("ovhcloud"),
         unverified=True,
     ),
     chat(
         "baseten",
         "https://inference.baseten.co/v1",
         ("BASETEN_API_KEY",),
-        price_table=PriceTable("baseten"),
+        price_listing=PriceListing("baseten"),
         unverified=True,
     ),
     chat(
@@ -298,7 +298,7 @@ ROWS: tuple[Row, ...] = (
         "meta",
         "https://api.meta.ai/v1",
         ("META_API_KEY", "LLAMA_API_KEY"),
-        price_table=PriceTable("meta"),
+        price_listing=PriceListing("meta"),
         unverified=True,
     ),
 )

@@ -7,7 +7,7 @@ import re
 
 from anyllm.errors import InvalidRequestError
 from anyllm.providers import aws, google, tencent
-from anyllm.providers.row import Capabilities, PriceTable, Row, key_header
+from anyllm.providers.row import Capabilities, PriceListing, Row, key_header
 from anyllm.providers.table.row_builders import AZURE_PRICES, LISTS, VECTORS, lazy
 from anyllm.wire._base.dialect import Dialect
 
@@ -51,8 +51,8 @@ def _bedrock_invoke() -> Dialect:
 _GOOGLE_VERSION = re.compile("-00[1-9]$")
 #: "-v2:0"; the group tells versions that are models of their own.
 _AWS_VERSION = re.compile("(?:(-v[0-9]+)(?::[0-9])?|:[0-9])$")
-_VERTEX_PRICES = PriceTable("google", list_price_of=("anthropic",), version=_GOOGLE_VERSION)
-_AWS_PRICES = PriceTable("aws", version=_AWS_VERSION, has_regions=True)
+_VERTEX_PRICES = PriceListing("google", list_price_of=("anthropic",), version=_GOOGLE_VERSION)
+_AWS_PRICES = PriceListing("aws", version=_AWS_VERSION, has_regions=True)
 
 
 ROWS: tuple[Row, ...] = (
@@ -66,7 +66,7 @@ ROWS: tuple[Row, ...] = (
         capabilities=LISTS,
         dialect=lazy("anthropic_messages.AnthropicMessagesDialect", provider="anthropic"),
         example_model="claude-haiku-4-5",
-        price_table=PriceTable("anthropic"),
+        price_listing=PriceListing("anthropic"),
         note="`max_tokens` is 4096 unless set; efforts become budgets, or stay efforts if the model rejects budgets",
     ),
     # Each resource has its own base URL, https://RESOURCE.services.ai.azure.com/anthropic
@@ -76,7 +76,7 @@ ROWS: tuple[Row, ...] = (
         base_url_vars=("ANTHROPIC_FOUNDRY_BASE_URL",),
         auth=key_header("x-api-key"),
         dialect=lazy("anthropic_messages.AnthropicMessagesDialect", provider="azure_anthropic"),
-        price_table=AZURE_PRICES,
+        price_listing=AZURE_PRICES,
         note="as `anthropic`; each resource has its own host, `https://RESOURCE.services.ai.azure.com/anthropic`",
     ),
     Row(
@@ -90,7 +90,7 @@ ROWS: tuple[Row, ...] = (
         capabilities=VECTORS,
         dialect=lazy("gemini.GeminiDialect", provider="gemini"),
         example_model="gemini-2.5-flash",
-        price_table=PriceTable("google", not_sold=("claude",), version=_GOOGLE_VERSION),
+        price_listing=PriceListing("google", not_sold=("claude",), version=_GOOGLE_VERSION),
         note="efforts become levels from Gemini 3 on, budgets before; signatures of thoughts and calls go back",
     ),
     # Without a key, google-auth may find credentials.
@@ -106,7 +106,7 @@ ROWS: tuple[Row, ...] = (
         dialect=lazy(
             "gemini.GeminiDialect", provider="vertex", models_path="/publishers/google/models", vertex_numbers=True
         ),
-        price_table=_VERTEX_PRICES,
+        price_listing=_VERTEX_PRICES,
         note="as `gemini`; default credentials through the extra `vertex`",
     ),
     Row(
@@ -124,7 +124,7 @@ ROWS: tuple[Row, ...] = (
             stream_path="/publishers/anthropic/models/{model}:streamRawPredict",
             version_in_body="vertex-2023-10-16",
         ),
-        price_table=_VERTEX_PRICES,
+        price_listing=_VERTEX_PRICES,
         note="as `anthropic`; default credentials through the extra `vertex`",
     ),
     Row(
@@ -136,7 +136,7 @@ ROWS: tuple[Row, ...] = (
         capabilities=VECTORS,
         dialect=lazy("cohere_v2.CohereV2Dialect", provider="cohere"),
         example_model="command-r7b-12-2024",
-        price_table=PriceTable("cohere"),
+        price_listing=PriceListing("cohere"),
         note="citations are in `raw`; no single tool can be named",
     ),
     # The same provider's older API, for programs and models that need it.
@@ -148,7 +148,7 @@ ROWS: tuple[Row, ...] = (
         resolve_url=_cohere_url,
         capabilities=Capabilities(reasoning=False),
         dialect=lazy("cohere_v1.CohereV1Dialect", provider="cohere_v1"),
-        price_table=PriceTable("cohere"),
+        price_listing=PriceListing("cohere"),
     ),
     # The key is "SECRET_ID:SECRET_KEY", or that with a temporary token behind it.
     Row(
@@ -183,7 +183,7 @@ ROWS: tuple[Row, ...] = (
         sign=aws.sign,
         resolve_url=aws.resolve_url,
         dialect=lazy("bedrock_converse.BedrockConverseDialect", provider="bedrock"),
-        price_table=_AWS_PRICES,
+        price_listing=_AWS_PRICES,
         note="by Bedrock key, or signed with what botocore finds (the extra `bedrock`); streams need botocore",
     ),
     # The same provider's other API, in which each maker's models have the maker's format.
@@ -196,7 +196,7 @@ ROWS: tuple[Row, ...] = (
         sign=aws.sign,
         resolve_url=aws.resolve_url,
         dialect=_bedrock_invoke,
-        price_table=_AWS_PRICES,
+        price_listing=_AWS_PRICES,
     ),
     Row(
         name="ollama",

@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any, Optional
 
-from anyllm.providers.row import Capabilities, PriceTable, Row
+from anyllm.providers.row import Capabilities, PriceListing, Row
 from anyllm.wire._base.dialect import Dialect
 from anyllm.wire.openai_chat.dialect import OpenAIChatDialect, Prefill
 
@@ -17,7 +17,7 @@ VECTORS = Capabilities(embedding=True, list_models=True)
 LISTS = Capabilities(list_models=True)
 
 #: The makers whose models Azure sells at their list price; its DeepSeek, say, has no off-peak hours.
-AZURE_PRICES = PriceTable("azure", list_price_of=("openai", "anthropic"))
+AZURE_PRICES = PriceListing("azure", list_price_of=("openai", "anthropic"))
 
 #: The forms in which providers accept the beginning of an answer to continue.
 LAST_MESSAGE = Prefill()
@@ -51,7 +51,7 @@ def chat(
     aliases: tuple[str, ...] = (),
     key_required: bool = True,
     example_model: Optional[str] = None,
-    price_table: Optional[PriceTable] = None,
+    price_listing: Optional[PriceListing] = None,
     cache_marks: bool = False,
     capabilities: Capabilities = LISTS,
     note: str = "",
@@ -67,7 +67,7 @@ def chat(
         aliases=aliases,
         key_required=key_required,
         example_model=example_model,
-        price_table=price_table,
+        price_listing=price_listing,
         cache_marks=cache_marks,
         capabilities=capabilities,
         note=note,
