@@ -29,10 +29,10 @@ from anyllm.wire._base.dialect import Dialect
 __all__ = ["HI", "KEY", "Recorded", "Scene", "dialect_for", "host_for", "is_askable", "read", "replayed", "whole_of"]
 
 HI = {"role": "user", "content": "Hi"}
-#: What every upstream wants for a key; nobody who asks the gateway is to see it.
+#: The key of every upstream; clients of the gateway must not see it.
 KEY = "sk-secret-of-the-gateway"
 _KEY_VARIABLE = "ANYLLM_TEST_KEY_OF_UPSTREAMS"
-#: The provider that speaks each recorded API, where the host that was recorded has no row of its own.
+#: The provider that speaks each recorded API, if the recorded provider has no row.
 _SPEAKERS = {
     "chat": "compatible",
     "messages": "anthropic",
@@ -58,7 +58,7 @@ _WHOLE = {
 
 
 def host_for(recording: Recording) -> str:
-    """The provider to ask for it: the host's own row, where it speaks what was recorded, else one that does."""
+    """The provider for it: the recorded one if its row has the recorded format, else another with that format."""
     speaker = _SPEAKERS[recording.api]
     try:
         host = provider_for(recording.provider)
@@ -74,7 +74,7 @@ def model_for(recording: Recording) -> str:
 
 
 def dialect_for(recording: Recording) -> Dialect:
-    """What reads it there."""
+    """The dialect for it."""
     return provider_for(host_for(recording)).dialect
 
 
@@ -99,7 +99,7 @@ def is_askable(recording: Recording) -> bool:
 
 
 def whole_of(recording: Recording, ours: Ours) -> Optional[bytes]:
-    """Its answer as its host would send it whole; None where there is none, or no format of ours."""
+    """Its whole answer as the provider would send it; None if there is none, or no writer for its format."""
     if recording.api not in _WHOLE or ours.error is not None:
         return None
     return formats.encode_whole(ours.answer, _WHOLE[recording.api])

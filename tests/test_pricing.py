@@ -222,7 +222,7 @@ def test_an_hour_of_cache_costs_more(library: Any) -> None:
 
 
 def test_sounds_cost_more(library: Any) -> None:
-    """Gemini says of what kind the tokens were."""
+    """Gemini sends the counts by modality."""
     details = [{"modality": "TEXT", "tokenCount": 1_000}, {"modality": "AUDIO", "tokenCount": 3_000}]
     raw = {"promptTokensDetails": details}
     cost = not_none(cost_of(Usage(4_000, 10, 4_010, raw=raw), "gemini-2.5-flash", "gemini", timestamp=WHEN))

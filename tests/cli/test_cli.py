@@ -29,9 +29,9 @@ from anyllm.providers.table import lookup
 from anyllm.testing import Cut, Reply, Server, Signal, Stall, chat_events, serve
 
 ANYLLM = [sys.executable, "-m", "anyllm"]
-TIMEOUT = 120  # seconds, for what hangs
+TIMEOUT = 120  # seconds
 SECRET = "sk-verysecret-0123456789"
-#: Restores what a shell gives a foreground process, should the tests themselves run in the background.
+#: Restores the signal handlers of a foreground process, in case the tests run in the background.
 INTERRUPTIBLE = [
     sys.executable,
     "-c",
@@ -42,7 +42,7 @@ posix_only = pytest.mark.skipif(os.name == "nt", reason="signals and terminals o
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """Ours, without what a developer's machine adds to the command line's behaviour."""
+    """The environment without variables that change the command line's behaviour."""
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -96,7 +96,7 @@ def messages_of(server: Server, nth: int = -1) -> Any:
 
 
 def one_line(stderr: str) -> str:
-    """What stderr says, which must be one line, ours, and no traceback."""
+    """The text on stderr, which must be one line of ours without a traceback."""
     assert re.fullmatch(r"anyllm: [^\n]+\n", stderr), stderr
     return stderr.strip()
 
@@ -208,7 +208,7 @@ def test_tool_calls_and_refusals_are_not_silent() -> None:
 
 @pytest.mark.parametrize("format_", ["text", "json", "ndjson"])
 def test_a_console_that_cannot_encode_the_answer_does_not_crash(format_: str) -> None:
-    """Half an emoji is what hosts send that cut text by bytes; ASCII is what a bare container has."""
+    """Providers that cut text by bytes send half an emoji; a bare container's encoding is ASCII."""
     events = chat_events(["café ", "\ud83d"])
     for encoding in ("ascii", "utf-8"):
         with serve(Reply.sse(events)) as server:
@@ -331,7 +331,7 @@ def test_a_terminal_is_not_read_for_a_prompt(paris: Server) -> None:
         os.close(terminal)
 
 
-# -- what goes wrong ---------------------------------------------------------------------------------------------------
+# -- errors ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -371,7 +371,7 @@ def test_a_wrong_command_line_is_one_line_and_status_2(
 
 
 def test_a_group_without_a_command_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
-    """It was shown as one long line."""
+    """The help was one long line."""
     main(["local"])
     output = "".join(capsys.readouterr())
     assert output.startswith("Usage: anyllm local")
@@ -390,7 +390,7 @@ def test_a_word_unlike_any_command_is_a_prompt(paris: Server, words: list[str]) 
 
 
 def test_models_of_a_base_url_alone_are_those_of_that_server() -> None:
-    """They were asked of every provider whose key is set, each at that URL."""
+    """Every provider whose key is set was asked at that URL."""
     with serve(Reply.json({"data": [{"id": "qwen3"}]})) as server:
         done = run("models", "--base-url", server.url, OPENAI_API_KEY=SECRET)
         assert len(server.requests) == 1
@@ -492,7 +492,7 @@ def test_an_unavailable_local_model_is_status_3(tmp_path: Path) -> None:
 
 
 def test_a_failing_thread_is_one_line_too(paris: Server) -> None:
-    """The library logs the traceback of a bug, which Python prints when nobody has set logging up."""
+    """The library logs the traceback of a bug; Python prints it if no logging is set up."""
     broken = "from anyllm._stream import pump; pump.Pump._read = None"
     program = f"import sys; {broken}; from anyllm.cli import main; sys.exit(main())"
     done = subprocess.run(

@@ -14,7 +14,7 @@ from conftest import ROOT
 pytestmark = [pytest.mark.once, pytest.mark.skipif(os.name == "nt", reason="shells of POSIX")]
 
 README = (ROOT / "README.md").read_text("utf-8")
-TIMEOUT = 60  # seconds, for what hangs
+TIMEOUT = 60  # seconds
 #: Runs the command, and names on stderr whatever it does beyond this process.
 WATCHED = """
 import sys
@@ -68,7 +68,7 @@ def test_the_last_word_is_completed_without_requests(line: str, some: set[str]) 
     assert some <= set(found)
     assert len(set(found)) == len(found)
     assert all(word.startswith(line.split(" ")[-1]) for word in found)
-    assert "prompt" not in found  # which nobody has to type
+    assert "prompt" not in found  # the default command
 
 
 # -- the shells --------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from anyllm.cli._findings import Finding
 
 pytestmark = pytest.mark.once
 
-TIMEOUT = 120  # seconds, for what hangs
+TIMEOUT = 120  # seconds
 SECRET = "sk-verysecret-0123456789"
 
 
@@ -214,7 +214,7 @@ def test_missing_weights_are_a_warning_only_offline(tmp_path: Path) -> None:
 
 
 def test_a_local_model_that_cannot_run_is_a_warning_that_says_why(tmp_path: Path) -> None:
-    """The package here takes the place of one whose wheel needs another processor."""
+    """This package stands for one whose wheel needs another processor."""
     (tmp_path / "xllamacpp.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGILL)\n")
     done = doctor(tmp_path, ANYLLM_CACHE=str(tmp_path / "cache"))
     assert lines(done, "local")[0].startswith("warn ")

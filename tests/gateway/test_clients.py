@@ -65,12 +65,12 @@ def ollama_at(url: str) -> Iterator[Any]:
         yield client
 
 
-# -- hosts -------------------------------------------------------------------------------------------------------------
+# -- providers ---------------------------------------------------------------------------------------------------------
 
 
 @attrs.define(frozen=True)
 class Sent:
-    """What a host was sent of the first turn in the second, whatever its format."""
+    """The first turn in the second request to a provider, in a form that does not depend on its format."""
 
     calls: list[Any]
     results: list[Any]
@@ -293,7 +293,7 @@ def _item_events(item: Mapping[str, Any], index: int) -> list[dict[str, Any]]:
 
 
 class BedrockHost:
-    """Speaks Bedrock's Converse, and signs what it thought."""
+    """Bedrock's Converse, with signed reasoning."""
 
     model, path = "bedrock/m", ""
     thought: ClassVar[Any] = {"reasoningContent": {"reasoningText": {"text": "Hm.", "signature": "c2ln"}}}
@@ -358,12 +358,12 @@ def entry(host: Any, url: str) -> dict[str, Any]:
 
 
 def at(upstream: Any, model: str = "compatible/m") -> dict[str, Any]:
-    """A model of a host of OpenAI's format, for a gateway."""
+    """The gateway's entry for a model of a provider with OpenAI's format."""
     return {"model": model, "base_url": f"{upstream.url}/v1"}
 
 
 def in_turn(host: Any) -> Callable[[RecordedRequest], Reply]:
-    """A host that calls the tool, until a result has come."""
+    """A provider that calls the tool until it gets a result."""
 
     def reply(request: RecordedRequest) -> Reply:
         body = request.json()
@@ -380,7 +380,7 @@ TOOL = {"type": "function", "function": {"name": "weather", "description": "The 
 
 
 def openai_talks(url: str, stream: bool) -> tuple[list[Any], str]:
-    """Its own message goes back as it is, with whatever came beside what OpenAI knows."""
+    """The message is sent back unchanged, with fields that OpenAI does not have."""
     messages: list[Any] = [{"role": "user", "content": ASK}]
     with openai_at(url) as client:
 
@@ -447,7 +447,7 @@ TALKS = {"openai": openai_talks, "anthropic": anthropic_talks, "ollama": ollama_
 @pytest.mark.parametrize("speaks", list(HOSTS))
 @pytest.mark.parametrize("client", list(TALKS))
 def test_a_conversation_with_a_tool(client: str, speaks: str, stream: bool):
-    """Call, result, answer: the host gets back its own call, the result of that call, and what it has to have again."""
+    """Call, result, answer: the second request has the call, its result, and the signed reasoning."""
     if speaks == "bedrock":
         pytest.importorskip("botocore")
     host = HOSTS[speaks]()
@@ -473,7 +473,7 @@ def test_a_conversation_with_a_tool(client: str, speaks: str, stream: bool):
 
 
 def sent_back(client: str, speaks: str) -> list[Any]:
-    """What was thought in the first turn, where the client's format has a place for that which its host wants back."""
+    """The first turn's reasoning, if the client's format has a field for what the provider needs."""
     if speaks == "anthropic":
         return [] if client == "ollama" else list(AnthropicHost.thoughts)  # unsigned, it would be refused
     if speaks == "gemini":
@@ -498,14 +498,14 @@ def test_reasoning_is_sent_back_under_the_providers_name_for_it(client: str):
     assert message.keys().isdisjoint(("reasoning_content", "thinking"))
 
 
-# -- what no host said -------------------------------------------------------------------------------------------------
+# -- values that no provider sent --------------------------------------------------------------------------------------
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("fallback", [[], ["second"]], ids=["alone", "with a fallback"])
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 def test_tokens_that_no_provider_counted_are_not_estimated(fallback: list[str], stream: bool):
-    """An estimate would be taken for the host's own count, of which a format has no other kind."""
+    """No format can mark an estimate, so clients would take it for the provider's count."""
     chunks = Reply.sse(chat_events("It is sunny.", usage=False), headers=CLOSE)
     whole = _openai_whole({"role": "assistant", "content": "It is sunny."}, "stop")
 
@@ -552,7 +552,7 @@ def test_a_client_that_requests_no_usage_gets_no_chunk_without_a_choice():
     assert "".join(chunk.choices[0].delta.content or "" for chunk in plain) == "It is sunny."
 
 
-# -- what goes wrong ---------------------------------------------------------------------------------------------------
+# -- errors ------------------------------------------------------------------------------------------------------------
 
 #: Asks that each client makes, and the class of all that it raises.
 ASKS: dict[str, Callable[[str, bool], object]] = {
@@ -571,7 +571,7 @@ def _with(opened: Any, ask: Callable[[Any], Any]) -> Any:
 
 
 def raised_by(client: str, url: str, stream: bool) -> Any:
-    """What *client* raises there."""
+    """The error that *client* raises."""
     module = pytest.importorskip(client)
     kind = module.ResponseError if client == "ollama" else module.APIError
     with pytest.raises(kind) as raised:
@@ -583,7 +583,7 @@ def raised_by(client: str, url: str, stream: bool) -> Any:
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 @pytest.mark.parametrize("client", list(ASKS))
 def test_a_refusal_comes_with_its_status_and_how_long_to_wait(client: str, stream: bool):
-    """The host is told its key, and nobody else."""
+    """Only the provider gets its key."""
     error = {"error": {"message": f"slow down, {KEY[:3]}...", "type": "tokens", "param": None, "code": "rate_limit"}}
     reply = Reply.json(error, status=429, headers={"Retry-After": "7", **CLOSE})
     with serve(reply) as upstream, gateway(m=at(upstream)) as url:
@@ -646,7 +646,7 @@ EDITOR = {"num_ctx": 16384, "stop": []}
 @pytest.mark.long
 @pytest.mark.parametrize("speaks", ["openai", "anthropic"])
 def test_an_editor_that_knows_ollama_alone(speaks: str):
-    """It lists what there is, asks what a model can, and chats with tools and thinking; then it asks for a title."""
+    """It lists models, shows one, and chats with tools and reasoning; then it asks for a title."""
     host = HOSTS[speaks]()
     with contextlib.ExitStack() as open_:
         upstream = open_.enter_context(serve(in_turn(host)))

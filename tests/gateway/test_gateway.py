@@ -225,10 +225,10 @@ def test_models_of_providers_with_keys_are_listed_unless_they_fail(monkeypatch, 
         again = [model["id"] for model in get(app, "/v1/models").json()["data"]]
     assert "openai/gpt-9" in names
     assert names == again
-    assert len(upstream.requests) == 1  # it is kept
+    assert len(upstream.requests) == 1  # the list is cached
 
 
-# -- what only some hosts know -----------------------------------------------------------------------------------------
+# -- unsupported fields ------------------------------------------------------------------------------------------------
 
 
 def test_unknown_fields_go_to_a_provider_of_the_same_format():
@@ -330,7 +330,7 @@ def test_a_request_for_vectors_that_cannot_be_understood_is_400(body):
     assert post(before(NOWHERE), "/v1/embeddings", body).status == 400
 
 
-# -- who may come in ---------------------------------------------------------------------------------------------------
+# -- access control ----------------------------------------------------------------------------------------------------
 
 KEY = new_key()
 LOCKED = {"keys": {"alice": hash_of(KEY)}}
@@ -381,7 +381,7 @@ def test_a_key_is_never_in_a_log_or_a_figure(caplog):
 
 
 def test_a_page_of_another_origin_may_not_call():
-    """A page that somebody looks at could make the browser spend money at a gateway on the same machine."""
+    """A web page could make the user's browser spend money through a gateway on the same machine."""
     app = before(NOWHERE, server={"origins": ["https://friend.example"]})
     assert get(app, "/v1/models", Origin="https://evil.example").status == 403
     assert get(app, "/v1/models", Origin="null").status == 403
@@ -522,7 +522,7 @@ fields = st.sampled_from(
 @settings(max_examples=300, deadline=None)
 @given(body=st.dictionaries(fields, json_values | st.just("m"), max_size=6) | json_values)
 def test_any_json_gets_an_answer_in_the_clients_format(body):
-    """A model is never reached: nobody listens there, or the request is refused."""
+    """No request reaches a model: nothing listens there, or the request is rejected."""
     response = post(NONSENSE, "/v1/chat/completions", json.dumps(body).encode())
     assert 400 <= response.status < 600
     assert response.status != 500, response.body
@@ -600,12 +600,12 @@ def test_the_default_gateway_needs_no_configuration():
     assert Gateway(Config()).config == Config()
 
 
-# -- what somebody hostile sends ---------------------------------------------------------------------------------------
+# -- hostile requests --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("key", ["x\r\nSet-Cookie: a=b", "\u65e5\u672c", "x" * 100_000, "\x00"])
 def test_a_clients_words_break_no_header(key):
-    """What was left out is named in one."""
+    """The names of dropped fields go into a header."""
     with serve(Reply.json(ANTHROPIC)) as upstream:
         entry = {"model": "anthropic/x", "base_url": upstream.url, "api_key_env": "HOME"}
         app = before(NOWHERE, models={"a": entry}, server={"unsupported": "drop"})
@@ -630,7 +630,7 @@ def test_an_empty_host_does_not_match_an_origin():
 
 
 def test_parts_of_other_pages_may_not_call_and_links_may_lead_here():
-    """An image's request has no Origin; a page that is gone to is asked for by who clicked."""
+    """A request for an image has no Origin; the user navigates to a page by clicking."""
     app = before(NOWHERE)
     image = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "no-cors"}
     assert get(app, "/v1/models", **image).status == 403
@@ -729,7 +729,7 @@ def test_a_name_in_a_path_may_have_letters_of_any_script():
 
 
 def test_a_model_of_another_time_is_listed(monkeypatch):
-    """A host says milliseconds where seconds are meant."""
+    """A provider sends milliseconds in a field for seconds."""
     from anyllm.wire._base.model_info import ModelInfo
     from anyllm.wire.anthropic_messages.models import anthropic_models
 
@@ -742,7 +742,7 @@ def test_a_model_of_another_time_is_listed(monkeypatch):
 
 
 def test_a_client_that_leaves_while_a_list_is_fetched_does_not_end_the_fetch(spawn, monkeypatch):
-    """It is fetched once, for all who ask; who leaves need not wait, and the others get it."""
+    """It is fetched once for all callers; a client that leaves stops waiting, and the others get it."""
     for name in list(os.environ):
         if name.endswith(("_API_KEY", "_TOKEN")):
             monkeypatch.delenv(name)
@@ -759,7 +759,7 @@ def test_a_client_that_leaves_while_a_list_is_fetched_does_not_end_the_fetch(spa
         hasty, patient = spawn(call, app, environ), spawn(get, app, "/v1/models")
         upstream.wait_for_requests(1)
         until(lambda: leave)
-        assert get(app, "/v1/models/m").status == 200  # its own are known without asking anybody
+        assert get(app, "/v1/models/m").status == 200  # configured models need no request to a provider
         leave[0]()
         hasty.join()
         go_on.set()

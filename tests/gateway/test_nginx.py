@@ -25,7 +25,7 @@ pytest.importorskip("waitress")
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 pytestmark = [pytest.mark.once, pytest.mark.skipif(NGINX is None, reason="nginx is not installed")]
 
-#: What nobody changed: buffering is on. Compression is asked for, of everything.
+#: The defaults, with buffering on; and compression of everything.
 SETTINGS = """
 daemon off;
 worker_processes 1;
@@ -96,7 +96,7 @@ def test_pieces_arrive_as_they_come(tmp_path, more, accepted):
 
 
 def read_of(answer: http.client.HTTPResponse) -> Callable[[], bytes]:
-    """Reads what has come, unpacked."""
+    """Read what has arrived, decompressed."""
     if answer.getheader("Content-Encoding") != "gzip":
         return lambda: answer.read1(65536)
     unpacked = zlib.decompressobj(zlib.MAX_WBITS | 16)
@@ -119,7 +119,7 @@ def test_a_client_that_leaves_ends_the_call_through_it_too(tmp_path):
 
 
 def test_its_visitors_need_keys_or_its_name_must_be_the_gateways(tmp_path):
-    """nginx asks by the name of its upstream, unless it is told to pass on the visitor's."""
+    """nginx sends the name of its upstream as Host, unless it is configured to pass on the client's."""
     more = "proxy_set_header Host $http_host;"
     with serve(Reply.sse(chat_events(["Paris"]))) as upstream:
         for hosts, status in (((), 403), (("chat.example",), 200)):

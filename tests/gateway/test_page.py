@@ -23,15 +23,15 @@ browser = pytest.mark.browser
 pytestmark = pytest.mark.once
 
 FILES = ROOT / "anyllm" / "gateway" / "page"
-#: Seconds for what should happen at once, so that a bug fails a test and does not hang it.
+#: Seconds until a test fails instead of hanging.
 TIMEOUT = 60
-#: What Chromium itself writes of a response that a test is about.
+#: Chromium's own console messages about responses that a test is about.
 FAILED = "Failed to load resource"
 KEY = "a-key-of-the-gateway"
 
 
 class Raw(Gateway):
-    """A gateway whose answers are bytes of a test's: for what a real one never sends."""
+    """A gateway that sends a test's bytes, which a real one never sends."""
 
     pieces: Iterable[bytes] = ()
 
@@ -64,7 +64,7 @@ def request_body(upstream: Server, place: int = -1) -> Any:
     return upstream.requests[place].json()
 
 
-# -- what is served ----------------------------------------------------------------------------------------------------
+# -- files -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -141,7 +141,7 @@ class Browser:
 
     def __init__(self, driver: Any) -> None:
         self.driver = driver
-        self.allowed: Tuple[str, ...] = ()  # what may stand in the console
+        self.allowed: Tuple[str, ...] = ()  # allowed console messages
 
     def open(self, url: str) -> None:
         self.driver.get(f"{url}/")
@@ -151,7 +151,7 @@ class Browser:
         return self.driver.execute_script(script, *arguments)
 
     def module(self, body: str, *arguments: Any) -> Any:
-        """What a function with the page's module, and the *arguments*, returns."""
+        """The result of a function that gets the page's module and *arguments*."""
         script = f"""
             const given = [...arguments];
             const done = given.pop();
@@ -186,7 +186,7 @@ class Browser:
         self.one(css).click()
 
     def text(self, css: str) -> str:
-        """The text as it is shown, of all that the selector finds."""
+        """The visible text of all elements that match the selector."""
         return "\n".join(found.text for found in self.all(css))
 
     def shows(self, css: str, text: str) -> None:
@@ -200,7 +200,7 @@ class Browser:
         self.until(lambda: self.state() == state)
 
     def keys(self, *keys: str) -> None:
-        """What is typed, wherever the focus is."""
+        """Type keys into the focused element."""
         from selenium.webdriver import ActionChains
 
         ActionChains(self.driver).send_keys(*keys).perform()
@@ -446,7 +446,7 @@ def test_a_provider_that_breaks_off_gives_no_complete_answer(at: Browser) -> Non
 
 @browser
 def test_a_stream_without_its_end_is_shown_as_cut(at: Browser) -> None:
-    """Also when the response itself ends properly, and the model had said why it stopped."""
+    """Even if the response itself ends properly, after a finish reason."""
     last = {**delta(content=" it"), "choices": [{"index": 0, "delta": {"content": " it"}, "finish_reason": "stop"}]}
     with serving(app=Raw) as (_, url, gateway):
         gateway.pieces = [b"data: %b\n\n" % json.dumps(event).encode() for event in (delta(content="All of"), last)]
@@ -690,7 +690,7 @@ def test_a_complete_block_is_never_changed_again(at: Browser) -> None:
 
 @browser
 def test_many_chunks_are_rendered_once_a_frame(at: Browser) -> None:
-    """However many come at once: what is shown changes no more often than the screen does."""
+    """However many arrive at once, the page changes at most once per frame."""
     pieces = [f"{number} " for number in range(3000)]
     count = """
         window.changes = 0; window.frames = 0;
@@ -1171,7 +1171,7 @@ def test_a_phone_needs_no_scrolling_sideways(at: Browser) -> None:
         assert at.js("return document.getElementById('composer').getBoundingClientRect().bottom") <= 740
 
 
-#: The contrast of each text that is shown with what is behind it, where it is below what WCAG's AA asks.
+#: The contrast of each visible text with its background, if it is below WCAG's AA.
 CONTRAST = """
     const parse = (color) => color.match(/[\\d.]+/g).map(Number);
     const luminance = ([r, g, b]) => [r, g, b].map((c) => c / 255)

@@ -111,11 +111,11 @@ def test_a_connection_is_used_again():
         client.close()
 
 
-# -- who writes --------------------------------------------------------------------------------------------------------
+# -- writing from other threads ----------------------------------------------------------------------------------------
 
 
 class Outlet:
-    """Notes what is written, and by which thread; *room* is how many pieces it takes without waiting."""
+    """Records the writes and their threads; *room* is the number of writes that do not block."""
 
     def __init__(self, room: float = float("inf"), error: Optional[Exception] = None) -> None:
         self.room = room
@@ -149,7 +149,7 @@ class Pair:
 
 
 def waiting_for(pair: Pair, outlet: Outlet, **options: Any) -> Any:
-    """A body behind its first text, which is waited for on a thread of its own; and what that has got."""
+    """A thread that iterates a body after its first text; and the list of what it gets."""
     body = Body(pair, OpenAIChat(), outlet=outlet, **options)
     pair.say("first")
     assert body.begin(TIMEOUT) is None
@@ -181,7 +181,7 @@ def test_the_thread_that_brings_a_chunk_writes_it():
 
 
 def test_chunks_without_room_are_written_by_the_servers_thread():
-    """It may wait for the client, and who brings chunks may not."""
+    """That thread may wait for the client; the one that brings chunks may not."""
     pair, outlet = Pair(), Outlet(room=1)
     thread, from_body = waiting_for(pair, outlet)
     pair.say("a", "b", "c")
@@ -201,7 +201,7 @@ def test_a_write_that_fails_is_left_to_the_servers_thread():
 
 
 def test_an_error_while_passing_on_is_the_answers_error():
-    """Not the error of whoever brought the chunk."""
+    """Not in the thread that brought the chunk."""
     pair, outlet = Pair(), Outlet()
     thread, from_body = waiting_for(pair, outlet)
     assert pair.sender.put(ChatCompletionChunk(retry=RetryNotice("restart", 2, "cut off", 0.0)))
@@ -237,7 +237,7 @@ def test_writes_of_other_threads_delay_the_keep_alive(monkeypatch):
 
 @pytest.mark.parametrize("comes", ["chunk", "end"])
 def test_a_chunk_that_arrives_while_the_last_one_is_passed_on_is_not_lost(comes):
-    """In the one moment in which nobody is at it."""
+    """Between the end of one thread's work and the start of the other's."""
     pair, passed_on = Pair(), []
 
     def pass_on(take: Any) -> bool:
@@ -260,7 +260,7 @@ def test_a_chunk_that_arrives_while_the_last_one_is_passed_on_is_not_lost(comes)
 
 
 def test_closing_a_channel_writes_nothing():
-    """It may be a signal handler, between the moments in which somebody puts an item and wakes who waits."""
+    """The close may come from a signal handler, between the put of an item and the wake-up of the waiter."""
     pair, outlet = Pair(), Outlet()
     thread, from_body = waiting_for(pair, outlet)
     pair.chunks._pipes[0].items.append(text_chunk("", "a", 0, "", None, None, "", None))
@@ -303,7 +303,7 @@ def test_all_arrives_in_order_with_a_client_that_takes_it_in_fits():
     assert texts_in(b'"content":"' + part for part in received.split(b'"content":"')[1:]) == "".join(words)
 
 
-# -- who has left ------------------------------------------------------------------------------------------------------
+# -- clients that have left --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("leave", [socket.socket.close, reset], ids=["end", "reset"])
@@ -338,7 +338,7 @@ def test_three_hundred_clients_that_leave_leak_nothing():
     chance = random.Random(7)
     script = [Reply.sse([Stall()], done=False), silent_after(answered), Reply.sse(chat_events(["one", "two"]))]
     with serve(lambda _: chance.choice(script)) as upstream, gateway(upstream.url) as server:
-        ask_in_time(server)  # what stays is there from here on
+        ask_in_time(server)  # from here on the number of descriptors is stable
         clients: List[socket.socket] = []
         rounds = [0, 0]
         for round_ in range(2):
@@ -351,7 +351,7 @@ def test_three_hundred_clients_that_leave_leak_nothing():
             clients.clear()
             until(lambda: not server._connections())  # some had not even been read when their client left
             until(lambda: server.gateway.running == 0 and not anyllm.active_streams() and not workers())
-            until(lambda: upstream.open_connections <= 10)  # of whole answers, whose connections are kept
+            until(lambda: upstream.open_connections <= 10)  # pooled connections of whole answers
             gc.collect()
             rounds[round_] = descriptors()
         assert rounds[1] <= rounds[0] + 10  # pooled connections, of which now more were needed at once
@@ -359,7 +359,7 @@ def test_three_hundred_clients_that_leave_leak_nothing():
 
 
 def test_a_reader_that_stops_holds_back_the_model():
-    """What waits for it is bounded, and the model's host is not read any further."""
+    """The buffer for it is bounded, and the provider is not read any further."""
     [piece] = chat_events(["x" * 10_000], finish_reason=None, usage=False)[-1:]
     all_sent = threading.Event()
     flood = Reply.sse([*[piece] * 5000, Signal(all_sent)], done=False)  # 50 MB
@@ -371,7 +371,7 @@ def test_a_reader_that_stops_holds_back_the_model():
         assert upstream.wait_closed(TIMEOUT)
 
 
-# -- who dawdles -------------------------------------------------------------------------------------------------------
+# -- slow clients ------------------------------------------------------------------------------------------------------
 
 
 class Clock:
@@ -445,7 +445,7 @@ def test_an_idle_client_is_disconnected_but_not_one_that_waits_for_a_model(monke
         assert upstream.wait_closed(TIMEOUT)
 
 
-# -- what is refused before it gets to the application -----------------------------------------------------------------
+# -- requests rejected before the application --------------------------------------------------------------------------
 
 
 def raw(server: GatewayServer, sent: bytes) -> bytes:
@@ -484,7 +484,7 @@ def test_malformed_requests_are_rejected_in_the_clients_format(sent, status):
 
 
 def test_a_client_that_sends_too_much_can_read_the_error():
-    """Closing the connection under what still comes would make the client see a reset and nothing else."""
+    """Closing the connection while data arrives would show the client a reset instead of the response."""
     with gateway("http://127.0.0.1:9", server={"max_body_bytes": 4000}) as server:
         client = socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT)
         client.sendall(HEAD + b"Content-Length: 3000000\r\n\r\n")
@@ -496,7 +496,7 @@ def test_a_client_that_sends_too_much_can_read_the_error():
 
 
 def test_random_bytes_are_answered_or_disconnected(caplog):
-    """Never a traceback, and whoever asks next is answered."""
+    """No traceback, and the next client is answered."""
     chance = random.Random(5)
     with gateway("http://127.0.0.1:9") as server:
         for number in range(300):
@@ -572,11 +572,11 @@ def test_many_streams_at_once_all_end():
         until(lambda: server.gateway.running == 0)
 
 
-# -- what somebody hostile does ----------------------------------------------------------------------------------------
+# -- hostile clients ---------------------------------------------------------------------------------------------------
 
 
 def test_requests_sent_ahead_do_not_hide_that_the_client_has_left():
-    """What waits behind an answer is not read any further, and so neither would be an end: too much is cut off."""
+    """waitress reads nothing while many requests are queued, so it would not notice the end; too many end it."""
     with serve(Reply.sse([Stall()], done=False)) as upstream, gateway(upstream.url) as server:
         client = request(server)
         upstream.wait_for_requests(1)

@@ -59,7 +59,7 @@ if not LLMOCK:
     pytest.skip("ANYLLM_AIMOCK does not say where aimock's llmock is", allow_module_level=True)
 if shutil.which("node") is None:
     pytest.skip("node, which aimock needs, is not installed", allow_module_level=True)
-#: What Bedrock's requests and answers need, and Python 3.9 cannot have beside urllib3 2.
+#: Bedrock needs botocore, which Python 3.9 cannot have with urllib3 2.
 HAS_BOTOCORE = importlib.util.find_spec("botocore") is not None
 #: Each provider, and where on the server its base URL is.
 HOSTS = {
@@ -74,7 +74,7 @@ HOSTS = {
     "ollama": "",
     "cohere": "",
 }
-#: As `HOSTS`, without what aimock does not serve as the host itself does; see above.
+#: `HOSTS` without those that aimock serves differently from the provider; see above.
 THINKING = [name for name in HOSTS if name not in ("ollama", "cohere")]
 COUNTING = [name for name in HOSTS if name != "ollama"]
 CUTTING = [name for name in HOSTS if name not in ("ollama", "openai-responses")]
@@ -82,7 +82,7 @@ CUTTING = [name for name in HOSTS if name not in ("ollama", "openai-responses")]
 KEYS = {"bedrock": "ID:SECRET"}
 ONCE = anyllm.StreamingOptions(retry=anyllm.Retry(attempts=1))
 QUICKLY = anyllm.StreamingOptions(retry=anyllm.Retry(backoff=0.001))
-#: Seconds until what should take none has failed.
+#: Seconds until a test fails instead of hanging.
 TIMEOUT = 30
 TEXT = "one two three four five six"
 #: Characters of one and of two UTF-16 units, one of several characters, and some of more at either end.
@@ -210,7 +210,7 @@ def calls_of(answer: anyllm.ChatCompletion) -> list[Tuple[str, Any]]:
 
 
 def summary(answer: anyllm.ChatCompletion) -> Tuple[Any, ...]:
-    """What an answer says, without the ids and the time that each has of its own."""
+    """The content of an answer, without its ids and times."""
     usage = answer.usage
     return (
         *(answer.content, answer.reasoning, answer.refusal, calls_of(answer), answer.finish_reason),
@@ -372,7 +372,7 @@ def test_a_call_may_come_before_the_text(host: anyllm.Provider, mock: Mock):
 
 
 def test_a_conversation_is_understood(host: anyllm.Provider, mock: Mock):
-    """What was sent, as the server read it: each role and text, the call, its result, and the numbers."""
+    """The request as the server read it: each role and text, the call, its result, and the numbers."""
     function = {"name": "get_weather", "arguments": '{"city":"Paris"}'}
     call = {"id": "call_1", "type": "function", "function": function}
     messages = [
@@ -403,7 +403,7 @@ def test_a_conversation_is_understood(host: anyllm.Provider, mock: Mock):
     assert result.get("tool_call_id") in (call["id"], None)  # Ollama's have none
     (tool,) = in_pieces["tools"]
     assert tool["function"]["name"] == "get_weather"
-    # Gemini's schema comes as parametersJsonSchema, which is younger than what the server looks for.
+    # Gemini's schema comes as parametersJsonSchema, which is newer than the field that the server reads.
     assert tool["function"].get("parameters") in (WEATHER["function"]["parameters"], None)
     assert in_pieces["temperature"] == 0.5
     assert 100 in (in_pieces.get("max_tokens"), in_pieces.get("max_completion_tokens"))
@@ -419,7 +419,7 @@ SIGNED = [
 @pytest.mark.parametrize("thought", SIGNED)
 @pytest.mark.parametrize("call", [streamed, whole])
 def test_signed_thoughts_go_back_with_the_calls_they_led_to(mock: Mock, thought: dict[str, Any], call: Any):
-    """A strict server refuses a model's second turn without them, as Anthropic does, if it was asked to think."""
+    """A strict server rejects a second turn without them, as Anthropic does with thinking."""
     mock.will(
         {"match": {"hasToolResult": False}, "response": {"toolCalls": CALLS[:1], **thought}, "chunkSize": 3},
         {"match": {"hasToolResult": True}, **says("Warm.")},
@@ -468,14 +468,14 @@ def test_an_answer_cut_after_any_event_is_an_error_with_what_came(
         for begun, whole_call in zip(error.partial.tool_calls, complete.tool_calls):
             assert begun.name == whole_call.name
             assert whole_call.function.arguments.startswith(begun.function.arguments)
-    # What comes after the end, such as usage, may be lost without the answer being incomplete.
+    # Events after the end, such as usage, may be lost without making the answer incomplete.
     assert summary(cut.collect())[:8] == summary(complete)[:8]
     assert len(texts) >= 3
     assert texts == sorted(texts, key=len)
     assert all(complete.content.startswith(text) for text in texts)
     assert counts == sorted(counts)
     assert texts[0] != complete.content
-    if not calls and host.name not in ("gemini", "vertex"):  # which say the end with the last text
+    if not calls and host.name not in ("gemini", "vertex"):  # the last text has the finish reason
         assert texts[-1] == complete.content
 
 
@@ -505,7 +505,7 @@ def test_an_answer_that_is_no_json_is_malformed(host: anyllm.Provider, mock: Moc
 
 
 def test_a_stream_of_an_object_that_never_closes_is_incomplete(host: anyllm.Provider, mock: Mock):
-    """A status of 200, a type of JSON, a clean end, and for a body a brace with what no parser reads."""
+    """A status of 200, a JSON content type, a clean end, and a body that is not JSON."""
     mock.will({**says(TEXT), "chaos": {"malformedRate": 1}})
     error = error_of(streamed, host)
     assert type(error) is IncompleteStreamError
@@ -543,7 +543,7 @@ def test_a_stalled_stream_can_be_cancelled(host: anyllm.Provider, mock: Mock):
 
 OPENAI = ("openai", "openai-responses", "azure")
 GOOGLE = ("gemini", "vertex")
-#: Who says it, the status, the type, the code, the words, and what it is; as the hosts word it.
+#: Provider, status, type, code and message, as the providers send them; and our error class.
 REFUSALS: list[Tuple[Tuple[str, ...], int, Optional[str], Optional[str], str, type[APIError]]] = [
     (OPENAI, 400, "invalid_request_error", None, "Invalid value for 'n'.", InvalidRequestError),
     (

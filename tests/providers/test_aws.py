@@ -272,7 +272,7 @@ def test_signing_without_botocore_names_the_package(key: str | None) -> None:
 
 @pytest.mark.usefixtures("without_botocore")
 def test_bearer_tokens_need_botocore_for_streams_only() -> None:
-    """And it is asked for before the request, not after an answer was paid for."""
+    """The error comes before the request, not after an answer that costs money."""
     assert signed("ABSK") == {"Authorization": "Bearer ABSK"}
     with pytest.raises(InvalidRequestError, match="botocore"):
         signed("ABSK", url=URL + "-stream")

@@ -41,7 +41,7 @@ with LLMockServer() as server:
     print(json.dumps({**{name: server.base_url(name) for name in BASE_PATHS}, "": server.url}), flush=True)
     sys.stdin.read()
 """
-#: Ours, and what llmock calls the API that it speaks.
+#: Our providers, and llmock's names of their APIs.
 PROVIDERS = {
     "openai": "openai",
     "openai-responses": "openai",
@@ -71,7 +71,7 @@ class Mock:
         self.urls = urls
 
     def will(self, *behaviours: dict[str, Any]) -> None:
-        """What the next requests meet."""
+        """The faults of the next requests."""
         answer = requests.post(f"{self.urls['']}/_llmock/scenario", json={"behaviors": behaviours}, timeout=TIMEOUT)
         assert answer.status_code == 201, answer.text
 
@@ -117,7 +117,7 @@ def test_an_answer_is_streamed_to_its_end(host: anyllm.Provider, mock: Mock):
     streamed = ask(host).collect()
     assert streamed.content == "Good morning, world."
     assert streamed.finish_reason == "stop"
-    # Mistral itself counts unasked, and refuses to be asked; the mock counts for who asks.
+    # Mistral itself sends usage without being asked, and rejects the option; the mock needs the option.
     assert streamed.usage is not None or host.name == "mistral"
     params = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
     whole = host.completion(anyllm.Context(timeout=TIMEOUT), params)

@@ -23,7 +23,7 @@ from anyllm.errors import LocalUnavailableError
 from anyllm.providers.local import MODEL, Endpoint, ensure_weights, llama_cpp
 from anyllm.providers.local import server as server_module
 
-TIMEOUT = 300  # seconds, for what hangs
+TIMEOUT = 300  # seconds
 QUESTION = "What is the capital of France? Answer in one sentence."
 
 

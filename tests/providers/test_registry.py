@@ -143,7 +143,7 @@ def test_an_unset_key_names_its_variable():
 
 @pytest.mark.parametrize("empty", ["", "  ", lambda: ""])
 def test_an_empty_key_is_a_missing_one(empty: Any, monkeypatch: pytest.MonkeyPatch):
-    """`os.environ.get("KEY", "")` is how it comes about: no other key must step in, and no host needs to say 401."""
+    """`os.environ.get("KEY", "")` gives one: no other key may be used, and no request is sent."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     error = error_of(anyllm.completion_stream(ctx(), {**PARAMS, "model": "openai/m"}, api_key=empty))
     assert type(error) is MissingAPIKeyError
@@ -320,7 +320,7 @@ def test_calls_with_many_keys_share_one_pool():
         for number in range(300):
             provider.completion_stream(ctx(), PARAMS, api_key=f"key-number-{number}").collect()
         session = provider._transport.session()
-        assert server.connections < 30  # the next call may begin before the last one has given its connection back
+        assert server.connections < 30  # the next call may begin before the last one has returned its connection
         assert len(session.adapters) == 2
         assert len(session.get_adapter(server.url).poolmanager.pools) == 1
         assert len({*keys_sent(server)}) == 300
@@ -526,7 +526,7 @@ def test_a_new_provider_with_openais_format_is_one_row(monkeypatch: pytest.Monke
 
 @pytest.mark.usefixtures("fast_switches")
 def test_threads_that_are_first_share_one_provider(spawn: Any):
-    """Else each has a pool of connections of its own, and all but one are forgotten open."""
+    """Else each has its own connection pool, and all but one stay open."""
     for _ in range(50):
         registry._shared.cache_clear()
         together = threading.Barrier(6)

@@ -20,7 +20,7 @@ GOOD = Reply.sse(chat_events("Hi"))
 
 
 def signed(sign: Any, base_url: str, **fields: Any) -> Provider:
-    """A host that is like any other, but for its signatures."""
+    """An ordinary provider with signatures."""
     row = attrs.evolve(lookup.find("compatible"), name="signed", base_url=base_url, sign=sign, **fields)  # type: ignore[arg-type]
     return Provider(row, transport=Transport(), options={"retry": {"backoff": 0}})
 

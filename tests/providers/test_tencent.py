@@ -146,7 +146,7 @@ def test_official_client_signs_the_same(text: str, now: int, monkeypatch: pytest
 
 
 def test_a_sent_request_has_a_valid_signature(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The headers that arrive, host and content type included, are those that were signed."""
+    """The received headers, host and content type included, are the signed ones."""
     from anyllm._transport.http import Transport
     from anyllm.providers.provider import Provider
     from anyllm.providers.row import Row
@@ -167,7 +167,7 @@ def test_a_sent_request_has_a_valid_signature(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_an_error_for_the_whole_call_ends_a_stream() -> None:
-    """The host says it with status 200, and as JSON where a stream was asked for."""
+    """The provider sends it with status 200, and as JSON for a stream."""
     from anyllm._transport.http import Transport
     from anyllm.providers.provider import Provider
     from anyllm.providers.row import Row
