@@ -16,7 +16,8 @@ from anyllm.errors import AnyLLMError
 from anyllm.json_stream import JSONStream, JSONStreamError
 from anyllm.json_stream import repair as close_document
 from anyllm.structured._schema import schema_of, strict
-from anyllm.structured._structure_json import has_fields, structure_json
+from anyllm.structured._structure_json import structure_json
+from anyllm.structured._type_hints import has_fields
 from anyllm.structured._validation_errors import KINDS, Fault, expected, json_path, or_list, shortened
 from anyllm.types import ChatCompletion
 from anyllm.types._completions import cause_of_no_answer

@@ -17,13 +17,24 @@ import functools
 import re
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Any, Callable, Optional, TypeVar, Union
+from typing import Any, Callable, Optional, TypeVar
 
 import attrs
 import msgspec
 
 from anyllm._hints.arguments import did_you_mean
 from anyllm.structured._schema import without_nulls
+from anyllm.structured._type_hints import (
+    accepts_none,
+    has_default,
+    has_fields,
+    is_annotated,
+    is_literal,
+    is_union,
+    origin_of,
+    substituted,
+    type_arguments,
+)
 from anyllm.structured._validation_errors import (
     KINDS,
     Fault,
@@ -35,9 +46,9 @@ from anyllm.structured._validation_errors import (
     shortened,
 )
 
-__all__ = ["accepts_none", "has_fields", "structure_json"]
+__all__ = ["structure_json"]
 
-#: Path (keys and indexes, from the value that a reader was given) and message of each fault.
+#: Path (keys and indexes, from the reader's value) and message of each fault.
 _Faults = list[tuple[tuple[Any, ...], str]]
 _Reader = Callable[[Any, _Faults], Any]
 
@@ -52,13 +63,11 @@ _LISTS: Mapping[Any, Any] = {
     collections.abc.Set: frozenset,
     collections.abc.MutableSet: set,
 }
+_LENGTHS = frozenset({"min_length", "max_length"})
+_RANGES = frozenset({"gt", "ge", "lt", "le", "multiple_of"})
+#: The limits in `msgspec.Meta` that apply to each kind of JSON value.
+_LIMITS = {int: _RANGES, float: _RANGES, str: _LENGTHS | {"pattern"}, list: _LENGTHS, dict: _LENGTHS}
 _MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
-
-
-def has_fields(tp: Any) -> bool:
-    """Whether *tp* is an attrs class or a dataclass."""
-    cls = _origin(tp)
-    return isinstance(cls, type) and (attrs.has(cls) or dataclasses.is_dataclass(cls))
 
 
 def structure_json(value: Any, tp: Any) -> tuple[Any, list[Fault]]:
@@ -84,33 +93,7 @@ def structure_json(value: Any, tp: Any) -> tuple[Any, list[Fault]]:
     return result, []
 
 
-def accepts_none(tp: Any) -> bool:
-    """Whether None is a value of the type."""
-    if _is_annotated(tp):
-        return accepts_none(tp.__origin__)
-    if _is_literal(tp) or _is_union(tp):
-        return any(option is None or accepts_none(option) for option in typing.get_args(tp))
-    return tp in (Any, object, None, type(None)) or isinstance(tp, TypeVar)
-
-
 # -- types -------------------------------------------------------------------------------------------------------------
-
-
-def _origin(tp: Any) -> Any:
-    return typing.get_origin(tp) or tp
-
-
-def _is_annotated(tp: Any) -> bool:
-    return hasattr(tp, "__metadata__")
-
-
-def _is_literal(tp: Any) -> bool:
-    return typing.get_origin(tp) is typing.Literal
-
-
-def _is_union(tp: Any) -> bool:
-    # The second kind is what `int | None` makes from Python 3.10 on.
-    return typing.get_origin(tp) is Union or type(tp).__name__ == "UnionType"
 
 
 def _reader(tp: Any) -> _Reader:
@@ -122,16 +105,16 @@ def _reader(tp: Any) -> _Reader:
 
 def _container_reader(tp: Any) -> Optional[_Reader]:
     """None for the types that are left to msgspec."""
-    origin = _origin(tp)
-    if _is_annotated(tp):
+    origin = origin_of(tp)
+    if is_annotated(tp):
         return _annotated_reader(tp)
     if has_fields(tp):  # compiled on first use, because classes may contain themselves
         return lambda value, faults: _class_reader(tp)(value, faults)
-    if _is_literal(tp):
+    if is_literal(tp):
         return _option_reader({_exact(getattr(option, "value", option)): option for option in typing.get_args(tp)})
     if isinstance(tp, type) and issubclass(tp, enum.Enum):
         return _option_reader({_exact(member.value): member for member in tp})
-    if _is_union(tp):
+    if is_union(tp):
         return _union_reader(typing.get_args(tp))
     if origin is tuple:
         return _tuple_reader(typing.get_args(tp))
@@ -202,47 +185,25 @@ def _class_reader(tp: Any) -> _Reader:
 
 def _fields_of(tp: Any) -> dict[str, _Field]:
     """The fields that the constructor takes, by name."""
-    cls = _origin(tp)
+    cls = origin_of(tp)
     hints = typing.get_type_hints(cls, include_extras=True)
-    type_arguments = _type_arguments(tp)
+    arguments = type_arguments(tp)
     fields: Any = attrs.fields(cls) if attrs.has(cls) else dataclasses.fields(cls)
     found = {}
     for field in fields:
         if field.init:
-            hint = _substituted(hints.get(field.name, Any), type_arguments)
+            hint = substituted(hints.get(field.name, Any), arguments)
             read = _reader(hint)
             has_converter = getattr(field, "converter", None) is not None
-            has_default = _has_default(field)
+            is_required = not has_default(field)
             found[field.name] = _Field(
                 parameter=getattr(field, "alias", None) or field.name,
                 read=(lambda value, faults: value) if has_converter else read,
                 check=read if has_converter else None,
-                is_required=not has_default,
-                is_null_default=has_default and not accepts_none(hint),
+                is_required=is_required,
+                is_null_default=not is_required and not accepts_none(hint),
             )
     return found
-
-
-def _has_default(field: Any) -> bool:
-    factory = getattr(field, "default_factory", dataclasses.MISSING)
-    return factory is not dataclasses.MISSING or field.default not in (attrs.NOTHING, dataclasses.MISSING)
-
-
-def _type_arguments(tp: Any) -> dict[Any, Any]:
-    """What the type variables of a generic class and of its bases stand for."""
-    cls = _origin(tp)
-    found = dict(zip(getattr(cls, "__parameters__", ()), typing.get_args(tp)))
-    for base in getattr(cls, "__orig_bases__", ()):
-        for variable, argument in _type_arguments(base).items():
-            found.setdefault(variable, _substituted(argument, found))
-    return found
-
-
-def _substituted(hint: Any, type_arguments: Mapping[Any, Any]) -> Any:
-    if isinstance(hint, TypeVar):
-        return type_arguments.get(hint, hint)
-    variables = getattr(hint, "__parameters__", ()) if typing.get_origin(hint) else ()
-    return hint[tuple(type_arguments.get(variable, variable) for variable in variables)] if variables else hint
 
 
 # -- containers --------------------------------------------------------------------------------------------------------
@@ -257,8 +218,8 @@ def _read_at(place: Any, read: _Reader, value: Any, faults: _Faults) -> Any:
     return result
 
 
-def _mismatch(wanted: str, value: Any, faults: _Faults) -> None:
-    faults.append(((), expected(wanted, value)))
+def _mismatch(allowed: str, value: Any, faults: _Faults) -> None:
+    faults.append(((), expected(allowed, value)))
 
 
 def _list_reader(make: Any, item_type: Any) -> _Reader:
@@ -326,13 +287,13 @@ def _exact(value: Any) -> tuple[type, Any]:
 
 def _option_reader(options: dict[tuple[type, Any], Any]) -> _Reader:
     names = [in_json(value) for _, value in options]
-    wanted = "one of " + ", ".join(names) if len(names) > 1 else names[0]
+    allowed = "one of " + ", ".join(names) if len(names) > 1 else names[0]
 
     def read(value: Any, faults: _Faults) -> Any:
         if isinstance(value, (dict, list)):
-            return _mismatch(wanted, value, faults)
+            return _mismatch(allowed, value, faults)
         if _exact(value) not in options:
-            faults.append(((), f"expected {wanted}, got {in_json(value)}"))
+            faults.append(((), f"expected {allowed}, got {in_json(value)}"))
         return options.get(_exact(value))
 
     return read
@@ -353,7 +314,7 @@ def _union_reader(types: Iterable[Any]) -> _Reader:
             if not found:
                 return result
             failures.append(found)
-        # An option whose faults all lie deeper matches from the outside: it is the one that was meant.
+        # An option whose faults all lie deeper matches from the outside: the model chose this one.
         inner = [found for found in failures if any(path for path, _ in found)]
         if len(failures) == 1 or len(inner) == 1:
             faults += (inner or failures)[0]
@@ -365,28 +326,34 @@ def _union_reader(types: Iterable[Any]) -> _Reader:
 
 
 def _annotated_reader(tp: Any) -> Optional[_Reader]:
-    """The limits in `msgspec.Meta` are part of the schema, and hold."""
-    inner = tp.__origin__
-    read_container = _container_reader(inner)
-    origin = _origin(inner)
-    plain: Any = dict if origin in _MAPPINGS else list if origin in _LISTS or origin is tuple else None
-    if read_container is None or plain is None:
-        return read_container
-    for limits in tp.__metadata__:
-        plain = typing.Annotated[plain, limits] if isinstance(limits, msgspec.Meta) else plain
+    """The limits in `msgspec.Meta` are part of the schema, so they are checked on containers and unions too."""
+    read_inner = _container_reader(tp.__origin__)
+    limits = {
+        name: value
+        for item in tp.__metadata__
+        if isinstance(item, msgspec.Meta)
+        for name, value in ((name, getattr(item, name)) for names in _LIMITS.values() for name in names)
+        if value is not None
+    }
+    limited: dict[type, Any] = {
+        kind: typing.Annotated[kind, msgspec.Meta(**{name: limits[name] for name in names & limits.keys()})]
+        for kind, names in _LIMITS.items()
+    }
+    if read_inner is None or not limits:
+        return read_inner
 
     def read(value: Any, faults: _Faults) -> Any:
         before = len(faults)
-        result = read_container(value, faults)
-        if len(faults) == before:
-            _by_msgspec(value, faults, plain)
-        return result if len(faults) == before else None
+        result = read_inner(value, faults)
+        if len(faults) == before and type(value) in limited:
+            _by_msgspec(value, faults, limited[type(value)])
+        return result
 
     return read
 
 
 def _name_of(tp: Any) -> str:
-    origin = _origin(tp.__origin__ if _is_annotated(tp) else tp)
+    origin = origin_of(tp.__origin__ if is_annotated(tp) else tp)
     if has_fields(origin) or origin in _MAPPINGS:
         return "an object"
     if origin in _LISTS or origin is tuple:

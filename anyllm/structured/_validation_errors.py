@@ -41,9 +41,9 @@ class Fault:
         return f"{self.path}: {self.message}"
 
 
-def expected(wanted: str, value: Any) -> str:
+def expected(allowed: str, value: Any) -> str:
     """The message for a value of the wrong type."""
-    return f"expected {wanted}, got {KINDS[type(value).__name__]}"
+    return f"expected {allowed}, got {KINDS[type(value).__name__]}"
 
 
 def in_json_terms(message: str) -> str:

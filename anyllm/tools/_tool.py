@@ -22,7 +22,8 @@ from anyllm._hints.arguments import did_you_mean
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError
 from anyllm.structured._schema import schema_of, strict
-from anyllm.structured._structure_json import accepts_none, structure_json
+from anyllm.structured._structure_json import structure_json
+from anyllm.structured._type_hints import accepts_none
 from anyllm.structured._validation_errors import Fault, json_path
 from anyllm.tools._docstrings import first_paragraph, parameter_descriptions
 from anyllm.tools._function import MISSING, Parameter, parameters_of, signature_of, unwrapped

@@ -538,6 +538,28 @@ def test_keys_of_dicts_are_converted() -> None:
     ]
 
 
+def test_limits_of_unions_and_containers_are_checked() -> None:
+    @attrs.define
+    class Limited:
+        days: Annotated[Optional[int], msgspec.Meta(ge=1)] = None
+        either: Annotated[Union[int, str, None], msgspec.Meta(max_length=2)] = None
+        pairs: Annotated[Dict[str, int], msgspec.Meta(min_length=1)] = attrs.field(factory=lambda: {"a": 1})
+
+    assert parse('{"days": 1, "either": "ab"}', Limited) == Limited(1, "ab")
+    assert parse('{"days": null, "either": 9}', Limited) == Limited(None, 9)
+    assert faults({"days": 0, "either": "abc", "pairs": {}}, Limited) == [
+        "$.days: expected an integer >= 1",
+        "$.either: expected a string of length <= 2",
+        "$.pairs: expected an object of length >= 1",
+    ]
+
+
+def test_a_generic_class_may_have_an_annotated_argument() -> None:
+    counts = Page[Annotated[int, msgspec.Meta(ge=0, extra_json_schema={"x": [1]})]]
+    assert parse('{"found": [1]}', counts) == Page([1])
+    assert faults({"found": [-1]}, counts) == ["$.found[0]: expected an integer >= 0"]
+
+
 def test_an_unresolvable_annotation_is_a_name_error() -> None:
     @attrs.define
     class Unknown:
