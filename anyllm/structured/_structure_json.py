@@ -210,7 +210,7 @@ def _fields_of(tp: Any) -> dict[str, _Field]:
 
 
 def _read_at(place: Any, read: _Reader, value: Any, faults: _Faults) -> Any:
-    """Read what is at a key or an index, which is put in front of the paths of its faults."""
+    """Read the value at a key or index, which becomes the beginning of the paths of its faults."""
     before = len(faults)
     result = read(value, faults)
     if len(faults) > before:

@@ -23,7 +23,7 @@ ROW = lookup.get("compatible")
 
 #: A part of an answer; see `fake`.
 Piece = Union[str, ToolCall, ChatCompletionChunk, Mapping[str, Any], AnyLLMError, type[AnyLLMError], Stall, type[Stall]]
-#: What one call answers; see `fake`.
+#: The answer to one call; see `fake`.
 Answer = Union[Piece, Message, ChatCompletion, Iterable[Piece]]
 _ACCEPTED = (
     "an answer is a text; a ToolCall; a Message or a ChatCompletion, or a dict in the shape of one; an error of "

@@ -1,7 +1,7 @@
 """
 The loopback server: it accepts connections, records requests and hands out the scripted replies.
 
-Strategy: one thread accepts, and each connection has a thread of its own (`_connection`). Closing wakes them all, and
+Strategy: one thread accepts, and each connection has its own thread (`_connection`). Closing wakes them all, and
 frees a thread that is blocked in a write by `shutdown()`.
 """
 

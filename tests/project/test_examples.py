@@ -180,7 +180,7 @@ def test_a_providers_example_speaks_its_format(path: Path):
     assert re.search(r"\n\d+ tokens, stop", printed), printed
 
 
-#: These ask for what the local model cannot do, or speak the format of one host; each says what to set.
+#: Examples that the local model cannot run, and the variable that each of them needs.
 NEEDS = {
     "agent.py": "OPENAI_API_KEY",
     "tool_call.py": "OPENAI_API_KEY",
