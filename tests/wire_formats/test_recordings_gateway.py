@@ -23,7 +23,7 @@ import test_recordings_chat as chat
 from formats_of import every_stream
 from gateway_upstreams import HI, KEY, Scene, dialect_for, host_for, is_askable, read, whole_of
 from recordings import IS_LONG, Ours, Recording, is_long, marks, recordings_of
-from test_recordings_server_anthropic import has_no_words
+from test_round_trip_anthropic_messages import is_beyond_format
 from test_round_trip_ollama import is_sayable
 
 from anyllm.errors import IncompleteStreamError
@@ -598,7 +598,7 @@ def is_sayable_to(client: Client, ours: Ours) -> bool:
     """Whether the client's format has words for the answer: one of it, without sounds, calls with objects."""
     if client.name == "openai":
         return True
-    return is_sayable(ours) if client.name == "ollama" else not has_no_words(ours)
+    return is_sayable(ours) if client.name == "ollama" else not is_beyond_format(ours)
 
 
 def difference(client: Client, recording: Recording, got: Got, want: Got) -> Any:

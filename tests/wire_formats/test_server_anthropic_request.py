@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from recordings import answering
 
 from anyllm.errors import InvalidRequestError
-from anyllm.types import CompletionParams, ContentPart, Message, Reasoning
+from anyllm.types import CompletionParams, ContentPart, Reasoning
 from anyllm.wire.anthropic_messages.dialect import AnthropicMessagesDialect as Dialect
 from anyllm.wire.anthropic_messages.server.request import read_messages
 from anyllm.wire.anthropic_messages.server.writer import AnthropicMessages
@@ -19,16 +19,11 @@ from anyllm.wire.anthropic_messages.server.writer import AnthropicMessages
 HI = {"role": "user", "content": "Hi"}
 CACHE = {"type": "ephemeral"}
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
-TOOL = {"type": "function", "function": {"name": "f", "description": "D", "parameters": SCHEMA, "strict": True}}
 FORM = {"type": "json_schema", "schema": SCHEMA}
 SEARCH = {"type": "web_search_20250305", "name": "web_search", "max_uses": 2}
 USE = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
 RESULT = {"type": "tool_result", "tool_use_id": "t", "content": "42"}
-CALL = {"id": "a", "function": {"name": "f", "arguments": '{"x":1}'}}
 THOUGHT = {"type": "thinking", "thinking": "Hm.", "signature": "s"}
-THOUGHTS = {"content": "Hm.", "field": "thinking", "details": [THOUGHT]}
-PNG = ContentPart.from_image(b"\x89PNG\r\n\x1a\n")
-PDF = ContentPart.from_file(b"%PDF-1.4", filename="a.pdf")
 
 
 def body(*messages: Any, **more: Any) -> Dict[str, Any]:
@@ -56,67 +51,7 @@ def text(said: str, **more: Any) -> Dict[str, Any]:
     return {"type": "text", "text": said, **more}
 
 
-# -- both ways ---------------------------------------------------------------------------------------------------------
-
-PARAMS: Dict[str, Dict[str, Any]] = {
-    "plain": {},
-    "sampling": {"temperature": 0.5, "top_p": 1, "stop": ["END"], "user": "u"},
-    "system": {"messages": [Message.system("S"), HI]},
-    "cached system": {"messages": [Message.system([text("S"), text("T", cache_control=CACHE)]), HI]},
-    "tools": {"tools": [TOOL, {**TOOL, "cache_control": CACHE}, SEARCH], "tool_choice": "auto"},
-    "one call at a time": {"tools": [TOOL], "parallel_tool_calls": False},
-    "some tool": {"tools": [TOOL], "tool_choice": "required", "parallel_tool_calls": False},
-    "no tool": {"tools": [TOOL], "tool_choice": "none"},
-    "a tool": {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "f"}}},
-    "budget": {"thinking_budget": 2000},
-    "no thinking": {"thinking_budget": 0},
-    "effort": {"reasoning_effort": "high", "max_tokens": 30},
-    "schema": {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA}}},
-    "pictures": {"messages": [Message.user(["See", PNG, ContentPart.from_image("https://a.example/b.png")])]},
-    "papers": {
-        "messages": [
-            Message.user(
-                [
-                    PDF,
-                    ContentPart.from_file("https://a.example/b.pdf"),
-                    ContentPart.from_file("é".encode(), filename="a.txt", media_type="text/plain"),
-                    ContentPart("file", file={"file_id": "file_1"}, cache_control=CACHE),
-                ]
-            )
-        ]
-    },
-    "calls": {
-        "messages": [
-            HI,
-            Message.assistant("So.", tool_calls=[CALL, {**CALL, "id": "b"}], reasoning=THOUGHTS, cache_control=CACHE),
-            Message.tool("42", "a"),
-            Message.tool(["See", PNG], "b", cache_control=CACHE),
-            Message.user("And?"),
-            Message.assistant(None, tool_calls=[{**CALL, "id": "c", "function": {"name": "g", "arguments": ""}}]),
-            Message.tool(None, "c"),
-        ]
-    },
-    "hidden thoughts": {
-        "messages": [
-            HI,
-            Message.assistant("A", reasoning=Reasoning(details=[{"type": "redacted_thinking", "data": "x"}])),
-            HI,
-        ]
-    },
-    "beginning": {"messages": [HI, Message.assistant("Once")]},
-}
-
-
-@pytest.mark.parametrize("name", PARAMS)
-@pytest.mark.parametrize("stream", [False, True])
-def test_what_our_dialect_sends_is_sent_again(name: str, stream: bool):
-    params = CompletionParams(**{"model": "m", "messages": [HI], **PARAMS[name]})
-    said = sent(params, stream=stream)
-    assert again(said) == said
-    asked = read_messages(said)
-    assert asked.stream is stream
-    assert asked.unknown_fields == {}
-
+# -- what only Anthropic understands ---------------------------------------------------------------------------------
 
 #: What Anthropic's clients send that our dialect never would.
 REQUESTS: Dict[str, Dict[str, Any]] = {

@@ -7,8 +7,6 @@ from typing import Any, Dict, List, Optional
 
 import pytest
 from formats_of import chunks_in, together
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from anyllm import errors, formats
 from anyllm.errors import AnyLLMError, InvalidRequestError, MalformedStreamError
@@ -303,47 +301,6 @@ def test_what_must_go_back_with_a_call_stands_beside_its_input():
     assert block["extra_content"] == call.extra_content
     (block,) = json.loads(FORMAT.whole(completion(Message.assistant(None, tool_calls=[call]))))["content"]
     assert (block["extra_content"], block["input"]) == (call.extra_content, {})
-
-
-# -- any chunks --------------------------------------------------------------------------------------------------------
-
-ARGUMENTS = st.sampled_from(['{"x":1}', "{}", '{"a":"}{","b":[{}]}', '{"é":"\\u00e9"}'])
-
-
-@st.composite
-def answers(draw: Any) -> List[ChatCompletionChunk]:
-    """The pieces of texts, thoughts and calls, those of each in order, and else in any."""
-    queues: List[List[ChatCompletionChunk]] = []
-    said = draw(st.lists(st.text(min_size=1, max_size=4), max_size=4))
-    queues.append([text(item) for item in said])
-    queues.append([thought(item) for item in draw(st.lists(st.text(min_size=1, max_size=4), max_size=3))])
-    for index in range(draw(st.integers(0, 3))):
-        whole = draw(ARGUMENTS)
-        cuts = sorted(draw(st.lists(st.integers(0, len(whole)), max_size=3)))
-        parts = [whole[start:end] for start, end in zip([0, *cuts], [*cuts, len(whole)])]
-        queues.append([calls(piece(index, part, None if place else "f")) for place, part in enumerate(parts)])
-    mixed = []
-    while any(queues):
-        mixed.append(draw(st.sampled_from([queue for queue in queues if queue])).pop(0))
-    usage = draw(st.none() | st.builds(Usage, st.integers(0, 9), st.integers(0, 9)))
-    return [*mixed, chunk(ChunkDelta(), finish="stop", usage=usage)]
-
-
-@settings(max_examples=150, deadline=None)
-@given(answers())
-def test_any_chunks_are_read_as_the_answer_they_were(chunks: List[ChatCompletionChunk]):
-    wanted, found = together(chunks), together(read_back(said_of(*chunks)))
-    assert (found.content, found.reasoning, found.finish_reason) == (
-        wanted.content,
-        wanted.reasoning,
-        wanted.finish_reason,
-    )
-    by_id = {call.id: (call.name, call.parse()) for call in found.tool_calls}
-    assert by_id == {call.id: (call.name, call.parse()) for call in wanted.tool_calls}
-    assert found.usage is not None
-    counted = (0, 0) if wanted.usage is None else (wanted.usage.prompt_tokens, wanted.usage.completion_tokens)
-    assert (found.usage.prompt_tokens, found.usage.completion_tokens) == counted
-    assert blocks(said_of(*chunks)) is not None  # which checks that they follow each other
 
 
 # -- a host of the same format -----------------------------------------------------------------------------------------

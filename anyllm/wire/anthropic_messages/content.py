@@ -234,9 +234,8 @@ def thinking_for_client(reasoning: Reasoning | None) -> list[Block]:
     """The blocks of an answer for a client, which expects a signature in each; "" where there is none."""
     if reasoning is None:
         return []
-    unsigned: dict[str, Block] = {THINKING: {"signature": ""}, REDACTED: {}}
     if details := own_details(reasoning):
-        return [{**unsigned[detail["type"]], **detail} for detail in details]
+        return [detail if detail["type"] == REDACTED else {"signature": "", **detail} for detail in details]
     return [_thinking_block(reasoning)] if reasoning.content or reasoning.signature else []
 
 
