@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from anthropic_strategies import CACHE, IDS, NAMES, SCHEMAS, TEXTS, conversations, documents, functions, images
 from formats_of import answer_of, chunks_in, every_stream, read, said_by, together
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from anthropic_strategies import CACHE, IDS, NAMES, SCHEMAS, TEXTS, conversations, documents, functions, images
 from recordings import Ours, Recording, bodies_of, each, marks, recordings_of, replaying
 from test_server_anthropic_writer import blocks
 
