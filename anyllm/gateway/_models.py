@@ -115,7 +115,7 @@ class Models:
         ]
         return Route(name, entry, self._options, self._limits.get(entry_name, Limits()), fallback)
 
-    # -- what there is ---------------------------------------------------------------------------------------------
+    # -- metadata ------------------------------------------------------------------------------------------------------
 
     def info(self, name: str, ctx: Context) -> ModelInfo:
         """

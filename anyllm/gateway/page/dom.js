@@ -1,6 +1,6 @@
-/* Elements: found, copied from a template, made. None is ever made of text that is markup. */
+/* Find, copy and make elements. Text is never parsed as markup. */
 
-/** The element of that id. */
+/** The element with an id. */
 export const $ = (id) => document.getElementById(id);
 
 /** A copy of a template's only element. */
@@ -8,7 +8,7 @@ export function clone(id) {
   return $(id).content.firstElementChild.cloneNode(true);
 }
 
-/** An element with children: text or nodes, however many. */
+/** A new element with children, text or nodes. */
 export function element(name, children = [], className = "") {
   const made = document.createElement(name);
   if (className) made.className = className;

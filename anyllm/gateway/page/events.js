@@ -1,10 +1,10 @@
-/* Server-sent events of a response, as they come. */
+/* Parse the server-sent events of a response. */
 
 /**
- * Cuts text that comes in pieces into the data of server-sent events.
+ * Splits text that arrives in pieces into the data of server-sent events.
  *
  * Lines end in CR, LF or both, also where a piece ends between the two. Comments, and fields other than data, are
- * passed over; what is not ended by an empty line is no event.
+ * ignored; text without an empty line after it is not an event.
  *
  * Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
  */
@@ -45,7 +45,7 @@ export class EventData {
   }
 }
 
-/** The data of the last event of an answer that is whole. */
+/** The data of the last event of a complete answer. */
 export const DONE = "[DONE]";
 
 /** The data of the events in a body of bytes, as they come. */
@@ -67,11 +67,11 @@ export async function* eventsOf(body) {
   }
 }
 
-/** Read what is left, so that the server sees the end of its response and no client that left. */
+/** Read the rest, so that the server does not record a client that left. */
 async function drain(reader) {
   try {
     while (!(await reader.read()).done);
   } catch {
-    // all that was wanted is there
+    // the answer is complete
   }
 }

@@ -19,13 +19,13 @@ const BREAK = /<br\s*\/?>/iy;
 const ADDRESS = /https?:\/\/[^\s<>"`]+/iy;
 const MOST_NESTED = 100;
 
-/** Where a sticky pattern matches at *at*; null where it does not. */
+/** The match of a sticky pattern at *at*, or null. */
 function matchAt(pattern, text, at) {
   pattern.lastIndex = at;
   return pattern.exec(text);
 }
 
-/** The address as a link may have it: of the web, and nothing else; null for any other. */
+/** An http(s) address for a link; null for any other. */
 export function safeAddress(text) {
   try {
     const url = new URL(text);
@@ -45,7 +45,7 @@ function link(address, children) {
   return made;
 }
 
-/** Nodes, and the marks of emphasis that have been opened around the latest of them. */
+/** Nodes, and the emphasis marks that are open around the latest of them. */
 class Emphasis {
   #frames = [{ children: [] }];
   #opened = { "*": 0, _: 0, "~": 0 };
@@ -69,7 +69,7 @@ class Emphasis {
     }
   }
 
-  /** All nodes; what is open is closed when the rest is still to come, and is no emphasis otherwise. */
+  /** All nodes. Open marks are closed if more text may come; else they are plain text. */
   end(open) {
     while (this.#frames.length > 1) {
       if (open) this.#close(Math.min(this.#top.count, 2), true);
@@ -94,7 +94,7 @@ class Emphasis {
     this.add(made);
   }
 
-  /** The latest mark was none. */
+  /** Turn the latest mark into text. */
   #drop() {
     const frame = this.#frames.pop();
     this.#opened[frame.char] -= 1;
@@ -104,7 +104,7 @@ class Emphasis {
   }
 }
 
-/** For each "[" the place of its "]". */
+/** The index of the "]" of each "[". */
 function bracketPairs(text) {
   const pairs = new Map();
   const waiting = [];
@@ -117,7 +117,7 @@ function bracketPairs(text) {
   return pairs;
 }
 
-/** Gives for a run of backticks the place of the next one that is as long. */
+/** A function from a run of backticks to the index of the next run of the same length. */
 function backtickFinder(text) {
   const places = new Map();
   for (const run of text.matchAll(/`+/g)) {
@@ -151,61 +151,61 @@ function bareAddress(text) {
 }
 
 /**
- * The nodes of a text in a line.
+ * The nodes of inline text.
  *
- * @param open Whether more of it may come: marks at its end are held back, what is open is shown as if it were closed.
+ * @param open Whether more text may come: marks at its end are held back, and open ones are rendered as closed.
  */
 function inline(text, open, inLink = false) {
-  const said = open ? text.replace(/[*_~`[\\<]{1,3}$/, "") : text;
+  const source = open ? text.replace(/[*_~`[\\<]{1,3}$/, "") : text;
   const emphasis = new Emphasis();
-  const nextBackticks = backtickFinder(said);
-  const pairs = inLink ? new Map() : bracketPairs(said);
+  const nextBackticks = backtickFinder(source);
+  const pairs = inLink ? new Map() : bracketPairs(source);
   const special = /\\|`+|\*+|_+|~+|!?\[|<|https?:\/\//gi;
   let at = 0;
 
-  /** The node for what begins at *start*, and where it ends; null where it is text like any other. */
+  /** The node that begins at *start*, and its end; null for plain text. */
   function nodeAt(start, token) {
     const after = start + token.length;
     if (token === "\\") {
-      return after < said.length && ESCAPABLE.includes(said[after]) ? [said[after], after + 1] : null;
+      return after < source.length && ESCAPABLE.includes(source[after]) ? [source[after], after + 1] : null;
     }
     if (token[0] === "`") {
       const end = nextBackticks(token.length, after);
-      if (end >= 0) return [element("code", [codeText(said.slice(after, end))]), end + token.length];
-      return open && token.length < 3 ? [element("code", [said.slice(after)]), said.length] : null;
+      if (end >= 0) return [element("code", [codeText(source.slice(after, end))]), end + token.length];
+      return open && token.length < 3 ? [element("code", [source.slice(after)]), source.length] : null;
     }
     if (token.endsWith("[")) return linkAt(after);
     if (token === "<") {
-      if (matchAt(BREAK, said, start)) return [element("br"), BREAK.lastIndex];
-      const found = inLink ? null : matchAt(IN_ANGLES, said, start);
+      if (matchAt(BREAK, source, start)) return [element("br"), BREAK.lastIndex];
+      const found = inLink ? null : matchAt(IN_ANGLES, source, start);
       const made = found && link(found[1], [found[1]]);
       return made ? [made, IN_ANGLES.lastIndex] : null;
     }
-    if (inLink || /\w/.test(said[start - 1] ?? "")) return null;
-    const address = bareAddress(matchAt(ADDRESS, said, start)?.[0] ?? "");
+    if (inLink || /\w/.test(source[start - 1] ?? "")) return null;
+    const address = bareAddress(matchAt(ADDRESS, source, start)?.[0] ?? "");
     const made = link(address, [address]);
     return made ? [made, start + address.length] : null;
   }
 
   function linkAt(after) {
     const end = pairs.get(after - 1);
-    if (end === undefined || said[end + 1] !== "(") return null;
-    const label = said.slice(after, end);
-    const found = matchAt(LINK_TARGET, said, end + 1);
+    if (end === undefined || source[end + 1] !== "(") return null;
+    const label = source.slice(after, end);
+    const found = matchAt(LINK_TARGET, source, end + 1);
     if (found) {
       const children = inline(label, false, true);
       const made = link(found[1] ?? found[2], children.length ? children : [found[1] ?? found[2]]);
       return made ? [made, LINK_TARGET.lastIndex] : null;
     }
-    if (open && matchAt(HALF_A_TARGET, said, end + 1)) {
-      return [element("span", inline(label, false, true)), said.length];
+    if (open && matchAt(HALF_A_TARGET, source, end + 1)) {
+      return [element("span", inline(label, false, true)), source.length];
     }
     return null;
   }
 
   function markAt(start, token) {
-    const before = said[start - 1] ?? " ";
-    const after = said[start + token.length] ?? " ";
+    const before = source[start - 1] ?? " ";
+    const after = source[start + token.length] ?? " ";
     let opens = !SPACE.test(after);
     let closes = !SPACE.test(before);
     if (token[0] === "_") {
@@ -217,9 +217,9 @@ function inline(text, open, inLink = false) {
     emphasis.mark(token[0], token.length, opens, closes);
   }
 
-  for (let found; (found = special.exec(said)); special.lastIndex = at) {
+  for (let found; (found = special.exec(source)); special.lastIndex = at) {
     const token = found[0];
-    emphasis.add(said.slice(at, found.index));
+    emphasis.add(source.slice(at, found.index));
     at = found.index + token.length;
     const isMark = token[0] === "~" ? token.length === 2 : "*_".includes(token[0]) && token.length <= 3;
     if (isMark) {
@@ -230,7 +230,7 @@ function inline(text, open, inLink = false) {
     emphasis.add(taken ? taken[0] : token);
     if (taken) at = taken[1];
   }
-  emphasis.add(said.slice(at));
+  emphasis.add(source.slice(at));
   return emphasis.end(open);
 }
 
@@ -242,7 +242,7 @@ const RULE = /^ {0,3}(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})$/;
 const ITEM = /^([ \t]*)([-*+]|\d{1,9}[.)])([ \t]+|$)/;
 const QUOTE = /^ {0,3}> ?/;
 const COLUMNS = /^ {0,3}\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$/;
-/** A line that has only begun, trimmed, of which nobody can say yet what it will be. */
+/** The beginning of a line, trimmed, that may still become a block's mark. */
 const UNDECIDED = /^(?:#{1,6}|[-*_+|: \t]*|\d{1,9}[.)]?|>|`{1,2}|~{1,2}|`{3,}[^`]*|~{3,}.*)$/;
 const DEEPEST = 8;
 
@@ -258,7 +258,7 @@ function isTable(lines, at) {
   return lines[at].includes("|") && at + 1 < lines.length && lines[at + 1].includes("|") && COLUMNS.test(lines[at + 1]);
 }
 
-/** Whether a line begins a block, where a paragraph is before it. */
+/** Whether a line after a paragraph begins a block. */
 function interrupts(lines, at, inList) {
   const line = lines[at];
   if (FENCE.test(line) || HEADING.test(line) || RULE.test(line) || QUOTE.test(line) || isTable(lines, at)) return true;
@@ -267,7 +267,7 @@ function interrupts(lines, at, inList) {
   return inList || !/\d/.test(item[2]) || parseInt(item[2], 10) === 1; // "in\n1998. Then" is no list
 }
 
-/** What block begins at a line that is not blank, and where it ends. */
+/** The block that begins at a line that is not blank, and its end. */
 function blockAt(lines, at, depth) {
   const line = lines[at];
   const fence = FENCE.exec(line);
@@ -337,8 +337,8 @@ const BUILDERS = {
   },
   heading(block, lines, depth, open) {
     const [start, marks] = HEADING.exec(lines[block.start]);
-    const said = lines[block.start].slice(start.length).trimEnd();
-    const text = /(^|[ \t])#+$/.test(said) ? said.slice(0, said.search(/#+$/)).trimEnd() : said;
+    const heading = lines[block.start].slice(start.length).trimEnd();
+    const text = /(^|[ \t])#+$/.test(heading) ? heading.slice(0, heading.search(/#+$/)).trimEnd() : heading;
     return element(`h${Math.min(marks.length + 1, 6)}`, inline(text, open));
   },
   rule() {
@@ -379,7 +379,7 @@ const BUILDERS = {
   },
   paragraph(block, lines, depth, open) {
     const inner = lines.slice(block.start, block.end);
-    // The head of a table looks like any text before the line under it has come.
+    // The head of a table looks like text until the line below it arrives.
     if (open && inner[0].trimStart().startsWith("|") && /^[-|: \t]*$/.test(inner[1] ?? "") && inner.length <= 2) {
       return BUILDERS.table({ start: 0, end: 1 }, inner, depth, open);
     }
@@ -438,7 +438,7 @@ function build(lines, parent, depth, open) {
   return parent;
 }
 
-/** Markdown that comes in pieces, in an element of its own. */
+/** Markdown that arrives in pieces, rendered into an element. */
 export class Markdown {
   #root;
   #tail = ""; // what the last block is made of, and what has not been looked at
@@ -453,12 +453,12 @@ export class Markdown {
     this.#tail += text.replaceAll("\r\n", "\n");
   }
 
-  /** Show what was appended; *open* when more may come. */
+  /** Render the appended text; *open* if more may come. */
   render(open) {
     while (this.#fence ? this.#code(open) : this.#blocks(open));
   }
 
-  /** Whether a block of code begins behind the blocks that are shown. */
+  /** Whether a code block begins after the rendered blocks. */
   #blocks(open) {
     const all = this.#tail.split("\n");
     const lines = open && UNDECIDED.test(all.at(-1).trim()) ? all.slice(0, -1) : all;
@@ -505,26 +505,26 @@ export class Markdown {
     this.#tail = rest;
   }
 
-  /** Append what came to the block of code; whether it has ended. */
+  /** Append the text to the code block; returns whether the block has ended. */
   #code(open) {
     const fence = this.#fence;
-    const said = this.#tail;
+    const buffer = this.#tail;
     let at = 0;
     let added = "";
     let hasEnded = false;
-    while (at < said.length && !hasEnded) {
-      const end = said.indexOf("\n", at);
-      const line = end < 0 ? said.slice(at) : said.slice(at, end);
+    while (at < buffer.length && !hasEnded) {
+      const end = buffer.indexOf("\n", at);
+      const line = end < 0 ? buffer.slice(at) : buffer.slice(at, end);
       if (end < 0 && open && !fence.inLine && fence.maybe.test(line)) break;
       hasEnded = !fence.inLine && fence.end.test(line.trimEnd()) && (end >= 0 || !open);
       if (!hasEnded) {
         added += (fence.inLine ? line : withoutIndent(line, fence.indent)) + (end < 0 ? "" : "\n");
         fence.inLine = end < 0;
       }
-      at = end < 0 ? said.length : end + 1;
+      at = end < 0 ? buffer.length : end + 1;
     }
     fence.text.appendData(added);
-    this.#tail = said.slice(at);
+    this.#tail = buffer.slice(at);
     if (hasEnded) this.#fence = null;
     return hasEnded;
   }

@@ -1,19 +1,19 @@
 /*
 The chat page of the gateway: asks /v1/chat/completions as clients of OpenAI's do, and shows the answer as it comes.
 
-Strategy: what came since the last frame is shown once for each. A request goes on when another conversation is looked
-at: its answer holds its own elements, and they are shown again with its conversation.
+Strategy: the text since the last frame is rendered once per frame. A request continues while another conversation is
+open: its answer keeps its own elements, which are shown again with its conversation.
 */
 
 import { $, clone, element } from "./dom.js";
 import { DONE, eventsOf } from "./events.js";
 import { Markdown } from "./markdown.js";
 
-// -- what is kept -----------------------------------------------------------------------------------------------------
+// -- storage ----------------------------------------------------------------------------------------------------------
 
 const CONVERSATION = "anyllm.conversation.";
 
-/** The browser's storage: what it will not keep is kept as long as the page is open. */
+/** The browser's storage; values that it rejects are kept in memory. */
 class Store {
   #memory = new Map();
   #hasWarned = false;
@@ -41,7 +41,7 @@ class Store {
     try {
       window[where].removeItem(name);
     } catch {
-      // then it was never there
+      // it was not stored
     }
   }
 
@@ -50,7 +50,7 @@ class Store {
     try {
       for (const name of Object.keys(window.localStorage)) found.add(name);
     } catch {
-      // what is in memory is all
+      // only memory is left
     }
     return [...found];
   }
@@ -88,18 +88,18 @@ function readConversation(name) {
   const read = store.json(name);
   if (!Array.isArray(read?.messages)) return null;
   for (const message of read.messages) {
-    if (message.state === "running") message.state = "cut"; // by the end of the page that asked
+    if (message.state === "running") message.state = "cut"; // the page was closed before the end
   }
   return { ...read, id: name.slice(CONVERSATION.length) };
 }
 
 function save(conversation) {
   if (!conversations.has(conversation.id)) return;
-  const { id, ...kept } = conversation;
-  store.set(CONVERSATION + id, JSON.stringify(kept));
+  const { id, ...stored } = conversation;
+  store.set(CONVERSATION + id, JSON.stringify(stored));
 }
 
-// -- saying things ----------------------------------------------------------------------------------------------------
+// -- notices ----------------------------------------------------------------------------------------------------------
 
 function say(text) {
   $("status").textContent = text;
@@ -115,7 +115,7 @@ function notify(text, label = "", action = null) {
   $("notice").hidden = false;
 }
 
-/** Hide an element; the focus that it had goes where one writes. */
+/** Hide an element, and move its focus to the input. */
 function hide(node) {
   const hadFocus = node.contains(document.activeElement);
   node.hidden = true;
@@ -148,7 +148,7 @@ function copyByHand(text, button) {
   button.focus();
 }
 
-/** JSON with line breaks and indents, its numbers as they were written; null for what is no JSON. */
+/** Indented JSON, with numbers as they were written; null for text that is not JSON. */
 export function pretty(text) {
   try {
     JSON.parse(text);
@@ -178,25 +178,25 @@ function dollars(value) {
   return new Intl.NumberFormat("en", { style: "currency", currency: "USD", ...digits }).format(value);
 }
 
-/** What an answer took, in a line. */
+/** The metrics of an answer, in a line. */
 export function figures(message) {
   const { usage, first, took } = message;
-  const said = [];
+  const parts = [];
   const [read, written] = [usage?.prompt_tokens, usage?.completion_tokens];
   const thought = usage?.completion_tokens_details?.reasoning_tokens;
   const cached = usage?.prompt_tokens_details?.cached_tokens;
   const count = (number) => number.toLocaleString("en");
   const ofThem = (number, what) => (number ? ` (${count(number)} ${what})` : "");
-  if (read !== undefined) said.push(`${count(read)} in${ofThem(cached, "cached")}`);
+  if (read !== undefined) parts.push(`${count(read)} in${ofThem(cached, "cached")}`);
   if (written !== undefined) {
-    said.push(`${count(written)} out${ofThem(thought, "reasoning")}`);
+    parts.push(`${count(written)} out${ofThem(thought, "reasoning")}`);
     const rate = took > 0 ? written / (took / 1000) : 0;
-    if (rate > 0) said.push(`${rate < 10 ? rate.toFixed(1) : count(Math.round(rate))} tokens/s`);
+    if (rate > 0) parts.push(`${rate < 10 ? rate.toFixed(1) : count(Math.round(rate))} tokens/s`);
   }
-  if (first !== undefined) said.push(`first after ${seconds(first)}`);
-  if (typeof usage?.cost === "number") said.push(dollars(usage.cost));
-  if (message.dropped) said.push(`without ${message.dropped}`);
-  return said.join(" · ");
+  if (first !== undefined) parts.push(`first after ${seconds(first)}`);
+  if (typeof usage?.cost === "number") parts.push(dollars(usage.cost));
+  if (message.dropped) parts.push(`without ${message.dropped}`);
+  return parts.join(" · ");
 }
 
 // -- one answer -------------------------------------------------------------------------------------------------------
@@ -211,7 +211,7 @@ function outcomeOf(message) {
   return message.content || message.calls.length ? "" : "The answer is empty.";
 }
 
-/** An answer on the page. What comes is taken at once and shown at the next frame. */
+/** An answer on the page. Chunks are added at once, and rendered at the next frame. */
 class AnswerView {
   constructor(message) {
     this.message = message;
@@ -277,14 +277,14 @@ class AnswerView {
     if (!this.calls[place]) {
       const made = clone("t-call");
       this.part("calls").append(made);
-      this.calls[place] = { name: made.querySelector(".name"), text: made.querySelector(".arguments"), shown: 0 };
+      this.calls[place] = { name: made.querySelector(".name"), text: made.querySelector(".arguments"), length: 0 };
     }
-    const shown = this.calls[place];
-    setText(shown.name, call.name);
+    const view = this.calls[place];
+    setText(view.name, call.name);
     const isWhole = !this.isRunning || place < this.message.calls.length - 1 || this.message.finish;
-    if (isWhole) setText(shown.text, pretty(call.arguments) ?? call.arguments);
-    else if (call.arguments.length > shown.shown) shown.text.append(call.arguments.slice(shown.shown));
-    shown.shown = call.arguments.length;
+    if (isWhole) setText(view.text, pretty(call.arguments) ?? call.arguments);
+    else if (call.arguments.length > view.length) view.text.append(call.arguments.slice(view.length));
+    view.length = call.arguments.length;
   }
 }
 
@@ -298,7 +298,7 @@ function userView(message) {
   return made;
 }
 
-// -- asking -----------------------------------------------------------------------------------------------------------
+// -- requests ---------------------------------------------------------------------------------------------------------
 
 class Failure extends Error {
   constructor(text, status = 0) {
@@ -313,7 +313,7 @@ function headers() {
   return key ? { Authorization: `Bearer ${key}` } : {};
 }
 
-/** fetch from the gateway; a Failure for what is no success. */
+/** fetch from the gateway; throws a Failure if the status is not a success. */
 async function call(path, init = {}) {
   let response;
   try {
@@ -323,9 +323,9 @@ async function call(path, init = {}) {
     throw new Failure("The gateway cannot be reached.");
   }
   if (response.ok) return response;
-  const said = await response.json().catch(() => null);
+  const body = await response.json().catch(() => null);
   const wait = response.headers.get("Retry-After");
-  const text = textOf(said?.error) || `The gateway answered with status ${response.status}.`;
+  const text = textOf(body?.error) || `The gateway answered with status ${response.status}.`;
   throw new Failure(wait ? `${text} (to be tried again in ${wait} s)` : text, response.status);
 }
 
@@ -333,7 +333,7 @@ function textOf(error) {
   return typeof error === "string" ? error : typeof error?.message === "string" ? error.message : "";
 }
 
-/** Requests that have not ended, by their conversation's id. */
+/** Running requests, by their conversation's id. */
 const runs = new Map();
 
 /** One request for an answer. */
@@ -384,7 +384,7 @@ class Run {
     if (failure?.status === 401) askForKey(this.conversation);
   }
 
-  /** Read the answer; whether it came to its end. */
+  /** Read the answer; returns whether it is complete. */
   async #stream() {
     const { signal } = this.#abort;
     const body = JSON.stringify(this.#body());
@@ -412,15 +412,15 @@ class Run {
   }
 
   #event(data) {
-    let said;
+    let event;
     try {
-      said = JSON.parse(data);
+      event = JSON.parse(data);
     } catch {
       throw new Failure("The gateway sent an event that cannot be read.");
     }
-    if (said?.error) throw new Failure(textOf(said.error) || "The answer ended with an error.");
-    if (said?.usage) this.message.usage = said.usage;
-    const choice = said?.choices?.find((one) => (one.index ?? 0) === 0);
+    if (event?.error) throw new Failure(textOf(event.error) || "The answer ended with an error.");
+    if (event?.usage) this.message.usage = event.usage;
+    const choice = event?.choices?.find((one) => (one.index ?? 0) === 0);
     if (choice?.delta) this.#delta(choice.delta);
     if (choice?.finish_reason) this.message.finish = choice.finish_reason;
     this.view.later();
@@ -448,12 +448,12 @@ class Run {
     for (const part of calls) this.#call(part);
   }
 
-  /** Reasoning under the names that hosts have for it; details repeat what was said under another one. */
+  /** Reasoning, under the names of various providers; `reasoning_details` repeats the text of another field. */
   #thoughtIn(delta) {
     const names = ["reasoning_content", "reasoning", "thinking", "thought"];
-    const said = names.map((name) => delta[name]).find((value) => typeof value === "string" && value);
-    if (said) this.#hasThoughtAloud = true;
-    if (said || this.#hasThoughtAloud || !Array.isArray(delta.reasoning_details)) return said ?? "";
+    const text = names.map((name) => delta[name]).find((value) => typeof value === "string" && value);
+    if (text) this.#hasThoughtAloud = true;
+    if (text || this.#hasThoughtAloud || !Array.isArray(delta.reasoning_details)) return text ?? "";
     const parts = delta.reasoning_details.map((detail) => detail?.text ?? detail?.summary ?? detail?.thinking);
     return parts.filter((part) => typeof part === "string").join("");
   }
@@ -472,11 +472,11 @@ class Run {
     this.#thinks(false);
     const { calls } = this.message;
     const index = part.index ?? 0;
-    let known = calls.find((one) => one.index === index);
-    if (!known) calls.push((known = { index, name: "", arguments: "" }));
-    const said = part.function ?? part.custom ?? {};
-    known.name ||= said.name ?? "";
-    known.arguments += said.arguments ?? said.input ?? "";
+    let call = calls.find((one) => one.index === index);
+    if (!call) calls.push((call = { index, name: "", arguments: "" }));
+    const fields = part.function ?? part.custom ?? {};
+    call.name ||= fields.name ?? "";
+    call.arguments += fields.arguments ?? fields.input ?? "";
   }
 }
 
@@ -499,7 +499,7 @@ function begin(conversation) {
   run.go();
 }
 
-/** Ask again for the last answer. */
+/** Request the last answer again. */
 function again(conversation) {
   if (runs.has(conversation.id)) return;
   if (conversation.messages.at(-1)?.role === "assistant") {
@@ -546,21 +546,21 @@ function showRunning() {
   const isRunning = runs.has(current.id);
   $("main").dataset.running = String(isRunning);
   $("welcome").hidden = current.messages.length > 0;
-  const [shown, hidden] = isRunning ? [$("stop"), $("send")] : [$("send"), $("stop")];
-  shown.hidden = false;
+  const [visible, hidden] = isRunning ? [$("stop"), $("send")] : [$("send"), $("stop")];
+  visible.hidden = false;
   hide(hidden);
   document.title = current.title ? `${current.title} – anyllm` : "anyllm";
 }
 
-/** Bring the list up to date; items stay the same elements, so none loses the focus. */
+/** Update the list; items stay the same elements, so that none loses the focus. */
 function showConversations() {
   const list = $("conversations");
-  const known = new Map([...list.children].map((item) => [item.dataset.id, item]));
+  const items = new Map([...list.children].map((item) => [item.dataset.id, item]));
   const focused = document.activeElement;
-  const wanted = byTime();
-  wanted.forEach((conversation, place) => {
-    const item = known.get(conversation.id) ?? itemFor(conversation);
-    known.delete(conversation.id);
+  const ordered = byTime();
+  ordered.forEach((conversation, place) => {
+    const item = items.get(conversation.id) ?? itemFor(conversation);
+    items.delete(conversation.id);
     const title = conversation.title || "New conversation";
     setText(item.querySelector(".title"), title);
     item.querySelector(".rename").setAttribute("aria-label", `Rename ${title}`);
@@ -570,7 +570,7 @@ function showConversations() {
     else item.querySelector(".open").removeAttribute("aria-current");
     if (list.children[place] !== item) list.insertBefore(item, list.children[place] ?? null);
   });
-  for (const item of known.values()) item.remove();
+  for (const item of items.values()) item.remove();
   if (focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
 }
 
@@ -628,7 +628,7 @@ function remove(item) {
   });
 }
 
-// -- writing ----------------------------------------------------------------------------------------------------------
+// -- the input --------------------------------------------------------------------------------------------------------
 
 function send() {
   const text = $("input").value.trim();
@@ -672,7 +672,7 @@ function stopEditing() {
   fit();
 }
 
-/** Let the field be as high as what is written. */
+/** Fit the height of the input to its text. */
 function fit() {
   const field = $("input");
   field.style.height = "auto";
@@ -704,15 +704,15 @@ function showWhetherAtBottom() {
 // -- models -----------------------------------------------------------------------------------------------------------
 
 const MOST_SHOWN = 200;
-const models = { known: [], problem: "", isLoading: false, active: -1, options: [] };
+const models = { listed: [], problem: "", isLoading: false, active: -1, options: [] };
 
 async function loadModels() {
   models.isLoading = true;
   models.problem = "";
   try {
-    const said = await (await call("v1/models")).json();
-    models.known = (said.data ?? []).filter((model) => typeof model?.id === "string");
-    if (!settings.model && models.known.length) chooseModel(models.known[0].id);
+    const body = await (await call("v1/models")).json();
+    models.listed = (body.data ?? []).filter((model) => typeof model?.id === "string");
+    if (!settings.model && models.listed.length) chooseModel(models.listed[0].id);
     $("key-form").hidden || hide($("key-form"));
     return true;
   } catch (error) {
@@ -750,11 +750,11 @@ function closeModels() {
   $("model").value = settings.model;
 }
 
-/** The models in which each of the typed words stands, by their provider. */
+/** The models whose names contain every typed word, by provider. */
 function matching() {
   const words = models.hasTyped ? $("model").value.toLowerCase().split(/\s+/).filter(Boolean) : [];
   const fits = ({ id, owned_by: provider }) => words.every((word) => `${provider} ${id}`.toLowerCase().includes(word));
-  return models.known.filter(fits);
+  return models.listed.filter(fits);
 }
 
 function showModels() {
@@ -774,7 +774,7 @@ function showModels() {
     group.setAttribute("aria-labelledby", label.id);
     return group;
   });
-  if (typed && !models.known.some((model) => model.id === typed)) nodes.push(option(typed, `Use “${typed}”`));
+  if (typed && !models.listed.some((model) => model.id === typed)) nodes.push(option(typed, `Use “${typed}”`));
   const hint = modelsHint(found.length);
   if (hint) {
     const line = element("div", [hint], "list-hint");
@@ -782,9 +782,9 @@ function showModels() {
     nodes.push(line);
   }
   $("models").replaceChildren(...nodes);
-  const isOther = typed !== "" && !models.known.some((model) => model.id === typed);
-  const wanted = models.options.findIndex((node) => node.dataset.model === (typed || settings.model));
-  activate(isOther ? 0 : wanted); // the first that fits; where none does, what was typed
+  const isOther = typed !== "" && !models.listed.some((model) => model.id === typed);
+  const match = models.options.findIndex((node) => node.dataset.model === (typed || settings.model));
+  activate(isOther ? 0 : match); // the first match, else the typed name
 }
 
 function modelsHint(count) {
@@ -840,7 +840,7 @@ function modelKey(event) {
 
 let waitsForKey = null; // the conversation whose last answer failed for want of one
 
-/** A 401 may be the provider's, who has no key of ours to ask for: the list of models tells whose it is. */
+/** A 401 may come from the provider, not the gateway: the gateway's list of models answers which. */
 async function askForKey(conversation = null) {
   if (conversation) {
     waitsForKey = conversation;
@@ -914,7 +914,7 @@ function showSidebar(isOpen) {
 
 const isSidebarOver = () => document.body.classList.contains("sidebar-open");
 
-// -- what the user does -----------------------------------------------------------------------------------------------
+// -- events -----------------------------------------------------------------------------------------------------------
 
 function listen() {
   $("composer").addEventListener("submit", (event) => {
@@ -1013,7 +1013,7 @@ function listen() {
     else if (isEditing) stopEditing();
   });
 
-  // What is on its way is kept as far as it is, in case the page never comes back.
+  // Store the partial answer, in case the page is not restored.
   const saveRunning = () => runs.forEach((run) => save(run.conversation));
   window.addEventListener("pagehide", saveRunning);
   document.addEventListener("visibilitychange", () => document.hidden && saveRunning());
