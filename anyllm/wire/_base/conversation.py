@@ -63,7 +63,7 @@ def arguments_of(call: ToolCall, provider: str) -> dict[str, Any]:
         return call.parse()
     except ValueError as exc:
         raise InvalidRequestError(
-            f"{exc}; this host takes earlier calls only with an object", provider=provider, param="messages"
+            f"{exc}; earlier calls need an object here", provider=provider, param="messages"
         ) from exc
 
 

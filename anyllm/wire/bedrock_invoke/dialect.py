@@ -94,7 +94,7 @@ class BedrockInvokeDialect:
         for name in params.stream_options or ():
             if name != "include_usage":
                 raise unsupported(
-                    "stream_options", f"stream_options.{name} is not something this host takes", self.provider
+                    "stream_options", f"does not support the parameter stream_options.{name}", self.provider
                 )
         theirs = family.dialect.request(params, model=model, stream=stream)
         extra = params.extra_body or {}

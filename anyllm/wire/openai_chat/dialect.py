@@ -187,7 +187,7 @@ class OpenAIChatDialect:
     def _budget_key(self) -> str:
         if self.thinking_budget_key is None:
             raise UnsupportedParameterError(
-                "thinking_budget is not something this host takes; reasoning_effort may be",
+                "does not support the parameter thinking_budget; it may support reasoning_effort",
                 provider=self.provider,
                 param="thinking_budget",
             )
