@@ -131,16 +131,17 @@ class LaterTime:
         return time.monotonic() + self.ahead
 
     def forward(self, seconds: float = 1e6) -> None:
-        """Let so much time pass: whatever is due by then happens on the timer's thread, as it does in life."""
+        """Let *seconds* pass; returns when everything that is due by then has happened on the timer's thread."""
         self.ahead += seconds
         wake_timer()
 
 
 def wake_timer() -> None:
-    """Have the shared timer look at the time; returns when it has."""
-    has_looked = threading.Event()
-    timer.shared.call_at(0.0, has_looked.set)
-    assert has_looked.wait(TIMEOUT)
+    """Wait until the shared timer has called everything that is due."""
+    has_called = threading.Event()
+    timer.shared.call_at(timer.time.monotonic(), has_called.set)  # the last of all that are due
+    timer.shared.call_at(0.0, int)  # the first: it wakes the thread, which sleeps by the real time
+    assert has_called.wait(TIMEOUT)
 
 
 @pytest.fixture

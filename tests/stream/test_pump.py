@@ -14,13 +14,14 @@ import threading
 import time
 from typing import Any, Callable, Iterator, List, Optional, Set, Tuple
 
+import loopback
 import pytest
 from conftest import LaterTime, at_length
 
 import anyllm
 from anyllm._concurrency import clock as _clock
-from anyllm._stream import active_calls, pump, recovery
 from anyllm._stream import answer_reader as _reader
+from anyllm._stream import pump, recovery
 from anyllm.channel import open_channel
 from anyllm.errors import (
     AnyLLMError,
@@ -653,8 +654,7 @@ def test_cancelling_frees_the_caller_after_a_worker_was_replaced(slow_resolver: 
     eventually(lambda: stream._pump._recovery.failures)
     stream.cancel()
     assert isinstance(read(stream)[1], Cancelled)
-    stream._pump._thread.join(TIMEOUT)
-    assert not stream._pump._thread.is_alive()
+    loopback.join_workers()
 
 
 def test_a_clock_that_fires_late_leaves_the_next_attempt_alone(monkeypatch: pytest.MonkeyPatch):
@@ -686,22 +686,20 @@ def test_a_clock_that_fires_late_leaves_the_next_attempt_alone(monkeypatch: pyte
         assert (text(received), error) == ("one two three", None)
 
 
-def test_no_clock_runs_while_a_whole_answer_is_parsed(monkeypatch: pytest.MonkeyPatch):
+def test_no_clock_runs_while_a_whole_answer_is_parsed(monkeypatch: pytest.MonkeyPatch, later: LaterTime):
     """The provider has done its part."""
-    limits: List[Any] = []
     parse = OpenAIChatDialect.response
 
     def slow(self: Any, body: bytes) -> Any:
-        (run,) = active_calls._active.values()
-        limits.append((run._attempt.content_clock._limit, run._attempt.connect_clock._limit))
+        later.forward()
         return parse(self, body)
 
     monkeypatch.setattr(OpenAIChatDialect, "response", slow)
     whole = {"id": "1", "model": "m", "choices": [{"index": 0, "message": {"content": "x"}, "finish_reason": "stop"}]}
     with serve(Reply.json(whole)) as server:
         provider = anyllm.provider("compatible", base_url=server.url)
-        assert provider.completion(anyllm.Context(TIMEOUT), {"model": "m", "messages": HELLO}).content == "x"
-    assert limits == [(None, None)]
+        assert provider.completion(anyllm.Context(), {"model": "m", "messages": HELLO}).content == "x"
+        assert later.ahead
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -738,7 +736,7 @@ def test_the_connect_clock_ends_with_the_connection(later: LaterTime):
             later.forward(200)
             go_on[number].set()
             assert read(stream)[1] is None
-            stream._pump._thread.join(TIMEOUT)
+            loopback.join_workers()
 
 
 @pytest.mark.parametrize("seconds", [float("inf"), 1e300])
@@ -757,43 +755,29 @@ def test_clocks_that_are_off_are_never_looked_at(monkeypatch: pytest.MonkeyPatch
     assert all(limit.name == "tail" for _, _, limit in looks)
 
 
-class Later:
-    """A `time` whose clock can be set forward."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-
-    def monotonic(self) -> float:
-        return time.monotonic() + self.ahead
-
-
-def test_a_slow_consumer_lets_no_clock_run(monkeypatch: pytest.MonkeyPatch):
-    later = Later()
-    monkeypatch.setattr(_clock, "time", later)
+def test_a_slow_consumer_lets_no_clock_run(later: LaterTime):
     with serve(Reply.sse(chat_events(["x"] * 50))) as server:
-        stream = ask(server.url, buffer=1, timeouts=anyllm.Timeouts(idle=5, first_content=5))
+        timeouts = anyllm.Timeouts(connect=None, idle=100, first_content=100)
+        stream = ask(server.url, ctx=anyllm.Context(), buffer=1, timeouts=timeouts)
         clock = stream._pump._attempt.content_clock
-        eventually(lambda: stream.chunks.full() and clock._paused is not None)
-        later.ahead = 1e6  # the caller has gone for eleven days
-        clock._check(clock._limit)
+        eventually(lambda: stream.chunks.full() and not clock.runs)
+        later.forward()  # the caller is away for eleven days
         received, error = read(stream)
     assert (text(received), error) == ("x" * 50, None)
 
 
-def test_a_host_that_is_silent_after_a_slow_consumer_meets_its_clock(monkeypatch: pytest.MonkeyPatch, spawn: Any):
-    later = Later()
-    monkeypatch.setattr(_clock, "time", later)
+def test_a_host_that_is_silent_after_a_slow_consumer_meets_its_clock(later: LaterTime):
     silence = threading.Event()
     with serve(Reply.sse([*chat_events(["x"] * 50, finish_reason=None), Signal(silence), Stall()])) as server:
-        stream = ask(server.url, buffer=1, timeouts=anyllm.Timeouts(idle=50))
+        timeouts = anyllm.Timeouts(connect=None, first_content=100, idle=100)
+        stream = ask(server.url, ctx=anyllm.Context(), buffer=1, timeouts=timeouts)
         clock = stream._pump._attempt.content_clock
-        eventually(lambda: stream.chunks.full() and clock._paused is not None)
+        eventually(lambda: stream.chunks.full() and not clock.runs)
         received = [stream.chunks.get() for _ in range(51)]  # all but the usage
         assert silence.wait(TIMEOUT)
         stream.chunks.get()
-        eventually(lambda: clock._paused is None)
-        later.ahead += 51
-        clock._check(clock._limit)
+        eventually(lambda: clock.runs)
+        later.forward()
         assert clock_of(read(stream)[1]) == "idle"
     assert text(received) == "x" * 50
 
