@@ -4,6 +4,9 @@ Content blocks in both directions: parts of messages (text, images, documents), 
 A block that only Anthropic's format has (results of its own tools, files it stores) is a part of the same type whose
 keys are in `ContentPart.extra`: this format sends it as it is, others refuse it.
 
+Functions that write for a provider raise UnsupportedParameterError for media that it does not support, and all raise
+InvalidRequestError for a part or a block that does not have the shape of its type.
+
 Sources: https://platform.claude.com/docs/en/build-with-claude/vision,
 https://platform.claude.com/docs/en/build-with-claude/pdf-support, https://platform.claude.com/docs/en/build-with-claude/files,
 https://platform.claude.com/docs/en/build-with-claude/extended-thinking#preserving-thinking-blocks
@@ -13,7 +16,7 @@ from __future__ import annotations
 
 import base64
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anyllm.errors import InvalidRequestError
@@ -32,13 +35,7 @@ _PDF = "application/pdf"
 
 
 def part_block(part: ContentPart, provider: str) -> Block:
-    """
-    The block of a part.
-
-    Raises:
-        UnsupportedParameterError: the provider does not support such media.
-        InvalidRequestError: the part is not what its type says.
-    """
+    """The block of a part."""
     media = media_in(part, provider)
     if media is not None:
         block = _media_block(media, provider)
@@ -52,12 +49,7 @@ def part_block(part: ContentPart, provider: str) -> Block:
 
 
 def read_part(block: Fields, item: Mapping[str, Any]) -> ContentPart:
-    """
-    The part of a block, *item*.
-
-    Raises:
-        InvalidRequestError: it is no block.
-    """
+    """The part of a block, *item*."""
     kind = block.need("type", str)
     cached = block.take("cache_control", dict)
     shape: dict[str, Any] | None = None
@@ -72,7 +64,7 @@ def read_part(block: Fields, item: Mapping[str, Any]) -> ContentPart:
 
 
 def read_parts(content: Sequence[Any], where: str) -> list[ContentPart]:
-    """The parts of a list of blocks; errors as `read_part` has them."""
+    """The parts of a list of blocks."""
     return [read_part(block, item) for block, item in objects_in(content, where)]
 
 
@@ -87,8 +79,8 @@ def _media_block(media: Media, provider: str) -> Block:
     if media.kind == "image" or (media.media_type or "").startswith("image/"):
         return {"type": "image", "source": _source(media)}
     is_text = media.base64 is not None and media.media_type != _PDF
-    block: Block = {"type": "document", "source": _text_source(media, provider) if is_text else _source(media)}
-    return {**block, "title": media.name} if media.name else block
+    source = _text_source(media, provider) if is_text else _source(media)
+    return {"type": "document", "source": source, **({"title": media.name} if media.name else {})}
 
 
 def _source(media: Media) -> Block:
@@ -144,12 +136,7 @@ def call_block(call: ToolCall, arguments: dict[str, Any]) -> Block:
 
 
 def read_call(block: Fields, index: int) -> ToolCall:
-    """
-    The tool call of a block.
-
-    Raises:
-        InvalidRequestError: it is none.
-    """
+    """The tool call of a block."""
     call_id, name, arguments = block.need("id", str), block.need("name", str), block.need("input", dict)
     extra = block.take("extra_content", dict)
     try:
@@ -165,9 +152,6 @@ def read_call(block: Fields, index: int) -> ToolCall:
 def answer_blocks(message: Message) -> list[Block]:
     """
     The blocks of a whole answer. Arguments of a call that are no object stand in one, as Anthropic wants them back.
-
-    Raises:
-        InvalidRequestError: it holds audio.
 
     Source: https://platform.claude.com/docs/en/agents-and-tools/tool-use/fine-grained-tool-streaming
     """
@@ -241,12 +225,8 @@ def thinking_for_client(reasoning: Reasoning | None) -> list[Block]:
 
 def own_details(reasoning: Reasoning) -> list[Block]:
     """The details that are blocks of this format, as blocks."""
-    details: Iterable[Mapping[str, Any]] = reasoning.details or ()
-    return [
-        {key: value for key, value in detail.items() if key != NUMBER}
-        for detail in details
-        if detail.get("type") in THINKING_BLOCKS
-    ]
+    own = [detail for detail in reasoning.details or () if detail.get("type") in THINKING_BLOCKS]
+    return [{key: value for key, value in detail.items() if key != NUMBER} for detail in own]
 
 
 def _thinking_block(reasoning: Reasoning) -> Block:

@@ -1,5 +1,5 @@
 """
-Anthropic's Messages, as Anthropic, its models on other clouds, and everyone who is compatible with it speak them.
+The dialect of Anthropic's Messages, for Anthropic, its models in other clouds, and compatible providers.
 
 Source: https://platform.claude.com/docs/en/api/messages
 """
@@ -41,7 +41,7 @@ class AnthropicMessagesDialect:
         provider: Stands in every chunk and error.
         path: Appended to the base URL; "{model}" in it becomes the model's name.
         stream_path: The same for streams; None: streams have no path of their own.
-        version_in_body: For hosts that want ``anthropic_version`` in the body, and the model in the path only
+        version_in_body: For providers that want ``anthropic_version`` in the body, and the model in the path only
             ("vertex-2023-10-16"); None: the version is a header.
     """
 
@@ -50,7 +50,7 @@ class AnthropicMessagesDialect:
     stream_path: str | None = None
     version_in_body: str | None = None
 
-    #: Usage always comes, and one answer.
+    #: Usage is always sent, and one answer.
     support: ClassVar[FormatSupport] = FormatSupport(
         formats=("json_schema",), refused=("n", "seed", "logprobs", "top_logprobs", "stream_options"), prefill=True
     )
@@ -59,11 +59,11 @@ class AnthropicMessagesDialect:
         """
         The request for *params*; *model* is the name without its provider.
 
-        Newer models refuse the thinking budget that a ``reasoning_effort`` becomes for older ones. The fallback
-        asks them as they want it.
+        Newer models refuse the thinking budget that a ``reasoning_effort`` becomes for older ones. The fallback is in
+        their form.
 
         Raises:
-            UnsupportedParameterError: the host cannot do what a parameter asks for.
+            UnsupportedParameterError: the provider does not support what a parameter asks for.
             InvalidRequestError: the parameters cannot be sent at all.
         """
         params = checked(params, self.support, self.provider)
@@ -71,10 +71,14 @@ class AnthropicMessagesDialect:
         extra = dict(params.extra_body or {})
         bodies = request_bodies(params, address, self.provider, stream=stream)
         first, *others = (in_bytes({**body, **extra}, self.provider) for body in bodies)
+        path = self.stream_path if stream and self.stream_path is not None else self.path
+        headers = {"Content-Type": "application/json", "Accept": "text/event-stream" if stream else "application/json"}
+        if self.version_in_body is None:
+            headers["anthropic-version"] = _VERSION
         return Request(
             "POST",
-            self._path(model, stream=stream),
-            headers_in(params.extra_headers, self._headers(stream=stream), self.provider),
+            path.replace("{model}", quote(model, safe="@:")),
+            headers_in(params.extra_headers, headers, self.provider),
             first,
             {REFUSED: others[0]} if others and "thinking" not in extra else {},
         )
@@ -83,10 +87,10 @@ class AnthropicMessagesDialect:
         """
         The request for the stream that follows *text*; errors as `request` has them.
 
-        Claude goes on from no text while it thinks, and its newest models from none at all, which they say.
+        Claude continues no text while it thinks, and its newest models answer that they continue none at all.
         """
         if params.thinking_budget or params.reasoning_effort not in (None, "none"):
-            raise unsupported("reasoning_effort", "a model that thinks goes on from no text", self.provider)
+            raise unsupported("reasoning_effort", "a model that thinks continues no text", self.provider)
         return self.request(with_beginning(params, text), model=model, stream=True)
 
     def decoder(self) -> MessagesDecoder:
@@ -107,7 +111,7 @@ class AnthropicMessagesDialect:
         return completion_of(self.decoder().feed_whole(answer), answer)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-        """The error that an HTTP status, its headers and its body say."""
+        """The error of an HTTP status, its headers and its body."""
         return api_errors.from_response(self.provider, status, headers, body)
 
     def models_request(self) -> Request:
@@ -117,12 +121,3 @@ class AnthropicMessagesDialect:
     def models(self, body: bytes) -> list[Model]:
         """The models of a whole response; errors as `response` has them."""
         return _models.read_models(whole_json(body, self.provider), self.provider)
-
-    def _path(self, model: str, *, stream: bool) -> str:
-        path = self.stream_path if stream and self.stream_path is not None else self.path
-        return path.replace("{model}", quote(model, safe="@:"))
-
-    def _headers(self, *, stream: bool) -> dict[str, str]:
-        accept = "text/event-stream" if stream else "application/json"
-        headers = {"Content-Type": "application/json", "Accept": accept}
-        return headers if self.version_in_body is not None else {**headers, "anthropic-version": _VERSION}

@@ -14,26 +14,21 @@ from anyllm.wire._base.client_errors import message_of, said_by_host
 
 __all__ = ["error_object"]
 
-#: The type of each class of error; the first class that fits counts.
-_TYPES: tuple[tuple[type[BaseException], str], ...] = (
+#: The types of our classes of errors; the first row that fits counts.
+_TYPES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
     (errors.AuthenticationError, "authentication_error"),
     (errors.InsufficientFundsError, "billing_error"),
     (errors.PermissionDeniedError, "permission_error"),
-    (errors.ModelNotFoundError, "not_found_error"),
-    (errors.UnsupportedProviderError, "not_found_error"),
+    ((errors.ModelNotFoundError, errors.UnsupportedProviderError), "not_found_error"),
     (errors.LimitTooSmallError, "request_too_large"),
     (errors.InvalidRequestError, "invalid_request_error"),
-    (errors.RateLimitError, "rate_limit_error"),
-    (errors.WaitTooLongError, "rate_limit_error"),
-    (errors.OverloadedError, "overloaded_error"),
-    (errors.LocalUnavailableError, "overloaded_error"),
-    (errors.CircuitOpenError, "overloaded_error"),
+    ((errors.RateLimitError, errors.WaitTooLongError), "rate_limit_error"),
+    ((errors.OverloadedError, errors.LocalUnavailableError, errors.CircuitOpenError), "overloaded_error"),
     (errors.Cancelled, "overloaded_error"),
-    (errors.DeadlineExceeded, "timeout_error"),
-    (errors.StreamTimeoutError, "timeout_error"),
+    ((errors.DeadlineExceeded, errors.StreamTimeoutError), "timeout_error"),
 )
 #: The types of invalid requests by their status.
-_TYPES_BY_STATUS = {404: "not_found_error", 409: "conflict_error", 413: "request_too_large"}
+_TYPES_BY_STATUS: dict[int | None, str] = {404: "not_found_error", 409: "conflict_error", 413: "request_too_large"}
 #: Words by which clients tell errors of one type apart, and how a message without them begins.
 _WORDS: tuple[tuple[type[BaseException], str, str], ...] = (
     (errors.ContextLengthExceededError, "prompt is too long", "prompt is too long: "),
@@ -48,17 +43,10 @@ def error_object(error: BaseException) -> dict[str, Any]:
     is_native = isinstance(body, Mapping) and body.get("type") == "error"
     inner = dict(said_by_host(error, "type", "message")) if is_native else {}
     if not inner:
+        kind = next((kind for cls, kind in _TYPES if isinstance(error, cls)), "api_error")
+        if isinstance(error, errors.InvalidRequestError):
+            kind = _TYPES_BY_STATUS.get(error.status_code, kind)
         message = message_of(error)
-        inner = {"type": _type(error), "message": _beginning(error, message.lower()) + message}
+        rows = (row for row in _WORDS if isinstance(error, row[0]) and row[1] not in message.lower())
+        inner = {"type": kind, "message": next((beginning for _, _, beginning in rows), "") + message}
     return {"type": "error", "error": inner, "request_id": getattr(error, "request_id", None)}
-
-
-def _type(error: BaseException) -> str:
-    if isinstance(error, errors.InvalidRequestError) and error.status_code in _TYPES_BY_STATUS:
-        return _TYPES_BY_STATUS[error.status_code]
-    return next((kind for cls, kind in _TYPES if isinstance(error, cls)), "api_error")
-
-
-def _beginning(error: BaseException, message: str) -> str:
-    rows = (beginning for cls, words, beginning in _WORDS if isinstance(error, cls) and words not in message)
-    return next(rows, "")

@@ -5,6 +5,9 @@ Parameters in both directions: sampling, tools, the choice among them, the form 
 client's request. A setting of which we have a parameter for only a part stays whole in the fields that are passed on:
 they replace a key, and do not add to it.
 
+All raise InvalidRequestError for a value of the wrong shape, and UnsupportedParameterError for a tool_choice in none of
+OpenAI's forms and for an effort that we do not know.
+
 Sources: https://platform.claude.com/docs/en/api/messages,
 https://platform.claude.com/docs/en/build-with-claude/structured-outputs
 """
@@ -48,13 +51,7 @@ def has_more(item: Mapping[str, Any], keys: frozenset[str]) -> bool:
 
 
 def write_params(params: CompletionParams, provider: str) -> dict[str, Any]:
-    """
-    The parameters that are set, without the conversation and the thinking.
-
-    Raises:
-        InvalidRequestError: a tool or a format is none.
-        UnsupportedParameterError: tool_choice is in none of OpenAI's forms.
-    """
+    """The parameters that are set, without the conversation and the thinking."""
     body = without_none({"temperature": params.temperature, "top_p": params.top_p})
     if params.stop is not None:
         body["stop_sequences"] = [params.stop] if isinstance(params.stop, str) else list(params.stop)
@@ -72,12 +69,7 @@ def write_params(params: CompletionParams, provider: str) -> dict[str, Any]:
 
 
 def read_params(fields: Fields) -> tuple[dict[str, Any], dict[str, Any]]:
-    """
-    Our parameters, without the conversation, and the fields of the request that they do not cover.
-
-    Raises:
-        InvalidRequestError: one has the wrong type.
-    """
+    """Our parameters, without the conversation, and the fields of the request that they do not cover."""
     ours: dict[str, Any] = {
         "max_tokens": fields.need("max_tokens", int),
         "temperature": fields.take("temperature", float),
@@ -160,9 +152,6 @@ def thinking_bodies(body: dict[str, Any], params: CompletionParams, provider: st
     *body* with ``max_tokens`` and ``thinking``; then, where an effort became a budget, the same for newer models.
 
     ``max_tokens`` is required, and includes thinking. One that leaves no room for the answer is raised by the budget.
-
-    Raises:
-        UnsupportedParameterError: the reasoning effort is none that we know.
     """
     max_tokens = _DEFAULT_MAX_TOKENS if params.max_tokens is None else params.max_tokens
     budget, adaptive = budget_of(params, provider), adaptive_of(params)

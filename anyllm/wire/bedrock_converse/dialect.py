@@ -52,7 +52,7 @@ class BedrockConverseDialect:
         The request for *params*; *model* is an id, an inference profile, or the ARN of either.
 
         Newer Claude models refuse the thinking budget that a ``reasoning_effort`` becomes for older ones. The fallback
-        asks them as they want it.
+        is in their form.
 
         Raises:
             UnsupportedParameterError: the provider does not support what a parameter asks for.
@@ -93,5 +93,5 @@ class BedrockConverseDialect:
         return completion_of(self.decoder().feed_whole(answer), answer)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-        """The error that an HTTP status, its headers and its body say."""
+        """The error of an HTTP status, its headers and its body."""
         return bedrock_errors.from_response(self.provider, status, headers, body)

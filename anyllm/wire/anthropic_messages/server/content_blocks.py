@@ -59,19 +59,25 @@ class BlockWriter:
         """
         if key == self._open:
             written = self._delta(delta)
-            return written + self._release() if self._waiting and self._is_whole() else written
+            return written + self.release() if self._waiting and self._is_whole() else written
         if key in self._waiting or not self._is_whole():
             self._waiting.setdefault(key, []).append((start, delta))
             return b""
         return self._begin(key, start, delta)
 
-    def release_all(self) -> bytes:
-        """All that waits, whether or not the open call is whole."""
-        return self._release(always=True)
+    def release(self, *, always: bool = False) -> bytes:
+        """What waits, if the open call is whole; *always*: whether it is or not."""
+        written = b""
+        while self._waiting and (always or self._is_whole()):
+            key = next(iter(self._waiting))
+            (start, delta), *others = self._waiting.pop(key)
+            written += self._begin(key, start, delta)
+            written += b"".join(self._delta(other) for _, other in others)
+        return written
 
     def close_all(self) -> bytes:
         """The end of all blocks."""
-        return self.release_all() + self._close()
+        return self.release(always=True) + self._close()
 
     def _begin(self, key: BlockKey, start: Optional[Block], delta: _Delta) -> bytes:
         if start is None:
@@ -110,15 +116,6 @@ class BlockWriter:
             return isinstance(_convert.loads("".join(self._arguments)), dict)
         except ValueError:
             return False
-
-    def _release(self, *, always: bool = False) -> bytes:
-        written = b""
-        while self._waiting and (always or self._is_whole()):
-            key = next(iter(self._waiting))
-            (start, delta), *others = self._waiting.pop(key)
-            written += self._begin(key, start, delta)
-            written += b"".join(self._delta(other) for _, other in others)
-        return written
 
 
 def _event(kind: str, index: int, **fields: Any) -> bytes:

@@ -18,29 +18,13 @@ from typing import Any, ClassVar, Optional
 import attrs
 
 from anyllm.errors import AnyLLMError, InvalidRequestError, MalformedStreamError
-from anyllm.types import (
-    ChatCompletion,
-    ChatCompletionChunk,
-    ChunkDelta,
-    FunctionCall,
-    Reasoning,
-    ToolCall,
-    Usage,
-    text_alone,
-)
+from anyllm.types import ChatCompletion, ChatCompletionChunk, ChunkDelta, Reasoning, ToolCall, Usage, text_alone
 from anyllm.wire._base.block_decoder import CALL
 from anyllm.wire._base.block_turns import Block
 from anyllm.wire._base.getters import json_object
 from anyllm.wire._base.writer import Writer, event, json_bytes
 from anyllm.wire.anthropic_messages import fields
-from anyllm.wire.anthropic_messages.content import (
-    answer_blocks,
-    call_block,
-    check_audio,
-    new_id,
-    own_details,
-    text_block,
-)
+from anyllm.wire.anthropic_messages.content import answer_blocks, call_block, check_audio, new_id, own_details
 from anyllm.wire.anthropic_messages.dialect import AnthropicMessagesDialect as Dialect
 from anyllm.wire.anthropic_messages.errors import error_object
 from anyllm.wire.anthropic_messages.fields import REDACTED, TEXT, THINKING, stop_reason, usage_object
@@ -50,6 +34,7 @@ __all__ = ["AnthropicMessages"]
 
 #: The kind of blocks that are passed on as they are.
 _FOREIGN = "foreign"
+_EMPTY_TEXT = {"type": TEXT, "text": ""}
 _EMPTY_THINKING = {"type": THINKING, "thinking": "", "signature": ""}
 _STOP = event({"type": "message_stop"}, "message_stop")
 #: The fields of a whole message that a stream has in the delta with the stop reason.
@@ -85,15 +70,13 @@ class AnthropicMessages:
         for choice in completion.choices:
             _check_index(choice.index)
         native, message = _native_body(completion), completion.to_message()
-        is_native = native is not None
-        head = _message(native or {}, completion.id or new_id("msg"), completion.model or self.model)
-        body = {
-            **head,
-            "content": native["content"] if native is not None else answer_blocks(message),
-            "stop_reason": stop_reason(completion, is_native, has_calls=bool(message.tool_calls)),
-            "stop_sequence": (native or {}).get("stop_sequence"),
-            "usage": {**fields.ZERO_USAGE, **usage_object(completion.usage, is_native)},
-        }
+        body = _message(
+            native or {"content": answer_blocks(message)},
+            completion.id or new_id("msg"),
+            completion.model or self.model,
+            stop_reason(completion, native is not None, has_calls=bool(message.tool_calls)),
+            usage_object(completion.usage, native is not None),
+        )
         return json_bytes(body)
 
     def problem(self, error: BaseException, status: int) -> bytes:
@@ -136,7 +119,7 @@ class _MessageWriter(Writer):
 
     def error(self, error: BaseException) -> bytes:
         try:
-            written = self._blocks.release_all()
+            written = self._blocks.release(always=True)
         except MalformedStreamError:  # a piece whose block is closed; the answer has failed anyway
             written = b""
         if self._is_stop_due and self._stop is not None:  # the answer had ended before the error
@@ -170,13 +153,9 @@ class _MessageWriter(Writer):
         if not self._is_native:
             message_id, model = message_id or new_id("msg"), model or self._model
         body = raw if raw.get("type") == "message" else json_object(raw.get("message"))
-        message = {
-            **_message({key: value for key, value in body.items() if key != "stop_details"}, message_id, model),
-            "content": [],
-            "stop_reason": None,
-            "stop_sequence": None,
-            "usage": {**fields.ZERO_USAGE, **usage_object(self._usage, self._is_native)},
-        }
+        body = {key: value for key, value in body.items() if key not in ("stop_details", "stop_sequence")}
+        usage = usage_object(self._usage, self._is_native)
+        message = _message({**body, "content": []}, message_id, model, None, usage)
         return event({"type": "message_start", "message": message}, "message_start")
 
     def _delta(self, delta: ChunkDelta, chunk: ChatCompletionChunk) -> bytes:
@@ -185,7 +164,7 @@ class _MessageWriter(Writer):
         for text in (delta.content, delta.refusal):
             if text:
                 key = (TEXT, self._place(chunk), 0)
-                written += self._blocks.add(key, text_block(""), {"type": "text_delta", "text": text})
+                written += self._blocks.add(key, _EMPTY_TEXT, {"type": "text_delta", "text": text})
         for call in delta.tool_calls or ():
             written += self._call(call, chunk)
         return written
@@ -280,7 +259,7 @@ class _MessageWriter(Writer):
         if self._blocks.has(key):
             return self._blocks.add(key, None, delta)
         if delta.get("type") == "citations_delta":
-            return self._blocks.add((TEXT, place, 0), {**text_block(""), "citations": []}, delta)
+            return self._blocks.add((TEXT, place, 0), {**_EMPTY_TEXT, "citations": []}, delta)
         return b""
 
     def _whole_block(self, block: Block) -> bytes:
@@ -302,15 +281,19 @@ class _MessageWriter(Writer):
 # -- what a stream and a whole answer share ----------------------------------------------------------------------------
 
 
-def _message(body: Mapping[str, Any], message_id: str, model: str) -> dict[str, Any]:
-    """The head of a message, on top of a native provider's own *body*."""
-    return {**body, "id": message_id, "type": "message", "role": "assistant", "model": model}
+def _message(
+    body: Mapping[str, Any], message_id: str, model: str, reason: Optional[str], usage: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A message; *body* has its content, and all that a native provider said."""
+    head = {"id": message_id, "type": "message", "role": "assistant", "model": model}
+    stop = {"stop_reason": reason, "stop_sequence": body.get("stop_sequence")}
+    return {**head, **body, **head, **stop, "usage": {**fields.ZERO_USAGE, **usage}}
 
 
 def _joined(before: Optional[ToolCall], call: ToolCall) -> ToolCall:
     if before is None:
         return call
-    function = FunctionCall(call.name, before.arguments + call.arguments)
+    function = attrs.evolve(call.function, arguments=before.arguments + call.arguments)
     return ToolCall(before.id or call.id, function, call.type, call.index, call.extra_content or before.extra_content)
 
 
