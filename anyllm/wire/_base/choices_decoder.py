@@ -1,15 +1,15 @@
 """
-Streams of choices: what formats share that stream as OpenAI's chat does, under names of their own.
+Streams of choices: the base of OpenAI's decoder, and a decoder of formats that stream as OpenAI's does, in other names.
 
 Strategy: the dialect reads its own names; what they mean for the stream (that a choice begins, goes on, has ended, and
-that all have) is decided here. Hosts of these formats count tokens in every event; the count is given with the event
-that ends the answer. Most events add text and say nothing else, which each dialect tells with a few look-ups.
+that all have) is decided here. Providers of other formats count tokens in every event; the count is passed on with the
+event that ends the answer. Most events only add text, which each dialect finds out with a few look-ups.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import attrs
 
@@ -20,9 +20,9 @@ from anyllm.wire._base.decoder import BaseDecoder
 from anyllm.wire._base.finish_reasons import finish_reason
 from anyllm.wire._base.getters import json_type, whole_number
 from anyllm.wire._base.surrogate_joiner import REPLACEMENT
-from anyllm.wire._base.tool_call_deltas import CallFragments, Fragment
+from anyllm.wire._base.tool_call_deltas import ToolCallDeltas
 
-__all__ = ["ChoicesDecoder", "Piece", "first_count"]
+__all__ = ["BaseChoicesDecoder", "ChoiceState", "ChoicesDecoder", "Piece", "first_count"]
 
 _DONE = "[DONE]"
 
@@ -30,40 +30,102 @@ _DONE = "[DONE]"
 @attrs.define(frozen=True)
 class Piece:
     """
-    What an event adds to one choice, as the host sent it: any of it may be missing, or of a wrong type.
+    What an event adds to one choice, as the provider sent it: each value may be missing, or of a wrong type.
 
     Attributes:
-        index: Which of the choices; their order in the event when it is missing.
+        index: The choice's index; its position in the event when it is missing.
         content: Text.
         reasoning: Text of the reasoning.
-        calls: Pieces of tool calls.
-        finish: The host's word for the end; empty while the choice goes on.
-        logprobs: As the host has them.
+        calls: Fragments of tool calls in OpenAI's shape.
+        finish: The finish reason; empty while the choice goes on.
+        logprobs: As the provider has them.
     """
 
     index: Any = None
     content: Any = None
     reasoning: Any = None
-    calls: Sequence[Fragment] = ()
+    calls: Any = None
     finish: Any = None
     logprobs: Any = None
 
 
-class _Choice:
-    """What is known of one choice."""
+class ChoiceState:
+    """The state of one choice: its calls, whether it has ended, and the provider's last finish reason."""
 
-    __slots__ = ("calls", "finish")
+    __slots__ = ("calls", "ended", "finish")
 
-    def __init__(self) -> None:
-        self.calls = CallFragments()
+    def __init__(self, *, unique_ids: bool = False) -> None:
+        self.calls = ToolCallDeltas(unique_ids=unique_ids)
+        self.ended = False
         self.finish: str | None = None
 
 
-class ChoicesDecoder(BaseDecoder):
+C = TypeVar("C", bound=ChoiceState)
+
+
+class BaseChoicesDecoder(BaseDecoder, Generic[C]):
+    """
+    The base of decoders of choices: which have begun, which have ended, and why.
+
+    Args:
+        provider: Stands in every chunk and error.
+    """
+
+    __slots__ = ("_choices", "_running")
+
+    def __init__(self, *, provider: str) -> None:
+        super().__init__(provider=provider)
+        self._choices: dict[int, C] = {}
+        self._running = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every choice that began has ended."""
+        return bool(self._choices) and self._running == 0
+
+    def _index(self, value: Any, position: int) -> int:
+        """The index of a choice; its *position* in the event where the provider sends none."""
+        index = position if value is None else whole_number(value)
+        if index is None:
+            raise self._malformed(f"the index of a choice is {json_type(value)}")
+        return index
+
+    def _finish(self, raw: Any, choice: C) -> tuple[str | None, str | None]:
+        """
+        The finish reason, ours and the provider's; (None, None) when there is nothing new.
+
+        DashScope writes the string "null" and Hunyuan "" while a choice goes on. A reason that is repeated means the
+        same end; another one later (of a filter that ran beside the answer) replaces it.
+        """
+        if not raw or raw == "null" or raw == choice.finish:
+            return None, None
+        if not isinstance(raw, str):
+            raise self._malformed(f"finish_reason is {json_type(raw)}")
+        choice.finish = raw
+        self._end(choice)
+        return finish_reason(raw, has_tool_calls=bool(choice.calls)), raw
+
+    def _end(self, choice: C) -> None:
+        if not choice.ended:
+            choice.ended = True
+            self._running -= 1
+
+    def _missing_end(self) -> str:
+        if not self._choices:
+            return (
+                f"the stream ended{' with [DONE]' if self._done else ''} before any answer came ({self._events} events)"
+            )
+        running = sorted(index for index, choice in self._choices.items() if not choice.ended)
+        which = "" if running == [0] and len(self._choices) == 1 else f" of choice {', '.join(map(str, running))}"
+        came = "[DONE] came" if self._done else "the stream ended"
+        return f"{came} before the finish_reason{which} ({self._events} events)"
+
+
+class ChoicesDecoder(BaseChoicesDecoder[ChoiceState]):
     """
     Turns one response's events into chunks. Used by one thread, for one response.
 
-    A dialect's own decoder says how its events are read: `_answer`, `_text_alone`, `_pieces`, `_about`, `_usage`.
+    A dialect's own decoder reads its events in `_answer`, `_text_alone`, `_pieces`, `_about`, `_usage`.
 
     Args:
         provider: Stands in every chunk and error.
@@ -72,27 +134,14 @@ class ChoicesDecoder(BaseDecoder):
     #: The key that reasoning came under, for the way back.
     _reasoning_field = "reasoning_content"
 
-    __slots__ = ("_choices", "_created", "_id", "_model", "_running")
+    __slots__ = ("_created", "_id", "_model")
 
     def __init__(self, *, provider: str) -> None:
         super().__init__(provider=provider)
-        self._choices: dict[int, _Choice] = {}
-        self._running = 0
         self._id, self._created, self._model = "", 0, ""
 
-    @property
-    def complete(self) -> bool:
-        """Whether every choice that began has ended."""
-        return bool(self._choices) and self._running == 0
-
     def feed(self, event: Event) -> Sequence[ChatCompletionChunk]:
-        """
-        The chunks that *event* brings.
-
-        Raises:
-            APIError: the event is the provider's error.
-            MalformedStreamError: the event cannot be read.
-        """
+        """The chunks that *event* brings; errors as `Decoder.feed` has them."""
         if self._done:
             return ()
         if event.data.startswith(_DONE):
@@ -109,23 +158,18 @@ class ChoicesDecoder(BaseDecoder):
         return self._read(answer, raw)
 
     def feed_whole(self, body: dict[str, Any]) -> Sequence[ChatCompletionChunk]:
-        """
-        The chunks of a whole, decoded answer.
-
-        Raises:
-            APIError, MalformedStreamError: as `feed`.
-        """
+        """The chunks of a whole, decoded answer; errors as `feed` has them."""
         self._events += 1
         return self._read(self._answer(self._repaired(body, "the answer")), body)
 
-    # -- what a dialect says of its events ---------------------------------------------------------------------
+    # -- what each dialect reads by itself ---------------------------------------------------------------------
 
     def _answer(self, body: dict[str, Any], event_name: str = "") -> dict[str, Any]:
         """The part of an event that holds the answer. Raises the provider's error, if the event is one."""
         raise NotImplementedError
 
     def _text_alone(self, answer: dict[str, Any]) -> str | None:
-        """The text that choice 0 is given, if the event says nothing else; None of any other."""
+        """The text of an event that only adds text to choice 0; None of any other."""
         raise NotImplementedError
 
     def _pieces(self, answer: dict[str, Any]) -> Sequence[Piece]:
@@ -133,11 +177,11 @@ class ChoicesDecoder(BaseDecoder):
         raise NotImplementedError
 
     def _about(self, answer: dict[str, Any]) -> tuple[Any, Any, Any]:
-        """Id, time and model, as the host sent them."""
+        """Id, time and model, as the provider sent them."""
         raise NotImplementedError
 
     def _usage(self, answer: dict[str, Any], choices: Sequence[ChunkChoice]) -> Usage | None:
-        """What the host has counted when *choices* have come, None if nothing."""
+        """The provider's counts when *choices* have come; None if there are none."""
         raise NotImplementedError
 
     # -- one event ---------------------------------------------------------------------------------------------
@@ -190,14 +234,11 @@ class ChoicesDecoder(BaseDecoder):
         self._model = self._model or _text_or_number(model)
 
     def _choice(self, piece: Piece, position: int) -> ChunkChoice:
-        index = position if piece.index is None else whole_number(piece.index)
-        if index is None:
-            raise self._malformed(f"the index of a choice is {json_type(piece.index)}")
+        index = self._index(piece.index, position)
         choice, role = self._choices.get(index), None
         if choice is None:
-            # Once for each choice, whether the host says it never, once or always.
-            role = "assistant"
-            choice = self._choices[index] = _Choice()
+            role = "assistant"  # once for each choice, whether the provider sends it never, once or always
+            choice = self._choices[index] = ChoiceState(unique_ids=True)
             self._running += 1
         reasoning = self._checked_text(piece.reasoning, "reasoning")
         try:
@@ -214,21 +255,7 @@ class ChoicesDecoder(BaseDecoder):
         finish, raw_finish = self._finish(piece.finish, choice)
         return ChunkChoice(index, delta, finish, raw_finish, piece.logprobs if type(piece.logprobs) is dict else None)
 
-    def _finish(self, raw: Any, choice: _Choice) -> tuple[str | None, str | None]:
-        """
-        The end of a choice; (None, None) while it goes on: DashScope writes the string "null" then, Hunyuan "".
-
-        A reason that is repeated means the same end; another one later has the last word.
-        """
-        said = self._checked_text(raw, "the finish reason")
-        if not said or said == "null" or said == choice.finish:
-            return None, None
-        if choice.finish is None:
-            self._running -= 1
-        choice.finish = said
-        return finish_reason(said, has_tool_calls=bool(choice.calls)), said
-
-    # -- types and words ---------------------------------------------------------------------------------------
+    # -- checked types ---------------------------------------------------------------------------------------
 
     def _checked_objects(self, values: Any, what: str) -> list[dict[str, Any]]:
         """A list of objects, which may be missing or null."""
@@ -251,16 +278,9 @@ class ChoicesDecoder(BaseDecoder):
             return value
         raise self._malformed(f"{what} is {json_type(value)}")
 
-    def _missing_end(self) -> str:
-        if not self._choices:
-            return f"the stream ended before any answer came ({self._events} events)"
-        running = sorted(index for index, choice in self._choices.items() if choice.finish is None)
-        which = "" if len(self._choices) == 1 else f" of choice {', '.join(map(str, running))}"
-        return f"the stream ended before the finish reason{which} ({self._events} events)"
-
 
 def _text_or_number(value: Any) -> str:
-    """An id or a model, which hosts leave out, send as null, or as a number."""
+    """An id or a model, which providers leave out, send as null, or as a number."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return value if isinstance(value, str) else ""

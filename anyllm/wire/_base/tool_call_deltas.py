@@ -1,116 +1,197 @@
 """
-Tool calls in pieces, for formats that send them as OpenAI's chat does, under names of their own.
+Tool calls in fragments, from those that providers send to fragments with an index.
 
-Strategy: an id says best which call a piece belongs to, then the index, then that it came last. Hosts repeat ids and
-names with every piece (Hunyuan), or send "" for what was said before (DashScope). What comes out is one form: indexes
-from 0 in the order the calls begin; the first piece has id and name, the others only arguments.
+Strategy: OpenAI numbers its calls and sends id and name once. Others leave the index out (Mistral), give every call
+index 0 (Gemini through OpenRouter), repeat id and name with each fragment (Hunyuan, llama.cpp's Python server), send ""
+or null for what came before (DashScope, Writer, Qwen), or arguments as an object (Ollama). What comes out is one form:
+indexes from 0 in the order the calls begin; the first fragment has id and name, the rest only arguments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
-import attrs
+from anyllm.types import FunctionCall, ToolCall, _convert
+from anyllm.wire._base.getters import json_type, whole_number
 
-from anyllm.types import FunctionCall, ToolCall
-from anyllm.wire._base.getters import arguments_text, json_type, whole_number
+__all__ = ["ToolCallDeltas", "function_of"]
 
-__all__ = ["CallFragments", "Fragment"]
-
-
-@attrs.define(frozen=True)
-class Fragment:
-    """
-    A piece of a call, as the host sent it: any of it may be missing, or of a wrong type.
-
-    Attributes:
-        index: The call's place in the answer.
-        id: The call's id.
-        name: The function's name.
-        arguments: More of its arguments, as JSON text; an object when the call came whole.
-    """
-
-    index: Any = None
-    id: Any = None
-    name: Any = None
-    arguments: Any = None
+#: Mistral's id of a later fragment, which has none.
+_NO_ID = "null"
 
 
 class _Call:
-    __slots__ = ("ids", "index", "is_named", "place")
+    __slots__ = ("arguments", "has_id", "id", "index", "name", "type")
 
-    def __init__(self, index: int, place: int | None, call_id: str | None) -> None:
+    def __init__(self, index: int) -> None:
         self.index = index
-        self.place = place
-        self.ids = {call_id} if call_id else set()
-        self.is_named = False
+        self.id: str | None = None  # the provider's
+        self.has_id = False  # or a made-up one was given
+        self.name: str | None = None
+        self.type = "function"
+        self.arguments: list[str] = []
 
 
-class CallFragments:
-    """The tool calls of one choice. Used by one decoder, on one thread."""
+class ToolCallDeltas:
+    """
+    The tool calls of one choice. Used by one decoder, on one thread.
 
-    __slots__ = ("_calls",)
+    Args:
+        unique_ids: Whether ids are unique in an answer: fragments with the same id are one call under any index, and a
+            call that begins without an id is given one. Some OpenAI-compatible servers repeat an id in other calls.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_by_index", "_calls", "_unique_ids")
+
+    def __init__(self, *, unique_ids: bool = False) -> None:
         self._calls: list[_Call] = []
+        #: The calls that began under an index of the provider's, None for those without one.
+        self._by_index: dict[int | None, list[_Call]] = {}
+        self._unique_ids = unique_ids
 
     def __bool__(self) -> bool:
         return bool(self._calls)
 
-    def read(self, fragments: Iterable[Fragment]) -> tuple[ToolCall, ...] | None:
+    def read(self, raw: Any) -> tuple[ToolCall, ...] | None:
         """
-        The pieces of one event in our form; None when they say nothing.
+        The fragments of one delta; None when there are none.
+
+        Args:
+            raw: The ``tool_calls`` in OpenAI's shape, decoded; a single one may come without its list.
 
         Raises:
-            ValueError: they are no pieces of calls.
+            ValueError: they are not fragments of tool calls.
         """
-        return tuple(piece for item in fragments if (piece := self._piece(item)) is not None) or None
+        if type(raw) is list and len(raw) == 1 and (continued := self._continued(raw[0])) is not None:
+            return (continued,)
+        raw = [raw] if isinstance(raw, dict) else raw
+        if not isinstance(raw, list):
+            raise ValueError(f"tool_calls is {json_type(raw)}")
+        touched: list[_Call] = []
+        fragments = [self._fragment(item, touched) for item in raw if item is not None]
+        return tuple(fragment for fragment in fragments if fragment is not None) or None
 
-    def _piece(self, fragment: Fragment) -> ToolCall | None:
-        place, call_id, name = _place(fragment.index), _text(fragment.id, "id"), _text(fragment.name, "name")
-        arguments = arguments_text(fragment.arguments)
-        call = self._find(place, call_id, name)
-        begins = call is None
+    def _continued(self, raw: Any) -> ToolCall | None:
+        """Nearly every fragment: more arguments of the call with that index, and nothing else; None of any other."""
+        if type(raw) is not dict or raw.get("id") or "extra_content" in raw:
+            return None
+        at, function = raw.get("index"), raw.get("function")
+        if type(at) is not int or type(function) is not dict or function.get("name"):
+            return None
+        arguments, calls = function.get("arguments"), self._by_index.get(at)
+        if type(arguments) is not str or not arguments or not calls:
+            return None
+        call = calls[-1]
+        call.arguments.append(arguments)
+        return ToolCall(None, FunctionCall(None, arguments), call.type, call.index)
+
+    def _fragment(self, raw: Any, touched: list[_Call]) -> ToolCall | None:
+        if not isinstance(raw, dict):
+            raise ValueError(f"a tool call is {json_type(raw)}")
+        function = function_of(raw)
+        at, call_id, name = _index(raw.get("index")), _text(raw.get("id")), _text(function.get("name"))
+        arguments = _arguments(function.get("arguments"))
+        call = self._find(at, None if call_id == _NO_ID else call_id, name, arguments, touched)
         if call is None:
             if not (call_id or name or arguments):
                 return None
-            call = _Call(len(self._calls), place, call_id)
+            call = _Call(len(self._calls))
             self._calls.append(call)
-        elif call_id:
-            call.ids.add(call_id)
-        new_name = None if call.is_named else name
-        call.is_named = call.is_named or name is not None
-        if not (begins or new_name or arguments):
+            self._by_index.setdefault(at, []).append(call)
+            made_id = f"call_{call.index}" if self._unique_ids else None
+        else:
+            made_id = None
+        touched.append(call)
+        # Only what the call did not have: ids and names that come again must not be joined.
+        new_id = None if call.has_id else call_id or made_id
+        new_name = name if call.name is None else None
+        call.id, call.has_id, call.name = call.id or call_id, call.has_id or new_id is not None, call.name or name
+        call.type = _text(raw.get("type")) or call.type
+        call.arguments.append(arguments)
+        extra = raw.get("extra_content")
+        if not isinstance(extra, dict) or not extra:
+            extra = None
+        if not (new_id or new_name or arguments or extra):
             return None
-        our_id = (call_id or f"call_{call.index}") if begins else None
-        return ToolCall(our_id, FunctionCall(new_name, arguments), index=call.index)
+        return ToolCall(new_id, FunctionCall(new_name, arguments), call.type, call.index, extra)
 
-    def _find(self, place: int | None, call_id: str | None, name: str | None) -> _Call | None:
-        """The call that a piece continues; None when it begins one."""
+    def _find(
+        self, at: int | None, call_id: str | None, name: str | None, arguments: str, touched: list[_Call]
+    ) -> _Call | None:
+        """The call that a fragment continues; None when it begins one."""
+        # Without an index it may be any call; with one, one that began under it.
+        calls = self._calls if at is None else self._by_index.get(at, [])
         if call_id:
-            known = next((call for call in self._calls if call_id in call.ids), None)
-            if known is not None:
-                return known
-        there = [call for call in self._calls if place is None or call.place == place]
-        if not there:
+            candidates = self._calls if self._unique_ids else calls
+            same = next((call for call in reversed(candidates) if call.id == call_id), None)
+            if same is not None:
+                return same
+        if not calls:
             return None
-        last = there[-1]
-        if call_id:  # a new one is a new call, unless the call has been waiting for its id
-            return None if last.ids else last
-        # Without an index, a name is all that tells where a call begins.
-        return None if place is None and name is not None and last.is_named else last
+        current = calls[-1]
+        if call_id:
+            # A new id is a new call, unless the call has been waiting for its id, or has a name and this has none:
+            # some models at Mistral change the id after the first fragment
+            # (https://github.com/mistralai/mistral-vibe/issues/1127).
+            is_new = current.id is not None and bool(name or current.name is None)
+            begins = is_new or _begins_another(current, name, arguments, touched)
+        else:
+            # Providers that send neither index nor id send whole calls.
+            is_whole = at is None and bool(name) and current.name is not None
+            begins = is_whole or _begins_another(current, name, arguments, touched)
+        return None if begins else current
 
 
-def _place(value: Any) -> int | None:
-    place = whole_number(value)
-    if place is None and value is not None:
-        raise ValueError(f"the index of a tool call is {json_type(value)}")
-    return place
+def _begins_another(current: _Call, name: str | None, arguments: str, touched: list[_Call]) -> bool:
+    """
+    Whether a name begins a new call, where no id can tell.
+
+    Gemini's OpenAI endpoint sent parallel calls whole, all with index 0 and id "".
+    """
+    if not name or current.name is None:
+        return False
+    if name != current.name or current in touched:
+        return True
+    return bool(arguments) and _convert.is_json("".join(current.arguments))
 
 
-def _text(value: Any, what: str) -> str | None:
-    """An id or a name; "" repeats what was said before."""
+def function_of(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """
+    The function of a call in OpenAI's shape; of a custom tool, its free text as the arguments.
+
+    Raises:
+        ValueError: it is no object.
+    """
+    function = raw.get("function")
+    if isinstance(function, dict):
+        return function
+    custom = raw.get("custom")
+    if isinstance(custom, dict):
+        return {"name": custom.get("name"), "arguments": custom.get("input")}
+    if function is None:
+        return {}
+    raise ValueError(f"the function of a tool call is {json_type(function)}")
+
+
+def _arguments(value: Any) -> str:
     if value is None or isinstance(value, str):
-        return value or None
-    raise ValueError(f"the {what} of a tool call is {json_type(value)}")
+        return value or ""
+    try:
+        return _convert.dumps(value).decode()
+    except (ValueError, OverflowError, RecursionError) as exc:
+        raise ValueError("the arguments of a tool call cannot be written as JSON") from exc
+
+
+def _index(value: Any) -> int | None:
+    index = whole_number(value)
+    if index is None and value is not None:
+        raise ValueError(f"the index of a tool call is {json_type(value)}")
+    return index
+
+
+def _text(value: Any) -> str | None:
+    """An id, name or type, which some providers write as a number; "" and null repeat what came before."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) and value else None

@@ -1,4 +1,4 @@
-"""Whole answers: put together from chunks, and read from hosts that stream although the request asked for none."""
+"""Whole answers: put together from chunks, and read from providers that stream although the request asked for none."""
 
 from __future__ import annotations
 

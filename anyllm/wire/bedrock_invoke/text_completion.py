@@ -30,7 +30,6 @@ from anyllm.wire._base.cohere.errors import failure
 from anyllm.wire._base.decode_json import no_answer, whole_json
 from anyllm.wire._base.dialect import FormatSupport, Request
 from anyllm.wire._base.encode_json import unsupported
-from anyllm.wire._base.tool_call_deltas import Fragment
 
 __all__ = ["PlainDecoder", "PlainText", "is_plain"]
 
@@ -119,12 +118,7 @@ class PlainDecoder(ChoicesDecoder):
         message = self._checked_object(part.get("message") or part.get("delta"), "message")
         if not message:
             return Piece(part.get("index"), part.get(form.text), finish=finish)
-        calls = [self._fragment(call) for call in self._checked_objects(message.get("tool_calls"), "tool_calls")]
-        return Piece(part.get("index"), message.get("content"), calls=calls, finish=finish)
-
-    def _fragment(self, call: Mapping[str, Any]) -> Fragment:
-        function = self._checked_object(call.get("function"), "the function of a tool call")
-        return Fragment(call.get("index"), call.get("id"), function.get("name"), function.get("arguments"))
+        return Piece(part.get("index"), message.get("content"), calls=message.get("tool_calls"), finish=finish)
 
     def _finish(self, raw: Any, choice: Any) -> tuple[str | None, str | None]:
         meaning, said = super()._finish(raw, choice)

@@ -18,7 +18,6 @@ from anyllm.wire._base import api_errors, error_body
 from anyllm.wire._base.choices_decoder import ChoicesDecoder, Piece, first_count
 from anyllm.wire._base.cloud_error_codes import by_code
 from anyllm.wire._base.getters import json_type
-from anyllm.wire._base.tool_call_deltas import Fragment
 
 #: What a message may hold beside role and content.
 _SPECIAL = ("reasoning_content", "tool_calls")
@@ -75,7 +74,7 @@ class DashScopeDecoder(ChoicesDecoder):
             choice.get("index"),
             self._content(message.get("content")),
             message.get("reasoning_content"),
-            [self._fragment(call) for call in self._checked_objects(message.get("tool_calls"), "tool_calls")],
+            message.get("tool_calls"),
             choice.get("finish_reason"),
             choice.get("logprobs"),
         )
@@ -91,10 +90,6 @@ class DashScopeDecoder(ChoicesDecoder):
                 raise self._malformed(f"a part of the content is {json_type(text)}")
             texts.append(text or "")
         return "".join(texts)
-
-    def _fragment(self, call: Mapping[str, Any]) -> Fragment:
-        function = self._checked_object(call.get("function"), "the function of a tool call")
-        return Fragment(call.get("index"), call.get("id"), function.get("name"), function.get("arguments"))
 
     def _about(self, answer: dict[str, Any]) -> tuple[Any, Any, Any]:
         return answer.get("request_id"), None, None

@@ -18,7 +18,6 @@ from anyllm.types import ChunkChoice, Usage
 from anyllm.wire._base import api_errors
 from anyllm.wire._base.choices_decoder import ChoicesDecoder, Piece, first_count
 from anyllm.wire._base.cloud_error_codes import by_code
-from anyllm.wire._base.tool_call_deltas import Fragment
 
 #: What a delta may hold beside role and content.
 _SPECIAL = ("ReasoningContent", "ToolCalls")
@@ -64,9 +63,11 @@ class HunyuanDecoder(ChoicesDecoder):
             choice.get("FinishReason"),
         )
 
-    def _fragment(self, call: Mapping[str, Any]) -> Fragment:
+    def _fragment(self, call: Mapping[str, Any]) -> dict[str, Any]:
+        """A fragment of a call in OpenAI's shape."""
         function = self._checked_object(call.get("Function"), "the Function of a tool call")
-        return Fragment(call.get("Index"), call.get("Id"), function.get("Name"), function.get("Arguments"))
+        named = {"name": function.get("Name"), "arguments": function.get("Arguments")}
+        return {"index": call.get("Index"), "id": call.get("Id"), "function": named}
 
     def _about(self, answer: dict[str, Any]) -> tuple[Any, Any, Any]:
         return answer.get("Id"), answer.get("Created"), answer.get("Model")

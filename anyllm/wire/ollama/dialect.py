@@ -1,7 +1,7 @@
 """
 Ollama's own chat API: one JSON object a line, whole tool calls, images in the message.
 
-The OpenAI-compatible endpoint of the same server says less: it has no load times, no ``keep_alive``, no ``num_ctx``.
+The OpenAI-compatible endpoint of the same server lacks load times, ``keep_alive`` and ``num_ctx``.
 
 Sources: https://docs.ollama.com/api/chat, https://docs.ollama.com/api/generate, https://docs.ollama.com/api/errors
 """

@@ -94,7 +94,7 @@ def read_call(call: Fields, *kinds: type) -> tuple[Optional[str], str, Any]:
 _COUNTS = ("prompt_eval_count", "eval_count")
 DURATIONS = ("total_duration", "load_duration", "prompt_eval_duration", "eval_duration")
 USAGE_KEYS = frozenset((*_COUNTS, *DURATIONS))
-#: Our finish reasons in Ollama's words. It has none of its own for an answer that ended with calls.
+#: Our finish reasons as Ollama's. It has none of its own for an answer that ended with calls.
 _REASONS = {"stop": "stop", "tool_calls": "stop", "length": "length", "content_filter": "content_filter"}
 
 
@@ -132,11 +132,11 @@ def usage_fields(
 
 
 def done_reason(choice: Any, native: bool) -> Optional[str]:
-    """Why a choice ended: an Ollama server's own word, else Ollama's for ours, else the provider's."""
+    """Why a choice ended: an Ollama server's own reason, else Ollama's for ours, else the provider's."""
     if choice is None or choice.finish_reason is None:
         return None
-    word = None if native else _REASONS.get(choice.finish_reason)
-    return str(word or choice.raw_finish_reason or choice.finish_reason)
+    reason = None if native else _REASONS.get(choice.finish_reason)
+    return str(reason or choice.raw_finish_reason or choice.finish_reason)
 
 
 def read_logprobs(body: Mapping[str, Any]) -> Optional[dict[str, Any]]:

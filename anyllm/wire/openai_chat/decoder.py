@@ -1,9 +1,9 @@
 """
-The stream of an OpenAI-compatible host: events to chunks.
+The decoder of OpenAI-compatible streams: events to chunks.
 
-Strategy: one event costs a JSON decoding, a handful of dictionary look-ups and three objects; every oddity sits
-behind a test that fails at once on an ordinary event. What a choice has said so far (that it began, its calls,
-its end) is kept per choice, because hosts send choices in any order, late and twice.
+Strategy: one event costs a JSON decoding, a handful of dictionary look-ups and three objects; every oddity is behind a
+test that fails at once on an ordinary event. Each choice has a state of its own (that it began, its calls, its end),
+because servers send choices in any order, late and twice.
 
 Source: https://platform.openai.com/docs/api-reference/chat-streaming
 """
@@ -14,28 +14,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Tuple
 
 from anyllm._framing.detect import Event
-from anyllm.errors import APIError
 from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, Reasoning, ToolCall, Usage, _convert, text_chunk
 from anyllm.wire._base import api_errors, error_body
+from anyllm.wire._base.choices_decoder import BaseChoicesDecoder, ChoiceState
 from anyllm.wire._base.decode_json import no_json, no_object
-from anyllm.wire._base.decoder import BaseDecoder
-from anyllm.wire._base.finish_reasons import finish_reason
 from anyllm.wire._base.getters import json_type, whole_number
+from anyllm.wire._base.surrogate_joiner import REPLACEMENT, mend_all
 from anyllm.wire._base.think_tags import ThinkTags
-from anyllm.wire.openai_chat import reasoning as _reasoning
-from anyllm.wire.openai_chat.reasoning import read_parts, read_reasoning
-from anyllm.wire.openai_chat.surrogate_places import EventHalves
-from anyllm.wire.openai_chat.tool_calls import ToolCalls
+from anyllm.wire.openai_chat.reasoning import FIELDS, KEYS, TAGS, read_parts, read_reasoning
 from anyllm.wire.openai_chat.usage import object_in, read_usage
 
 DONE = "[DONE]"
 _loads_strictly = _convert.loads_strictly
 
-#: What a delta may hold beside role and content that is read at all.
-_SPECIAL = frozenset(("refusal", "tool_calls", "function_call", "audio", *_reasoning.KEYS))
+#: The keys of a delta beside role and content that are read at all.
+_SPECIAL = frozenset(("refusal", "tool_calls", "function_call", "audio", *KEYS))
 
-#: A finish reason that is no end but a failure: OpenRouter and Z.AI say the first two, Gemini's OpenAI endpoint
-#: the third (``function_call_filter: MALFORMED_FUNCTION_CALL``) and fourth, DeepSeek the last.
+#: Finish reasons of an answer that failed: the first two are OpenRouter's and Z.AI's, the third
+#: (``function_call_filter: MALFORMED_FUNCTION_CALL``) and the fourth Gemini's OpenAI endpoint's, the last DeepSeek's.
 _FAILURES = (
     *("error", "network_error", "function_call_filter", "malformed_function_call", "unexpected_tool_call"),
     "insufficient_system_resource",
@@ -43,26 +39,22 @@ _FAILURES = (
 
 
 #: Id, time, model, fingerprint, tier.
-_About = Tuple[str, int, str, Optional[str], Optional[str]]
+_Head = Tuple[str, int, str, Optional[str], Optional[str]]
 
 
-class _Choice:
-    """What is known of one choice."""
-
-    __slots__ = ("ended", "finish", "has_delta", "has_reasoning", "think", "tools")
+class _Choice(ChoiceState):
+    __slots__ = ("has_delta", "has_reasoning", "think")
 
     def __init__(self, *, splits_think_tags: bool) -> None:
+        super().__init__()
         #: Takes the reasoning out of the text; None where none can come any more.
         self.think = ThinkTags() if splits_think_tags else None
-        self.ended = False
-        self.finish: str | None = None
         self.has_delta = False
         self.has_reasoning = False
-        self.tools = ToolCalls()
 
 
 def _text_alone(choice: dict[str, Any]) -> str | None:
-    """The text that choice 0 is given, if the event says nothing else of it, as most do not; None of any other."""
+    """The text of an event that only adds text to choice 0; None of any other."""
     delta, index = choice.get("delta"), choice.get("index")
     if type(delta) is not dict or type(index) is not int or index:
         return None
@@ -77,7 +69,7 @@ def _text_alone(choice: dict[str, Any]) -> str | None:
 def _without_tags(
     choice: _Choice, think: ThinkTags, content: str | None, reasoning: Reasoning | None
 ) -> tuple[str | None, Reasoning | None]:
-    """The content without the reasoning that stands in it, and the reasoning; all of both once the choice has ended."""
+    """The content without the reasoning between tags, and the reasoning; all of both once the choice has ended."""
     thought, text = think.feed(content or "")
     if choice.ended:
         last_thought, last_text = think.finish()
@@ -85,41 +77,29 @@ def _without_tags(
     if choice.ended or think.is_over:
         choice.think = None
     if thought:
-        reasoning = Reasoning((reasoning.content or "" if reasoning else "") + thought, None, _reasoning.TAGS)
+        reasoning = Reasoning((reasoning.content or "" if reasoning else "") + thought, None, TAGS)
     return (text if text or content is not None else None), reasoning
 
 
-class OpenAIChatDecoder(BaseDecoder):
+class OpenAIChatDecoder(BaseChoicesDecoder[_Choice]):
     """
     Turns one response's events into chunks. Used by one thread, for one response.
 
     Args:
         provider: Stands in every chunk and error.
         done_is_complete: Whether ``[DONE]`` is a good end although no finish reason came.
-        splits_think_tags: Whether reasoning stands in the text, between tags.
+        splits_think_tags: Whether the text contains reasoning between tags.
     """
 
-    __slots__ = (
-        *("_choices", "_counted", "_done", "_done_is_complete", "_event_joiner", "_meant"),
-        *("_running", "_said", "_splits_think_tags"),
-    )
+    __slots__ = ("_counted", "_done_is_complete", "_head", "_raw_head", "_splits_think_tags")
 
     def __init__(self, *, provider: str, done_is_complete: bool = False, splits_think_tags: bool = False) -> None:
         super().__init__(provider=provider)
         self._splits_think_tags = splits_think_tags
         self._done_is_complete = done_is_complete
-        self._choices: dict[int, _Choice] = {}
-        self._running = 0
-        self._done = False
         self._counted = False
-        self._event_joiner = EventHalves(self._halves)
-        self._said: tuple[Any, ...] = ()
-        self._meant: _About = ("", 0, "", None, None)
-
-    @property
-    def done(self) -> bool:
-        """Whether ``[DONE]`` was seen: nothing after it is read."""
-        return self._done
+        self._raw_head: tuple[Any, ...] = ()
+        self._head: _Head = ("", 0, "", None, None)
 
     @property
     def complete(self) -> bool:
@@ -129,16 +109,10 @@ class OpenAIChatDecoder(BaseDecoder):
         return self._running == 0 or (self._done and self._done_is_complete)
 
     def feed(self, event: Event) -> Sequence[ChatCompletionChunk]:
-        """
-        The chunks that *event* brings.
-
-        Raises:
-            APIError: the event is the provider's error.
-            MalformedStreamError: the event cannot be read.
-        """
+        """The chunks that *event* brings; errors as `Decoder.feed` has them."""
         if self._done:
             return ()
-        holds_half = False
+        may_hold_half = False
         try:
             body = _loads_strictly(event.data)
         except _convert.NOT_JSON:
@@ -146,35 +120,25 @@ class OpenAIChatDecoder(BaseDecoder):
                 body = _convert.loads(event.data)
             except ValueError as exc:
                 return self._not_json(event, exc)
-            holds_half = True  # perhaps: that is what the strict reading refuses and the other takes
+            may_hold_half = True  # which the strict reading refuses and the other accepts
         if type(body) is not dict:
             raise no_object(body, event, self._provider)
         if "error" in body or event.event == "error":
-            self._look_for_error(body, event.event)
-        if self._waiting or holds_half:
+            self._raise_error(body, event.event)
+        if self._waiting or may_hold_half:
             body = self._mended(body)
             return (self._chunk(body, body),)
         return (self._chunk(body, event.data),)
 
     def feed_whole(self, body: dict[str, Any]) -> Sequence[ChatCompletionChunk]:
-        """
-        The chunks of a whole, decoded answer.
-
-        Raises:
-            APIError, MalformedStreamError: as `feed`.
-        """
+        """The chunks of a whole, decoded answer; errors as `feed` has them."""
         if "error" in body:
-            self._look_for_error(body)
+            self._raise_error(body)
         body = self._mended(body)
         return (self._chunk(body, body), *self._left_over())
 
     def finish(self) -> Sequence[ChatCompletionChunk]:
-        """
-        What was held back, at the end of the bytes.
-
-        Raises:
-            IncompleteStreamError: not every choice has ended.
-        """
+        """The chunks that were held back, at the end of the bytes; errors as `Decoder.finish` has them."""
         super().finish()
         return self._left_over()
 
@@ -191,7 +155,7 @@ class OpenAIChatDecoder(BaseDecoder):
             ordinary = first is not None and first.has_delta and first.think is None and not usage
             text = _text_alone(raw_choice) if ordinary else None
             if text and "x_groq" not in body:
-                chunk_id, created, model, fingerprint, tier = self._about(body)
+                chunk_id, created, model, fingerprint, tier = self._head_of(body)
                 return text_chunk(chunk_id, text, created, model, fingerprint, tier, self._provider, raw)
             choices = (self._choice(raw_choice, 0, body),)
             if not usage and "usage" in raw_choice:
@@ -200,7 +164,7 @@ class OpenAIChatDecoder(BaseDecoder):
             choices = self._many(raw_choices, body)
         if not usage and "x_groq" in body:
             usage = object_in(body, "x_groq").get("usage")
-        chunk_id, created, model, fingerprint, tier = self._about(body)
+        chunk_id, created, model, fingerprint, tier = self._head_of(body)
         return ChatCompletionChunk(
             chunk_id,
             choices,
@@ -214,32 +178,31 @@ class OpenAIChatDecoder(BaseDecoder):
             raw,
         )
 
-    def _about(self, body: Mapping[str, Any]) -> _About:
+    def _head_of(self, body: Mapping[str, Any]) -> _Head:
         """
-        The id, the time, the model, and what is said of where it ran.
+        The id, the time, the model, the fingerprint and the tier.
 
         They are mostly the same in every event. One object for all keeps the chunks small, and cheap to hand to
         another core.
         """
-        said = (
+        raw = (
             body.get("id"),
             body.get("created"),
             body.get("model"),
             body.get("system_fingerprint"),
             body.get("service_tier"),
         )
-        if said != self._said:
-            self._said, self._meant = said, self._understood(*said)
-        return self._meant
-
-    def _understood(self, chunk_id: Any, created: Any, model: Any, fingerprint: Any, tier: Any) -> _About:
-        return (
-            self._text_or_number(chunk_id, "id"),
-            created if type(created) is int else (whole_number(created) or 0),
-            self._text_or_number(model, "model"),
-            fingerprint if isinstance(fingerprint, str) else None,
-            tier if isinstance(tier, str) else None,
-        )
+        if raw != self._raw_head:
+            chunk_id, created, model, fingerprint, tier = raw
+            self._raw_head = raw
+            self._head = (
+                self._text_or_number(chunk_id, "id"),
+                created if type(created) is int else (whole_number(created) or 0),
+                self._text_or_number(model, "model"),
+                fingerprint if isinstance(fingerprint, str) else None,
+                tier if isinstance(tier, str) else None,
+            )
+        return self._head
 
     def _choice(self, raw: dict[str, Any], position: int, body: Mapping[str, Any]) -> ChunkChoice:
         index = raw.get("index", position)
@@ -248,8 +211,7 @@ class OpenAIChatDecoder(BaseDecoder):
         choice = self._choices.get(index)
         role = None
         if choice is None:
-            # Once for each choice, whether the host says it never, once or always.
-            role = "assistant"
+            role = "assistant"  # once for each choice, whether the provider sends it never, once or always
             choice = self._choices[index] = _Choice(splits_think_tags=self._splits_think_tags)
             self._running += 1
         delta = raw.get("delta")
@@ -280,67 +242,44 @@ class OpenAIChatDecoder(BaseDecoder):
         )
 
     def _finish(self, raw: Any, choice: _Choice) -> tuple[str | None, str | None]:
-        """
-        The end of a choice; (None, None) when the host says nothing new.
+        if isinstance(raw, str) and raw != choice.finish and raw.lower().startswith(_FAILURES):
+            kind, _, detail = raw.partition(":")
+            message = f"the provider ended the answer with finish_reason {raw!r}"
+            error = {"message": message, "type": kind, "code": detail.strip() or kind}
+            raise api_errors.from_body(self._provider, {"error": error})
+        return super()._finish(raw, choice)
 
-        DashScope writes the string "null" and Hunyuan "" while it goes on. Hosts that repeat a reason mean the
-        same end; one that says another later (a filter that ran beside the answer) has the last word.
-        """
-        if not isinstance(raw, str):
-            if raw:
-                raise self._malformed(f"finish_reason is {json_type(raw)}")
-            return None, None
-        if not raw or raw == "null" or raw == choice.finish:
-            return None, None
-        if raw.lower().startswith(_FAILURES):
-            raise self._failed(raw)
-        choice.finish = raw
-        self._end(choice)
-        return finish_reason(raw, has_tool_calls=bool(choice.tools)), raw
-
-    def _end(self, choice: _Choice) -> None:
-        if not choice.ended:
-            choice.ended = True
-            self._running -= 1
-
-    # -- what only some hosts send -----------------------------------------------------------------------
+    # -- what only some providers send --------------------------------------------------------------------
 
     def _special(
         self, delta: Mapping[str, Any], choice: _Choice, reasoning: Reasoning | None
     ) -> tuple[str | None, Reasoning | None, tuple[ToolCall, ...] | None, dict[str, Any] | None]:
         calls = self._tool_calls(delta, choice) if "tool_calls" in delta or "function_call" in delta else None
-        if not _reasoning.KEYS.isdisjoint(delta):
+        if not KEYS.isdisjoint(delta):
             found = read_reasoning(delta, texts_from_details=not choice.has_reasoning)
             if found is not None:
                 reasoning = found
-                choice.has_reasoning = choice.has_reasoning or found.field in _reasoning.FIELDS
+                choice.has_reasoning = choice.has_reasoning or found.field in FIELDS
         audio = delta.get("audio")
         audio = audio if audio and isinstance(audio, dict) else None
         if audio and audio.get("expires_at"):
-            # OpenAI's audio models never send a finish reason: this, the audio's last word, is their end.
-            self._end(choice)
+            self._end(choice)  # OpenAI's audio models never send a finish reason
         refusal = delta.get("refusal")
         return refusal if isinstance(refusal, str) else None, reasoning, calls, audio
 
     def _tool_calls(self, delta: Mapping[str, Any], choice: _Choice) -> tuple[ToolCall, ...] | None:
         calls, legacy = delta.get("tool_calls"), delta.get("function_call")
-        if isinstance(calls, dict):
-            calls = [calls]
         if not calls and isinstance(legacy, dict):
             calls = [{"index": 0, "function": legacy}]  # the form before tools
         if not calls:
             return None
-        if not isinstance(calls, list):
-            raise self._malformed(f"tool_calls is {json_type(calls)}")
         try:
-            return choice.tools.read(calls)
+            return choice.calls.read(calls)
         except ValueError as exc:
             raise self._malformed(str(exc)) from exc
-        except RecursionError as exc:
-            raise self._malformed("the arguments of a tool call are nested too deeply") from exc
 
     def _odd_content(self, content: Any) -> tuple[str | None, Reasoning | None]:
-        """Content that is no text: a list of parts (Mistral), one part, or a number that was meant as text."""
+        """Content that is no text: a list of parts (Mistral), one part, or a number in place of its text."""
         if isinstance(content, (int, float)) and not isinstance(content, bool):
             return str(content), None
         if isinstance(content, dict):
@@ -356,8 +295,8 @@ class OpenAIChatDecoder(BaseDecoder):
         """
         What a choice without a delta adds.
 
-        Nothing, when it is the late verdict of a filter (Azure) or the last event (MiniMax). Its ``message``,
-        when that is all the host ever sends: a whole answer. Never a message that repeats the deltas.
+        Nothing, when it is the late verdict of a filter (Azure) or the last event (MiniMax). Its ``message``, when that
+        is all that the provider sends: a whole answer. Never a message that repeats the deltas.
         """
         delta, message = raw.get("delta"), raw.get("message")
         if delta is not None:
@@ -366,7 +305,7 @@ class OpenAIChatDecoder(BaseDecoder):
             return {}
         if isinstance(message, dict):
             if body.get("object") == "chat.completion":
-                self._end(choice)  # with or without a reason, there is no more to come
+                self._end(choice)  # with or without a reason
             return message
         text = raw.get("text")  # the older completions format
         return {"content": text} if isinstance(text, str) else {}
@@ -390,24 +329,18 @@ class OpenAIChatDecoder(BaseDecoder):
     def _usage(self, raw: Any) -> Usage | None:
         usage = read_usage(raw) if isinstance(raw, dict) else None
         if usage is None or not (usage.total_tokens or not self._counted):
-            return None  # zeros after figures are a host's empty form, not its last word
+            return None  # zeros after counts are an empty form
         self._counted = self._counted or bool(usage.total_tokens)
         return usage
 
-    # -- errors ------------------------------------------------------------------------------------------
+    # -- errors, types and text --------------------------------------------------------------------------
 
-    def _look_for_error(self, body: dict[str, Any], event_name: str = "") -> None:
+    def _raise_error(self, body: dict[str, Any], event_name: str = "") -> None:
         """Raise the error of an event that has an ``error`` key or is named so; null beside choices is none."""
         error = body.get("error")
         is_empty_form = error is None or error is False or "choices" in body
         if error or event_name == "error" or not is_empty_form:
             raise api_errors.from_body(self._provider, body)
-
-    def _failed(self, reason: str) -> APIError:
-        kind, _, detail = reason.partition(":")
-        message = f"the provider ended the answer with finish_reason {reason!r}"
-        said = {"message": message, "type": kind, "code": detail.strip() or kind}
-        return api_errors.from_body(self._provider, {"error": said})
 
     def _not_json(self, event: Event, exc: Exception) -> Sequence[ChatCompletionChunk]:
         text = event.data.strip()
@@ -418,27 +351,8 @@ class OpenAIChatDecoder(BaseDecoder):
             return self._left_over()
         raise no_json(event, self._provider) from exc
 
-    def _missing_end(self) -> str:
-        if not self._choices:
-            came = "with [DONE]" if self._done else "at the end of the bytes"
-            return f"the stream ended {came} before any answer came ({self._events} events)"
-        running = sorted(index for index, choice in self._choices.items() if not choice.ended)
-        which = "" if running == [0] and len(self._choices) == 1 else f" of choice {', '.join(map(str, running))}"
-        came = "[DONE] came" if self._done else "the stream ended"
-        return f"{came} before the finish_reason{which} ({self._events} events)"
-
-    # -- types and text ----------------------------------------------------------------------------------
-
-    def _index(self, index: Any, position: int) -> int:
-        if index is None:
-            return position
-        number = whole_number(index)
-        if number is None:
-            raise self._malformed(f"the index of a choice is {json_type(index)}")
-        return number
-
     def _text_or_number(self, value: Any, name: str) -> str:
-        """An id or a model, which hosts leave out, send as null, or as a number."""
+        """An id or a model, which providers leave out, send as null, or as a number."""
         if value is None:
             return ""
         if isinstance(value, (int, float)):
@@ -448,11 +362,29 @@ class OpenAIChatDecoder(BaseDecoder):
         raise self._malformed(f"{name} is {json_type(value)}")
 
     def _mended(self, body: dict[str, Any]) -> dict[str, Any]:
+        """*body* without halves of surrogate pairs: strings in deltas continue from one event to the next."""
         try:
-            return self._event_joiner.mend(body)
+            mended: dict[str, Any] = mend_all(body)
+            choices = body.get("choices")
+            for position, raw in enumerate(choices if isinstance(choices, list) else ()):
+                if isinstance(raw, dict) and isinstance(raw.get("delta"), dict):
+                    index = raw.get("index")
+                    path = (index if isinstance(index, (int, str)) else position,)
+                    mended["choices"][position]["delta"] = self._halves.mend(raw["delta"], path)
         except RecursionError as exc:
             raise self._malformed("an event is nested too deeply") from exc
+        return mended
 
     def _left_over(self) -> Sequence[ChatCompletionChunk]:
-        """Chunks for the halves of characters that nothing came to join."""
-        return tuple(self._chunk(event, event) for event in self._event_joiner.left_over())
+        """Chunks with U+FFFD for the halves of characters that nothing came to join."""
+        events = [{"choices": [{"index": index, "delta": _nested(steps)}]} for index, *steps in self._halves.take()]
+        return tuple(self._chunk(event, event) for event in events)
+
+
+def _nested(steps: list[Any]) -> Any:
+    """A delta with U+FFFD at the place that *steps* lead to."""
+    value: Any = REPLACEMENT
+    for step in reversed(steps):
+        # A number is a place in a list: of tool calls, which know their index, or of parts.
+        value = [{**value, "index": step}] if isinstance(step, int) and isinstance(value, dict) else {step: value}
+    return value

@@ -64,7 +64,7 @@ def read_generate(body: Any) -> ChatRequest:
     model = fields.need("model", str)
     for name in _ONLY_GENERATE:
         if fields.take(name):
-            raise wrong(name, f"{name} is not supported here: models are asked for the next turn of a conversation")
+            raise wrong(name, f"{name} is not supported here: requests go on to providers as a conversation")
     prompt, system = fields.take("prompt", str), fields.take("system", str)
     content = _content(prompt or "", fields)
     messages = [{"role": "system", "content": system}] if system else []
