@@ -18,10 +18,10 @@ __all__ = [
     "OPTIONS",
     "OtherName",
     "add_name_hints",
-    "replacement_for",
-    "own_names",
     "no_attribute",
+    "own_names",
     "register_fields",
+    "replacement_for",
 ]
 
 C = TypeVar("C", bound=type)

@@ -40,8 +40,8 @@ from anyllm.wire.ollama import models as ollama_models
 from anyllm.wire.ollama.server.request import load_answer
 from anyllm.wire.ollama.server.request import read_chat as read_ollama_chat
 from anyllm.wire.ollama.server.request import read_generate as read_ollama_generate
-from anyllm.wire.openai_chat.server.embeddings import embeddings_object, read_embeddings
-from anyllm.wire.openai_chat.server.models import model_object, openai_models
+from anyllm.wire.openai_chat import embeddings as openai_embeddings
+from anyllm.wire.openai_chat.models import list_object, model_object
 from anyllm.wire.openai_chat.server.request import read_chat
 from anyllm.wire.openai_responses.server.request import read_responses
 
@@ -304,7 +304,7 @@ class Gateway:
         models = self._models.all(context.ctx)
         if context.header("anthropic-version"):
             return json_response(anthropic_models(models))
-        return json_response(openai_models(models))
+        return json_response(list_object(models))
 
     def _model(self, context: RequestContext) -> GatewayResponse:
         model = self._models.info(context.path[len("/v1/models/") :], context.ctx)
@@ -319,8 +319,8 @@ class Gateway:
         return json_response(ollama_models.show_answer(self._models.info(name, context.ctx), time.time()))
 
     def _embeddings(self, context: RequestContext) -> GatewayResponse:
-        params = read_embeddings(context.json(self._server.max_body_bytes))
-        return json_response(embeddings_object(self._embed(context, params), params))
+        params = openai_embeddings.read_request(context.json(self._server.max_body_bytes))
+        return json_response(openai_embeddings.embeddings_object(self._embed(context, params), params))
 
     def _ollama_embeddings(self, context: RequestContext) -> GatewayResponse:
         params = ollama_embeddings.read_request(context.json(self._server.max_body_bytes))

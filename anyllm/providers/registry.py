@@ -25,9 +25,9 @@ __all__ = [
     "completion",
     "completion_stream",
     "embedding",
-    "provider_for",
     "list_models",
     "provider",
+    "provider_for",
     "route",
 ]
 

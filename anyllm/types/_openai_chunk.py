@@ -16,23 +16,24 @@ from anyllm.types._parts import FINISH_REASONS, Reasoning, ToolCall, Usage
 
 __all__ = [
     "DETAILS",
+    "REASONING_NAMES",
     "WRITTEN",
-    "service_fields",
+    "call_object",
     "choice_object",
     "chunk_object",
     "finish_reason_of",
     "fragment_object",
-    "function_object",
-    "unknown_fields",
     "is_native",
-    "reasoning_keys",
+    "service_fields",
+    "turn_object",
+    "unknown_fields",
     "usage_object",
 ]
 
-_REASONING = "reasoning_content"
 DETAILS = "reasoning_details"
-#: The keys in which OpenAI-compatible providers send reasoning, and their clients expect it.
-_REASONING_NAMES = frozenset((_REASONING, "reasoning", "thought", "thinking"))
+#: The names of reasoning in OpenAI-compatible APIs, in the order in which to look for them: providers that rename the
+#: field send both for a while. The first is the one for reasoning without a name.
+REASONING_NAMES = ("reasoning_content", "reasoning", "thinking", "thought")
 #: The keys of an event that are written from the chunk.
 WRITTEN = frozenset(
     ("id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier", "obfuscation")
@@ -60,21 +61,25 @@ def chunk_object(chunk: Any) -> dict[str, Any]:
 def choice_object(choice: Any, native: bool) -> dict[str, Any]:
     """One `ChunkChoice`: its index, delta, finish reason, and log probabilities if it has any."""
     delta = choice.delta
-    written: dict[str, Any] = {}
-    for name in ("role", "content", "refusal"):
-        value = getattr(delta, name)
-        if value is not None:
-            written[name] = value
-    if delta.reasoning is not None:
-        written.update(reasoning_keys(delta.reasoning, native))
-    if delta.tool_calls is not None:
-        written["tool_calls"] = [fragment_object(call) for call in delta.tool_calls]
-    if delta.audio is not None:
-        written["audio"] = delta.audio
+    calls = None if delta.tool_calls is None else [fragment_object(call) for call in delta.tool_calls]
+    written = turn_object(delta, delta.content, calls, native)
     body: dict[str, Any] = {"index": choice.index, "delta": written, "finish_reason": finish_reason_of(choice, native)}
     if choice.logprobs is not None:
         body["logprobs"] = choice.logprobs
     return body
+
+
+def turn_object(turn: Any, content: Optional[str], calls: Optional[list[Any]], native: bool) -> dict[str, Any]:
+    """What a delta and a whole message have in common, without nulls; *calls* are the objects of its tool calls."""
+    texts = {"role": turn.role, "content": content, "refusal": turn.refusal}
+    written: dict[str, Any] = {name: text for name, text in texts.items() if text is not None}
+    if turn.reasoning is not None:
+        written.update(reasoning_keys(turn.reasoning, native))
+    if calls is not None:
+        written["tool_calls"] = calls
+    if turn.audio is not None:
+        written["audio"] = turn.audio
+    return written
 
 
 def usage_object(usage: Usage, native: bool = False) -> dict[str, Any]:
@@ -101,7 +106,7 @@ def reasoning_keys(reasoning: Reasoning, native: bool = False) -> dict[str, Any]
     """Reasoning under the keys that clients of OpenAI-compatible providers expect."""
     keys: dict[str, Any] = {}
     if reasoning.content is not None:
-        name = reasoning.field if native and reasoning.field in _REASONING_NAMES else _REASONING
+        name = reasoning.field if native and reasoning.field in REASONING_NAMES else REASONING_NAMES[0]
         keys[name] = reasoning.content
     details = reasoning.details
     if details is None and reasoning.signature is not None:
@@ -126,17 +131,24 @@ def fragment_object(call: ToolCall) -> dict[str, Any]:
         written["id"] = call.id
     if call.id is not None or call.name is not None:
         written["type"] = call.type
-    written.update(function_object(call))
+    written.update(_function_object(call, call.name))
     if call.extra_content is not None:
         written["extra_content"] = call.extra_content
     return written
 
 
-def function_object(call: ToolCall) -> dict[str, Any]:
-    """Name and arguments of a call: JSON for a function, text for a custom tool."""
+def call_object(call: ToolCall) -> dict[str, Any]:
+    """A whole call."""
+    written: dict[str, Any] = {"id": call.id, "type": call.type, **_function_object(call, call.name or "")}
+    if call.extra_content:
+        written["extra_content"] = call.extra_content
+    return written
+
+
+def _function_object(call: ToolCall, name: Optional[str]) -> dict[str, Any]:
+    """The function of a call: its JSON arguments, or the free text of a custom tool."""
     key, field = ("custom", "input") if call.type == "custom" else ("function", "arguments")
-    name = {} if call.name is None else {"name": call.name}
-    return {key: {**name, field: call.arguments}}
+    return {key: {field: call.arguments} if name is None else {"name": name, field: call.arguments}}
 
 
 def service_fields(fingerprint: Optional[str], tier: Optional[str]) -> dict[str, Any]:

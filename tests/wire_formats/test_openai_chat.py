@@ -12,6 +12,7 @@ import pytest
 from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from json_mutations import ODD_VALUES, json_with, mutations
 
 from anyllm import errors
 from anyllm._framing.detect import JSONEvent, events
@@ -368,23 +369,11 @@ def test_page_of_html_is_named_as_one() -> None:
         OpenAIChatDialect().decoder().feed(JSONEvent(page))
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just("\ud83d"),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=8,
-)
 KEYS = ("id", "choices", "index", "delta", "message", "content", "role", "tool_calls", "function", "name")
 MORE_KEYS = ("arguments", "finish_reason", "usage", "error", "code", "type", "detail", "metadata", "raw", "logprobs")
 REASONING_KEYS = ("reasoning", "reasoning_content", "reasoning_details", "text", "signature", "audio", "x_groq")
 USAGE_KEYS = ("prompt_tokens", "completion_tokens", "total_tokens", "completion_tokens_details", "model", "created")
-ODD = st.recursive(
-    JSON,
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from((*KEYS, *MORE_KEYS, *REASONING_KEYS, *USAGE_KEYS)), inner, max_size=6)
-    ),
-    max_leaves=20,
-)
+ODD = json_with((*KEYS, *MORE_KEYS, *REASONING_KEYS, *USAGE_KEYS))
 
 
 def feed_all(values: list[Any], dialect: OpenAIChatDialect | None = None) -> None:
@@ -409,22 +398,6 @@ def feed_all(values: list[Any], dialect: OpenAIChatDialect | None = None) -> Non
 @settings(max_examples=400, deadline=None)
 def test_random_json_raises_only_our_errors(values: list[Any]) -> None:
     feed_all(values)
-
-
-def mutations(value: Any, replacement: Any) -> list[Any]:
-    """*value* with each of its parts replaced in turn."""
-    if isinstance(value, dict):
-        found = [replacement]
-        for key, item in value.items():
-            found += [{**value, key: changed} for changed in mutations(item, replacement)]
-        return found
-    if isinstance(value, list):
-        return [replacement] + [
-            [*value[:at], changed, *value[at + 1 :]]
-            for at, item in enumerate(value)
-            for changed in mutations(item, replacement)
-        ]
-    return [replacement]
 
 
 @pytest.mark.parametrize("depth", [300, 900, 5_000])
@@ -464,9 +437,8 @@ def test_mutated_transcripts_raise_only_our_errors(case: str) -> None:
             parsed.append(json.loads(event.data))
         except ValueError:
             continue
-    odd = (None, 7, -1, 1.5, math.nan, "x", "", "\ud83d", True, [], {}, [None], {"a": 1}, [[]], 10**400)
     for at, value in enumerate(parsed):
-        for replacement in odd:
+        for replacement in ODD_VALUES:
             for changed in mutations(value, replacement):
                 feed_all([*parsed[:at], changed, *parsed[at + 1 :]])
                 with contextlib.suppress(AnyLLMError):

@@ -17,7 +17,7 @@ from anyllm.errors import APIError
 from anyllm.types import ChatCompletion, ChatCompletionChunk, CompletionParams, EmbeddingParams, Embeddings, Model
 from anyllm.wire._base.format_support import FormatSupport
 
-__all__ = ["Continuer", "Decoder", "Dialect", "Embedder", "Lister", "Request", "FormatSupport"]
+__all__ = ["Continuer", "Decoder", "Dialect", "Embedder", "FormatSupport", "Lister", "Request"]
 
 
 @attrs.define(frozen=True)

@@ -17,7 +17,7 @@ from anyllm.types import ChunkDelta, Reasoning, Usage, _convert, text_chunk
 from anyllm.wire._base import api_errors, error_body
 from anyllm.wire._base.block_decoder import OTHER, REASONING, BlockDecoder, Chunks, OpenBlock
 from anyllm.wire._base.decode_json import no_json, no_object
-from anyllm.wire._base.getters import json_type, mapping, text_or_none
+from anyllm.wire._base.getters import json_object, json_type, text_or_none
 from anyllm.wire.anthropic_messages.fields import DELTA, NUMBER, REDACTED, TEXT, THINKING, TOOL_USE, read_usage
 
 __all__ = ["MessagesDecoder"]
@@ -121,7 +121,7 @@ class MessagesDecoder(BlockDecoder):
         message = self._object(body, "message")
         self._id = self._text(message, "id")
         self._model = self._text(message, "model")
-        usage = mapping(message.get("usage"))
+        usage = json_object(message.get("usage"))
         self._tier = text_or_none(message.get("service_tier") or usage.get("service_tier"))
         chunks = [self._chunk(raw, ChunkDelta(), self._count(usage))]
         content = message.get("content") or ()

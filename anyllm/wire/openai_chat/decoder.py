@@ -15,13 +15,14 @@ from typing import Any, Optional, Tuple
 
 from anyllm._framing.detect import Event
 from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, Reasoning, ToolCall, Usage, _convert, text_chunk
+from anyllm.types._openai_chunk import REASONING_NAMES
 from anyllm.wire._base import api_errors, error_body
 from anyllm.wire._base.choices_decoder import BaseChoicesDecoder, ChoiceState
 from anyllm.wire._base.decode_json import no_json, no_object
 from anyllm.wire._base.getters import json_type, whole_number
 from anyllm.wire._base.surrogate_joiner import REPLACEMENT, mend_all
 from anyllm.wire._base.think_tags import ThinkTags
-from anyllm.wire.openai_chat.reasoning import FIELDS, KEYS, TAGS, read_parts, read_reasoning
+from anyllm.wire.openai_chat.reasoning import KEYS, TAGS, read_parts, read_reasoning
 from anyllm.wire.openai_chat.usage import object_in, read_usage
 
 DONE = "[DONE]"
@@ -259,7 +260,7 @@ class OpenAIChatDecoder(BaseChoicesDecoder[_Choice]):
             found = read_reasoning(delta, texts_from_details=not choice.has_reasoning)
             if found is not None:
                 reasoning = found
-                choice.has_reasoning = choice.has_reasoning or found.field in FIELDS
+                choice.has_reasoning = choice.has_reasoning or found.field in REASONING_NAMES
         audio = delta.get("audio")
         audio = audio if audio and isinstance(audio, dict) else None
         if audio and audio.get("expires_at"):

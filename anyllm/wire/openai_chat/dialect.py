@@ -1,8 +1,7 @@
 """
-OpenAI's chat completions, as OpenAI and everyone who is compatible with it speak them.
+OpenAI's chat completions, as OpenAI and all compatible providers speak them.
 
-Sources: https://platform.openai.com/docs/api-reference/chat, and the pages of the hosts named beside each
-oddity that is read here.
+Sources: https://platform.openai.com/docs/api-reference/chat, and the pages of the providers named beside each oddity.
 """
 
 from __future__ import annotations
@@ -12,22 +11,23 @@ from typing import Any
 
 import attrs
 
-from anyllm.errors import APIError, UnsupportedParameterError
+from anyllm.errors import APIError
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Model
-from anyllm.types._accumulate import Assembler
 from anyllm.wire._base import api_errors
 from anyllm.wire._base.decode_json import no_answer, whole_json
 from anyllm.wire._base.dialect import Request
 from anyllm.wire._base.encode_json import headers_in, in_bytes, put, unsupported
 from anyllm.wire._base.format_support import FormatSupport, checked
-from anyllm.wire.openai_chat import request as _request
+from anyllm.wire._base.whole_answer import completion_of
+from anyllm.wire.openai_chat import embeddings as _embeddings
+from anyllm.wire.openai_chat import models as _models
 from anyllm.wire.openai_chat.decoder import OpenAIChatDecoder
-from anyllm.wire.openai_chat.embeddings import read_embeddings, read_models
-from anyllm.wire.openai_chat.prefill import Prefill
+from anyllm.wire.openai_chat.request import Prefill, messages_in_json, plain_params
 
 __all__ = ["OpenAIChatDialect", "Prefill"]
 
 _JSON_HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
+_STREAM_HEADERS = {**_JSON_HEADERS, "Accept": "text/event-stream"}
 
 
 @attrs.define(frozen=True, kw_only=True)
@@ -37,22 +37,21 @@ class OpenAIChatDialect:
 
     Attributes:
         provider: Stands in every chunk and error.
-        include_usage: Ask for usage in streams (``stream_options``); Mistral refuses the parameter and sends
-            usage anyway.
-        done_is_complete: ``[DONE]`` without any finish reason is a good end. Only for hosts whose own streams
-            never carry one (Snowflake): elsewhere it is how a failed answer looks.
+        include_usage: Ask for usage in streams (``stream_options``); Mistral refuses that and sends usage anyway.
+        done_is_complete: ``[DONE]`` without any finish reason is a good end. Only for providers whose own streams never
+            carry one (Snowflake): elsewhere a failed answer looks so.
         max_tokens_key: The key for ``max_tokens``; OpenAI's newer models want "max_completion_tokens".
-        seed_key: The same for ``seed``; Mistral's name for it is "random_seed".
-        thinking_budget_key: The key for ``thinking_budget``, dotted where it lies deeper
-            ("reasoning.max_tokens"); None: the host takes none.
-        no_thinking: What to add to the body for the effort "none" and the budget 0, instead of these; None: the
-            effort "none" is sent as it is.
-        think_tags: "split" where models write their reasoning into the text, between ``<think>`` and
-            ``</think>``; "keep" leaves it there.
-        formats: The types of ``response_format`` that the host keeps to.
-        prefill: How a model is asked to go on from a text; None: it cannot be.
-        reasoning_key: The key under which an assistant's earlier reasoning is sent back when the message does
-            not know where it came from; None: the host refuses reasoning, so none is sent.
+        seed_key: The same for ``seed``; Mistral's is "random_seed".
+        thinking_budget_key: The key for ``thinking_budget``, dotted where it lies deeper ("reasoning.max_tokens"); None
+            if the provider does not support it.
+        no_thinking: What to add to the body for the effort "none" and the budget 0, instead of these; None: the effort
+            "none" is sent as it is.
+        think_tags: "split" where models write their reasoning into the text, between ``<think>`` and ``</think>``;
+            "keep" leaves it there.
+        formats: The types of ``response_format`` that the provider supports.
+        prefill: How a model is asked to continue a text; None: it cannot be.
+        reasoning_key: The key under which an assistant's earlier reasoning is sent back when the message does not know
+            where it came from; None: the provider refuses reasoning, so none is sent.
     """
 
     provider: str = "openai"
@@ -69,32 +68,24 @@ class OpenAIChatDialect:
 
     @property
     def support(self) -> FormatSupport:
-        """What the host has words for."""
+        """What the provider supports."""
         has_budget = self.thinking_budget_key is not None or self.no_thinking is not None
-        refused = () if has_budget else ("thinking_budget",)
-        media = ("image", "file", "audio")
         return FormatSupport(
             formats=self.formats,
             formats_of_its_own=True,
             own_sounds=True,
-            media=media,
-            refused=refused,
+            media=("image", "file", "audio"),
+            refused=() if has_budget else ("thinking_budget",),
             prefill=self.prefill is not None,
         )
 
     def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
-        """
-        The request for *params*; *model* is the name without its provider.
-
-        Raises:
-            UnsupportedParameterError: the host cannot do what a parameter asks for.
-            InvalidRequestError: the parameters cannot be sent at all.
-        """
+        """The request for *params*; errors as `Dialect.request` has them."""
         params = checked(params, self.support, self.provider)
         body: dict[str, Any] = {
             "model": model,
-            "messages": _request.messages_in_json(params.messages, reasoning_key=self.reasoning_key),
-            **_request.plain_params(params, self.provider),
+            "messages": messages_in_json(params.messages, reasoning_key=self.reasoning_key),
+            **plain_params(params, self.provider),
         }
         if params.max_tokens is not None:
             body[self.max_tokens_key] = params.max_tokens
@@ -104,30 +95,31 @@ class OpenAIChatDialect:
             body.pop("reasoning_effort", None)
             body.update(self.no_thinking)
         elif params.thinking_budget is not None:
-            put(body, self._budget_key(), params.thinking_budget)
-        extra_body = dict(params.extra_body or {})
-        without: dict[str, Any] | None = None
+            if self.thinking_budget_key is None:
+                why = "thinking_budget can only be 0, which turns thinking off; reasoning_effort may have levels"
+                raise unsupported("thinking_budget", why, self.provider)
+            put(body, self.thinking_budget_key, params.thinking_budget)
+        extra_body = params.extra_body or {}
+        fallbacks: dict[str, bytes] = {}
         if stream:
             body["stream"] = True
-            options, unasked = self._stream_options(params)
-            if unasked and "stream_options" not in extra_body:
-                without = {**body, **_given(params.stream_options), **extra_body}
+            options = dict(params.stream_options or {})
+            if self.include_usage and "include_usage" not in options:
+                if "stream_options" not in extra_body:  # the caller did not ask for usage, and some servers refuse it
+                    without = {**body, **({"stream_options": options} if options else {}), **extra_body}
+                    fallbacks["stream_options"] = in_bytes(without, self.provider)
+                options = {**options, "include_usage": True}
+            elif options.get("include_usage") is False:
+                del options["include_usage"]  # off is the default, and some servers refuse the very name
             if options:
                 body["stream_options"] = options
-        body.update(extra_body)
-        headers = {**_JSON_HEADERS, "Accept": "text/event-stream"} if stream else _JSON_HEADERS
-        return Request(
-            "POST",
-            "/chat/completions",
-            headers_in(params.extra_headers, headers, self.provider),
-            in_bytes(body, self.provider),
-            {"stream_options": in_bytes(without, self.provider)} if without is not None else {},
-        )
+        headers = headers_in(params.extra_headers, _STREAM_HEADERS if stream else _JSON_HEADERS, self.provider)
+        return Request("POST", "/chat/completions", headers, in_bytes({**body, **extra_body}, self.provider), fallbacks)
 
     def continuation(self, params: CompletionParams, text: str, *, model: str) -> Request:
         """The request for the stream that follows *text*; errors as `request` has them."""
         if self.prefill is None:
-            raise unsupported("messages", "this host goes on from no text", self.provider)
+            raise unsupported("messages", "this provider does not continue an answer from a text", self.provider)
         params = self.prefill.applied(params, text, reasoning_key=self.reasoning_key, provider=self.provider)
         return self.request(params, model=model, stream=True)
 
@@ -147,32 +139,26 @@ class OpenAIChatDialect:
             APIError: the body is the provider's error.
             MalformedStreamError: the body cannot be read.
         """
-        answer = self._whole(body)
-        assembler = Assembler()
-        for chunk in self.decoder().feed_whole(answer):
-            assembler.add(chunk)
-        completion = assembler.snapshot()
-        completion.raw = answer
-        return completion
+        answer = whole_json(body, self.provider)
+        if not isinstance(answer, dict) or not answer.get("choices"):
+            # A list, a text, or an object without choices: an error, or nothing that can be read.
+            raise no_answer(answer, "choices", self.provider)
+        return completion_of(self.decoder().feed_whole(answer), answer)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-        """The error that an HTTP status, its headers and its body say."""
+        """The error of a response with an HTTP status of 300 or more."""
         return api_errors.from_response(self.provider, status, headers, body)
 
-    # -- beside chat -----------------------------------------------------------------------------------------
+    # -- embeddings and models -------------------------------------------------------------------------------
 
     def embedding_request(self, params: EmbeddingParams, *, model: str) -> Request:
-        """The request for *params*; *model* is the name without its provider."""
-        body: dict[str, Any] = {"model": model, "input": params.input}
-        if params.dimensions is not None:
-            body["dimensions"] = params.dimensions
-        body.update(params.extra_body or {})
+        """The request for *params*; errors as `request` has them."""
         headers = headers_in(params.extra_headers, _JSON_HEADERS, self.provider)
-        return Request("POST", "/embeddings", headers, in_bytes(body, self.provider))
+        return Request("POST", "/embeddings", headers, in_bytes(_embeddings.body_of(params, model), self.provider))
 
     def embeddings(self, body: bytes) -> Embeddings:
         """The vectors of a whole response; errors as `response` has them."""
-        return read_embeddings(whole_json(body, self.provider), self.provider)
+        return _embeddings.read_answer(whole_json(body, self.provider), self.provider)
 
     def models_request(self) -> Request:
         """The request for the list of models."""
@@ -180,36 +166,4 @@ class OpenAIChatDialect:
 
     def models(self, body: bytes) -> list[Model]:
         """The models of a whole response; errors as `response` has them."""
-        return read_models(whole_json(body, self.provider), self.provider)
-
-    # -- the parts of a request ------------------------------------------------------------------------------
-
-    def _budget_key(self) -> str:
-        if self.thinking_budget_key is None:
-            raise UnsupportedParameterError(
-                "does not support the parameter thinking_budget; it may support reasoning_effort",
-                provider=self.provider,
-                param="thinking_budget",
-            )
-        return self.thinking_budget_key
-
-    def _stream_options(self, params: CompletionParams) -> tuple[dict[str, Any], bool]:
-        """The options to send, and whether we ask for usage without having been told to."""
-        options = dict(params.stream_options or {})
-        unasked = self.include_usage and "include_usage" not in options
-        if unasked:
-            options["include_usage"] = True
-        elif options.get("include_usage") is False:
-            del options["include_usage"]  # off is the default, and some hosts refuse the very name
-        return options, unasked
-
-    def _whole(self, body: bytes) -> dict[str, Any]:
-        answer = whole_json(body, self.provider)
-        if isinstance(answer, dict) and answer.get("choices"):
-            return answer
-        # A list, a text, or an object without choices: an error, or nothing that can be read.
-        raise no_answer(answer, "choices", self.provider)
-
-
-def _given(options: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {"stream_options": dict(options)} if options else {}
+        return _models.read_list(whole_json(body, self.provider), self.provider)

@@ -1,29 +1,43 @@
 """
-Embeddings and the list of models, as OpenAI-compatible hosts have them.
+Embeddings: requests and answers of ``/embeddings``, in both directions.
 
-Sources: https://platform.openai.com/docs/api-reference/embeddings and .../models
+Source: https://platform.openai.com/docs/api-reference/embeddings
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+import struct
 from typing import Any
 
-from anyllm.types import Embeddings, Model
+from anyllm.types import EmbeddingParams, Embeddings, Usage
 from anyllm.wire._base.decode_json import no_answer
 from anyllm.wire._base.getters import whole_number
+from anyllm.wire._base.request_fields import Fields, texts_in
 from anyllm.wire._base.vectors import vector
 from anyllm.wire.openai_chat.usage import read_usage
 
 
-def read_embeddings(answer: Any, provider: str) -> Embeddings:
-    """
-    The vectors of a whole answer, decoded, in the order of the texts.
+def body_of(params: EmbeddingParams, model: str) -> dict[str, Any]:
+    """The body of a request; ``extra_body`` wins."""
+    body: dict[str, Any] = {"model": model, "input": params.input}
+    if params.dimensions is not None:
+        body["dimensions"] = params.dimensions
+    return {**body, **(params.extra_body or {})}
 
-    Raises:
-        APIError: the answer is the provider's error.
-        MalformedStreamError: it holds no vectors.
-    """
+
+def read_request(body: Any) -> EmbeddingParams:
+    """A client's request, decoded, with its ``encoding_format`` in ``extra_body``; errors as `read_chat` has them."""
+    fields = Fields(body)
+    model, texts = fields.need("model", str), texts_in(fields)
+    encoding = fields.take("encoding_format", str) or "float"
+    if encoding not in ("float", "base64"):
+        raise fields.wrong("encoding_format", "must be float or base64")
+    return EmbeddingParams(model, texts, fields.take("dimensions", int), extra_body={"encoding_format": encoding})
+
+
+def read_answer(answer: Any, provider: str) -> Embeddings:
+    """The vectors of a whole answer, decoded, in the order of the texts; errors as `Dialect.response` has them."""
     items = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise no_answer(answer, "data", provider)
@@ -40,30 +54,12 @@ def read_embeddings(answer: Any, provider: str) -> Embeddings:
     )
 
 
-def read_models(answer: Any, provider: str) -> list[Model]:
-    """
-    The models of a whole answer, decoded; some hosts (Together) send the bare list.
-
-    Raises:
-        APIError: the answer is the provider's error.
-        MalformedStreamError: it is no list of models.
-    """
-    items = answer.get("data", answer.get("models")) if isinstance(answer, dict) else answer
-    if not isinstance(items, list) or not _are_models(items):
-        raise no_answer(answer, "data", provider)
-    return [_model(item, provider) for item in items]
-
-
-def _are_models(items: Sequence[Any]) -> bool:
-    return all(isinstance(item, dict) and isinstance(item.get("id", item.get("name")), str) for item in items)
-
-
-def _model(item: dict[str, Any], provider: str) -> Model:
-    owner = item.get("owned_by")
-    return Model(
-        str(item.get("id", item.get("name"))),
-        whole_number(item.get("created")) or 0,
-        owner if isinstance(owner, str) else "",
-        provider,
-        item,
-    )
+def embeddings_object(embeddings: Embeddings, params: EmbeddingParams) -> dict[str, Any]:
+    """The answer for a client whose request was *params*."""
+    vectors: list[Any] = embeddings.vectors
+    if (params.extra_body or {}).get("encoding_format") == "base64":  # floats of four bytes, the low byte first
+        vectors = [base64.b64encode(struct.pack(f"<{len(item)}f", *item)).decode() for item in vectors]
+    data = [{"object": "embedding", "index": index, "embedding": item} for index, item in enumerate(vectors)]
+    usage = embeddings.usage or Usage()
+    counts = {"prompt_tokens": usage.prompt_tokens, "total_tokens": usage.total_tokens}
+    return {"object": "list", "data": data, "model": embeddings.model or params.model, "usage": counts}

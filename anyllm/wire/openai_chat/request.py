@@ -1,26 +1,26 @@
 """
-The request: parameters and messages in OpenAI's JSON.
+The request: parameters and messages in OpenAI's JSON, and the request to continue an answer.
 
 Source: https://platform.openai.com/docs/api-reference/chat/create
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from anyllm.types import CompletionParams, ContentPart, Message, ToolCall
-from anyllm.wire._base.encode_json import effort_in
-from anyllm.wire.openai_chat.reasoning import CONTENT, DETAILS, FIELDS, TAGS
+import attrs
 
-#: Sent under their own names, when they are given.
-_PLAIN = (
+from anyllm.types import CompletionParams, ContentPart, Message, ToolCall
+from anyllm.types._openai_chunk import call_object
+from anyllm.wire._base.encode_json import effort_in, unsupported
+from anyllm.wire.openai_chat.reasoning import add_reasoning
+
+#: Parameters with the same name, and the same value, in every OpenAI-compatible API.
+SAME_NAMES = (
     *("temperature", "top_p", "stop", "n", "user", "tools", "tool_choice", "parallel_tool_calls"),
     *("response_format", "logprobs", "top_logprobs", "functions", "function_call"),
 )
-
-
-#: The keys that reasoning goes back under if it came under them; those of other formats mean nothing here.
-_OWN_KEYS = frozenset((CONTENT, DETAILS, TAGS, *FIELDS))
 
 
 def messages_in_json(messages: tuple[Message, ...], *, reasoning_key: str | None) -> list[dict[str, Any]]:
@@ -35,13 +35,8 @@ def messages_in_json(messages: tuple[Message, ...], *, reasoning_key: str | None
 
 
 def plain_params(params: CompletionParams, provider: str) -> dict[str, Any]:
-    """
-    The parameters that every host takes under the same name.
-
-    Raises:
-        UnsupportedParameterError: the reasoning effort is none that we know.
-    """
-    body = {name: value for name in _PLAIN if (value := getattr(params, name)) is not None}
+    """The parameters in `SAME_NAMES`, and the reasoning effort; `UnsupportedParameterError` if it is none of ours."""
+    body = {name: value for name in SAME_NAMES if (value := getattr(params, name)) is not None}
     effort = effort_in(params, provider)
     if effort is not None:
         body["reasoning_effort"] = effort
@@ -59,9 +54,9 @@ def _message(message: Message, reasoning_key: str | None) -> dict[str, Any]:
     if message.tool_calls:
         body.update(_calls(message.tool_calls))
     if message.audio is not None and message.audio.get("id"):
-        body["audio"] = {"id": message.audio["id"]}  # the host has the rest
+        body["audio"] = {"id": message.audio["id"]}  # the provider has the rest
     if message.role == "assistant" and message.reasoning is not None and reasoning_key is not None:
-        _add_reasoning(body, message, reasoning_key)
+        add_reasoning(body, message.reasoning, reasoning_key)
     return body
 
 
@@ -78,34 +73,29 @@ def _calls(calls: tuple[ToolCall, ...]) -> dict[str, Any]:
     first = calls[0]
     if len(calls) == 1 and first.id is None and first.type == "function":
         return {"function_call": {"name": first.name or "", "arguments": first.arguments}}
-    return {"tool_calls": [_call(call) for call in calls]}
+    return {"tool_calls": [{**call_object(call), "id": call.id or ""} for call in calls]}
 
 
-def _call(call: ToolCall) -> dict[str, Any]:
-    if call.type == "custom":
-        function = {"custom": {"name": call.name or "", "input": call.arguments}}
-    else:
-        function = {"function": {"name": call.name or "", "arguments": call.arguments}}
-    body = {"id": call.id or "", "type": call.type, **function}
-    return {**body, "extra_content": call.extra_content} if call.extra_content else body
+@attrs.define(frozen=True, kw_only=True)
+class Prefill:
+    """
+    How a provider is asked to continue the beginning of an answer, which is the last message.
 
+    Attributes:
+        message: Keys to add to the message.
+        body: Keys to add to the request.
+    """
 
-def _add_reasoning(body: dict[str, Any], message: Message, reasoning_key: str) -> None:
-    """Put reasoning back where it came from: a key of its own, the details, or the content's parts."""
-    reasoning = message.reasoning
-    assert reasoning is not None  # the caller asked
-    key = reasoning.field if reasoning.field in _OWN_KEYS and reasoning_key != CONTENT else reasoning_key
-    if key == CONTENT and reasoning.content:
-        content = body.get("content") or []
-        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-        thought: dict[str, Any] = {"type": "thinking", "thinking": [{"type": "text", "text": reasoning.content}]}
-        if reasoning.signature and reasoning.field == CONTENT:
-            thought["signature"] = reasoning.signature
-        body["content"] = [thought, *parts]
-    elif key == TAGS and reasoning.content and not isinstance(body.get("content"), list):
-        body["content"] = f"<think>\n{reasoning.content}\n</think>\n\n{body.get('content') or ''}"
-    elif key not in (CONTENT, DETAILS, TAGS) and reasoning.content is not None:
-        body[key] = reasoning.content
-    details = [detail for detail in reasoning.details or () if str(detail.get("type")).startswith("reasoning.")]
-    if details and reasoning_key != CONTENT:
-        body[DETAILS] = details
+    message: Mapping[str, Any] = attrs.field(factory=dict)
+    body: Mapping[str, Any] = attrs.field(factory=dict)
+
+    def applied(
+        self, params: CompletionParams, text: str, *, reasoning_key: str | None, provider: str
+    ) -> CompletionParams:
+        """*params* with *text* as the beginning; `UnsupportedParameterError` if the messages are in ``extra_body``."""
+        extra = dict(params.extra_body or {})
+        if "messages" in extra:
+            raise unsupported("extra_body", "an answer cannot be continued after messages in extra_body", provider)
+        messages = messages_in_json((*params.messages, Message.assistant(text)), reasoning_key=reasoning_key)
+        messages[-1].update(self.message)
+        return params.evolve(extra_body={**extra, **self.body, "messages": messages})

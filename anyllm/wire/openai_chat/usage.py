@@ -1,5 +1,5 @@
 """
-Token counts, from the names and habits of OpenAI-compatible hosts to one `Usage`.
+Token counts: from the names and habits of OpenAI-compatible providers to one `Usage`.
 
 Source: https://platform.openai.com/docs/api-reference/chat/object (usage)
 """
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from anyllm.types import Usage
-from anyllm.wire._base.getters import whole_number
+from anyllm.wire._base.choices_decoder import first_count
 
 #: Reasoning that exceeds the whole answer by no more than a tenth was counted with another tokenizer (MiniMax and
 #: GLM report 369 of 365); more than that was not counted in (Vercel's Gemini reports 280 beside 19).
@@ -18,30 +18,25 @@ _COUNTING_ERROR = 10
 
 
 def read_usage(raw: Mapping[str, Any]) -> Usage | None:
-    """
-    What the host counted; None when it counted nothing.
-
-    Args:
-        raw: The host's ``usage`` object.
-    """
-    prompt = _first(raw, "prompt_tokens", "input_tokens")
-    completion = _first(raw, "completion_tokens", "output_tokens")
-    total = _first(raw, "total_tokens")
+    """The counts in a ``usage`` object; None where there are none."""
+    prompt = first_count(raw, "prompt_tokens", "input_tokens")
+    completion = first_count(raw, "completion_tokens", "output_tokens")
+    total = first_count(raw, "total_tokens")
     if prompt is None and completion is None and total is None:
         return None
     prompt_details = object_in(raw, "prompt_tokens_details", "input_tokens_details")
     completion_details = object_in(raw, "completion_tokens_details", "output_tokens_details")
-    reasoning = _or(_first(completion_details, "reasoning_tokens"), _first(raw, "reasoning_tokens"))
+    reasoning = _or(first_count(completion_details, "reasoning_tokens"), first_count(raw, "reasoning_tokens"))
     prompt, completion, total = prompt or 0, completion or 0, total or 0
     if reasoning and _leaves_out(reasoning, prompt, completion, total):
         completion += reasoning
         total = max(total, prompt + completion)
     cached = _or(
-        _first(prompt_details, "cached_tokens"),
+        first_count(prompt_details, "cached_tokens"),
         # DeepSeek; Moonshot; Mistral; gateways that keep Anthropic's name.
-        _first(raw, "prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens", "cache_read_input_tokens"),
+        first_count(raw, "prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens", "cache_read_input_tokens"),
     )
-    written = _or(_first(prompt_details, "cache_write_tokens"), _first(raw, "cache_creation_input_tokens"))
+    written = _or(first_count(prompt_details, "cache_write_tokens"), first_count(raw, "cache_creation_input_tokens"))
     if cached and total == prompt + completion + cached + (written or 0):
         prompt += cached + (written or 0)  # counted beside the prompt, as Anthropic counts
     elif cached and cached > prompt:
@@ -52,13 +47,6 @@ def read_usage(raw: Mapping[str, Any]) -> Usage | None:
 def _leaves_out(reasoning: int, prompt: int, completion: int, total: int) -> bool:
     """Whether *completion* lacks the reasoning: xAI counts it in the total only, Vercel's Gemini nowhere."""
     return total == prompt + completion + reasoning or reasoning > completion + completion // _COUNTING_ERROR
-
-
-def _first(raw: Mapping[str, Any], *names: str) -> int | None:
-    for name in names:
-        if (value := raw.get(name)) is not None and (count := whole_number(value)) is not None and count >= 0:
-            return count
-    return None
 
 
 def _or(first: int | None, second: int | None) -> int | None:

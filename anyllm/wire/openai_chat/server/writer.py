@@ -1,11 +1,11 @@
 """
-OpenAI's chat completions: ``chat.completion.chunk`` events and ``[DONE]``, which nearly every client reads.
+Answers for OpenAI's clients: ``chat.completion.chunk`` events and ``[DONE]``, whole answers, errors.
 
-Strategy: chunks have OpenAI's shape already, so most of this is leaving out what a chunk does not say. An event that
-only adds text is put together from bytes that were made once. What an OpenAI-compatible host said in words of its own
-(its name for reasoning, its finish reason, its usage object, further keys) is passed on; what another provider said is
-put into OpenAI's words. Reasoning has no place in OpenAI's own format: it stands under ``reasoning_content``, and what
-must be sent back with it under ``reasoning_details``, as DeepSeek and OpenRouter have it.
+Strategy: chunks have OpenAI's shape already, so most of this leaves out what a chunk does not have. An event that only
+adds text is put together from bytes that were made once. The JSON of a chunk is in `anyllm.types._openai_chunk`; here
+is what makes a stream of chunks: one id and time for all, usage at the end, the end itself. Reasoning has no place in
+OpenAI's own format: it is ``reasoning_content``, and what must be sent back with it ``reasoning_details``, as DeepSeek
+and OpenRouter have it.
 
 Sources: https://platform.openai.com/docs/api-reference/chat-streaming,
 https://platform.openai.com/docs/guides/error-codes, https://openrouter.ai/docs/use-cases/reasoning-tokens
@@ -20,24 +20,16 @@ from typing import Any, ClassVar, Optional
 
 import attrs
 
-from anyllm.types import (
-    ChatCompletion,
-    ChatCompletionChunk,
-    Choice,
-    ChunkChoice,
-    ToolCall,
-    Usage,
-    text_alone,
-)
+from anyllm.types import ChatCompletion, ChatCompletionChunk, Choice, ChunkChoice, Usage, text_alone
 from anyllm.types._openai_chunk import (
     DETAILS,
     WRITTEN,
+    call_object,
     choice_object,
     finish_reason_of,
-    function_object,
     is_native,
-    reasoning_keys,
     service_fields,
+    turn_object,
     unknown_fields,
     usage_object,
 )
@@ -55,10 +47,10 @@ class OpenAIChat:
     Events of ``chat.completion.chunk``, and ``chat.completion``.
 
     Attributes:
-        include_usage: Whether the tokens are told; OpenAI's clients ask for that with ``stream_options``.
-        model: What the answer says of its model where the provider did not say.
-        price: Gives what so many tokens of a model cost in US dollars, to stand under ``cost`` in the usage, as
-            OpenRouter has it; None where that is not known.
+        include_usage: Whether streams end with the usage; OpenAI's clients ask for that with ``stream_options``.
+        model: The model of the answer where the provider does not name it.
+        price: The cost in US dollars of the usage of a model, None if unknown: ``cost`` in the usage, as OpenRouter
+            has it.
     """
 
     content_type: ClassVar[str] = "text/event-stream"
@@ -94,10 +86,10 @@ class OpenAIChat:
         return json_bytes({"error": openai_error(error)})
 
     def usage(self, usage: Usage, model: str, native: bool) -> dict[str, Any]:
-        """The tokens, and what they cost."""
-        counted = usage_object(usage, native)
-        cost = self.price(usage, model) if self.price is not None and "cost" not in counted else None
-        return counted if cost is None else {**counted, "cost": cost}
+        """The tokens, and their cost."""
+        counts = usage_object(usage, native)
+        cost = self.price(usage, model) if self.price is not None and "cost" not in counts else None
+        return counts if cost is None else {**counts, "cost": cost}
 
 
 class _ChunkWriter(Writer):
@@ -106,11 +98,11 @@ class _ChunkWriter(Writer):
         self._id = ""
         self._created = 0
         self._model = ""
-        self._native: Optional[bool] = None  # whether the provider spoke this format; not known before the first chunk
+        self._native: Optional[bool] = None  # whether the provider speaks this format; unknown before the first chunk
         self._usage: Optional[Usage] = None  # of an answer that goes on
         self._running: set[int] = set()
-        self._details: dict[int, int] = {}  # how many each answer has
-        self._about: Any = None  # what the bytes around a text were made for
+        self._details: dict[int, int] = {}  # how many each choice has
+        self._framed: Any = None  # what the bytes around a text were made of
         self._around = (b"", b"")
 
     def write(self, chunk: ChatCompletionChunk) -> bytes:
@@ -123,7 +115,7 @@ class _ChunkWriter(Writer):
         return self._event(chunk)
 
     def end(self) -> bytes:
-        # An answer of another format may be whole without a reason, which this one has no other sign for.
+        # An answer of another format may be whole without a reason, which is the only sign of an end here.
         running = () if self._native else sorted(self._running)
         ends = [self._bare([{"index": index, "delta": {}, "finish_reason": "stop"}]) for index in running]
         if self._usage is not None and self._format.include_usage:
@@ -138,28 +130,18 @@ class _ChunkWriter(Writer):
         native = bool(self._native)
         choices = [self._choice(choice, native) for choice in chunk.choices]
         body = {**self._head(chunk), "choices": choices, **service_fields(chunk.system_fingerprint, chunk.service_tier)}
-        if native:
-            body.update(unknown_fields(chunk.raw, native))
-        usage = self._usage_of(chunk)
-        if usage is not None:
+        body.update(unknown_fields(chunk.raw, native))
+        usage = chunk.usage
+        if usage is None:
+            return event(body)
+        if not native:
+            self._usage = usage  # a running total, perhaps: clients read each for that of the whole answer
+        elif self._format.include_usage:
             body["usage"] = self._format.usage(usage, chunk.model or self._model, native)
-        elif chunk.usage is not None and not choices and (not self._format.include_usage or body.keys() <= WRITTEN):
-            return b""  # there was nothing in it but the tokens, which come last; or who did not ask expects a choice
-        return event(body)
-
-    def _usage_of(self, chunk: ChatCompletionChunk) -> Optional[Usage]:
-        """
-        The tokens to be told with *chunk*.
-
-        Clients take them for those of the whole answer: running totals of other formats wait for the last.
-        """
-        if chunk.usage is None:
-            return None
-        if self._native:
-            self._usage = None
-            return chunk.usage if self._format.include_usage else None
-        self._usage = chunk.usage
-        return None
+            return event(body)
+        # An event with nothing but its usage is left out, as is one without a choice for who did not ask for usage.
+        is_rest = not choices and (not self._format.include_usage or body.keys() <= WRITTEN)
+        return b"" if is_rest else event(body)
 
     def _choice(self, choice: ChunkChoice, native: bool) -> dict[str, Any]:
         written = choice_object(choice, native)
@@ -171,19 +153,18 @@ class _ChunkWriter(Writer):
             self._running.discard(choice.index)
         return written
 
-    def _numbered(self, answer: int, details: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """
-        Each with a number of its own: OpenAI's client puts lists together by ``index``, and raises where there is none.
-        """
-        first = self._details.get(answer, 0)
-        self._details[answer] = first + len(details)
-        return [{**detail, "index": index} for index, detail in enumerate(details, first)]
+    def _numbered(self, index: int, details: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Details with numbers: OpenAI's client puts lists together by ``index``, and raises where there is none."""
+        first = self._details.get(index, 0)
+        self._details[index] = first + len(details)
+        return [{**detail, "index": number} for number, detail in enumerate(details, first)]
 
     def _head(self, chunk: ChatCompletionChunk) -> dict[str, Any]:
+        """The keys of an event beside its choices; a native one keeps its own: Azure's empty first event has no id."""
         self._id = self._id or chunk.id or _new_id()
         self._created = self._created or chunk.created or int(time.time())
         self._model = self._model or chunk.model or self._format.model
-        native = bool(self._native)  # whose empty first event, as Azure has it, is no other answer's
+        native = bool(self._native)
         return {
             "id": chunk.id if native else self._id,
             "object": "chat.completion.chunk",
@@ -197,37 +178,24 @@ class _ChunkWriter(Writer):
 
     def _frame(self, chunk: ChatCompletionChunk) -> tuple[bytes, bytes]:
         """The bytes before and after a text, which are the same for nearly all of an answer's chunks."""
-        about = (chunk.id, chunk.created, chunk.model, chunk.system_fingerprint, chunk.service_tier)
-        if about != self._about:
+        framed = (chunk.id, chunk.created, chunk.model, chunk.system_fingerprint, chunk.service_tier)
+        if framed != self._framed:
             body = {**self._head(chunk), **service_fields(chunk.system_fingerprint, chunk.service_tier)}
-            head = b"data: " + json_bytes(body)[:-1]
-            before = head + b',"choices":[{"index":0,"delta":{"content":'
-            self._around, self._about = (before, b'},"finish_reason":null}]}\n\n'), about
+            before = b"data: " + json_bytes(body)[:-1] + b',"choices":[{"index":0,"delta":{"content":'
+            self._around, self._framed = (before, b'},"finish_reason":null}]}\n\n'), framed
         return self._around
 
 
 def _whole_choice(choice: Choice, native: bool) -> dict[str, Any]:
     message = choice.message
-    said: dict[str, Any] = {"role": "assistant", "content": None if message.content is None else message.text}
-    said["refusal"] = message.refusal
-    if message.reasoning is not None:
-        said.update(reasoning_keys(message.reasoning, native))
-    if message.tool_calls:
-        said["tool_calls"] = [_call(call) for call in message.tool_calls]
-    if message.audio is not None:
-        said["audio"] = message.audio
-    written = {"index": choice.index, "message": said, "finish_reason": finish_reason_of(choice, native) or "stop"}
-    if choice.logprobs is not None:
-        written["logprobs"] = choice.logprobs
-    return written
-
-
-def _call(call: ToolCall) -> dict[str, Any]:
-    written: dict[str, Any] = {"id": call.id, "type": call.type}
-    written.update(function_object(call))
-    if call.extra_content is not None:
-        written["extra_content"] = call.extra_content
-    return written
+    content = None if message.content is None else message.text
+    turn = turn_object(message, content, [call_object(call) for call in message.tool_calls] or None, native)
+    written = {
+        "index": choice.index,
+        "message": {**dict.fromkeys(("role", "content", "refusal")), **turn, "role": "assistant"},
+        "finish_reason": finish_reason_of(choice, native) or "stop",
+    }
+    return written if choice.logprobs is None else {**written, "logprobs": choice.logprobs}
 
 
 def _new_id() -> str:
