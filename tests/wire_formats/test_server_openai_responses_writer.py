@@ -630,6 +630,12 @@ def test_text_that_follows_such_an_item_is_not_of_it() -> None:
     assert (first, second["content"][0]["text"]) == (ANSWER, "x")
 
 
+def test_thoughts_that_follow_the_end_of_their_item_are_one_item() -> None:
+    pieces = [{"type": "response.reasoning_summary_text.delta", "item_id": "rs_1", "delta": text} for text in "xy"]
+    first, second = assert_in_order(written(native(begins(THOUGHTS, 0), ends(THOUGHTS, 0), *pieces)))
+    assert (first, second["summary"]) == (THOUGHTS, [{"type": "summary_text", "text": "xy"}])
+
+
 def test_reasoning_under_another_name_is_not_repeated() -> None:
     """OpenRouter calls items otherwise in the last event."""
     last = {"type": "response.completed", "response": {**OWN, "output": [{**THOUGHTS, "id": "rs_2"}]}}

@@ -192,9 +192,9 @@ class ResponseWriter(Writer):
         """Text of a message or a reasoning, in the part that the provider names, or else in the one that grows."""
         form = FORMS[part_type]
         number = native.number if native is not None and native.word == "delta" else None
-        item = self._find(form.item, native) or self._output.growing(form.item)
+        item = self._find(form.item, native)
         if item is None or item.is_over:
-            item = self._output.new(form.item)
+            item = self._output.growing(form.item) or self._output.new(form.item)
         self._output.grown[form.item] = item
         part = item.open
         is_other_part = part is not None and None not in (number, part.number) and number != part.number
