@@ -39,7 +39,7 @@ class ResponsesDecoder(BaseDecoder):
         provider: Stands in every chunk and error.
     """
 
-    __slots__ = ("_about", "_begun", "_done", "_ended", "_finished", "_growing", "_items")
+    __slots__ = ("_about", "_begun", "_ended", "_finished", "_growing", "_items")
 
     def __init__(self, *, provider: str) -> None:
         super().__init__(provider=provider)
@@ -49,12 +49,6 @@ class ResponsesDecoder(BaseDecoder):
         self._growing: ReceivedItem | None = None  # the message that grew last, after the role was sent
         self._begun = False
         self._ended = False
-        self._done = False
-
-    @property
-    def done(self) -> bool:
-        """Whether the response's last event was seen: nothing after it is read."""
-        return self._done
 
     @property
     def complete(self) -> bool:

@@ -22,6 +22,8 @@ ITEM_TYPES = (MESSAGE, REASONING, *CALLS)
 PARAGRAPH = "\n\n"
 #: Keys of a call beside its id, name and arguments that the provider wants back.
 CALL_KEYS = ("namespace", "caller")
+#: The key of a call under which a gateway of ours carries what another provider wants back with it.
+EXTRA_CONTENT = "extra_content"
 #: Roles of messages that are input, under the same names here and there.
 INPUT_ROLES = ("user", "system", "developer")
 #: Our parameters that are one value here too: name and type here.

@@ -276,7 +276,7 @@ def _read_call(kind: str, item: Fields) -> dict[str, Any]:
     call_id, name = item.need("call_id", str), item.need("name", str)
     function = {"name": name, "arguments": item.need(FORMS[kind].field, str)}
     own = without_none({key: item.take(key) for key in CALL_KEYS})
-    extra = {**(item.take("extra_content", dict) or {}), **({"openai": own} if own else {})}
+    extra = {**(item.take(fields.EXTRA_CONTENT, dict) or {}), **({"openai": own} if own else {})}
     call = {"id": call_id, "type": "custom" if kind == fields.CUSTOM_CALL else "function", "function": function}
     return {**call, "extra_content": extra} if extra else call
 

@@ -17,8 +17,8 @@ from typing import Any
 import attrs
 
 from anyllm.types import ChunkDelta, FunctionCall, Reasoning, ToolCall
+from anyllm.wire._base.getters import json_object, whole_number
 from anyllm.wire._base.getters import text as text_of
-from anyllm.wire._base.getters import whole_number
 from anyllm.wire.openai_responses import fields
 from anyllm.wire.openai_responses.fields import CALLS, CUSTOM_CALL, ITEM_TYPES, PARAGRAPH, SUMMARY, THOUGHT
 
@@ -36,6 +36,7 @@ class ReceivedItem:
     name: str = ""  # of the tool
     index: int | None = None  # the call's place in the answer; None before id and name have come
     extra: dict[str, Any] = attrs.field(factory=dict)  # what the provider wants back with the call
+    extra_content: Mapping[str, Any] = {}  # what another provider behind a gateway wants back with the call
 
     @property
     def is_new_call(self) -> bool:
@@ -52,13 +53,14 @@ class ReceivedItem:
         self.call_id = self.call_id or text_of(raw.get("call_id"))
         self.name = self.name or text_of(raw.get("name"))
         self.extra.update((key, raw[key]) for key in fields.CALL_KEYS if raw.get(key))
+        self.extra_content = json_object(raw.get(fields.EXTRA_CONTENT)) or self.extra_content
 
     def fragment(self, arguments: str, call_id: str | None = None, name: str | None = None) -> ChunkDelta:
         """A fragment of the call; the first one has its id and name."""
-        extra = {**({"item_id": self.id} if self.id else {}), **self.extra} if call_id else None
+        extra = {"item_id": self.id, **self.extra} if self.id else self.extra
+        content = {**self.extra_content, **({"openai": dict(extra)} if extra else {})} if call_id else None
         call_type = "custom" if self.type == CUSTOM_CALL else "function"
-        function = FunctionCall(name, arguments)
-        call = ToolCall(call_id, function, call_type, self.index or 0, {"openai": extra} if extra else None)
+        call = ToolCall(call_id, FunctionCall(name, arguments), call_type, self.index or 0, content or None)
         return ChunkDelta(tool_calls=(call,))
 
 

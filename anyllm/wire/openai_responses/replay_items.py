@@ -19,7 +19,7 @@ from anyllm.types import Reasoning, _convert
 from anyllm.wire._base.getters import without_none
 from anyllm.wire._base.reasoning_origins import OUTPUT_ITEMS
 from anyllm.wire._base.writer import json_bytes
-from anyllm.wire.openai_responses.fields import CALL_KEYS, CALLS, MESSAGE, REASONING, parts_in
+from anyllm.wire.openai_responses.fields import CALL_KEYS, CALLS, EXTRA_CONTENT, MESSAGE, REASONING, parts_in
 
 #: The key of a reasoning item that only its provider can read.
 SEAL = "encrypted_content"
@@ -42,7 +42,9 @@ def to_replay(output: Sequence[Any], stored: Any) -> Reasoning | None:
 
 
 def _holds_more(item: Mapping[str, Any]) -> bool:
-    return item.get("type") not in (MESSAGE, *CALLS) or any(item.get(key) for key in ("phase", *CALL_KEYS))
+    return item.get("type") not in (MESSAGE, *CALLS) or any(
+        item.get(key) for key in ("phase", EXTRA_CONTENT, *CALL_KEYS)
+    )
 
 
 def _can_return(item: Mapping[str, Any], stored: Any) -> bool:

@@ -30,7 +30,19 @@ from anyllm.wire.openai_responses.server.native_event import NativeEvent
 _PREFIXES = {MESSAGE: "msg", REASONING: "rs", fields.FUNCTION_CALL: "fc", fields.CUSTOM_CALL: "ctc"}
 #: The keys of an item that are written from the chunks, whatever the provider's own item has.
 _WRITTEN = frozenset(
-    ("id", "type", "status", "role", "content", "summary", "call_id", "name", "arguments", "input", "extra_content")
+    (
+        "id",
+        "type",
+        "status",
+        "role",
+        "content",
+        "summary",
+        "call_id",
+        "name",
+        "arguments",
+        "input",
+        fields.EXTRA_CONTENT,
+    )
 )
 
 

@@ -232,7 +232,7 @@ class ResponseWriter(Writer):
         item.call_id, item.name = call.id or f"call_{uuid.uuid4().hex}", name
         item.learn(own)
         if extra:
-            item.extra["extra_content"] = extra
+            item.extra[fields.EXTRA_CONTENT] = extra
         item.begin()
         if call.arguments:
             item.add(call.arguments)
