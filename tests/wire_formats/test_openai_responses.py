@@ -11,6 +11,7 @@ import pytest
 from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from json_mutations import places, replaced
 from recordings import answering
 
 from anyllm import errors
@@ -74,9 +75,9 @@ def test_transcript_gives_the_expected_answer(case: str) -> None:
         if name in expected:
             assert getattr(answer, name) == expected[name], name
     assert _calls(answer) == expected.get("tool_calls", [])
-    wanted = expected.get("reasoning")
+    thoughts = expected.get("reasoning")
     reasoning = message.reasoning.to_dict() if message.reasoning else None
-    assert reasoning == (wanted and {key: value for key, value in wanted.items() if value is not None})
+    assert reasoning == (thoughts and {key: value for key, value in thoughts.items() if value is not None})
     if "usage" in expected:
         assert answer.usage is not None
         figures = [answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens]
@@ -128,7 +129,7 @@ def _calls(answer: ChatCompletion) -> list[dict[str, Any]]:
 
 
 def _check_forms(chunks: list[ChatCompletionChunk]) -> None:
-    """What holds for the chunks of every stream, whatever the host sent."""
+    """What holds for the chunks of every stream, whatever the provider sent."""
     seen = False
     opened = 0
     for chunk in chunks:
@@ -183,7 +184,7 @@ def test_events_without_text_bring_nothing() -> None:
     assert not decoder.complete
 
 
-def test_tier_and_time_are_the_hosts() -> None:
+def test_tier_and_time_are_the_providers() -> None:
     first = {"type": "response.created", "response": {"id": "r", "created_at": 5.0, "service_tier": "auto"}}
     chunks, answer, _ = decode(sse(first, ended(service_tier="flex")))
     assert (chunks[0].created, chunks[0].service_tier) == (5, "auto")
@@ -295,7 +296,9 @@ def input_of(*messages: Any, **params: Any) -> Any:
     return body_of(messages, **params)["input"]
 
 
-HI: dict[str, Any] = {"model": "m", "input": [{"role": "user", "content": "Hi"}]}
+USER = {"role": "user", "content": "Hi"}
+CALL = {"id": "k", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+HI: dict[str, Any] = {"model": "m", "input": [USER]}
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
 TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": SCHEMA}}
 FLAT = {"type": "function", "name": "f", "description": "d", "parameters": SCHEMA, "strict": False}
@@ -305,90 +308,115 @@ STRICT = {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA, 
 GRAMMAR = {"syntax": "lark", "definition": "start: /a/"}
 
 
-@pytest.mark.parametrize(
-    ("params", "added"),
-    [
-        ({}, {}),
-        ({"temperature": 0.5, "top_p": 0.9, "user": "u"}, {"temperature": 0.5, "top_p": 0.9, "user": "u"}),
-        ({"max_tokens": 9}, {"max_output_tokens": 9}),
-        ({"n": 1}, {}),
-        ({"parallel_tool_calls": False}, {"parallel_tool_calls": False}),
-        ({"tools": [TOOL]}, {"tools": [FLAT]}),
-        ({"functions": [TOOL["function"]]}, {"tools": [FLAT]}),
-        (
-            {"tools": [{"type": "function", "function": {"name": "f", "strict": True}}]},
-            {"tools": [{"type": "function", "name": "f", "parameters": NO_ARGUMENTS, "strict": True}]},
-        ),
-        ({"tools": [FLAT, {"type": "web_search"}]}, {"tools": [FLAT, {"type": "web_search"}]}),
-        (
-            {"tools": [{"type": "custom", "custom": {"name": "c", "format": {"type": "grammar", "grammar": GRAMMAR}}}]},
-            {"tools": [{"type": "custom", "name": "c", "format": {"type": "grammar", **GRAMMAR}}]},
-        ),
-        ({"tool_choice": "required"}, {"tool_choice": "required"}),
-        ({"function_call": "none"}, {"tool_choice": "none"}),
-        (
-            {"tool_choice": {"type": "function", "function": {"name": "f"}}},
-            {"tool_choice": {"type": "function", "name": "f"}},
-        ),
-        (
-            {"tool_choice": {"type": "custom", "custom": {"name": "c"}}},
-            {"tool_choice": {"type": "custom", "name": "c"}},
-        ),
-        ({"tool_choice": {"type": "web_search_preview"}}, {"tool_choice": {"type": "web_search_preview"}}),
-        (
-            {"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [NAMED]}}},
-            {
-                "tool_choice": {
-                    "type": "allowed_tools",
-                    "mode": "auto",
-                    "tools": [{"type": "function", "name": "f"}],
-                }
-            },  # type: ignore[dict-item]
-        ),
-        ({"response_format": {"type": "text"}}, {"text": {"format": {"type": "text"}}}),
-        ({"response_format": {"type": "json_object"}}, {"text": {"format": {"type": "json_object"}}}),
-        (
-            {
-                "response_format": {
-                    "type": "json_schema",
-                    "json_schema": {"name": "n", "schema": SCHEMA, "strict": True},
-                }
-            },
-            {"text": {"format": {"type": "json_schema", "name": "n", "schema": SCHEMA, "strict": True}}},
-        ),
-        (
-            {"response_format": {"type": "json_schema", "json_schema": {"schema": SCHEMA}}},
-            {"text": {"format": {"type": "json_schema", "name": "answer", "schema": SCHEMA}}},
-        ),
-        ({"reasoning_effort": "high"}, {"reasoning": {"effort": "high"}}),
-        ({"reasoning_effort": "auto"}, {}),
-        ({"logprobs": True}, {"include": ["message.output_text.logprobs"]}),
-        ({"top_logprobs": 2}, {"include": ["message.output_text.logprobs"], "top_logprobs": 2}),
-        ({"logprobs": False}, {}),
-        ({"stream_options": {"include_usage": True}}, {}),
-        ({"extra_body": {"store": False, "temperature": 1}, "temperature": 0}, {"store": False, "temperature": 1}),
-        (
-            {"extra_body": {"reasoning": {"summary": "auto"}}, "reasoning_effort": "low"},
-            {"reasoning": {"effort": "low", "summary": "auto"}},
-        ),
-        (
-            {"extra_body": {"include": ["reasoning.encrypted_content"]}, "logprobs": True},
-            {"include": ["message.output_text.logprobs", "reasoning.encrypted_content"]},
-        ),
-        ({"extra_body": {"include": None}, "logprobs": True}, {"include": None}),
-    ],
-)
-def test_parameters_become_the_hosts(params: dict[str, Any], added: dict[str, Any]) -> None:
-    assert body_of(**params) == {**HI, **added}
+#: Our parameters, and what the official client is given for the same request; ``input`` is a greeting.
+REQUESTS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({}, {}),
+    ({"temperature": 0.5, "top_p": 0.9, "user": "u"}, {"temperature": 0.5, "top_p": 0.9, "user": "u"}),
+    ({"max_tokens": 9}, {"max_output_tokens": 9}),
+    ({"n": 1}, {}),
+    ({"parallel_tool_calls": False}, {"parallel_tool_calls": False}),
+    ({"tools": [TOOL]}, {"tools": [FLAT]}),
+    ({"functions": [TOOL["function"]]}, {"tools": [FLAT]}),
+    (
+        {"tools": [{"type": "function", "function": {"name": "f", "strict": True}}]},
+        {"tools": [{"type": "function", "name": "f", "parameters": NO_ARGUMENTS, "strict": True}]},
+    ),
+    ({"tools": [FLAT, {"type": "web_search"}]}, {"tools": [FLAT, {"type": "web_search"}]}),
+    (
+        {"tools": [{"type": "custom", "custom": {"name": "c", "format": {"type": "grammar", "grammar": GRAMMAR}}}]},
+        {"tools": [{"type": "custom", "name": "c", "format": {"type": "grammar", **GRAMMAR}}]},
+    ),
+    ({"tool_choice": "required"}, {"tool_choice": "required"}),
+    ({"function_call": "none"}, {"tool_choice": "none"}),
+    (
+        {"tool_choice": {"type": "function", "function": {"name": "f"}}},
+        {"tool_choice": {"type": "function", "name": "f"}},
+    ),
+    (
+        {"tool_choice": {"type": "custom", "custom": {"name": "c"}}},
+        {"tool_choice": {"type": "custom", "name": "c"}},
+    ),
+    ({"tool_choice": {"type": "web_search_preview"}}, {"tool_choice": {"type": "web_search_preview"}}),
+    (
+        {"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [NAMED]}}},
+        {
+            "tool_choice": {
+                "type": "allowed_tools",
+                "mode": "auto",
+                "tools": [{"type": "function", "name": "f"}],
+            }
+        },
+    ),
+    ({"response_format": {"type": "text"}}, {"text": {"format": {"type": "text"}}}),
+    ({"response_format": {"type": "json_object"}}, {"text": {"format": {"type": "json_object"}}}),
+    (
+        {"response_format": STRICT},
+        {"text": {"format": {"type": "json_schema", "name": "n", "schema": SCHEMA, "strict": True}}},
+    ),
+    (
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": SCHEMA}}},
+        {"text": {"format": {"type": "json_schema", "name": "answer", "schema": SCHEMA}}},
+    ),
+    ({"reasoning_effort": "high"}, {"reasoning": {"effort": "high"}}),
+    ({"reasoning_effort": "auto"}, {}),
+    ({"logprobs": True}, {"include": ["message.output_text.logprobs"]}),
+    ({"top_logprobs": 2}, {"include": ["message.output_text.logprobs"], "top_logprobs": 2}),
+    ({"logprobs": False}, {}),
+    ({"stream_options": {"include_usage": True}}, {}),
+    ({"extra_body": {"store": False, "temperature": 1}, "temperature": 0}, {"store": False, "temperature": 1}),
+    (
+        {"extra_body": {"reasoning": {"summary": "auto"}}, "reasoning_effort": "low"},
+        {"reasoning": {"effort": "low", "summary": "auto"}},
+    ),
+    (
+        {"extra_body": {"include": ["reasoning.encrypted_content"]}, "logprobs": True},
+        {"include": ["message.output_text.logprobs", "reasoning.encrypted_content"]},
+    ),
+    ({"extra_body": {"include": None}, "logprobs": True}, {"include": None}),
+    ({"stream": True}, {"stream": True}),
+    (
+        {"messages": [{"role": "system", "content": "Be brief."}, USER]},
+        {"input": [{"role": "system", "content": "Be brief."}, USER]},
+    ),
+    (
+        {
+            "messages": [
+                USER,
+                {"role": "assistant", "content": "Hello", "tool_calls": [CALL]},
+                {"role": "tool", "tool_call_id": "k", "content": "1"},
+            ]
+        },
+        {
+            "input": [
+                USER,
+                {"role": "assistant", "content": [{"type": "output_text", "text": "Hello"}]},
+                {"type": "function_call", "call_id": "k", "name": "f", "arguments": "{}"},
+                {"type": "function_call_output", "call_id": "k", "output": "1"},
+            ]
+        },
+    ),
+    (
+        {
+            "messages": [
+                {"role": "user", "content": [{"type": "image_url", "image_url": {"url": PNG, "detail": "low"}}]}
+            ]
+        },
+        {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": PNG, "detail": "low"}]}]},
+    ),
+]
 
 
-def test_stream_is_asked_for() -> None:
-    assert body_of(stream=True) == {**HI, "stream": True}
+@pytest.mark.parametrize(("params", "official"), REQUESTS)
+def test_parameters_become_the_providers(params: dict[str, Any], official: dict[str, Any]) -> None:
+    assert body_of(**params) == {**HI, **official}
+
+
+def test_stream_options_are_sent_without_usage() -> None:
     options = {"include_usage": True, "include_obfuscation": False}
     assert body_of(stream=True, stream_options=options)["stream_options"] == {"include_obfuscation": False}
 
 
-def test_request_is_where_the_host_expects_it() -> None:
+def test_request_is_where_the_provider_expects_it() -> None:
     params = CompletionParams("m", [Message.user("Hi")], extra_headers={"accept": "a", "X-Y": "z"})
     request = OpenAIResponsesDialect().request(params, model="m", stream=True)
     assert (request.method, request.path) == ("POST", "/responses")
@@ -408,7 +436,7 @@ def test_request_is_where_the_host_expects_it() -> None:
         ({"response_format": {"type": "xml"}}, "response_format"),
     ],
 )
-def test_what_the_host_lacks_is_refused_by_name(params: dict[str, Any], name: str) -> None:
+def test_what_the_provider_lacks_is_refused_by_name(params: dict[str, Any], name: str) -> None:
     with pytest.raises(UnsupportedParameterError) as caught:
         body_of(**params)
     assert caught.value.param == name
@@ -582,29 +610,14 @@ anything = st.recursive(
 )
 
 
-def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    yield path
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, item in items:
-        yield from _places(item, (*path, key))
-
-
-def _put(value: Any, path: tuple[Any, ...], new: Any) -> Any:
-    if not path:
-        return new
-    items = dict(value) if isinstance(value, dict) else list(value)
-    items[path[0]] = _put(value[path[0]], path[1:], new)
-    return items
-
-
 @settings(max_examples=400, deadline=None)
 @given(st.data())
 def test_mutated_streams_raise_nothing_but_ours(data: st.DataObject) -> None:
     bodies = data.draw(st.sampled_from(REAL))
     for _ in range(data.draw(st.integers(1, 3))):
-        path = data.draw(st.sampled_from(list(_places(bodies))))
+        path = data.draw(st.sampled_from(list(places(bodies))))
         new = data.draw(anything)
-        bodies = _put(bodies, path, new) if path else bodies
+        bodies = replaced(bodies, path, new) if path else bodies
     chunks, answer, error = decode([f"data: {json.dumps(body)}\n\n".encode() for body in bodies])
     assert error is not None or answer.choices
     _check_forms(chunks)
@@ -651,77 +664,13 @@ def official() -> Iterator[Any]:
         yield stack.enter_context(client), bodies
 
 
-USER = {"role": "user", "content": "Hi"}
-CALL = {"id": "k", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-
-#: What we are asked, and the official client's words for the same.
-CALLS: list[tuple[dict[str, Any], dict[str, Any]]] = [
-    ({}, {}),
-    ({"temperature": 0.2, "top_p": 0.5}, {"temperature": 0.2, "top_p": 0.5}),
-    ({"max_tokens": 7, "user": "u"}, {"max_output_tokens": 7, "user": "u"}),
-    ({"stream": True}, {"stream": True}),
-    (
-        {"tools": [TOOL], "tool_choice": "auto", "parallel_tool_calls": False},
-        {"tools": [FLAT], "tool_choice": "auto", "parallel_tool_calls": False},
-    ),
-    (
-        {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "f"}}},
-        {"tools": [FLAT], "tool_choice": {"type": "function", "name": "f"}},
-    ),
-    ({"tools": [{"type": "web_search"}]}, {"tools": [{"type": "web_search"}]}),
-    (
-        {"response_format": STRICT},
-        {"text": {"format": {"type": "json_schema", "name": "n", "schema": SCHEMA, "strict": True}}},
-    ),
-    ({"response_format": {"type": "json_object"}}, {"text": {"format": {"type": "json_object"}}}),
-    ({"reasoning_effort": "minimal"}, {"reasoning": {"effort": "minimal"}}),
-    ({"logprobs": True, "top_logprobs": 3}, {"top_logprobs": 3, "include": ["message.output_text.logprobs"]}),
-    (
-        {"extra_body": {"store": False, "include": ["reasoning.encrypted_content"]}},
-        {"store": False, "include": ["reasoning.encrypted_content"]},
-    ),
-    (
-        {"messages": [{"role": "system", "content": "Be brief."}, USER]},
-        {"input": [{"role": "system", "content": "Be brief."}, USER]},
-    ),
-    (
-        {
-            "messages": [
-                USER,
-                {"role": "assistant", "content": "Hello", "tool_calls": [CALL]},
-                {"role": "tool", "tool_call_id": "k", "content": "1"},
-            ]
-        },
-        {
-            "input": [
-                USER,
-                {"role": "assistant", "content": [{"type": "output_text", "text": "Hello"}]},
-                {"type": "function_call", "call_id": "k", "name": "f", "arguments": "{}"},
-                {"type": "function_call_output", "call_id": "k", "output": "1"},
-            ]
-        },
-    ),
-    (
-        {
-            "messages": [
-                {"role": "user", "content": [{"type": "image_url", "image_url": {"url": PNG, "detail": "low"}}]}
-            ]
-        },
-        {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": PNG, "detail": "low"}]}]},
-    ),
-]
-
-
 @pytest.mark.long
-@pytest.mark.parametrize(("ours", "theirs"), CALLS)
-def test_request_is_the_official_clients(official: Any, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("params", "theirs"), REQUESTS)
+def test_request_is_the_official_clients(official: Any, params: dict[str, Any], theirs: dict[str, Any]) -> None:
     client, bodies = official
-    asked = dict(ours)
-    stream = bool(asked.pop("stream", False))
-    sent = body_of(asked.pop("messages", [USER]), stream=stream, **asked)
     answer = client.responses.create(**{"model": "m", "input": [USER], **theirs})
-    if stream:
+    if params.get("stream"):
         answer.close()
     path, body = bodies[-1]
     assert path == "/v1" + OpenAIResponsesDialect().request(CompletionParams("m", [USER]), model="m", stream=False).path
-    assert sent == body
+    assert body_of(**params) == body

@@ -1,7 +1,4 @@
-"""
-Recorded responses of hosts that speak Responses, each read three ways: by us, plainly by this file, and by the official
-client.
-"""
+"""Recorded OpenAI Responses, each read three ways: by us, plainly by this file, and by the official client."""
 
 from __future__ import annotations
 
@@ -106,8 +103,8 @@ def bodies_in(body: bytes) -> list[dict[str, Any]]:
 def assert_same(answer: ChatCompletion, plain: Plain) -> None:
     assert answer.content == plain.text
     assert answer.reasoning == plain.reasoning
-    wanted = [(call["id"], call["name"], call["arguments"]) for call in plain.calls.values()]
-    assert [(call.id, call.name, call.arguments) for call in answer.tool_calls] == wanted
+    expected = [(call["id"], call["name"], call["arguments"]) for call in plain.calls.values()]
+    assert [(call.id, call.name, call.arguments) for call in answer.tool_calls] == expected
     extras = [call["item_id"] for call in plain.calls.values()]
     assert [call.extra_content["openai"]["item_id"] for call in answer.tool_calls if call.extra_content] == extras
     if plain.error is None:
@@ -235,10 +232,10 @@ def test_answer_can_be_sent_back_as_it_came(recording: Recording) -> None:
     turn = sent[1 : -1 - len(results)]
     output = (plain.final or {}).get("output") or []
     if message.reasoning is not None and message.reasoning.details is not None and output:
-        kept = [item for item in output if item.get("type") != "custom_tool_call" or item["name"] in plain.custom]
-        while kept and kept[-1]["type"] == "reasoning":
-            kept.pop()
-        assert turn == kept
+        items = [item for item in output if item.get("type") != "custom_tool_call" or item["name"] in plain.custom]
+        while items and items[-1]["type"] == "reasoning":
+            items.pop()
+        assert turn == items
     else:
         assert not any(item["type"] == "reasoning" and item.get("encrypted_content") for item in output)
         assert "".join(part["text"] for item in turn for part in item.get("content", [])) == plain.text
@@ -261,9 +258,9 @@ def test_refusal_is_the_right_error_and_says_why(recording: Recording) -> None:
     assert type(error) is getattr(errors, kind)
     assert error.status_code == recording.status
     assert error.provider == recording.provider
-    said = json.loads(text)["error"]
-    assert said["message"] in str(error)
-    assert (error.code, error.type, error.param) == (said["code"], said["type"], said["param"])
+    body = json.loads(text)["error"]
+    assert body["message"] in str(error)
+    assert (error.code, error.type, error.param) == (body["code"], body["type"], body["param"])
 
 
 # -- the official client -----------------------------------------------------------------------------------------------
@@ -328,7 +325,7 @@ def has_an_empty_output(recording: Recording) -> bool:
     return final is not None and not final["output"]
 
 
-def has_calls_of_the_hosts_own(recording: Recording) -> bool:
+def has_calls_of_the_providers_own(recording: Recording) -> bool:
     plain = Plain(bodies_in(recording.body))
     output = plain.final["output"] if plain.final else []
     return any(item["type"] == "custom_tool_call" and item["name"] not in plain.custom for item in output)
@@ -352,14 +349,14 @@ def test_stream_is_what_the_official_client_gives(recording: Recording, client: 
     assert answer.usage is not None
     assert answer.usage.raw == theirs.final.usage.model_dump(exclude_unset=True)
     assert (answer.id, answer.model) == (theirs.final.id, theirs.final.model)
-    is_empty, has_own = has_an_empty_output(recording), has_calls_of_the_hosts_own(recording)
+    is_empty, has_own = has_an_empty_output(recording), has_calls_of_the_providers_own(recording)
     if not is_empty:
         assert answer.content == theirs.final.output_text
     custom = [(call.id, call.name, call.arguments) for call in answer.tool_calls if call.type == "custom"]
     functions = calls_of(tuple(call for call in answer.tool_calls if call.type == "function"))
     made, calls = (sorted(map(list, found), key=str) for found in ([*custom, *functions], theirs.calls))
     if has_own:
-        EXCEPTIONS.check(recording, "calls of the host's own", made, calls, has_cause=True)
+        EXCEPTIONS.check(recording, "calls of the provider's own", made, calls, has_cause=True)
         assert answer.tool_calls == ()
     else:
         EXCEPTIONS.check(recording, "calls", made, calls, has_cause=is_empty)
