@@ -1,10 +1,10 @@
 """
-The stream: events to chunks.
+Decoder of Cohere's version 2 streams: events to chunks.
 
-Strategy: nearly every event adds text, and is told from all others by a few look-ups. Of the rest, each type has a
-method. A whole answer is read as the same message started, with all that it holds, and ended.
+Strategy: nearly every event only adds text; a few look-ups recognize it. Every other type of event has a method. A
+whole answer is read as one event that starts the message, with all its content, and one that ends it.
 
-Citations have no place in a chunk: theirs say nothing but their ``raw``.
+A chunk has no field for citations: their chunks have only ``raw``.
 
 Sources: https://docs.cohere.com/v2/docs/streaming, https://docs.cohere.com/docs/tool-use-streaming
 """
@@ -23,9 +23,9 @@ from anyllm.wire._base.cohere.usage import read_usage
 from anyllm.wire._base.decode_json import as_it_is, event_object
 from anyllm.wire._base.finish_reasons import finish_reason
 from anyllm.wire._base.getters import json_type, whole_number
-from anyllm.wire.cohere_v2.reasoning import THINKING, TOOL_PLAN, Thoughts
-from anyllm.wire.cohere_v2.surrogate_events import events_for
-from anyllm.wire.cohere_v2.tool_calls import Calls
+from anyllm.wire.cohere_v2.reasoning import THINKING, TOOL_PLAN, ReasoningBuffer
+from anyllm.wire.cohere_v2.surrogate_events import replacement_events
+from anyllm.wire.cohere_v2.tool_calls import CohereV2ToolCalls
 
 _Chunks = Sequence[ChatCompletionChunk]
 
@@ -39,43 +39,43 @@ class CohereV2Decoder(CohereStream):
     Turns one response's events into chunks. Used by one thread, for one response.
 
     Args:
-        provider: Stands in every chunk and error.
+        provider: The provider's name, in every chunk and error.
     """
 
-    __slots__ = ("_calls", "_done", "_thoughts")
+    __slots__ = ("_calls", "_done", "_reasoning")
 
     _last = "message-end"
 
     def __init__(self, *, provider: str) -> None:
         super().__init__(provider=provider)
         self._done = False
-        self._calls = Calls()
-        self._thoughts = Thoughts()
+        self._calls = CohereV2ToolCalls()
+        self._reasoning = ReasoningBuffer()
 
     @property
     def done(self) -> bool:
-        """Whether ``[DONE]`` was seen: nothing after it is read."""
+        """Whether ``[DONE]`` came; later events are ignored."""
         return self._done
 
     def feed(self, event: Event) -> Sequence[ChatCompletionChunk]:
         """
-        The chunks that *event* brings.
+        The chunks of *event*.
 
         Raises:
-            APIError: the event is the provider's error, or the end of an answer that failed.
-            MalformedStreamError: the event cannot be read.
+            APIError: the event is the provider's error, or ends an answer that failed.
+            MalformedStreamError: the event is malformed.
         """
         if self._done:
             return ()
-        if event.data[:1] != "{" and (mark := event.data.strip()) in ("", _DONE):
-            self._done = bool(mark)
+        if event.data[:1] != "{" and (data := event.data.strip()) in ("", _DONE):
+            self._done = bool(data)
             return ()
         body, raw = event_object(event, self._provider, as_it_is)
         self._events += 1
         if self._waiting or raw is body:
-            return self._with_halves(body, event.event)
+            return self._read_surrogates(body, event.event)
         if self._began and not self._ended and event.event != "error":
-            text = _text_alone(body)
+            text = _text_only(body)
             if text:
                 return (text_chunk(self._id, text, 0, "", None, None, self._provider, raw),)
         return self._read(body, raw, event.event)
@@ -89,11 +89,11 @@ class CohereV2Decoder(CohereStream):
         if self._ended:
             return ()
         if kind is None and not self._began and isinstance(body.get("message"), dict):
-            return self._whole(body, raw)  # from a host, or a proxy before it, that knows no streams
+            return self._whole(body, raw)  # from a provider or proxy that does not stream
         kind = kind if isinstance(kind, str) else name
-        reader = _READERS.get(kind)
-        if reader is not None:
-            return reader(self, body, raw)
+        handler = _HANDLERS.get(kind)
+        if handler is not None:
+            return handler(self, body, raw)
         if error_body.looks_like_error(body):
             raise refined(api_errors.from_body(self._provider, body))
         return (self._chunk(raw),) if kind.startswith(_CITATIONS) else ()
@@ -107,35 +107,35 @@ class CohereV2Decoder(CohereStream):
         message = self._message(body)
         chunks = [self._chunk(raw, ChunkDelta(), logprobs=_logprobs(body))]
         chunks += self._content(message.get("content"), raw)
-        chunks += self._thought(self._text(message, TOOL_PLAN), TOOL_PLAN, raw)
-        for place, call in enumerate(_listed(message.get("tool_calls"))):
-            chunks += self._called(place, call, raw)
+        chunks += self._reasoning_chunks(self._text(message, TOOL_PLAN), TOOL_PLAN, raw)
+        for index, call in enumerate(_as_list(message.get("tool_calls"))):
+            chunks += self._begin_call(index, call, raw)
         return chunks
 
     def _content_event(self, body: dict[str, Any], raw: Any) -> _Chunks:
         return self._content(self._message(body).get("content"), raw, _logprobs(body))
 
     def _plan_event(self, body: dict[str, Any], raw: Any) -> _Chunks:
-        return self._thought(self._text(self._message(body), TOOL_PLAN), TOOL_PLAN, raw)
+        return self._reasoning_chunks(self._text(self._message(body), TOOL_PLAN), TOOL_PLAN, raw)
 
     def _call_start(self, body: dict[str, Any], raw: Any) -> _Chunks:
         chunks: list[ChatCompletionChunk] = []
-        for call in _listed(self._message(body).get("tool_calls")):
-            chunks += self._called(body.get("index"), call, raw)
+        for call in _as_list(self._message(body).get("tool_calls")):
+            chunks += self._begin_call(body.get("index"), call, raw)
         return chunks
 
     def _call_delta(self, body: dict[str, Any], raw: Any) -> _Chunks:
         chunks: list[ChatCompletionChunk] = []
-        for call in _listed(self._message(body).get("tool_calls")):
+        for call in _as_list(self._message(body).get("tool_calls")):
             try:
-                chunks += self._fragment(self._calls.go_on(body.get("index"), call), raw)
+                chunks += self._call_chunks(self._calls.add_arguments(body.get("index"), call), raw)
             except ValueError as exc:
                 raise self._malformed(str(exc)) from exc
         return chunks
 
     def _call_end(self, body: dict[str, Any], raw: Any) -> _Chunks:
         try:
-            return self._fragment(self._calls.end(body.get("index")), raw)
+            return self._call_chunks(self._calls.end(body.get("index")), raw)
         except ValueError as exc:
             raise self._malformed(str(exc)) from exc
 
@@ -145,26 +145,26 @@ class CohereV2Decoder(CohereStream):
         if failed is not None:
             raise failed
         reason = self._text(delta, "finish_reason")
-        meaning = finish_reason(reason, has_tool_calls=bool(self._calls)) if reason else None
+        finish = finish_reason(reason, has_tool_calls=bool(self._calls)) if reason else None
         chunks: list[ChatCompletionChunk] = []
-        if meaning != "length":  # else the arguments of the last call may be what did not fit
-            chunks += [chunk for fragment in self._calls.end_all() for chunk in self._fragment(fragment, raw)]
-        self._ended = self._began  # an end before any beginning is the end of another answer
+        if finish != "length":  # else the limit may have cut the arguments of the last call
+            chunks += [chunk for call in self._calls.end_all() for chunk in self._call_chunks(call, raw)]
+        self._ended = self._began  # an end without a beginning belongs to another answer
         last = self._chunk(raw, ChunkDelta(), usage=read_usage(delta.get("usage")))
-        last.choices[0].finish_reason, last.choices[0].raw_finish_reason = meaning, reason or None
+        last.choices[0].finish_reason, last.choices[0].raw_finish_reason = finish, reason or None
         return [*chunks, last]
 
-    # -- what a message holds ----------------------------------------------------------------------------
+    # -- the content of a message ------------------------------------------------------------------------
 
     def _content(self, content: Any, raw: Any, logprobs: dict[str, Any] | None = None) -> _Chunks:
-        """The text and the thoughts of one block, or of a list of them."""
+        """The text and the reasoning of one block, or of a list of blocks."""
         chunks: list[ChatCompletionChunk] = []
-        for block in _listed(content):
+        for block in _as_list(content):
             if isinstance(block, str):
                 block = {"text": block}
             if not isinstance(block, dict):
                 raise self._malformed(f"content is {json_type(block)}")
-            chunks += self._thought(self._text(block, THINKING), THINKING, raw)
+            chunks += self._reasoning_chunks(self._text(block, THINKING), THINKING, raw)
             if block.get("text") is not None:
                 chunks.append(self._chunk(raw, ChunkDelta(None, self._text(block, "text"))))
         if logprobs:
@@ -173,17 +173,17 @@ class CohereV2Decoder(CohereStream):
             chunks[0].choices[0].logprobs = logprobs
         return chunks
 
-    def _thought(self, text: str, field: str, raw: Any) -> _Chunks:
-        return (self._chunk(raw, ChunkDelta(reasoning=self._thoughts.add(text, field))),) if text else ()
+    def _reasoning_chunks(self, text: str, field: str, raw: Any) -> _Chunks:
+        return (self._chunk(raw, ChunkDelta(reasoning=self._reasoning.add(text, field))),) if text else ()
 
-    def _called(self, place: Any, call: Any, raw: Any) -> _Chunks:
+    def _begin_call(self, index: Any, call: Any, raw: Any) -> _Chunks:
         try:
-            return self._fragment(self._calls.begin(place, call), raw)
+            return self._call_chunks(self._calls.begin(index, call), raw)
         except ValueError as exc:
             raise self._malformed(str(exc)) from exc
 
-    def _fragment(self, fragment: ToolCall | None, raw: Any) -> _Chunks:
-        return () if fragment is None else (self._chunk(raw, ChunkDelta(tool_calls=(fragment,))),)
+    def _call_chunks(self, call: ToolCall | None, raw: Any) -> _Chunks:
+        return () if call is None else (self._chunk(raw, ChunkDelta(tool_calls=(call,))),)
 
     def _message(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
         return self._optional_object(self._optional_object(body, "delta"), "message")
@@ -191,27 +191,27 @@ class CohereV2Decoder(CohereStream):
     def _missing_end(self, came: str = "the stream ended") -> str:
         return super()._missing_end(f"{_DONE} came" if self._done and self._began else came)
 
-    # -- halves of characters ----------------------------------------------------------------------------
+    # -- surrogate pairs in two events -------------------------------------------------------------------
 
-    def _with_halves(self, body: dict[str, Any], name: str) -> _Chunks:
-        """The chunks of an event that continues, or may hold, half a character."""
+    def _read_surrogates(self, body: dict[str, Any], name: str) -> _Chunks:
+        """The chunks of an event that may begin or end with half a surrogate pair."""
         kind = body.get("type")
         place = (kind if isinstance(kind, str) else name, whole_number(body.get("index")))
-        before = [] if place == self._place else [*self._left_over()]
+        before = [] if place == self._place else [*self._replacements()]
         self._place = place
         repaired: dict[str, Any] = self._repaired(body)
         if isinstance(body.get("delta"), dict):
             repaired["delta"] = self._halves.mend(body["delta"], place)
         return (*before, *self._read(repaired, repaired, name))
 
-    def _left_over(self) -> Iterator[ChatCompletionChunk]:
-        """Chunks for the halves that nothing came to join."""
-        for body in events_for(self._halves):
+    def _replacements(self) -> Iterator[ChatCompletionChunk]:
+        """Chunks with U+FFFD in place of the halves that found no partner."""
+        for body in replacement_events(self._halves):
             yield from self._read(body, body, "")
 
 
-def _text_alone(body: dict[str, Any]) -> str | None:
-    """The text that an event adds, if it says nothing else, as most do not; None of any other."""
+def _text_only(body: dict[str, Any]) -> str | None:
+    """The text of an event that only adds text, as most do; None for other events."""
     if body.get("type") != _DELTA or "logprobs" in body or "error" in body:
         return None
     try:
@@ -222,8 +222,8 @@ def _text_alone(body: dict[str, Any]) -> str | None:
     return text if type(text) is str and len(content) == 1 else None
 
 
-def _listed(value: Any) -> list[Any]:
-    """A list, or the one thing that stands in its place."""
+def _as_list(value: Any) -> list[Any]:
+    """*value* if it is a list, nothing for None, else a list of *value* alone."""
     if isinstance(value, list):
         return value
     return [] if value is None else [value]
@@ -231,15 +231,15 @@ def _listed(value: Any) -> list[Any]:
 
 def _logprobs(body: Mapping[str, Any]) -> dict[str, Any] | None:
     """
-    The log probabilities of an event, or of a whole answer, in the same form.
+    The log probabilities of an event or of a whole answer.
 
     Source: https://docs.cohere.com/reference/chat-stream (logprobs)
     """
-    pieces = [piece for piece in _listed(body.get("logprobs")) if isinstance(piece, dict)]
-    return {"content": pieces} if pieces else None
+    items = [item for item in _as_list(body.get("logprobs")) if isinstance(item, dict)]
+    return {"content": items} if items else None
 
 
-_READERS: dict[str, Callable[[CohereV2Decoder, dict[str, Any], Any], _Chunks]] = {
+_HANDLERS: dict[str, Callable[[CohereV2Decoder, dict[str, Any], Any], _Chunks]] = {
     "message-start": CohereV2Decoder._message_start,
     "content-start": CohereV2Decoder._content_event,
     _DELTA: CohereV2Decoder._content_event,

@@ -1,7 +1,7 @@
 """
-Cohere's own chat API, version 2: typed events, the model's plan before its tool calls, thinking, citations.
+Cohere's chat API, version 2: typed events, the model's plan before its tool calls, thinking, citations.
 
-The OpenAI-compatible endpoint of the same host shows neither plan nor citations.
+Cohere's OpenAI-compatible endpoint has neither plans nor citations.
 
 Sources: https://docs.cohere.com/reference/chat, https://docs.cohere.com/reference/chat-stream,
 https://docs.cohere.com/v2/docs/streaming, https://docs.cohere.com/reference/errors
@@ -32,20 +32,20 @@ __all__ = ["CohereV2Dialect", "host_url"]
 @attrs.define(frozen=True, kw_only=True)
 class CohereV2Dialect(WithEmbeddings, WithModels):
     """
-    The dialect.
+    The wire format of Cohere's chat API, version 2.
 
     Attributes:
-        provider: Stands in every chunk and error.
+        provider: The provider's name, in every chunk and error.
     """
 
     provider: str = "cohere"
 
-    #: Citations and documents have words of their own, in ``extra_body``.
+    #: Options for citations and documents go into ``extra_body``.
     support: ClassVar[FormatSupport] = FormatSupport(
         media=("image",), refused=("n", "user", "parallel_tool_calls", "top_logprobs", "stream_options")
     )
 
-    _models_list = "/v1/models?page_size=1000"  # version 1's, and the largest page; the provider's default is 20
+    _models_list = "/v1/models?page_size=1000"  # version 1 of the API, the largest page (the default is 20)
 
     def _request(self, params: CompletionParams, model: str, stream: bool) -> Request:
         body = _request.body_of(params, model=model, stream=stream, provider=self.provider)
@@ -56,7 +56,7 @@ class CohereV2Dialect(WithEmbeddings, WithModels):
         return CohereV2Decoder(provider=self.provider)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-        """The error that an HTTP status, its headers and its body say."""
+        """The error of a response with that HTTP status."""
         return refined(api_errors.from_response(self.provider, status, headers, body))
 
     def _answer(self, answer: Any) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class CohereV2Dialect(WithEmbeddings, WithModels):
         return answer
 
     def _embedding_body(self, params: EmbeddingParams, model: str) -> tuple[str, dict[str, Any]]:
-        """For documents, unless ``extra_body`` says otherwise: ``{"input_type": "search_query"}``."""
+        """For documents, unless ``extra_body`` has another ``input_type``, such as "search_query"."""
         return "/v2/embed", embed_body(params, model)
 
     def _read_embeddings(self, answer: Any) -> Embeddings:

@@ -1,5 +1,5 @@
 """
-Vectors and the list of models, as Cohere has them.
+Embeddings and the list of models in Cohere's format.
 
 Sources: https://docs.cohere.com/reference/embed, https://docs.cohere.com/reference/list-models
 """
@@ -14,16 +14,16 @@ from anyllm.wire._base.cohere.errors import no_content
 from anyllm.wire._base.cohere.usage import read_usage
 from anyllm.wire._base.vectors import vector
 
-#: The types of vectors, the one with the most digits first: which is read where a caller asked for several.
+#: The types of vectors, the most precise first: of several types in an answer, the first of these is read.
 _TYPES = ("float", "base64", "int8", "uint8", "binary", "ubinary")
 
 
 def embed_body(params: EmbeddingParams, model: str) -> dict[str, Any]:
-    """The body of a request for vectors; ``extra_body`` wins."""
+    """The body of an embedding request; ``extra_body`` wins."""
     body: dict[str, Any] = {
         "model": model,
         "texts": params.input,
-        "input_type": "search_document",  # the host wants one said; this is what is stored, to be found later
+        "input_type": "search_document",  # the provider requires one; this is for texts to store and search
         "embedding_types": ["float"],
     }
     if params.dimensions is not None:
@@ -33,11 +33,11 @@ def embed_body(params: EmbeddingParams, model: str) -> dict[str, Any]:
 
 def read_embeddings(answer: Any, provider: str) -> Embeddings:
     """
-    The vectors of a whole answer, decoded.
+    The embeddings in a whole, decoded answer.
 
     Raises:
         APIError: the answer is the provider's error.
-        MalformedStreamError: it holds no vectors.
+        MalformedStreamError: it contains no vectors.
     """
     by_type = answer.get("embeddings") if isinstance(answer, dict) else None
     if by_type is None:
@@ -54,11 +54,11 @@ def read_embeddings(answer: Any, provider: str) -> Embeddings:
 
 def read_models(answer: Any, provider: str) -> list[Model]:
     """
-    The models of a whole answer, decoded.
+    The models in a whole, decoded answer.
 
     Raises:
         APIError: the answer is the provider's error.
-        MalformedStreamError: it is no list of models.
+        MalformedStreamError: it is not a list of models.
     """
     items = answer.get("models") if isinstance(answer, dict) else None
     if not isinstance(items, list):

@@ -1,8 +1,8 @@
 """
-The conversation in Cohere's JSON.
+The messages of a request to version 2 of Cohere's API.
 
-It is OpenAI's but for an assistant's turn, which takes its plan beside the calls and its thoughts among the content.
-The host caches the beginnings of prompts by itself, so ``cache_control`` needs no words.
+They have OpenAI's shape, except that an assistant's message has its plan beside the tool calls and its thinking in the
+content. The provider caches prompt prefixes automatically, so ``cache_control`` is left out.
 
 Source: https://docs.cohere.com/reference/chat (messages)
 """
@@ -15,26 +15,26 @@ from typing import Any
 from anyllm.errors import InvalidRequestError, UnsupportedParameterError
 from anyllm.types import ContentPart, Message, ToolCall
 from anyllm.wire._base.conversation import media_in
-from anyllm.wire.cohere_v2.reasoning import THINKING, TOOL_PLAN, sent_back
+from anyllm.wire.cohere_v2.reasoning import THINKING, TOOL_PLAN, reasoning_fields
 
-#: Roles that go by another name here.
+#: Roles with another name here.
 _ROLES = {"developer": "system", "function": "tool"}
 
 
 def messages_in_json(messages: Iterable[Message], provider: str) -> list[dict[str, Any]]:
     """
-    The conversation, without nulls.
+    The messages as JSON, without nulls.
 
     Raises:
-        UnsupportedParameterError: a message holds what this host is not shown.
-        InvalidRequestError: a tool's result does not say which call it answers.
+        UnsupportedParameterError: a message contains something that the provider does not accept.
+        InvalidRequestError: a tool result does not name the call that it answers.
     """
     ids: dict[str, str] = {}
     found = []
     for message in messages:
         found.append(_message(message, ids, provider))
-        for place, call in enumerate(message.tool_calls):
-            ids[call.name or ""] = _id(call, place)
+        for index, call in enumerate(message.tool_calls):
+            ids[call.name or ""] = _id(call, index)
     return found
 
 
@@ -42,19 +42,19 @@ def _message(message: Message, ids: dict[str, str], provider: str) -> dict[str, 
     role = _ROLES.get(message.role, message.role)
     body: dict[str, Any] = {"role": role}
     if role == "tool":
-        body["tool_call_id"] = _answered(message, ids, provider)
+        body["tool_call_id"] = _answered_id(message, ids, provider)
     elif message.name is not None:
         raise UnsupportedParameterError(
-            "this host does not tell speakers apart by name", provider=provider, param="name"
+            "the provider does not support names of speakers", provider=provider, param="name"
         )
-    thoughts = sent_back(message)
-    if TOOL_PLAN in thoughts:
-        body[TOOL_PLAN] = thoughts[TOOL_PLAN]
-    content = _content(message, thoughts.get(THINKING), provider)
+    reasoning = reasoning_fields(message)
+    if TOOL_PLAN in reasoning:
+        body[TOOL_PLAN] = reasoning[TOOL_PLAN]
+    content = _content(message, reasoning.get(THINKING), provider)
     if content is not None:
         body["content"] = content
     if message.tool_calls:
-        body["tool_calls"] = [_call(call, place) for place, call in enumerate(message.tool_calls)]
+        body["tool_calls"] = [_call(call, index) for index, call in enumerate(message.tool_calls)]
     return body
 
 
@@ -76,7 +76,7 @@ def _part(part: ContentPart, provider: str) -> dict[str, Any]:
         return {"type": part.type, **text, **(part.extra or {})}
     if media.kind != "image":
         raise UnsupportedParameterError(
-            f"this host is shown text and images, not {part.type}", provider=provider, param=part.type
+            f"the provider accepts text and images, not {part.type}", provider=provider, param=part.type
         )
     url = media.url if media.base64 is None else f"data:{media.media_type};base64,{media.base64}"
     detail = {} if media.detail is None else {"detail": media.detail}
@@ -86,18 +86,18 @@ def _part(part: ContentPart, provider: str) -> dict[str, Any]:
 # -- tool calls and their results --------------------------------------------------------------------------------------
 
 
-def _call(call: ToolCall, place: int) -> dict[str, Any]:
+def _call(call: ToolCall, index: int) -> dict[str, Any]:
     function = {"name": call.name or "", "arguments": call.arguments.strip() or "{}"}
-    return {"id": _id(call, place), "type": "function", "function": function}
+    return {"id": _id(call, index), "type": "function", "function": function}
 
 
-def _id(call: ToolCall, place: int) -> str:
-    """A call's id, which the host insists on: the form before tools had none."""
-    return call.id or f"call_{place}"
+def _id(call: ToolCall, index: int) -> str:
+    """A call's id, made up if it has none: the provider requires one, and OpenAI's older functions have none."""
+    return call.id or f"call_{index}"
 
 
-def _answered(message: Message, ids: dict[str, str], provider: str) -> str:
-    """The id of the call that a tool's result answers: said, or that of the last call of the function it names."""
+def _answered_id(message: Message, ids: dict[str, str], provider: str) -> str:
+    """The id of the call that a tool result answers: its own, or that of the last call of the function it names."""
     call_id = message.tool_call_id or ids.get(message.name or "")
     if not call_id:
         raise InvalidRequestError("a tool's result has no tool_call_id", provider=provider, param="messages")

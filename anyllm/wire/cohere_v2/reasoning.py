@@ -1,9 +1,8 @@
 """
-What the model thought: in ``thinking`` blocks, and in the ``tool_plan`` before its calls.
+Reasoning in ``thinking`` blocks, and in the ``tool_plan`` before tool calls, read and sent back.
 
-Strategy: nearly every answer has only one of the two, and the reasoning's ``field`` says which. From the piece on that
-makes it both, ``details`` say which text is which, the earlier text included, so that each can be sent back as what it
-was.
+Strategy: nearly every answer has only one of the two, and the reasoning's ``field`` names it. Once an answer has both,
+``details`` name the field of each text, the earlier text included, so that each can be sent back in its own field.
 
 Sources: https://docs.cohere.com/docs/reasoning, https://docs.cohere.com/docs/tool-use-overview
 """
@@ -18,8 +17,8 @@ THINKING = "thinking"
 TOOL_PLAN = "tool_plan"
 
 
-class Thoughts:
-    """The reasoning of one answer, piece by piece. Used by one decoder, on one thread."""
+class ReasoningBuffer:
+    """Collects the reasoning of one answer. Used by one decoder, on one thread."""
 
     __slots__ = ("_both", "_field", "_texts")
 
@@ -29,7 +28,7 @@ class Thoughts:
         self._both = False
 
     def add(self, text: str, field: str) -> Reasoning:
-        """The piece *text*, which came under the key *field*."""
+        """The reasoning that adds *text*, which came under the key *field*."""
         details: list[dict[str, Any]] = []
         if not self._field:
             self._field = field
@@ -43,11 +42,12 @@ class Thoughts:
         return Reasoning(text, None, field, details or None)
 
 
-def sent_back(message: Message) -> dict[str, str]:
+def reasoning_fields(message: Message) -> dict[str, str]:
     """
-    The reasoning of an earlier answer, by the key that each part of it goes under.
+    The reasoning of an earlier answer, by the key that each part of it is sent under.
 
-    What came from another host is a plan where calls follow it, which every model takes, and thinking where none do.
+    Reasoning from another provider is sent as a plan if tool calls follow it, which every model accepts, else as
+    thinking.
     """
     reasoning = message.reasoning
     if message.role != "assistant" or reasoning is None:

@@ -1,5 +1,5 @@
 """
-The request: parameters as Cohere takes them.
+The body of a request to version 2 of Cohere's API.
 
 Sources: https://docs.cohere.com/reference/chat, https://docs.cohere.com/docs/structured-outputs,
 https://docs.cohere.com/docs/reasoning
@@ -16,8 +16,8 @@ from anyllm.wire._base.conversation import Function, functions_in, schema_in, to
 from anyllm.wire._base.encode_json import effort_in
 from anyllm.wire.cohere_v2.messages import messages_in_json
 
-#: Our names and Cohere's.
-_PLAIN = {
+#: Our names of parameters with the same values, and Cohere's names.
+_SAME_VALUE = {
     "temperature": "temperature",
     "top_p": "p",
     "max_tokens": "max_tokens",
@@ -26,8 +26,8 @@ _PLAIN = {
 }
 _NO_SCHEMA = {"type": "object", "properties": {}}
 
-#: Tokens to think with. There are no levels; without a budget, which is what Cohere recommends, a model thinks as long
-#: as it needs, and that is what "high" and above mean.
+#: Thinking budgets in tokens: Cohere has no levels of effort. "high" and above send no budget, as Cohere recommends:
+#: the model thinks as long as it needs.
 _BUDGETS = {"minimal": 512, "low": 1024, "medium": 8192}
 
 
@@ -36,7 +36,7 @@ def body_of(params: CompletionParams, *, model: str, stream: bool, provider: str
     The body of the request; ``extra_body`` wins.
 
     Raises:
-        UnsupportedParameterError: the host cannot do what a parameter asks for.
+        UnsupportedParameterError: the provider does not support a parameter.
         InvalidRequestError: the messages or tools cannot be sent at all.
     """
     body: dict[str, Any] = {
@@ -44,7 +44,7 @@ def body_of(params: CompletionParams, *, model: str, stream: bool, provider: str
         "messages": messages_in_json(params.messages, provider),
         "stream": stream,
     }
-    body.update({theirs: value for ours, theirs in _PLAIN.items() if (value := getattr(params, ours)) is not None})
+    body.update({theirs: value for ours, theirs in _SAME_VALUE.items() if (value := getattr(params, ours)) is not None})
     if params.stop is not None:
         body["stop_sequences"] = [params.stop] if isinstance(params.stop, str) else params.stop
     body.update(_tools(params, provider))
@@ -57,7 +57,7 @@ def _tools(params: CompletionParams, provider: str) -> dict[str, Any]:
     """
     The tools, and whether one must be called.
 
-    No single tool can be named; but a model that must call one, and has only one, calls that.
+    Cohere cannot require a particular tool, so that tool is then sent alone.
     """
     tools = functions_in(params, provider)
     choice, name = tool_choice_in(params, provider)
@@ -95,11 +95,11 @@ def _format(params: CompletionParams, provider: str) -> dict[str, Any]:
         return {}
     if schema is not None:
         return {"response_format": {"type": "json_object", "json_schema": schema}}
-    return {"response_format": params.response_format}  # the host's own form, which may hold a schema
+    return {"response_format": params.response_format}  # Cohere's own form, which may contain a schema
 
 
 def _thinking(params: CompletionParams, provider: str) -> dict[str, Any]:
-    """How much to think; a budget that is given goes before an effort."""
+    """The thinking options; a budget overrides an effort."""
     effort, budget = effort_in(params, provider), params.thinking_budget
     if budget is None and effort is None:
         return {}

@@ -1,6 +1,4 @@
-"""
-The halves of characters that nothing came to join, as events of their own.
-"""
+"""Events that replace surrogate halves without a partner."""
 
 from __future__ import annotations
 
@@ -10,8 +8,8 @@ from typing import Any
 from anyllm.wire._base.encode_json import put
 from anyllm.wire._base.surrogate_joiner import REPLACEMENT, Halves
 
-#: The texts that grow from event to event, by their place in ``delta``.
-_GROWING = {
+#: The texts that continue from event to event, by their path in ``delta``.
+_STREAMED_TEXTS = {
     ("message", "content", "text"),
     ("message", "content", "thinking"),
     ("message", "tool_plan"),
@@ -19,10 +17,10 @@ _GROWING = {
 }
 
 
-def events_for(halves: Halves) -> Iterator[dict[str, Any]]:
-    """Events that bring, where each of *halves* was cut off, the mark that stands for it."""
+def replacement_events(halves: Halves) -> Iterator[dict[str, Any]]:
+    """Events that add U+FFFD to the text of each of *halves*."""
     for kind, index, *steps in halves.take():
-        if tuple(steps) in _GROWING:
+        if tuple(steps) in _STREAMED_TEXTS:
             event = {"type": kind, "index": index}
             put(event, ".".join(("delta", *steps)), REPLACEMENT)
             yield event

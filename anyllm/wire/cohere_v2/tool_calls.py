@@ -1,8 +1,8 @@
 """
-Tool calls: the first fragment of each with id and name, the later ones with arguments.
+Tool calls in version 2's streams: the first delta of a call has its id and name, later ones only arguments.
 
-A call without arguments gets "{}" at its end, so that what is there can always be parsed. Some answers say "null" for
-them, which is no object and means the same.
+A call without arguments gets "{}" at its end, so that they can always be parsed. "null", which some answers contain
+instead, counts as no arguments.
 
 Source: https://docs.cohere.com/docs/tool-use-streaming
 """
@@ -12,34 +12,34 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from anyllm.types import FunctionCall, ToolCall, _convert
-from anyllm.wire._base.getters import json_type, whole_number
+from anyllm.types import FunctionCall, ToolCall
+from anyllm.wire._base.getters import arguments_text, json_type, whole_number
 
-_NOTHING = "null"
+_NULL = "null"
 
 
-class Calls:
+class CohereV2ToolCalls:
     """The tool calls of one answer. Used by one decoder, on one thread."""
 
-    __slots__ = ("_count", "_latest", "_open", "_without")
+    __slots__ = ("_count", "_latest", "_no_arguments", "_open")
 
     def __init__(self) -> None:
         self._count = 0
         self._latest = 0
-        #: The calls that have not ended, by the place that the host gave them.
+        #: The calls that have not ended: our index by the provider's.
         self._open: dict[int, int] = {}
-        #: Those of all that have no arguments yet.
-        self._without: set[int] = set()
+        #: The calls, by our index, that have no arguments yet.
+        self._no_arguments: set[int] = set()
 
     def __bool__(self) -> bool:
         return self._count > 0
 
-    def begin(self, place: Any, raw: Any) -> ToolCall:
+    def begin(self, position: Any, raw: Any) -> ToolCall:
         """
-        The first fragment of a call; *place* is its index as the host says it, None for the next one.
+        The first delta of a call; *position* is the provider's index, None for the next one.
 
         Raises:
-            ValueError: it is no call.
+            ValueError: *raw* is not a tool call.
         """
         function = _function_of(raw)
         name, call_id = function.get("name"), raw.get("id")
@@ -48,61 +48,61 @@ class Calls:
         if not isinstance(call_id, str) or not call_id:
             call_id = f"call_{self._count}"
         index = self._count
-        at = _number(place)
-        self._latest = index if at is None else at
+        number = _index_in(position)
+        self._latest = index if number is None else number
         self._open[self._latest] = index
-        self._without.add(index)
+        self._no_arguments.add(index)
         self._count += 1
         return ToolCall(call_id, FunctionCall(name, self._arguments(index, function)), "function", index)
 
-    def go_on(self, place: Any, raw: Any) -> ToolCall | None:
+    def add_arguments(self, position: Any, raw: Any) -> ToolCall | None:
         """
-        More arguments for the call at *place*, None for the latest one; None when they say nothing.
+        More arguments of the call at *position*, None for the latest call; None if they are empty.
 
         Raises:
-            ValueError: there is no such call, or they are no arguments.
+            ValueError: there is no such call, or the arguments are malformed.
         """
-        index = self._open.get(self._meant(place))
+        index = self._open.get(self._position(position))
         if index is None:
             raise ValueError("arguments came for a tool call that never began")
         text = self._arguments(index, _function_of(raw))
-        return _more(index, text) if text else None
+        return _arguments_delta(index, text) if text else None
 
-    def end(self, place: Any) -> ToolCall | None:
+    def end(self, position: Any) -> ToolCall | None:
         """
-        The end of the call at *place*: arguments, if it has none.
+        End the call at *position*: "{}" as its arguments if it has none.
 
         Raises:
-            ValueError: *place* is no number.
+            ValueError: *position* is not a number.
         """
-        index = self._open.pop(self._meant(place), None)
-        if index is None or index not in self._without:
+        index = self._open.pop(self._position(position), None)
+        if index is None or index not in self._no_arguments:
             return None
-        self._without.discard(index)
-        return _more(index, "{}")
+        self._no_arguments.discard(index)
+        return _arguments_delta(index, "{}")
 
     def end_all(self) -> Iterator[ToolCall]:
-        """The same for all calls whose end was not said."""
-        for place in tuple(self._open):
-            fragment = self.end(place)
-            if fragment is not None:
-                yield fragment
+        """End all calls that have not ended."""
+        for position in tuple(self._open):
+            delta = self.end(position)
+            if delta is not None:
+                yield delta
 
-    def _meant(self, place: Any) -> int:
-        at = _number(place)
-        return self._latest if at is None else at
+    def _position(self, position: Any) -> int:
+        number = _index_in(position)
+        return self._latest if number is None else number
 
     def _arguments(self, index: int, function: Mapping[str, Any]) -> str:
-        """The arguments, or a fragment of them, as text; "null" in their place is none."""
-        text = _as_text(function.get("arguments"))
-        if index in self._without and text.strip():
-            if text.strip() == _NOTHING:
+        """The arguments, or part of them, as text; "" for "null"."""
+        text = arguments_text(function.get("arguments"))
+        if index in self._no_arguments and text.strip():
+            if text.strip() == _NULL:
                 return ""
-            self._without.discard(index)
+            self._no_arguments.discard(index)
         return text
 
 
-def _more(index: int, text: str) -> ToolCall:
+def _arguments_delta(index: int, text: str) -> ToolCall:
     return ToolCall(None, FunctionCall(None, text), "function", index)
 
 
@@ -115,20 +115,8 @@ def _function_of(raw: Any) -> Mapping[str, Any]:
     return function or {}
 
 
-def _number(place: Any) -> int | None:
-    number = whole_number(place)
-    if number is None and place is not None:
-        raise ValueError(f"the index of a tool call is {json_type(place)}")
+def _index_in(value: Any) -> int | None:
+    number = whole_number(value)
+    if number is None and value is not None:
+        raise ValueError(f"the index of a tool call is {json_type(value)}")
     return number
-
-
-def _as_text(value: Any) -> str:
-    """Arguments are text; some hosts that speak this format give the object itself."""
-    if isinstance(value, str):
-        return value
-    if value is None:
-        return ""
-    try:
-        return _convert.dumps(value).decode()
-    except RecursionError as exc:
-        raise ValueError("the arguments of a tool call are nested too deeply") from exc
