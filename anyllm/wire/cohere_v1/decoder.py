@@ -1,12 +1,12 @@
 """
-The stream: events to chunks.
+Decoder of Cohere's version 1 streams: events to chunks.
 
-Strategy: nearly every event adds text, and is told from all others by a few look-ups. Of the rest, each type has a
-method. The last event repeats the whole answer; of that, only what has not come before is read, which makes a whole
-answer the end of a stream that said nothing before.
+Strategy: nearly every event only adds text; a few look-ups recognize it. Every other type of event has a method. The
+last event repeats the whole answer, of which only the parts that have not come before are read. So a whole answer is
+read as the last event of a stream without any other.
 
-A plan that comes before tool calls is text like any other: the host calls it so, and takes it back as that. Searches,
-documents and citations have no place in a chunk: theirs say nothing but their ``raw``.
+The plan before tool calls is text, as the provider calls it and accepts it in later requests. A chunk has no fields for
+searches, documents and citations: their chunks have only ``raw``.
 
 Sources: https://docs.cohere.com/v1/docs/streaming, https://docs.cohere.com/v1/reference/chat-stream
 """
@@ -26,16 +26,16 @@ from anyllm.wire._base.decode_json import as_it_is, event_object
 from anyllm.wire._base.finish_reasons import finish_reason
 from anyllm.wire._base.getters import whole_number
 from anyllm.wire._base.surrogate_joiner import REPLACEMENT
-from anyllm.wire.cohere_v1.tool_calls import Calls
+from anyllm.wire.cohere_v1.tool_calls import CohereV1ToolCalls
 
 _Chunks = Sequence[ChatCompletionChunk]
 
 _DONE = "[DONE]"
 _TEXT, _CALL, _END = "text-generation", "tool-calls-chunk", "stream-end"
-#: Of a model without chat, which Bedrock has: what went wrong is called "err".
+#: From a model without chat at Bedrock; its message is under "err".
 _ERROR = "stream-error"
-#: Events that have no place in a chunk.
-_OTHERS = ("search-queries-generation", "search-results", "citation-generation", "debug")
+#: Events whose chunks have only ``raw``.
+_RAW_ONLY = ("search-queries-generation", "search-results", "citation-generation", "debug")
 
 
 class CohereV1Decoder(CohereStream):
@@ -43,7 +43,7 @@ class CohereV1Decoder(CohereStream):
     Turns one response's events into chunks. Used by one thread, for one response.
 
     Args:
-        provider: Stands in every chunk and error.
+        provider: The provider's name, in every chunk and error.
     """
 
     __slots__ = ("_calls", "_has_text")
@@ -52,32 +52,32 @@ class CohereV1Decoder(CohereStream):
 
     def __init__(self, *, provider: str) -> None:
         super().__init__(provider=provider)
-        self._calls = Calls()
+        self._calls = CohereV1ToolCalls()
         self._has_text = False
 
     @property
     def done(self) -> bool:
-        """Whether ``stream-end`` was seen: nothing after it is read."""
+        """Whether ``stream-end`` came; later events are ignored."""
         return self._ended
 
     def feed(self, event: Event) -> Sequence[ChatCompletionChunk]:
         """
-        The chunks that *event* brings.
+        The chunks of *event*.
 
         Raises:
-            APIError: the event is the provider's error, or the end of an answer that failed.
-            MalformedStreamError: the event cannot be read.
+            APIError: the event is the provider's error, or ends an answer that failed.
+            MalformedStreamError: the event is malformed.
         """
         if self._ended:
             return ()
         if event.data[:1] != "{" and event.data.strip() in ("", _DONE):
-            return ()  # alive, but no word of Cohere's
+            return ()  # a keep-alive or an end marker of a gateway; Cohere sends neither
         body, raw = event_object(event, self._provider, as_it_is)
         self._events += 1
         if self._waiting or raw is body:
-            return self._with_halves(body, event.event)
+            return self._read_surrogates(body, event.event)
         if self._began and event.event != "error":
-            text = _text_alone(body)
+            text = _text_only(body)
             if text:
                 self._has_text = True
                 return (text_chunk(self._id, text, 0, "", None, None, self._provider, raw),)
@@ -95,14 +95,14 @@ class CohereV1Decoder(CohereStream):
         if name == "error" or is_error(body):
             raise refined(api_errors.from_body(self._provider, body))
         if kind is None and not self._began and isinstance(body.get("text"), str) and "is_finished" not in body:
-            return self._whole(body, raw)  # from a host, or a proxy before it, that knows no streams
+            return self._whole(body, raw)  # from a provider or proxy that does not stream
         kind = kind if isinstance(kind, str) else name
-        reader = _READERS.get(kind)
-        if reader is not None:
-            return reader(self, body, raw)
+        handler = _HANDLERS.get(kind)
+        if handler is not None:
+            return handler(self, body, raw)
         if error_body.looks_like_error(body):
             raise refined(api_errors.from_body(self._provider, body))
-        return (self._chunk(raw),) if kind in _OTHERS else ()
+        return (self._chunk(raw),) if kind in _RAW_ONLY else ()
 
     def _whole(self, body: dict[str, Any], raw: Any) -> _Chunks:
         return self._stream_end({"finish_reason": body.get("finish_reason"), "response": body}, raw)
@@ -115,25 +115,25 @@ class CohereV1Decoder(CohereStream):
         return self._text_chunks(body, raw)
 
     def _calls_chunk(self, body: dict[str, Any], raw: Any) -> _Chunks:
-        """A piece of the plan, of a call, or of both."""
+        """Part of the plan, of a tool call, or of both."""
         chunks = [*self._text_chunks(body, raw)]
-        piece = body.get("tool_call_delta")
-        if isinstance(piece, dict):
-            chunks += self._text_chunks(piece, raw)
-        if piece is not None:
+        delta = body.get("tool_call_delta")
+        if isinstance(delta, dict):
+            chunks += self._text_chunks(delta, raw)
+        if delta is not None:
             try:
-                fragment = self._calls.piece(piece)
+                call = self._calls.read_delta(delta)
             except ValueError as exc:
                 raise self._malformed(str(exc)) from exc
-            chunks += self._fragments(() if fragment is None else (fragment,), raw)
+            chunks += self._call_chunks(() if call is None else (call,), raw)
         return chunks
 
     def _calls_whole(self, body: dict[str, Any], raw: Any) -> _Chunks:
-        """All calls, and the plan before them: what of both has not come in pieces."""
+        """The plan and all tool calls: the parts that have not come as deltas."""
         chunks = [] if self._has_text else [*self._text_chunks(body, raw)]
         calls = body.get("tool_calls")
         if calls is not None:
-            chunks += self._fragments(self._calls.whole(calls), raw)
+            chunks += self._call_chunks(self._calls.read_whole(calls), raw)
         return chunks
 
     def _stream_end(self, body: dict[str, Any], raw: Any) -> _Chunks:
@@ -149,12 +149,12 @@ class CohereV1Decoder(CohereStream):
         if not self._has_text and answer.get("text") is not None:
             chunks.append(self._chunk(raw, ChunkDelta(None, self._text(answer, "text"))))
         chunks += self._calls_whole({"tool_calls": answer.get("tool_calls")}, raw)
-        meaning = finish_reason(reason, has_tool_calls=bool(self._calls)) if reason else None
-        if meaning != "length":  # else the arguments of the last call may be what did not fit
-            chunks += self._fragments(self._calls.end(), raw)
+        finish = finish_reason(reason, has_tool_calls=bool(self._calls)) if reason else None
+        if finish != "length":  # else the limit may have cut the arguments of the last call
+            chunks += self._call_chunks(self._calls.end(), raw)
         self._ended = True
         last = self._chunk(raw, ChunkDelta(), usage=read_usage(answer.get("meta")))
-        last.choices[0].finish_reason, last.choices[0].raw_finish_reason = meaning, reason or None
+        last.choices[0].finish_reason, last.choices[0].raw_finish_reason = finish, reason or None
         return [*chunks, last]
 
     # -- chunks ------------------------------------------------------------------------------------------
@@ -166,34 +166,34 @@ class CohereV1Decoder(CohereStream):
         self._has_text = True
         return (self._chunk(raw, ChunkDelta(None, text)),)
 
-    def _fragments(self, fragments: Iterable[ToolCall], raw: Any) -> list[ChatCompletionChunk]:
+    def _call_chunks(self, calls: Iterable[ToolCall], raw: Any) -> list[ChatCompletionChunk]:
         try:
-            return [self._chunk(raw, ChunkDelta(tool_calls=(fragment,))) for fragment in fragments]
+            return [self._chunk(raw, ChunkDelta(tool_calls=(call,))) for call in calls]
         except ValueError as exc:
             raise self._malformed(str(exc)) from exc
 
-    # -- halves of characters ----------------------------------------------------------------------------
+    # -- surrogate pairs in two events -------------------------------------------------------------------
 
-    def _with_halves(self, body: dict[str, Any], name: str) -> _Chunks:
-        """The chunks of an event that continues, or may hold, half a character."""
-        kind, piece = body.get("event_type"), body.get("tool_call_delta")
-        place = (kind, whole_number(piece.get("index")) if isinstance(piece, dict) else None)
-        before = [] if place == self._place else [*self._left_over()]
+    def _read_surrogates(self, body: dict[str, Any], name: str) -> _Chunks:
+        """The chunks of an event that may begin or end with half a surrogate pair."""
+        kind, delta = body.get("event_type"), body.get("tool_call_delta")
+        place = (kind, whole_number(delta.get("index")) if isinstance(delta, dict) else None)
+        before = [] if place == self._place else [*self._replacements()]
         self._place = place
         repaired: dict[str, Any] = self._repaired(body)
         if kind == _TEXT:
             self._join(body, repaired, "text")
-        elif kind == _CALL and isinstance(piece, dict):
-            self._join(piece, repaired["tool_call_delta"], "parameters")
+        elif kind == _CALL and isinstance(delta, dict):
+            self._join(delta, repaired["tool_call_delta"], "parameters")
         return (*before, *self._read(repaired, repaired, name))
 
-    def _join(self, body: Mapping[str, Any], mended: dict[str, Any], name: str) -> None:
-        """Let the text *name* of *mended* go on where the last one was cut off."""
+    def _join(self, body: Mapping[str, Any], repaired: dict[str, Any], name: str) -> None:
+        """Set the text *name* of *repaired* to that of *body*, joined to the half that waits for it."""
         if isinstance(body.get(name), str):
-            mended[name] = self._halves.mend(body[name], (name,))
+            repaired[name] = self._halves.mend(body[name], (name,))
 
-    def _left_over(self) -> Iterator[ChatCompletionChunk]:
-        """A chunk for the half that nothing came to join."""
+    def _replacements(self) -> Iterator[ChatCompletionChunk]:
+        """A chunk with U+FFFD in place of the half that found no partner."""
         for (name,) in self._halves.take():
             body: dict[str, Any] = {"event_type": self._place[0], name: REPLACEMENT}
             if name != "text":
@@ -201,15 +201,15 @@ class CohereV1Decoder(CohereStream):
             yield from self._read(body, body, "")
 
 
-def _text_alone(body: dict[str, Any]) -> str | None:
-    """The text that an event adds, if it says nothing else, as most do not; None of any other."""
+def _text_only(body: dict[str, Any]) -> str | None:
+    """The text of an event that only adds text, as most do; None for other events."""
     if body.get("event_type") != _TEXT or "error" in body or "message" in body:
         return None
     text = body.get("text")
     return text if type(text) is str else None
 
 
-_READERS: dict[str, Callable[[CohereV1Decoder, dict[str, Any], Any], _Chunks]] = {
+_HANDLERS: dict[str, Callable[[CohereV1Decoder, dict[str, Any], Any], _Chunks]] = {
     "stream-start": CohereV1Decoder._stream_start,
     _TEXT: CohereV1Decoder._text_generation,
     _CALL: CohereV1Decoder._calls_chunk,

@@ -1,7 +1,8 @@
 """
-Cohere's older chat API, version 1: a message and the history before it, streamed as one JSON object a line.
+Cohere's older chat API, version 1: a message and a chat history; streams have one JSON object per line.
 
-Its calls have no ids, and its tools no JSON schemas; version 2 has both. On AWS Bedrock the Command R models speak it.
+Its tool calls have no ids, and its tools no JSON schemas; version 2 has both. The Command R models on AWS Bedrock use
+version 1.
 
 Sources: https://docs.cohere.com/v1/reference/chat, https://docs.cohere.com/v1/reference/chat-stream,
 https://docs.cohere.com/v1/docs/streaming
@@ -30,15 +31,15 @@ __all__ = ["CohereV1Dialect"]
 @attrs.define(frozen=True, kw_only=True)
 class CohereV1Dialect(BaseDialect):
     """
-    The dialect.
+    The wire format of Cohere's chat API, version 1.
 
     Attributes:
-        provider: Stands in every chunk and error.
+        provider: The provider's name, in every chunk and error.
     """
 
     provider: str = "cohere_v1"
 
-    #: Connectors and documents have words of their own, in ``extra_body``.
+    #: Options for connectors and documents go into ``extra_body``.
     support: ClassVar[FormatSupport] = FormatSupport(
         media=(),
         refused=(
@@ -58,7 +59,7 @@ class CohereV1Dialect(BaseDialect):
         return CohereV1Decoder(provider=self.provider)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-        """The error that an HTTP status, its headers and its body say."""
+        """The error of a response with that HTTP status."""
         return refined(api_errors.from_response(self.provider, status, headers, body))
 
     def _answer(self, answer: Any) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """
-The conversation, as version 1 takes it: a preamble, the turns so far, and what is to be answered now.
+The conversation in a version 1 request: a preamble, the chat history, and the current turn.
 
-What is to be answered is a user's message, or the results of the tools that the model called last, beside an empty
-message. A call has no id here: a result repeats the call itself. What models thought has no place, and is left out.
+The current turn is a user's message, or the results of the latest tool calls with an empty message. Tool calls have no
+ids: a result repeats its call. Reasoning has no field, and is left out.
 
 Sources: https://docs.cohere.com/v1/reference/chat (message, chat_history, preamble, tool_results),
 https://docs.cohere.com/v1/docs/multi-step-tool-use
@@ -19,7 +19,7 @@ from anyllm.types import Message, ToolCall, _convert
 from anyllm.wire._base.conversation import arguments_of
 from anyllm.wire._base.encode_json import unsupported
 
-#: How the roles of messages are called here; the older "function" is a tool.
+#: Our roles and Cohere's; OpenAI's older "function" is a tool.
 _ROLES = {
     "user": "USER",
     "assistant": "CHATBOT",
@@ -30,42 +30,42 @@ _ROLES = {
 }
 
 
-def conversation_in(messages: Iterable[Message], provider: str) -> dict[str, Any]:
+def conversation_fields(messages: Iterable[Message], provider: str) -> dict[str, Any]:
     """
-    The keys of the request that hold the conversation.
+    The fields of the request that contain the conversation.
 
-    What the model is told before all else is the preamble; what it is told later stands where it was said.
+    System messages at the beginning are the preamble; later ones stay in the chat history.
 
     Raises:
-        UnsupportedParameterError: a message holds what this host is not shown.
-        InvalidRequestError: a message cannot be sent, or the last one is none that can be answered.
+        UnsupportedParameterError: a message contains something that the provider does not accept.
+        InvalidRequestError: a message cannot be sent, or the last one is not from a user or a tool.
     """
     messages = [*messages]
-    told = [*takewhile(_is_told, messages)]
-    turns = _turns(messages[len(told) :], provider)
-    body = _asked(turns, provider)
+    system = [*takewhile(_is_system, messages)]
+    turns = _turns(messages[len(system) :], provider)
+    body = _current_turn(turns, provider)
     if len(turns) > 1:
         body["chat_history"] = turns[:-1]
-    if told:
-        body["preamble"] = "\n\n".join(_text(message, provider) for message in told)
+    if system:
+        body["preamble"] = "\n\n".join(_text(message, provider) for message in system)
     return body
 
 
-def _is_told(message: Message) -> bool:
+def _is_system(message: Message) -> bool:
     return _ROLES.get(message.role) == "SYSTEM"
 
 
-def _asked(turns: list[dict[str, Any]], provider: str) -> dict[str, Any]:
+def _current_turn(turns: list[dict[str, Any]], provider: str) -> dict[str, Any]:
     last = turns[-1] if turns else {"role": "SYSTEM"}
     if last["role"] == "USER":
         return {"message": last["message"]}
     if last["role"] == "TOOL":
         return {"message": "", "tool_results": last["tool_results"]}
-    raise _wrong("this host answers a user's message, or the results of tools: one of these must come last", provider)
+    raise _wrong("the last message must be a user's message or a tool result", provider)
 
 
 def _turns(messages: Iterable[Message], provider: str) -> list[dict[str, Any]]:
-    """The turns, the results of tools in a row as one."""
+    """The turns; consecutive tool results are one turn."""
     turns: list[dict[str, Any]] = []
     calls: dict[str, ToolCall] = {}
     for message in messages:
@@ -79,14 +79,14 @@ def _turns(messages: Iterable[Message], provider: str) -> list[dict[str, Any]]:
         else:
             turns.append(_turn(role, message, provider))
         for call in message.tool_calls:
-            # Made-up ids, "call_0", come again in every answer: the latest call is meant.
+            # Made-up ids such as "call_0" repeat in every answer, so the latest call wins.
             calls.update({name: call for name in (call.id, f"function {call.name}") if name})
     return turns
 
 
 def _turn(role: str, message: Message, provider: str) -> dict[str, Any]:
     if message.name is not None:
-        raise unsupported("name", "this host does not tell speakers apart by name", provider)
+        raise unsupported("name", "the provider does not support names of speakers", provider)
     turn: dict[str, Any] = {"role": role, "message": _text(message, provider)}
     if message.tool_calls:
         turn["tool_calls"] = [_call(call, provider) for call in message.tool_calls]
@@ -97,7 +97,7 @@ def _text(message: Message, provider: str) -> str:
     content = message.content
     for part in () if content is None or isinstance(content, str) else content:
         if part.type != "text":
-            raise unsupported(part.type, f"this host is shown text, not {part.type}", provider)
+            raise unsupported(part.type, f"the provider accepts text, not {part.type}", provider)
     return message.text or message.refusal or ""
 
 
@@ -111,24 +111,24 @@ def _call(call: ToolCall, provider: str) -> dict[str, Any]:
 
 
 def _result(message: Message, calls: Mapping[str, ToolCall], provider: str) -> dict[str, Any]:
-    """A result beside the call that it answers: by its id, or the last call of the function that it names."""
+    """A result with its call: the call with that id, or the last call of the function that it names."""
     call = calls.get(message.tool_call_id or f"function {message.name}")
     if call is None:
-        said = repr(message.tool_call_id) if message.tool_call_id else "no tool_call_id"
-        raise _wrong(f"a tool's result has {said}, and no earlier call has that id", provider)
+        call_id = repr(message.tool_call_id) if message.tool_call_id else "no tool_call_id"
+        raise _wrong(f"a tool's result has {call_id}, and no earlier call has that id", provider)
     return {"call": _call(call, provider), "outputs": _outputs(_text(message, provider))}
 
 
 def _outputs(text: str) -> list[dict[str, Any]]:
-    """A result as the list of objects that the host wants: its own objects, or its text in one."""
+    """A result as the list of objects that Cohere requires: the objects in it, or one with its text."""
     try:
-        found = _convert.loads(text)
+        value = _convert.loads(text)
     except ValueError:
-        found = None
-    if isinstance(found, dict):
-        return [found]
-    if isinstance(found, list) and found and all(isinstance(item, dict) for item in found):
-        return found
+        value = None
+    if isinstance(value, dict):
+        return [value]
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        return value
     return [{"output": text}]
 
 

@@ -1,5 +1,5 @@
 """
-The request: parameters as version 1 takes them.
+The body of a request to version 1 of Cohere's API.
 
 Source: https://docs.cohere.com/v1/reference/chat
 """
@@ -11,11 +11,11 @@ from typing import Any
 from anyllm.types import CompletionParams
 from anyllm.wire._base.conversation import functions_in, schema_in, tool_choice_in
 from anyllm.wire._base.encode_json import effort_in, unsupported
-from anyllm.wire.cohere_v1.history import conversation_in
-from anyllm.wire.cohere_v1.tools import tool_in
+from anyllm.wire.cohere_v1.history import conversation_fields
+from anyllm.wire.cohere_v1.tools import tool_json
 
-#: Our names and Cohere's.
-_PLAIN = {"temperature": "temperature", "top_p": "p", "max_tokens": "max_tokens", "seed": "seed"}
+#: Our names of parameters with the same values, and Cohere's names.
+_SAME_VALUE = {"temperature": "temperature", "top_p": "p", "max_tokens": "max_tokens", "seed": "seed"}
 
 
 def body_of(params: CompletionParams, *, model: str, stream: bool, provider: str) -> dict[str, Any]:
@@ -23,28 +23,28 @@ def body_of(params: CompletionParams, *, model: str, stream: bool, provider: str
     The body of the request; ``extra_body`` wins.
 
     Raises:
-        UnsupportedParameterError: the host cannot do what a parameter asks for.
+        UnsupportedParameterError: the provider does not support a parameter.
         InvalidRequestError: the messages or tools cannot be sent at all.
     """
-    _refuse_what_it_cannot(params, provider)
-    body: dict[str, Any] = {"model": model, **conversation_in(params.messages, provider), "stream": stream}
-    body.update({theirs: value for ours, theirs in _PLAIN.items() if (value := getattr(params, ours)) is not None})
+    _refuse_unsupported(params, provider)
+    body: dict[str, Any] = {"model": model, **conversation_fields(params.messages, provider), "stream": stream}
+    body.update({theirs: value for ours, theirs in _SAME_VALUE.items() if (value := getattr(params, ours)) is not None})
     if params.stop is not None:
         body["stop_sequences"] = [params.stop] if isinstance(params.stop, str) else params.stop
     tools = functions_in(params, provider)
     if tools:
-        body["tools"] = [tool_in(tool, provider) for tool in tools]
+        body["tools"] = [tool_json(tool, provider) for tool in tools]
     body.update(_format(params, provider))
     return {**body, **(params.extra_body or {})}
 
 
-def _refuse_what_it_cannot(params: CompletionParams, provider: str) -> None:
+def _refuse_unsupported(params: CompletionParams, provider: str) -> None:
     if effort_in(params, provider) is not None:
-        raise unsupported("reasoning_effort", "this host's models are not told how much to think", provider)
+        raise unsupported("reasoning_effort", "version 1 of the API has no reasoning effort", provider)
     choice, _ = tool_choice_in(params, provider)
     if choice not in (None, "auto"):
         key = "tool_choice" if params.tool_choice is not None else "function_call"
-        what = f"this host lets the model choose its tools, and takes no {key} but auto; version 2 of its API does"
+        what = f"version 1 of the API supports no {key} but auto; version 2 does"
         raise unsupported(key, what, provider)
 
 
@@ -54,4 +54,4 @@ def _format(params: CompletionParams, provider: str) -> dict[str, Any]:
         return {}
     if schema is not None:
         return {"response_format": {"type": "json_object", "schema": schema}}
-    return {"response_format": params.response_format}  # the host's own form, which may hold a schema
+    return {"response_format": params.response_format}  # Cohere's own form, which may contain a schema
