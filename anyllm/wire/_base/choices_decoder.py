@@ -125,7 +125,7 @@ class ChoicesDecoder(BaseChoicesDecoder[ChoiceState]):
     """
     Turns one response's events into chunks. Used by one thread, for one response.
 
-    A dialect's own decoder reads its events in `_answer`, `_text_alone`, `_pieces`, `_about`, `_usage`.
+    A dialect's own decoder reads its events in `_answer`, `_text_only`, `_pieces`, `_about`, `_usage`.
 
     Args:
         provider: Stands in every chunk and error.
@@ -152,7 +152,7 @@ class ChoicesDecoder(BaseChoicesDecoder[ChoiceState]):
         if self._waiting or raw is body:
             return self._read_halves(body, event.event)
         answer = self._answer(body, event.event)
-        text = self._text_alone(answer) if 0 in self._choices else None
+        text = self._text_only(answer) if 0 in self._choices else None
         if text:
             return (text_chunk(self._id, text, self._created, self._model, None, None, self._provider, raw),)
         return self._read(answer, raw)
@@ -168,7 +168,7 @@ class ChoicesDecoder(BaseChoicesDecoder[ChoiceState]):
         """The part of an event that holds the answer. Raises the provider's error, if the event is one."""
         raise NotImplementedError
 
-    def _text_alone(self, answer: dict[str, Any]) -> str | None:
+    def _text_only(self, answer: dict[str, Any]) -> str | None:
         """The text of an event that only adds text to choice 0; None of any other."""
         raise NotImplementedError
 

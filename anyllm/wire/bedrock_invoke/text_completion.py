@@ -94,7 +94,7 @@ class PlainDecoder(ChoicesDecoder):
             raise error
         return body
 
-    def _text_alone(self, answer: dict[str, Any]) -> str | None:
+    def _text_only(self, answer: dict[str, Any]) -> str | None:
         pieces = self._pieces(answer)
         if len(pieces) != 1:
             return None

@@ -1,1 +1,1 @@
-"""Alibaba's DashScope (Model Studio), in its own format."""
+"""DashScope: the native API of Alibaba's Model Studio."""

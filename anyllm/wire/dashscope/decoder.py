@@ -1,8 +1,8 @@
 """
-The stream of DashScope: choices whose messages are deltas, in an ``output``, with the counts so far.
+Decoder of DashScope's streams: choices whose messages are deltas, in an ``output``, with the token counts so far.
 
-A choice goes on while its ``finish_reason`` is "null", the text. Models that see and hear send their text in a list of
-parts. With several choices, each event counts for its own choice only.
+A choice continues while its ``finish_reason`` is the string "null". Multimodal models send their text in a list of
+parts. With several choices, the counts of an event are those of its own choice.
 
 Sources: https://www.alibabacloud.com/help/en/model-studio/qwen-api-via-dashscope,
 https://www.alibabacloud.com/help/en/model-studio/stream
@@ -17,10 +17,10 @@ from anyllm.types import ChunkChoice, Usage
 from anyllm.wire._base import api_errors, error_body
 from anyllm.wire._base.choices_decoder import ChoicesDecoder, Piece, first_count
 from anyllm.wire._base.cloud_error_codes import by_code
-from anyllm.wire._base.getters import json_type
+from anyllm.wire._base.getters import json_object, json_type
 
-#: What a message may hold beside role and content.
-_SPECIAL = ("reasoning_content", "tool_calls")
+#: The fields of a message besides role and content.
+_NOT_TEXT = ("reasoning_content", "tool_calls")
 _OUTPUT, _TOTAL = "output_tokens", "total_tokens"
 
 
@@ -29,15 +29,15 @@ class DashScopeDecoder(ChoicesDecoder):
     Turns one response's events into chunks. Used by one thread, for one response.
 
     Args:
-        provider: Stands in every chunk and error.
+        provider: The provider's name, in every chunk and error.
     """
 
-    __slots__ = ("_counted",)
+    __slots__ = ("_usages",)
 
     def __init__(self, *, provider: str) -> None:
         super().__init__(provider=provider)
-        #: The last count of each choice.
-        self._counted: dict[int, dict[str, Any]] = {}
+        #: The latest token counts of each choice.
+        self._usages: dict[int, dict[str, Any]] = {}
 
     def _answer(self, body: dict[str, Any], event_name: str = "") -> dict[str, Any]:
         if event_name == "error" or (
@@ -46,7 +46,7 @@ class DashScopeDecoder(ChoicesDecoder):
             raise by_code(api_errors.from_body(self._provider, body))
         return body
 
-    def _text_alone(self, answer: dict[str, Any]) -> str | None:
+    def _text_only(self, answer: dict[str, Any]) -> str | None:
         output = answer.get("output")
         choices = output.get("choices") if type(output) is dict else None
         if type(choices) is not list or len(choices) != 1 or type(choices[0]) is not dict:
@@ -58,13 +58,13 @@ class DashScopeDecoder(ChoicesDecoder):
         content = message.get("content")
         if type(content) is not str or choice.get("logprobs") is not None:
             return None
-        return None if any(message.get(key) for key in _SPECIAL) else content
+        return None if any(message.get(key) for key in _NOT_TEXT) else content
 
     def _pieces(self, answer: dict[str, Any]) -> Sequence[Piece]:
         output = self._checked_object(answer.get("output"), "output")
         choices = self._checked_objects(output.get("choices"), "choices")
         if not choices and isinstance(output.get("text"), str):
-            # Models that know no messages: the output is the only choice.
+            # Models without messages: the output is the only choice.
             return [Piece(content=output["text"], finish=output.get("finish_reason"))]
         return [self._piece(choice) for choice in choices]
 
@@ -80,7 +80,7 @@ class DashScopeDecoder(ChoicesDecoder):
         )
 
     def _content(self, content: Any) -> Any:
-        """The text of a list of parts; what a model paints stays in the chunk's ``raw``."""
+        """The text of a list of parts; images in it are only in the chunk's ``raw``."""
         if not isinstance(content, list):
             return content
         texts = []
@@ -99,13 +99,13 @@ class DashScopeDecoder(ChoicesDecoder):
         if not isinstance(raw, dict):
             return None
         if len(choices) == 1:
-            self._counted[choices[0].index] = raw
-            raw = _summed(list(self._counted.values()), raw)
+            self._usages[choices[0].index] = raw
+            raw = _total_usage(list(self._usages.values()), raw)
         return _read_usage(raw)
 
 
-def _summed(counts: Sequence[Mapping[str, Any]], last: Mapping[str, Any]) -> Mapping[str, Any]:
-    """One count for several choices, which share their prompt."""
+def _total_usage(counts: Sequence[Mapping[str, Any]], last: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The token counts of all choices together; they share the prompt."""
     if len(counts) == 1:
         return last
     output = sum(first_count(count, _OUTPUT) or 0 for count in counts)
@@ -117,24 +117,23 @@ def _read_usage(raw: Mapping[str, Any]) -> Usage | None:
     total = first_count(raw, _TOTAL)
     if prompt is None and completion is None and total is None:
         return None
-    of_prompt = _details(raw, "prompt_tokens_details", "input_tokens_details")
-    of_output = _details(raw, "output_tokens_details", "completion_tokens_details")
+    prompt_details = _details(raw, "prompt_tokens_details", "input_tokens_details")
+    completion_details = _details(raw, "output_tokens_details", "completion_tokens_details")
     prompt, completion = prompt or 0, completion or 0
     return Usage(
         prompt,
         completion,
         total or prompt + completion,
-        first_count(of_output, "reasoning_tokens"),
-        first_count(of_prompt, "cached_tokens"),
-        first_count(of_prompt, "cache_creation_input_tokens"),
+        first_count(completion_details, "reasoning_tokens"),
+        first_count(prompt_details, "cached_tokens"),
+        first_count(prompt_details, "cache_creation_input_tokens"),
         raw=dict(raw),
     )
 
 
 def _details(raw: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
-    """All that is said of a part of the count, whichever of *names* it stands under."""
-    found: dict[str, Any] = {}
+    """The objects under *names*, merged."""
+    details: dict[str, Any] = {}
     for name in names:
-        details = raw.get(name)
-        found.update(details if isinstance(details, dict) else {})
-    return found
+        details.update(json_object(raw.get(name)))
+    return details

@@ -1,8 +1,7 @@
 """
-Alibaba's DashScope (Model Studio), in its own format.
+DashScope's native API (Alibaba's Model Studio).
 
-The OpenAI-compatible endpoint of the same host says less: it has no search results, no code interpreter, and no models
-but chat models.
+Its OpenAI-compatible endpoint has no search results, no code interpreter, and only chat models.
 
 Source: https://www.alibabacloud.com/help/en/model-studio/qwen-api-via-dashscope
 """
@@ -31,10 +30,10 @@ __all__ = ["DashScopeDialect"]
 @attrs.define(frozen=True, kw_only=True)
 class DashScopeDialect(BaseDialect):
     """
-    The dialect. Its base URL ends with "/api/v1", as the official client's does.
+    DashScope's wire format. The base URL ends with "/api/v1", as the official client's does.
 
     Attributes:
-        provider: Stands in every chunk and error.
+        provider: The provider's name, in every chunk and error.
     """
 
     provider: str = "dashscope"
@@ -53,8 +52,8 @@ class DashScopeDialect(BaseDialect):
         return DashScopeDecoder(provider=self.provider)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-        """The error that an HTTP status, its headers and its body say."""
-        return by_code(api_errors.from_response(self.provider, status, headers, _data_in(body)))
+        """The error of a response with that HTTP status."""
+        return by_code(api_errors.from_response(self.provider, status, headers, _event_data(body)))
 
     def _answer(self, answer: Any) -> dict[str, Any]:
         if not isinstance(answer, dict) or not (answer.get("output") or answer.get("code")):
@@ -62,8 +61,8 @@ class DashScopeDialect(BaseDialect):
         return answer
 
 
-def _data_in(body: bytes) -> bytes:
-    """The data of an error that is framed as an event, whose first line is its id; any other body as it is."""
+def _event_data(body: bytes) -> bytes:
+    """The data of an error that is formatted as a server-sent event; any other body as it is."""
     if not body.startswith((b"id:", b"event:", b":")):
         return body
     return next((line[5:].strip() for line in body.splitlines() if line.startswith(b"data:")), body)

@@ -1,9 +1,8 @@
 """
-The stream of Hunyuan's native API: OpenAI's choices and deltas in PascalCase.
+Decoder of streams of Hunyuan's native API: OpenAI's choices and deltas in PascalCase.
 
-A choice goes on while its ``FinishReason`` is "". The host ends the stream by closing it; an error in the middle is an
-event with ``ErrorMsg``, and one before anything came is a whole answer, ``{"Response": {"Error": ...}}``, with status
-200.
+A choice continues while its ``FinishReason`` is "". The provider ends a stream by closing it. An error during a stream
+is an event with ``ErrorMsg``; one before it is a whole answer, ``{"Response": {"Error": ...}}``, with status 200.
 
 Source: https://cloud.tencent.com/document/api/1729/105701
 """
@@ -19,10 +18,10 @@ from anyllm.wire._base import api_errors
 from anyllm.wire._base.choices_decoder import ChoicesDecoder, Piece, first_count
 from anyllm.wire._base.cloud_error_codes import by_code
 
-#: What a delta may hold beside role and content.
-_SPECIAL = ("ReasoningContent", "ToolCalls")
-#: ``ErrorMsg.Code``: the service failed; the model took too long.
-_FAILED = ("4000", "4001")
+#: The fields of a delta besides role and content.
+_NOT_TEXT = ("ReasoningContent", "ToolCalls")
+#: ``ErrorMsg.Code`` of errors of the server: the service failed; the model took too long.
+_SERVER_CODES = ("4000", "4001")
 
 
 class HunyuanDecoder(ChoicesDecoder):
@@ -34,12 +33,12 @@ class HunyuanDecoder(ChoicesDecoder):
 
     def _answer(self, body: dict[str, Any], event_name: str = "") -> dict[str, Any]:
         answer = self._checked_object(body["Response"], "Response") if "Response" in body else body
-        error = answer.get("Error") or _said_in(answer.get("ErrorMsg"))
+        error = answer.get("Error") or _without_empty(answer.get("ErrorMsg"))
         if error or event_name == "error":
             raise error_of(answer, error, self._provider, body)
         return answer
 
-    def _text_alone(self, answer: dict[str, Any]) -> str | None:
+    def _text_only(self, answer: dict[str, Any]) -> str | None:
         choices = answer.get("Choices")
         if type(choices) is not list or len(choices) != 1 or type(choices[0]) is not dict:
             return None
@@ -48,7 +47,7 @@ class HunyuanDecoder(ChoicesDecoder):
         if type(delta) is not dict or choice.get("FinishReason") not in ("", None) or choice.get("Index"):
             return None
         content = delta.get("Content")
-        return content if type(content) is str and not any(delta.get(key) for key in _SPECIAL) else None
+        return content if type(content) is str and not any(delta.get(key) for key in _NOT_TEXT) else None
 
     def _pieces(self, answer: dict[str, Any]) -> Sequence[Piece]:
         return [self._piece(choice) for choice in self._checked_objects(answer.get("Choices"), "Choices")]
@@ -79,24 +78,26 @@ class HunyuanDecoder(ChoicesDecoder):
 
 def error_of(answer: Mapping[str, Any], error: Any, provider: str, body: Any) -> APIError:
     """
-    The typed error that the host's *error* is.
+    The exception for the provider's *error*.
 
     Args:
-        answer: What it lies in, which has the request's id.
+        answer: The object that contains it and the request's id.
         error: An ``Error`` or ``ErrorMsg``.
-        provider: Stands in it.
-        body: What came, decoded.
+        provider: The provider's name.
+        body: The decoded body of the response or event.
     """
     request_id = answer.get("RequestId") or answer.get("Id")
-    found = by_code(api_errors.from_body(provider, {"error": error, "RequestId": request_id}))
-    if found.code in _FAILED and type(found) is APIError:
-        found = ServerError(found.message, provider=provider, code=found.code, request_id=found.request_id)
-    found.body = body
-    return found
+    exception = by_code(api_errors.from_body(provider, {"error": error, "RequestId": request_id}))
+    if exception.code in _SERVER_CODES and type(exception) is APIError:
+        exception = ServerError(
+            exception.message, provider=provider, code=exception.code, request_id=exception.request_id
+        )
+    exception.body = body
+    return exception
 
 
-def _said_in(error: Any) -> Any:
-    """An ``ErrorMsg``, unless it is the empty form that stands in events without an error."""
+def _without_empty(error: Any) -> Any:
+    """An ``ErrorMsg``; None for an empty one, which events without an error contain."""
     if isinstance(error, dict) and not any(error.values()):
         return None
     return error

@@ -1,5 +1,5 @@
 """
-Tencent Hunyuan's native API, version 3 of Tencent Cloud's: signed requests, PascalCase, server-sent events.
+Tencent Hunyuan's native API, in Tencent Cloud's API 3.0: signed requests, PascalCase, server-sent events.
 
 Sources: https://cloud.tencent.com/document/api/1729/105701 (the call), https://cloud.tencent.com/document/api/1729/101848
 (versions and actions)
@@ -30,12 +30,12 @@ __all__ = ["HunyuanDialect"]
 @attrs.define(frozen=True, kw_only=True)
 class HunyuanDialect(BaseDialect):
     """
-    The dialect. What makes a request valid, its signature and time, is added by who sends it.
+    Hunyuan's wire format. The sender adds the signature and the time of the request.
 
-    A ``stop`` text is part of the answer here, which ends after it.
+    An answer that ends at a ``stop`` text contains that text.
 
     Attributes:
-        provider: Stands in every chunk and error.
+        provider: The provider's name, in every chunk and error.
     """
 
     provider: str = "hunyuan"
@@ -58,8 +58,8 @@ class HunyuanDialect(BaseDialect):
         return HunyuanDecoder(provider=self.provider)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-        """The error that an HTTP status, its headers and its body say."""
-        error = by_code(api_errors.from_response(self.provider, status, headers, _flat(body)))
+        """The error of a response with that HTTP status."""
+        error = by_code(api_errors.from_response(self.provider, status, headers, _unwrapped(body)))
         fields = {name.lower(): value for name, value in headers.items()}
         error.request_id = error.request_id or fields.get("x-tc-requestid")
         return error
@@ -71,8 +71,8 @@ class HunyuanDialect(BaseDialect):
         return dict(answer)
 
 
-def _flat(body: bytes) -> bytes:
-    """An error without the ``Response`` around it, as every other host sends one; all else as it is."""
+def _unwrapped(body: bytes) -> bytes:
+    """An error without the ``Response`` around it; any other body as it is."""
     try:
         answer: Any = mend_all(_convert.loads(body))
         answer = answer.get("Response") if isinstance(answer, dict) else None

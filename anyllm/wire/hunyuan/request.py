@@ -1,9 +1,8 @@
 """
-The request: parameters and messages as Hunyuan's native API takes them, in PascalCase.
+The body of a request to Hunyuan's native API, in PascalCase.
 
-What is told before the conversation must be its first message, so it is all gathered there. Reasoning is not sent back:
-the host refuses messages that hold any. It caches the beginnings of prompts by itself, so ``cache_control`` needs no
-words.
+A system message must be the first message, so all system messages are joined there. Reasoning is not sent back: the
+provider refuses messages that contain it. It caches prompt prefixes automatically, so ``cache_control`` is left out.
 
 Source: https://cloud.tencent.com/document/api/1729/105701
 """
@@ -24,25 +23,26 @@ from anyllm.wire._base.conversation import (
     tool_choice_in,
 )
 from anyllm.wire._base.encode_json import effort_in, in_bytes, unsupported
+from anyllm.wire._base.getters import without_none
 
-#: Our names for what the host takes as it is, and its own.
-_PLAIN = {"temperature": "Temperature", "top_p": "TopP", "seed": "Seed"}
+#: Our names of parameters with the same values, and Hunyuan's names.
+_SAME_VALUE = {"temperature": "Temperature", "top_p": "TopP", "seed": "Seed"}
 
 
 def body_of(params: CompletionParams, *, model: str, stream: bool, provider: str) -> dict[str, Any]:
     """
-    The request's JSON.
+    The body of the request; ``extra_body`` wins.
 
     Raises:
-        UnsupportedParameterError: the host cannot do what a parameter asks for.
+        UnsupportedParameterError: the provider does not support a parameter.
         InvalidRequestError: the parameters cannot be sent at all.
     """
     body: dict[str, Any] = {"Model": model, "Messages": _messages(params.messages, provider)}
-    body.update({theirs: value for ours, theirs in _PLAIN.items() if (value := getattr(params, ours)) is not None})
+    body.update({theirs: value for ours, theirs in _SAME_VALUE.items() if (value := getattr(params, ours)) is not None})
     if params.stop is not None:
         body["Stop"] = [params.stop] if isinstance(params.stop, str) else list(params.stop)
     body.update(_tools(params, provider))
-    if _has_no_thinking(params, provider):
+    if _turns_thinking_off(params, provider):
         body["EnableThinking"] = False
     if stream:
         body["Stream"] = True
@@ -52,14 +52,14 @@ def body_of(params: CompletionParams, *, model: str, stream: bool, provider: str
 # -- parameters --------------------------------------------------------------------------------------------------------
 
 
-def _has_no_thinking(params: CompletionParams, provider: str) -> bool:
-    """Whether reasoning is to be turned off: the host has a switch, and neither levels nor budgets."""
+def _turns_thinking_off(params: CompletionParams, provider: str) -> bool:
+    """Whether reasoning is turned off: the provider has a switch, no levels of effort and no budget."""
     effort = effort_in(params, provider)
     if effort not in (None, "none"):
-        what = "this host takes no reasoning_effort but none, which turns reasoning off, and auto"
+        what = "the provider supports no reasoning_effort but none, which turns reasoning off, and auto"
         raise unsupported("reasoning_effort", what, provider)
     if params.thinking_budget not in (None, 0):
-        what = "this host takes no thinking_budget but 0, which turns reasoning off"
+        what = "the provider supports no thinking_budget but 0, which turns reasoning off"
         raise unsupported("thinking_budget", what, provider)
     return effort == "none" or params.thinking_budget == 0
 
@@ -71,10 +71,10 @@ def _tools(params: CompletionParams, provider: str) -> dict[str, Any]:
     choice, name = tool_choice_in(params, provider)
     if choice == "named":
         body["ToolChoice"] = "custom"
-        body["CustomTool"] = _named(name, functions, tools, provider)
+        body["CustomTool"] = _chosen_tool(name, functions, tools, provider)
     elif choice == "required":
         key = "tool_choice" if params.tool_choice is not None else "function_call"
-        raise unsupported(key, f"this host cannot be told to call any tool; {key} can name one", provider)
+        raise unsupported(key, f"the provider does not support {key} required; {key} can name a tool", provider)
     elif choice is not None:
         body["ToolChoice"] = choice
     return body
@@ -83,23 +83,23 @@ def _tools(params: CompletionParams, provider: str) -> dict[str, Any]:
 def _tool(tool: Function | Mapping[str, Any], provider: str) -> Mapping[str, Any]:
     if not isinstance(tool, Function):
         if "Function" in tool:
-            return tool  # in the host's own shape
-        raise unsupported("tools", f"this host has no tools but functions, and none like {tool!r:.80}", provider)
+            return tool  # in Hunyuan's shape
+        raise unsupported("tools", f"the provider supports only functions as tools, not {tool!r:.80}", provider)
     if tool.strict:
-        raise unsupported("tools", f"this host cannot keep to the schema of {tool.name} strictly", provider)
+        raise unsupported("tools", f"the provider has no strict mode, which {tool.name} requires", provider)
     function: dict[str, Any] = {"Name": tool.name}
     if tool.description is not None:
         function["Description"] = tool.description
-    # The schema is text; without one, that of an object without properties.
+    # The schema is sent as JSON text; a function without one gets that of an object without properties.
     schema = tool.parameters or {"type": "object", "properties": {}}
     function["Parameters"] = in_bytes(schema, provider).decode()
     return {"Type": "function", "Function": function}
 
 
-def _named(
+def _chosen_tool(
     name: str | None, functions: Iterable[Function | Mapping[str, Any]], tools: Iterable[Any], provider: str
 ) -> Any:
-    """The tool that must be called, whole: the host wants more than its name."""
+    """The tool that must be called: the provider requires the whole definition, not only the name."""
     for function, tool in zip(functions, tools):
         if isinstance(function, Function) and function.name == name:
             return tool
@@ -113,23 +113,23 @@ def _named(
 
 def _messages(messages: Iterable[Message], provider: str) -> list[dict[str, Any]]:
     system, rest = lift_system(messages)
-    found = [_message(message, provider) for message in rest]
+    bodies = [_message(message, provider) for message in rest]
     if system:
-        told = [_told(message, provider) for message in system]
-        found.insert(0, {"Role": "system", "Content": "\n\n".join(told)})
-    return found
+        texts = [_system_text(message, provider) for message in system]
+        bodies.insert(0, {"Role": "system", "Content": "\n\n".join(texts)})
+    return bodies
 
 
-def _told(message: Message, provider: str) -> str:
-    sent = _message(message, provider)
-    if sent.keys() != {"Role", "Content"}:
-        raise unsupported("messages", "this host takes only text in a system message", provider)
-    return str(sent["Content"])
+def _system_text(message: Message, provider: str) -> str:
+    body = _message(message, provider)
+    if body.keys() != {"Role", "Content"}:
+        raise unsupported("messages", "the provider accepts only text in a system message", provider)
+    return str(body["Content"])
 
 
 def _message(message: Message, provider: str) -> dict[str, Any]:
-    if message.name is not None and message.role != "tool":  # there, the call's id says it
-        raise unsupported("name", "this host does not tell speakers apart by name", provider)
+    if message.name is not None and message.role != "tool":  # a tool result has the id of its call
+        raise unsupported("name", "the provider does not support names of speakers", provider)
     body: dict[str, Any] = {"Role": message.role, **_content(message, provider)}
     if message.tool_calls:
         body["ToolCalls"] = [_call(call) for call in message.tool_calls]
@@ -144,7 +144,7 @@ def _call(call: ToolCall) -> dict[str, Any]:
 
 
 def _content(message: Message, provider: str) -> dict[str, Any]:
-    """Text as one text, and as parts only beside what is no text; files by their ids."""
+    """One text if the content is only text, else parts; files by their ids."""
     content = message.content
     if content is None or isinstance(content, str):
         return {"Content": content or message.refusal or ""}
@@ -157,20 +157,20 @@ def _content(message: Message, provider: str) -> dict[str, Any]:
         else:
             parts.append(_part(part, media, provider))
     is_text = all(part["Type"] == "text" for part in parts)
-    found: dict[str, Any] = {"Content": message.text} if is_text else {"Contents": parts}
+    body: dict[str, Any] = {"Content": message.text} if is_text else {"Contents": parts}
     if files:
-        found["FileIDs"] = files
-    return found
+        body["FileIDs"] = files
+    return body
 
 
 def _part(part: ContentPart, media: Media | None, provider: str) -> dict[str, Any]:
     if media is None:
         if part.type != "text" and not part.extra:
-            raise unsupported(part.type, f"this host is shown text, images and videos, not {part.type}", provider)
-        texts = {} if part.text is None else {"Text": part.text}
-        return {"Type": part.type, **texts, **(part.extra or {})}  # video_url and video_frames are in its own shape
+            raise unsupported(part.type, f"the provider accepts text, images and videos, not {part.type}", provider)
+        text = without_none({"Text": part.text})
+        return {"Type": part.type, **text, **(part.extra or {})}  # video_url and video_frames are in Hunyuan's shape
     if media.kind != "image":
-        raise unsupported(part.type, f"this host is shown text, images and videos, not {part.type}", provider)
+        raise unsupported(part.type, f"the provider accepts text, images and videos, not {part.type}", provider)
     if media.detail not in (None, "auto"):
-        raise unsupported("detail", "this host decides itself how closely it looks at an image", provider)
+        raise unsupported("detail", "the provider does not support the detail of an image", provider)
     return {"Type": "image_url", "ImageUrl": {"Url": media.url or f"data:{media.media_type};base64,{media.base64}"}}
