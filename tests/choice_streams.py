@@ -7,12 +7,12 @@ import json
 import threading
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Iterable, Iterator, List, Optional, Tuple
 
 from anyllm import errors
-from anyllm._framing.detect import events
+from anyllm._framing.detect import Event, events
 from anyllm.errors import AnyLLMError
-from anyllm.types import FINISH_REASONS, ChatCompletion, ChatCompletionChunk
+from anyllm.types import FINISH_REASONS, ChatCompletion, ChatCompletionChunk, Message, ToolCall
 from anyllm.types._accumulate import Assembler
 from anyllm.wire._base.dialect import Dialect
 
@@ -29,15 +29,21 @@ def transcript(name: str, case: str) -> bytes:
     return (ROOT / name / f"{case}.sse").read_bytes()
 
 
-def decode(
-    dialect: Dialect, reads: list[bytes]
-) -> tuple[list[ChatCompletionChunk], ChatCompletion, AnyLLMError | None]:
-    """All chunks, what they make together, and the error that ended them."""
+Result = Tuple[List[ChatCompletionChunk], ChatCompletion, Optional[AnyLLMError]]
+
+
+def decode(dialect: Dialect, reads: list[bytes]) -> Result:
+    """All chunks of a body, what they make together, and the error that ended them."""
+    return collected(dialect, events(reads, max_event_bytes=1 << 20))
+
+
+def collected(dialect: Dialect, found: Iterable[Event]) -> Result:
+    """The same of events."""
     decoder = dialect.decoder()
     chunks: list[ChatCompletionChunk] = []
     error = None
     try:
-        for event in events(reads, max_event_bytes=1 << 20):
+        for event in found:
             chunks += decoder.feed(event)
         chunks += decoder.finish()
     except AnyLLMError as exc:
@@ -56,66 +62,72 @@ def sse(*bodies: Any) -> list[bytes]:
     return [b"data: " + json.dumps(body).encode() + b"\n\n" for body in bodies]
 
 
-def check_transcript(dialect: Dialect, name: str, case: str) -> None:
-    """A transcript gives what stands beside it, fed whole and byte by byte."""
-    body = transcript(name, case)
-    expected = json.loads((ROOT / name / f"{case}.json").read_text("utf-8"))
-    chunks, answer, error = decode(dialect, [body])
-    pieces, _, piecewise_error = decode(dialect, [body[at : at + 1] for at in range(len(body))])
-    assert pieces == chunks
-    assert str(piecewise_error) == str(error)
-    _check_error(error, expected, name)
-    _check_answer(answer, expected, error)
-    if "finish_reason" in expected:
-        assert [chunk.finish_reason for chunk in chunks if chunk.finish_reason][-1] == expected["finish_reason"]
-    check_forms(chunks, name)
-
-
-def _check_error(error: AnyLLMError | None, expected: dict[str, Any], name: str) -> None:
+def check_error(error: AnyLLMError | None, expected: dict[str, Any], provider: str) -> None:
+    """The error is the one that stands beside a transcript."""
     if "error" not in expected:
         assert error is None
         return
     kind, words = expected["error"]
     assert type(error) is getattr(errors, kind), error
     assert words in str(error)
-    assert error.provider == name
-    for key, attribute in (("code", "code"), ("retryable", "is_retryable"), ("request_id", "request_id")):
+    assert error.provider == provider
+    names = {"retryable": "is_retryable", "status": "status_code"}
+    for key in ("code", "type", "retryable", "status", "request_id"):
         if key in expected:
-            assert getattr(error, attribute) == expected[key], key
+            assert getattr(error, names.get(key, key)) == expected[key], key
 
 
-def _check_answer(answer: ChatCompletion, expected: dict[str, Any], error: AnyLLMError | None) -> None:
-    message = answer.to_message()
-    assert message.content == expected["content"] or (not message.content and not expected["content"])
-    for name in ("finish_reason", "raw_finish_reason", "id"):
+def check_answer(answer: ChatCompletion, expected: dict[str, Any], error: AnyLLMError | None) -> None:
+    """The answer is the one that stands beside a transcript; what is not mentioned there is not in it."""
+    message = answer.to_message() if answer.choices else Message.assistant()
+    assert message.content == expected["content"]
+    assert message.refusal == expected.get("refusal")
+    for name in ("finish_reason", "raw_finish_reason", "id", "model", "created", "service_tier"):
         if name in expected:
             assert getattr(answer, name) == expected[name], name
-    calls = [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in answer.tool_calls]
-    assert calls == expected.get("tool_calls", [])
+    assert [_call(call) for call in answer.tool_calls] == [_named(call) for call in expected.get("tool_calls", [])]
     reasoning = message.reasoning.to_dict() if message.reasoning else None
-    assert reasoning == expected.get("reasoning")
-    if "usage" in expected:
-        assert answer.usage is not None
-        figures = [answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens]
-        assert figures == expected["usage"]
-        for name, value in expected.get("usage_details", {}).items():
-            assert getattr(answer.usage, name) == value
-    if "logprobs" in expected:
-        assert answer.choices[0].logprobs == expected["logprobs"]
+    if isinstance(expected.get("reasoning"), str):
+        assert answer.reasoning == expected["reasoning"]
+    else:
+        wanted = expected.get("reasoning")
+        assert reasoning == (wanted and {key: value for key, value in wanted.items() if value is not None})
+    usage = answer.usage
+    assert (usage and [usage.prompt_tokens, usage.completion_tokens, usage.total_tokens]) == expected.get("usage")
+    assert usage is None or "usage_raw" not in expected or usage.raw == expected["usage_raw"]
+    for name, value in expected.get("usage_details", {}).items():
+        assert getattr(usage, name) == value
+    if answer.choices:
+        assert answer.choices[0].logprobs == expected.get("logprobs")
     others = [
         {"index": choice.index, "content": choice.message.content, "finish_reason": choice.finish_reason}
         for choice in answer.choices[1:]
     ]
-    assert error is not None or others == expected.get("others", [])
+    wanted = expected.get("others", [])
+    if wanted and isinstance(wanted[0], str):
+        assert [other["content"] for other in others] == wanted
+    else:
+        assert error is not None or others == wanted
 
 
-def check_forms(chunks: list[ChatCompletionChunk], provider: str) -> None:
-    """What holds for the chunks of every stream, whatever the host sent."""
+def _call(call: ToolCall) -> dict[str, Any]:
+    made = {"id": call.id, "name": call.name, "arguments": call.arguments}
+    made.update({"extra_content": call.extra_content} if call.extra_content else {})
+    return {**made, "type": call.type} if call.type != "function" else made
+
+
+def _named(call: Any) -> Any:
+    return dict(zip(("id", "name", "arguments"), call)) if isinstance(call, list) else call
+
+
+def check_forms(chunks: list[ChatCompletionChunk], provider: str, *, begins: Iterable[str] = ("id", "name")) -> None:
+    """What holds for every stream, whatever the provider sent; *begins* is in the first piece of a call only."""
     seen: set[int] = set()
     opened: dict[int, int] = {}
     for chunk in chunks:
         assert chunk.provider == provider
         assert chunk.object == "chat.completion.chunk"
+        assert chunk.raw is not None
         for choice in chunk.choices:
             assert choice.delta.role == (None if choice.index in seen else "assistant")
             seen.add(choice.index)
@@ -124,7 +136,8 @@ def check_forms(chunks: list[ChatCompletionChunk], provider: str) -> None:
             for fragment in choice.delta.tool_calls or ():
                 begun = opened.setdefault(choice.index, 0)
                 assert fragment.index <= begun
-                assert (fragment.id is not None) == (fragment.name is not None) == (fragment.index == begun)
+                for name in begins:
+                    assert bool(getattr(fragment, name)) == (fragment.index == begun)
                 opened[choice.index] = max(begun, fragment.index + 1)
 
 

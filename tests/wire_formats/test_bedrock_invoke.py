@@ -16,13 +16,15 @@ from typing import Any, ClassVar
 from urllib.parse import unquote
 
 import pytest
+from choice_streams import Result, collected
 from conftest import ROOT
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from profiles import invoke_events
 
 import anyllm
 from anyllm import errors
-from anyllm._framing.detect import Event, JSONEvent, events
+from anyllm._framing.detect import Event, JSONEvent
 from anyllm.errors import (
     AnyLLMError,
     APIError,
@@ -32,8 +34,7 @@ from anyllm.errors import (
     UnsupportedParameterError,
 )
 from anyllm.providers import bedrock_invoke_families
-from anyllm.types import FINISH_REASONS, ChatCompletion, ChatCompletionChunk, CompletionParams, ContentPart, Message
-from anyllm.types._accumulate import Assembler
+from anyllm.types import CompletionParams, ContentPart, Message
 from anyllm.wire._base.dialect import Dialect, Request
 from anyllm.wire.bedrock_invoke.dialect import BedrockInvokeDialect, Family, PlainText, is_plain
 
@@ -47,87 +48,20 @@ NOVA = "eu.amazon.nova-lite-v1:0"
 COMMAND = "cohere.command-r-v1:0"
 
 
-def decode(found: Iterable[Event]) -> tuple[list[ChatCompletionChunk], ChatCompletion, AnyLLMError | None]:
-    """All chunks, what they make together, and the error that ended them."""
-    decoder, assembler = INVOKE.decoder(), Assembler()
-    chunks: list[ChatCompletionChunk] = []
-    error = None
-    try:
-        for event in found:
-            chunks += decoder.feed(event)
-        chunks += decoder.finish()
-    except AnyLLMError as exc:
-        error = exc
-    for chunk in chunks:
-        assembler.add(chunk)
-    return chunks, assembler.snapshot(), error
+def decode(found: Iterable[Event]) -> Result:
+    return collected(INVOKE, found)
 
 
 def lines_of(case: str) -> list[str]:
     return (TRANSCRIPTS / f"{case}.ndjson").read_text("utf-8").splitlines()
 
 
-def wrapped(payload: str) -> str:
-    """What a frame's payload is: the event in base64, and a padding that hides how long it is."""
-    return json.dumps({"bytes": base64.b64encode(payload.encode("utf-8", "surrogatepass")).decode(), "p": "abcd"})
-
-
-def told(lines: Iterable[str]) -> list[JSONEvent]:
+def told(lines: Iterable[str]) -> list[Event]:
     """The events that the frames of these lines are."""
-    return [
-        JSONEvent(line, "error") if line.startswith('{"error": {"code"') else JSONEvent(wrapped(line), "chunk")
-        for line in lines
-    ]
-
-
-def framed(lines: Iterable[str]) -> bytes:
-    """The same, as the host sends it."""
-    from aws_frames import frame
-
-    body = b""
-    for event in told(lines):
-        if event.event == "error":
-            error = json.loads(event.data)["error"]
-            about = {":message-type": "exception", ":exception-type": error["code"]}
-            body += frame(json.dumps({"message": error["message"]}).encode(), about)
-        else:
-            body += frame(event.data.encode(), {":message-type": "event", ":event-type": "chunk"})
-    return body
+    return invoke_events("\n".join(lines).encode())
 
 
 # -- transcripts -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_transcript_gives_the_expected_answer(case: str) -> None:
-    expected = json.loads((TRANSCRIPTS / f"{case}.json").read_text("utf-8"))
-    chunks, answer, error = decode(told(lines_of(case)))
-    _check_error(error, expected)
-    assert answer.to_message().content == expected["content"]
-    assert answer.reasoning == expected.get("reasoning", "")
-    assert [choice.message.text for choice in answer.choices[1:]] == expected.get("others", [])
-    for name in ("finish_reason", "raw_finish_reason", "id", "service_tier"):
-        if name in expected:
-            assert getattr(answer, name) == expected[name], name
-    calls = [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in answer.tool_calls]
-    assert calls == expected.get("tool_calls", [])
-    usage = answer.usage
-    figures = [usage.prompt_tokens, usage.completion_tokens, usage.total_tokens] if usage else None
-    assert figures == expected.get("usage") or error is not None
-    for name, value in expected.get("usage_details", {}).items():
-        assert getattr(usage, name) == value
-    _check_forms(chunks)
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_transcript_in_frames_gives_the_same_chunks_however_it_is_cut(case: str) -> None:
-    pytest.importorskip("botocore")
-    whole, _, error = decode(told(lines_of(case)))
-    body = framed(lines_of(case))
-    for reads in ([body], [body[at : at + 1] for at in range(len(body))]):
-        found, _, framed_error = decode(events(reads, max_event_bytes=1 << 20))
-        assert found == whole
-        assert str(framed_error) == str(error)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -137,37 +71,6 @@ def test_transcript_without_frames_gives_the_same_chunks(case: str) -> None:
     found, _, bare_error = decode(JSONEvent(line) for line in lines_of(case))
     assert found == whole
     assert str(bare_error) == str(error)
-
-
-def _check_error(error: AnyLLMError | None, expected: dict[str, Any]) -> None:
-    if "error" not in expected:
-        assert error is None
-        return
-    kind, words = expected["error"]
-    assert type(error) is getattr(errors, kind), error
-    assert words in str(error)
-    assert error.provider == "bedrock_invoke"
-    if "code" in expected:
-        assert error.code == expected["code"]
-    if "retryable" in expected:
-        assert error.is_retryable is expected["retryable"]
-
-
-def _check_forms(chunks: list[ChatCompletionChunk]) -> None:
-    """What holds for the chunks of every stream, whoever's the model is."""
-    seen: set[int] = set()
-    opened = 0
-    for chunk in chunks:
-        assert chunk.provider == "bedrock_invoke"
-        assert isinstance(chunk.raw, dict)
-        for choice in chunk.choices:
-            assert choice.delta.role == (None if choice.index in seen else "assistant")
-            seen.add(choice.index)
-            assert choice.finish_reason in (None, *FINISH_REASONS)
-            assert (choice.finish_reason is None) == (choice.raw_finish_reason is None)
-            for fragment in choice.delta.tool_calls or ():
-                assert bool(fragment.id) == bool(fragment.name) == (fragment.index == opened)
-                opened += fragment.index == opened
 
 
 def test_dialect_is_one() -> None:
@@ -225,14 +128,6 @@ def test_done_and_complete_are_said_as_soon_as_they_are_so(case: str, states: li
 def test_what_could_become_a_tag_is_given_with_the_end_and_not_after_it() -> None:
     chunks, _, _ = decode(told(lines_of("chat_with_what_could_become_a_tag")))
     assert (chunks[-1].content, chunks[-1].finish_reason) == ("<reason", "stop")
-
-
-def test_nothing_is_read_after_the_end() -> None:
-    decoder = INVOKE.decoder()
-    for event in told(lines_of("llama")):
-        decoder.feed(event)
-    assert not decoder.feed(JSONEvent("{oops", "chunk"))
-    assert not decoder.finish()
 
 
 @pytest.mark.parametrize(
@@ -356,24 +251,6 @@ WHOLE: dict[str, dict[str, Any]] = {
         "prompt": "Say",
     },
 }
-
-
-@pytest.mark.parametrize("case", WHOLE)
-def test_whole_answer_is_the_stream_of_the_same(case: str) -> None:
-    """But for the figures of those who leave counting to the host: whole, it counts in a header."""
-    _, streamed, error = decode(told(lines_of(case)))
-    body = json.dumps(WHOLE[case]).encode()
-    answer = INVOKE.response(body)
-    assert error is None
-    assert answer.raw == WHOLE[case]
-    if answer.usage is None:
-        assert streamed.usage is not None
-        assert "inputTokenCount" in (streamed.usage.raw or {})
-    else:
-        for name in ("prompt_tokens", "completion_tokens", "total_tokens", "cache_read_tokens", "cache_write_tokens"):
-            assert getattr(answer.usage, name) == getattr(streamed.usage, name)
-    streamed.usage = answer.usage
-    assert answer == streamed
 
 
 def test_figures_of_a_whole_answer_are_kept_as_they_came() -> None:
@@ -864,92 +741,6 @@ def test_unknown_model_is_an_error_before_anything_is_sent(url: str) -> None:
 
 # -- hostile input -----------------------------------------------------------------------------------------------------
 
-KEYS = ("type", "choices", "delta", "message", "content", "text", "outputs", "generation", "generations", "completion")
-MORE_KEYS = ("outputText", "results", "completionReason", "stop_reason", "finish_reason", "event_type", "response")
-LAST_KEYS = ("contentBlockDelta", "messageStop", "metadata", "usage", "output", "error", "is_finished", "index", "id")
-HOST_KEYS = ("amazon-bedrock-invocationMetrics", "amazon-bedrock-guardrailAction", "amazon-bedrock-trace", "guardrail")
-LEAF = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=6)
-    | st.sampled_from(
-        ("\ud83d", "\ude00", "<reasoning>", "</reas", "stop", "message_start", "stream-end", "INTERVENED")
-    )
-)
-ODD = st.recursive(
-    LEAF,
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from((*KEYS, *MORE_KEYS, *LAST_KEYS, *HOST_KEYS)), inner, max_size=4)
-    ),
-    max_leaves=12,
-)
-
-
-def feed_all(values: list[Any], *, bare: bool = False) -> None:
-    """Only our own errors may come out, and no half of a character."""
-    decoder, assembler = INVOKE.decoder(), Assembler()
-    try:
-        for value in values:
-            text = json.dumps(value)
-            for chunk in decoder.feed(JSONEvent(text if bare else wrapped(text), "chunk")):
-                assembler.add(chunk)
-                json.dumps(chunk.to_dict(raw=True), ensure_ascii=False).encode()
-        decoder.finish()
-    except AnyLLMError as exc:
-        str(exc).encode()
-        json.dumps(getattr(exc, "body", None), ensure_ascii=False, default=str).encode()
-    json.dumps(assembler.snapshot().to_dict(raw=True), ensure_ascii=False).encode()
-
-
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(ODD, max_size=4), st.booleans())
-def test_random_json_raises_only_our_errors(values: list[Any], bare: bool) -> None:
-    feed_all(values, bare=bare)
-
-
-FIRST = st.sampled_from((*KEYS, *MORE_KEYS, *LAST_KEYS))
-
-
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(st.dictionaries(FIRST, ODD, min_size=1, max_size=2), min_size=1, max_size=4))
-def test_random_events_raise_only_our_errors(values: list[Any]) -> None:
-    feed_all(values)
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.sampled_from(CASES), st.data())
-def test_spoilt_transcripts_raise_only_our_errors(case: str, data: st.DataObject) -> None:
-    bodies = [json.loads(line) for line in lines_of(case)]
-    if not bodies:
-        return
-    at = data.draw(st.integers(0, len(bodies) - 1))
-    bodies[at] = spoilt(bodies[at], data)
-    feed_all(bodies)
-
-
-def spoilt(value: Any, data: st.DataObject) -> Any:
-    """*value* with one of its parts replaced or lost."""
-    if not isinstance(value, dict) or not value or data.draw(st.integers(0, 4)) == 0:
-        return data.draw(ODD)
-    key = data.draw(st.sampled_from(sorted(value)))
-    if data.draw(st.booleans()):
-        return {**value, key: spoilt(value[key], data)}
-    return {name: item for name, item in value.items() if name != key}
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.sampled_from(sorted(WHOLE)), st.data())
-def test_spoilt_whole_answers_raise_only_our_errors(case: str, data: st.DataObject) -> None:
-    body = json.dumps(spoilt(WHOLE[case], data)).encode()
-    try:
-        INVOKE.response(body)
-    except AnyLLMError as exc:
-        str(exc).encode()
-    INVOKE.error(400, {}, body)
-
 
 @settings(max_examples=200, deadline=None)
 @given(
@@ -970,30 +761,3 @@ def in_chat(pieces: list[str]) -> tuple[str, str]:
     _, answer, error = decode(JSONEvent(json.dumps(body)) for body in [*events_of_chat, end])
     assert error is None
     return answer.reasoning, answer.content
-
-
-@pytest.mark.parametrize("bottom", ["1", '"\\ud83d"', "1" + "0" * 400])
-@pytest.mark.parametrize("depth", [1, 300, 900, 3000, 200_000])
-@pytest.mark.parametrize(
-    "before",
-    [
-        '{"contentBlockDelta":',
-        '{"metadata":',
-        '{"outputs":',
-        '{"generation":"a","usage":',
-        '{"type":"message_start","message":',
-        '{"choices":',
-        '{"event_type":"stream-end","response":',
-        '{"amazon-bedrock-invocationMetrics":',
-        '{"x":',
-    ],
-)
-def test_depth_raises_only_our_errors(before: str, depth: int, bottom: str) -> None:
-    """With half a character at the bottom too, so that the whole event has to be mended; and with huge numbers."""
-    text = f"{before}{'[' * depth}{bottom}{']' * depth}}}"
-    deep = f'{before}{{"a":' + '{"a":' * depth + bottom + "}" * depth + "}}"
-    for body in (text, deep):
-        with contextlib.suppress(AnyLLMError):
-            INVOKE.decoder().feed(JSONEvent(wrapped(body), "chunk"))
-        with contextlib.suppress(AnyLLMError):
-            INVOKE.response(body.encode())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.server
 import json
 import threading
@@ -10,12 +9,11 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import pytest
+from choice_streams import decode
 from conftest import ROOT
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anyllm import errors
-from anyllm._framing.detect import JSONEvent, events
 from anyllm.errors import (
     AnyLLMError,
     APIError,
@@ -30,7 +28,6 @@ from anyllm.errors import (
     UnsupportedParameterError,
 )
 from anyllm.types import (
-    FINISH_REASONS,
     ChatCompletion,
     ChatCompletionChunk,
     CompletionParams,
@@ -39,32 +36,14 @@ from anyllm.types import (
     Message,
     ToolCall,
 )
-from anyllm.types._accumulate import Assembler
-from anyllm.wire._base.dialect import Dialect
 from anyllm.wire.cohere_v1.dialect import CohereV1Dialect
 
 TRANSCRIPTS = ROOT / "tests" / "transcripts" / "cohere_v1"
 PATHS = {path.stem: path for path in sorted(TRANSCRIPTS.iterdir()) if path.suffix != ".json"}
 
 
-def decode(reads: list[bytes]) -> tuple[list[ChatCompletionChunk], ChatCompletion, AnyLLMError | None]:
-    """All chunks, what they make together, and the error that ended them."""
-    decoder, assembler = CohereV1Dialect().decoder(), Assembler()
-    chunks: list[ChatCompletionChunk] = []
-    error = None
-    try:
-        for event in events(reads, max_event_bytes=1 << 20):
-            chunks += decoder.feed(event)
-        chunks += decoder.finish()
-    except AnyLLMError as exc:
-        error = exc
-    for chunk in chunks:
-        assembler.add(chunk)
-    return chunks, assembler.snapshot(), error
-
-
 def read(case: str) -> tuple[list[ChatCompletionChunk], ChatCompletion, AnyLLMError | None]:
-    return decode([PATHS[case].read_bytes()])
+    return decode(CohereV1Dialect(), [PATHS[case].read_bytes()])
 
 
 def bodies_of(case: str) -> list[Any]:
@@ -73,71 +52,6 @@ def bodies_of(case: str) -> list[Any]:
 
 
 # -- transcripts -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("case", PATHS)
-def test_transcript_gives_the_expected_answer(case: str) -> None:
-    expected = json.loads((TRANSCRIPTS / f"{case}.json").read_text("utf-8"))
-    chunks, answer, error = read(case)
-    _check_error(error, expected)
-    assert answer.to_message().content == expected["content"]
-    for name in ("finish_reason", "raw_finish_reason", "id"):
-        if name in expected:
-            assert getattr(answer, name) == expected[name], name
-    calls = [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in answer.tool_calls]
-    assert calls == expected.get("tool_calls", [])
-    usage = answer.usage
-    figures = [usage.prompt_tokens, usage.completion_tokens, usage.total_tokens] if usage else None
-    assert figures == expected.get("usage")
-    for name, value in expected.get("usage_details", {}).items():
-        assert getattr(usage, name) == value
-    _check_forms(chunks)
-
-
-@pytest.mark.parametrize("case", PATHS)
-def test_transcript_cut_at_every_byte_gives_the_same_chunks(case: str) -> None:
-    body = PATHS[case].read_bytes()
-    whole, _, error = decode([body])
-    pieces, _, piecewise_error = decode([body[at : at + 1] for at in range(len(body))])
-    assert pieces == whole
-    assert str(piecewise_error) == str(error)
-
-
-def _check_error(error: AnyLLMError | None, expected: dict[str, Any]) -> None:
-    if "error" not in expected:
-        assert error is None
-        return
-    kind, words = expected["error"]
-    assert type(error) is getattr(errors, kind), error
-    assert words in str(error)
-    assert error.provider == "cohere_v1"
-    if "code" in expected:
-        assert error.code == expected["code"]
-    if "retryable" in expected:
-        assert error.is_retryable is expected["retryable"]
-
-
-def _check_forms(chunks: list[ChatCompletionChunk]) -> None:
-    """What holds for the chunks of every stream, whatever the host sent."""
-    began, opened = False, 0
-    for chunk in chunks:
-        assert chunk.provider == "cohere_v1"
-        assert chunk.raw is not None
-        for choice in chunk.choices:
-            assert choice.delta.role == (None if began else "assistant")
-            began = True
-            assert choice.finish_reason in (None, *FINISH_REASONS)
-            assert (choice.finish_reason is None) == (choice.raw_finish_reason is None)
-            for fragment in choice.delta.tool_calls or ():
-                begins = fragment.index == opened
-                opened += begins
-                assert begins == bool(fragment.id) == bool(fragment.name)
-                assert fragment.index < opened
-
-
-def test_dialect_is_one() -> None:
-    dialect: Dialect = CohereV1Dialect(provider="host")
-    assert dialect.decoder().feed(JSONEvent('{"event_type": "stream-start"}'))[0].provider == "host"
 
 
 def test_chunks_keep_what_the_host_said() -> None:
@@ -156,22 +70,6 @@ def test_chunks_keep_what_the_host_said() -> None:
     assert chunks[4].raw["citations"][0]["text"] == "Paris"
 
 
-def test_done_and_complete_are_said_as_soon_as_they_are_so() -> None:
-    decoder = CohereV1Dialect().decoder()
-    states = []
-    for data in [*map(json.dumps, bodies_of("text")), "", "{"]:
-        decoder.feed(JSONEvent(data))
-        states.append((decoder.complete, decoder.done))
-    assert states == [(False, False)] * 3 + [(True, True)] * 3
-    assert decoder.finish() == ()
-
-
-def test_running_text_is_the_cheap_kind_of_chunk() -> None:
-    """The objects of one that only adds text are made when somebody looks."""
-    chunks, _, _ = read("text")
-    assert [chunk._choices for chunk in chunks if type(chunk._choices) is str] == ["Hel", "lo"]
-
-
 # -- whole answers -----------------------------------------------------------------------------------------------------
 
 META = {
@@ -183,36 +81,6 @@ META = {
 
 def whole(reason: str | None = "COMPLETE", **fields: Any) -> dict[str, Any]:
     return {"response_id": "r1", "text": "", "generation_id": "g1", "finish_reason": reason, "meta": META, **fields}
-
-
-TWO = [{"name": "weather", "parameters": {"city": "Oslo"}}, {"name": "clock", "parameters": {"zone": "CET"}}]
-
-WHOLE = {
-    "text": whole(text="Hello"),
-    "nothing_said": whole(),
-    "calls_whole": whole(text="I will look.", tool_calls=TWO),
-    "calls_whole_without_plan": whole(tool_calls=TWO),
-    "call_without_parameters": whole(tool_calls=[{"name": "now", "parameters": {}}]),
-    "search_and_citations": whole(text="Paris.", citations=[{"text": "Paris"}], documents=[{"id": "d1"}]),
-    "max_tokens": whole("MAX_TOKENS", text="Hello"),
-    "stop_sequence": whole("STOP_SEQUENCE", text="Hello"),
-    "finish_unknown": whole("USER_CANCEL", text="Hello"),
-    "no_usage": whole(text="Hello", meta=None),
-    "whole_instead_of_a_stream": whole(text="Hello", chat_history=[]),
-}
-
-
-@pytest.mark.parametrize("case", WHOLE)
-def test_whole_answer_is_the_stream_of_the_same(case: str) -> None:
-    _, streamed, error = read(case)
-    body = json.dumps(WHOLE[case]).encode()
-    answer = CohereV1Dialect().response(body)
-    assert error is None
-    assert answer == streamed
-    assert answer.raw == WHOLE[case]
-    _, unasked, error = decode([body])  # from a host that does not stream although it was told to
-    assert error is None
-    assert unasked == streamed
 
 
 @pytest.mark.parametrize(
@@ -274,11 +142,6 @@ def sent(messages: Any = None, *, stream: bool = True, **params: Any) -> dict[st
     assert (request.method, request.path) == ("POST", "/v1/chat")
     body: dict[str, Any] = json.loads(request.body)
     return body
-
-
-def test_smallest_request() -> None:
-    assert sent() == {"model": "command", "message": "Hi", "stream": True}
-    assert sent(stream=False) == {"model": "command", "message": "Hi", "stream": False}
 
 
 def function(parameters: Any = None, name: str = "f", **fields: Any) -> dict[str, Any]:
@@ -449,12 +312,6 @@ def test_what_cannot_be_sent_is_said_before(params: dict[str, Any], param: str) 
         sent(**params)
     assert type(caught.value) is InvalidRequestError
     assert caught.value.param == param
-
-
-def test_callers_headers_win() -> None:
-    params = CompletionParams("m", [Message.user("Hi")], extra_headers={"accept": "x/y", "X-Client-Name": "me"})
-    headers = CohereV1Dialect().request(params, model="m", stream=True).headers
-    assert headers == {"Content-Type": "application/json", "accept": "x/y", "X-Client-Name": "me"}
 
 
 # -- the conversation --------------------------------------------------------------------------------------------------
@@ -659,106 +516,8 @@ def test_body_is_what_the_official_client_sends(case: str, stream: bool, officia
 
 # -- hostile input -----------------------------------------------------------------------------------------------------
 
-KINDS = ("stream-start", "text-generation", "tool-calls-chunk", "tool-calls-generation", "stream-end", "stream-error")
-MORE_KINDS = ("search-results", "citation-generation", "error", "odd")
-KEYS = ("event_type", "text", "tool_calls", "tool_call_delta", "name", "parameters", "index", "response", "meta", "err")
-MORE_KEYS = ("generation_id", "finish_reason", "error", "message", "tokens", "input_tokens", "is_finished", "detail")
-LEAF = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=6)
-    | st.sampled_from((*KINDS, *MORE_KINDS, "\ud83d", "\ude00", "COMPLETE", "ERROR", "null"))
-)
-ODD = st.recursive(
-    LEAF,
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from((*KEYS, *MORE_KEYS)), inner, max_size=5)
-    ),
-    max_leaves=15,
-)
-
-
-def feed_all(values: list[Any]) -> None:
-    """Only our own errors may come out, and no half of a character."""
-    decoder, assembler = CohereV1Dialect().decoder(), Assembler()
-    try:
-        for value in values:
-            for chunk in decoder.feed(JSONEvent(json.dumps(value))):
-                assembler.add(chunk)
-                json.dumps(chunk.to_dict(raw=True), ensure_ascii=False).encode()
-        decoder.finish()
-    except AnyLLMError as exc:
-        str(exc).encode()
-        json.dumps(getattr(exc, "body", None), ensure_ascii=False, default=str).encode()
-    json.dumps(assembler.snapshot().to_dict(raw=True), ensure_ascii=False).encode()
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.lists(ODD, max_size=4))
-def test_random_json_raises_only_our_errors(values: list[Any]) -> None:
-    feed_all(values)
-
-
-def event_of(kind: str, fields: dict[str, Any]) -> dict[str, Any]:
-    return {**fields, "event_type": kind}
-
-
-FIELDS = st.dictionaries(st.sampled_from((*KEYS, *MORE_KEYS)), ODD, max_size=3)
-
-
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(st.builds(event_of, st.sampled_from((*KINDS, *MORE_KINDS)), FIELDS), max_size=4))
-def test_random_events_raise_only_our_errors(values: list[Any]) -> None:
-    feed_all(values)
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.sampled_from(sorted(PATHS)), st.data())
-def test_spoilt_transcripts_raise_only_our_errors(case: str, data: st.DataObject) -> None:
-    bodies = bodies_of(case if case not in ("no_json", "nothing") else "calls_in_pieces")
-    at = data.draw(st.integers(0, len(bodies) - 1))
-    bodies[at] = spoilt(bodies[at], data)
-    feed_all(bodies)
-
-
-def spoilt(value: Any, data: st.DataObject) -> Any:
-    """*value* with one of its parts replaced or lost."""
-    if not isinstance(value, dict) or not value or data.draw(st.integers(0, 4)) == 0:
-        return data.draw(ODD)
-    key = data.draw(st.sampled_from(sorted(value)))
-    if data.draw(st.booleans()):
-        return {**value, key: spoilt(value[key], data)}
-    return {name: item for name, item in value.items() if name != key}
-
-
-@settings(max_examples=200, deadline=None)
-@given(ODD)
-def test_random_whole_answers_raise_only_our_errors(value: Any) -> None:
-    for body in (value, {"text": value}, {"text": "", "tool_calls": value}, {"text": "", "meta": value}):
-        try:
-            CohereV1Dialect().response(json.dumps(body).encode())
-        except AnyLLMError as exc:
-            str(exc).encode()
-    CohereV1Dialect().error(400, {}, json.dumps(value).encode())
-
 
 @settings(max_examples=150, deadline=None)
 @given(st.text(max_size=40))
 def test_random_results_can_be_sent(text: str) -> None:
     sent([Message.user("Hi"), Message.assistant(tool_calls=[CALL]), Message.tool(text, "c1")])
-
-
-@pytest.mark.parametrize("bottom", ["1", '"\\ud83d"', "1" + "0" * 400])
-@pytest.mark.parametrize("depth", [1, 300, 900, 3000, 200_000])
-@pytest.mark.parametrize("kind", [*KINDS, *MORE_KINDS])
-def test_depth_raises_only_our_errors(kind: str, depth: int, bottom: str) -> None:
-    """With half a character at the bottom too, so that the whole event has to be mended; and with huge numbers."""
-    deep = '{"a":' * depth + bottom + "}" * depth
-    call = f'{{"name":"f","index":0,"parameters":{deep}}}'
-    for field in (f'"text":{deep}', f'"tool_calls":[{call}]', f'"tool_call_delta":{call}', f'"response":{deep}'):
-        with contextlib.suppress(AnyLLMError):
-            CohereV1Dialect().decoder().feed(JSONEvent(f'{{"event_type":"{kind}",{field},"error":null}}'))
-    with contextlib.suppress(AnyLLMError):
-        CohereV1Dialect().response(f'{{"text":"","tool_calls":[{call}],"meta":{deep}}}'.encode())

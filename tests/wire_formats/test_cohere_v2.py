@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import http.server
 import json
 import struct
@@ -12,12 +11,11 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import pytest
+from choice_streams import decode
 from conftest import ROOT
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from anyllm import errors
-from anyllm._framing.detect import JSONEvent, events
+from anyllm._framing.detect import JSONEvent
 from anyllm.errors import (
     AnyLLMError,
     APIError,
@@ -32,9 +30,6 @@ from anyllm.errors import (
     UnsupportedParameterError,
 )
 from anyllm.types import (
-    FINISH_REASONS,
-    ChatCompletion,
-    ChatCompletionChunk,
     CompletionParams,
     ContentPart,
     EmbeddingParams,
@@ -43,28 +38,10 @@ from anyllm.types import (
     Reasoning,
     ToolCall,
 )
-from anyllm.types._accumulate import Assembler
-from anyllm.wire._base.dialect import Dialect, Embedder, Lister
 from anyllm.wire.cohere_v2.dialect import CohereV2Dialect, host_url
 
 TRANSCRIPTS = ROOT / "tests" / "transcripts" / "cohere_v2"
 CASES = sorted(path.stem for path in TRANSCRIPTS.glob("*.sse"))
-
-
-def decode(reads: list[bytes]) -> tuple[list[ChatCompletionChunk], ChatCompletion, AnyLLMError | None]:
-    """All chunks, what they make together, and the error that ended them."""
-    decoder, assembler = CohereV2Dialect().decoder(), Assembler()
-    chunks: list[ChatCompletionChunk] = []
-    error = None
-    try:
-        for event in events(reads, max_event_bytes=1 << 20):
-            chunks += decoder.feed(event)
-        chunks += decoder.finish()
-    except AnyLLMError as exc:
-        error = exc
-    for chunk in chunks:
-        assembler.add(chunk)
-    return chunks, assembler.snapshot(), error
 
 
 def bodies_of(case: str) -> list[Any]:
@@ -75,79 +52,8 @@ def bodies_of(case: str) -> list[Any]:
 # -- transcripts -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_transcript_gives_the_expected_answer(case: str) -> None:
-    expected = json.loads((TRANSCRIPTS / f"{case}.json").read_text("utf-8"))
-    chunks, answer, error = decode([(TRANSCRIPTS / f"{case}.sse").read_bytes()])
-    _check_error(error, expected)
-    message = answer.to_message()
-    assert message.content == expected["content"]
-    for name in ("finish_reason", "raw_finish_reason", "id"):
-        if name in expected:
-            assert getattr(answer, name) == expected[name], name
-    calls = [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in answer.tool_calls]
-    assert calls == expected.get("tool_calls", [])
-    assert (message.reasoning.to_dict() if message.reasoning else None) == expected.get("reasoning")
-    if "usage" in expected:
-        assert answer.usage is not None
-        figures = [answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens]
-        assert figures == expected["usage"]
-        for name, value in expected.get("usage_details", {}).items():
-            assert getattr(answer.usage, name) == value
-    if "logprobs" in expected:
-        assert answer.choices[0].logprobs == expected["logprobs"]
-    _check_forms(chunks)
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_transcript_cut_at_every_byte_gives_the_same_chunks(case: str) -> None:
-    body = (TRANSCRIPTS / f"{case}.sse").read_bytes()
-    whole, _, error = decode([body])
-    pieces, _, piecewise_error = decode([body[at : at + 1] for at in range(len(body))])
-    assert pieces == whole
-    assert str(piecewise_error) == str(error)
-
-
-def _check_error(error: AnyLLMError | None, expected: dict[str, Any]) -> None:
-    if "error" not in expected:
-        assert error is None
-        return
-    kind, words = expected["error"]
-    assert type(error) is getattr(errors, kind), error
-    assert words in str(error)
-    assert error.provider == "cohere"
-    if "code" in expected:
-        assert error.code == expected["code"]
-    if "retryable" in expected:
-        assert error.is_retryable is expected["retryable"]
-
-
-def _check_forms(chunks: list[ChatCompletionChunk]) -> None:
-    """What holds for the chunks of every stream, whatever the host sent."""
-    began, opened = False, 0
-    for chunk in chunks:
-        assert chunk.provider == "cohere"
-        assert chunk.raw is not None
-        for choice in chunk.choices:
-            assert choice.delta.role == (None if began else "assistant")
-            began = True
-            assert choice.finish_reason in (None, *FINISH_REASONS)
-            assert (choice.finish_reason is None) == (choice.raw_finish_reason is None)
-            for fragment in choice.delta.tool_calls or ():
-                begins = fragment.index == opened
-                opened += begins
-                assert begins == bool(fragment.id) == bool(fragment.name)
-                assert fragment.index < opened
-
-
-def test_dialect_is_all_that_a_dialect_can_be() -> None:
-    dialect: Dialect = CohereV2Dialect()
-    assert isinstance(dialect, Embedder)
-    assert isinstance(dialect, Lister)
-
-
 def test_chunks_keep_what_the_host_said() -> None:
-    chunks, _, _ = decode([(TRANSCRIPTS / "citations.sse").read_bytes()])
+    chunks, _, _ = decode(CohereV2Dialect(), [(TRANSCRIPTS / "citations.sse").read_bytes()])
     cited = [chunk for chunk in chunks if chunk.raw["type"].startswith("citation")]
     assert [chunk.choices for chunk in cited] == [(), ()]
     assert cited[0].raw["delta"]["message"]["citations"]["text"] == "Paris"
@@ -160,12 +66,6 @@ def test_done_and_complete_are_said_as_soon_as_they_are_so() -> None:
         decoder.feed(JSONEvent(data))
         states.append((decoder.complete, decoder.done))
     assert states == [(False, False)] * 5 + [(True, False)] * 2 + [(True, True)] * 2
-
-
-def test_running_text_is_the_cheap_kind_of_chunk() -> None:
-    """The objects of one that only adds text are made when somebody looks."""
-    chunks, _, _ = decode([(TRANSCRIPTS / "text.sse").read_bytes()])
-    assert [chunk._choices for chunk in chunks if type(chunk._choices) is str] == ["Hel", "lo"]
 
 
 # -- whole answers -----------------------------------------------------------------------------------------------------
@@ -209,19 +109,6 @@ WHOLE = {
     "max_tokens": whole("MAX_TOKENS", content=[{"type": "text", "text": "a"}]),
     "finish_unknown": whole("USER_CANCEL", content=[{"type": "text", "text": "a"}]),
 }
-
-
-@pytest.mark.parametrize("case", WHOLE)
-def test_whole_answer_is_the_stream_of_the_same(case: str) -> None:
-    _, streamed, error = decode([(TRANSCRIPTS / f"{case}.sse").read_bytes()])
-    body = json.dumps(WHOLE[case]).encode()
-    answer = CohereV2Dialect().response(body)
-    assert error is None
-    assert answer == streamed
-    assert answer.raw == WHOLE[case]
-    _, unasked, error = decode([body])  # from a host that does not stream although it was told to
-    assert error is None
-    assert unasked == streamed
 
 
 @pytest.mark.parametrize(
@@ -290,12 +177,6 @@ def sent(messages: Any = None, *, stream: bool = True, **params: Any) -> dict[st
 
 def sent_turn(message: Message | dict[str, Any]) -> Any:
     return sent([message])["messages"][0]
-
-
-def test_smallest_request() -> None:
-    hi = [{"role": "user", "content": "Hi"}]
-    assert sent() == {"model": "command", "messages": hi, "stream": True}
-    assert sent(stream=False) == {"model": "command", "messages": hi, "stream": False}
 
 
 TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}
@@ -401,15 +282,6 @@ def test_what_cannot_be_sent_is_said_before(params: dict[str, Any], param: str) 
         sent(**params)
     assert type(caught.value) is InvalidRequestError
     assert caught.value.param == param
-
-
-def test_callers_headers_win() -> None:
-    params = CompletionParams("m", [Message.user("Hi")], extra_headers={"accept": "x/y", "X-Client-Name": "me"})
-    headers = CohereV2Dialect().request(params, model="m", stream=True).headers
-    assert headers == {"Content-Type": "application/json", "accept": "x/y", "X-Client-Name": "me"}
-    params = CompletionParams("m", [Message.user("Hi")])
-    assert CohereV2Dialect().request(params, model="m", stream=True).headers["Accept"] == "text/event-stream"
-    assert CohereV2Dialect().request(params, model="m", stream=False).headers["Accept"] == "application/json"
 
 
 PNG = "data:image/png;base64,iVBORw0KGgo="
@@ -709,101 +581,3 @@ def test_version_in_the_base_url_is_no_matter(url: str) -> None:
 
 
 # -- hostile input -----------------------------------------------------------------------------------------------------
-
-KINDS = ("message-start", "content-start", "content-delta", "content-end", "tool-plan-delta", "tool-call-start")
-MORE_KINDS = ("tool-call-delta", "tool-call-end", "citation-start", "message-end", "error", "odd")
-KEYS = ("type", "delta", "message", "content", "text", "thinking", "tool_plan", "tool_calls", "function", "arguments")
-MORE_KEYS = ("index", "id", "name", "finish_reason", "error", "usage", "tokens", "input_tokens", "logprobs", "detail")
-LEAF = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=6)
-    | st.sampled_from((*KINDS, *MORE_KINDS, "\ud83d", "\ude00", "COMPLETE", "ERROR", "null"))
-)
-ODD = st.recursive(
-    LEAF,
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from((*KEYS, *MORE_KEYS)), inner, max_size=5)
-    ),
-    max_leaves=15,
-)
-
-
-def feed_all(values: list[Any]) -> None:
-    """Only our own errors may come out, and no half of a character."""
-    decoder, assembler = CohereV2Dialect().decoder(), Assembler()
-    try:
-        for value in values:
-            for chunk in decoder.feed(JSONEvent(json.dumps(value))):
-                assembler.add(chunk)
-                json.dumps(chunk.to_dict(raw=True), ensure_ascii=False).encode()
-        decoder.finish()
-    except AnyLLMError as exc:
-        str(exc).encode()
-        json.dumps(getattr(exc, "body", None), ensure_ascii=False, default=str).encode()
-    json.dumps(assembler.snapshot().to_dict(raw=True), ensure_ascii=False).encode()
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.lists(ODD, max_size=4))
-def test_random_json_raises_only_our_errors(values: list[Any]) -> None:
-    feed_all(values)
-
-
-def event_of(kind: str, delta: Any, index: Any) -> dict[str, Any]:
-    return {"type": kind, "delta": delta, "index": index}
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.lists(st.builds(event_of, st.sampled_from((*KINDS, *MORE_KINDS)), ODD, LEAF), max_size=6))
-def test_random_events_raise_only_our_errors(values: list[Any]) -> None:
-    feed_all(values)
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.sampled_from(CASES), st.data())
-def test_spoilt_transcripts_raise_only_our_errors(case: str, data: st.DataObject) -> None:
-    bodies = bodies_of(case) if case != "no_json" else bodies_of("text")
-    if not bodies:
-        return
-    at = data.draw(st.integers(0, len(bodies) - 1))
-    bodies[at] = spoilt(bodies[at], data)
-    feed_all(bodies)
-
-
-def spoilt(value: Any, data: st.DataObject) -> Any:
-    """*value* with one of its parts replaced or lost."""
-    if not isinstance(value, dict) or not value or data.draw(st.integers(0, 4)) == 0:
-        return data.draw(ODD)
-    key = data.draw(st.sampled_from(sorted(value)))
-    if data.draw(st.booleans()):
-        return {**value, key: spoilt(value[key], data)}
-    return {name: item for name, item in value.items() if name != key}
-
-
-@settings(max_examples=200, deadline=None)
-@given(ODD)
-def test_random_whole_answers_raise_only_our_errors(value: Any) -> None:
-    for read in (CohereV2Dialect().response, CohereV2Dialect().embeddings, CohereV2Dialect().models):
-        for body in (value, {"message": value, "finish_reason": "COMPLETE"}, {"embeddings": value}, {"models": value}):
-            try:
-                read(json.dumps(body).encode())
-            except AnyLLMError as exc:
-                str(exc).encode()
-    CohereV2Dialect().error(400, {}, json.dumps(value).encode())
-
-
-@pytest.mark.parametrize("bottom", ["1", '"\\ud83d"'])
-@pytest.mark.parametrize("depth", [300, 900, 3000, 200_000])
-@pytest.mark.parametrize("kind", [*KINDS, *MORE_KINDS])
-def test_depth_raises_only_our_errors(kind: str, depth: int, bottom: str) -> None:
-    """With half a character at the bottom too, so that the whole event has to be mended."""
-    deep = '{"a":' * depth + bottom + "}" * depth
-    call = f'{{"id":"x","function":{{"name":"f","arguments":{deep}}}}}'
-    for delta in (deep, f'{{"message":{{"content":{deep}}}}}', f'{{"message":{{"tool_calls":{call}}}}}'):
-        with contextlib.suppress(AnyLLMError):
-            CohereV2Dialect().decoder().feed(JSONEvent(f'{{"type":"{kind}","delta":{delta},"error":null}}'))
-    with contextlib.suppress(AnyLLMError):
-        CohereV2Dialect().response(f'{{"message":{{"content":[],"tool_calls":[{call}]}},"usage":{deep}}}'.encode())
