@@ -11,12 +11,12 @@ from anyllm.wire.bedrock_converse.dialect import BedrockConverseDialect
 from anyllm.wire.bedrock_invoke.dialect import (
     BedrockInvokeDialect,
     Family,
-    PlainText,
-    TaggedReasoning,
-    is_chat,
+    TaggedReasoningDialect,
+    TextCompletionDialect,
+    is_anthropic_messages,
     is_cohere_chat,
-    is_messages,
-    is_plain,
+    is_openai_chat,
+    is_text_completion,
     nova,
 )
 from anyllm.wire.cohere_v1.dialect import CohereV1Dialect
@@ -40,12 +40,14 @@ def dialect(provider: str) -> BedrockInvokeDialect:
         families=(
             Family(
                 dialect=AnthropicMessagesDialect(provider=provider, version_in_body=_VERSION),
-                begins=is_messages,
-                makers=("anthropic.",),
+                matches=is_anthropic_messages,
+                model_prefixes=("anthropic.",),
             ),
-            Family(dialect=TaggedReasoning(chat), begins=is_chat, makers=("openai.",)),
+            Family(dialect=TaggedReasoningDialect(chat), matches=is_openai_chat, model_prefixes=("openai.",)),
             nova(BedrockConverseDialect(provider=provider)),
-            Family(dialect=CohereV1Dialect(provider=provider), begins=is_cohere_chat, makers=("cohere.command-r",)),
-            Family(dialect=PlainText(provider=provider), begins=is_plain),
+            Family(
+                dialect=CohereV1Dialect(provider=provider), matches=is_cohere_chat, model_prefixes=("cohere.command-r",)
+            ),
+            Family(dialect=TextCompletionDialect(provider=provider), matches=is_text_completion),
         ),
     )

@@ -36,7 +36,7 @@ from anyllm.errors import (
 from anyllm.providers import bedrock_invoke_families
 from anyllm.types import CompletionParams, ContentPart, Message
 from anyllm.wire._base.dialect import Dialect, Request
-from anyllm.wire.bedrock_invoke.dialect import BedrockInvokeDialect, Family, PlainText, is_plain
+from anyllm.wire.bedrock_invoke.dialect import BedrockInvokeDialect, Family, TextCompletionDialect, is_text_completion
 
 TRANSCRIPTS = ROOT / "tests" / "transcripts" / "bedrock_invoke"
 CASES = sorted(path.stem for path in TRANSCRIPTS.glob("*.ndjson"))
@@ -134,8 +134,8 @@ def test_what_could_become_a_tag_is_given_with_the_end_and_not_after_it() -> Non
     ("data", "words"),
     [
         ('{"bytes": 7}', "the bytes of a chunk are a number"),
-        ('{"bytes": "?"}', "no base64"),
-        ('{"bytes": "e30"}', "no base64"),
+        ('{"bytes": "?"}', "not base64"),
+        ('{"bytes": "e30"}', "not base64"),
         (json.dumps({"bytes": base64.b64encode(b"{oops").decode()}), "no JSON"),
         (json.dumps({"bytes": base64.b64encode(b"[1]").decode()}), "a list"),
         ("[1]", "a list"),
@@ -158,8 +158,11 @@ def test_chunks_without_bytes_are_alive_and_say_nothing() -> None:
 
 def test_the_first_family_that_knows_the_beginning_reads_the_rest() -> None:
     """What is composed above decides; nothing here knows another dialect."""
-    one, two = PlainText(provider="one"), PlainText(provider="two")
-    families = (Family(dialect=one, begins=lambda first: "outputs" in first), Family(dialect=two, begins=is_plain))
+    one, two = TextCompletionDialect(provider="one"), TextCompletionDialect(provider="two")
+    families = (
+        Family(dialect=one, matches=lambda first: "outputs" in first),
+        Family(dialect=two, matches=is_text_completion),
+    )
     decoder = BedrockInvokeDialect(families=families).decoder()
     line = '{"outputs": [{"text": "a", "stop_reason": "stop"}]}'
     assert decoder.feed(JSONEvent(line))[0].provider == "one"
@@ -274,7 +277,7 @@ def test_figures_of_a_whole_answer_are_kept_as_they_came() -> None:
         ),
         (b'{"error": {"message": "no", "code": "throttlingException"}}', errors.RateLimitError, "no"),
         (b'{"generations": [{"text": "", "finish_reason": "ERROR_TOXIC"}]}', errors.ContentFilterError, "ERROR_TOXIC"),
-        (b'{"melody": [1]}', MalformedStreamError, "in no format that is known here: it has the keys melody"),
+        (b'{"melody": [1]}', MalformedStreamError, "in no known format: it has the keys melody"),
         (b'{"outputs": [7]}', MalformedStreamError, "an element of outputs is a number"),
         (b'{"type": "message"}', MalformedStreamError, "has no content"),
         (b"{}", MalformedStreamError, "empty"),
@@ -484,7 +487,7 @@ def test_answers_go_back_to_their_families() -> None:
 
 
 def test_plain_text_is_read_and_not_asked() -> None:
-    dialect: Dialect = PlainText(provider="host")
+    dialect: Dialect = TextCompletionDialect(provider="host")
     with pytest.raises(UnsupportedParameterError):
         dialect.request(CompletionParams("m", HI), model="m", stream=True)
     assert dialect.error(400, {}, b'{"message": "No."}').provider == "host"

@@ -1,9 +1,9 @@
 """
-The stream: frames to events of a family's own, and these to chunks.
+Decoder of InvokeModel's streams: frames to events in a family's format, and those to chunks.
 
-A frame called "chunk" holds ``{"bytes": ...}``, an event of the model's maker in base64. The host adds keys of its own
-to that, ``amazon-bedrock-invocationMetrics`` to the last one. Whether the answer is whole, the family's decoder says:
-what the host has counted is the end of the bytes, not of the answer.
+A frame named "chunk" contains ``{"bytes": ...}``, an event of the model's maker in base64. Bedrock adds keys to that
+event, ``amazon-bedrock-invocationMetrics`` to the last one. The family's decoder decides whether the answer is
+complete: the metrics end the bytes, not the answer.
 
 Source: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_PayloadPart.html
 """
@@ -22,8 +22,8 @@ from anyllm.wire._base import bedrock_errors
 from anyllm.wire._base.decode_json import event_object
 from anyllm.wire._base.dialect import Decoder
 from anyllm.wire._base.getters import json_type
-from anyllm.wire.bedrock_invoke.families import Family, family_of, no_family
-from anyllm.wire.bedrock_invoke.usage import METRICS, usage_of
+from anyllm.wire.bedrock_invoke.families import BEDROCK_PREFIX, Family, family_of, unknown_format
+from anyllm.wire.bedrock_invoke.usage import METRICS, invocation_usage
 
 _BYTES = "bytes"
 
@@ -33,24 +33,24 @@ class InvokeDecoder:
     Turns one response's events into chunks. Used by one thread, for one response.
 
     Args:
-        families: Who reads what.
-        provider: Stands in every chunk and error.
+        families: The formats that can be read.
+        provider: The provider's name, in every chunk and error.
     """
 
-    __slots__ = ("_counted", "_events", "_families", "_is_last", "_provider", "_reader")
+    __slots__ = ("_events", "_families", "_has_usage", "_is_last", "_provider", "_reader")
 
     def __init__(self, families: Sequence[Family], *, provider: str) -> None:
         self._families = families
         self._provider = provider
-        #: The family that the first event was of, and its decoder.
+        #: The family of the first event, and its decoder.
         self._reader: tuple[Family, Decoder] | None = None
         self._events = 0
-        #: Whether the family has said how many tokens it took; whether the host has, which is its last word.
-        self._counted = self._is_last = False
+        #: Whether the family's events had usage; whether Bedrock's metrics came, which are in the last event.
+        self._has_usage = self._is_last = False
 
     @property
     def done(self) -> bool:
-        """Whether the terminal marker was seen: the family's, or the host's own after a whole answer."""
+        """Whether the family's terminal marker came, or Bedrock's metrics after a complete answer."""
         if self._reader is None:
             return False
         _, decoder = self._reader
@@ -58,46 +58,46 @@ class InvokeDecoder:
 
     @property
     def complete(self) -> bool:
-        """Whether the answer is whole as it stands, as its family says."""
+        """Whether the family's decoder has a complete answer."""
         return self._reader is not None and self._reader[1].complete
 
     def feed(self, event: Event) -> Sequence[ChatCompletionChunk]:
         """
-        The chunks that *event* brings.
+        The chunks of *event*.
 
         Raises:
             APIError: the event is the provider's error.
-            MalformedStreamError: the event cannot be read, or is in a format that nobody reads here.
+            MalformedStreamError: the event is malformed, or of an unknown format.
         """
         if self.done or not event.data.strip():
             return ()
         self._events += 1
-        text, payload = self._unwrapped(event)
+        text, payload = self._unwrap(event)
         if not text.strip():
             return ()
         if self._reader is None:
-            self._reader = self._begin(payload)
+            self._reader = self._choose_family(payload)
             if self._reader is None:
                 return ()
         family, decoder = self._reader
         try:
-            inner = family.event_of(text, payload)
+            inner = family.convert_event(text, payload)
         except (ValueError, OverflowError, RecursionError) as exc:
             raise self._malformed("an event holds what cannot be written as JSON") from exc
         chunks = [*decoder.feed(inner)] if inner is not None else []
         for chunk in chunks:
             chunk.raw = payload
             if chunk.usage is not None:
-                chunk.usage = family.usage_of(payload) or chunk.usage
-                self._counted = self._counted or chunk.usage.total_tokens > 0
+                chunk.usage = family.read_usage(payload) or chunk.usage
+                self._has_usage = self._has_usage or chunk.usage.total_tokens > 0
         return self._with_metrics(chunks, payload)
 
     def finish(self) -> Sequence[ChatCompletionChunk]:
         """
-        What was held back, at the end of the bytes.
+        The chunks that were held back, at the end of the bytes.
 
         Raises:
-            IncompleteStreamError: the answer is not whole.
+            IncompleteStreamError: the answer is not complete.
         """
         if self._reader is None:
             what = f"the stream ended before any answer came ({self._events} events)"
@@ -106,8 +106,8 @@ class InvokeDecoder:
 
     # -- one event ---------------------------------------------------------------------------------------
 
-    def _unwrapped(self, event: Event) -> tuple[str, dict[str, Any]]:
-        """The maker's event, as text and decoded; from a proxy that unwraps them, the event itself."""
+    def _unwrap(self, event: Event) -> tuple[str, dict[str, Any]]:
+        """The maker's event, as text and decoded; a proxy may already have unwrapped it."""
         body, _ = event_object(event, self._provider)
         if _BYTES not in body or event.event == "error":
             error = bedrock_errors.error_in(event.event, body, self._provider)
@@ -123,25 +123,25 @@ class InvokeDecoder:
         try:
             return base64.b64decode(value, validate=True).decode("utf-8", "replace")
         except (binascii.Error, ValueError) as exc:
-            raise self._malformed("the bytes of a chunk are no base64") from exc
+            raise self._malformed("the bytes of a chunk are not base64") from exc
 
-    def _begin(self, first: Mapping[str, Any]) -> tuple[Family, Decoder] | None:
-        """The family of an answer that begins with *first*; None when only the host says something of its own."""
+    def _choose_family(self, first: Mapping[str, Any]) -> tuple[Family, Decoder] | None:
+        """The family of an answer that begins with *first*, and its decoder; None if it has only Bedrock's keys."""
         family = family_of(first, self._families)
         if family is not None:
             return family, family.dialect.decoder()
-        if first and all(key.startswith("amazon-bedrock-") for key in first):
+        if first and all(key.startswith(BEDROCK_PREFIX) for key in first):
             return None
-        raise no_family(first, self._provider)
+        raise unknown_format(first, self._provider)
 
     def _with_metrics(self, chunks: list[ChatCompletionChunk], payload: dict[str, Any]) -> list[ChatCompletionChunk]:
-        """*chunks* with what the host counted, where the family counts nothing."""
+        """*chunks* with Bedrock's token counts, if the family has sent none."""
         if METRICS not in payload:
             return chunks
         self._is_last = True
-        usage = None if self._counted else usage_of(payload)
+        usage = None if self._has_usage else invocation_usage(payload)
         if usage is not None:
-            self._counted = True
+            self._has_usage = True
             if not chunks:
                 chunks.append(ChatCompletionChunk(provider=self._provider, raw=payload))
             chunks[-1].usage = usage

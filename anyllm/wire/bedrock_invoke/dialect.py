@@ -1,9 +1,10 @@
 """
-AWS Bedrock's InvokeModel, which speaks to each model in its maker's own format; Converse is one format for all.
+AWS Bedrock's InvokeModel, which has a format for each maker of models; Converse has one format for all.
 
-Strategy: the formats are those of other dialects, and no dialect knows another. So this one is given them, one for
-each family of models, by the layer above. Of a request, the model's id says the family; its dialect writes the body,
-and what stands in the path here is taken out. An answer is unwrapped, and its first event says whose it is.
+Strategy: the formats are those of other dialects, and dialects do not import each other. So the layer above passes
+them in, one for each family of models. The model's id selects the family of a request; the family's dialect writes the
+body, from which the fields that are in InvokeModel's path are removed. An answer is unwrapped, and its first event
+selects the family.
 
 Sources: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModel.html,
 https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModelWithResponseStream.html,
@@ -28,41 +29,41 @@ from anyllm.wire.bedrock_invoke.decoder import InvokeDecoder
 from anyllm.wire.bedrock_invoke.families import (
     Family,
     family_of,
-    is_chat,
+    is_anthropic_messages,
     is_cohere_chat,
-    is_messages,
-    no_family,
+    is_openai_chat,
+    unknown_format,
 )
 from anyllm.wire.bedrock_invoke.nova import nova
-from anyllm.wire.bedrock_invoke.reasoning_tags import TaggedReasoning
-from anyllm.wire.bedrock_invoke.text_completion import PlainText, is_plain
-from anyllm.wire.bedrock_invoke.usage import usage_of
+from anyllm.wire.bedrock_invoke.reasoning_tags import TaggedReasoningDialect
+from anyllm.wire.bedrock_invoke.text_completion import TextCompletionDialect, is_text_completion
+from anyllm.wire.bedrock_invoke.usage import invocation_usage
 
 __all__ = [
     "BedrockInvokeDialect",
     "Family",
-    "PlainText",
-    "TaggedReasoning",
-    "is_chat",
+    "TaggedReasoningDialect",
+    "TextCompletionDialect",
+    "is_anthropic_messages",
     "is_cohere_chat",
-    "is_messages",
-    "is_plain",
+    "is_openai_chat",
+    "is_text_completion",
     "nova",
 ]
 
 _STREAM = "application/vnd.amazon.eventstream"
-#: What other hosts want in the body: the path says it here, and usage comes with every stream.
-_SAID_BY_THE_PATH = ("model", "stream", "stream_options")
+#: Fields that InvokeModel does not have in the body: the path contains them, and every stream has usage.
+_NOT_IN_BODY = ("model", "stream", "stream_options")
 
 
 @attrs.define(frozen=True, kw_only=True)
 class BedrockInvokeDialect:
     """
-    The dialect.
+    The wire format of InvokeModel.
 
     Attributes:
-        families: Who reads what; an answer is the first one's that knows its beginning.
-        provider: Stands in every chunk and error, as it must in those of the families' dialects.
+        families: The formats, in the order in which an answer is matched with them.
+        provider: The provider's name, in every chunk and error; the families' dialects must have the same.
     """
 
     families: tuple[Family, ...]
@@ -70,41 +71,41 @@ class BedrockInvokeDialect:
 
     @property
     def support(self) -> FormatSupport:
-        """What one of the families has words for; what only another has is refused when it is asked for."""
-        every = [family.dialect.support for family in self.families if family.makers]
+        """The parameters that at least one family supports; the family of a request refuses those that it does not."""
+        every = [family.dialect.support for family in self.families if family.model_prefixes]
         return FormatSupport(
-            formats=_all_of(support.formats for support in every),
-            media=_all_of(support.media for support in every),
+            formats=_merged(support.formats for support in every),
+            media=_merged(support.media for support in every),
             refused=tuple(
                 name
-                for name in _all_of(support.refused for support in every)
+                for name in _merged(support.refused for support in every)
                 if all(name in support.refused for support in every)
             ),
         )
 
     def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
         """
-        The request for *params*; *model* is an id, an inference profile whose name is one, or the ARN of either.
+        The request for *params*; *model* is an id, an inference profile named after one, or an ARN of either.
 
         Raises:
-            UnsupportedParameterError: nobody writes that model's format here, or it lacks what a parameter asks for.
+            UnsupportedParameterError: no family writes that model's format, or it does not support a parameter.
             InvalidRequestError: the parameters cannot be sent at all.
         """
-        family = self._asked(model)
+        family = self._family_for(model)
         for name in params.stream_options or ():
             if name != "include_usage":
                 raise unsupported(
                     "stream_options", f"does not support the parameter stream_options.{name}", self.provider
                 )
-        theirs = family.dialect.request(params, model=model, stream=stream)
+        inner = family.dialect.request(params, model=model, stream=stream)
         extra = params.extra_body or {}
         headers = {"Content-Type": "application/json", "Accept": _STREAM if stream else "application/json"}
         return Request(
             "POST",
             f"/model/{quote(model, safe='')}/{'invoke-with-response-stream' if stream else 'invoke'}",
             headers_in(params.extra_headers, headers, self.provider),
-            self._body(theirs.body, family, extra),
-            {name: self._body(body, family, extra) for name, body in theirs.fallbacks.items()},
+            self._body(inner.body, family, extra),
+            {name: self._body(body, family, extra) for name, body in inner.fallbacks.items()},
         )
 
     def decoder(self) -> InvokeDecoder:
@@ -117,51 +118,49 @@ class BedrockInvokeDialect:
 
         Raises:
             APIError: the body is the provider's error.
-            MalformedStreamError: the body cannot be read, or is in a format that nobody reads here.
+            MalformedStreamError: the body is malformed, or of an unknown format.
         """
         answer = whole_json(body, self.provider)
         if not isinstance(answer, dict):
             raise no_answer(answer, "answer", self.provider)
         family = family_of(answer, self.families)
         if family is None:
-            raise no_family(answer, self.provider)
+            raise unknown_format(answer, self.provider)
         completion = family.dialect.response(body)
-        completion.usage = family.usage_of(answer) or completion.usage or usage_of(answer)
+        completion.usage = family.read_usage(answer) or completion.usage or invocation_usage(answer)
         return completion
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-        """The error that an HTTP status, its headers and its body say."""
+        """The error of a response with that HTTP status."""
         return bedrock_errors.from_response(self.provider, status, headers, body)
 
     # -- the parts of a request --------------------------------------------------------------------------
 
-    def _asked(self, model: str) -> Family:
-        """The family that *model* is asked in."""
-        names = _names(model)
+    def _family_for(self, model: str) -> Family:
+        """The family that writes requests for *model*."""
+        names = _model_names(model)
         for family in self.families:
-            if any(name.startswith(family.makers) for name in names):
+            if any(name.startswith(family.model_prefixes) for name in names):
                 return family
-        makers = ", ".join(f"{maker}*" for family in self.families for maker in family.makers)
+        prefixes = ", ".join(f"{prefix}*" for family in self.families for prefix in family.model_prefixes)
         raise unsupported(
             "model",
-            f"InvokeModel wants the model's own format, which is written here for {makers}, and not for {model}: write "
-            f"bedrock/{model}, which is asked by Converse, one format for all models",
+            f"InvokeModel requires the model's own format, which is supported for {prefixes}, not for {model}: use "
+            f"bedrock/{model}, which goes through Converse, one format for all models",
             self.provider,
         )
 
-    def _body(self, theirs: bytes, family: Family, extra: Mapping[str, Any]) -> bytes:
-        """The body of another host's request, as this one wants it; what the caller added stays."""
-        body = {
-            key: value for key, value in _convert.loads(theirs).items() if key not in _SAID_BY_THE_PATH or key in extra
-        }
-        return in_bytes(family.body_of(body, self.provider), self.provider)
+    def _body(self, inner: bytes, family: Family, extra: Mapping[str, Any]) -> bytes:
+        """The body of a family's request as InvokeModel requires it; the caller's *extra* fields stay."""
+        body = {key: value for key, value in _convert.loads(inner).items() if key not in _NOT_IN_BODY or key in extra}
+        return in_bytes(family.convert_body(body, self.provider), self.provider)
 
 
-def _names(model: str) -> tuple[str, ...]:
-    """What an id may begin with: "us.anthropic.claude" with the region and without it; of an ARN, its last part."""
+def _model_names(model: str) -> tuple[str, ...]:
+    """The id in *model*, which may be an ARN, with and without its first part, which may be a region ("us.")."""
     name = model.rpartition("/")[2]
     return name, name.partition(".")[2]
 
 
-def _all_of(lists: Any) -> tuple[str, ...]:
+def _merged(lists: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for names in lists for name in names))

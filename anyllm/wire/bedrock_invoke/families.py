@@ -1,8 +1,8 @@
 """
-Families of models, and how their answers are told apart.
+Families of models with one format, and the recognition of their answers.
 
-A stream does not say whose it is, and an id does not always: an inference profile has any name. The first event says
-it, by its keys, and so does a whole answer.
+A stream does not name its model, and an id not always: an inference profile can have any name. So the keys of the first
+event, or of a whole answer, identify the family.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from anyllm.wire._base import bedrock_errors
 from anyllm.wire._base.dialect import Dialect
 from anyllm.wire._base.surrogate_joiner import mend
 
-__all__ = ["Family", "family_of", "is_chat", "is_cohere_chat", "is_messages", "no_family"]
+__all__ = ["Family", "family_of", "is_openai_chat", "is_cohere_chat", "is_anthropic_messages", "unknown_format"]
 
 _Object = Mapping[str, Any]
 
-#: What Anthropic calls its events, and a whole answer.
-_MESSAGES = (
+#: The ``type`` of Anthropic's events, and of a whole answer.
+_ANTHROPIC_TYPES = (
     *("message_start", "content_block_start", "content_block_delta", "content_block_stop", "message_delta"),
     *("message_stop", "message", "ping", "error"),
 )
-#: Keys of what Bedrock itself says, beside what the model's maker does.
-_OF_BEDROCK = "amazon-bedrock-"
-_MANY = 8
+#: Prefix of the keys that Bedrock adds to the maker's.
+BEDROCK_PREFIX = "amazon-bedrock-"
+_MAX_KEYS = 8
 
 
-def _as_it_came(text: str, payload: _Object) -> Optional[Event]:
+def _same_event(text: str, payload: _Object) -> Optional[Event]:
     return JSONEvent(text)
 
 
-def _as_written(body: dict[str, Any], provider: str) -> dict[str, Any]:
+def _same_body(body: dict[str, Any], provider: str) -> dict[str, Any]:
     return body
 
 
-def _as_read(payload: _Object) -> Optional[Usage]:
+def _no_usage(payload: _Object) -> Optional[Usage]:
     return None
 
 
@@ -51,50 +51,50 @@ class Family:
     Models that answer in one format.
 
     Attributes:
-        dialect: Reads the format, and writes it.
-        begins: Whether an answer in this format begins with that object, or is it, when it comes whole.
-        makers: How the ids of the models begin that are asked in it, "anthropic."; none for a format that is only read.
-        event_of: What the dialect is fed for an event, from the event's text and the same decoded; None for nothing.
-        body_of: The body that this host wants, from the one that the dialect wrote, and the provider for errors.
-            Raises an `AnyLLMError` where that cannot be.
-        usage_of: What an event, or a whole answer, counted, where the dialect does not know the names; else None.
+        dialect: Reads and writes the format.
+        matches: Whether an object is the first event, or a whole answer, in this format.
+        model_prefixes: Prefixes of the ids of its models, such as "anthropic."; none if the format is only read.
+        convert_event: From an event's text and the decoded event to the event for the dialect; None to skip it.
+        convert_body: From the body that the dialect wrote, and the provider for errors, to that of InvokeModel.
+            Raises an `AnyLLMError` if that is impossible.
+        read_usage: The usage in an event or a whole answer, if its names are not the dialect's; else None.
     """
 
     dialect: Dialect
-    begins: Callable[[_Object], bool]
-    makers: tuple[str, ...] = ()
-    event_of: Callable[[str, _Object], Optional[Event]] = _as_it_came
-    body_of: Callable[[dict[str, Any], str], dict[str, Any]] = _as_written
-    usage_of: Callable[[_Object], Optional[Usage]] = _as_read
+    matches: Callable[[_Object], bool]
+    model_prefixes: tuple[str, ...] = ()
+    convert_event: Callable[[str, _Object], Optional[Event]] = _same_event
+    convert_body: Callable[[dict[str, Any], str], dict[str, Any]] = _same_body
+    read_usage: Callable[[_Object], Optional[Usage]] = _no_usage
 
 
 def family_of(first: _Object, families: Iterable[Family]) -> Family | None:
-    """Whose an answer is that begins with *first*, or is that; None of no family."""
-    return next((family for family in families if family.begins(first)), None)
+    """The family of an answer that begins with, or is, *first*; None if no family matches."""
+    return next((family for family in families if family.matches(first)), None)
 
 
-def no_family(first: _Object, provider: str) -> AnyLLMError:
-    """The error of an answer that begins with *first*, which is of no family: the provider's own, if it is one."""
+def unknown_format(first: _Object, provider: str) -> AnyLLMError:
+    """The error of an answer of no family that begins with, or is, *first*: the provider's error, if it is one."""
     error = bedrock_errors.error_in("", first, provider)
     if error is not None:
         return error
     if isinstance(first.get("message"), str):
         return bedrock_errors.from_event(provider, first)
-    keys = ", ".join(sorted(key for key in first if not key.startswith(_OF_BEDROCK))[:_MANY])
-    what = f"the answer is in no format that is known here: it has the keys {keys}" if keys else "the answer is empty"
+    keys = ", ".join(sorted(key for key in first if not key.startswith(BEDROCK_PREFIX))[:_MAX_KEYS])
+    what = f"the answer is in no known format: it has the keys {keys}" if keys else "the answer is empty"
     return MalformedStreamError(mend(what)[:200], provider=provider)
 
 
-# -- how answers begin -------------------------------------------------------------------------------------------------
+# -- recognition of answers --------------------------------------------------------------------------------------------
 
 
-def is_messages(first: _Object) -> bool:
-    """Whether it is Anthropic's Messages."""
-    return first.get("type") in _MESSAGES
+def is_anthropic_messages(first: _Object) -> bool:
+    """Whether an answer is in Anthropic's Messages format."""
+    return first.get("type") in _ANTHROPIC_TYPES
 
 
-def is_chat(first: _Object) -> bool:
-    """Whether it is OpenAI's chat completions, whose choices say ``finish_reason``; others say ``stop_reason``."""
+def is_openai_chat(first: _Object) -> bool:
+    """Whether an answer is in OpenAI's chat format, with ``finish_reason`` and not ``stop_reason``."""
     choices = first.get("choices")
     if not isinstance(choices, list):
         return False
@@ -103,7 +103,7 @@ def is_chat(first: _Object) -> bool:
 
 
 def is_cohere_chat(first: _Object) -> bool:
-    """Whether it is version 1 of Cohere's chat."""
+    """Whether an answer is in version 1 of Cohere's chat format."""
     if isinstance(first.get("event_type"), str):
         return True
     return "text" in first and not {"generation_id", "response_id", "chat_history"}.isdisjoint(first)

@@ -1,6 +1,7 @@
 """
-Amazon Nova, whose own format is nearly Converse's: an event is an object with one key, its name in Converse, and
-parameters of the models' own stand where the others do.
+Amazon Nova's format, which is nearly Converse's.
+
+An event is an object with one key, its name in Converse. Fields that only Nova has are beside the common ones.
 
 Sources: https://docs.aws.amazon.com/nova/latest/userguide/complete-request-schema.html,
 https://docs.aws.amazon.com/nova/latest/nova2-userguide/request-response-schema.html
@@ -14,16 +15,18 @@ from typing import Any
 
 from anyllm._framing.event import Event, JSONEvent
 from anyllm.types import Usage, _convert
+from anyllm.wire._base.block_decoder import usage_of
 from anyllm.wire._base.dialect import Dialect
 from anyllm.wire._base.encode_json import unsupported
+from anyllm.wire._base.getters import json_object
 from anyllm.wire._base.surrogate_joiner import mend
-from anyllm.wire.bedrock_invoke.families import Family
-from anyllm.wire.bedrock_invoke.usage import counted
+from anyllm.wire.bedrock_invoke.families import BEDROCK_PREFIX, Family
 
 _VERSION = {"schemaVersion": "messages-v1"}
-#: Where Converse has parameters of the models' own, and where this format has them.
+#: The fields of options that only one model has: in Converse, and in this format.
 _FIELDS, _CONFIG, _REASONING = "additionalModelRequestFields", "inferenceConfig", "reasoningConfig"
 
+_USAGE_KEYS = ("inputTokens", "outputTokens", "cacheReadInputTokenCount", "cacheWriteInputTokenCount")
 _EVENTS = {
     *("messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop", "metadata"),
 }
@@ -33,50 +36,46 @@ def nova(dialect: Dialect) -> Family:
     """The family of Amazon Nova; *dialect* is Converse."""
     return Family(
         dialect=dialect,
-        begins=_begins,
-        makers=("amazon.nova",),
-        event_of=_event_of,
-        body_of=_body_of,
-        usage_of=_usage_of,
+        matches=_matches,
+        model_prefixes=("amazon.nova",),
+        convert_event=_convert_event,
+        convert_body=_convert_body,
+        read_usage=_read_usage,
     )
 
 
-def _begins(first: Mapping[str, Any]) -> bool:
+def _matches(first: Mapping[str, Any]) -> bool:
     return not _EVENTS.isdisjoint(first) or isinstance(first.get("output"), dict)
 
 
-def _event_of(text: str, payload: Mapping[str, Any]) -> Event | None:
-    """The event as Converse has it; a whole answer as it is."""
+def _convert_event(text: str, payload: Mapping[str, Any]) -> Event | None:
+    """The event in Converse's format; a whole answer as it is."""
     if "output" in payload:
         return JSONEvent(text)
-    body = _convert.loads(text)  # with the halves of characters that *payload* has no more
-    name = next((key for key in body if not key.startswith("amazon-bedrock-")), None)
+    body = _convert.loads(text)  # with the surrogate halves, which *payload* has replaced
+    name = next((key for key in body if not key.startswith(BEDROCK_PREFIX)), None)
     if name is None:
         return None
     try:
         return JSONEvent(_convert.dumps(body[name]).decode(), mend(name))
-    except UnicodeEncodeError:  # half a character, which the next event may complete
+    except UnicodeEncodeError:  # half a surrogate pair, which the next event may complete
         return JSONEvent(json.dumps(body[name]), mend(name))
 
 
-def _usage_of(payload: Mapping[str, Any]) -> Usage | None:
-    """What was counted; the names of what was cached are not Converse's."""
-    about = payload.get("metadata", payload)
-    raw = about.get("usage") if isinstance(about, dict) else None
-    if not isinstance(raw, dict):
-        return None
-    return counted(raw, "inputTokens", "outputTokens", "cacheReadInputTokenCount", "cacheWriteInputTokenCount")
+def _read_usage(payload: Mapping[str, Any]) -> Usage | None:
+    """The usage, whose names of cached tokens are not Converse's."""
+    return usage_of(json_object(payload.get("metadata", payload)).get("usage"), _USAGE_KEYS)
 
 
-def _body_of(body: dict[str, Any], provider: str) -> dict[str, Any]:
+def _convert_body(body: dict[str, Any], provider: str) -> dict[str, Any]:
     for block in _blocks(body.get("messages")):
         if isinstance(block, dict) and "document" in block:
-            what = "InvokeModel shows Amazon Nova no documents: Converse does, for which write bedrock/MODEL"
+            what = "Amazon Nova supports no documents through InvokeModel; use bedrock/MODEL, through Converse"
             raise unsupported("file", what, provider)
     fields = body.pop(_FIELDS, None)
     if not isinstance(fields, dict):
         return {**_VERSION, **body}
-    config = {**_object(body, _CONFIG), **_object(fields, _CONFIG)}
+    config = {**json_object(body.get(_CONFIG)), **json_object(fields.get(_CONFIG))}
     if _REASONING in fields:
         config[_REASONING] = fields[_REASONING]
     others = {key: value for key, value in fields.items() if key not in (_CONFIG, _REASONING)}
@@ -84,14 +83,9 @@ def _body_of(body: dict[str, Any], provider: str) -> dict[str, Any]:
 
 
 def _blocks(messages: Any) -> Iterator[Any]:
-    """The blocks of all messages, those in the results of tools included."""
+    """The blocks of all messages, including those in tool results."""
     for message in messages if isinstance(messages, list) else ():
         for block in message.get("content") or () if isinstance(message, dict) else ():
             yield block
             result = block.get("toolResult") if isinstance(block, dict) else None
             yield from result.get("content") or () if isinstance(result, dict) else ()
-
-
-def _object(body: Mapping[str, Any], name: str) -> dict[str, Any]:
-    value = body.get(name)
-    return value if isinstance(value, dict) else {}

@@ -1,9 +1,8 @@
 """
-Reasoning that this host writes into the text of OpenAI's models, between ``<reasoning>`` and ``</reasoning>``.
+Splits off reasoning that Bedrock puts into the text of OpenAI's models, between ``<reasoning>`` and ``</reasoning>``.
 
-Strategy: it stands before the answer, in a block for each event; so only there are tags looked for, and an answer that
-speaks of them is left alone. A tag may come in pieces all the same: what could still become one is held back, and given
-when it turns out to be text.
+Strategy: reasoning comes before the answer, in one block per event, so tags are looked for only there and not in the
+answer. A tag may still be split between events: text that could be part of one is held back until that is clear.
 
 Source: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-openai.html
 """
@@ -27,144 +26,144 @@ from anyllm.types import (
 )
 from anyllm.wire._base.dialect import Decoder, Dialect, FormatSupport, Request
 
-__all__ = ["TaggedReasoning"]
+__all__ = ["TaggedReasoningDialect"]
 
 _OPEN, _CLOSE = "<reasoning>", "</reasoning>"
 
 
-class _Tags:
+class _TagSplitter:
     """Splits one choice's text. `feed` for each piece, `finish` at the end."""
 
-    __slots__ = ("_held", "_inside", "_over")
+    __slots__ = ("_done", "_inside", "_pending")
 
     def __init__(self) -> None:
-        self._held = ""
-        self._inside = self._over = False
+        self._pending = ""
+        self._inside = self._done = False
 
     def feed(self, text: str) -> tuple[str, str]:
-        """What of *text*, and of what was held back before it, is reasoning, and what is answer."""
-        text, self._held = self._held + text, ""
-        thoughts: list[str] = []
-        while text and not self._over:
+        """The reasoning, and the answer, in the pending text and *text*."""
+        text, self._pending = self._pending + text, ""
+        reasoning: list[str] = []
+        while text and not self._done:
             if self._inside:
-                thought, tag, text = text.partition(_CLOSE)
+                inside, tag, text = text.partition(_CLOSE)
                 self._inside = not tag
-                kept = len(thought) if tag else len(thought) - _beginning_at_end(thought)
-                thoughts.append(thought[:kept])
-                self._held = thought[kept:]
+                end = len(inside) if tag else len(inside) - _partial_tag_length(inside)
+                reasoning.append(inside[:end])
+                self._pending = inside[end:]
             elif text.startswith(_OPEN):
                 self._inside, text = True, text[len(_OPEN) :]
             elif _OPEN.startswith(text):
-                self._held, text = text, ""
+                self._pending, text = text, ""
             else:
-                self._over = True
-        return "".join(thoughts), text
+                self._done = True
+        return "".join(reasoning), text
 
     def finish(self) -> tuple[str, str]:
-        """What is still held back: text of whatever kind came before it."""
-        held, self._held = self._held, ""
-        return (held, "") if self._inside else ("", held)
+        """The pending text, as reasoning and answer: it is of the same kind as the text before it."""
+        pending, self._pending = self._pending, ""
+        return (pending, "") if self._inside else ("", pending)
 
 
-def _beginning_at_end(text: str) -> int:
-    """How many characters at the end of *text* may be the beginning of the closing tag."""
+def _partial_tag_length(text: str) -> int:
+    """The number of characters at the end of *text* that may begin the closing tag."""
     return next((size for size in range(len(_CLOSE) - 1, 0, -1) if text.endswith(_CLOSE[:size])), 0)
 
 
-class _TagsDecoder:
-    """The chunks of another decoder, with the reasoning taken out of the text. Used by one thread, for one response."""
+class _TaggedReasoningDecoder:
+    """Splits the reasoning off the text of another decoder's chunks. Used by one thread, for one response."""
 
     __slots__ = ("_inner", "_last", "_tags")
 
     def __init__(self, inner: Decoder) -> None:
         self._inner = inner
-        self._tags: dict[int, _Tags] = {}
+        self._tags: dict[int, _TagSplitter] = {}
         self._last = ChatCompletionChunk()
 
     @property
     def done(self) -> bool:
-        """As the other says."""
+        """As the inner decoder's."""
         return self._inner.done
 
     @property
     def complete(self) -> bool:
-        """As the other says."""
+        """As the inner decoder's."""
         return self._inner.complete
 
     def feed(self, event: Event) -> Sequence[ChatCompletionChunk]:
-        """The chunks that *event* brings; errors are the other's."""
+        """The chunks of *event*; errors as the inner decoder's."""
         return [self._split(chunk) for chunk in self._inner.feed(event)]
 
     def finish(self) -> Sequence[ChatCompletionChunk]:
-        """What was held back: the beginning of a tag that is none. Errors are the other's."""
+        """The chunks that were held back, and the pending text; errors as the inner decoder's."""
         chunks = [self._split(chunk) for chunk in self._inner.finish()]
         for index, tags in self._tags.items():
-            thought, text = tags.finish()
-            if thought or text:
-                choice = ChunkChoice(index, ChunkDelta(None, text or None, reasoning=_reasoning(thought)))
+            reasoning, text = tags.finish()
+            if reasoning or text:
+                choice = ChunkChoice(index, ChunkDelta(None, text or None, reasoning=_reasoning(reasoning)))
                 chunks.append(attrs.evolve(self._last, choices=(choice,), usage=None))
         return chunks
 
     def _split(self, chunk: ChatCompletionChunk) -> ChatCompletionChunk:
         for choice in chunk.choices:
-            delta, tags = choice.delta, self._tags.setdefault(choice.index, _Tags())
-            thought, text = tags.feed(delta.content or "")
+            delta, tags = choice.delta, self._tags.setdefault(choice.index, _TagSplitter())
+            reasoning, text = tags.feed(delta.content or "")
             if choice.finish_reason is not None:
-                last_thought, last_text = tags.finish()
-                thought, text = thought + last_thought, text + last_text
-            if thought or text or delta.content:
+                last_reasoning, last_text = tags.finish()
+                reasoning, text = reasoning + last_reasoning, text + last_text
+            if reasoning or text or delta.content:
                 delta.content = text or None
-                delta.reasoning = _reasoning(thought) or delta.reasoning
+                delta.reasoning = _reasoning(reasoning) or delta.reasoning
         self._last = chunk
         return chunk
 
 
-def _reasoning(thought: str) -> Reasoning | None:
-    return Reasoning(thought) if thought else None
+def _reasoning(text: str) -> Reasoning | None:
+    return Reasoning(text) if text else None
 
 
 @attrs.define(frozen=True)
-class TaggedReasoning:
+class TaggedReasoningDialect:
     """
-    Another dialect, whose hosts write reasoning into the text.
+    A dialect whose providers put reasoning into the text, between tags.
 
     Attributes:
-        dialect: The other.
+        dialect: The dialect of the stream with the tags.
     """
 
     dialect: Dialect
 
     @property
     def support(self) -> FormatSupport:
-        """What the other has words for."""
+        """The parameters that the inner dialect supports."""
         return self.dialect.support
 
     def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
-        """The other's request."""
+        """The inner dialect's request."""
         return self.dialect.request(params, model=model, stream=stream)
 
     def decoder(self) -> Decoder:
         """A fresh decoder for one streamed response."""
-        return _TagsDecoder(self.dialect.decoder())
+        return _TaggedReasoningDecoder(self.dialect.decoder())
 
     def response(self, body: bytes) -> ChatCompletion:
-        """A whole response; errors are the other's."""
+        """A whole response; errors as the inner dialect's."""
         completion = self.dialect.response(body)
         completion.choices = tuple(_split_choice(choice) for choice in completion.choices)
         return completion
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-        """The error that an HTTP status, its headers and its body say."""
+        """The error of a response with that HTTP status."""
         return self.dialect.error(status, headers, body)
 
 
 def _split_choice(choice: Choice) -> Choice:
-    message, tags = choice.message, _Tags()
+    message, tags = choice.message, _TagSplitter()
     if not isinstance(message.content, str):
         return choice
-    thought, text = tags.feed(message.content)
-    more_thought, more_text = tags.finish()
-    thought, text = thought + more_thought, text + more_text
-    if not thought:
+    reasoning, text = tags.feed(message.content)
+    last_reasoning, last_text = tags.finish()
+    reasoning, text = reasoning + last_reasoning, text + last_text
+    if not reasoning:
         return choice
-    return attrs.evolve(choice, message=attrs.evolve(message, content=text or None, reasoning=Reasoning(thought)))
+    return attrs.evolve(choice, message=attrs.evolve(message, content=text or None, reasoning=Reasoning(reasoning)))

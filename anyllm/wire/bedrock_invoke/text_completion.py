@@ -1,9 +1,8 @@
 """
-Text generators: a prompt goes in, and text comes out, in events that differ in their keys alone.
+Text completion formats of older models, which differ only in their keys; answers are read, requests are not written.
 
-These models are read and not asked: their prompts are written for one model each, which Converse does for all of them.
-A guardrail that blocked a prompt answers in the model's stead, in its format but for the reason why it ended: that is
-the guardrail's own.
+Each model needs its own prompt template; Converse has them for all of these models. A guardrail that blocks a prompt
+answers instead of the model, in the model's format but with the guardrail's own finish reason.
 
 Sources: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-titan-text.html,
 https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-text-completion.html,
@@ -22,27 +21,27 @@ from typing import Any, ClassVar, Optional
 import attrs
 
 from anyllm.errors import APIError
-from anyllm.types import ChatCompletion, ChunkChoice, CompletionParams, Usage
-from anyllm.types._accumulate import Assembler
+from anyllm.types import ChunkChoice, CompletionParams, Usage
 from anyllm.wire._base import bedrock_errors
+from anyllm.wire._base.base_dialect import BaseDialect
 from anyllm.wire._base.choices_decoder import ChoicesDecoder, Piece, first_count
 from anyllm.wire._base.cohere.errors import failure
-from anyllm.wire._base.decode_json import no_answer, whole_json
+from anyllm.wire._base.decode_json import no_answer
 from anyllm.wire._base.dialect import FormatSupport, Request
 from anyllm.wire._base.encode_json import unsupported
 
-__all__ = ["PlainDecoder", "PlainText", "is_plain"]
+__all__ = ["TextCompletionDecoder", "TextCompletionDialect", "is_text_completion"]
 
 
 @attrs.define(frozen=True)
-class _Form:
+class _TextKeys:
     """
-    How a maker writes text and its end.
+    The keys of one maker's text and finish reason.
 
     Attributes:
         text: The key of the text.
-        finish: The key of why it ended.
-        parts: The key of the list whose elements have these keys; None: the event itself has them.
+        finish: The key of the finish reason.
+        parts: The key of the list whose elements have these keys; None if the event itself has them.
     """
 
     text: str
@@ -50,36 +49,36 @@ class _Form:
     parts: Optional[str] = None
 
 
-#: By a key that only events of that form have. The last two are of the same Cohere models, with a switch and without.
-_FORMS = {
-    "outputText": _Form("outputText", "completionReason"),  # Titan
-    "results": _Form("outputText", "completionReason", "results"),  # Titan, whole
-    "completion": _Form("completion", "stop_reason"),  # Claude 2
-    "generation": _Form("generation", "stop_reason"),  # Llama
-    "outputs": _Form("text", "stop_reason", "outputs"),  # Mistral
-    "choices": _Form("text", "stop_reason", "choices"),  # DeepSeek; with messages in them, Mistral Large
-    "generations": _Form("text", "finish_reason", "generations"),  # Cohere
-    "is_finished": _Form("text", "finish_reason"),  # Cohere, with "stream" in the body
+#: The keys, by one that only events of that format have. The last two are formats of the same Cohere models.
+_TEXT_KEYS = {
+    "outputText": _TextKeys("outputText", "completionReason"),  # Titan
+    "results": _TextKeys("outputText", "completionReason", "results"),  # Titan, whole
+    "completion": _TextKeys("completion", "stop_reason"),  # Claude 2
+    "generation": _TextKeys("generation", "stop_reason"),  # Llama
+    "outputs": _TextKeys("text", "stop_reason", "outputs"),  # Mistral
+    "choices": _TextKeys("text", "stop_reason", "choices"),  # DeepSeek; with messages in them, Mistral Large
+    "generations": _TextKeys("text", "finish_reason", "generations"),  # Cohere
+    "is_finished": _TextKeys("text", "finish_reason"),  # Cohere, with "stream" in the body
 }
 
-#: Words for an end that only these makers have, and the guardrails'.
-_ENDS = {"FINISH": "stop", "FINISHED": "stop", "STOP_CRITERIA_MET": "stop", "INTERVENED": "content_filter"}
+#: Finish reasons that only these makers have, and the guardrails'.
+_FINISH_REASONS = {"FINISH": "stop", "FINISHED": "stop", "STOP_CRITERIA_MET": "stop", "INTERVENED": "content_filter"}
 
-#: Where the makers count tokens: of the prompt, and of the answer so far.
-_GIVEN = ("prompt_token_count", "inputTextTokenCount")
-_ANSWER = ("generation_token_count", "totalOutputTextTokenCount")
-
-
-def is_plain(first: Mapping[str, Any]) -> bool:
-    """Whether it is one of these formats."""
-    return _form_of(first) is not None
+#: The keys of token counts: of the prompt, and of the answer so far.
+_PROMPT_COUNTS = ("prompt_token_count", "inputTextTokenCount")
+_COMPLETION_COUNTS = ("generation_token_count", "totalOutputTextTokenCount")
 
 
-def _form_of(answer: Mapping[str, Any]) -> _Form | None:
-    return next((form for key, form in _FORMS.items() if key in answer), None)
+def is_text_completion(first: Mapping[str, Any]) -> bool:
+    """Whether an answer is in one of these formats."""
+    return _keys_of(first) is not None
 
 
-class PlainDecoder(ChoicesDecoder):
+def _keys_of(answer: Mapping[str, Any]) -> _TextKeys | None:
+    return next((keys for key, keys in _TEXT_KEYS.items() if key in answer), None)
+
+
+class TextCompletionDecoder(ChoicesDecoder):
     """Turns one response's events into chunks. Used by one thread, for one response."""
 
     __slots__ = ("_counts",)
@@ -104,35 +103,37 @@ class PlainDecoder(ChoicesDecoder):
         return piece.content
 
     def _pieces(self, answer: dict[str, Any]) -> Sequence[Piece]:
-        form = _form_of(answer)
-        if form is None:
+        keys = _keys_of(answer)
+        if keys is None:
             return ()
-        parts = [answer] if form.parts is None else self._checked_objects(answer[form.parts], form.parts)
-        return [self._piece(part, form, answer) for part in parts]
+        parts = [answer] if keys.parts is None else self._checked_objects(answer[keys.parts], keys.parts)
+        return [self._piece(part, keys, answer) for part in parts]
 
-    def _piece(self, part: Mapping[str, Any], form: _Form, answer: Mapping[str, Any]) -> Piece:
+    def _piece(self, part: Mapping[str, Any], keys: _TextKeys, answer: Mapping[str, Any]) -> Piece:
         failed = failure(part, self._provider)
         if failed is not None:
             raise failed
-        finish = part.get(form.finish) or _blocked(answer)
+        finish = part.get(keys.finish) or _guardrail_action(answer)
         message = self._checked_object(part.get("message") or part.get("delta"), "message")
         if not message:
-            return Piece(part.get("index"), part.get(form.text), finish=finish)
+            return Piece(part.get("index"), part.get(keys.text), finish=finish)
         return Piece(part.get("index"), message.get("content"), calls=message.get("tool_calls"), finish=finish)
 
     def _finish(self, raw: Any, choice: Any) -> tuple[str | None, str | None]:
-        meaning, said = super()._finish(raw, choice)
-        return (meaning, said) if said is None else (_ENDS.get(said.upper(), meaning), said)
+        finish, raw_finish = super()._finish(raw, choice)
+        return (finish if raw_finish is None else _FINISH_REASONS.get(raw_finish.upper(), finish)), raw_finish
 
     def _about(self, answer: dict[str, Any]) -> tuple[Any, Any, Any]:
         return answer.get("id"), answer.get("created"), answer.get("model")
 
     def _usage(self, answer: dict[str, Any], choices: Sequence[ChunkChoice]) -> Usage | None:
-        """What the maker has counted, some of it in earlier events; None unless it counts both ways."""
-        self._counts.update({name: answer[name] for name in (*_GIVEN, *_ANSWER) if answer.get(name) is not None})
+        """The token counts, some from earlier events; None unless both prompt and answer were counted."""
+        self._counts.update(
+            {name: answer[name] for name in (*_PROMPT_COUNTS, *_COMPLETION_COUNTS) if answer.get(name) is not None}
+        )
         raw = answer["usage"] if isinstance(answer.get("usage"), dict) else self._counts
-        prompt = first_count(raw, *_GIVEN, "prompt_tokens")
-        completion = first_count(raw, *_ANSWER, "completion_tokens")
+        prompt = first_count(raw, *_PROMPT_COUNTS, "prompt_tokens")
+        completion = first_count(raw, *_COMPLETION_COUNTS, "completion_tokens")
         if completion is None and "results" in answer:
             counts = [first_count(part, "tokenCount") for part in self._checked_objects(answer["results"], "results")]
             completion = sum(count or 0 for count in counts)
@@ -142,11 +143,11 @@ class PlainDecoder(ChoicesDecoder):
         return Usage(prompt, completion, prompt + completion, raw=dict(raw))
 
 
-def _blocked(answer: Mapping[str, Any]) -> str | None:
+def _guardrail_action(answer: Mapping[str, Any]) -> str | None:
     """
-    What a guardrail calls it when it answers instead of the model; None when it did not.
+    The action of a guardrail that answers instead of the model, else None.
 
-    It says the same of an answer in which it only masked a word, which goes on: the trace alone knows.
+    A guardrail that only masks a word has the same action, and the answer continues; only the trace tells them apart.
     """
     action, trace = answer.get("amazon-bedrock-guardrailAction"), answer.get("amazon-bedrock-trace")
     guardrail = trace.get("guardrail") if isinstance(trace, dict) else None
@@ -156,49 +157,34 @@ def _blocked(answer: Mapping[str, Any]) -> str | None:
 
 
 @attrs.define(frozen=True, kw_only=True)
-class PlainText:
+class TextCompletionDialect(BaseDialect):
     """
-    The dialect of all these formats.
+    All these formats, to read only.
 
     Attributes:
-        provider: Stands in every chunk and error.
+        provider: The provider's name, in every chunk and error.
     """
-
-    provider: str
 
     support: ClassVar[FormatSupport] = FormatSupport(formats=(), media=())
 
     def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
         """
-        Nothing: these models are not asked.
+        Not supported.
 
         Raises:
             UnsupportedParameterError: always.
         """
-        raise unsupported("model", f"no prompts are written for {model} here", self.provider)
+        raise unsupported("model", f"requests to {model} through InvokeModel are not supported", self.provider)
 
-    def decoder(self) -> PlainDecoder:
+    def decoder(self) -> TextCompletionDecoder:
         """A fresh decoder for one streamed response."""
-        return PlainDecoder(provider=self.provider)
-
-    def response(self, body: bytes) -> ChatCompletion:
-        """
-        A whole response: read as a stream of one event, so that both give the same answer.
-
-        Raises:
-            APIError: the body is the provider's error.
-            MalformedStreamError: the body cannot be read.
-        """
-        answer = whole_json(body, self.provider)
-        if not isinstance(answer, dict) or _form_of(answer) is None:
-            raise no_answer(answer, "text", self.provider)
-        assembler = Assembler()
-        for chunk in self.decoder().feed_whole(answer):
-            assembler.add(chunk)
-        completion = assembler.snapshot()
-        completion.raw = answer
-        return completion
+        return TextCompletionDecoder(provider=self.provider)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-        """The error that an HTTP status, its headers and its body say."""
+        """The error of a response with that HTTP status."""
         return bedrock_errors.from_response(self.provider, status, headers, body)
+
+    def _answer(self, answer: Any) -> dict[str, Any]:
+        if not isinstance(answer, dict) or _keys_of(answer) is None:
+            raise no_answer(answer, "text", self.provider)
+        return answer

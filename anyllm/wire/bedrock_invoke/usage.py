@@ -1,5 +1,5 @@
 """
-Token counts of the host's own, which stand in the last event of every stream, whoever's the model is.
+Token counts that Bedrock adds to the last event of every stream, in the same keys for all models.
 
 Source: https://docs.aws.amazon.com/bedrock/latest/userguide/model-invocation-logging.html
 """
@@ -10,30 +10,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from anyllm.types import Usage
-from anyllm.wire._base.choices_decoder import first_count
+from anyllm.wire._base.block_decoder import usage_of
 
-__all__ = ["METRICS", "counted", "usage_of"]
+__all__ = ["METRICS", "invocation_usage"]
 
 METRICS = "amazon-bedrock-invocationMetrics"
+_KEYS = ("inputTokenCount", "outputTokenCount", "cacheReadInputTokenCount", "cacheWriteInputTokenCount")
 
 
-def usage_of(payload: Mapping[str, Any]) -> Usage | None:
-    """What the host counted; None when it says nothing of that."""
-    raw = payload.get(METRICS)
-    if not isinstance(raw, dict):
-        return None
-    return counted(raw, "inputTokenCount", "outputTokenCount", "cacheReadInputTokenCount", "cacheWriteInputTokenCount")
-
-
-def counted(raw: Mapping[str, Any], given: str, answer: str, read: str, written: str) -> Usage | None:
-    """
-    The counts that stand under these names; None when nothing was counted.
-
-    What was read from a cache, and what was written to one, is counted beside the input here; we count it in.
-    """
-    prompt, completion = first_count(raw, given), first_count(raw, answer)
-    if prompt is None and completion is None:
-        return None
-    from_cache, to_cache = first_count(raw, read), first_count(raw, written)
-    prompt, completion = (prompt or 0) + (from_cache or 0) + (to_cache or 0), completion or 0
-    return Usage(prompt, completion, prompt + completion, None, from_cache, to_cache, raw=dict(raw))
+def invocation_usage(payload: Mapping[str, Any]) -> Usage | None:
+    """Bedrock's token counts in an event or a whole answer; None if it has none."""
+    return usage_of(payload.get(METRICS), _KEYS)
