@@ -1,10 +1,9 @@
 """
-From what a provider said to one of our errors.
+Providers' error responses, turned into `APIError`s.
 
-Strategy: the class comes from the provider's own code or type first, because those are made for programs; then
-from the words of its message, because many hosts send a bare 400 with everything; then from the HTTP status.
-Codes are compared without case and punctuation: one idea is spelt ``rate_limit_exceeded``, ``RateLimitError``
-and ``rate_limited``.
+Strategy: the class comes from the provider's code or type first, because those are made for programs; then from phrases
+in the message, because many providers send status 400 for every error; then from the HTTP status. Codes are compared
+without case and punctuation: providers write ``rate_limit_exceeded``, ``RateLimitError`` and ``rate_limited``.
 
 Sources: https://platform.openai.com/docs/guides/error-codes, https://docs.mistral.ai/api,
 https://openrouter.ai/docs/api-reference/errors, https://api-docs.deepseek.com/quick_start/error_codes,
@@ -42,10 +41,10 @@ from anyllm.wire._base.error_body import ErrorDetails
 from anyllm.wire._base.surrogate_joiner import mend, mend_all
 
 K = TypeVar("K", bound=APIError)
-_LONGEST_BODY_TEXT = 4096
+_MAX_BODY_TEXT = 4096
 
-#: Codes and types that mean one thing wherever they come from, without case and punctuation.
-_WORDS: dict[str, type[APIError]] = {
+#: Codes and types with the same meaning at all providers, without case and punctuation.
+_KINDS_BY_CODE: dict[str, type[APIError]] = {
     **dict.fromkeys(
         (
             *("contextlengthexceeded", "contextlengthexceedederror", "contextwindowexceeded"),
@@ -109,8 +108,8 @@ _WORDS: dict[str, type[APIError]] = {
     ),
 }
 
-#: Codes and types too broad to overrule a status; they speak where there is none.
-_BROAD_WORDS: dict[str, type[APIError]] = {
+#: Codes and types that are too broad to overrule a status; used if there is no status.
+_BROAD_KINDS_BY_CODE: dict[str, type[APIError]] = {
     **dict.fromkeys(
         (
             *("invalidrequesterror", "invalidrequest", "badrequest", "badrequesterror", "invalidargument"),
@@ -141,11 +140,11 @@ _MINIMAX: dict[str, type[APIError]] = {
     "2049": AuthenticationError,
 }
 
-#: Words of messages, tried in this order: the class, the statuses they are believed at (None: none was given),
-#: the words. A 500 can be believed because old llama.cpp servers answer an overlong prompt with it.
+#: Phrases in messages, in this order: the class, the statuses at which they count (besides no status), the phrases. 500
+#: is among them because old llama.cpp servers answer an overlong prompt with it.
 _PHRASES: tuple[tuple[type[APIError], frozenset[int | None], re.Pattern[str]], ...] = tuple(
-    (kind, frozenset((None, *statuses)), re.compile("|".join(words), re.IGNORECASE))
-    for kind, statuses, words in (
+    (kind, frozenset((None, *statuses)), re.compile("|".join(phrases), re.IGNORECASE))
+    for kind, statuses, phrases in (
         (
             ContextLengthExceededError,
             (400, 413, 422, 500),
@@ -210,28 +209,28 @@ _NAMED_PARAMETER = re.compile(
 
 
 def from_response(provider: str, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-    """The error that an HTTP response with *status* is."""
+    """The error of an HTTP response with *status*."""
     fields = {key.lower(): value for key, value in headers.items()}
     decoded = _decode(body)
-    said = error_body.read(decoded)
+    details = error_body.read(decoded)
     if 300 <= status < 400:
-        return APIError(_redirected(status, fields), provider=provider, status_code=status, body=_kept(decoded))
-    error = _build(provider, said, status, decoded)
+        return APIError(_redirected(status, fields), provider=provider, status_code=status, body=_error_body(decoded))
+    error = _build(provider, details, status, decoded)
     if not error.message:
         error.message = _phrase(status)
         error.args = (error.message,)
-    error.request_id = _request_id(fields) or said.request_id
+    error.request_id = _request_id(fields) or details.request_id
     seconds = _retry_after(fields)
-    error.retry_after = said.retry_after if seconds is None else seconds
+    error.retry_after = details.retry_after if seconds is None else seconds
     if status == HTTPStatus.CONFLICT:
-        error.is_retryable = True  # a conflict with another request, which ends
+        error.is_retryable = True  # the other request will end
     if fields.get("x-should-retry", "").strip().lower() in ("true", "false"):
         error.is_retryable = fields["x-should-retry"].strip().lower() == "true"
     return error
 
 
 def as_kind(kind: type[K], error: APIError) -> K:
-    """*error*, with all it knows, as one of another class."""
+    """*error* as another class, with the same attributes."""
     return kind(
         error.message,
         provider=error.provider,
@@ -247,56 +246,56 @@ def as_kind(kind: type[K], error: APIError) -> K:
 
 def from_body(provider: str, body: Any) -> APIError:
     """
-    The error that an event, or a whole answer, of an HTTP 200 response is.
+    The error in an event or a whole answer of an HTTP 200 response.
 
-    The request was accepted, so an error that does not say what kind it is may pass: it is retryable.
+    The request was accepted, so an error of unknown kind may be temporary: it is retryable.
     """
-    said = error_body.read(body)
-    error = _build(provider, said, said.status, body)
+    details = error_body.read(body)
+    error = _build(provider, details, details.status, body)
     if type(error) is APIError:
         error.is_retryable = True
     if not error.message:
         error.message = "the provider sent an error without a message"
         error.args = (error.message,)
-    error.request_id = said.request_id
-    error.retry_after = said.retry_after
+    error.request_id = details.request_id
+    error.retry_after = details.retry_after
     return error
 
 
-def _build(provider: str, said: ErrorDetails, status: int | None, body: Any) -> APIError:
-    kind = _kind(said, status, body)
-    param = said.param
+def _build(provider: str, details: ErrorDetails, status: int | None, body: Any) -> APIError:
+    kind = _kind(details, status, body)
+    param = details.param
     if kind is UnsupportedParameterError and not param:
-        param = _parameter_in(said.message)
+        param = _parameter_in(details.message)
     return kind(
-        said.message,
+        details.message,
         provider=provider,
         status_code=status,
-        code=said.code,
-        type=said.type,
+        code=details.code,
+        type=details.type,
         param=param,
-        body=_kept(body),
+        body=_error_body(body),
     )
 
 
-def _kind(said: ErrorDetails, status: int | None, body: Any) -> type[APIError]:
-    words = [re.sub(r"[\W_]", "", word).lower() for word in (said.code, said.type) if word]
-    for word in words:
-        if word in _WORDS:
-            return _WORDS[word]
-    if isinstance(body, dict) and body.get("base_resp") and said.code in _MINIMAX:
-        return _MINIMAX[said.code]
+def _kind(details: ErrorDetails, status: int | None, body: Any) -> type[APIError]:
+    codes = [re.sub(r"[\W_]", "", code).lower() for code in (details.code, details.type) if code]
+    for code in codes:
+        if code in _KINDS_BY_CODE:
+            return _KINDS_BY_CODE[code]
+    if isinstance(body, dict) and body.get("base_resp") and details.code in _MINIMAX:
+        return _MINIMAX[details.code]
     for kind, statuses, phrase in _PHRASES:
-        if status in statuses and phrase.search(said.message):
+        if status in statuses and phrase.search(details.message):
             return kind
     if status is not None:
-        return _kind_of_status(status, said)
-    return next((_BROAD_WORDS[word] for word in words if word in _BROAD_WORDS), APIError)
+        return _kind_of_status(status, details)
+    return next((_BROAD_KINDS_BY_CODE[code] for code in codes if code in _BROAD_KINDS_BY_CODE), APIError)
 
 
-def _kind_of_status(status: int, said: ErrorDetails) -> type[APIError]:
+def _kind_of_status(status: int, details: ErrorDetails) -> type[APIError]:
     if status == HTTPStatus.NOT_FOUND and (
-        said.param == "model" or re.search(r"\b(model|deployment)\b", said.message, re.IGNORECASE)
+        details.param == "model" or re.search(r"\b(model|deployment)\b", details.message, re.IGNORECASE)
     ):
         return ModelNotFoundError
     kinds: dict[int, type[APIError]] = {
@@ -313,22 +312,22 @@ def _kind_of_status(status: int, said: ErrorDetails) -> type[APIError]:
     if status >= 500:
         return ServerError
     if status >= 400:
-        return UnsupportedParameterError if _refuses_parameter(said) else InvalidRequestError
+        return UnsupportedParameterError if _refuses_parameter(details) else InvalidRequestError
     return APIError
 
 
-def _refuses_parameter(said: ErrorDetails) -> bool:
-    """Whether a refusal is about what ``param`` asks for, not about how it is written."""
-    return bool(said.param) and "not supported" in said.message.lower()
+def _refuses_parameter(details: ErrorDetails) -> bool:
+    """Whether the provider does not support ``param``, rather than its value."""
+    return bool(details.param) and "not supported" in details.message.lower()
 
 
 def _parameter_in(message: str) -> str | None:
-    found = _NAMED_PARAMETER.search(message)
-    return (found[1] or found[2]) if found else None
+    match = _NAMED_PARAMETER.search(message)
+    return (match[1] or match[2]) if match else None
 
 
 def _decode(body: bytes) -> Any:
-    """The body as JSON, or as text; of an answer framed as events, the first one's data."""
+    """The body as JSON, or as text; of a body of server-sent events, the data of the first."""
     text = body.decode("utf-8", "replace").lstrip("\ufeff").strip()
     if text.startswith(("data:", "event:")):
         text = next((line[5:] for line in text.splitlines() if line.startswith("data:")), text).strip()
@@ -339,9 +338,9 @@ def _decode(body: bytes) -> Any:
     return decoded if isinstance(decoded, (dict, list, str)) else text
 
 
-def _kept(body: Any) -> Any:
+def _error_body(body: Any) -> Any:
     if isinstance(body, str):
-        return mend(body)[:_LONGEST_BODY_TEXT]
+        return mend(body)[:_MAX_BODY_TEXT]
     try:
         return mend_all(body)
     except RecursionError:
@@ -356,13 +355,13 @@ def _phrase(status: int) -> str:
 
 
 def _redirected(status: int, fields: Mapping[str, str]) -> str:
-    """Only the host is named: the rest of the address may hold what is not ours to show."""
+    """The message about a redirect; it names only the host, because the rest of the URL may be private."""
     try:
         host = urlsplit(fields.get("location", "")).netloc.rpartition("@")[2]
     except ValueError:
         host = ""
     where = f" to {host}" if host else ""
-    return f"the host redirects{where} ({_phrase(status)}), and redirects are not followed; check the base URL"
+    return f"the provider redirects{where} ({_phrase(status)}), and redirects are not followed; check the base URL"
 
 
 def _request_id(fields: Mapping[str, str]) -> str | None:
@@ -374,7 +373,7 @@ def _retry_after(fields: Mapping[str, str]) -> float | None:
     """
     Seconds to wait, from ``retry-after-ms`` or ``Retry-After``, which is seconds or a date.
 
-    A date counts from the response's own ``Date``, so that a wrong clock on either side does no harm.
+    A date counts from the response's ``Date``, so that a wrong clock on either side does not matter.
 
     Source: RFC 9110, 10.2.3
     """

@@ -1,5 +1,5 @@
 """
-Errors as Bedrock says them: by the name of an exception, in a header or in a frame, beside a plain message.
+Error classes of Bedrock's exceptions, which a header or a frame names beside a message.
 
 Source: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html#API_runtime_ConverseStream_Errors,
 https://docs.aws.amazon.com/bedrock/latest/userguide/troubleshooting-api-error-codes.html
@@ -25,7 +25,7 @@ from anyllm.wire._base import api_errors, error_body
 
 __all__ = ["error_in", "from_event", "from_response"]
 
-#: What exceptions mean, in lower case and without their last word.
+#: The classes of exceptions, in lower case and without "exception".
 _KINDS: dict[str, type[APIError]] = {
     **dict.fromkeys(("throttling", "toomanyrequests"), RateLimitError),
     **dict.fromkeys(("serviceunavailable", "modelnotready"), OverloadedError),
@@ -42,14 +42,14 @@ _KINDS: dict[str, type[APIError]] = {
         AuthenticationError,
     ),
 }
-#: Classes that only repeat a status, or say nothing: the exception's name knows better.
+#: Classes that come only from a status, or from nothing: the exception's name is more specific.
 _BROAD = (APIError, InvalidRequestError, PermissionDeniedError, ServerError, RateLimitError)
 
-_NO_MODEL = re.compile(r"model identifier is invalid", re.IGNORECASE)
+_INVALID_MODEL = re.compile(r"model identifier is invalid", re.IGNORECASE)
 
 
 def error_in(name: str, body: Mapping[str, Any], provider: str) -> APIError | None:
-    """The error that an event called *name* is, or that says so in its body; None of any other."""
+    """The error in an event, by its *name* or its body; None if it is not an error."""
     if name == "error" or name.endswith("Exception"):
         if name != "error" and "code" not in body and "error" not in body:
             body = {**body, "code": name}
@@ -58,29 +58,29 @@ def error_in(name: str, body: Mapping[str, Any], provider: str) -> APIError | No
 
 
 def from_event(provider: str, body: Any) -> APIError:
-    """The error that an event, or a whole answer, of an HTTP 200 response is."""
+    """The error in an event or a whole answer of an HTTP 200 response."""
     error = api_errors.from_body(provider, body)
-    return _named(error, error.code or error.type or "")
+    return _refine(error, error.code or error.type or "")
 
 
 def from_response(provider: str, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-    """The error that an HTTP response with *status* is."""
+    """The error of an HTTP response with *status*."""
     error = api_errors.from_response(provider, status, headers, body)
     fields = {name.lower(): value for name, value in headers.items()}
     # "ValidationException:http://internal.amazon.com/coral/com.amazon.bedrock/"
     name = fields.get("x-amzn-errortype", "").partition(":")[0].strip() or error.code or error.type or ""
     error.code = error.code or name or None
     error.request_id = fields.get("x-amzn-requestid") or error.request_id
-    return error if 300 <= status < 400 else _named(error, name)
+    return error if 300 <= status < 400 else _refine(error, name)
 
 
-def _named(error: APIError, name: str) -> APIError:
-    """*error* as what an exception's name means, unless its message said more than that."""
+def _refine(error: APIError, name: str) -> APIError:
+    """*error* as the class of the exception's *name*, unless its message is more specific."""
     if type(error) not in _BROAD:
         return error
     word = re.sub(r"exception$", "", name.rpartition("#")[2].lower())
     kind = _KINDS.get(word)
-    if kind in (None, InvalidRequestError) and _NO_MODEL.search(error.message):
+    if kind in (None, InvalidRequestError) and _INVALID_MODEL.search(error.message):
         kind = ModelNotFoundError
     if kind is None or kind is type(error):
         return error

@@ -1,8 +1,7 @@
 """
-The provider's own errors, as the clients of a format read them. `_statuses` has the HTTP status.
+Error bodies for API clients of the gateway; `http_status` has their statuses.
 
-Unlike what a site's visitors are told (`_told`), this is for those who call a model's API themselves: a client that
-asks through us gets the error it would have got without us.
+A client gets the error that the provider itself would have sent. Visitors of a web site get less: `public_errors`.
 """
 
 from __future__ import annotations
@@ -32,10 +31,11 @@ from anyllm.errors import (
     UnsupportedProviderError,
     WaitTooLongError,
 )
+from anyllm.wire._base.getters import json_object
 
-__all__ = ["message_of", "openai_error", "said_by_host"]
+__all__ = ["message_of", "openai_error", "provider_error"]
 
-#: OpenAI's type and code, for what others say otherwise.
+#: OpenAI's type and code of errors from other providers.
 _OPENAI: tuple[tuple[type[BaseException], str, Optional[str]], ...] = (
     (AuthenticationError, "authentication_error", "invalid_api_key"),
     (InsufficientFundsError, "insufficient_quota", "insufficient_quota"),
@@ -60,22 +60,21 @@ _OPENAI: tuple[tuple[type[BaseException], str, Optional[str]], ...] = (
 
 
 def message_of(error: BaseException) -> str:
-    """What happened, for the person who called; nothing of a bug of ours, which is logged."""
+    """The message for the client; not that of a bug of ours, which is logged."""
     if not isinstance(error, AnyLLMError):
         return "internal error"
     if isinstance(error, APIError) and error.message:
         return error.message
-    if error.hint:  # which names a URL that is not theirs to see
+    if error.hint:  # it may name a URL that clients must not see
         error = copy.copy(error)
         error.hint = None
     return str(error)
 
 
-def said_by_host(error: BaseException, *keys: str) -> Mapping[str, Any]:
-    """The error object of a host whose format has these *keys* in it; empty if it is none."""
-    body = getattr(error, "body", None)
-    said = body.get("error") if isinstance(body, Mapping) else None
-    return said if isinstance(said, Mapping) and all(key in said for key in keys) else {}
+def provider_error(error: BaseException, *keys: str) -> Mapping[str, Any]:
+    """The provider's error object, if it has all of *keys*; else an empty one."""
+    inner = json_object(json_object(getattr(error, "body", None)).get("error"))
+    return inner if all(key in inner for key in keys) else {}
 
 
 def openai_error(error: BaseException) -> dict[str, Any]:
@@ -83,10 +82,10 @@ def openai_error(error: BaseException) -> dict[str, Any]:
     kind, code = next(
         ((kind, code) for cls, kind, code in _OPENAI if isinstance(error, cls)), ("server_error", "internal_error")
     )
-    made = {
+    body = {
         "message": message_of(error),
         "type": getattr(error, "type", None) or kind,
         "param": getattr(error, "param", None),
         "code": getattr(error, "code", None) or code,
     }
-    return {**made, **said_by_host(error, "message", "code")}
+    return {**body, **provider_error(error, "message", "code")}

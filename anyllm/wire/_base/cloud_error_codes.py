@@ -1,8 +1,8 @@
 """
-What the clouds of Alibaba and Tencent call their errors: ``Category.Detail``.
+Error classes of the codes of Alibaba Cloud and Tencent Cloud, ``Category.Detail``.
 
-Their codes say more than their statuses: Tencent answers with 200 whatever went wrong, and Alibaba with 400 when an
-account is in arrears.
+The codes are more specific than the statuses: Tencent sends 200 with every error, and Alibaba 400 for an account in
+arrears.
 
 Sources: https://www.alibabacloud.com/help/en/model-studio/error-code,
 https://cloud.tencent.com/document/api/1729/101843, https://cloud.tencent.com/document/api/1729/105705
@@ -24,9 +24,9 @@ from anyllm.errors import (
 )
 from anyllm.wire._base import api_errors
 
-__all__ = ["by_code"]
+__all__ = ["refine_by_code"]
 
-#: Whole codes and their categories, in lower case.
+#: Codes and categories in lower case.
 _KINDS: dict[str, type[APIError]] = {
     **dict.fromkeys(("authfailure",), AuthenticationError),
     **dict.fromkeys(
@@ -79,12 +79,12 @@ _KINDS: dict[str, type[APIError]] = {
     ),
 }
 
-#: Too broad to overrule what a message or a status says.
+#: Too broad to overrule the class from a message or a status.
 _BROAD = (InvalidRequestError, ServerError)
 
 
-def by_code(error: APIError) -> APIError:
-    """*error*, as what its code says it is, if that says more."""
+def refine_by_code(error: APIError) -> APIError:
+    """*error*, as the class of its code if that is more specific."""
     code = (error.code or "").lower()
     kind = _KINDS.get(code) or _KINDS.get(code.partition(".")[0])
     if kind is None or isinstance(error, kind) or (kind in _BROAD and type(error) is not APIError):

@@ -1,9 +1,9 @@
 """
-What a provider said went wrong, in whichever of a dozen shapes it said it.
+Error details (message, code, type, parameter, status) in providers' error bodies, for all dialects.
 
 OpenAI writes ``{"error": {"message", "type", "param", "code"}}``. Others write the error as text, one level
-higher, in a list (Google), as FastAPI's ``detail``, or under names of their own, and gateways put the error of
-the host behind them into ``metadata.raw``. All of them are read here, for every dialect.
+higher, in a list (Google), as FastAPI's ``detail``, or under other names, and gateways put the upstream provider's
+error into ``metadata.raw``.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from anyllm.types import _convert
 from anyllm.wire._base.getters import whole_number
 from anyllm.wire._base.surrogate_joiner import mend_all
 
-#: A message is for a person; what is longer is a page or a stack trace.
-_LONGEST_MESSAGE = 2000
-_LONGEST_PAGE_TEXT = 300
-_LONGEST_NAME = 200
+#: A message is for a person; longer ones are web pages or stack traces.
+_MAX_MESSAGE = 2000
+_MAX_PAGE_TEXT = 300
+_MAX_NAME = 200
 
-_MESSAGES = (
+_MESSAGE_KEYS = (
     *("message", "msg", "Message", "detail", "error_msg", "error_message", "errorMessage", "error_description"),
     *("Msg", "title", "reason"),
 )
-_CODES = ("code", "error_code", "Code", "errorCode")
-_TYPES = ("type", "error_type", "__type")
-_STATUSES = ("status_code", "status", "http_code", "http_status", "raw_status_code", "code", "error_code")
+_CODE_KEYS = ("code", "error_code", "Code", "errorCode")
+_TYPE_KEYS = ("type", "error_type", "__type")
+_STATUS_KEYS = ("status_code", "status", "http_code", "http_status", "raw_status_code", "code", "error_code")
 
 
 @attrs.define(frozen=True)
 class ErrorDetails:
     """
-    The facts of an error, as the provider gave them.
+    The details of a provider's error.
 
     Attributes:
-        message: For a person, one line or several; "" when it said nothing.
-        code: Its code as text, whatever it was in JSON.
-        type: Its type or kind of error.
-        param: The parameter it names.
-        status: The HTTP status that the text itself names, as events inside a 200 stream do.
-        request_id: The id of the request, where the body says it.
-        retry_after: Seconds to wait, where the body says it.
+        message: One line or several; "" if there is none.
+        code: The code; a number becomes text.
+        type: The type of error.
+        param: The parameter that the error is about.
+        status: The HTTP status in the body, as in events of a stream with status 200.
+        request_id: The id of the request.
+        retry_after: Seconds to wait.
     """
 
     message: str = ""
@@ -57,10 +57,10 @@ class ErrorDetails:
 
 
 def read(body: Any) -> ErrorDetails:
-    """What *body* says: decoded JSON of any shape, or text."""
+    """The details in *body*: decoded JSON of any shape, or text."""
     try:
         return _read(mend_all(body))
-    except RecursionError:  # nothing a person wrote is nested so deeply
+    except RecursionError:  # no real error is nested so deeply
         return ErrorDetails()
 
 
@@ -75,8 +75,8 @@ def _read(body: Any) -> ErrorDetails:
     layers = (inner, body)
     return ErrorDetails(
         message=_message(inner, body),
-        code=_first_text(layers, _CODES),
-        type=_first_text(layers, _TYPES) or _first_text(layers, ("status",)),
+        code=_first_text(layers, _CODE_KEYS),
+        type=_first_text(layers, _TYPE_KEYS) or _first_text(layers, ("status",)),
         param=_param(inner) or _param(body),
         status=_status(layers),
         request_id=_first_text((body, inner), ("request_id", "requestId", "RequestId")),
@@ -86,7 +86,7 @@ def _read(body: Any) -> ErrorDetails:
 
 def looks_like_error(body: Mapping[str, Any]) -> bool:
     """
-    Whether a JSON object without choices is an error that does not say ``error``.
+    Whether a JSON object without choices and without the key ``error`` is an error.
 
     vLLM, Mistral: ``{"object": "error", "message"}``; DashScope: ``{"code", "message"}``; Baidu:
     ``{"error_code", "error_msg"}``; FastAPI: ``{"detail"}``; MiniMax: ``{"base_resp": {"status_code": 1004}}``.
@@ -102,7 +102,7 @@ def looks_like_error(body: Mapping[str, Any]) -> bool:
 
 
 def _inner(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The object that holds the error: `body` itself when the error lies flat in it."""
+    """The object that contains the error: *body* itself if the error is not nested."""
     for key in ("error", "errors", "error_msg"):
         value = body.get(key)
         if isinstance(value, list):
@@ -122,18 +122,18 @@ def _message(inner: Mapping[str, Any], body: Mapping[str, Any]) -> str:
     for more in (_upstream(inner), _details(inner)):
         if more and more not in message:
             message = f"{message}: {more}" if message else more
-    return message[:_LONGEST_MESSAGE]
+    return message[:_MAX_MESSAGE]
 
 
 def _find_message(layer: Mapping[str, Any]) -> str:
-    for key in _MESSAGES:
+    for key in _MESSAGE_KEYS:
         value = layer.get(key)
         if isinstance(value, str) and value.strip():
             return _text_message(value)
         if isinstance(value, dict):
             text = _message(_inner(value), value)
         elif isinstance(value, list):
-            text = "; ".join(filter(None, map(_complaint, value)))
+            text = "; ".join(filter(None, map(_problem, value)))
         else:
             continue
         if text:
@@ -141,7 +141,7 @@ def _find_message(layer: Mapping[str, Any]) -> str:
     return ""
 
 
-def _complaint(item: Any) -> str:
+def _problem(item: Any) -> str:
     """One entry of FastAPI's list: ``{"loc": ["body", "stream_options"], "msg": ...}``."""
     if isinstance(item, str):
         return item
@@ -153,14 +153,14 @@ def _complaint(item: Any) -> str:
 
 
 def _details(inner: Mapping[str, Any]) -> str:
-    """Azure's ``details``, the same list beside a message that says less."""
+    """Azure's ``details``: the same list, beside a message with less detail."""
     details = inner.get("details")
-    return "; ".join(filter(None, map(_complaint, details))) if isinstance(details, list) else ""
+    return "; ".join(filter(None, map(_problem, details))) if isinstance(details, list) else ""
 
 
 def _upstream(inner: Mapping[str, Any]) -> str:
     """
-    What the host behind a gateway said: OpenRouter's ``metadata.raw``, text or JSON in text.
+    The message of the provider behind a gateway: OpenRouter's ``metadata.raw``, text or JSON in text.
 
     Source: https://openrouter.ai/docs/api-reference/errors
     """
@@ -181,33 +181,33 @@ def _json_in(text: str) -> Any:
 
 
 def _first_text(layers: tuple[Mapping[str, Any], ...], keys: tuple[str, ...]) -> str | None:
-    """The first of *keys* that holds text, or a number, which becomes text."""
+    """The first text under one of *keys*; an integer becomes text."""
     for layer in layers:
         for key in keys:
             value = layer.get(key)
             if isinstance(value, int) and not isinstance(value, bool):
-                # Text that JSON writes as a number is a code; a status is no type.
+                # A numeric status is an HTTP status, not a type of error.
                 value = str(value) if key != "status" else None
             if isinstance(value, str) and value:
-                return value[:_LONGEST_NAME]
+                return value[:_MAX_NAME]
     return None
 
 
 def _param(layer: Mapping[str, Any]) -> str | None:
     param = layer.get("param")
     if isinstance(param, str) and param:
-        return param[:_LONGEST_NAME]
+        return param[:_MAX_NAME]
     for key in ("detail", "details", "message"):
-        complaints = layer.get(key)
-        if isinstance(complaints, dict):
-            complaints = complaints.get("detail")
-        if isinstance(complaints, list) and complaints and isinstance(complaints[0], dict):
-            return _location(complaints[0]) or None
+        problems = layer.get(key)
+        if isinstance(problems, dict):
+            problems = problems.get("detail")
+        if isinstance(problems, list) and problems and isinstance(problems[0], dict):
+            return _location(problems[0]) or None
     return None
 
 
-def _location(complaint: Mapping[str, Any]) -> str:
-    where = complaint.get("loc")
+def _location(problem: Mapping[str, Any]) -> str:
+    where = problem.get("loc")
     if not isinstance(where, list):
         return ""
     return ".".join(str(step) for step in where if step != "body")
@@ -215,7 +215,7 @@ def _location(complaint: Mapping[str, Any]) -> str:
 
 def _status(layers: tuple[Mapping[str, Any], ...]) -> int | None:
     for layer in layers:
-        for key in _STATUSES:
+        for key in _STATUS_KEYS:
             status = whole_number(layer.get(key))
             if status is not None and 400 <= status < 600:
                 return status
@@ -237,12 +237,12 @@ def _retry_delay(inner: Mapping[str, Any]) -> float | None:
 
 
 def _text_message(text: str) -> str:
-    """The message in a text that is no JSON: of a page its title, never the page."""
+    """The message in a text that is not JSON: of a web page only its title."""
     text = text.strip()
     if not text.startswith("<"):
-        return text[:_LONGEST_MESSAGE]
+        return text[:_MAX_MESSAGE]
     for tag in ("title", "h1", "Message"):
         found = re.search(rf"<{tag}\b[^>]*>(.*?)</{tag}\s*>", text, re.IGNORECASE | re.DOTALL)
         if found and found[1].strip():
-            return " ".join(re.sub(r"<[^>]*>", " ", found[1]).split())[:_LONGEST_PAGE_TEXT]
+            return " ".join(re.sub(r"<[^>]*>", " ", found[1]).split())[:_MAX_PAGE_TEXT]
     return ""

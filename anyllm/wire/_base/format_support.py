@@ -60,7 +60,7 @@ def checked(params: CompletionParams, support: FormatSupport, provider: str) -> 
         if name == "stream_options":
             _refuse_stream_options(value, provider)
         elif value is not None and value != _NOTHING.get(name):
-            raise unsupported(name, f"does not support the parameter {name}", provider)
+            raise unsupported(name, f"the provider does not support the parameter {name}", provider)
     if not support.own_sounds and any(message.audio is not None for message in params.messages):
         params = params.evolve(messages=[_without_sound(message) for message in params.messages])
     return _with_format(params, support, provider)
@@ -74,7 +74,9 @@ def _without_sound(message: Message) -> Message:
 def _refuse_stream_options(options: Mapping[str, Any] | None, provider: str) -> None:
     for name in options or ():
         if name != "include_usage":  # which comes anyway, asked for or not
-            raise unsupported("stream_options", f"does not support the parameter stream_options.{name}", provider)
+            raise unsupported(
+                "stream_options", f"the provider does not support the parameter stream_options.{name}", provider
+            )
 
 
 # -- structured output -------------------------------------------------------------------------------------------------
@@ -92,7 +94,7 @@ def _with_format(params: CompletionParams, support: FormatSupport, provider: str
         return params
     if params.structured != "emulate":
         there = "".join(f" {other} is supported;" for other in native)
-        why = f"does not support the response_format {kind};{there} structured='emulate' asks for it in words"
+        why = f"the provider does not support the response_format {kind};{there} structured='emulate' asks for it in words"
         raise unsupported("response_format", why, provider)
     return params.evolve(
         messages=_asking(params.messages, schema),

@@ -1,4 +1,4 @@
-"""The HTTP status of an error, in one table: for the visitors of a site, and for the clients of a provider's API."""
+"""HTTP statuses of errors: for visitors of a web site, and for API clients of the gateway."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from anyllm.errors import (
 
 __all__ = ["client_status", "visitor_status"]
 
-#: For each class, the status for visitors, and the one for clients where the provider named none. The first class that
-#: fits counts. Visitors have not chosen the key or the account: what is wrong with those is 502 to them. Clients get
-#: what the provider's own API would answer: 400, where more exact codes mean something else to its official client.
+#: For each class, the status for visitors, and the one for clients if the provider sent none. The first matching class
+#: counts. Visitors did not choose the key or the account, so errors of those are 502 for them. Clients get the status
+#: of the provider's API: 400 where a more specific one means something else to its official client.
 _STATUSES: tuple[tuple[type[BaseException], int, int], ...] = (
     (AuthenticationError, 502, 401),
     (InsufficientFundsError, 502, 402),
@@ -53,13 +53,13 @@ _STATUSES: tuple[tuple[type[BaseException], int, int], ...] = (
 
 
 def visitor_status(error: BaseException) -> int:
-    """The status of an error for the visitors of a site."""
+    """The status of an error for visitors of a web site."""
     return next((visitor for kind, visitor, _ in _STATUSES if isinstance(error, kind)), 500)
 
 
 def client_status(error: BaseException) -> int:
-    """The status of an error for clients of a provider's API: the provider's own, where it named one."""
-    named = getattr(error, "status_code", None)
-    if isinstance(named, int) and 400 <= named < 600:
-        return named
+    """The status of an error for API clients: the provider's, if it sent one."""
+    status = getattr(error, "status_code", None)
+    if isinstance(status, int) and 400 <= status < 600:
+        return status
     return next((client for kind, _, client in _STATUSES if isinstance(error, kind)), 500)

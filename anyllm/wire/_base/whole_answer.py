@@ -1,4 +1,4 @@
-"""Whole answers: put together from chunks, and read from providers that stream although the request asked for none."""
+"""Whole answers from chunks, and from providers that stream although the request did not ask for it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from anyllm._framing.detect import events
 from anyllm.errors import AnyLLMError, APIError, MalformedStreamError
 from anyllm.types import ChatCompletion, ChatCompletionChunk
-from anyllm.types._accumulate import Assembler
+from anyllm.types._accumulate import Assembler, accumulate
 from anyllm.wire._base.dialect import Dialect
 
 __all__ = ["completion_of", "whole_answer"]
@@ -23,7 +23,7 @@ def whole_answer(dialect: Dialect, body: bytes) -> ChatCompletion:
 
     Raises:
         APIError: the body is the provider's error.
-        IncompleteStreamError: it is a stream that ends before the answer does; ``partial`` holds what came.
+        IncompleteStreamError: it is a stream that ends before the answer does; ``partial`` contains what came.
         MalformedStreamError: it is neither.
     """
     try:
@@ -52,10 +52,7 @@ def whole_answer(dialect: Dialect, body: bytes) -> ChatCompletion:
 
 
 def completion_of(chunks: Iterable[ChatCompletionChunk], raw: Any) -> ChatCompletion:
-    """The answer that *chunks* are together; *raw* is the provider's own, decoded."""
-    assembler = Assembler()
-    for chunk in chunks:
-        assembler.add(chunk)
-    completion = assembler.snapshot()
+    """The answer that *chunks* make; *raw* is the provider's answer, decoded."""
+    completion = accumulate(chunks)
     completion.raw = raw
     return completion

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from anyllm import errors
-from anyllm.wire._base.client_errors import message_of, said_by_host
+from anyllm.wire._base.client_errors import message_of, provider_error
 
 __all__ = ["error_object"]
 
@@ -41,7 +41,7 @@ def error_object(error: BaseException) -> dict[str, Any]:
     """``{"type": "error", "error": {"type": ..., "message": ...}, "request_id": ...}``."""
     body = getattr(error, "body", None)
     is_native = isinstance(body, Mapping) and body.get("type") == "error"
-    inner = dict(said_by_host(error, "type", "message")) if is_native else {}
+    inner = dict(provider_error(error, "type", "message")) if is_native else {}
     if not inner:
         kind = next((kind for cls, kind in _TYPES if isinstance(error, cls)), "api_error")
         if isinstance(error, errors.InvalidRequestError):

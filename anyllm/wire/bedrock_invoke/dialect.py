@@ -95,7 +95,9 @@ class BedrockInvokeDialect:
         for name in params.stream_options or ():
             if name != "include_usage":
                 raise unsupported(
-                    "stream_options", f"does not support the parameter stream_options.{name}", self.provider
+                    "stream_options",
+                    f"the provider does not support the parameter stream_options.{name}",
+                    self.provider,
                 )
         inner = family.dialect.request(params, model=model, stream=stream)
         extra = params.extra_body or {}

@@ -19,7 +19,7 @@ from typing import Any
 from anyllm._framing.detect import Event
 from anyllm.types import ChatCompletionChunk, ChunkDelta, ToolCall, text_chunk
 from anyllm.wire._base import api_errors, error_body
-from anyllm.wire._base.cohere.errors import failure, is_error, refined
+from anyllm.wire._base.cohere.errors import failure, is_error, refine_error
 from anyllm.wire._base.cohere.stream import CohereStream
 from anyllm.wire._base.cohere.usage import read_usage
 from anyllm.wire._base.decode_json import as_it_is, event_object
@@ -93,7 +93,7 @@ class CohereV1Decoder(CohereStream):
             assert failed is not None  # it has a text
             raise failed
         if name == "error" or is_error(body):
-            raise refined(api_errors.from_body(self._provider, body))
+            raise refine_error(api_errors.from_body(self._provider, body))
         if kind is None and not self._began and isinstance(body.get("text"), str) and "is_finished" not in body:
             return self._whole(body, raw)  # from a provider or proxy that does not stream
         kind = kind if isinstance(kind, str) else name
@@ -101,7 +101,7 @@ class CohereV1Decoder(CohereStream):
         if handler is not None:
             return handler(self, body, raw)
         if error_body.looks_like_error(body):
-            raise refined(api_errors.from_body(self._provider, body))
+            raise refine_error(api_errors.from_body(self._provider, body))
         return (self._chunk(raw),) if kind in _RAW_ONLY else ()
 
     def _whole(self, body: dict[str, Any], raw: Any) -> _Chunks:

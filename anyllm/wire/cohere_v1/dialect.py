@@ -19,7 +19,7 @@ from anyllm.errors import APIError
 from anyllm.types import CompletionParams
 from anyllm.wire._base import api_errors
 from anyllm.wire._base.base_dialect import BaseDialect
-from anyllm.wire._base.cohere.errors import no_content, refined
+from anyllm.wire._base.cohere.errors import no_content, refine_error
 from anyllm.wire._base.dialect import Request
 from anyllm.wire._base.format_support import FormatSupport
 from anyllm.wire.cohere_v1.decoder import CohereV1Decoder
@@ -60,7 +60,7 @@ class CohereV1Dialect(BaseDialect):
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
         """The error of a response with that HTTP status."""
-        return refined(api_errors.from_response(self.provider, status, headers, body))
+        return refine_error(api_errors.from_response(self.provider, status, headers, body))
 
     def _answer(self, answer: Any) -> dict[str, Any]:
         if not isinstance(answer, dict) or "text" not in answer or answer.get("error"):

@@ -17,7 +17,7 @@ from typing import Any
 from anyllm._framing.detect import Event
 from anyllm.types import ChatCompletionChunk, ChunkDelta, ToolCall, text_chunk
 from anyllm.wire._base import api_errors, error_body
-from anyllm.wire._base.cohere.errors import failure, is_error, refined
+from anyllm.wire._base.cohere.errors import failure, is_error, refine_error
 from anyllm.wire._base.cohere.stream import CohereStream
 from anyllm.wire._base.cohere.usage import read_usage
 from anyllm.wire._base.decode_json import as_it_is, event_object
@@ -85,7 +85,7 @@ class CohereV2Decoder(CohereStream):
     def _read(self, body: dict[str, Any], raw: Any, name: str) -> _Chunks:
         kind = body.get("type")
         if name == "error" or kind == "error" or is_error(body):
-            raise refined(api_errors.from_body(self._provider, body))
+            raise refine_error(api_errors.from_body(self._provider, body))
         if self._ended:
             return ()
         if kind is None and not self._began and isinstance(body.get("message"), dict):
@@ -95,7 +95,7 @@ class CohereV2Decoder(CohereStream):
         if handler is not None:
             return handler(self, body, raw)
         if error_body.looks_like_error(body):
-            raise refined(api_errors.from_body(self._provider, body))
+            raise refine_error(api_errors.from_body(self._provider, body))
         return (self._chunk(raw),) if kind.startswith(_CITATIONS) else ()
 
     def _whole(self, body: dict[str, Any], raw: Any) -> _Chunks:

@@ -16,7 +16,7 @@ from typing import Any
 from anyllm.types import ChunkChoice, Usage
 from anyllm.wire._base import api_errors, error_body
 from anyllm.wire._base.choices_decoder import ChoicesDecoder, Piece, first_count
-from anyllm.wire._base.cloud_error_codes import by_code
+from anyllm.wire._base.cloud_error_codes import refine_by_code
 from anyllm.wire._base.getters import json_object, json_type
 
 #: The fields of a message besides role and content.
@@ -43,7 +43,7 @@ class DashScopeDecoder(ChoicesDecoder):
         if event_name == "error" or (
             not body.get("output") and (body.get("code") or error_body.looks_like_error(body))
         ):
-            raise by_code(api_errors.from_body(self._provider, body))
+            raise refine_by_code(api_errors.from_body(self._provider, body))
         return body
 
     def _text_only(self, answer: dict[str, Any]) -> str | None:

@@ -17,7 +17,7 @@ from anyllm.errors import APIError
 from anyllm.types import CompletionParams
 from anyllm.wire._base import api_errors
 from anyllm.wire._base.base_dialect import BaseDialect
-from anyllm.wire._base.cloud_error_codes import by_code
+from anyllm.wire._base.cloud_error_codes import refine_by_code
 from anyllm.wire._base.decode_json import no_answer
 from anyllm.wire._base.dialect import Request
 from anyllm.wire._base.format_support import FormatSupport
@@ -53,7 +53,7 @@ class DashScopeDialect(BaseDialect):
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
         """The error of a response with that HTTP status."""
-        return by_code(api_errors.from_response(self.provider, status, headers, _event_data(body)))
+        return refine_by_code(api_errors.from_response(self.provider, status, headers, _event_data(body)))
 
     def _answer(self, answer: Any) -> dict[str, Any]:
         if not isinstance(answer, dict) or not (answer.get("output") or answer.get("code")):

@@ -90,7 +90,7 @@ class _Contents:
             elif message.role == "user":
                 self._add("user", content_parts(message, self._provider))
             else:
-                raise _invalid(f"does not support the role {message.role!r}", self._provider)
+                raise _invalid(f"the provider does not support the role {message.role!r}", self._provider)
         self._add_results(results)
         return self._turns
 
@@ -136,7 +136,9 @@ def content_parts(message: Message, provider: str) -> list[dict[str, Any]]:
     """
     if message.name is not None and message.role not in _RESULTS:
         raise UnsupportedParameterError(
-            "does not support the parameter name: write it into the content", provider=provider, param="name"
+            "the provider does not support the parameter name: write it into the content",
+            provider=provider,
+            param="name",
         )
     if isinstance(message.content, str):
         return [{"text": message.content}]
@@ -176,7 +178,7 @@ def _part(part: ContentPart, provider: str) -> dict[str, Any]:
     elif part.extra:
         body = {}
     else:
-        raise _invalid(f"does not support parts of type {part.type!r}", provider)
+        raise _invalid(f"the provider does not support parts of type {part.type!r}", provider)
     return {**body, **(part.extra or {})}
 
 

@@ -23,7 +23,7 @@ from anyllm.errors import (
     UnsupportedParameterError,
 )
 from anyllm.wire._base import api_errors
-from anyllm.wire._base.client_errors import message_of, said_by_host
+from anyllm.wire._base.client_errors import message_of, provider_error
 from anyllm.wire._base.http_status import client_status
 from anyllm.wire.gemini.fields import FAILURES, block_reason
 
@@ -99,7 +99,7 @@ def _error(facts: dict[str, Any], body: Any, provider: str) -> APIError:
 
 def google_error(error: BaseException) -> dict[str, Any]:
     """``{"code": ..., "message": ..., "status": ...}``, and Google's ``details`` where they hold more."""
-    own = said_by_host(error, "code", "message", "status")
+    own = provider_error(error, "code", "message", "status")
     code = client_status(error)
     if own and isinstance(own["status"], str):
         return {**own, "code": code}

@@ -16,7 +16,7 @@ from anyllm.errors import APIError, ServerError
 from anyllm.types import ChunkChoice, Usage
 from anyllm.wire._base import api_errors
 from anyllm.wire._base.choices_decoder import ChoicesDecoder, Piece, first_count
-from anyllm.wire._base.cloud_error_codes import by_code
+from anyllm.wire._base.cloud_error_codes import refine_by_code
 
 #: The fields of a delta besides role and content.
 _NOT_TEXT = ("ReasoningContent", "ToolCalls")
@@ -87,7 +87,7 @@ def error_of(answer: Mapping[str, Any], error: Any, provider: str, body: Any) ->
         body: The decoded body of the response or event.
     """
     request_id = answer.get("RequestId") or answer.get("Id")
-    exception = by_code(api_errors.from_body(provider, {"error": error, "RequestId": request_id}))
+    exception = refine_by_code(api_errors.from_body(provider, {"error": error, "RequestId": request_id}))
     if exception.code in _SERVER_CODES and type(exception) is APIError:
         exception = ServerError(
             exception.message, provider=provider, code=exception.code, request_id=exception.request_id

@@ -16,7 +16,7 @@ from anyllm.errors import APIError
 from anyllm.types import CompletionParams, _convert
 from anyllm.wire._base import api_errors
 from anyllm.wire._base.base_dialect import BaseDialect
-from anyllm.wire._base.cloud_error_codes import by_code
+from anyllm.wire._base.cloud_error_codes import refine_by_code
 from anyllm.wire._base.decode_json import no_answer
 from anyllm.wire._base.dialect import Request
 from anyllm.wire._base.format_support import FormatSupport
@@ -59,7 +59,7 @@ class HunyuanDialect(BaseDialect):
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
         """The error of a response with that HTTP status."""
-        error = by_code(api_errors.from_response(self.provider, status, headers, _unwrapped(body)))
+        error = refine_by_code(api_errors.from_response(self.provider, status, headers, _unwrapped(body)))
         fields = {name.lower(): value for name, value in headers.items()}
         error.request_id = error.request_id or fields.get("x-tc-requestid")
         return error

@@ -1,1 +1,1 @@
-"""What both versions of Cohere's chat API share."""
+"""Parts that both versions of Cohere's chat API share."""

@@ -1,5 +1,5 @@
 """
-What is an error at Cohere, in both versions of its chat API, and of which kind, beyond what all hosts have in common.
+Errors in both versions of Cohere's chat API, and their classes.
 
 Sources: https://docs.cohere.com/reference/errors, https://docs.cohere.com/reference/chat (finish_reason)
 """
@@ -14,10 +14,10 @@ from anyllm.errors import AnyLLMError, APIError, ContentFilterError, ContextLeng
 from anyllm.wire._base import api_errors
 from anyllm.wire._base.decode_json import no_answer
 
-__all__ = ["failure", "is_error", "no_content", "refined"]
+__all__ = ["failure", "is_error", "no_content", "refine_error"]
 
-#: Finish reasons that are no ends but failures, and the type of error that says in common words what each means. The
-#: first two are documented for version 2, the others for the version before it.
+#: Finish reasons that are errors, and the common type of error for each. The first two are documented for version 2,
+#: the others for version 1.
 _FAILURES = {
     "ERROR": "server_error",
     "TIMEOUT": "timeout",
@@ -25,45 +25,45 @@ _FAILURES = {
     "ERROR_LIMIT": "context_length_exceeded",
 }
 
-#: A request or an answer that holds a token on a deny list.
+#: The status of a request or an answer with a token on a deny list.
 _DENIED = 498
-#: A prompt that is too long; "max tokens must be ..." after the same words is only a wrong parameter.
+#: The message of a prompt that is too long; with "max tokens must be ..." it is about a wrong parameter.
 _TOO_LONG = re.compile(r"too many tokens: (?!max tokens)", re.IGNORECASE)
 
 
 def failure(end: Mapping[str, Any], provider: str) -> APIError | None:
     """
-    The error that the end of an answer is; None for a good end.
+    The error of an answer that failed; None if it ended well.
 
     Args:
-        end: What says ``finish_reason``, and perhaps ``error``: a stream's last delta, or a whole answer.
-        provider: Stands in the error.
+        end: The object with ``finish_reason``, and perhaps ``error``: a stream's last delta, or a whole answer.
+        provider: The provider's name, for the error.
     """
-    reason, said = end.get("finish_reason"), end.get("error")
+    reason, message = end.get("finish_reason"), end.get("error")
     kind = _FAILURES.get(reason.upper()) if isinstance(reason, str) else None
-    if kind is None and not said:
+    if kind is None and not message:
         return None
-    message = said if said else f"the provider ended the answer with finish_reason {reason!r}"
+    message = message or f"the provider ended the answer with finish_reason {reason!r}"
     if not isinstance(message, str):
-        return refined(api_errors.from_body(provider, {"error": message}))
+        return refine_error(api_errors.from_body(provider, {"error": message}))
     error = {"message": message, "type": kind or "server_error", "code": reason if isinstance(reason, str) else None}
-    return refined(api_errors.from_body(provider, {"error": error}))
+    return refine_error(api_errors.from_body(provider, {"error": error}))
 
 
 def is_error(body: Mapping[str, Any]) -> bool:
-    """Whether an event, or a whole answer, is an error: ``{"message": text}``, with an id beside it or without."""
+    """Whether an event or a whole answer is an error, such as ``{"message": text}``."""
     return bool(body.get("error")) or isinstance(body.get("message"), str)
 
 
-def no_content(answer: Any, wanted: str, provider: str) -> AnyLLMError:
-    """The error of a whole answer, decoded, that lacks the key *wanted*: the provider's own, if it is one."""
+def no_content(answer: Any, key: str, provider: str) -> AnyLLMError:
+    """The error of a whole, decoded answer without *key*: the provider's error, if it is one."""
     if isinstance(answer, dict) and is_error(answer):
-        return refined(api_errors.from_body(provider, answer))
-    return no_answer(answer, wanted, provider)
+        return refine_error(api_errors.from_body(provider, answer))
+    return no_answer(answer, key, provider)
 
 
-def refined(error: APIError) -> APIError:
-    """*error*, as the class that Cohere's own words and statuses mean."""
+def refine_error(error: APIError) -> APIError:
+    """*error* as the class of Cohere's message or status."""
     if type(error) not in (APIError, InvalidRequestError):
         return error
     if error.status_code == _DENIED:

@@ -1,4 +1,4 @@
-"""What the streams of Cohere's two APIs have in common: how their chunks are made, and how their fields are read."""
+"""The base of the decoders of both versions of Cohere's chat API."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ __all__ = ["CohereStream"]
 
 class CohereStream(BaseDecoder):
     """
-    The state and the tools of a decoder, which says what events mean: `_whole` what a whole answer does.
+    State and chunks of a decoder. Subclasses read the events, and whole answers in `_whole`.
 
     Args:
-        provider: Stands in every chunk and error.
+        provider: The provider's name, in every chunk and error.
     """
 
     __slots__ = ("_began", "_ended", "_id", "_place")
 
-    #: The event with which an answer ends.
+    #: The type of the last event of an answer.
     _last: ClassVar[str]
 
     def __init__(self, *, provider: str) -> None:
         super().__init__(provider=provider)
         self._id = ""
         self._began = self._ended = False
-        #: The event, and the place in the answer, that the waiting halves belong to.
+        #: The type of event, and the index in the answer, of the surrogate halves that wait for their partner.
         self._place: tuple[Any, ...] = ()
 
     @property
     def complete(self) -> bool:
-        """Whether the event with which an answer ends was seen, after a beginning."""
+        """Whether the last event of the answer came, after its beginning."""
         return self._ended
 
     def feed_whole(self, body: dict[str, Any]) -> Sequence[ChatCompletionChunk]:

@@ -1,8 +1,8 @@
 """
-Token counts, as both versions of Cohere's API write them.
+Token counts in both versions of Cohere's API.
 
-``tokens`` are what the model read and wrote; ``billed_units`` are what is paid for, which leaves out what Cohere adds
-to the prompt by itself.
+``tokens`` counts all tokens that the model read and wrote; ``billed_units`` leaves out those that Cohere adds to the
+prompt.
 
 Source: https://docs.cohere.com/reference/chat (usage)
 """
@@ -19,7 +19,7 @@ __all__ = ["read_usage"]
 
 def read_usage(raw: Any) -> Usage | None:
     """
-    What the host counted; None when it counted nothing.
+    The usage in an answer; None if there is none.
 
     Args:
         raw: The ``usage`` of an answer; in version 1, and of embeddings, the ``meta``.
@@ -32,7 +32,7 @@ def read_usage(raw: Any) -> Usage | None:
     prompt, completion = tokens
     cached = count(raw, "cached_tokens")
     if cached is not None and cached > prompt:
-        cached = None  # no part of this prompt
+        cached = None  # not a part of this prompt
     return Usage(prompt, completion, prompt + completion, None, cached, raw=dict(raw))
 
 
