@@ -157,12 +157,11 @@ class BlockDecoder(BaseDecoder):
         if block.kind != CALL:
             return (self._chunk(raw),)  # for a tool that the provider runs
         text = self._text(piece, key)
-        return (self._arguments_chunk(block, text, raw),) if text else ()
-
-    def _arguments_chunk(self, block: OpenBlock, text: str, raw: Any) -> ChatCompletionChunk:
+        if not text:
+            return ()
         block.has_arguments = True
         call = ToolCall(None, FunctionCall(None, text), "function", block.number)
-        return self._chunk(raw, ChunkDelta(tool_calls=(call,)))
+        return (self._chunk(raw, ChunkDelta(tool_calls=(call,))),)
 
     def _close(self, place: int, raw: Any) -> Chunks:
         """
@@ -177,7 +176,9 @@ class BlockDecoder(BaseDecoder):
         if block.kind == REASONING:
             return [self._chunk(raw, ChunkDelta(reasoning=reasoning)) for reasoning in self._whole_reasoning(block)]
         if block.kind == CALL and not block.has_arguments:
-            return (self._arguments_chunk(block, self._json_text(block.start.get("input")), raw),)
+            text = self._json_text(block.start.get("input"))
+            call = ToolCall(None, FunctionCall(None, text), "function", block.number)
+            return (self._chunk(raw, ChunkDelta(tool_calls=(call,))),)
         return ()
 
     def _close_all(self, raw: Any) -> Chunks:

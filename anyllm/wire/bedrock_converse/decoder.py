@@ -171,7 +171,9 @@ class ConverseDecoder(BlockDecoder):
         return (*before, self._open_call(place, self._object(start, "toolUse"), "toolUseId", raw))
 
     def _delta(self, place: int, delta: Mapping[str, Any], raw: Any) -> Chunks:
-        chunks: list[ChatCompletionChunk] = [*self._text_chunks(self._text(delta, "text"), raw)]
+        chunks: list[ChatCompletionChunk] = []
+        if delta.get("text") is not None:
+            chunks += self._text_chunks(self._text(delta, "text"), raw)
         if delta.get(REASONING) is not None:
             chunks += self._reasoning(place, self._object(delta, REASONING), raw)
         if delta.get("toolUse") is not None:

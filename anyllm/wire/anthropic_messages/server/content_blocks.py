@@ -91,20 +91,21 @@ class BlockWriter:
         index, self._count = self._count, self._count + 1
         head = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":' % index
         self.around = (head + b'{"type":"text_delta","text":', b"}}\n\n")
-        return written + _event("content_block_start", index, content_block=start) + self._delta(delta)
+        body = {"type": "content_block_start", "index": index, "content_block": start}
+        return written + event(body, "content_block_start") + self._delta(delta)
 
     def _delta(self, delta: _Delta) -> bytes:
         if delta is None:
             return b""
         if self._open is not None and self._open[0] == CALL:
             self._arguments.append(delta["partial_json"])
-        return _event(DELTA, self._count - 1, delta=delta)
+        return event({"type": DELTA, "index": self._count - 1, "delta": delta}, DELTA)
 
     def _close(self) -> bytes:
         if self._open is None:
             return b""
         self._open, self._arguments = None, []
-        return _event("content_block_stop", self._count - 1)
+        return event({"type": "content_block_stop", "index": self._count - 1}, "content_block_stop")
 
     def _is_whole(self) -> bool:
         """Whether nothing can be added to the open block: of a call, whether its arguments are an object."""
@@ -116,7 +117,3 @@ class BlockWriter:
             return isinstance(_convert.loads("".join(self._arguments)), dict)
         except ValueError:
             return False
-
-
-def _event(kind: str, index: int, **fields: Any) -> bytes:
-    return event({"type": kind, "index": index, **fields}, kind)

@@ -171,7 +171,7 @@ class _MessageWriter(Writer):
 
     def _reasoning(self, reasoning: Reasoning, chunk: ChatCompletionChunk) -> bytes:
         written = self._thinking_delta(reasoning.content, chunk) if reasoning.content else b""
-        details = own_details(reasoning)
+        details = own_details(reasoning) if reasoning.details else ()
         for detail in details:
             if detail["type"] == REDACTED:
                 written += self._whole_block(detail)
