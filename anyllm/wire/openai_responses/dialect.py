@@ -24,7 +24,7 @@ __all__ = ["OpenAIResponsesDialect"]
 
 @attrs.define(frozen=True, kw_only=True)
 class OpenAIResponsesDialect(BaseDialect):
-    """The dialect."""
+    """The client side of the format; *provider* stands in every chunk and error."""
 
     provider: str = "openai-responses"
 

@@ -125,12 +125,11 @@ def logprobs_in(item: Mapping[str, Any]) -> list[Any]:
 
 def custom_tools(tools: list[Any]) -> Iterator[str]:
     """The names of the custom tools among a response's ``tools``, those in namespaces included."""
-    for tool in tools:
-        if isinstance(tool, dict):
-            if tool.get("type") == "custom" and isinstance(tool.get("name"), str):
-                yield tool["name"]
-            if isinstance(tool.get("tools"), list):
-                yield from custom_tools(tool["tools"])
+    for tool in map(json_object, tools):
+        if tool.get("type") == "custom" and isinstance(tool.get("name"), str):
+            yield tool["name"]
+        if isinstance(tool.get("tools"), list):
+            yield from custom_tools(tool["tools"])
 
 
 # -- ends and usage ----------------------------------------------------------------------------------------------------

@@ -1,1 +1,1 @@
-"""The server's side of OpenAI's Responses: what a client asks, and what it reads."""
+"""The server side of OpenAI's Responses: read the requests of clients, and write their answers."""

@@ -36,11 +36,7 @@ class NativeEvent(NamedTuple):
     part: Optional[TextForm]  # the form of the part that begins or ends with it
     number: Optional[int]  # the provider's number for the part that it is about
     is_ours: bool  # whether it is one of the events that are written from chunks, or of their parts
-
-    @property
-    def is_end(self) -> bool:
-        """Whether the response is over with it."""
-        return not self.type or self.type in fields.ENDS
+    is_end: bool  # whether the response is over with it
 
 
 def native_event(raw: Any) -> Optional[NativeEvent]:
@@ -61,17 +57,5 @@ def native_event(raw: Any) -> Optional[NativeEvent]:
     item_id = text(raw.get("item_id")) or text(item.get("id"))
     place, number = whole_number(raw.get("output_index")), whole_number(raw.get("summary_index"))
     number = whole_number(raw.get("content_index")) if number is None else number
-    return NativeEvent(kind, raw, word, response, item, item_type, item_id, place, part, number, stem in _OURS)
-
-
-def is_foreign(item: Mapping[str, Any], tools: Any) -> bool:
-    """
-    Whether chunks cannot hold an item: the work of a provider with tools of its own.
-
-    A call of a custom tool that is not among the response's *tools* is the provider's own (xAI's searches).
-    """
-    kind = item.get("type")
-    if kind == fields.CUSTOM_CALL:
-        is_named = isinstance(tools, list) and tools and isinstance(item.get("name"), str)
-        return bool(is_named) and item["name"] not in set(fields.custom_tools(tools))
-    return isinstance(kind, str) and kind not in fields.ITEM_TYPES
+    is_ours, is_end = stem in _OURS, not kind or kind in fields.ENDS
+    return NativeEvent(kind, raw, word, response, item, item_type, item_id, place, part, number, is_ours, is_end)

@@ -75,14 +75,8 @@ def read_responses(body: Any) -> ChatRequest:
             unknown[name] = value
     ignorable = _IGNORABLE if unknown.get("reasoning", {}).keys() - _FORMS_OF_THOUGHTS else _IGNORABLE | {"reasoning"}
     unknown_fields, ignorable_fields = parted({**fields.rest(), **unknown}, ignorable)
-    return ChatRequest(
-        params_of(params),
-        stream,
-        format,
-        unknown_fields=unknown_fields,
-        ignorable_fields=ignorable_fields,
-        native=(OpenAIResponsesDialect,),
-    )
+    native = (OpenAIResponsesDialect,)
+    return ChatRequest(params_of(params), stream, format, unknown_fields, native, ignorable_fields)
 
 
 def _messages(fields: Fields, body: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ from anyllm.wire._base.writer import Writer, json_bytes
 from anyllm.wire.openai_responses import fields
 from anyllm.wire.openai_responses.fields import FORMS, ITEM_ADDED, ITEM_DONE, LIFECYCLE, MESSAGE, REASONING, TEXT
 from anyllm.wire.openai_responses.replay_items import SEAL, output_items
-from anyllm.wire.openai_responses.server.native_event import NativeEvent, is_foreign, native_event
+from anyllm.wire.openai_responses.server.native_event import NativeEvent, native_event
 from anyllm.wire.openai_responses.server.output import EventBuffer, Output, TextPart, WrittenItem
 
 
@@ -81,7 +81,7 @@ class ResponseWriter(Writer):
         if native is not None:
             self._native_begin(native, is_shown=bool(chunk.choices))
         for choice in chunk.choices:
-            self._choice(choice, native)
+            self._add_choice(choice, native)
         if native is not None:
             self._native_end(native, is_shown=bool(chunk.choices))
         message = self._output.growing(MESSAGE) if self._ending is None else None
@@ -108,7 +108,7 @@ class ResponseWriter(Writer):
         for item in [*self._output.items]:
             self._output.end(item, status)
         for native in native_items:
-            self._late(native)
+            self._add_late(native)
         details = None if reason in (None, "incomplete") else {"reason": reason}
         items = [item.written() for item in self._output.items] if output is None else output
         self.response = self._response(status, output=items, incomplete_details=details, **self._measures)
@@ -158,35 +158,35 @@ class ResponseWriter(Writer):
 
     # -- chunks ----------------------------------------------------------------------------------------------------
 
-    def _choice(self, choice: ChunkChoice, native: Optional[NativeEvent]) -> None:
+    def _add_choice(self, choice: ChunkChoice, native: Optional[NativeEvent]) -> None:
         delta = choice.delta
         if choice.index != 0:
             raise InvalidRequestError("this format has no place for a second answer", status_code=400, param="n")
         if delta.audio is not None:
             raise InvalidRequestError("this format has no place for sounds", status_code=400, param="modalities")
         if delta.reasoning is not None:
-            self._reasoning(delta.reasoning, native)
+            self._add_reasoning(delta.reasoning, native)
         logprobs = choice.logprobs.get("content") if choice.logprobs else None
         logprobs = logprobs if isinstance(logprobs, list) else None
         if delta.content or logprobs:
-            self._text(TEXT, delta.content or "", native, logprobs)
+            self._add_text(TEXT, delta.content or "", native, logprobs)
         if delta.refusal:
-            self._text(fields.REFUSAL, delta.refusal, native)
+            self._add_text(fields.REFUSAL, delta.refusal, native)
         for call in delta.tool_calls or ():
-            self._fragment(call, native)
+            self._add_fragment(call, native)
         if choice.finish_reason is not None:
             self._finish = (choice.finish_reason, choice.raw_finish_reason)
 
-    def _reasoning(self, reasoning: Reasoning, native: Optional[NativeEvent]) -> None:
+    def _add_reasoning(self, reasoning: Reasoning, native: Optional[NativeEvent]) -> None:
         if reasoning.field == OUTPUT_ITEMS:
             self._replayed = output_items(reasoning)
         elif reasoning.signature is not None or reasoning.details is not None:
             self._output.sign(reasoning)
         if reasoning.content:
             is_thought = native is not None and native.type == "response.reasoning_text.delta"
-            self._text(fields.THOUGHT if is_thought else fields.SUMMARY, reasoning.content, native)
+            self._add_text(fields.THOUGHT if is_thought else fields.SUMMARY, reasoning.content, native)
 
-    def _text(
+    def _add_text(
         self, part_type: str, text: str, native: Optional[NativeEvent], logprobs: Optional[list[Any]] = None
     ) -> None:
         """Text of a message or a reasoning, in the part that the provider names, or else in the one that grows."""
@@ -205,7 +205,7 @@ class ResponseWriter(Writer):
         self._has_thoughts = self._has_thoughts or form.item == REASONING
         item.add(text, logprobs)
 
-    def _fragment(self, call: ToolCall, native: Optional[NativeEvent]) -> None:
+    def _add_fragment(self, call: ToolCall, native: Optional[NativeEvent]) -> None:
         item = self._calls.get(call.index)
         if item is not None:
             if item.is_over and call.arguments:
@@ -243,7 +243,7 @@ class ResponseWriter(Writer):
         kind, is_added = native.item_type, native.type == ITEM_ADDED
         is_whole = native.type == ITEM_DONE and (is_shown or kind == REASONING)
         if is_added and self._is_foreign(native.item):
-            self._foreign(native.item, native)
+            self._begin_foreign(native.item, native)
         elif native.part is not None and native.word == "added":
             grown = self._find(kind, native)
             if grown is not None and not grown.is_over:
@@ -258,7 +258,7 @@ class ResponseWriter(Writer):
         item = self._find(native.item_type, native)
         if native.type == ITEM_DONE and self._is_foreign(native.item):
             if item is None or item.is_over:
-                item = self._foreign(native.item, native)
+                item = self._begin_foreign(native.item, native)
             item.native = dict(native.item)
             item.end()
         elif native.type == ITEM_DONE and item is not None and not item.is_over:
@@ -294,21 +294,29 @@ class ResponseWriter(Writer):
         return None if native is None else self._output.find(item_type, native.item_id, native.place)
 
     def _is_foreign(self, item: Mapping[str, Any]) -> bool:
-        return is_foreign(item, self._native.get("tools"))
+        """
+        Whether chunks cannot hold an item: the work of a provider with tools of its own.
 
-    def _foreign(self, raw: Mapping[str, Any], native: Optional[NativeEvent]) -> WrittenItem:
+        A call of a custom tool that is not among the response's tools is one of those (xAI's searches).
+        """
+        kind, name, tools = item.get("type"), item.get("name"), self._native.get("tools")
+        if kind == fields.CUSTOM_CALL and isinstance(tools, list) and tools and isinstance(name, str):
+            return name not in fields.custom_tools(tools)
+        return isinstance(kind, str) and kind not in fields.ITEM_TYPES
+
+    def _begin_foreign(self, raw: Mapping[str, Any], native: Optional[NativeEvent]) -> WrittenItem:
         """Begin an item that chunks cannot hold."""
         item = self._output.add(str(raw.get("type")), raw.get("id"), native)
         item.is_foreign, item.native = True, dict(raw)
         item.begin()
         return item
 
-    def _late(self, raw: Mapping[str, Any]) -> None:
+    def _add_late(self, raw: Mapping[str, Any]) -> None:
         """An item that stands in the last event alone: the provider's own work, or reasoning that it wants back."""
         if self._output.find(raw.get("type"), raw.get("id")) is not None:
             return
         if self._is_foreign(raw):
-            self._foreign(raw, None).end()
+            self._begin_foreign(raw, None).end()
         elif raw.get("type") == REASONING and raw.get(SEAL):
             is_written = any(item.extra.get(SEAL) == raw[SEAL] for item in self._output.items)
             if not is_written:  # begin it without its text, which the chunks have brought
