@@ -93,8 +93,9 @@ def _with_format(params: CompletionParams, support: FormatSupport, provider: str
     if kind is None or kind in native:
         return params
     if params.structured != "emulate":
-        there = "".join(f" {other} is supported;" for other in native)
-        why = f"the provider does not support the response_format {kind};{there} structured='emulate' asks for it in words"
+        others = "".join(f" {other} is supported;" for other in native)
+        refused = f"the provider does not support the response_format {kind};"
+        why = f"{refused}{others} structured='emulate' asks for it in words"
         raise unsupported("response_format", why, provider)
     return params.evolve(
         messages=_asking(params.messages, schema),
