@@ -31,10 +31,10 @@ class WholeDecoder(Decoder, Protocol):
 @attrs.define(frozen=True, kw_only=True)
 class BaseDialect:
     """
-    What most dialects do alike. A format says what its requests are (`_request`) and which decoder reads it.
+    The parts that most dialects share. Subclasses write requests (`_request`) and make the decoder.
 
     Attributes:
-        provider: Stands in every chunk and error.
+        provider: The provider's name, in every chunk and error.
     """
 
     provider: str
@@ -115,14 +115,14 @@ class BaseDialect:
         )
 
     def _answer(self, answer: Any) -> dict[str, Any]:
-        """*answer*, if it is one; raises the error that it is otherwise."""
+        """*answer*, if it is an answer; raises the error in it otherwise."""
         if isinstance(answer, dict) and answer.get(self._answer_key):
             return answer
         raise no_answer(answer, self._answer_key, self.provider)
 
 
 class WithEmbeddings(BaseDialect):
-    """A dialect whose providers make vectors."""
+    """A dialect whose providers have an embedding endpoint."""
 
     __slots__ = ()
 

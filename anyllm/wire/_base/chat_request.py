@@ -1,8 +1,8 @@
 """
-A client's request for an answer, in our terms, whichever wire format it came in.
+A client's chat request, the same for all wire formats.
 
 The module ``server/request`` of each format reads the decoded body of a request and returns a `ChatRequest`. Keys that
-it does not understand stay in `ChatRequest.unknown_fields`: a provider of the client's own format receives them; for
+it does not understand stay in `ChatRequest.unknown_fields`: a provider of the client's format receives them; for
 any other provider the request is refused.
 """
 
@@ -16,6 +16,7 @@ import attrs
 
 from anyllm.types import CompletionParams
 from anyllm.wire._base.encode_json import merge_objects
+from anyllm.wire._base.getters import without_none
 from anyllm.wire._base.request_fields import Fields, json_name, wrong
 from anyllm.wire._base.writer import Format
 
@@ -50,37 +51,37 @@ class ChatRequest:
 
 
 class MadeIds:
-    """Ids for calls that came without one, as our decoders make them; never one that the conversation has already."""
+    """Makes ids for tool calls without one, as our decoders do; never one that the conversation already has."""
 
     def __init__(self) -> None:
         self._numbers = itertools.count()
 
-    def new(self, known: Container[str]) -> str:
-        """The next that is not *known*."""
-        return next(made for made in map("call_{}".format, self._numbers) if made not in known)
+    def new(self, taken: Container[str]) -> str:
+        """The next id that is not in *taken*."""
+        return next(call_id for call_id in map("call_{}".format, self._numbers) if call_id not in taken)
 
 
-def params_of(given: Mapping[str, Any]) -> CompletionParams:
+def params_of(values: Mapping[str, Any]) -> CompletionParams:
     """
-    Parameters from values that are named as ours are; those that are None are left out.
+    Parameters from *values* under our names; None is left out.
 
     Raises:
-        InvalidRequestError: one has the wrong type.
+        InvalidRequestError: a value has the wrong type.
     """
-    _check_tools(given.get("tools") or ())
+    _check_tools(values.get("tools") or ())
     try:
-        return CompletionParams(**{name: value for name, value in given.items() if value is not None})
+        return CompletionParams(**without_none(values))
     except (TypeError, ValueError) as exc:
         name, _, _ = str(exc).partition(" ")
-        raise wrong(name if name in given else "messages", str(exc)) from exc
+        raise wrong(name if name in values else "messages", str(exc)) from exc
 
 
 def _check_tools(tools: Any) -> None:
     """
-    What no host could make sense of is said before any is asked; what only some know is theirs.
+    Refuse tools that no provider accepts; types of tools that only some know pass.
 
     Raises:
-        InvalidRequestError: a tool is none.
+        InvalidRequestError: a tool is malformed.
     """
     for tool in tools if isinstance(tools, (list, tuple)) else ():
         if not isinstance(tool, Mapping):
@@ -93,7 +94,7 @@ def _check_tools(tools: Any) -> None:
             fields.take("parameters", dict)
 
 
-def parted(left: Mapping[str, Any], ignorable_fields: frozenset[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What is left of a request: first what may change the answer, then what is named among *hints*."""
-    unknown_fields = {key: value for key, value in left.items() if key not in ignorable_fields}
-    return unknown_fields, {key: value for key, value in left.items() if key in ignorable_fields}
+def parted(fields: Mapping[str, Any], ignorable_fields: frozenset[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The unknown fields of a request in two parts: those that may change the answer, and the *ignorable_fields*."""
+    unknown_fields = {key: value for key, value in fields.items() if key not in ignorable_fields}
+    return unknown_fields, {key: value for key, value in fields.items() if key in ignorable_fields}

@@ -22,13 +22,13 @@ from anyllm.wire._base.getters import json_type, whole_number
 from anyllm.wire._base.surrogate_joiner import REPLACEMENT
 from anyllm.wire._base.tool_call_deltas import ToolCallDeltas
 
-__all__ = ["BaseChoicesDecoder", "ChoiceState", "ChoicesDecoder", "Piece", "first_count"]
+__all__ = ["BaseChoicesDecoder", "ChoiceState", "ChoicesDecoder", "ChoiceDelta", "first_count"]
 
 _DONE = "[DONE]"
 
 
 @attrs.define(frozen=True)
-class Piece:
+class ChoiceDelta:
     """
     What an event adds to one choice, as the provider sent it: each value may be missing, or of a wrong type.
 
@@ -125,7 +125,7 @@ class ChoicesDecoder(BaseChoicesDecoder[ChoiceState]):
     """
     Turns one response's events into chunks. Used by one thread, for one response.
 
-    A dialect's own decoder reads its events in `_answer`, `_text_only`, `_pieces`, `_about`, `_usage`.
+    A dialect's own decoder reads its events in `_answer`, `_text_only`, `_choice_deltas`, `_metadata`, `_usage`.
 
     Args:
         provider: Stands in every chunk and error.
@@ -172,11 +172,11 @@ class ChoicesDecoder(BaseChoicesDecoder[ChoiceState]):
         """The text of an event that only adds text to choice 0; None of any other."""
         raise NotImplementedError
 
-    def _pieces(self, answer: dict[str, Any]) -> Sequence[Piece]:
+    def _choice_deltas(self, answer: dict[str, Any]) -> Sequence[ChoiceDelta]:
         """What the event adds to each choice."""
         raise NotImplementedError
 
-    def _about(self, answer: dict[str, Any]) -> tuple[Any, Any, Any]:
+    def _metadata(self, answer: dict[str, Any]) -> tuple[Any, Any, Any]:
         """Id, time and model, as the provider sent them."""
         raise NotImplementedError
 
@@ -190,10 +190,10 @@ class ChoicesDecoder(BaseChoicesDecoder[ChoiceState]):
         """An event that continues, or may hold, half a character: a choice's texts go on from one to the next."""
         repaired = self._repaired(body)
         answer, rough = self._answer(repaired, event_name), self._answer(body, event_name)
-        pairs = zip(self._pieces(answer), self._pieces(rough))
+        pairs = zip(self._choice_deltas(answer), self._choice_deltas(rough))
         return self._read(answer, repaired, [self._joined(*pair, place) for place, pair in enumerate(pairs)])
 
-    def _joined(self, piece: Piece, rough: Piece, place: int) -> Piece:
+    def _joined(self, piece: ChoiceDelta, rough: ChoiceDelta, place: int) -> ChoiceDelta:
         """*piece* with its texts as they go on; *rough* is the same with halves in it. A choice's end ends them."""
         index = place if piece.index is None else whole_number(piece.index)
         texts: dict[str, Any] = {}
@@ -207,10 +207,10 @@ class ChoicesDecoder(BaseChoicesDecoder[ChoiceState]):
         return attrs.evolve(piece, **texts)
 
     def _read(
-        self, answer: dict[str, Any], raw: Any, pieces: Sequence[Piece] | None = None
+        self, answer: dict[str, Any], raw: Any, pieces: Sequence[ChoiceDelta] | None = None
     ) -> Sequence[ChatCompletionChunk]:
-        pieces = self._pieces(answer) if pieces is None else pieces
-        self._name(*self._about(answer))
+        pieces = self._choice_deltas(answer) if pieces is None else pieces
+        self._name(*self._metadata(answer))
         choices = tuple(self._choice(piece, position) for position, piece in enumerate(pieces))
         usage = self._usage(answer, choices)
         if not choices and (usage is None or not self.complete):
@@ -233,7 +233,7 @@ class ChoicesDecoder(BaseChoicesDecoder[ChoiceState]):
         self._created = self._created or whole_number(created) or 0
         self._model = self._model or _text_or_number(model)
 
-    def _choice(self, piece: Piece, position: int) -> ChunkChoice:
+    def _choice(self, piece: ChoiceDelta, position: int) -> ChunkChoice:
         index = self._index(piece.index, position)
         choice, role = self._choices.get(index), None
         if choice is None:

@@ -1,7 +1,7 @@
 """
-What requests of all dialects read out of a conversation: who tells the model what, what it called, what it was shown.
+System messages, tool calls, media, tools and response formats of a conversation, checked, for all dialects.
 
-The values are in OpenAI's shape; a dialect whose host wants another one starts from these.
+The input has OpenAI's shape; dialects write other shapes from these values.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import attrs
 
 from anyllm.errors import InvalidRequestError, UnsupportedParameterError
 from anyllm.types import CompletionParams, ContentPart, Message, ToolCall
+from anyllm.wire._base.getters import without_none
 
 __all__ = [
     "Function",
@@ -34,12 +35,12 @@ _SYSTEM = ("system", "developer")
 
 
 def with_beginning(params: CompletionParams, text: str) -> CompletionParams:
-    """*params* for hosts that go on from the text of a last message that is the model's."""
+    """*params* with *text* as a last assistant message, for providers that continue it."""
     return params.evolve(messages=(*params.messages, Message.assistant(text)))
 
 
 def lift_system(messages: Iterable[Message]) -> tuple[list[Message], list[Message]]:
-    """What the model is told before the conversation, wherever it stands, and the conversation."""
+    """The system messages, wherever they are, and the other messages."""
     system: list[Message] = []
     rest: list[Message] = []
     for message in messages:
@@ -48,41 +49,43 @@ def lift_system(messages: Iterable[Message]) -> tuple[list[Message], list[Messag
 
 
 def names_of_calls(messages: Iterable[Message]) -> dict[str, str]:
-    """The function that each tool call named, by the call's id: some hosts want it with the result."""
+    """The function of each tool call by the call's id, which some providers require with the result."""
     return {call.id: call.name or "" for message in messages for call in message.tool_calls if call.id}
 
 
 def arguments_of(call: ToolCall, provider: str) -> dict[str, Any]:
     """
-    The arguments of an earlier call, for hosts that take an object.
+    The arguments of an earlier call, for providers that require an object.
 
     Raises:
-        InvalidRequestError: they are none.
+        InvalidRequestError: they are not an object.
     """
     try:
         return call.parse()
     except ValueError as exc:
         raise InvalidRequestError(
-            f"{exc}; earlier calls need an object here", provider=provider, param="messages"
+            f"{exc}; the provider requires an object as arguments",
+            provider=provider,
+            param="messages",
         ) from exc
 
 
-# -- what is shown -----------------------------------------------------------------------------------------------------
+# -- media -------------------------------------------------------------------------------------------------------------
 
 
 @attrs.define(frozen=True)
 class Media:
     """
-    An image, a document or a sound.
+    An image, a document or audio.
 
     Attributes:
         kind: "image", "file" or "audio".
-        url: Where it lies; None when it is here.
-        media_type: "image/png"; None when nobody says.
-        base64: The bytes, encoded; None when they lie elsewhere.
-        name: A file's name.
-        file_id: A file that the host has already.
-        detail: How closely to look.
+        url: Its URL; None if the bytes or a file id are given.
+        media_type: Such as "image/png"; None if unknown.
+        base64: The bytes in base64; None if there is a URL or a file id.
+        name: The name of a file.
+        file_id: The id of a file that was uploaded to the provider.
+        detail: The level of detail of an image.
     """
 
     kind: str
@@ -96,20 +99,20 @@ class Media:
 
 def media_in(part: ContentPart, provider: str) -> Media | None:
     """
-    What *part* shows; None when it is text, or of a type that this host's own API knows.
+    The media in *part*; None for text, and for types that only one provider's API has.
 
     Raises:
-        InvalidRequestError: it is not in OpenAI's shape.
+        InvalidRequestError: the part is not in OpenAI's shape.
     """
     if part.type == "image_url":
         image = _shape(part.image_url, "image_url", provider)
         url = _text(image.get("url"), "image_url.url", provider)
         return _located("image", url, provider, detail=image.get("detail"))
     if part.type == "input_audio":
-        sound = _shape(part.input_audio, "input_audio", provider)
-        form = _text(sound.get("format") or "wav", "input_audio.format", provider)
+        audio = _shape(part.input_audio, "input_audio", provider)
+        form = _text(audio.get("format") or "wav", "input_audio.format", provider)
         media_type = {"mp3": "audio/mpeg"}.get(form, f"audio/{form}")
-        return Media("audio", media_type=media_type, base64=_text(sound.get("data"), "input_audio.data", provider))
+        return Media("audio", media_type=media_type, base64=_text(audio.get("data"), "input_audio.data", provider))
     if part.type == "file":
         file = _shape(part.file, "file", provider)
         name, file_id = file.get("filename"), file.get("file_id")
@@ -162,10 +165,10 @@ class Function:
 
     Attributes:
         name: Its name.
-        description: What it does; None when nobody says.
+        description: What it does; None if not given.
         parameters: The JSON schema of its arguments; None for none.
-        strict: Whether the schema is to be kept to the letter; None when nobody says.
-        cache_control: For hosts that cache on request.
+        strict: Whether the arguments must match the schema exactly; None if not given.
+        cache_control: For providers that cache on request.
     """
 
     name: str
@@ -177,10 +180,10 @@ class Function:
 
 def functions_in(params: CompletionParams, provider: str) -> list[Function | Mapping[str, Any]]:
     """
-    The tools; one that is no function in OpenAI's shape is given as it is, for hosts that have tools of their own.
+    The tools; a tool that is not a function in OpenAI's shape stays as it is, for providers with other tools.
 
     Raises:
-        InvalidRequestError: a tool has no name, or is no object.
+        InvalidRequestError: a tool has no name, or is not an object.
     """
     tools: list[Any] = [*(params.tools or ())]
     tools += [{"type": "function", "function": function} for function in params.functions or ()]
@@ -202,10 +205,10 @@ def _function(tool: Any, provider: str) -> Function | Mapping[str, Any]:
 
 def tool_choice_in(params: CompletionParams, provider: str) -> tuple[str | None, str | None]:
     """
-    Which tools the model must call: "auto", "none", "required", "named" and the name, or None when nobody says.
+    Which tools the model must call: "auto", "none", "required", "named" and the name, or None if not given.
 
     Raises:
-        UnsupportedParameterError: it is none of OpenAI's forms.
+        UnsupportedParameterError: it has none of OpenAI's forms.
     """
     choice = params.tool_choice if params.tool_choice is not None else params.function_call
     if choice is None or choice in ("auto", "none", "required"):
@@ -224,24 +227,24 @@ def tool_choice_in(params: CompletionParams, provider: str) -> tuple[str | None,
 
 def schema_in(params: CompletionParams, provider: str) -> tuple[str | None, Mapping[str, Any] | None, str]:
     """
-    How the answer is to be written: "json_object", "json_schema" with its schema and name, or None for text.
+    The response format: "json_object", "json_schema" with its schema and name, or None for text.
 
     Raises:
         InvalidRequestError: a json_schema has no schema.
-        UnsupportedParameterError: it is none of OpenAI's forms.
+        UnsupportedParameterError: it has none of OpenAI's forms.
     """
-    wanted = params.response_format
-    if wanted is None or wanted.get("type") == "text":
+    response_format = params.response_format
+    if response_format is None or response_format.get("type") == "text":
         return None, None, ""
-    if wanted.get("type") == "json_object":
+    if response_format.get("type") == "json_object":
         return "json_object", None, ""
-    if wanted.get("type") != "json_schema":
+    if response_format.get("type") != "json_schema":
         raise UnsupportedParameterError(
-            f"response_format must be text, json_object or json_schema, not {wanted.get('type')!r}",
+            f"response_format must be text, json_object or json_schema, not {response_format.get('type')!r}",
             provider=provider,
             param="response_format",
         )
-    inner = wanted.get("json_schema")
+    inner = response_format.get("json_schema")
     schema = inner.get("schema") if isinstance(inner, Mapping) else None
     if not isinstance(inner, Mapping) or not isinstance(schema, Mapping):
         raise InvalidRequestError(
@@ -251,9 +254,8 @@ def schema_in(params: CompletionParams, provider: str) -> tuple[str | None, Mapp
 
 
 def tool_object(tool: Function | Mapping[str, Any]) -> Mapping[str, Any]:
-    """A tool in OpenAI's shape, for formats that share it; one that is no function stays as it is."""
+    """A tool in OpenAI's shape, for formats that share it; a tool that is not a `Function` stays as it is."""
     if not isinstance(tool, Function):
         return tool
     optional = {"description": tool.description, "parameters": tool.parameters, "strict": tool.strict}
-    given = {key: value for key, value in optional.items() if value is not None}
-    return {"type": "function", "function": {"name": tool.name, **given}}
+    return {"type": "function", "function": {"name": tool.name, **without_none(optional)}}

@@ -1,6 +1,4 @@
-"""
-What decoders of all dialects share: JSON out of events and bodies, and what to say where there is none.
-"""
+"""Decoding of JSON events and bodies, and the errors of malformed ones, for all dialects."""
 
 from __future__ import annotations
 
@@ -18,26 +16,26 @@ _SNIPPET = 80
 _loads_strictly = _convert.loads_strictly
 
 
-def event_object(event: Event, provider: str, mended: Callable[[Any], Any] = mend_all) -> tuple[dict[str, Any], Any]:
+def event_object(event: Event, provider: str, repair: Callable[[Any], Any] = mend_all) -> tuple[dict[str, Any], Any]:
     """
-    The JSON object that an event is, and what stands for it as a chunk's ``raw``.
+    The JSON object in an event, and the value of ``raw`` for its chunks.
 
     Args:
-        event: Its data is decoded.
-        provider: Stands in errors.
-        mended: Gives decoded JSON back without halves of characters. Those that no other half follows become U+FFFD,
-            unless a dialect keeps those of texts that grow from event to event.
+        event: The event whose data is decoded.
+        provider: The provider's name, for errors.
+        repair: Repairs surrogates in the decoded JSON. The default joins pairs and replaces lone halves by U+FFFD;
+            `as_it_is` leaves them to dialects that join the halves of consecutive events.
 
     Raises:
-        APIError: the event is the provider's error in some other form than an object.
-        MalformedStreamError: the event is no JSON object.
+        APIError: the event is the provider's error, and not an object.
+        MalformedStreamError: the event is not a JSON object.
     """
     try:
         body = _loads_strictly(event.data)
         raw: Any = event.data
     except _convert.NOT_JSON:
         try:
-            body = raw = mended(_convert.loads(event.data))
+            body = raw = repair(_convert.loads(event.data))
         except (ValueError, RecursionError) as exc:
             raise no_json(event, provider) from exc
     if type(body) is not dict:
@@ -46,52 +44,52 @@ def event_object(event: Event, provider: str, mended: Callable[[Any], Any] = men
 
 
 def as_it_is(body: Any) -> Any:
-    """For `event_object`, where a dialect mends what it decodes itself."""
+    """For `event_object`: leave the repair of surrogates to the dialect."""
     return body
 
 
 def no_json(event: Event, provider: str) -> AnyLLMError:
-    """The error of an event that is no JSON."""
+    """The error of an event that is not JSON."""
     text = event.data.strip()
     if event.event == "error":
         return api_errors.from_body(provider, text)
     if text.startswith("<"):
         title = error_body.read(text).message or "no title"
-        return _malformed(f"the host sent a web page ({title}), not a stream", provider)
+        return _malformed(f"the provider sent a web page ({title}), not a stream", provider)
     return _malformed(f"an event is no JSON: {text[:_SNIPPET]!r}", provider)
 
 
 def no_object(body: Any, event: Event, provider: str) -> AnyLLMError:
-    """The error of an event that is JSON, but no object."""
-    in_list = body[0] if isinstance(body, list) and body else None
-    if event.event == "error" or (isinstance(in_list, dict) and in_list.get("error")):
+    """The error of an event that is JSON, but not an object."""
+    item = body[0] if isinstance(body, list) and body else None
+    if event.event == "error" or (isinstance(item, dict) and item.get("error")):
         return api_errors.from_body(provider, body)
     return _malformed(f"an event is {json_type(body)}, not an object: {event.data[:_SNIPPET]!r}", provider)
 
 
 def whole_json(body: bytes, provider: str) -> Any:
     """
-    The JSON that a whole answer is.
+    The decoded JSON of a whole answer.
 
     Raises:
-        MalformedStreamError: it is none.
+        MalformedStreamError: it is not JSON.
     """
     try:
         return _convert.loads(body)
     except (ValueError, RecursionError) as exc:
         text = body.decode("utf-8", "replace").strip()
         what = error_body.read(text).message if text.startswith("<") else text[:_SNIPPET]
-        said = f"the answer is no JSON: {what!r}" if text else "the answer is empty"
-        raise MalformedStreamError(said, provider=provider) from exc
+        message = f"the answer is no JSON: {what!r}" if text else "the answer is empty"
+        raise MalformedStreamError(message, provider=provider) from exc
 
 
-def no_answer(answer: Any, wanted: str, provider: str) -> AnyLLMError:
-    """The error of a whole answer, decoded, that lacks the key *wanted*: the provider's own, if it is one."""
+def no_answer(answer: Any, key: str, provider: str) -> AnyLLMError:
+    """The error of a whole, decoded answer without *key*: the provider's error, if it is one."""
     if isinstance(answer, dict) and ("error" in answer or error_body.looks_like_error(answer)):
         return api_errors.from_body(provider, answer)
     if isinstance(answer, list) and answer and isinstance(answer[0], dict) and answer[0].get("error"):
         return api_errors.from_body(provider, answer)
-    what = f"has no {wanted}" if isinstance(answer, dict) else f"is {json_type(answer)}, not an object"
+    what = f"has no {key}" if isinstance(answer, dict) else f"is {json_type(answer)}, not an object"
     return MalformedStreamError(f"the answer {what}", provider=provider)
 
 

@@ -18,7 +18,7 @@ class BaseDecoder:
     Used by one thread, for one response.
 
     Args:
-        provider: Stands in every chunk and error.
+        provider: The provider's name, in every chunk and error.
     """
 
     __slots__ = ("_done", "_events", "_halves", "_provider", "_waiting")
@@ -28,12 +28,12 @@ class BaseDecoder:
         self._done = False
         self._events = 0
         self._halves = Halves()
-        #: The halves of surrogate pairs that wait for their other half; a dict, whose truth is asked at every event.
+        #: The halves of surrogate pairs that wait for their other half; tested at every event.
         self._waiting = self._halves.waiting
 
     @property
     def done(self) -> bool:
-        """Whether the terminal marker was seen: nothing after it is read."""
+        """Whether the terminal marker came; later events are ignored."""
         return self._done
 
     @property
@@ -53,11 +53,11 @@ class BaseDecoder:
         return ()
 
     def _missing_end(self) -> str:
-        """The message of the error: what did not come."""
+        """The message of the error, which names the missing part."""
         raise NotImplementedError
 
     def _object(self, body: Mapping[str, Any], name: str) -> dict[str, Any]:
-        """The object under *name*, which must be there."""
+        """The required object under *name*."""
         value = body.get(name)
         if not isinstance(value, dict):
             raise self._malformed(f"{name} is {json_type(value)}")

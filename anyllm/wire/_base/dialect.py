@@ -1,8 +1,7 @@
 """
-Wire formats: plain requests out, plain events in, chunks out. No sockets, no threads, no clock.
+The protocol of wire formats (dialects): requests, decoders of streams, whole responses and errors.
 
-A dialect is what a host speaks, not who hosts. Each is one file with four parts: the request, the decoder of a
-stream, the whole response, and the error. This module says what the pump expects of each.
+A dialect is a format, which several providers may use. It does no I/O, and uses no threads and no clock.
 """
 
 from __future__ import annotations
@@ -23,15 +22,15 @@ __all__ = ["Continuer", "Decoder", "Dialect", "Embedder", "FormatSupport", "List
 @attrs.define(frozen=True)
 class Request:
     """
-    A request without its host and key, fixed when it is made.
+    An immutable request, without its base URL and key.
 
     Attributes:
         method: "POST" or "GET".
         path: Appended to the provider's base URL, with its leading slash and its query.
-        headers: What the dialect and the caller add.
+        headers: The headers of the dialect and the caller.
         body: The exact bytes to send.
-        fallbacks: For each optional parameter we sent unasked: the body without it, sent once more if the host
-            refuses the request and names that parameter.
+        fallbacks: For each optional parameter that we added: the body without it, which is sent if the provider refuses
+            the request and names that parameter.
     """
 
     method: str
@@ -46,43 +45,43 @@ class Decoder(Protocol):
 
     @property
     def done(self) -> bool:
-        """Whether the terminal marker was seen: nothing after it is read."""
+        """Whether the terminal marker came; later events are ignored."""
 
     @property
     def complete(self) -> bool:
-        """Whether the answer is whole as it stands, so that the end of the bytes would be a good end."""
+        """Whether the answer is complete, so that the stream may end here."""
 
     def feed(self, event: Event) -> Sequence[ChatCompletionChunk]:
         """
-        The chunks that *event* brings, often one, sometimes none.
+        The chunks of *event*, often one, sometimes none.
 
         Raises:
             APIError: the event is the provider's error.
-            MalformedStreamError: the event cannot be read.
+            MalformedStreamError: the event is malformed.
         """
 
     def finish(self) -> Sequence[ChatCompletionChunk]:
         """
-        What was held back, at the end of the bytes.
+        The chunks that were held back, at the end of the bytes.
 
         Raises:
-            IncompleteStreamError: the answer is not whole.
+            IncompleteStreamError: the answer is not complete.
         """
 
 
 class Dialect(Protocol):
-    """One wire format, with the switches of the provider that speaks it."""
+    """One wire format, with the settings of one provider."""
 
     @property
     def support(self) -> FormatSupport:
-        """What it has words for."""
+        """The parameters, media and response formats that it supports."""
 
     def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
         """
         The request for *params*; *model* is the name without its provider.
 
         Raises:
-            UnsupportedParameterError: the host cannot do what a parameter asks for.
+            UnsupportedParameterError: the provider does not support a parameter.
             InvalidRequestError: the parameters cannot be sent at all.
         """
 
@@ -95,24 +94,24 @@ class Dialect(Protocol):
 
         Raises:
             APIError: the body is the provider's error.
-            MalformedStreamError: the body cannot be read.
+            MalformedStreamError: the body is malformed.
         """
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-        """The error that an HTTP status, its headers and its body say."""
+        """The error of a response with that HTTP status."""
 
 
 @runtime_checkable
 class Continuer(Protocol):
-    """A dialect in which, whose `support` includes ``prefill``, a model can be asked to go on from a text."""
+    """A dialect in which a model can continue a text, if its `support` includes ``prefill``."""
 
     def continuation(self, params: CompletionParams, text: str, *, model: str) -> Request:
-        """The request for the stream that follows *text*; errors as `Dialect.request` has them."""
+        """The request for a stream that continues *text*; errors as `Dialect.request` has them."""
 
 
 @runtime_checkable
 class Embedder(Protocol):
-    """A dialect whose hosts make vectors."""
+    """A dialect with an embedding endpoint."""
 
     def embedding_request(self, params: EmbeddingParams, *, model: str) -> Request:
         """The request for *params*; errors as `Dialect.request` has them."""
@@ -123,7 +122,7 @@ class Embedder(Protocol):
 
 @runtime_checkable
 class Lister(Protocol):
-    """A dialect whose hosts say which models they have."""
+    """A dialect with a list of models."""
 
     def models_request(self) -> Request:
         """The request for the list."""

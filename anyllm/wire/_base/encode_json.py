@@ -1,6 +1,4 @@
-"""
-What requests of all dialects share: exact bytes, the caller's headers, and a clear no to what a host cannot do.
-"""
+"""Bytes and headers of requests, and the errors of unsupported parameters, for all dialects."""
 
 from __future__ import annotations
 
@@ -14,16 +12,16 @@ from anyllm.wire._base.surrogate_joiner import mend_all
 
 
 def unsupported(name: str, why: str, provider: str) -> UnsupportedParameterError:
-    """The error of a parameter, or a part of a message, that asks for what the host cannot do."""
+    """The error of a parameter, or a part of a message, that the provider does not support."""
     return UnsupportedParameterError(why, provider=provider, param=name)
 
 
 def effort_in(params: CompletionParams, provider: str) -> str | None:
     """
-    The reasoning effort that is asked for; None where that is left to the host ("auto", or nothing).
+    The reasoning effort; None if the provider decides ("auto", or not given).
 
     Raises:
-        UnsupportedParameterError: it is none that we know.
+        UnsupportedParameterError: it is not one of `REASONING_EFFORTS`.
     """
     effort = params.reasoning_effort
     if effort is not None and effort not in REASONING_EFFORTS:
@@ -36,10 +34,10 @@ def effort_in(params: CompletionParams, provider: str) -> str | None:
 
 
 def put(body: dict[str, Any], path: str, value: Any) -> None:
-    """Set *value* at a dotted *path* ("reasoning.max_tokens"), making the objects on the way."""
-    *way, name = path.split(".")
-    for step in way:
-        body = body.setdefault(step, {})
+    """Set *value* at a dotted *path* ("reasoning.max_tokens"), making the objects on the path."""
+    *parents, name = path.split(".")
+    for parent in parents:
+        body = body.setdefault(parent, {})
     body[name] = value
 
 
@@ -47,11 +45,11 @@ def in_bytes(body: Mapping[str, Any], provider: str) -> bytes:
     """
     The exact bytes to send.
 
-    Lone halves of surrogate pairs, which no UTF-8 can carry, are joined or become U+FFFD: text cut in the
-    middle of an emoji is common, and a model reads over the mark.
+    Halves of surrogate pairs, which UTF-8 cannot encode, are joined or become U+FFFD: text cut in the middle of an
+    emoji is common, and models ignore the replacement.
 
     Raises:
-        InvalidRequestError: the body holds what JSON cannot, or NaN or an infinity, which would become null.
+        InvalidRequestError: the body contains values that JSON cannot express, or NaN or an infinity.
     """
     try:
         where = _not_finite(body)
@@ -71,10 +69,10 @@ def in_bytes(body: Mapping[str, Any], provider: str) -> bytes:
 
 def headers_in(extra: Mapping[str, str] | None, headers: Mapping[str, str], provider: str) -> dict[str, str]:
     """
-    *headers* with the caller's own, which win over them in any case of letters.
+    *headers* with the caller's *extra* ones, which win; names are compared without case.
 
     Raises:
-        InvalidRequestError: a header is not text, or would end the line it stands on.
+        InvalidRequestError: a header is not text, or contains a line break.
     """
     extra = extra or {}
     for name, value in extra.items():
@@ -83,13 +81,13 @@ def headers_in(extra: Mapping[str, str] | None, headers: Mapping[str, str], prov
                 f"the header {name!r} must be a str, not {type(value).__name__}", provider=provider, param=str(name)
             )
         if any(letter in name + value for letter in "\r\n\0"):
-            raise InvalidRequestError(f"the header {name!r} holds a line break", provider=provider, param=name)
-    own = {name.lower() for name in extra}
-    return {**{name: value for name, value in headers.items() if name.lower() not in own}, **extra}
+            raise InvalidRequestError(f"the header {name!r} contains a line break", provider=provider, param=name)
+    extra_names = {name.lower() for name in extra}
+    return {**{name: value for name, value in headers.items() if name.lower() not in extra_names}, **extra}
 
 
 def _not_finite(value: Any, path: str = "") -> str | None:
-    """Where *value* holds NaN or an infinity, as in "temperature"; None when nowhere."""
+    """The path of the first NaN or infinity in *value*; None if there is none."""
     if isinstance(value, float):
         return None if math.isfinite(value) else path
     if isinstance(value, Mapping):
@@ -110,10 +108,10 @@ def _can_be_json(value: Any) -> bool:
 
 
 def merge_objects(body: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """*body* with *extra*, which wins; objects in both are merged, so that one more setting keeps the others."""
-    whole = dict(body)
+    """*body* with *extra*, which wins; objects that are in both are merged."""
+    merged = dict(body)
     for key, value in extra.items():
-        before = whole.get(key)
+        before = merged.get(key)
         both = isinstance(before, Mapping) and isinstance(value, Mapping)
-        whole[key] = merge_objects(before, value) if both else value  # type: ignore[arg-type]  # both are mappings
-    return whole
+        merged[key] = merge_objects(before, value) if both else value  # type: ignore[arg-type]  # both are mappings
+    return merged

@@ -1,9 +1,8 @@
-"""Finish reasons: the words of providers, and which of ours each means."""
+"""Translation of providers' finish reasons to ours."""
 
 from __future__ import annotations
 
-#: Finish reasons of providers, in lower case, and the one of `FINISH_REASONS` that each means. Only words whose
-#: meaning their provider documents; everything else is "unknown".
+#: Providers' documented finish reasons, in lower case, and ours (`FINISH_REASONS`). All others are "unknown".
 _FINISH_REASONS = {
     **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete"), "stop"),
     **dict.fromkeys(("length", "max_tokens", "model_length", "model_context_window_exceeded"), "length"),
@@ -20,12 +19,12 @@ _FINISH_REASONS = {
 
 def finish_reason(raw: str, *, has_tool_calls: bool = False) -> str:
     """
-    The one of `FINISH_REASONS` that a provider's own word means.
+    The one of `FINISH_REASONS` for a provider's finish reason.
 
     Args:
-        raw: The provider's word.
-        has_tool_calls: Whether the answer holds tool calls: "stop" then means "tool_calls", because several
-            hosts (Ollama, Gemini's OpenAI endpoint, forced calls at OpenAI) end such answers with "stop".
+        raw: The provider's finish reason.
+        has_tool_calls: Whether the answer has tool calls: "stop" then means "tool_calls", because several
+            providers (Ollama, Gemini's OpenAI endpoint, forced calls at OpenAI) end such answers with "stop".
     """
-    meaning = _FINISH_REASONS.get(raw.lower(), "unknown")
-    return "tool_calls" if has_tool_calls and meaning == "stop" else meaning
+    reason = _FINISH_REASONS.get(raw.lower(), "unknown")
+    return "tool_calls" if has_tool_calls and reason == "stop" else reason

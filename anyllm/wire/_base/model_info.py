@@ -1,4 +1,4 @@
-"""A model as those are told of it who ask which there are."""
+"""Model metadata for the listing endpoints."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ import attrs
 __all__ = ["ModelInfo"]
 
 
-def _words(value: Iterable[str]) -> tuple[str, ...]:
+def _strings(value: Iterable[str]) -> tuple[str, ...]:
     return tuple(value)
 
 
 @attrs.define(frozen=True)
 class ModelInfo:
     """
-    A model that can be asked for.
+    A model that the gateway offers.
 
     Attributes:
-        name: As clients say it.
-        provider: Who hosts it.
-        created: Unix seconds; 0 when nobody knows.
-        context_length: The longest prompt and answer together, in tokens; None when nobody knows.
-        capabilities: In Ollama's words, of "completion", "tools", "vision", "thinking", "embedding".
+        name: The name that clients use.
+        provider: The name of its provider.
+        created: Unix seconds; 0 if unknown.
+        context_length: The maximum of prompt and answer together, in tokens; None if unknown.
+        capabilities: Ollama's names of capabilities, of "completion", "tools", "vision", "thinking", "embedding".
     """
 
     name: str
     provider: str = ""
     created: int = 0
     context_length: Optional[int] = None
-    capabilities: tuple[str, ...] = attrs.field(default=("completion",), converter=_words)
+    capabilities: tuple[str, ...] = attrs.field(default=("completion",), converter=_strings)
 
     @property
     def tagged(self) -> str:
-        """The name as Ollama lists it: clients add ``:latest`` to what has no tag, and look for that in the list."""
+        """The name with a tag: Ollama's clients add ``:latest`` to a name without one, and look that up in the list."""
         return self.name if ":" in self.name.rpartition("/")[2] else f"{self.name}:latest"

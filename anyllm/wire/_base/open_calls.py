@@ -1,4 +1,4 @@
-"""Ids of tool calls in a client's history, for formats in which calls and results may lack them."""
+"""Ids of tool calls in a client's history, for formats whose calls and results may have none."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ class OpenCalls:
     """
     The calls of a conversation that have no result yet.
 
-    A result without an id answers the oldest open call of its function, one without a name too the oldest of all.
+    A result without an id answers the oldest open call of its function; without a name too, the oldest of all.
 
     Args:
-        ids: All ids in the conversation, which no made-up one may repeat.
+        ids: All ids in the conversation; made-up ids differ from them.
     """
 
     def __init__(self, ids: Iterable[str] = ()) -> None:
         self._ids = set(ids)
         self._made = MadeIds()
-        #: The function of each call by its id, the oldest first: of each function, and of all calls under None.
+        #: Call ids and functions, the oldest first: by function, and those of all calls under None.
         self._open: dict[Optional[str], dict[str, str]] = {None: {}}
 
     def add(self, call_id: Optional[str], name: str) -> str:
@@ -34,7 +34,7 @@ class OpenCalls:
         return call_id
 
     def answer(self, call_id: Optional[str], name: Optional[str]) -> tuple[Optional[str], Optional[str]]:
-        """Remove the call that a result answers: its id and its function, each None where nothing tells it."""
+        """Remove the call that a result answers; its id and its function, each None if unknown."""
         call_id = call_id or next(iter(self._open.get(name or None, ())), None)
         function = self._open[None].pop(call_id, None) if call_id else None
         if function is not None and call_id:

@@ -1,7 +1,7 @@
 """
-Values of `Reasoning.field` that more than one wire format knows: whose reasoning it is.
+Values of `Reasoning.field` that several wire formats use: the origin of reasoning.
 
-A provider wants back its own reasoning and refuses that of others, so it travels with its origin.
+A provider accepts its own reasoning and refuses that of others, so reasoning is stored with its origin.
 """
 
 from __future__ import annotations

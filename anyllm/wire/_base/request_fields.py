@@ -1,4 +1,4 @@
-"""The keys of a client's request, taken one by one, each with its type checked."""
+"""Reads the fields of a client's request with type checks, and collects the unread ones."""
 
 from __future__ import annotations
 
@@ -21,44 +21,44 @@ _JSON_NAMES = {
 
 class Fields:
     """
-    The keys of a request's body, or of an object in it, each taken once; null is as good as absent.
+    The fields of a request's body, or of an object in it. Each can be read once; null counts as missing.
 
     Args:
         body: Decoded JSON.
-        where: What the object is called in errors; "" for the body itself.
+        where: The path of the object, for errors; "" for the body itself.
 
     Raises:
-        InvalidRequestError: *body* is no object.
+        InvalidRequestError: *body* is not an object.
     """
 
     def __init__(self, body: Any, where: str = "") -> None:
         self._where = where
         if not isinstance(body, Mapping):
             raise wrong(where or None, f"{where or 'the body'} must be an object, not {json_name(body)}")
-        self._left = {key: value for key, value in body.items() if value is not None}
+        self._remaining = {key: value for key, value in body.items() if value is not None}
 
     def take(self, name: str, *kinds: type) -> Any:
         """
-        The value of a key; None when there is none.
+        Read a field; None if it is missing.
 
         Raises:
-            InvalidRequestError: it is of none of these *kinds*; an int is a float too, but a bool is neither.
+            InvalidRequestError: the value is of none of *kinds*; an int counts as a float, a bool as neither.
         """
-        value = self._left.pop(name, None)
+        value = self._remaining.pop(name, None)
         if value is None or not kinds:
             return value
         fits = isinstance(value, kinds) or (float in kinds and isinstance(value, int))
         if not fits or (isinstance(value, bool) and bool not in kinds):
-            wanted = " or ".join(_JSON_NAMES[kind] for kind in kinds)
-            raise wrong(self._name(name), f"{self._name(name)} must be {wanted}, not {json_name(value)}")
+            expected = " or ".join(_JSON_NAMES[kind] for kind in kinds)
+            raise wrong(self._name(name), f"{self._name(name)} must be {expected}, not {json_name(value)}")
         return value
 
     def need(self, name: str, *kinds: type) -> Any:
         """
-        The same of a key that must be there.
+        Read a required field.
 
         Raises:
-            InvalidRequestError: there is none, or it is of none of these *kinds*.
+            InvalidRequestError: it is missing, or of none of *kinds*.
         """
         value = self.take(name, *kinds)
         if value is None:
@@ -67,33 +67,33 @@ class Fields:
 
     def objects(self, name: str) -> Sequence[tuple[Fields, Any]]:
         """
-        The objects of a list, each as fields and as it is; none when there is no list.
+        Read a list of objects, each as `Fields` and as it is; empty if the field is missing.
 
         Raises:
-            InvalidRequestError: it is no list of objects.
+            InvalidRequestError: the value is not a list of objects.
         """
         items = self.take(name, list) or ()
         return [(type(self)(item, f"{self._name(name)}[{place}]"), item) for place, item in enumerate(items)]
 
     def object(self, name: str) -> Fields:
         """
-        The object under a key that must be there, as fields.
+        Read a required object.
 
         Raises:
-            InvalidRequestError: there is none.
+            InvalidRequestError: it is missing, or not an object.
         """
         return type(self)(self.need(name, dict), self._name(name))
 
     def optional_object(self, name: str) -> Fields:
-        """The object under a key, as fields; an empty one where there is none."""
+        """Read an object; empty if the field is missing."""
         return type(self)(self.take(name, dict) or {}, self._name(name))
 
     def texts(self, name: str) -> Optional[list[str]]:
         """
-        A list of strings; None when there is none, or an empty one.
+        Read a list of strings; None if it is missing or empty.
 
         Raises:
-            InvalidRequestError: it is no list of strings.
+            InvalidRequestError: the value is not a list of strings.
         """
         values = self.take(name, list)
         if values is not None and not all(isinstance(text, str) for text in values):
@@ -102,10 +102,10 @@ class Fields:
 
     def integer(self, name: str) -> Optional[int]:
         """
-        An integer, which some clients write as 128.0; None when there is none.
+        Read an integer, which some clients write as 128.0; None if it is missing.
 
         Raises:
-            InvalidRequestError: it is none.
+            InvalidRequestError: the value is not an integer.
         """
         value = self.take(name, float)
         if isinstance(value, float) and not value.is_integer():
@@ -113,16 +113,16 @@ class Fields:
         return None if value is None else int(value)
 
     def wrong(self, name: str, problem: str) -> InvalidRequestError:
-        """The error of a key, or of a place in its value: *problem* follows its name."""
+        """The error of a field, or of a path in its value: *problem* follows its name."""
         return wrong(self._name(name), f"{self._name(name)} {problem}")
 
     def keys(self) -> set[str]:
-        """The keys that nobody has taken."""
-        return {*self._left}
+        """The names of the unread fields."""
+        return {*self._remaining}
 
     def rest(self) -> dict[str, Any]:
-        """What nobody has taken, but for what says nothing: false, 0, "", an empty list or object."""
-        return {key: value for key, value in self._left.items() if value or value == "0"}
+        """The unread fields, without empty values: false, 0, "", an empty list or object."""
+        return {key: value for key, value in self._remaining.items() if value or value == "0"}
 
     def _name(self, name: str) -> str:
         return f"{self._where}.{name}" if self._where else name
@@ -130,20 +130,20 @@ class Fields:
 
 def texts_in(fields: Fields) -> tuple[str, ...]:
     """
-    What vectors are wanted of.
+    The texts of an embedding request.
 
     Raises:
-        InvalidRequestError: it is no text.
+        InvalidRequestError: the input is not a text or a list of texts.
     """
-    given = fields.need("input", str, list)
-    texts = (given,) if isinstance(given, str) else tuple(given)
+    value = fields.need("input", str, list)
+    texts = (value,) if isinstance(value, str) else tuple(value)
     if not all(isinstance(text, str) for text in texts):
         raise wrong("input", "input must be a text or a list of texts: tokens are another model's")
     return texts
 
 
 def wrong(param: Optional[str], what: str) -> InvalidRequestError:
-    """The error that a request is answered with which cannot be understood."""
+    """The error of a malformed request."""
     return InvalidRequestError(what, status_code=400, param=param)
 
 
@@ -153,9 +153,9 @@ def json_name(value: Any) -> str:
 
 def objects_in(items: Sequence[Any], where: str) -> list[tuple[Fields, Any]]:
     """
-    The objects of a list, each as fields and as it is.
+    The objects of a list, each as `Fields` and as it is.
 
     Raises:
-        InvalidRequestError: one is no object.
+        InvalidRequestError: an item is not an object.
     """
     return [(Fields(item, f"{where}[{place}]"), item) for place, item in enumerate(items)]

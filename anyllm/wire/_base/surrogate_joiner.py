@@ -1,12 +1,12 @@
 """
-Emoji that were cut in two.
+Joins surrogate pairs (emoji) whose halves come in two events, and replaces halves without a partner.
 
-Hosts that cut text by UTF-16 units send the halves of a surrogate pair in two events. JSON can write such a
-half (``"\\ud83d"``), but it is no text: nothing that encodes to UTF-8 accepts it.
+Providers that split text by UTF-16 units send the halves of a surrogate pair in two events. JSON can express such a
+half (``"\\ud83d"``), but UTF-8 cannot encode it.
 
-Strategy: repair the decoded JSON before anything reads it, and only when a strict reader has refused it (msgspec takes
-no lone surrogate), so that the path of every other event is not touched. A high half that ends a string waits for the
-string at the same place of the next event. What finds no partner becomes U+FFFD.
+Strategy: repair the decoded JSON before anything reads it, and only if the strict parser refused it (msgspec accepts no
+lone surrogates), so that other events cost nothing. A high half at the end of a string waits for the string at the same
+path of the next event. A half without a partner becomes U+FFFD.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Path = tuple[Any, ...]
 
 
 def mend(text: str) -> str:
-    """*text* with its pairs joined and its lone halves replaced."""
+    """*text* with surrogate pairs joined and lone halves replaced."""
     if text.isascii():
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
@@ -39,12 +39,12 @@ def mend_all(value: Any) -> Any:
 
 class Halves:
     """
-    The high halves that wait for their low ones, by the place in the event where each was cut off.
+    The high halves that wait for their low halves, by the path of the string in the event.
 
     Used by one decoder, on one thread.
 
     Attributes:
-        waiting: The halves; asked for truth before every event, which a dict answers faster than a method.
+        waiting: The halves; public, because decoders test it before every event, and a dict is faster than a method.
     """
 
     __slots__ = ("waiting",)
@@ -53,7 +53,7 @@ class Halves:
         self.waiting: dict[Path, str] = {}
 
     def mend(self, value: Any, path: Path) -> Any:
-        """*value*, a JSON value found at *path*, whose strings continue those found there before."""
+        """The JSON *value* at *path*, with its strings joined to the halves that wait there."""
         if isinstance(value, str):
             return self._join(value, path)
         if isinstance(value, dict):
@@ -63,7 +63,7 @@ class Halves:
         return value
 
     def take(self) -> Iterator[Path]:
-        """The places where a half still waits; each is given once."""
+        """Remove the waiting halves; yields their paths."""
         while self.waiting:
             yield self.waiting.popitem()[0]
 
@@ -76,6 +76,6 @@ class Halves:
 
 
 def _place(item: Any, at: int) -> Any:
-    """What an element of a list is known by in the next event: its own index, else its position."""
+    """The key of an element of a list in the next event: its own index, else its position."""
     index = item.get("index") if isinstance(item, dict) else None
     return index if isinstance(index, (int, str)) else at

@@ -1,6 +1,4 @@
-"""
-Vectors as hosts send them: numbers, or their bytes.
-"""
+"""Decoding of embedding vectors: lists of numbers, or base64."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ from anyllm.errors import MalformedStreamError
 
 def vector(value: Any, provider: str) -> list[float]:
     """
-    One vector: a list of numbers, or base64 of little-endian floats of four bytes.
+    One vector, from a list of numbers or from base64 of little-endian 32-bit floats.
 
     Raises:
         MalformedStreamError: *value* is neither.

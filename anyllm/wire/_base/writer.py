@@ -1,8 +1,8 @@
 """
-What a format is: how one answer's chunks, a whole answer, and an error are written in it.
+The protocol of formats that the gateway writes: chunks, whole answers and errors as bytes.
 
-Strategy: a `Format` is a value, shared by all answers; it makes a `Writer` for each. A writer keeps what the format
-wants said at the end or only once, and neither waits nor sends: `Body` does that.
+Strategy: a `Format` is a value that all answers share; it makes a `Writer` for each answer. A writer has the state of
+one answer, and neither waits nor sends: `Body` does that.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ __all__ = ["Format", "Writer", "event", "in_one_line", "json_bytes", "json_line"
 
 
 class Writer:
-    """Makes bytes of one answer's chunks; b"" is nothing to send. Used by one thread, for one answer."""
+    """Writes one answer's chunks as bytes; b"" means nothing to send. Used by one thread, for one answer."""
 
     #: Whether bytes of the answer have been made.
     _has_begun = False
 
     def chunk(self, chunk: ChatCompletionChunk) -> bytes:
         """
-        What *chunk* adds.
+        The bytes for *chunk*.
 
         Raises:
-            IncompleteStreamError: the answer begins anew, and what was sent of it cannot be taken back.
+            IncompleteStreamError: the answer restarts after part of it was sent.
         """
         if chunk.retry is not None:
             if chunk.retry.policy == "restart" and self._has_begun:
@@ -39,35 +39,35 @@ class Writer:
         return written
 
     def write(self, chunk: ChatCompletionChunk) -> bytes:
-        """What a chunk adds that is part of the answer."""
+        """The bytes for a chunk of the answer."""
         raise NotImplementedError
 
     def end(self) -> bytes:
-        """What follows the last chunk of an answer that is whole."""
+        """The bytes after the last chunk of a complete answer."""
         raise NotImplementedError
 
     def error(self, error: BaseException) -> bytes:
-        """What follows the last chunk of an answer that is not; raises *error* where the format has no words for it."""
+        """The bytes that end an incomplete answer; raises *error* if the format cannot express it."""
         raise NotImplementedError
 
 
 class Format(Protocol):
-    """A way to write answers down, with its settings."""
+    """A format of answers, with its settings."""
 
-    #: The type of a stream, and of a whole answer or error.
+    #: The content type of a stream, and of a whole answer or error.
     content_type: ClassVar[str]
     whole_type: ClassVar[str]
-    #: What every client of the format passes over, to be written into a silence; b"" where there is no such thing.
+    #: Bytes that every client ignores, for keep-alives; b"" if the format has none.
     keep_alive: ClassVar[bytes]
 
     def writer(self) -> Writer:
         """A fresh writer for one answer."""
 
     def whole(self, completion: ChatCompletion) -> bytes:
-        """A whole answer."""
+        """The body of a whole answer."""
 
     def problem(self, error: BaseException, status: int) -> bytes:
-        """The body of a response that says with *status* that there is no answer."""
+        """The body of an error response with *status*."""
 
 
 def event(value: Any, name: str = "") -> bytes:
@@ -77,5 +77,5 @@ def event(value: Any, name: str = "") -> bytes:
 
 
 def json_line(value: Any) -> bytes:
-    """Compact JSON that is one line for every reader of lines."""
+    """Compact JSON without any line separator, Unicode's included."""
     return in_one_line(json_bytes(value))

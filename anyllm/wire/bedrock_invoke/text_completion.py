@@ -24,7 +24,7 @@ from anyllm.errors import APIError
 from anyllm.types import ChunkChoice, CompletionParams, Usage
 from anyllm.wire._base import bedrock_errors
 from anyllm.wire._base.base_dialect import BaseDialect
-from anyllm.wire._base.choices_decoder import ChoicesDecoder, Piece, first_count
+from anyllm.wire._base.choices_decoder import ChoiceDelta, ChoicesDecoder, first_count
 from anyllm.wire._base.cohere.errors import failure
 from anyllm.wire._base.decode_json import no_answer
 from anyllm.wire._base.dialect import FormatSupport, Request
@@ -94,36 +94,36 @@ class TextCompletionDecoder(ChoicesDecoder):
         return body
 
     def _text_only(self, answer: dict[str, Any]) -> str | None:
-        pieces = self._pieces(answer)
-        if len(pieces) != 1:
+        deltas = self._choice_deltas(answer)
+        if len(deltas) != 1:
             return None
-        (piece,) = pieces
-        if piece.index or piece.calls or piece.finish or type(piece.content) is not str:
+        (delta,) = deltas
+        if delta.index or delta.calls or delta.finish or type(delta.content) is not str:
             return None
-        return piece.content
+        return delta.content
 
-    def _pieces(self, answer: dict[str, Any]) -> Sequence[Piece]:
+    def _choice_deltas(self, answer: dict[str, Any]) -> Sequence[ChoiceDelta]:
         keys = _keys_of(answer)
         if keys is None:
             return ()
         parts = [answer] if keys.parts is None else self._checked_objects(answer[keys.parts], keys.parts)
-        return [self._piece(part, keys, answer) for part in parts]
+        return [self._choice_delta(part, keys, answer) for part in parts]
 
-    def _piece(self, part: Mapping[str, Any], keys: _TextKeys, answer: Mapping[str, Any]) -> Piece:
+    def _choice_delta(self, part: Mapping[str, Any], keys: _TextKeys, answer: Mapping[str, Any]) -> ChoiceDelta:
         failed = failure(part, self._provider)
         if failed is not None:
             raise failed
         finish = part.get(keys.finish) or _guardrail_action(answer)
         message = self._checked_object(part.get("message") or part.get("delta"), "message")
         if not message:
-            return Piece(part.get("index"), part.get(keys.text), finish=finish)
-        return Piece(part.get("index"), message.get("content"), calls=message.get("tool_calls"), finish=finish)
+            return ChoiceDelta(part.get("index"), part.get(keys.text), finish=finish)
+        return ChoiceDelta(part.get("index"), message.get("content"), calls=message.get("tool_calls"), finish=finish)
 
     def _finish(self, raw: Any, choice: Any) -> tuple[str | None, str | None]:
         finish, raw_finish = super()._finish(raw, choice)
         return (finish if raw_finish is None else _FINISH_REASONS.get(raw_finish.upper(), finish)), raw_finish
 
-    def _about(self, answer: dict[str, Any]) -> tuple[Any, Any, Any]:
+    def _metadata(self, answer: dict[str, Any]) -> tuple[Any, Any, Any]:
         return answer.get("id"), answer.get("created"), answer.get("model")
 
     def _usage(self, answer: dict[str, Any], choices: Sequence[ChunkChoice]) -> Usage | None:

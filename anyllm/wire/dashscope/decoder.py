@@ -15,7 +15,7 @@ from typing import Any
 
 from anyllm.types import ChunkChoice, Usage
 from anyllm.wire._base import api_errors, error_body
-from anyllm.wire._base.choices_decoder import ChoicesDecoder, Piece, first_count
+from anyllm.wire._base.choices_decoder import ChoiceDelta, ChoicesDecoder, first_count
 from anyllm.wire._base.cloud_error_codes import refine_by_code
 from anyllm.wire._base.getters import json_object, json_type
 
@@ -60,17 +60,17 @@ class DashScopeDecoder(ChoicesDecoder):
             return None
         return None if any(message.get(key) for key in _NOT_TEXT) else content
 
-    def _pieces(self, answer: dict[str, Any]) -> Sequence[Piece]:
+    def _choice_deltas(self, answer: dict[str, Any]) -> Sequence[ChoiceDelta]:
         output = self._checked_object(answer.get("output"), "output")
         choices = self._checked_objects(output.get("choices"), "choices")
         if not choices and isinstance(output.get("text"), str):
             # Models without messages: the output is the only choice.
-            return [Piece(content=output["text"], finish=output.get("finish_reason"))]
-        return [self._piece(choice) for choice in choices]
+            return [ChoiceDelta(content=output["text"], finish=output.get("finish_reason"))]
+        return [self._choice_delta(choice) for choice in choices]
 
-    def _piece(self, choice: Mapping[str, Any]) -> Piece:
+    def _choice_delta(self, choice: Mapping[str, Any]) -> ChoiceDelta:
         message = self._checked_object(choice.get("message"), "message")
-        return Piece(
+        return ChoiceDelta(
             choice.get("index"),
             self._content(message.get("content")),
             message.get("reasoning_content"),
@@ -91,7 +91,7 @@ class DashScopeDecoder(ChoicesDecoder):
             texts.append(text or "")
         return "".join(texts)
 
-    def _about(self, answer: dict[str, Any]) -> tuple[Any, Any, Any]:
+    def _metadata(self, answer: dict[str, Any]) -> tuple[Any, Any, Any]:
         return answer.get("request_id"), None, None
 
     def _usage(self, answer: dict[str, Any], choices: Sequence[ChunkChoice]) -> Usage | None:

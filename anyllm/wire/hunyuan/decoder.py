@@ -15,7 +15,7 @@ from typing import Any
 from anyllm.errors import APIError, ServerError
 from anyllm.types import ChunkChoice, Usage
 from anyllm.wire._base import api_errors
-from anyllm.wire._base.choices_decoder import ChoicesDecoder, Piece, first_count
+from anyllm.wire._base.choices_decoder import ChoiceDelta, ChoicesDecoder, first_count
 from anyllm.wire._base.cloud_error_codes import refine_by_code
 
 #: The fields of a delta besides role and content.
@@ -49,12 +49,12 @@ class HunyuanDecoder(ChoicesDecoder):
         content = delta.get("Content")
         return content if type(content) is str and not any(delta.get(key) for key in _NOT_TEXT) else None
 
-    def _pieces(self, answer: dict[str, Any]) -> Sequence[Piece]:
-        return [self._piece(choice) for choice in self._checked_objects(answer.get("Choices"), "Choices")]
+    def _choice_deltas(self, answer: dict[str, Any]) -> Sequence[ChoiceDelta]:
+        return [self._choice_delta(choice) for choice in self._checked_objects(answer.get("Choices"), "Choices")]
 
-    def _piece(self, choice: Mapping[str, Any]) -> Piece:
+    def _choice_delta(self, choice: Mapping[str, Any]) -> ChoiceDelta:
         delta = self._checked_object(choice.get("Delta") or choice.get("Message"), "Delta")
-        return Piece(
+        return ChoiceDelta(
             choice.get("Index"),
             delta.get("Content"),
             delta.get("ReasoningContent"),
@@ -68,7 +68,7 @@ class HunyuanDecoder(ChoicesDecoder):
         named = {"name": function.get("Name"), "arguments": function.get("Arguments")}
         return {"index": call.get("Index"), "id": call.get("Id"), "function": named}
 
-    def _about(self, answer: dict[str, Any]) -> tuple[Any, Any, Any]:
+    def _metadata(self, answer: dict[str, Any]) -> tuple[Any, Any, Any]:
         return answer.get("Id"), answer.get("Created"), answer.get("Model")
 
     def _usage(self, answer: dict[str, Any], choices: Sequence[ChunkChoice]) -> Usage | None:
