@@ -21,7 +21,7 @@ __all__ = ["ToolCallDeltas", "function_of"]
 _NO_ID = "null"
 
 
-class _Call:
+class _CallState:
     __slots__ = ("arguments", "has_id", "id", "index", "name", "type")
 
     def __init__(self, index: int) -> None:
@@ -45,9 +45,9 @@ class ToolCallDeltas:
     __slots__ = ("_by_index", "_calls", "_unique_ids")
 
     def __init__(self, *, unique_ids: bool = False) -> None:
-        self._calls: list[_Call] = []
+        self._calls: list[_CallState] = []
         #: The calls that began under an index of the provider's, None for those without one.
-        self._by_index: dict[int | None, list[_Call]] = {}
+        self._by_index: dict[int | None, list[_CallState]] = {}
         self._unique_ids = unique_ids
 
     def __bool__(self) -> bool:
@@ -68,7 +68,7 @@ class ToolCallDeltas:
         raw = [raw] if isinstance(raw, dict) else raw
         if not isinstance(raw, list):
             raise ValueError(f"tool_calls is {json_type(raw)}")
-        touched: list[_Call] = []
+        touched: list[_CallState] = []
         fragments = [self._fragment(item, touched) for item in raw if item is not None]
         return tuple(fragment for fragment in fragments if fragment is not None) or None
 
@@ -86,7 +86,7 @@ class ToolCallDeltas:
         call.arguments.append(arguments)
         return ToolCall(None, FunctionCall(None, arguments), call.type, call.index)
 
-    def _fragment(self, raw: Any, touched: list[_Call]) -> ToolCall | None:
+    def _fragment(self, raw: Any, touched: list[_CallState]) -> ToolCall | None:
         if not isinstance(raw, dict):
             raise ValueError(f"a tool call is {json_type(raw)}")
         function = function_of(raw)
@@ -96,7 +96,7 @@ class ToolCallDeltas:
         if call is None:
             if not (call_id or name or arguments):
                 return None
-            call = _Call(len(self._calls))
+            call = _CallState(len(self._calls))
             self._calls.append(call)
             self._by_index.setdefault(at, []).append(call)
             made_id = f"call_{call.index}" if self._unique_ids else None
@@ -117,8 +117,8 @@ class ToolCallDeltas:
         return ToolCall(new_id, FunctionCall(new_name, arguments), call.type, call.index, extra)
 
     def _find(
-        self, at: int | None, call_id: str | None, name: str | None, arguments: str, touched: list[_Call]
-    ) -> _Call | None:
+        self, at: int | None, call_id: str | None, name: str | None, arguments: str, touched: list[_CallState]
+    ) -> _CallState | None:
         """The call that a fragment continues; None when it begins one."""
         # Without an index it may be any call; with one, one that began under it.
         calls = self._calls if at is None else self._by_index.get(at, [])
@@ -143,7 +143,7 @@ class ToolCallDeltas:
         return None if begins else current
 
 
-def _begins_another(current: _Call, name: str | None, arguments: str, touched: list[_Call]) -> bool:
+def _begins_another(current: _CallState, name: str | None, arguments: str, touched: list[_CallState]) -> bool:
     """
     Whether a name begins a new call, where no id can tell.
 
