@@ -117,6 +117,12 @@ class Profile:
     bodies: Callable[[bytes], list[Any]] = readings.sse_bodies
     reading: Callable[[list[Any]], readings.Reading] = readings.Reading
     whole_of: Callable[[list[Any]], Any] = lambda bodies: None
+    #: The event that would say what a whole answer says.
+    whole_event: Callable[[Any], Any] | None = None
+    #: What is in the body or, of a format that ends with its last event, nothing, where a decoder is done.
+    done_at: str = "[DONE]"
+    #: Whether errors keep the code, the type and the parameter that the body names.
+    names_errors: bool = False
     #: The body of the smallest request, without and with a stream, and where it goes.
     request: tuple[Any, Any]
     paths: tuple[str, str]
@@ -336,6 +342,7 @@ def responses_whole(text: str) -> Any:
 PROFILES = [
     Profile(
         name="anthropic_messages",
+        done_at="",
         also=("models",),
         passes_on="content",
         dialect=AnthropicMessagesDialect,
@@ -363,6 +370,7 @@ PROFILES = [
     ),
     Profile(
         name="bedrock_converse",
+        done_at='{"metadata":',
         refusal=lambda words: {"message": words, "__type": "Unheard.Of", "code": "Unheard.Of"},
         dialect=BedrockConverseDialect,
         provider="bedrock",
@@ -388,6 +396,7 @@ PROFILES = [
     ),
     Profile(
         name="bedrock_invoke",
+        done_at="amazon-bedrock-invocationMetrics",
         dialect=bedrock_invoke_families.dialect,
         provider="bedrock_invoke",
         stream=converse_stream,
@@ -417,6 +426,7 @@ PROFILES = [
     ),
     Profile(
         name="cohere_v1",
+        done_at="",
         dialect=CohereV1Dialect,
         provider="cohere_v1",
         stream=v1_stream,
@@ -426,7 +436,8 @@ PROFILES = [
         apis=("cohere-v1",),
         bodies=readings.line_bodies,
         reading=readings.cohere_v1,
-        whole_of=lambda bodies: bodies[-1].get("response") if (bodies[-1].get("response") or {}).get("text") else None,
+        whole_event=lambda body: {"event_type": "stream-end", "response": body},
+        whole_of=readings.whole_cohere_v1_answer,
         request=(
             {"model": "m", "message": "Hi", "stream": False},
             {"model": "m", "message": "Hi", "stream": True},
@@ -437,7 +448,6 @@ PROFILES = [
         "finish_reason error message tokens input_tokens is_finished detail",
         words="stream-start text-generation tool-calls-chunk tool-calls-generation stream-end stream-error "
         "search-results citation-generation error COMPLETE ERROR null",
-        by_status=dict.fromkeys((400, 413, 422, 498), "InvalidRequestError"),
     ),
     Profile(
         name="cohere_v2",
@@ -526,6 +536,7 @@ PROFILES = [
     ),
     Profile(
         name="ollama",
+        done_at="",
         also=("models", "embeddings"),
         passes_on="role tool_call_id",
         dialect=OllamaDialect,
@@ -560,6 +571,7 @@ PROFILES = [
         whole=chat_whole,
         states="..c",
         apis=("chat",),
+        by_status={404: "InvalidRequestError", 408: "ServerError"},
         reading=readings.openai_chat,
         request=(
             {"model": "m", "messages": [USER]},
@@ -573,6 +585,7 @@ PROFILES = [
     ),
     Profile(
         name="openai_responses",
+        done_at="",
         passes_on="stream_options content",
         dialect=OpenAIResponsesDialect,
         provider="openai-responses",
@@ -580,6 +593,7 @@ PROFILES = [
         whole=responses_whole,
         states="...d",
         apis=("responses",),
+        names_errors=True,
         bodies=readings.response_bodies,
         reading=readings.openai_responses,
         whole_of=readings.final_response,

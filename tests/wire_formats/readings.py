@@ -24,6 +24,8 @@ class Call:
     name: str
     arguments: Any = ""
     is_complete: bool = True
+    #: The id of OpenAI's item, with which the call has to be sent back.
+    item_id: str | None = None
 
 
 @attrs.define
@@ -50,6 +52,8 @@ class Reading:
     code: str | None = None
     #: Whether the answer before an error can be compared.
     is_comparable: bool = True
+    #: Whether the reader knows which event begins a choice.
+    has_choices: bool = True
 
     def add(self, text: str = "", reasoning: str = "", at: int = 0) -> None:
         """Continue both texts of choice *at*, which begins with this if it has not."""
@@ -59,10 +63,14 @@ class Reading:
 
 def assert_same(answer: ChatCompletion, reading: Reading) -> None:
     """*answer* is what the reading says."""
-    assert {choice.index for choice in answer.choices} == set(reading.texts)
+    if reading.has_choices:
+        assert {choice.index for choice in answer.choices} == set(reading.texts)
+    elif not answer.choices:
+        assert not any(reading.texts.values())
+        assert not reading.finish
     for choice in answer.choices:
         message, at = choice.message, choice.index
-        assert (message.content or "") == reading.texts[at]
+        assert (message.content or "") == reading.texts.get(at, "")
         assert ((message.reasoning and message.reasoning.content) or "") == reading.reasoning.get(at, "")
         assert choice.raw_finish_reason == reading.finish.get(at)
         if reading.calls is not None:
@@ -76,6 +84,9 @@ def assert_same(answer: ChatCompletion, reading: Reading) -> None:
                     assert call.arguments == theirs_too.arguments
                 elif theirs_too.arguments is not None and theirs_too.is_complete:
                     assert call.parse() == theirs_too.arguments
+                if theirs_too.item_id is not None:
+                    assert call.extra_content is not None
+                    assert call.extra_content["openai"]["item_id"] == theirs_too.item_id
     assert reading.id is None or answer.id == reading.id
     assert reading.model is None or answer.model == reading.model
     if reading.figures is None:
@@ -100,10 +111,13 @@ def thoughts_of(answer: ChatCompletion) -> list[dict[str, Any]]:
 def sse_bodies(body: bytes) -> list[Any]:
     """The JSON of each data line up to [DONE]; half a line at the end is none. An array is the list of its elements."""
     text = body.decode("utf-8", "ignore").replace("\r\n", "\n")
+    found: list[Any] = []
     if text.startswith("["):
         with contextlib.suppress(ValueError):
-            return list(json.loads(text))
-    found = []
+            while text := text[1:].strip():
+                value, end = json.JSONDecoder().raw_decode(text)
+                found, text = [*found, value], text[end:].strip()
+        return found
     for line in text.split("\n"):
         if line.startswith("data:"):
             data = line[5:].strip()
@@ -208,6 +222,8 @@ def whole_anthropic_message(bodies: list[Any]) -> Any:
     """The message that the provider gives where no stream is asked for."""
     reading, blocks = anthropic_messages(bodies), {}
     for body in bodies:
+        if body["type"] == "message_stop":
+            break
         if body["type"] == "content_block_start":
             blocks[body["index"]] = {**body["content_block"]}
         elif body["type"] == "content_block_delta":
@@ -295,7 +311,7 @@ def final_response(bodies: list[Any]) -> Any:
 
 def openai_responses(bodies: list[Any]) -> Reading:
     """Items by their places in the output; the last event says why it ended and what it cost."""
-    made, calls, thoughts, custom = Reading(), {}, {}, set()
+    made, calls, thoughts, custom = Reading(has_choices=False), {}, {}, set()
     for body in bodies:
         kind = body["type"]
         if kind == "error":
@@ -313,7 +329,7 @@ def openai_responses(bodies: list[Any]) -> Reading:
         elif kind == "response.output_item.added" and body["item"]["type"] in RESPONSE_CALLS:
             item = body["item"]
             if item["type"] == "function_call" or item["name"] in custom:
-                calls[body["output_index"]] = Call(item["call_id"], item["name"])
+                calls[body["output_index"]] = Call(item["call_id"], item["name"], item_id=item["id"])
                 made.add()
         elif kind in ("response.function_call_arguments.delta", "response.custom_tool_call_input.delta"):
             if body["output_index"] in calls:
@@ -470,12 +486,19 @@ def cohere_v1(bodies: list[Any]) -> Reading:
     return made
 
 
+def whole_cohere_v1_answer(bodies: list[Any]) -> Any:
+    """The answer that the last event repeats, with its finish reason; None where it is not there."""
+    answer = bodies[-1].get("response") or {}
+    reason = bodies[-1].get("finish_reason") or answer.get("finish_reason")
+    return {**answer, "finish_reason": reason} if answer.get("text") else None
+
+
 # -- Bedrock Converse --------------------------------------------------------------------------------------------------
 
 
 def bedrock_converse(bodies: list[Any]) -> Reading:
     """Blocks by their indexes; calls that the provider ran itself are none of ours."""
-    made, calls, thoughts = Reading(), {}, {}
+    made, calls = Reading(has_choices=False), {}
     for name, body in (item for found in bodies for item in found.items()):
         at = body.get("contentBlockIndex")
         if name == "messageStart":
@@ -494,11 +517,18 @@ def bedrock_converse(bodies: list[Any]) -> Reading:
             made.add(delta.get("text", ""), delta.get("reasoningContent", {}).get("text", ""))
             if at in calls:
                 calls[at].arguments += delta["toolUse"]["input"]
-            for key, piece in delta.get("reasoningContent", {}).items():
-                thought = thoughts.setdefault(at, {})
-                thought[key] = thought.get(key, "") + piece
     made.calls = {0: [*calls.values()]}
     return made
+
+
+def converse_thoughts(bodies: list[Any]) -> list[dict[str, str]]:
+    """The pieces of each block of reasoning, joined."""
+    thoughts: dict[int, dict[str, str]] = {}
+    for body in (found["contentBlockDelta"] for found in bodies if "contentBlockDelta" in found):
+        for key, piece in body["delta"].get("reasoningContent", {}).items():
+            thought = thoughts.setdefault(body["contentBlockIndex"], {})
+            thought[key] = thought.get(key, "") + piece
+    return [*thoughts.values()]
 
 
 def whole_converse_answer(bodies: list[Any]) -> Any:
@@ -550,7 +580,7 @@ def bedrock_invoke(bodies: list[Any]) -> Reading:
     if metrics and not (found.prompt or found.completion):
         found.count(metrics[-1], "inputTokenCount", "outputTokenCount")
     text, thought = without_tags(found.text, found.ended)
-    made = Reading(texts={0: text}, reasoning={0: found.thought + thought}, ended=found.ended)
+    made = Reading(texts={0: text}, reasoning={0: found.thought + thought}, ended=found.ended, has_choices=False)
     made.figures = (found.prompt, found.completion)
     if found.finish:
         made.finish[0] = found.finish
