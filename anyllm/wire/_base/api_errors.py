@@ -5,6 +5,8 @@ Strategy: the class comes from the provider's code or type first, because those 
 in the message, because many providers send status 400 for every error; then from the HTTP status. Codes are compared
 without case and punctuation: providers write ``rate_limit_exceeded``, ``RateLimitError`` and ``rate_limited``.
 
+Over 400 lines, because the tables of codes and phrases belong beside the code that ranks them.
+
 Sources: https://platform.openai.com/docs/guides/error-codes, https://docs.mistral.ai/api,
 https://openrouter.ai/docs/api-reference/errors, https://api-docs.deepseek.com/quick_start/error_codes,
 https://platform.moonshot.ai/docs/api/chat, https://platform.minimax.io/docs/api-reference/errorcode

@@ -7,6 +7,7 @@ https://cloud.google.com/vertex-ai/generative-ai/docs/reference/rest/v1/Generate
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from anyllm.types import Usage
@@ -153,3 +154,24 @@ def write_usage(usage: Usage, native: bool) -> dict[str, Any]:
         "cachedContentTokenCount": usage.cache_read_tokens,
     }
     return {name: number for name, number in counts.items() if number is not None}
+
+
+# -- log probabilities -------------------------------------------------------------------------------------------------
+
+
+def write_logprobs(logprobs: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Log probabilities as Google has them; None of any in neither its shape nor OpenAI's."""
+    if not logprobs or "chosenCandidates" in logprobs:
+        return dict(logprobs) if logprobs else None
+    tokens = logprobs.get("content")
+    if not isinstance(tokens, list) or not all(isinstance(token, Mapping) for token in tokens) or not tokens:
+        return None
+    tops = [token.get("top_logprobs") for token in tokens]
+    found: dict[str, Any] = {"chosenCandidates": [_probability(token) for token in tokens]}
+    if all(isinstance(top, list) and top and all(isinstance(one, Mapping) for one in top) for top in tops):
+        found["topCandidates"] = [{"candidates": [_probability(one) for one in top or ()]} for top in tops]
+    return found
+
+
+def _probability(token: Mapping[str, Any]) -> dict[str, Any]:
+    return {"token": token.get("token"), "logProbability": token.get("logprob")}

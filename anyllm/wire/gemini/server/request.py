@@ -11,22 +11,19 @@ Sources: https://ai.google.dev/api/generate-content, https://ai.google.dev/api/c
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 import attrs
 
-from anyllm.errors import AnyLLMError
-from anyllm.types import Message, _convert
 from anyllm.wire._base.chat_request import ChatRequest, MadeIds, params_of, parted
 from anyllm.wire._base.getters import without_none
 from anyllm.wire._base.request_fields import Fields, wrong
-from anyllm.wire._base.writer import json_bytes
 from anyllm.wire.gemini.candidate import Candidate
-from anyllm.wire.gemini.content import TOOL_PARTS, contents_in_json
+from anyllm.wire.gemini.content import TOOL_PARTS
 from anyllm.wire.gemini.dialect import GeminiDialect
 from anyllm.wire.gemini.fields import JSON_TYPE, MODES, SETTINGS, UNSPECIFIED
+from anyllm.wire.gemini.server.parts import GoogleFields, content_part, parts_in, refuse_rest, result_text
 from anyllm.wire.gemini.server.schema import json_schema
 from anyllm.wire.gemini.server.seal import unsealed
 from anyllm.wire.gemini.server.writer import Gemini
@@ -39,14 +36,11 @@ _CHOICES = {mode: choice for choice, mode in MODES.items()}
 
 #: Roles of turns; results stand in a user's turn, or had roles of their own in earlier versions.
 _MODEL, _OTHERS = "model", ("user", "function", "tool")
-_SOUNDS = {"mpeg": "mp3", "x-wav": "wav"}
-_IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".heic", ".heif")
 
 #: How the answer is billed and counted.
 _IGNORABLE = frozenset(("labels", "serviceTier"))
 #: Keys of a function that describe its results.
 _RESULT_KEYS = frozenset(("response", "responseJsonSchema"))
-_SNAKE = re.compile(r"_([a-z0-9])")
 
 
 def read_generate(body: Any, *, model: str, stream: bool, array: bool = False) -> ChatRequest:
@@ -68,7 +62,7 @@ def read_generate(body: Any, *, model: str, stream: bool, array: bool = False) -
 
 
 def _read(body: Any, model: str, stream: bool, array: bool) -> ChatRequest:
-    fields = _Fields(body)
+    fields = GoogleFields(body)
     fields.take("model")  # some clients repeat it; the URL counts
     messages = _system(fields.take("systemInstruction", dict))
     messages += _Conversation().read(fields.need("contents", list))
@@ -90,9 +84,9 @@ def _system(value: Optional[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The system message, if there is an instruction; its role has no meaning."""
     if value is None:
         return []
-    fields = _Fields(value, "systemInstruction")
+    fields = GoogleFields(value, "systemInstruction")
     fields.take("role")
-    return _message("system", list(_parts(fields, "systemInstruction")))
+    return _message("system", list(parts_in(fields, "systemInstruction")))
 
 
 class _Conversation:
@@ -108,11 +102,11 @@ class _Conversation:
         answer: list[Fields] = []  # in several contents where a client stored a stream's
         for place, content in enumerate(contents):
             where = f"contents[{place}]"
-            fields = _Fields(content, where)
+            fields = GoogleFields(content, where)
             role = fields.take("role", str) or "user"
             if role != _MODEL and role not in _OTHERS:
                 raise wrong(f"{where}.role", f"{where}.role must be user or model, not {role[:40]!r}")
-            parts = list(_parts(fields, where))
+            parts = list(parts_in(fields, where))
             if role == _MODEL:
                 answer += parts
                 continue
@@ -132,7 +126,7 @@ class _Conversation:
                 continue
             self._messages += _message("user", content)
             content = []
-            self._messages.append(self._result(_Fields(result, "functionResponse")))
+            self._messages.append(self._result(GoogleFields(result, "functionResponse")))
         self._messages += _message("user", content)
 
     def _result(self, fields: Fields) -> dict[str, Any]:
@@ -140,9 +134,9 @@ class _Conversation:
         call_id = fields.take("id", str) or next((open_id for open_id, of in self._open.items() if of == name), None)
         call_id = call_id or self._ids.new(self._names)
         self._open.pop(call_id, None)
-        content: Any = _result_text(fields.take("response", dict) or {})
-        media = [_content_part(part) for part in _parts(fields, "functionResponse")]
-        _refuse_rest(fields, "functionResponse")
+        content: Any = result_text(fields.take("response", dict) or {})
+        media = [content_part(part) for part in parts_in(fields, "functionResponse")]
+        refuse_rest(fields, "functionResponse")
         message = {"role": "tool", "tool_call_id": call_id}
         message["content"] = [{"type": "text", "text": content}, *media] if media else content
         return message if self._names.get(call_id) == name else {**message, "name": name}
@@ -161,13 +155,13 @@ class _Conversation:
             fields.take("thought", bool)
             call = fields.take("functionCall", dict)
             if call is not None:
-                part["functionCall"] = self._call(_Fields(call, "functionCall"))
-                _refuse_rest(fields, "functionCall")
+                part["functionCall"] = self._call(GoogleFields(call, "functionCall"))
+                refuse_rest(fields, "functionCall")
             elif not TOOL_PARTS.isdisjoint(part):
                 content.append({"type": "part", "extra": part})
             elif fields.take("text", str) is None and fields.rest():
                 has_media = True
-                content.append(_content_part(fields, part.get("thoughtSignature")))
+                content.append(content_part(fields, part.get("thoughtSignature")))
                 continue
             elif part.get("thought") is not True:
                 extra = {key: value for key, value in part.items() if key not in ("text", "thought")}
@@ -193,89 +187,18 @@ class _Conversation:
         """A ``functionCall`` with an id."""
         name, call_id = fields.need("name", str), fields.take("id", str) or self._ids.new(self._names)
         call = {"id": call_id, "name": name, "args": fields.take("args", dict) or {}}
-        _refuse_rest(fields, "functionCall")
+        refuse_rest(fields, "functionCall")
         self._open[call_id] = self._names[call_id] = name
         return call
 
 
 def _message(role: str, parts: Sequence[Fields]) -> list[dict[str, Any]]:
     """The message of *parts*, if there are any; a single text is a text."""
-    content = [_content_part(fields) for fields in parts]
+    content = [content_part(fields) for fields in parts]
     if not content:
         return []
     is_text = len(content) == 1 and content[0].keys() == {"type", "text"}
     return [{"role": role, "content": content[0]["text"] if is_text else content}]
-
-
-def _content_part(fields: Fields, signature: Optional[str] = None) -> dict[str, Any]:
-    """A part in OpenAI's shape; keys that it does not have stay Google's own."""
-    text = fields.take("text", str)
-    blob = fields.take("inlineData", dict) if text is None else None
-    file = fields.take("fileData", dict) if text is None and blob is None else None
-    extra = fields.rest()
-    if signature:
-        extra["thoughtSignature"] = signature
-    if text is not None:
-        part = {"type": "text", "text": text}
-    elif blob is not None:
-        part = _blob(_Fields(blob, "inlineData"))
-    elif file is not None:
-        part = _file(_Fields(file, "fileData"))
-    elif extra:
-        part = {"type": next(iter(extra))}
-    else:
-        raise wrong("contents", "a part of the contents holds nothing")
-    extra = {**part.pop("extra", {}), **extra}
-    return {**part, "extra": extra} if extra else part
-
-
-def _blob(fields: Fields) -> dict[str, Any]:
-    kind, data = fields.need("mimeType", str), fields.need("data", str)
-    name = fields.take("displayName", str)
-    _refuse_rest(fields, "inlineData")
-    data = data.replace("-", "+").replace("_", "/")  # Google accepts, and its clients send, base64 for URLs
-    data += "=" * (-len(data) % 4)
-    url = f"data:{kind};base64,{data}"
-    if kind.startswith("image/"):
-        return {"type": "image_url", "image_url": {"url": url}}
-    if kind.startswith("audio/"):
-        form = kind[len("audio/") :]
-        return {"type": "input_audio", "input_audio": {"data": data, "format": _SOUNDS.get(form, form)}}
-    return {"type": "file", "file": {"file_data": url, **({"filename": name} if name else {})}}
-
-
-def _file(fields: Fields) -> dict[str, Any]:
-    url, kind = fields.need("fileUri", str), fields.take("mimeType", str)
-    fields.take("displayName", str)
-    _refuse_rest(fields, "fileData")
-    path = url.partition("?")[0].lower()
-    if (kind or "").startswith("image/") or (not kind and path.endswith(_IMAGES)):
-        part: dict[str, Any] = {"type": "image_url", "image_url": {"url": url}}
-    else:
-        part = {"type": "file", "file": {"file_data": url}}
-    own = {"fileData": {**({"mimeType": kind} if kind else {}), "fileUri": url}}
-    return part if _as_sent(part) == own else {**part, "extra": own}
-
-
-def _as_sent(part: Mapping[str, Any]) -> Any:
-    """The part that we would send to Google for *part*; a type that its URL does not show would be lost."""
-    try:
-        return contents_in_json([Message.user([part])], "")["contents"][0]["parts"][0]
-    except AnyLLMError:
-        return None
-
-
-def _result_text(response: Mapping[str, Any]) -> str:
-    """A result as text; Google accepts objects only, so a text stands in one."""
-    text = response.get("result")
-    if len(response) == 1 and isinstance(text, str):
-        try:
-            is_object = isinstance(_convert.loads(text), dict)
-        except ValueError:
-            is_object = False
-        if not is_object:
-            return text
-    return json_bytes(response).decode()
 
 
 # -- tools -------------------------------------------------------------------------------------------------------------
@@ -379,40 +302,5 @@ class _Config:
         return {"thinkingConfig": {**rest, **include}} if rest else {}
 
 
-# -- reading -----------------------------------------------------------------------------------------------------------
-
-
 def _nonempty(own: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in own.items() if value}
-
-
-def _camel(value: Any) -> dict[str, Any]:
-    """An object with its keys as Google writes them, which win over the same keys in snake_case."""
-    made: dict[str, Any] = {}
-    for key, item in value.items():
-        name = _SNAKE.sub(lambda found: found[1].upper(), key)
-        if name == key or made.get(name) is None:
-            made[name] = item
-    return made
-
-
-class _Fields(Fields):
-    """The keys of an object as Google writes them, and in the snake_case of some clients."""
-
-    def __init__(self, body: Any, where: str = "") -> None:
-        super().__init__(_camel(body) if isinstance(body, Mapping) else body, where)
-
-
-def _parts(fields: Fields, where: str) -> Iterator[Fields]:
-    """The parts of a content, which may have no other keys."""
-    for place, part in enumerate(fields.take("parts", list) or ()):
-        yield _Fields(part, f"{where}.parts[{place}]")
-    if not where.startswith("functionResponse"):
-        _refuse_rest(fields, where)
-
-
-def _refuse_rest(fields: Fields, where: str) -> None:
-    """Refuse keys that a message has no place for."""
-    rest = fields.rest()
-    if rest:
-        raise wrong(f"{where}.{next(iter(rest))}", f"{where}: {', '.join(rest)[:200]} cannot be passed on")

@@ -31,10 +31,19 @@ from anyllm.types import (
 )
 from anyllm.types._accumulate import Assembler
 from anyllm.wire._base.writer import Writer, json_bytes
-from anyllm.wire.gemini.content import DETAILS, FIELD, TOOL_PARTS, call_part, text_parts, thought_parts
+from anyllm.wire.gemini.content import DETAILS, FIELD, call_part, text_parts, thought_parts
 from anyllm.wire.gemini.decoder import GeminiDecoder
 from anyllm.wire.gemini.errors import error_event, google_error
-from anyllm.wire.gemini.fields import MALFORMED_CALL, write_finish_reason, write_usage
+from anyllm.wire.gemini.fields import MALFORMED_CALL, write_finish_reason, write_logprobs, write_usage
+from anyllm.wire.gemini.server.native import (
+    candidate_in,
+    is_native,
+    is_source_of,
+    other_keys,
+    other_parts,
+    without_thought_texts,
+    without_thoughts,
+)
 from anyllm.wire.gemini.server.seal import sealed
 from anyllm.wire.gemini.tool_calls import is_generated_id
 
@@ -44,10 +53,9 @@ __all__ = ["Gemini"]
 _End = Tuple[str, Optional[str]]
 _STOP: _End = ("STOP", None)
 
-#: The keys of a response, of a candidate and of a part that are written from a chunk.
+#: The keys of a response and of a candidate that are written from a chunk.
 _WRITTEN = frozenset(("candidates", "usageMetadata", "modelVersion", "responseId", "error"))
 _WRITTEN_OF_CANDIDATE = frozenset(("content", "finishReason", "finishMessage", "index"))
-_WRITTEN_OF_PART = frozenset(("text", "functionCall", "thoughtSignature")) | TOOL_PARTS
 
 #: Kinds of sound by the beginning of their base64; streamed sound is PCM of 24 kHz, which has no beginning.
 _SOUNDS = {"UklGR": "audio/wav", "SUQz": "audio/mp3", "ZkxhQ": "audio/flac", "T2dnU": "audio/ogg"}
@@ -88,12 +96,12 @@ class Gemini:
     def whole(self, completion: ChatCompletion) -> bytes:
         """A whole answer: one ``GenerateContentResponse``."""
         raw: Any = completion.raw
-        native = _is_native(raw)
-        if native and _reads_as(raw, completion):
-            return json_bytes(raw if self.include_thoughts else _without_thoughts(raw))
+        native = is_native(raw)
+        if native and is_source_of(raw, completion):
+            return json_bytes(raw if self.include_thoughts else without_thoughts(raw))
         body: dict[str, Any] = {
             "candidates": [self._candidate(choice, native) for choice in completion.choices],
-            **(_other_keys(raw, _WRITTEN) if native else {}),
+            **(other_keys(raw, _WRITTEN) if native else {}),
         }
         if completion.usage is not None:
             body["usageMetadata"] = write_usage(completion.usage, native)
@@ -114,13 +122,13 @@ class Gemini:
             parts = [{"text": reasoning.content, "thought": True}] if reasoning.content else []
             parts += [{"text": text}] if text else []
         if not self.include_thoughts:
-            parts = _spoken(parts)
+            parts = without_thought_texts(parts)
         parts += [{"text": message.refusal}] if message.refusal else []
         parts += _sound(message.audio, has_text=bool(text))
         end = _STOP if choice.finish_reason is None else write_finish_reason(choice, native)
         seal = "" if is_ours else _seal(reasoning)
         candidate = _ended_candidate(choice.index, parts, message.tool_calls, seal, end, native)
-        logprobs = _logprobs(choice.logprobs)
+        logprobs = write_logprobs(choice.logprobs)
         return {**candidate, "logprobsResult": logprobs} if logprobs else candidate
 
 
@@ -171,7 +179,7 @@ class _ResponseWriter(Writer):
     def write(self, chunk: ChatCompletionChunk) -> bytes:
         if chunk.provider != self._provider:
             # Once for each provider: looking at each chunk's `raw` would decode every event again.
-            self._provider, self._native = chunk.provider, _is_native(chunk.raw)
+            self._provider, self._native = chunk.provider, is_native(chunk.raw)
             self._decoder = GeminiDecoder(provider=chunk.provider)
         if self._native:
             return self._pass_on(chunk)
@@ -194,7 +202,7 @@ class _ResponseWriter(Writer):
         raw: Any = chunk.raw
         is_new, self._last_raw = raw is not self._last_raw, raw
         if not self._reads_as(raw, chunk):
-            return self._rewrite(chunk, raw if is_new and _is_native(raw) else None)
+            return self._rewrite(chunk, raw if is_new and is_native(raw) else None)
         if text_alone(chunk) is None:
             for choice in chunk.choices:
                 candidate = self._candidates.setdefault(choice.index, _WrittenCandidate())
@@ -204,10 +212,10 @@ class _ResponseWriter(Writer):
         self._name(chunk)
         if chunk.usage is not None:
             self._usage = None
-        return self._hold(self._event(raw if self._format.include_thoughts else _without_thoughts(raw)))
+        return self._hold(self._event(raw if self._format.include_thoughts else without_thoughts(raw)))
 
     def _reads_as(self, raw: Any, chunk: ChatCompletionChunk) -> bool:
-        if not _is_native(raw):
+        if not is_native(raw):
             return False
         try:
             (again,) = self._decoder.feed_object(raw, raw)
@@ -224,25 +232,25 @@ class _ResponseWriter(Writer):
     def _rewrite(self, chunk: ChatCompletionChunk, raw: Any = None) -> bytes:
         """The event of *chunk*; *raw* is Google's own, if there is one, whose other keys are written, too."""
         self._name(chunk)
-        candidates = [self._candidate(choice, _candidate_in(raw, choice.index)) for choice in chunk.choices]
+        candidates = [self._candidate(choice, candidate_in(raw, choice.index)) for choice in chunk.choices]
         self._look_for_end()
         if chunk.usage is not None:
             self._usage = chunk.usage  # a running total: the last counts
         written = [candidate for candidate in candidates if candidate]
-        body = {**({"candidates": written} if written else {}), **_other_keys(raw or {}, _WRITTEN)}
+        body = {**({"candidates": written} if written else {}), **other_keys(raw or {}, _WRITTEN)}
         return self._hold(self._event({**body, **_head(self._id, self._model)}) if body else b"")
 
     def _candidate(self, choice: ChunkChoice, raw: Mapping[str, Any]) -> dict[str, Any]:
         """The candidate of a choice, as far as it is written at once; empty if all of it waits for the end."""
         candidate = self._candidates.setdefault(choice.index, _WrittenCandidate())
-        parts = [*self._parts(choice, candidate), *_other_parts(raw)]
+        parts = [*self._parts(choice, candidate), *other_parts(raw)]
         if choice.finish_reason is not None:
             candidate.end, candidate.has_ended = write_finish_reason(choice, native=self._native), False
         written: dict[str, Any] = {"content": {"parts": parts, "role": "model"}} if parts else {}
-        logprobs = _logprobs(choice.logprobs)
+        logprobs = write_logprobs(choice.logprobs)
         if logprobs:
             written["logprobsResult"] = logprobs
-        written.update(_other_keys(raw, _WRITTEN_OF_CANDIDATE))
+        written.update(other_keys(raw, _WRITTEN_OF_CANDIDATE))
         return {**written, "index": choice.index} if written else {}
 
     def _parts(self, choice: ChunkChoice, candidate: _WrittenCandidate) -> list[dict[str, Any]]:
@@ -371,24 +379,6 @@ def _sound(audio: Optional[Mapping[str, Any]], *, has_text: bool = False) -> lis
     return parts
 
 
-def _logprobs(logprobs: Optional[Mapping[str, Any]]) -> Optional[dict[str, Any]]:
-    """Log probabilities as Google has them; None of any in neither its shape nor OpenAI's."""
-    if not logprobs or "chosenCandidates" in logprobs:
-        return dict(logprobs) if logprobs else None
-    tokens = logprobs.get("content")
-    if not isinstance(tokens, list) or not all(isinstance(token, Mapping) for token in tokens) or not tokens:
-        return None
-    tops = [token.get("top_logprobs") for token in tokens]
-    found: dict[str, Any] = {"chosenCandidates": [_probability(token) for token in tokens]}
-    if all(isinstance(top, list) and top and all(isinstance(one, Mapping) for one in top) for top in tops):
-        found["topCandidates"] = [{"candidates": [_probability(one) for one in top or ()]} for top in tops]
-    return found
-
-
-def _probability(token: Mapping[str, Any]) -> dict[str, Any]:
-    return {"token": token.get("token"), "logProbability": token.get("logprob")}
-
-
 def _seal(reasoning: Optional[Reasoning]) -> str:
     return sealed(reasoning) if reasoning is not None and (reasoning.signature or reasoning.details) else ""
 
@@ -408,71 +398,3 @@ def _signed_parts(reasoning: Reasoning) -> list[dict[str, Any]]:
     thoughts = thought_parts(attrs.evolve(reasoning, content="\n"))
     signed = [{**part, "text": ""} for part in thoughts if "thoughtSignature" in part]
     return signed + text_parts("", reasoning)
-
-
-# -- Google's own events -----------------------------------------------------------------------------------------------
-
-
-def _is_native(raw: Any) -> bool:
-    """Whether a provider's own event, or answer, is in this format."""
-    if not isinstance(raw, dict):
-        return False
-    return isinstance(raw.get("candidates"), list) or any(
-        isinstance(raw.get(key), dict) for key in ("usageMetadata", "promptFeedback")
-    )
-
-
-def _reads_as(raw: dict[str, Any], completion: ChatCompletion) -> bool:
-    """Whether *raw* is still what *completion* was read from."""
-    assembler = Assembler()
-    try:
-        for chunk in GeminiDecoder(provider=completion.provider).feed_object(raw, raw):
-            assembler.add(chunk)
-    except AnyLLMError:
-        return False
-    again = assembler.snapshot()
-    is_same = (again.id, again.model, again.usage) == (completion.id, completion.model, completion.usage)
-    return is_same and again.choices == completion.choices
-
-
-def _other_keys(raw: Mapping[str, Any], written: frozenset[str]) -> dict[str, Any]:
-    """Keys of Google's own that are not written from a chunk: grounding, citations, safety ratings."""
-    return {key: value for key, value in raw.items() if key not in written}
-
-
-def _candidate_in(raw: Any, index: int) -> Mapping[str, Any]:
-    """Google's own candidate with that index; it leaves out 0 where others have one."""
-    candidates = raw.get("candidates") if isinstance(raw, Mapping) else None
-    found = [one for one in candidates if isinstance(one, Mapping)] if isinstance(candidates, list) else []
-    numbered = any(one.get("index") is not None for one in found)
-    places = ((one.get("index", 0) if numbered else at, one) for at, one in enumerate(found))
-    return next((one for place, one in places if place == index), {})
-
-
-def _parts_of(candidate: Mapping[str, Any]) -> list[Any]:
-    content = candidate.get("content")
-    parts = content.get("parts") if isinstance(content, Mapping) else None
-    return parts if isinstance(parts, list) else []
-
-
-def _other_parts(candidate: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Parts that a chunk cannot hold: images."""
-    return [part for part in _parts_of(candidate) if isinstance(part, dict) and _WRITTEN_OF_PART.isdisjoint(part)]
-
-
-def _without_thoughts(raw: dict[str, Any]) -> dict[str, Any]:
-    """The event without thoughts; candidates stay, and so do signatures."""
-    candidates = raw.get("candidates") or []
-    if not any(part.get("thought") is True for one in candidates for part in _parts_of(one)):
-        return raw
-    changed = [
-        {**one, "content": {**one["content"], "parts": _spoken(_parts_of(one))}} if _parts_of(one) else one
-        for one in candidates
-    ]
-    return {**raw, "candidates": changed}
-
-
-def _spoken(parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The parts without the text of thoughts; a thought with a signature stays, empty."""
-    silent = ({**part, "text": ""} if part.get("thought") is True else part for part in parts)
-    return [part for part in silent if part.get("thought") is not True or "thoughtSignature" in part]
