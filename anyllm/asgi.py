@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Optional
 from anyllm import formats
 from anyllm._serving.async_wait import deadline_after, is_ready, remaining
 from anyllm._serving.responses import FirstContentTimeout, error_response, first_content_seconds
-from anyllm._serving.sources import END, SILENCE, Source, source_of
+from anyllm._serving.stream_sources import END, SILENCE, Source, source_of
 from anyllm.formats import KEEP_ALIVE, Body
 from anyllm.wsgi import headers
 

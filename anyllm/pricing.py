@@ -20,8 +20,8 @@ from typing import Any, Optional, Union
 import attrs
 
 from anyllm._hints.extras import pip_install
-from anyllm.providers.row import PriceListing
 from anyllm.providers.table import lookup
+from anyllm.providers.table.row import PriceListing
 from anyllm.types import Cost, Serializable, Usage, _convert
 
 __all__ = ["Cost", "Price", "cost_of", "price_table_date"]

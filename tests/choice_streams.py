@@ -14,7 +14,7 @@ from anyllm._framing.detect import Event, events
 from anyllm.errors import AnyLLMError
 from anyllm.types import FINISH_REASONS, ChatCompletion, ChatCompletionChunk, Message, ToolCall
 from anyllm.types._accumulate import Assembler
-from anyllm.wire._base.dialect import Dialect
+from anyllm.wire._base.protocols import Dialect
 
 ROOT = Path(__file__).parent / "transcripts"
 

@@ -11,7 +11,7 @@ from anyllm import formats
 from anyllm._framing.detect import events
 from anyllm.types import ChatCompletion, ChatCompletionChunk, ToolCall
 from anyllm.types._accumulate import Assembler
-from anyllm.wire._base.dialect import Dialect
+from anyllm.wire._base.protocols import Dialect
 from anyllm.wire.anthropic_messages.dialect import AnthropicMessagesDialect
 from anyllm.wire.bedrock_converse.dialect import BedrockConverseDialect
 from anyllm.wire.cohere_v1.dialect import CohereV1Dialect

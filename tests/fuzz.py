@@ -23,7 +23,7 @@ from anyllm._framing.detect import events
 from anyllm.errors import AnyLLMError
 from anyllm.providers.table import lookup
 from anyllm.types._accumulate import Assembler
-from anyllm.wire._base.dialect import Dialect
+from anyllm.wire._base.protocols import Dialect
 
 TRANSCRIPTS = Path(__file__).resolve().parent / "transcripts"
 #: Bytes that mean something to a parser, and values that a field may have and should not.

@@ -24,7 +24,7 @@ from anyllm.gateway import Config, Gateway, GatewayServer
 from anyllm.providers.registry import provider_for
 from anyllm.testing import RecordedRequest, Reply, serve
 from anyllm.types import CompletionParams
-from anyllm.wire._base.dialect import Dialect
+from anyllm.wire._base.protocols import Dialect
 
 __all__ = ["HI", "KEY", "Recorded", "Scene", "dialect_for", "host_for", "is_askable", "read", "replayed", "whole_of"]
 

@@ -23,7 +23,7 @@ from anyllm._framing.detect import events
 from anyllm.errors import AnyLLMError
 from anyllm.types import ChatCompletionChunk, ToolCall
 from anyllm.types._accumulate import Assembler
-from anyllm.wire._base.dialect import Dialect
+from anyllm.wire._base.protocols import Dialect
 
 RECORDINGS = Path(os.environ.get("ANYLLM_RECORDINGS") or Path(__file__).resolve().parents[2] / "shared" / "recordings")
 

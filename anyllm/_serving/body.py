@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any, Optional, Protocol
 
 from anyllm._concurrency.pipe import EMPTY
-from anyllm._serving.sources import END, SILENCE, PassOn, Source, source_of
+from anyllm._serving.stream_sources import END, SILENCE, PassOn, Source, source_of
 from anyllm.channel import Channel
 from anyllm.errors import AnyLLMError, Cancelled
 from anyllm.types import ChatCompletionChunk, text_chunk

@@ -22,7 +22,7 @@ from anyllm.channel import Sender
 from anyllm.errors import AnyLLMError, Cancelled, ConnectionLostError, IncompleteStreamError
 from anyllm.options import StreamingOptions
 from anyllm.types import ChatCompletionChunk
-from anyllm.wire._base.dialect import Decoder
+from anyllm.wire._base.protocols import Decoder
 
 __all__ = ["Accumulator", "AnswerReader"]
 

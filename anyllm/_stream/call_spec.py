@@ -13,7 +13,7 @@ from anyllm._transport.redaction import redact_url
 from anyllm.errors import AnyLLMError
 from anyllm.options import StreamingOptions
 from anyllm.types._accumulate import Assembler
-from anyllm.wire._base.dialect import Dialect, Request
+from anyllm.wire._base.protocols import Dialect, Request
 
 __all__ = ["CallSpec", "Destination"]
 

@@ -33,7 +33,7 @@ from anyllm.channel import Channel, Sender, open_channel
 from anyllm.context import Context, own_error
 from anyllm.errors import AnyLLMError, APIError, Cancelled, DeadlineExceeded, StreamTimeoutError
 from anyllm.types import ChatCompletionChunk
-from anyllm.wire._base.dialect import Request
+from anyllm.wire._base.protocols import Request
 
 __all__ = ["Pump", "start"]
 

@@ -18,7 +18,7 @@ from anyllm._stream.resume import ContinuationDecoder, text_to_continue
 from anyllm._stream.retry import pause_after_interruption, pause_before_retry, without_refused_parameter
 from anyllm.errors import AnyLLMError, InvalidRequestError
 from anyllm.types import ChatCompletionChunk, RetryNotice
-from anyllm.wire._base.dialect import Decoder, Request
+from anyllm.wire._base.protocols import Decoder, Request
 
 __all__ = ["Recovery"]
 

@@ -19,7 +19,7 @@ import attrs
 from anyllm._framing.event import Event
 from anyllm.errors import InvalidRequestError
 from anyllm.types import ChatCompletion, ChatCompletionChunk, ChunkChoice, ChunkDelta
-from anyllm.wire._base.dialect import Decoder
+from anyllm.wire._base.protocols import Decoder
 
 __all__ = ["ContinuationDecoder", "text_to_continue"]
 

@@ -18,7 +18,7 @@ from anyllm.errors import (
     StreamTimeoutError,
 )
 from anyllm.options import Retry
-from anyllm.wire._base.dialect import Request
+from anyllm.wire._base.protocols import Request
 
 __all__ = ["pause_after_interruption", "pause_before_retry", "without_refused_parameter"]
 

@@ -14,8 +14,8 @@ from anyllm.cli._errors import OK, exit_code, message
 from anyllm.cli._output import say
 from anyllm.cli._prompt import seconds, url
 from anyllm.errors import AnyLLMError
-from anyllm.providers.row import Row
 from anyllm.providers.table import lookup
+from anyllm.providers.table.row import Row
 
 __all__ = ["models", "providers"]
 

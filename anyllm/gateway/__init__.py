@@ -7,8 +7,8 @@ An HTTP gateway: clients of OpenAI's, Anthropic's, Ollama's or Gemini's API can 
 from __future__ import annotations
 
 from anyllm.gateway._app import Gateway, check
+from anyllm.gateway._client_keys import hash_of, new_key
 from anyllm.gateway._config import Config, ModelEntry, ServerConfig, load
-from anyllm.gateway._keys import hash_of, new_key
 from anyllm.gateway._server import GatewayServer, NeedsKeys, bind, url_of
 from anyllm.gateway._workers import run_workers
 

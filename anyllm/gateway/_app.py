@@ -21,29 +21,29 @@ from anyllm.errors import AnyLLMError, APIError, ModelNotFoundError
 from anyllm.formats import AnthropicMessages, Format, Gemini, OllamaChat, OpenAIChat
 from anyllm.gateway._answer_slots import AnswerSlots
 from anyllm.gateway._auth import allowed_origin, check_key, check_origin
+from anyllm.gateway._chat_page import PATHS, page
+from anyllm.gateway._client_keys import Keys
 from anyllm.gateway._config import Config
 from anyllm.gateway._handler import answer
-from anyllm.gateway._keys import Keys
 from anyllm.gateway._metrics import GatewayMetrics
 from anyllm.gateway._models import Models
-from anyllm.gateway._page import PATHS, page
 from anyllm.gateway._request_context import RequestContext, query_value
 from anyllm.gateway._responses import GatewayResponse, error_response, json_response
 from anyllm.options import StreamingOptions
 from anyllm.types import EmbeddingParams, Embeddings
 from anyllm.wire._base.chat_request import ChatRequest
 from anyllm.wire.anthropic_messages.models import anthropic_model, anthropic_models
-from anyllm.wire.anthropic_messages.server.request import read_messages
-from anyllm.wire.gemini.server.request import read_generate
+from anyllm.wire.anthropic_messages.server.request_reader import read_messages
+from anyllm.wire.gemini.server.request_reader import read_generate
 from anyllm.wire.ollama import embeddings as ollama_embeddings
 from anyllm.wire.ollama import models as ollama_models
-from anyllm.wire.ollama.server.request import load_answer
-from anyllm.wire.ollama.server.request import read_chat as read_ollama_chat
-from anyllm.wire.ollama.server.request import read_generate as read_ollama_generate
+from anyllm.wire.ollama.server.request_reader import load_answer
+from anyllm.wire.ollama.server.request_reader import read_chat as read_ollama_chat
+from anyllm.wire.ollama.server.request_reader import read_generate as read_ollama_generate
 from anyllm.wire.openai_chat import embeddings as openai_embeddings
 from anyllm.wire.openai_chat.models import list_object, model_object
-from anyllm.wire.openai_chat.server.request import read_chat
-from anyllm.wire.openai_responses.server.request import read_responses
+from anyllm.wire.openai_chat.server.request_reader import read_chat
+from anyllm.wire.openai_responses.server.request_reader import read_responses
 
 __all__ = ["Gateway", "check"]
 

@@ -13,8 +13,8 @@ from typing import Optional, Protocol
 from urllib.parse import urlsplit
 
 from anyllm.errors import AuthenticationError, PermissionDeniedError
+from anyllm.gateway._client_keys import Keys
 from anyllm.gateway._config import ServerConfig
-from anyllm.gateway._keys import Keys
 
 __all__ = ["allowed_origin", "check_key", "check_origin", "is_loopback"]
 

@@ -12,7 +12,7 @@ import attrs
 
 from anyllm._hints.arguments import check_keywords, whole_number
 from anyllm._hints.extras import pip_install
-from anyllm.gateway._keys import Keys
+from anyllm.gateway._client_keys import Keys
 from anyllm.types import _convert
 
 __all__ = ["Config", "ModelEntry", "ServerConfig", "load"]

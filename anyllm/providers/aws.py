@@ -21,7 +21,7 @@ from urllib.parse import SplitResult
 from anyllm._framing.aws_eventstream import event_stream_parser
 from anyllm._hints.extras import pip_install
 from anyllm.errors import AnyLLMError, AuthenticationError, InvalidRequestError
-from anyllm.providers.row import UnsignedRequest, bearer
+from anyllm.providers.table.row import UnsignedRequest, bearer
 from anyllm.providers.url_env import first_set, is_own_host, split_url
 
 __all__ = ["BASE_URL", "ENDPOINT_VARS", "KEY_VAR", "resolve_url", "sign"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote, urlsplit
 
-from anyllm.providers.row import bearer
+from anyllm.providers.table.row import bearer
 from anyllm.providers.url_env import first_set
 
 __all__ = ["authorize", "resolve_url"]

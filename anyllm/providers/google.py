@@ -21,7 +21,7 @@ from typing import Any, Optional
 from anyllm._concurrency import monkey_patch
 from anyllm._hints.extras import pip_install
 from anyllm.errors import AuthenticationError, InvalidRequestError
-from anyllm.providers.row import UnsignedRequest, bearer
+from anyllm.providers.table.row import UnsignedRequest, bearer
 from anyllm.providers.url_env import first_set, is_own_host, split_url
 
 __all__ = ["BASE_URL", "ENDPOINT_VARS", "KEY_VAR", "authorize", "resolve_url"]

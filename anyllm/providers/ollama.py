@@ -15,7 +15,7 @@ from anyllm.context import Context
 from anyllm.errors import UnsupportedProviderError
 from anyllm.providers.provider import ApiKey, Options, Provider
 from anyllm.providers.registry import provider_for
-from anyllm.wire._base.dialect import Request
+from anyllm.wire._base.protocols import Request
 from anyllm.wire.ollama.dialect import OllamaDialect
 from anyllm.wire.ollama.models import (
     ModelDetails,

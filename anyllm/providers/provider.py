@@ -32,10 +32,10 @@ from anyllm.errors import (
     UnsupportedProviderError,
 )
 from anyllm.options import StreamingOptions, check_pair_options, streaming_options
-from anyllm.providers.row import Capabilities, Row, UnsignedRequest
+from anyllm.providers.table.row import Capabilities, Row, UnsignedRequest
 from anyllm.providers.url_env import first_set
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Model, _convert
-from anyllm.wire._base.dialect import Continuer, Dialect, Embedder, Lister, Request
+from anyllm.wire._base.protocols import Continuer, Dialect, Embedder, Lister, Request
 from anyllm.wire._base.whole_answer import whole_answer
 
 __all__ = ["ApiKey", "EmbeddingInput", "Options", "Params", "Provider", "check_call", "structured_options"]

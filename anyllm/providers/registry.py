@@ -16,8 +16,8 @@ from anyllm.context import Context
 from anyllm.errors import AnyLLMError, UnsupportedProviderError
 from anyllm.options import StreamingOptions, Timeouts
 from anyllm.providers.provider import ApiKey, EmbeddingInput, Options, Params, Provider, check_call, structured_options
-from anyllm.providers.row import Row
 from anyllm.providers.table import lookup
+from anyllm.providers.table.row import Row
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Model, _convert
 
 __all__ = [

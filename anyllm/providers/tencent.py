@@ -16,7 +16,7 @@ from typing import Optional
 from urllib.parse import SplitResult, urlsplit
 
 from anyllm.errors import AuthenticationError, MissingAPIKeyError
-from anyllm.providers.row import UnsignedRequest
+from anyllm.providers.table.row import UnsignedRequest
 from anyllm.providers.url_env import first_set
 
 __all__ = ["sign", "sign_at"]

@@ -18,7 +18,7 @@ from anyllm.testing._fake_answers import ROW, Answer, scripted
 from anyllm.testing._steps import Stall
 from anyllm.types import ChatCompletion, FunctionCall, ToolCall, _convert
 from anyllm.types._accumulate import Assembler
-from anyllm.wire._base.dialect import Dialect
+from anyllm.wire._base.protocols import Dialect
 
 __all__ = ["FakeProvider", "fake", "tool_call"]
 

@@ -15,7 +15,7 @@ import requests
 from conftest import ROOT
 
 from anyllm.gateway import Config, Gateway, hash_of
-from anyllm.gateway._page import PATHS, page
+from anyllm.gateway._chat_page import PATHS, page
 from anyllm.gateway._server import GatewayServer
 from anyllm.testing import Cut, Reply, Server, Stall, chat_events, serve
 

@@ -20,7 +20,7 @@ from loopback import descriptors, join_workers, needs_proc, silent_after, until,
 
 import anyllm
 from anyllm._concurrency.pipe import EMPTY
-from anyllm._serving.sources import SILENCE
+from anyllm._serving.stream_sources import SILENCE
 from anyllm.channel import open_channel
 from anyllm.formats import Body, OpenAIChat
 from anyllm.gateway import Config, Gateway, GatewayServer, NeedsKeys, hash_of, new_key

@@ -11,10 +11,10 @@ from typing import Any, Dict, List
 import pytest
 from conftest import ROOT
 
-from anyllm.providers.row import Row
 from anyllm.providers.table import lookup
+from anyllm.providers.table.row import Row
 from anyllm.testing import Reply, chat_events, serve
-from anyllm.wire._base.dialect import Dialect
+from anyllm.wire._base.protocols import Dialect
 
 pytestmark = pytest.mark.once
 

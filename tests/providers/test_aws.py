@@ -15,7 +15,7 @@ pytest.importorskip("botocore")
 
 from anyllm.errors import AuthenticationError, InvalidRequestError
 from anyllm.providers import aws
-from anyllm.providers.row import UnsignedRequest
+from anyllm.providers.table.row import UnsignedRequest
 
 HOST = "bedrock-runtime.eu-west-1.amazonaws.com"
 URL = f"https://{HOST}/model/us.anthropic.claude-v1%3A0/converse"

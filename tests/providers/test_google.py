@@ -15,7 +15,7 @@ from conftest import hide_package
 import anyllm
 from anyllm.errors import AuthenticationError, InvalidRequestError
 from anyllm.providers import google as _google
-from anyllm.providers.row import UnsignedRequest
+from anyllm.providers.table.row import UnsignedRequest
 from anyllm.testing import Reply, Server, serve
 
 URL = "https://europe-west4-aiplatform.googleapis.com/v1/projects/p/locations/europe-west4/publishers/google/models/m"

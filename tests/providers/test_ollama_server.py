@@ -26,7 +26,7 @@ from anyllm.errors import (
 )
 from anyllm.providers import ollama
 from anyllm.testing import Cut, Reply, Stall, serve
-from anyllm.wire._base.dialect import Request
+from anyllm.wire._base.protocols import Request
 from anyllm.wire.ollama.models import (
     PullDecoder,
     PullProgress,

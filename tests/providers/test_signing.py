@@ -11,8 +11,8 @@ import anyllm
 from anyllm._transport.http import Transport
 from anyllm.errors import AuthenticationError, MissingAPIKeyError
 from anyllm.providers.provider import Provider
-from anyllm.providers.row import UnsignedRequest
 from anyllm.providers.table import lookup
+from anyllm.providers.table.row import UnsignedRequest
 from anyllm.testing import Reply, chat_events, serve
 
 PARAMS = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}

@@ -12,7 +12,7 @@ from choice_streams import answering
 import anyllm
 from anyllm.errors import AuthenticationError, MissingAPIKeyError
 from anyllm.providers import tencent
-from anyllm.providers.row import UnsignedRequest
+from anyllm.providers.table.row import UnsignedRequest
 
 URL = "https://hunyuan.tencentcloudapi.com/"
 JSON = {"Content-Type": "application/json"}
@@ -149,7 +149,7 @@ def test_a_sent_request_has_a_valid_signature(monkeypatch: pytest.MonkeyPatch) -
     """The received headers, host and content type included, are the signed ones."""
     from anyllm._transport.http import Transport
     from anyllm.providers.provider import Provider
-    from anyllm.providers.row import Row
+    from anyllm.providers.table.row import Row
     from anyllm.wire.hunyuan.dialect import HunyuanDialect
 
     monkeypatch.setattr(tencent.time, "time", lambda: 1551113065)
@@ -170,7 +170,7 @@ def test_an_error_for_the_whole_call_ends_a_stream() -> None:
     """The provider sends it with status 200, and as JSON for a stream."""
     from anyllm._transport.http import Transport
     from anyllm.providers.provider import Provider
-    from anyllm.providers.row import Row
+    from anyllm.providers.table.row import Row
     from anyllm.wire.hunyuan.dialect import HunyuanDialect
 
     body = {"Response": {"Error": {"Code": "AuthFailure.SecretIdNotFound", "Message": "unknown id"}, "RequestId": "r"}}

@@ -13,7 +13,7 @@ from anyllm._transport.http import Transport
 from anyllm.errors import AnyLLMError, IncompleteStreamError, InvalidRequestError, ServerError
 from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta
 from anyllm.types._accumulate import Assembler
-from anyllm.wire._base.dialect import Request
+from anyllm.wire._base.protocols import Request
 from anyllm.wire.openai_chat.dialect import OpenAIChatDialect
 
 BROKEN = IncompleteStreamError("broken")

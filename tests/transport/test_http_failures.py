@@ -13,7 +13,7 @@ from anyllm.cli._errors import message
 from anyllm.errors import APIError, InvalidRequestError, MalformedStreamError, ModelNotFoundError
 from anyllm.providers.table import lookup
 from anyllm.testing import Reply, serve
-from anyllm.wire._base.client_errors import message_of
+from anyllm.wire._base.written_errors import message_of
 
 SECRET = "sk-verysecret-0123456789"
 PAGE = "<html><head><title>404 Not Found</title></head><body>nginx</body></html>"

@@ -24,7 +24,7 @@ from recordings import Ours, Recording, recordings_of
 
 from anyllm._framing.detect import Event, JSONEvent, events
 from anyllm.providers import bedrock_invoke_families
-from anyllm.wire._base.dialect import Dialect
+from anyllm.wire._base.protocols import Dialect
 from anyllm.wire.anthropic_messages.dialect import AnthropicMessagesDialect
 from anyllm.wire.bedrock_converse.dialect import BedrockConverseDialect
 from anyllm.wire.cohere_v1.dialect import CohereV1Dialect

@@ -19,7 +19,7 @@ from anyllm._framing.detect import JSONEvent, events
 from anyllm.errors import AnyLLMError, IncompleteStreamError, InvalidRequestError, MalformedStreamError
 from anyllm.types import ChatCompletion, ChatCompletionChunk, CompletionParams, ContentPart, Message
 from anyllm.types._accumulate import Assembler
-from anyllm.wire._base.dialect import Dialect
+from anyllm.wire._base.protocols import Dialect
 from anyllm.wire.bedrock_converse.dialect import BedrockConverseDialect
 
 TRANSCRIPTS = ROOT / "tests" / "transcripts" / "bedrock_converse"

@@ -35,7 +35,7 @@ from anyllm.errors import (
 )
 from anyllm.providers import bedrock_invoke_families
 from anyllm.types import CompletionParams, ContentPart, Message
-from anyllm.wire._base.dialect import Dialect, Request
+from anyllm.wire._base.protocols import Dialect, Request
 from anyllm.wire.bedrock_invoke.dialect import BedrockInvokeDialect, Family, TextCompletionDialect, is_text_completion
 
 TRANSCRIPTS = ROOT / "tests" / "transcripts" / "bedrock_invoke"

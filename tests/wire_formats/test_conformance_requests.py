@@ -12,7 +12,7 @@ from profiles import USER, Profile, each_profile, places, replaced
 from anyllm import errors
 from anyllm.errors import APIError, InvalidRequestError, UnsupportedParameterError
 from anyllm.types import CompletionParams, EmbeddingParams, Message
-from anyllm.wire._base.dialect import Embedder, Lister, Request
+from anyllm.wire._base.protocols import Embedder, Lister, Request
 
 
 def request_of(profile: Profile, *, stream: bool = False, **fields: Any) -> Request:

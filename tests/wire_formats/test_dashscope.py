@@ -381,7 +381,7 @@ def test_whole_answer_without_an_end_is_incomplete() -> None:
 def test_a_stream_from_beginning_to_end() -> None:
     from anyllm._transport.http import Transport
     from anyllm.providers.provider import Provider
-    from anyllm.providers.row import Row
+    from anyllm.providers.table.row import Row
 
     with answering(transcript("dashscope", "text"), "text/event-stream;charset=UTF-8") as (url, captured):
         host = Provider(

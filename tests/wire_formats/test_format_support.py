@@ -10,11 +10,11 @@ import pytest
 
 import anyllm
 from anyllm.errors import InvalidRequestError, UnsupportedParameterError
-from anyllm.providers.row import Row
 from anyllm.providers.table import lookup
+from anyllm.providers.table.row import Row
 from anyllm.testing import Reply, chat_events, serve
 from anyllm.types import CompletionParams, ContentPart, Message
-from anyllm.wire._base.dialect import Dialect
+from anyllm.wire._base.protocols import Dialect
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 FORMATS: Dict[str, Any] = {

@@ -38,7 +38,7 @@ from anyllm.types import (
     text_alone,
 )
 from anyllm.types._accumulate import Assembler
-from anyllm.wire._base.dialect import Embedder, Lister
+from anyllm.wire._base.protocols import Embedder, Lister
 from anyllm.wire.ollama.base_url import host_url
 from anyllm.wire.ollama.dialect import OllamaDialect
 

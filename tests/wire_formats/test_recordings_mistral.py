@@ -22,7 +22,7 @@ import anyllm
 from anyllm import ContentPart, Message, Reasoning, errors
 from anyllm.errors import AnyLLMError, APIError, IncompleteStreamError, ServerError
 from anyllm.providers.table import lookup
-from anyllm.wire._base.dialect import Dialect
+from anyllm.wire._base.protocols import Dialect
 
 ALL = [recording for recording in recordings_of("chat") if recording.provider == "mistral"]
 STREAMS = [recording for recording in ALL if recording.status == 200]

@@ -29,7 +29,7 @@ from anyllm.types import (
     Usage,
 )
 from anyllm.wire.anthropic_messages.dialect import AnthropicMessagesDialect as Dialect
-from anyllm.wire.anthropic_messages.server.request import read_messages
+from anyllm.wire.anthropic_messages.server.request_reader import read_messages
 from anyllm.wire.anthropic_messages.server.writer import AnthropicMessages
 
 HI = {"role": "user", "content": "Hi"}

@@ -13,7 +13,7 @@ from params_strategies import SCHEMAS, TEXTS, TOOLS, answers, conversations, par
 from anyllm.types import ChatCompletion, CompletionParams, ContentPart
 from anyllm.types._replay import replayed
 from anyllm.wire.gemini.dialect import GeminiDialect
-from anyllm.wire.gemini.server.request import read_generate
+from anyllm.wire.gemini.server.request_reader import read_generate
 from anyllm.wire.gemini.server.writer import Gemini
 
 DIALECT = GeminiDialect(provider="p")

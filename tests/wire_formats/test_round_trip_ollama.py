@@ -18,7 +18,7 @@ from anyllm.errors import IncompleteStreamError, MalformedStreamError
 from anyllm.types import REASONING_EFFORTS, ChatCompletion, ContentPart
 from anyllm.types._replay import replayed
 from anyllm.wire.ollama.dialect import OllamaDialect as Dialect
-from anyllm.wire.ollama.server.request import read_chat
+from anyllm.wire.ollama.server.request_reader import read_chat
 from anyllm.wire.ollama.server.writer import OllamaChat, OllamaGenerate
 
 OLLAMA = [recording for recording in recordings_of("ollama-chat", "ollama-generate") if recording.status == 200]

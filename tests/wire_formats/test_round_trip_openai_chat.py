@@ -27,7 +27,7 @@ from anyllm.types import (
 )
 from anyllm.types._replay import replayed
 from anyllm.wire.openai_chat.dialect import OpenAIChatDialect
-from anyllm.wire.openai_chat.server.request import read_chat
+from anyllm.wire.openai_chat.server.request_reader import read_chat
 from anyllm.wire.openai_chat.server.writer import OpenAIChat
 
 CHAT = [recording for recording in recordings_of("chat") if recording.status == 200]

@@ -28,7 +28,7 @@ from anyllm.types import (
 )
 from anyllm.types._replay import replayed
 from anyllm.wire.openai_responses.dialect import OpenAIResponsesDialect as Dialect
-from anyllm.wire.openai_responses.server.request import read_responses
+from anyllm.wire.openai_responses.server.request_reader import read_responses
 from anyllm.wire.openai_responses.server.writer import OpenAIResponses as Format
 
 OWN = [recording for recording in recordings_of("responses") if recording.status == 200]

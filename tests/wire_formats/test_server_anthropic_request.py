@@ -13,7 +13,7 @@ from recordings import answering
 from anyllm.errors import InvalidRequestError
 from anyllm.types import CompletionParams, ContentPart, Reasoning
 from anyllm.wire.anthropic_messages.dialect import AnthropicMessagesDialect as Dialect
-from anyllm.wire.anthropic_messages.server.request import read_messages
+from anyllm.wire.anthropic_messages.server.request_reader import read_messages
 from anyllm.wire.anthropic_messages.server.writer import AnthropicMessages
 
 HI = {"role": "user", "content": "Hi"}

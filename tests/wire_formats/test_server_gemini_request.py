@@ -18,7 +18,7 @@ from anyllm.types import CompletionParams, ContentPart, Message, Reasoning
 from anyllm.wire._base.chat_request import ChatRequest
 from anyllm.wire.anthropic_messages.dialect import AnthropicMessagesDialect
 from anyllm.wire.gemini.dialect import GeminiDialect as Dialect
-from anyllm.wire.gemini.server.request import read_generate
+from anyllm.wire.gemini.server.request_reader import read_generate
 from anyllm.wire.gemini.server.seal import sealed
 from anyllm.wire.gemini.server.writer import Gemini
 

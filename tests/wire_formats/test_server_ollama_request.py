@@ -16,7 +16,7 @@ from anyllm.types import CompletionParams, Message, ToolCall
 from anyllm.wire._base.model_info import ModelInfo
 from anyllm.wire.ollama.dialect import OllamaDialect as Dialect
 from anyllm.wire.ollama.models import MEMORY_ANSWER, VERSION_ANSWER, list_answer, model_details, show_answer
-from anyllm.wire.ollama.server.request import load_answer, read_chat, read_generate
+from anyllm.wire.ollama.server.request_reader import load_answer, read_chat, read_generate
 from anyllm.wire.ollama.server.writer import OllamaChat, OllamaGenerate
 
 DIALECT = Dialect(provider="p")

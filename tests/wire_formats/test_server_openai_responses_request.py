@@ -27,7 +27,7 @@ from anyllm.wire.openai_chat.dialect import OpenAIChatDialect
 from anyllm.wire.openai_responses.dialect import OpenAIResponsesDialect as Dialect
 from anyllm.wire.openai_responses.replay_items import sealed
 from anyllm.wire.openai_responses.server import writer as written
-from anyllm.wire.openai_responses.server.request import read_responses
+from anyllm.wire.openai_responses.server.request_reader import read_responses
 
 PNG = "data:image/png;base64,iVBORw0KGgo="
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}

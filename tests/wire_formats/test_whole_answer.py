@@ -16,7 +16,7 @@ import anyllm
 from anyllm.errors import AnyLLMError, IncompleteStreamError, MalformedStreamError, RateLimitError
 from anyllm.testing import Reply, chat_events, serve
 from anyllm.types import ChatCompletion
-from anyllm.wire._base.dialect import Dialect
+from anyllm.wire._base.protocols import Dialect
 from anyllm.wire._base.whole_answer import whole_answer
 from anyllm.wire.dashscope.dialect import DashScopeDialect
 from anyllm.wire.hunyuan.dialect import HunyuanDialect

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anyllm.providers.row import Capabilities, PriceListing, Row
+from anyllm.providers.table.row import Capabilities, PriceListing, Row
 from anyllm.providers.table.row_builders import ENABLE_THINKING, PARTIAL, THINKING_TYPE, VECTORS, chat
 
 __all__ = ["ROWS"]

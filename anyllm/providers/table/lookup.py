@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from typing import Optional
 
-from anyllm.providers.row import Row
 from anyllm.providers.table import china, openai, openai_compatible, own_formats, self_hosted
+from anyllm.providers.table.row import Row
 
 __all__ = ["ROWS", "find", "get", "names"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from anyllm.providers import azure
-from anyllm.providers.row import Capabilities, PriceListing, Row
+from anyllm.providers.table.row import Capabilities, PriceListing, Row
 from anyllm.providers.table.row_builders import AZURE_PRICES, LAST_MESSAGE, VECTORS, chat, responses
 from anyllm.wire.openai_chat.dialect import OpenAIChatDialect
 

@@ -7,9 +7,9 @@ import re
 
 from anyllm.errors import InvalidRequestError
 from anyllm.providers import aws, google, tencent
-from anyllm.providers.row import Capabilities, PriceListing, Row, key_header
+from anyllm.providers.table.row import Capabilities, PriceListing, Row, key_header
 from anyllm.providers.table.row_builders import AZURE_PRICES, LISTS, VECTORS, lazy
-from anyllm.wire._base.dialect import Dialect
+from anyllm.wire._base.protocols import Dialect
 
 __all__ = ["ROWS"]
 

@@ -7,8 +7,8 @@ import importlib
 from collections.abc import Callable
 from typing import Any, Optional
 
-from anyllm.providers.row import Capabilities, PriceListing, Row
-from anyllm.wire._base.dialect import Dialect
+from anyllm.providers.table.row import Capabilities, PriceListing, Row
+from anyllm.wire._base.protocols import Dialect
 from anyllm.wire.openai_chat.dialect import OpenAIChatDialect, Prefill
 
 #: Providers with embeddings.

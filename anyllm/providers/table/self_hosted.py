@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anyllm.providers.row import Row
+from anyllm.providers.table.row import Row
 from anyllm.providers.table.row_builders import CONTINUE_FINAL, LAST_MESSAGE, VECTORS, chat
 
 __all__ = ["ROWS"]

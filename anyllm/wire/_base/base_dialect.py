@@ -12,9 +12,9 @@ from anyllm.types import ChatCompletion, ChatCompletionChunk, CompletionParams, 
 from anyllm.types._accumulate import accumulate
 from anyllm.wire._base import api_errors
 from anyllm.wire._base.decode_json import no_answer, whole_json
-from anyllm.wire._base.dialect import Decoder, Request
 from anyllm.wire._base.encode_json import headers_in, in_bytes
 from anyllm.wire._base.format_support import FormatSupport, checked
+from anyllm.wire._base.protocols import Decoder, Request
 
 __all__ = ["BaseDialect", "WholeDecoder", "WithEmbeddings", "WithModels"]
 

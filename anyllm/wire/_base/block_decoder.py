@@ -24,7 +24,7 @@ from anyllm.types import (
 from anyllm.wire._base.decoder import BaseDecoder
 from anyllm.wire._base.encode_json import put
 from anyllm.wire._base.finish_reasons import finish_reason
-from anyllm.wire._base.getters import count, json_type, whole_number
+from anyllm.wire._base.json_values import count, json_type, whole_number
 from anyllm.wire._base.surrogate_joiner import REPLACEMENT, mend
 
 __all__ = ["CALL", "OTHER", "REASONING", "BlockDecoder", "Chunks", "OpenBlock", "usage_of"]

@@ -1,8 +1,8 @@
 """
 A client's chat request, the same for all wire formats.
 
-The module ``server/request`` of each format reads the decoded body of a request and returns a `ChatRequest`. Keys that
-it does not understand stay in `ChatRequest.unknown_fields`: a provider of the client's format receives them; for
+The module ``server/request_reader`` of each format reads the decoded body of a request and returns a `ChatRequest`. Keys
+that it does not understand stay in `ChatRequest.unknown_fields`: a provider of the client's format receives them; for
 any other provider the request is refused.
 """
 
@@ -16,7 +16,7 @@ import attrs
 
 from anyllm.types import CompletionParams
 from anyllm.wire._base.encode_json import merge_objects
-from anyllm.wire._base.getters import without_none
+from anyllm.wire._base.json_values import without_none
 from anyllm.wire._base.request_fields import Fields, json_name, wrong
 from anyllm.wire._base.writer import Format
 

@@ -18,7 +18,7 @@ from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, Reasoning
 from anyllm.wire._base.decode_json import as_it_is, event_object
 from anyllm.wire._base.decoder import BaseDecoder
 from anyllm.wire._base.finish_reasons import finish_reason
-from anyllm.wire._base.getters import json_type, whole_number
+from anyllm.wire._base.json_values import json_type, whole_number
 from anyllm.wire._base.surrogate_joiner import REPLACEMENT
 from anyllm.wire._base.tool_call_deltas import ToolCallDeltas
 

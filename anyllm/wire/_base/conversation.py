@@ -16,7 +16,7 @@ import attrs
 
 from anyllm.errors import InvalidRequestError, UnsupportedParameterError
 from anyllm.types import CompletionParams, ContentPart, Message, ToolCall
-from anyllm.wire._base.getters import without_none
+from anyllm.wire._base.json_values import without_none
 
 __all__ = [
     "Function",

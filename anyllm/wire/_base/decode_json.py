@@ -9,7 +9,7 @@ from anyllm._framing.detect import Event
 from anyllm.errors import AnyLLMError, MalformedStreamError
 from anyllm.types import _convert
 from anyllm.wire._base import api_errors, error_body
-from anyllm.wire._base.getters import json_type
+from anyllm.wire._base.json_values import json_type
 from anyllm.wire._base.surrogate_joiner import mend, mend_all
 
 _SNIPPET = 80

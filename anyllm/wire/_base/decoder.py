@@ -7,7 +7,7 @@ from typing import Any
 
 from anyllm.errors import IncompleteStreamError, MalformedStreamError
 from anyllm.types import ChatCompletionChunk
-from anyllm.wire._base.getters import json_type
+from anyllm.wire._base.json_values import json_type
 from anyllm.wire._base.surrogate_joiner import Halves, mend, mend_all
 
 __all__ = ["BaseDecoder"]

@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 
 from anyllm.types import _convert
-from anyllm.wire._base.getters import whole_number
+from anyllm.wire._base.json_values import whole_number
 from anyllm.wire._base.surrogate_joiner import mend_all
 
 #: A message is for a person; longer ones are web pages or stack traces.

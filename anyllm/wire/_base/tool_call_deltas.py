@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from anyllm.types import FunctionCall, ToolCall, _convert
-from anyllm.wire._base.getters import json_type, whole_number
+from anyllm.wire._base.json_values import json_type, whole_number
 
 __all__ = ["ToolCallDeltas", "function_of"]
 

@@ -9,7 +9,7 @@ from anyllm._framing.detect import events
 from anyllm.errors import AnyLLMError, APIError, MalformedStreamError
 from anyllm.types import ChatCompletion, ChatCompletionChunk
 from anyllm.types._accumulate import Assembler, accumulate
-from anyllm.wire._base.dialect import Dialect
+from anyllm.wire._base.protocols import Dialect
 
 __all__ = ["completion_of", "whole_answer"]
 

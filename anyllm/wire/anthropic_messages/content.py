@@ -24,7 +24,7 @@ from anyllm.types import ContentPart, FunctionCall, Message, Reasoning, ToolCall
 from anyllm.wire._base.block_turns import Block
 from anyllm.wire._base.conversation import Media, media_in
 from anyllm.wire._base.encode_json import unsupported
-from anyllm.wire._base.getters import without_none
+from anyllm.wire._base.json_values import without_none
 from anyllm.wire._base.request_fields import Fields, objects_in, wrong
 from anyllm.wire._base.writer import json_bytes
 from anyllm.wire.anthropic_messages.fields import NUMBER, REDACTED, TEXT, THINKING, THINKING_BLOCKS, TOOL_USE

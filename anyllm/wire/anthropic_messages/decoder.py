@@ -17,7 +17,7 @@ from anyllm.types import ChunkDelta, Reasoning, Usage, _convert, text_chunk
 from anyllm.wire._base import api_errors, error_body
 from anyllm.wire._base.block_decoder import OTHER, REASONING, BlockDecoder, Chunks, OpenBlock
 from anyllm.wire._base.decode_json import no_json, no_object
-from anyllm.wire._base.getters import json_object, json_type, text_or_none
+from anyllm.wire._base.json_values import json_object, json_type, text_or_none
 from anyllm.wire.anthropic_messages.fields import DELTA, NUMBER, REDACTED, TEXT, THINKING, TOOL_USE, read_usage
 
 __all__ = ["MessagesDecoder"]

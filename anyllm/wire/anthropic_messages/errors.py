@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from anyllm import errors
-from anyllm.wire._base.client_errors import message_of, provider_error
+from anyllm.wire._base.written_errors import message_of, provider_error
 
 __all__ = ["error_object"]
 

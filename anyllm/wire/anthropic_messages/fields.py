@@ -7,7 +7,7 @@ from typing import Any
 from anyllm.types import ChatCompletion, ChatCompletionChunk, Usage
 from anyllm.wire._base.block_decoder import usage_of
 from anyllm.wire._base.finish_reasons import finish_reason
-from anyllm.wire._base.getters import count, json_object, without_none
+from anyllm.wire._base.json_values import count, json_object, without_none
 
 #: Types of blocks that are read; all others are passed on as they are.
 TEXT, THINKING, REDACTED, TOOL_USE = KNOWN_BLOCKS = ("text", "thinking", "redacted_thinking", "tool_use")

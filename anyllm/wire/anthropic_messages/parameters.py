@@ -20,7 +20,7 @@ from typing import Any
 from anyllm.types import CompletionParams
 from anyllm.wire._base.claude_thinking import adaptive_of, budget_of, thinking_field
 from anyllm.wire._base.conversation import Function, functions_in, schema_in, tool_choice_in
-from anyllm.wire._base.getters import without_none
+from anyllm.wire._base.json_values import without_none
 from anyllm.wire._base.request_fields import Fields, wrong
 
 __all__ = ["has_more", "read_params", "thinking_bodies", "write_params"]

@@ -19,7 +19,7 @@ from anyllm.types import ChatCompletionChunk, ChunkDelta, Reasoning, text_chunk
 from anyllm.wire._base import bedrock_errors
 from anyllm.wire._base.block_decoder import OTHER, BlockDecoder, Chunks, OpenBlock, usage_of
 from anyllm.wire._base.decode_json import as_it_is, event_object
-from anyllm.wire._base.getters import json_type, text_or_none
+from anyllm.wire._base.json_values import json_type, text_or_none
 from anyllm.wire.bedrock_converse.reasoning import REASONING, whole_reasoning
 
 __all__ = ["ConverseDecoder"]

@@ -17,9 +17,9 @@ from anyllm.types import ChatCompletion, CompletionParams
 from anyllm.wire._base import bedrock_errors
 from anyllm.wire._base.claude_thinking import REFUSED
 from anyllm.wire._base.decode_json import no_answer, whole_json
-from anyllm.wire._base.dialect import Request
 from anyllm.wire._base.encode_json import headers_in, in_bytes
 from anyllm.wire._base.format_support import FormatSupport, checked
+from anyllm.wire._base.protocols import Request
 from anyllm.wire._base.whole_answer import completion_of
 from anyllm.wire.bedrock_converse import parameters, reasoning
 from anyllm.wire.bedrock_converse.decoder import ConverseDecoder

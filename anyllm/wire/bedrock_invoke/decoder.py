@@ -20,8 +20,8 @@ from anyllm.errors import IncompleteStreamError, MalformedStreamError
 from anyllm.types import ChatCompletionChunk
 from anyllm.wire._base import bedrock_errors
 from anyllm.wire._base.decode_json import event_object
-from anyllm.wire._base.dialect import Decoder
-from anyllm.wire._base.getters import json_type
+from anyllm.wire._base.json_values import json_type
+from anyllm.wire._base.protocols import Decoder
 from anyllm.wire.bedrock_invoke.families import BEDROCK_PREFIX, Family, family_of, unknown_format
 from anyllm.wire.bedrock_invoke.usage import METRICS, invocation_usage
 

@@ -23,8 +23,8 @@ from anyllm.errors import APIError
 from anyllm.types import ChatCompletion, CompletionParams, _convert
 from anyllm.wire._base import bedrock_errors
 from anyllm.wire._base.decode_json import no_answer, whole_json
-from anyllm.wire._base.dialect import FormatSupport, Request
 from anyllm.wire._base.encode_json import headers_in, in_bytes, unsupported
+from anyllm.wire._base.protocols import FormatSupport, Request
 from anyllm.wire.bedrock_invoke.decoder import InvokeDecoder
 from anyllm.wire.bedrock_invoke.families import (
     Family,

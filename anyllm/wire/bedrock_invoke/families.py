@@ -16,7 +16,7 @@ from anyllm._framing.event import Event, JSONEvent
 from anyllm.errors import AnyLLMError, MalformedStreamError
 from anyllm.types import Usage
 from anyllm.wire._base import bedrock_errors
-from anyllm.wire._base.dialect import Dialect
+from anyllm.wire._base.protocols import Dialect
 from anyllm.wire._base.surrogate_joiner import mend
 
 __all__ = ["Family", "family_of", "is_openai_chat", "is_cohere_chat", "is_anthropic_messages", "unknown_format"]

@@ -16,9 +16,9 @@ from typing import Any
 from anyllm._framing.event import Event, JSONEvent
 from anyllm.types import Usage, _convert
 from anyllm.wire._base.block_decoder import usage_of
-from anyllm.wire._base.dialect import Dialect
 from anyllm.wire._base.encode_json import unsupported
-from anyllm.wire._base.getters import json_object
+from anyllm.wire._base.json_values import json_object
+from anyllm.wire._base.protocols import Dialect
 from anyllm.wire._base.surrogate_joiner import mend
 from anyllm.wire.bedrock_invoke.families import BEDROCK_PREFIX, Family
 

@@ -24,7 +24,7 @@ from anyllm.types import (
     CompletionParams,
     Reasoning,
 )
-from anyllm.wire._base.dialect import Decoder, Dialect, FormatSupport, Request
+from anyllm.wire._base.protocols import Decoder, Dialect, FormatSupport, Request
 
 __all__ = ["TaggedReasoningDialect"]
 

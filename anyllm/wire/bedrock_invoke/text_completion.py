@@ -27,8 +27,8 @@ from anyllm.wire._base.base_dialect import BaseDialect
 from anyllm.wire._base.choices_decoder import ChoiceDelta, ChoicesDecoder, first_count
 from anyllm.wire._base.cohere.errors import failure
 from anyllm.wire._base.decode_json import no_answer
-from anyllm.wire._base.dialect import FormatSupport, Request
 from anyllm.wire._base.encode_json import unsupported
+from anyllm.wire._base.protocols import FormatSupport, Request
 
 __all__ = ["TextCompletionDecoder", "TextCompletionDialect", "is_text_completion"]
 

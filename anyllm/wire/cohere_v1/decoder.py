@@ -24,7 +24,7 @@ from anyllm.wire._base.cohere.stream import CohereStream
 from anyllm.wire._base.cohere.usage import read_usage
 from anyllm.wire._base.decode_json import as_it_is, event_object
 from anyllm.wire._base.finish_reasons import finish_reason
-from anyllm.wire._base.getters import whole_number
+from anyllm.wire._base.json_values import whole_number
 from anyllm.wire._base.surrogate_joiner import REPLACEMENT
 from anyllm.wire.cohere_v1.tool_calls import CohereV1ToolCalls
 

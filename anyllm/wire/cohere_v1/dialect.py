@@ -20,8 +20,8 @@ from anyllm.types import CompletionParams
 from anyllm.wire._base import api_errors
 from anyllm.wire._base.base_dialect import BaseDialect
 from anyllm.wire._base.cohere.errors import no_content, refine_error
-from anyllm.wire._base.dialect import Request
 from anyllm.wire._base.format_support import FormatSupport
+from anyllm.wire._base.protocols import Request
 from anyllm.wire.cohere_v1.decoder import CohereV1Decoder
 from anyllm.wire.cohere_v1.request import body_of
 

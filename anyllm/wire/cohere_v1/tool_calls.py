@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from anyllm.types import FunctionCall, ToolCall
-from anyllm.wire._base.getters import arguments_text, json_type, whole_number
+from anyllm.wire._base.json_values import arguments_text, json_type, whole_number
 
 
 class CohereV1ToolCalls:

@@ -22,7 +22,7 @@ from anyllm.wire._base.cohere.stream import CohereStream
 from anyllm.wire._base.cohere.usage import read_usage
 from anyllm.wire._base.decode_json import as_it_is, event_object
 from anyllm.wire._base.finish_reasons import finish_reason
-from anyllm.wire._base.getters import json_type, whole_number
+from anyllm.wire._base.json_values import json_type, whole_number
 from anyllm.wire.cohere_v2.reasoning import THINKING, TOOL_PLAN, ReasoningBuffer
 from anyllm.wire.cohere_v2.surrogate_events import replacement_events
 from anyllm.wire.cohere_v2.tool_calls import CohereV2ToolCalls

@@ -19,8 +19,8 @@ from anyllm.types import CompletionParams, EmbeddingParams, Embeddings, Model
 from anyllm.wire._base import api_errors
 from anyllm.wire._base.base_dialect import WithEmbeddings, WithModels
 from anyllm.wire._base.cohere.errors import no_content, refine_error
-from anyllm.wire._base.dialect import Request
 from anyllm.wire._base.format_support import FormatSupport
+from anyllm.wire._base.protocols import Request
 from anyllm.wire.cohere_v2 import request as _request
 from anyllm.wire.cohere_v2.base_url import host_url
 from anyllm.wire.cohere_v2.decoder import CohereV2Decoder

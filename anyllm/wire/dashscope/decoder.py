@@ -17,7 +17,7 @@ from anyllm.types import ChunkChoice, Usage
 from anyllm.wire._base import api_errors, error_body
 from anyllm.wire._base.choices_decoder import ChoiceDelta, ChoicesDecoder, first_count
 from anyllm.wire._base.cloud_error_codes import refine_by_code
-from anyllm.wire._base.getters import json_object, json_type
+from anyllm.wire._base.json_values import json_object, json_type
 
 #: The fields of a message besides role and content.
 _NOT_TEXT = ("reasoning_content", "tool_calls")

@@ -26,7 +26,7 @@ from anyllm.wire._base.conversation import (
     tool_object,
 )
 from anyllm.wire._base.encode_json import effort_in, unsupported
-from anyllm.wire._base.getters import without_none
+from anyllm.wire._base.json_values import without_none
 
 TEXT_PATH = "/services/aigc/text-generation/generation"
 MULTIMODAL_PATH = "/services/aigc/multimodal-generation/generation"

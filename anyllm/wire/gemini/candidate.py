@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from anyllm.types import ChunkDelta, Reasoning, ToolCall
-from anyllm.wire._base.getters import json_type
+from anyllm.wire._base.json_values import json_type
 from anyllm.wire.gemini.content import FIELD, TOOL_PARTS, signed_detail, tool_detail
 from anyllm.wire.gemini.fields import read_finish_reason
 from anyllm.wire.gemini.tool_calls import GeminiToolCalls

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from anyllm.errors import InvalidRequestError, UnsupportedParameterError
 from anyllm.types import ContentPart, Message, Reasoning, ToolCall, _convert
 from anyllm.wire._base.conversation import Media, arguments_of, lift_system, media_in, names_of_calls
-from anyllm.wire._base.getters import whole_number
+from anyllm.wire._base.json_values import whole_number
 from anyllm.wire.gemini.tool_calls import is_generated_id, signature_of
 
 #: `Reasoning.field` of Google's reasoning.

@@ -18,7 +18,7 @@ from anyllm.types import ChatCompletionChunk, ChunkChoice, text_chunk
 from anyllm.wire._base import api_errors, error_body
 from anyllm.wire._base.decode_json import event_object
 from anyllm.wire._base.decoder import BaseDecoder
-from anyllm.wire._base.getters import json_type, text, whole_number
+from anyllm.wire._base.json_values import json_type, text, whole_number
 from anyllm.wire._base.surrogate_joiner import REPLACEMENT
 from anyllm.wire.gemini.candidate import Candidate
 from anyllm.wire.gemini.errors import blocked_prompt, failed_answer

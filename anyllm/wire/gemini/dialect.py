@@ -16,8 +16,8 @@ import attrs
 from anyllm.errors import APIError, MalformedStreamError
 from anyllm.types import CompletionParams, EmbeddingParams, Embeddings, Model
 from anyllm.wire._base.base_dialect import WithEmbeddings, WithModels
-from anyllm.wire._base.dialect import Request
 from anyllm.wire._base.format_support import FormatSupport
+from anyllm.wire._base.protocols import Request
 from anyllm.wire._base.surrogate_joiner import mend_all
 from anyllm.wire.gemini.decoder import GeminiDecoder
 from anyllm.wire.gemini.embeddings import LIST, embed_body, read_embeddings, read_models

@@ -23,8 +23,8 @@ from anyllm.errors import (
     UnsupportedParameterError,
 )
 from anyllm.wire._base import api_errors
-from anyllm.wire._base.client_errors import message_of, provider_error
 from anyllm.wire._base.http_status import client_status
+from anyllm.wire._base.written_errors import message_of, provider_error
 from anyllm.wire.gemini.fields import FAILURES, block_reason
 
 __all__ = ["blocked_prompt", "error_event", "failed_answer", "from_response", "google_error"]

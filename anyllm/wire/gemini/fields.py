@@ -12,7 +12,7 @@ from typing import Any
 
 from anyllm.types import Usage
 from anyllm.wire._base import finish_reasons
-from anyllm.wire._base.getters import count, whole_number
+from anyllm.wire._base.json_values import count, whole_number
 
 #: Our parameters, and the keys of ``generationConfig``.
 SETTINGS = {

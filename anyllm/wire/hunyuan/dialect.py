@@ -18,8 +18,8 @@ from anyllm.wire._base import api_errors
 from anyllm.wire._base.base_dialect import BaseDialect
 from anyllm.wire._base.cloud_error_codes import refine_by_code
 from anyllm.wire._base.decode_json import no_answer
-from anyllm.wire._base.dialect import Request
 from anyllm.wire._base.format_support import FormatSupport
+from anyllm.wire._base.protocols import Request
 from anyllm.wire._base.surrogate_joiner import mend_all
 from anyllm.wire.hunyuan.decoder import HunyuanDecoder
 from anyllm.wire.hunyuan.request import body_of

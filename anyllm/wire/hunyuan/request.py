@@ -23,7 +23,7 @@ from anyllm.wire._base.conversation import (
     tool_choice_in,
 )
 from anyllm.wire._base.encode_json import effort_in, in_bytes, unsupported
-from anyllm.wire._base.getters import without_none
+from anyllm.wire._base.json_values import without_none
 
 #: Our names of parameters with the same values, and Hunyuan's names.
 _SAME_VALUE = {"temperature": "Temperature", "top_p": "TopP", "seed": "Seed"}

@@ -20,7 +20,7 @@ from anyllm.wire._base import api_errors, error_body
 from anyllm.wire._base.decode_json import event_object
 from anyllm.wire._base.decoder import BaseDecoder
 from anyllm.wire._base.finish_reasons import finish_reason
-from anyllm.wire._base.getters import arguments_text
+from anyllm.wire._base.json_values import arguments_text
 from anyllm.wire._base.request_fields import Fields
 from anyllm.wire._base.surrogate_joiner import REPLACEMENT
 from anyllm.wire.ollama.fields import read_call, read_logprobs, read_usage, unix_time

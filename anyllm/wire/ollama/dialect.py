@@ -18,9 +18,9 @@ from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embe
 from anyllm.wire._base import api_errors
 from anyllm.wire._base.conversation import with_beginning
 from anyllm.wire._base.decode_json import no_answer, whole_json
-from anyllm.wire._base.dialect import Request
 from anyllm.wire._base.encode_json import headers_in, in_bytes
 from anyllm.wire._base.format_support import FormatSupport, checked
+from anyllm.wire._base.protocols import Request
 from anyllm.wire._base.whole_answer import completion_of
 from anyllm.wire.ollama import embeddings as _embeddings
 from anyllm.wire.ollama import models as _models

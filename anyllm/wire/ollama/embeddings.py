@@ -10,7 +10,7 @@ from typing import Any
 
 from anyllm.types import EmbeddingParams, Embeddings
 from anyllm.wire._base.decode_json import no_answer
-from anyllm.wire._base.getters import text
+from anyllm.wire._base.json_values import text
 from anyllm.wire._base.request_fields import Fields, texts_in
 from anyllm.wire._base.vectors import vector
 from anyllm.wire.ollama.fields import read_usage

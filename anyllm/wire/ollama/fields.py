@@ -15,7 +15,7 @@ from typing import Any, Optional, Union
 
 from anyllm.types import CompletionParams, Reasoning, ToolCall, Usage
 from anyllm.wire._base.conversation import schema_in
-from anyllm.wire._base.getters import count
+from anyllm.wire._base.json_values import count
 from anyllm.wire._base.request_fields import Fields, wrong
 
 # -- parameters --------------------------------------------------------------------------------------------------------

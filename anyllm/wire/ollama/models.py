@@ -19,10 +19,10 @@ from anyllm.types import Model
 from anyllm.wire._base import api_errors
 from anyllm.wire._base.decode_json import event_object, no_answer, whole_json
 from anyllm.wire._base.decoder import BaseDecoder
-from anyllm.wire._base.dialect import Request
 from anyllm.wire._base.encode_json import in_bytes
-from anyllm.wire._base.getters import text, whole_number
+from anyllm.wire._base.json_values import text, whole_number
 from anyllm.wire._base.model_info import ModelInfo
+from anyllm.wire._base.protocols import Request
 from anyllm.wire._base.request_fields import Fields
 from anyllm.wire._base.writer import json_bytes
 from anyllm.wire.ollama.fields import NANO, time_text, unix_time

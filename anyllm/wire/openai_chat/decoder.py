@@ -19,7 +19,7 @@ from anyllm.types._openai_chunk import REASONING_NAMES
 from anyllm.wire._base import api_errors, error_body
 from anyllm.wire._base.choices_decoder import BaseChoicesDecoder, ChoiceState
 from anyllm.wire._base.decode_json import no_json, no_object
-from anyllm.wire._base.getters import json_type, whole_number
+from anyllm.wire._base.json_values import json_type, whole_number
 from anyllm.wire._base.surrogate_joiner import REPLACEMENT, mend_all
 from anyllm.wire._base.think_tags import ThinkTags
 from anyllm.wire.openai_chat.reasoning import KEYS, TAGS, read_parts, read_reasoning

@@ -15,9 +15,9 @@ from anyllm.errors import APIError
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Model
 from anyllm.wire._base import api_errors
 from anyllm.wire._base.decode_json import no_answer, whole_json
-from anyllm.wire._base.dialect import Request
 from anyllm.wire._base.encode_json import headers_in, in_bytes, put, unsupported
 from anyllm.wire._base.format_support import FormatSupport, checked
+from anyllm.wire._base.protocols import Request
 from anyllm.wire._base.whole_answer import completion_of
 from anyllm.wire.openai_chat import embeddings as _embeddings
 from anyllm.wire.openai_chat import models as _models

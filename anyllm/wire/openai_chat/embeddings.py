@@ -12,7 +12,7 @@ from typing import Any
 
 from anyllm.types import EmbeddingParams, Embeddings, Usage
 from anyllm.wire._base.decode_json import no_answer
-from anyllm.wire._base.getters import whole_number
+from anyllm.wire._base.json_values import whole_number
 from anyllm.wire._base.request_fields import Fields, texts_in
 from anyllm.wire._base.vectors import vector
 from anyllm.wire.openai_chat.usage import read_usage

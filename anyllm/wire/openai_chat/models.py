@@ -11,7 +11,7 @@ from typing import Any
 
 from anyllm.types import Model
 from anyllm.wire._base.decode_json import no_answer
-from anyllm.wire._base.getters import text, text_or_none, whole_number
+from anyllm.wire._base.json_values import text, text_or_none, whole_number
 from anyllm.wire._base.model_info import ModelInfo
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from anyllm.errors import UnsupportedParameterError
 from anyllm.types import ContentPart
 from anyllm.wire._base.conversation import media_in
-from anyllm.wire._base.getters import without_none
+from anyllm.wire._base.json_values import without_none
 from anyllm.wire._base.request_fields import Fields
 from anyllm.wire.openai_responses.fields import REFUSAL, TEXT
 

@@ -20,7 +20,7 @@ from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, _convert,
 from anyllm.wire._base import api_errors, error_body
 from anyllm.wire._base.decode_json import no_json, no_object
 from anyllm.wire._base.decoder import BaseDecoder
-from anyllm.wire._base.getters import json_object, json_type, text, whole_number
+from anyllm.wire._base.json_values import json_object, json_type, text, whole_number
 from anyllm.wire._base.surrogate_joiner import REPLACEMENT
 from anyllm.wire.openai_responses import fields
 from anyllm.wire.openai_responses.fields import DELTAS, FINAL_STATUSES, ITEM_TYPES, TEXT, TEXT_DELTA

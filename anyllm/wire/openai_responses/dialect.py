@@ -14,8 +14,8 @@ import attrs
 from anyllm.types import CompletionParams
 from anyllm.wire._base.base_dialect import BaseDialect
 from anyllm.wire._base.decode_json import no_answer
-from anyllm.wire._base.dialect import Request
 from anyllm.wire._base.format_support import FormatSupport
+from anyllm.wire._base.protocols import Request
 from anyllm.wire.openai_responses.decoder import ResponsesDecoder
 from anyllm.wire.openai_responses.request import request_body
 

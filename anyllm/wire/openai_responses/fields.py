@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from anyllm.types import ToolCall, Usage, _convert
 from anyllm.wire._base.finish_reasons import finish_reason
-from anyllm.wire._base.getters import count, json_object, without_none
+from anyllm.wire._base.json_values import count, json_object, without_none
 
 #: Types of output items that an answer of ours consists of; all others are of interest to the provider alone.
 MESSAGE, REASONING, FUNCTION_CALL, CUSTOM_CALL = "message", "reasoning", "function_call", "custom_tool_call"

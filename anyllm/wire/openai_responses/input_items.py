@@ -23,7 +23,7 @@ import attrs
 
 from anyllm.errors import InvalidRequestError, UnsupportedParameterError
 from anyllm.types import Message, Reasoning, ToolCall
-from anyllm.wire._base.getters import without_none
+from anyllm.wire._base.json_values import without_none
 from anyllm.wire._base.reasoning_origins import OUTPUT_ITEMS
 from anyllm.wire._base.request_fields import Fields, wrong
 from anyllm.wire.openai_responses import fields

@@ -17,8 +17,8 @@ from typing import Any
 import attrs
 
 from anyllm.types import ChunkDelta, FunctionCall, Reasoning, ToolCall
-from anyllm.wire._base.getters import json_object, whole_number
-from anyllm.wire._base.getters import text as text_of
+from anyllm.wire._base.json_values import json_object, whole_number
+from anyllm.wire._base.json_values import text as text_of
 from anyllm.wire.openai_responses import fields
 from anyllm.wire.openai_responses.fields import CALLS, CUSTOM_CALL, ITEM_TYPES, PARAGRAPH, SUMMARY, THOUGHT
 

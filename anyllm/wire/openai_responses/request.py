@@ -12,7 +12,7 @@ from typing import Any
 from anyllm.types import CompletionParams
 from anyllm.wire._base.conversation import functions_in
 from anyllm.wire._base.encode_json import effort_in
-from anyllm.wire._base.getters import without_none
+from anyllm.wire._base.json_values import without_none
 from anyllm.wire.openai_responses.fields import LOGPROBS, PARAMETERS
 from anyllm.wire.openai_responses.input_items import input_items
 from anyllm.wire.openai_responses.tools import choice_value, format_object, tool_object

@@ -13,7 +13,7 @@ from typing import Any
 
 from anyllm.types import CompletionParams
 from anyllm.wire._base.conversation import Function, schema_in, tool_choice_in
-from anyllm.wire._base.getters import without_none
+from anyllm.wire._base.json_values import without_none
 from anyllm.wire._base.request_fields import Fields, wrong
 
 #: Keys of a function that ours has too.

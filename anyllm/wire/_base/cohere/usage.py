@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from anyllm.types import Usage
-from anyllm.wire._base.getters import count
+from anyllm.wire._base.json_values import count
 
 __all__ = ["read_usage"]
 

@@ -21,7 +21,7 @@ from anyllm.errors import AnyLLMError, InvalidRequestError, MalformedStreamError
 from anyllm.types import ChatCompletion, ChatCompletionChunk, ChunkDelta, Reasoning, ToolCall, Usage, text_alone
 from anyllm.wire._base.block_decoder import CALL
 from anyllm.wire._base.block_turns import Block
-from anyllm.wire._base.getters import json_object
+from anyllm.wire._base.json_values import json_object
 from anyllm.wire._base.writer import Writer, event, json_bytes
 from anyllm.wire.anthropic_messages import fields
 from anyllm.wire.anthropic_messages.content import answer_blocks, call_block, check_audio, new_id, own_details

@@ -32,8 +32,8 @@ from anyllm.types import (
     Usage,
     text_alone,
 )
-from anyllm.wire._base.client_errors import message_of
 from anyllm.wire._base.writer import Writer, json_line
+from anyllm.wire._base.written_errors import message_of
 from anyllm.wire.ollama import fields
 from anyllm.wire.ollama.fields import NANO
 

@@ -33,8 +33,8 @@ from anyllm.types._openai_chunk import (
     unknown_fields,
     usage_object,
 )
-from anyllm.wire._base.client_errors import openai_error
 from anyllm.wire._base.writer import Writer, event, json_bytes
+from anyllm.wire._base.written_errors import openai_error
 
 __all__ = ["OpenAIChat"]
 

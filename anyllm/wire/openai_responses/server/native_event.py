@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
-from anyllm.wire._base.getters import json_object, text, whole_number
+from anyllm.wire._base.json_values import json_object, text, whole_number
 from anyllm.wire.openai_responses import fields
 from anyllm.wire.openai_responses.fields import FORMS, ITEM_ADDED, ITEM_DONE, TextForm
 

@@ -20,7 +20,7 @@ import attrs
 
 from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, Reasoning
 from anyllm.types._accumulate import accumulate
-from anyllm.wire._base.getters import without_none
+from anyllm.wire._base.json_values import without_none
 from anyllm.wire._base.writer import event, json_bytes
 from anyllm.wire.openai_responses import fields
 from anyllm.wire.openai_responses.fields import CALLS, FORMS, MESSAGE, REASONING, TEXT, TextForm

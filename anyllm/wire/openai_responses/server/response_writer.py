@@ -24,10 +24,10 @@ import attrs
 
 from anyllm.errors import IncompleteStreamError, InvalidRequestError, MalformedStreamError
 from anyllm.types import ChatCompletionChunk, ChunkChoice, FunctionCall, Reasoning, ToolCall, text_alone
-from anyllm.wire._base.client_errors import openai_error
-from anyllm.wire._base.getters import json_object
+from anyllm.wire._base.json_values import json_object
 from anyllm.wire._base.reasoning_origins import OUTPUT_ITEMS
 from anyllm.wire._base.writer import Writer, json_bytes
+from anyllm.wire._base.written_errors import openai_error
 from anyllm.wire.openai_responses import fields
 from anyllm.wire.openai_responses.fields import FORMS, ITEM_ADDED, ITEM_DONE, LIFECYCLE, MESSAGE, REASONING, TEXT
 from anyllm.wire.openai_responses.replay_items import SEAL, output_items

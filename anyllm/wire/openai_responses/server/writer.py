@@ -14,9 +14,9 @@ import attrs
 from anyllm.errors import AnyLLMError
 from anyllm.types import ChatCompletion, ChatCompletionChunk, Choice, ChunkChoice, ChunkDelta
 from anyllm.types._accumulate import accumulate
-from anyllm.wire._base.client_errors import openai_error
-from anyllm.wire._base.getters import json_object
+from anyllm.wire._base.json_values import json_object
 from anyllm.wire._base.writer import Writer, json_bytes
+from anyllm.wire._base.written_errors import openai_error
 from anyllm.wire.openai_responses.decoder import ResponsesDecoder
 from anyllm.wire.openai_responses.replay_items import output_items
 from anyllm.wire.openai_responses.server.native_event import native_event

@@ -9,7 +9,7 @@ from typing import Optional, Union
 import attrs
 
 from anyllm.providers.url_env import first_set
-from anyllm.wire._base.dialect import Dialect, FormatSupport
+from anyllm.wire._base.protocols import Dialect, FormatSupport
 
 __all__ = ["Capabilities", "PriceListing", "Row", "UnsignedRequest", "bearer", "key_header"]
 

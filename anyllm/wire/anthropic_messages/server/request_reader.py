@@ -11,7 +11,7 @@ from typing import Any, Optional, Union
 
 from anyllm.types import ContentPart, Message, ToolCall
 from anyllm.wire._base.chat_request import ChatRequest, params_of, parted
-from anyllm.wire._base.getters import without_none
+from anyllm.wire._base.json_values import without_none
 from anyllm.wire._base.request_fields import Fields, objects_in, wrong
 from anyllm.wire.anthropic_messages.content import read_call, read_part, read_parts, read_thinking, short_parts
 from anyllm.wire.anthropic_messages.dialect import AnthropicMessagesDialect as Dialect

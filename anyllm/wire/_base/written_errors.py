@@ -31,7 +31,7 @@ from anyllm.errors import (
     UnsupportedProviderError,
     WaitTooLongError,
 )
-from anyllm.wire._base.getters import json_object
+from anyllm.wire._base.json_values import json_object
 
 __all__ = ["message_of", "openai_error", "provider_error"]
 

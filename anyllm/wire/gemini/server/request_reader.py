@@ -17,7 +17,7 @@ from typing import Any, Optional
 import attrs
 
 from anyllm.wire._base.chat_request import ChatRequest, MadeIds, params_of, parted
-from anyllm.wire._base.getters import without_none
+from anyllm.wire._base.json_values import without_none
 from anyllm.wire._base.request_fields import Fields, wrong
 from anyllm.wire.gemini.candidate import Candidate
 from anyllm.wire.gemini.content import TOOL_PARTS
