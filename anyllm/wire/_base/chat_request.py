@@ -1,9 +1,9 @@
 """
 A client's chat request, the same for all wire formats.
 
-The module ``server/request_reader`` of each format reads the decoded body of a request and returns a `ChatRequest`. Keys
-that it does not understand stay in `ChatRequest.unknown_fields`: a provider of the client's format receives them; for
-any other provider the request is refused.
+The module ``server/request_reader`` of each format reads the decoded body of a request into a `ChatRequest`. Keys that
+it does not understand stay in `ChatRequest.unknown_fields`: a provider of the client's format receives them; for any
+other provider the request is refused.
 """
 
 from __future__ import annotations
