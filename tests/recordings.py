@@ -139,22 +139,23 @@ def calls_of(calls: tuple[ToolCall, ...]) -> list[tuple[Any, ...]]:
 
 
 @contextlib.contextmanager
-def answering(answer: Callable[[str, bytes], bytes], *, content_type: str) -> Iterator[str]:
+def answering(answer: Callable[[str, bytes], bytes | tuple[bytes, str]], *, content_type: str = "") -> Iterator[str]:
     """
     The URL of a loopback server for official clients, which are not to use proxies.
 
     Args:
-        answer: Gives the body of an answer to a request's path and body.
-        content_type: Of all answers.
+        answer: Gives the body of an answer to a request's path and body, or the body and its content type.
+        content_type: Of all answers that have none of their own.
     """
 
     class Answering(http.server.BaseHTTPRequestHandler):
         wbufsize = -1  # head and body in one write
 
         def do_POST(self) -> None:
-            body = answer(self.path, self.rfile.read(int(self.headers["Content-Length"])))
+            found = answer(self.path, self.rfile.read(int(self.headers["Content-Length"])))
+            body, kind = (found, content_type) if isinstance(found, bytes) else found
             self.send_response(200)
-            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

@@ -1,5 +1,5 @@
 """
-The Bedrock InvokeModel dialect: hand-written transcripts of each family, then request, errors and hostile input.
+The Bedrock InvokeModel dialect: what is its own of each family's streams, of requests and of errors.
 
 A transcript has a line for each event of a model's maker, without the frame and the base64 around it.
 """
@@ -54,6 +54,12 @@ def decode(found: Iterable[Event]) -> Result:
 
 def lines_of(case: str) -> list[str]:
     return (TRANSCRIPTS / f"{case}.ndjson").read_text("utf-8").splitlines()
+
+
+def whole_of(case: str) -> dict[str, Any]:
+    """The answer of a transcript, whole."""
+    body: dict[str, Any] = json.loads((TRANSCRIPTS / f"{case}.whole.json").read_text("utf-8"))
+    return body
 
 
 def told(lines: Iterable[str]) -> list[Event]:
@@ -171,97 +177,13 @@ def test_the_first_family_that_knows_the_beginning_reads_the_rest() -> None:
 
 # -- whole answers -----------------------------------------------------------------------------------------------------
 
-WHOLE: dict[str, dict[str, Any]] = {
-    "messages": {
-        "id": "msg_1",
-        "type": "message",
-        "role": "assistant",
-        "model": "claude",
-        "content": [{"type": "text", "text": "Hello"}],
-        "stop_reason": "end_turn",
-        "usage": {"input_tokens": 9, "output_tokens": 6},
-    },
-    "chat_with_reasoning": {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 5,
-        "model": "openai.gpt",
-        "service_tier": "auto",
-        "choices": [
-            {
-                "index": 0,
-                "message": {"role": "assistant", "content": "<reasoning>Let me see.</reasoning>Hello"},
-                "finish_reason": "stop",
-            }
-        ],
-        "usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12},
-    },
-    "nova_with_cache": {
-        "output": {"message": {"role": "assistant", "content": [{"text": "Hi"}]}},
-        "stopReason": "max_tokens",
-        "usage": {
-            "inputTokens": 8,
-            "outputTokens": 3,
-            "totalTokens": 33,
-            "cacheReadInputTokenCount": 20,
-            "cacheWriteInputTokenCount": 2,
-        },
-    },
-    "cohere_chat": {
-        "response_id": "r/1",
-        "text": "Hello",
-        "generation_id": "g1",
-        "chat_history": [],
-        "finish_reason": "COMPLETE",
-        "meta": {"tokens": {"input_tokens": 60, "output_tokens": 3}},
-    },
-    "titan_at_once": {
-        "inputTextTokenCount": 4,
-        "results": [{"tokenCount": 6, "outputText": "Hello", "completionReason": "FINISH"}],
-    },
-    "titan_blocked_by_a_guardrail": {
-        "inputTextTokenCount": 5,
-        "results": [{"tokenCount": 2, "outputText": "Not that."}],
-        "amazon-bedrock-guardrailAction": "INTERVENED",
-        "amazon-bedrock-trace": {"guardrail": {"actionReason": "Guardrail blocked."}},
-    },
-    "claude_2": {"type": "completion", "completion": " Hello", "stop_reason": "stop_sequence", "stop": "\n\nHuman:"},
-    "llama": {"generation": "Hello", "prompt_token_count": 9, "generation_token_count": 3, "stop_reason": "stop"},
-    "mistral": {"outputs": [{"text": " Hello", "stop_reason": "length"}]},
-    "mistral_chat_with_calls": {
-        "choices": [
-            {
-                "index": 0,
-                "message": {
-                    "role": "assistant",
-                    "content": "",
-                    "tool_calls": [
-                        {"id": "c1", "function": {"name": "f", "arguments": '{"x": 1}'}},
-                        {"id": "c2", "function": {"name": "g", "arguments": "{}"}},
-                    ],
-                },
-                "stop_reason": "tool_calls",
-            }
-        ]
-    },
-    "deepseek": {"choices": [{"text": "Hello", "stop_reason": "stop"}]},
-    "cohere_two_answers": {
-        "id": "i1",
-        "generations": [
-            {"id": "n0", "text": " Hello", "finish_reason": "COMPLETE"},
-            {"id": "n1", "text": " Hi", "finish_reason": "MAX_TOKENS"},
-        ],
-        "prompt": "Say",
-    },
-}
-
 
 def test_figures_of_a_whole_answer_are_kept_as_they_came() -> None:
-    usage = INVOKE.response(json.dumps(WHOLE["nova_with_cache"]).encode()).usage
+    usage = INVOKE.response(json.dumps(whole_of("nova_with_cache")).encode()).usage
     assert usage is not None
-    assert usage.raw == WHOLE["nova_with_cache"]["usage"]
+    assert usage.raw == whole_of("nova_with_cache")["usage"]
     metrics = {"amazon-bedrock-invocationMetrics": {"inputTokenCount": 1, "outputTokenCount": 2}}
-    usage = INVOKE.response(json.dumps({**WHOLE["mistral"], **metrics}).encode()).usage
+    usage = INVOKE.response(json.dumps({**whole_of("mistral"), **metrics}).encode()).usage
     assert usage is not None
     assert usage.total_tokens == 3
 
@@ -606,7 +528,7 @@ CALLS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 def test_anthropics_body_is_what_its_client_sends(case: str, stream: bool, anthropic_client: Any) -> None:
     ours, theirs = CALLS[case]
     request = request_for(CLAUDE, stream=stream, **ours)
-    _Listener.answer = json.dumps(WHOLE["messages"]).encode()
+    _Listener.answer = json.dumps(whole_of("messages")).encode()
     _Listener.seen.clear()
     made = anthropic_client.messages.create(
         **{"model": CLAUDE, "max_tokens": 9, "messages": [ASK], "stream": stream, **theirs}
@@ -649,7 +571,7 @@ OPENAI_CALLS: dict[str, dict[str, Any]] = {
 def test_openais_body_is_what_its_client_sends_but_for_what_the_path_says(case: str, stream: bool, url: str) -> None:
     openai = pytest.importorskip("openai")
     params = OPENAI_CALLS[case]
-    _Listener.answer = json.dumps(WHOLE["chat_with_reasoning"]).encode()
+    _Listener.answer = json.dumps(whole_of("chat_with_reasoning")).encode()
     _Listener.seen.clear()
     with openai.OpenAI(api_key="none", base_url=url, max_retries=0) as client:
         made = client.chat.completions.create(
@@ -671,7 +593,7 @@ def test_coheres_body_is_what_its_client_sends_but_for_what_the_path_says(stream
     cohere = pytest.importorskip("cohere")
     import httpx
 
-    _Listener.answer = json.dumps(WHOLE["cohere_chat"]).encode()
+    _Listener.answer = json.dumps(whole_of("cohere_chat")).encode()
     _Listener.seen.clear()
     asked = {"model": COMMAND, "message": "Hi", "p": 0.9, "stop_sequences": ["END"], "preamble": "Be brief."}
     with httpx.Client() as transport:
@@ -719,7 +641,7 @@ def test_provider_asks_and_reads_its_answer(url: str, monkeypatch: pytest.Monkey
     """Signed with the pair that is given, unwrapped, and put together."""
     pytest.importorskip("botocore")
     _Listener.seen.clear()
-    _Listener.answer = json.dumps(WHOLE["messages"]).encode()
+    _Listener.answer = json.dumps(whole_of("messages")).encode()
     host = anyllm.provider("bedrock-invoke", base_url=url, api_key="ID:SECRET")
     answer = host.completion(anyllm.Context(timeout=30), {"model": CLAUDE, "messages": HI})
     assert (answer.content, answer.provider) == ("Hello", "bedrock_invoke")

@@ -1,18 +1,17 @@
-"""Cohere's older dialect: hand-written transcripts for each oddity, then its request, errors and hostile input."""
+"""Cohere's older dialect: what is its own of transcripts, requests, errors and conversations."""
 
 from __future__ import annotations
 
-import http.server
 import json
-import threading
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from choice_streams import decode
 from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recordings import answering
 
 from anyllm.errors import (
     AnyLLMError,
@@ -402,24 +401,17 @@ def test_answer_goes_back_as_it_came(case: str) -> None:
 # -- the same calls through the official client ------------------------------------------------------------------------
 
 
-class _Listener(http.server.BaseHTTPRequestHandler):
-    wbufsize = -1
-    bodies: ClassVar[list[tuple[str, Any]]] = []
+#: The paths and bodies that the official client sent.
+SENT: list[tuple[str, Any]] = []
 
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.bodies.append((self.path, body))
-        answer = whole(text="Hello")
-        end = {"event_type": "stream-end", "finish_reason": "COMPLETE", "response": answer}
-        data = json.dumps(end if body["stream"] else answer).encode() + b"\n"
-        self.send_response(200)
-        self.send_header("Content-Type", "application/stream+json" if body["stream"] else "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
 
-    def log_message(self, *_: Any) -> None:
-        pass
+def answer_to(path: str, raw: bytes) -> tuple[bytes, str]:
+    body = json.loads(raw)
+    SENT.append((path, body))
+    answer = whole(text="Hello")
+    end = {"event_type": "stream-end", "finish_reason": "COMPLETE", "response": answer}
+    kind = "application/stream+json" if body["stream"] else "application/json"
+    return json.dumps(end if body["stream"] else answer).encode() + b"\n", kind
 
 
 @pytest.fixture(scope="module")
@@ -428,18 +420,8 @@ def official() -> Iterator[Any]:
     cohere = pytest.importorskip("cohere")
     import httpx
 
-    server = http.server.HTTPServer(("127.0.0.1", 0), _Listener)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NO_PROXY", "*")
-        with httpx.Client() as transport:
-            url = f"http://127.0.0.1:{server.server_port}"
-            yield cohere.Client("none", base_url=url, httpx_client=transport)
-    server.shutdown()
-    server.server_close()
-    thread.join(10)
-    assert not thread.is_alive()
+    with answering(answer_to) as url, httpx.Client() as transport:
+        yield cohere.Client("none", base_url=url, httpx_client=transport)
 
 
 HI = [Message.user("Hi")]
@@ -505,13 +487,13 @@ def test_body_is_what_the_official_client_sends(case: str, stream: bool, officia
     ours, theirs = CALLS[case]
     params = CompletionParams("command", **{"messages": HI, **ours})
     request = CohereV1Dialect().request(params, model="command", stream=stream)
-    _Listener.bodies.clear()
+    SENT.clear()
     asked = {"model": "command", "message": "Hi", **theirs}
     if stream:
         list(official.chat_stream(**asked))
     else:
         official.chat(**asked)
-    assert _Listener.bodies == [(request.path, json.loads(request.body))]
+    assert [(request.path, json.loads(request.body))] == SENT
 
 
 # -- hostile input -----------------------------------------------------------------------------------------------------

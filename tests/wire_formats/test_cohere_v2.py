@@ -1,18 +1,17 @@
-"""Cohere's dialect: hand-written transcripts for each oddity, then its request, errors and hostile input."""
+"""Cohere's dialect: what is its own of transcripts, requests, errors, conversations and vectors."""
 
 from __future__ import annotations
 
 import base64
-import http.server
 import json
 import struct
-import threading
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from choice_streams import decode
 from conftest import ROOT
+from recordings import answering
 
 from anyllm import errors
 from anyllm._framing.detect import JSONEvent
@@ -79,36 +78,6 @@ def whole(reason: str = "COMPLETE", **message: Any) -> dict[str, Any]:
 
 def a_call(name: str, arguments: Any, call_id: str | None = "x") -> dict[str, Any]:
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
-
-
-WHOLE = {
-    "text": whole(content=[{"type": "text", "text": "Hello"}]),
-    "empty_text": whole(content=[{"type": "text", "text": ""}], tool_calls=None, citations=None),
-    "nothing_said": whole(content=[]),
-    "thinking": whole(content=[{"type": "thinking", "thinking": "Let me see."}, {"type": "text", "text": "Four"}]),
-    "parallel_calls": whole(
-        "TOOL_CALL", tool_plan="I will look.", tool_calls=[a_call("a", '{"x": 1}', "a1"), a_call("b", "{}", "b1")]
-    ),
-    "calls_without_ids": whole("TOOL_CALL", tool_calls=[a_call("a", "{}", None), a_call("a", "{}", None)]),
-    "call_with_null_for_arguments": whole("TOOL_CALL", tool_calls=[a_call("now", "null")]),
-    "call_without_arguments": whole("TOOL_CALL", tool_calls=[a_call("now", ""), a_call("here", None, "y")]),
-    "thinking_and_plan": whole(
-        "TOOL_CALL",
-        content=[{"type": "thinking", "thinking": "Hmm."}],
-        tool_plan="I will look.",
-        tool_calls=[a_call("a", "{}")],
-    ),
-    "citations": whole(content=[{"type": "text", "text": "Paris."}], citations=[{"text": "Paris"}]),
-    "logprobs": {
-        **whole(content=[{"type": "text", "text": "Hi!"}]),
-        "logprobs": [
-            {"text": "Hi", "token_ids": [5], "logprobs": [-0.5]},
-            {"text": "!", "token_ids": [6], "logprobs": [-1.5]},
-        ],
-    },
-    "max_tokens": whole("MAX_TOKENS", content=[{"type": "text", "text": "a"}]),
-    "finish_unknown": whole("USER_CANCEL", content=[{"type": "text", "text": "a"}]),
-}
 
 
 @pytest.mark.parametrize(
@@ -366,8 +335,9 @@ def test_messages_are_in_coheres_shape(message: Message, expected: dict[str, Any
 
 @pytest.mark.parametrize("case", ["thinking_and_plan", "parallel_calls", "thinking", "text", "call_without_arguments"])
 def test_answer_goes_back_as_it_came(case: str) -> None:
-    answer = CohereV2Dialect().response(json.dumps(WHOLE[case]).encode())
-    came = {key: value for key, value in WHOLE[case]["message"].items() if value}
+    body = (TRANSCRIPTS / f"{case}.whole.json").read_bytes()
+    answer = CohereV2Dialect().response(body)
+    came = {key: value for key, value in json.loads(body)["message"].items() if value}
     for call in came.get("tool_calls", ()):
         call["function"]["arguments"] = call["function"]["arguments"] or "{}"
     if case == "text":
@@ -385,23 +355,17 @@ def test_calls_of_the_older_form_get_ids_and_their_results_find_them() -> None:
 # -- the same calls through the official client ------------------------------------------------------------------------
 
 
-class _Listener(http.server.BaseHTTPRequestHandler):
-    wbufsize = -1
-    bodies: ClassVar[list[tuple[str, Any]]] = []
+#: The paths and bodies that the official client sent.
+SENT: list[tuple[str, Any]] = []
 
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.bodies.append((self.path, body))
-        answer = {"id": "e", "embeddings": {"float": []}} if "embed" in self.path else whole(content=[])
-        data = b"data: [DONE]\n\n" if body.get("stream") else json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream" if body.get("stream") else "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
 
-    def log_message(self, *_: Any) -> None:
-        pass
+def answer_to(path: str, raw: bytes) -> tuple[bytes, str]:
+    body = json.loads(raw)
+    SENT.append((path, body))
+    answer = {"id": "e", "embeddings": {"float": []}} if "embed" in path else whole(content=[])
+    is_stream = body.get("stream")
+    data = b"data: [DONE]\n\n" if is_stream else json.dumps(answer).encode()
+    return data, "text/event-stream" if is_stream else "application/json"
 
 
 @pytest.fixture(scope="module")
@@ -410,18 +374,8 @@ def official() -> Iterator[Any]:
     cohere = pytest.importorskip("cohere")
     import httpx
 
-    server = http.server.HTTPServer(("127.0.0.1", 0), _Listener)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NO_PROXY", "*")
-        with httpx.Client() as transport:
-            url = f"http://127.0.0.1:{server.server_port}"
-            yield cohere.ClientV2("none", base_url=url, httpx_client=transport)
-    server.shutdown()
-    server.server_close()
-    thread.join(10)
-    assert not thread.is_alive()
+    with answering(answer_to) as url, httpx.Client() as transport:
+        yield cohere.ClientV2("none", base_url=url, httpx_client=transport)
 
 
 HI = [{"role": "user", "content": "Hi"}]
@@ -485,21 +439,21 @@ def test_body_is_what_the_official_client_sends(case: str, stream: bool, officia
     ours, theirs = CALLS[case]
     params = CompletionParams("command", **{"messages": HI, **ours})
     request = CohereV2Dialect().request(params, model="command", stream=stream)
-    _Listener.bodies.clear()
+    SENT.clear()
     if stream:
         list(official.chat_stream(model="command", **{"messages": HI, **theirs}))
     else:
         official.chat(model="command", **{"messages": HI, **theirs})
-    assert _Listener.bodies == [(request.path, json.loads(request.body))]
+    assert [(request.path, json.loads(request.body))] == SENT
 
 
 @pytest.mark.long
 def test_embedding_body_is_what_the_official_client_sends(official: Any) -> None:
-    _Listener.bodies.clear()
+    SENT.clear()
     official.embed(model="e", texts=["a"], input_type="search_query", embedding_types=["float"], output_dimension=256)
     params = EmbeddingParams("e", "a", dimensions=256, extra_body={"input_type": "search_query"})
     request = CohereV2Dialect().embedding_request(params, model="e")
-    assert _Listener.bodies == [(request.path, json.loads(request.body))]
+    assert [(request.path, json.loads(request.body))] == SENT
 
 
 # -- vectors and models ------------------------------------------------------------------------------------------------
@@ -578,6 +532,3 @@ def test_what_is_no_list_of_models_is_said(body: bytes) -> None:
 def test_version_in_the_base_url_is_no_matter(url: str) -> None:
     assert host_url(url, "command") == "https://host"
     assert host_url("https://host/v1/proxy") == "https://host/v1/proxy"
-
-
-# -- hostile input -----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""DashScope's native dialect: transcripts, requests, errors, hostile input, and the official client beside it."""
+"""DashScope's native dialect: what is its own of requests, streams and errors, and the official client beside it."""
 
 from __future__ import annotations
 
@@ -62,9 +62,6 @@ def event(message: Any, finish: Any = "null", **more: Any) -> dict[str, Any]:
 
 
 END = event({"role": "assistant", "content": ""}, "stop")
-
-
-# -- transcripts -------------------------------------------------------------------------------------------------------
 
 
 # -- requests ----------------------------------------------------------------------------------------------------------
@@ -395,9 +392,6 @@ def test_a_stream_from_beginning_to_end() -> None:
     assert captured.path == f"/api/v1{TEXT}"
     assert captured.headers["authorization"] == "Bearer sk-1"
     assert captured.headers["x-dashscope-sse"] == "enable"
-
-
-# -- hostile input -----------------------------------------------------------------------------------------------------
 
 
 # -- the official client -----------------------------------------------------------------------------------------------

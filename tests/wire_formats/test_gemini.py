@@ -1,21 +1,19 @@
-"""The Gemini dialect: hand-written transcripts for each oddity, then its request, errors and hostile input."""
+"""The Gemini dialect: what is its own of streams, requests, errors and conversations."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import http.server
 import json
-import threading
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from profiles import BY_NAME, odd_json
-from recordings import Ours
+from recordings import Ours, answering
 
 from anyllm import errors
 from anyllm._framing.detect import JSONEvent
@@ -43,9 +41,6 @@ def one(*parts: Any, **candidate: Any) -> dict[str, Any]:
 
 def decode(*bodies: Any, dialect: GeminiDialect | None = None) -> Ours:
     return Ours(dialect or GeminiDialect(), [b"data: " + json.dumps(body).encode() + b"\r\n\r\n" for body in bodies])
-
-
-# -- transcripts -------------------------------------------------------------------------------------------------------
 
 
 # -- the decoder -------------------------------------------------------------------------------------------------------
@@ -766,41 +761,23 @@ def test_arbitrary_parts_raise_nothing_foreign(parts: list[Any]) -> None:
 # -- the official client's requests ------------------------------------------------------------------------------------
 
 
-class _Capture(http.server.BaseHTTPRequestHandler):
-    wbufsize = -1
-    seen: ClassVar[list[tuple[str, Any, str]]] = []
+#: The paths and bodies that the official client sent.
+SENT: list[tuple[str, Any]] = []
 
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.seen.append((self.path, body, self.headers.get("x-goog-api-key", "")))
-        answer = b'data: {"candidates":[{"content":{"parts":[{"text":"a"}]},"finishReason":"STOP"}]}\r\n\r\n'
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
 
-    def log_message(self, *_: Any) -> None:
-        pass
+def answer_to(path: str, raw: bytes) -> bytes:
+    SENT.append((path, json.loads(raw)))
+    return b'data: {"candidates":[{"content":{"parts":[{"text":"a"}]},"finishReason":"STOP"}]}\r\n\r\n'
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Any]:
     genai = pytest.importorskip("google.genai")
-    server = http.server.HTTPServer(("127.0.0.1", 0), _Capture)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NO_PROXY", "*")
-        base = f"http://127.0.0.1:{server.server_port}"
-        options = genai.types.HttpOptions(base_url=base, api_version="v1beta")
+    with answering(answer_to, content_type="text/event-stream") as url:
+        options = genai.types.HttpOptions(base_url=url, api_version="v1beta")
         official = genai.Client(api_key="key", http_options=options)
         yield official
         official.close()
-    server.shutdown()
-    server.server_close()
-    thread.join(10)
-    assert not thread.is_alive()
 
 
 def plain(body: Any) -> Any:
@@ -991,11 +968,10 @@ def test_request_is_what_the_official_client_sends(case: str, client: Any) -> No
     fields, contents, options = SAME_CALLS[case]
     fields = {"model": "gemini-2.5-flash", "messages": [Message.user("Hi")], **fields}
     ours = GeminiDialect().request(CompletionParams(**fields), model=fields["model"], stream=True)
-    _Capture.seen.clear()
+    SENT.clear()
     list(client.models.generate_content_stream(model=fields["model"], contents=contents, config=options or None))
-    ((path, body, key),) = _Capture.seen
+    ((path, body),) = SENT
     assert path == f"/v1beta{ours.path}"
-    assert key == "key"
     assert plain(json.loads(ours.body)) == plain(body)
 
 

@@ -1,4 +1,4 @@
-"""Hunyuan's native dialect: transcripts, requests, errors, hostile input, and the official client beside it."""
+"""Hunyuan's native dialect: what is its own of requests, streams and errors, and the official client beside it."""
 
 from __future__ import annotations
 
@@ -55,9 +55,6 @@ def event(delta: Any, finish: Any = "", **more: Any) -> dict[str, Any]:
 
 
 END = event({"Role": "assistant", "Content": ""}, "stop")
-
-
-# -- transcripts -------------------------------------------------------------------------------------------------------
 
 
 # -- requests ----------------------------------------------------------------------------------------------------------
@@ -382,9 +379,6 @@ def test_whole_answer_that_is_none_is_malformed(body: bytes) -> None:
 def test_whole_answer_without_an_end_is_incomplete() -> None:
     with pytest.raises(IncompleteStreamError):
         HunyuanDialect().response(whole({"Content": "a"}, ""))
-
-
-# -- hostile input -----------------------------------------------------------------------------------------------------
 
 
 # -- the official client -----------------------------------------------------------------------------------------------
