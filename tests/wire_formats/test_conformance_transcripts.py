@@ -160,8 +160,10 @@ def test_complete_and_done_are_said_as_soon_as_they_are_so(profile: Profile) -> 
     assert list(decoder.finish()) == []
 
 
-@pytest.mark.parametrize("profile", [profile for profile in PROFILES if profile.name != "ollama"])  # lines are full
+@each_profile
 def test_event_without_data_is_alive_and_says_nothing(profile: Profile, request: pytest.FixtureRequest) -> None:
+    if profile.name == "ollama":
+        return  # whose lines are never empty, as the framing sees to
     if profile.name in ("dashscope", "hunyuan"):
         request.applymarker(pytest.mark.xfail(reason="there it is malformed"))
     decoder = profile.dialect(provider="p").decoder()
