@@ -22,7 +22,7 @@ FILES = [
     "test_channel.py",
     "test_context.py",
     "concurrency/test_timer.py",
-    "testing/test_server.py",
+    "testing/test_loopback_server.py",
     "testing/test_silent.py",
     "transport/test_sockets.py",
     "transport/test_http.py",

@@ -251,7 +251,7 @@ def has_an_empty_output(bodies: list[Any]) -> bool:
     return final is not None and not final["output"]
 
 
-def has_calls_of_the_hosts_own(bodies: list[Any]) -> bool:
+def has_calls_of_the_providers_own(bodies: list[Any]) -> bool:
     tools = [tool for body in bodies if body["type"] == "response.created" for tool in body["response"]["tools"]]
     custom = {tool["name"] for tool in tools if tool["type"] == "custom"}
     output = (readings.final_response(bodies) or {}).get("output", [])
@@ -500,7 +500,7 @@ CLIENTS = [
         profile=BY_NAME["openai_responses"],
         make=make_openai,
         read=read_responses,
-        causes={"calls": has_an_empty_output, "calls of the host's own": has_calls_of_the_hosts_own},
+        causes={"calls": has_an_empty_output, "calls of the provider's own": has_calls_of_the_providers_own},
         more=more_of_responses,
     ),
     Client(

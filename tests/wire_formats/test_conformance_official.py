@@ -60,7 +60,7 @@ def test_stream_is_what_the_official_client_gives(
         reasoning = (message.reasoning and message.reasoning.content) or ""
         check("reasoning", reasoning, theirs.reasoning.get(at, ""))
         calls = [list(call_of(call, client.exact)) for call in message.tool_calls]
-        own = "calls of the host's own"
+        own = "calls of the provider's own"
         check(own if own in client.causes and client.causes[own](bodies) else "calls", *both(calls, theirs, at))
         # A finish reason on the event that carries the error is the error's, and we raise before it counts.
         if theirs.error is None:
