@@ -121,7 +121,7 @@ def test_mutated_transcripts_raise_only_our_errors(
     profile: Profile, path: Path, request: pytest.FixtureRequest
 ) -> None:
     """Each part of each event is of another type in turn; in the default run, of one."""
-    if (profile.name, path.stem) == ("openai_chat", "reasoning_details"):
+    if profile.name == "openai_chat" and path.stem.startswith("reasoning_details"):
         request.applymarker(pytest.mark.xfail(reason="the raw of a last chunk has half a character for a key"))
     bodies = profile.bodies_of_transcript(path.read_bytes())
     tried = at_length(len(ODD_VALUES), default=1)
