@@ -144,7 +144,10 @@ class ChoicesDecoder(BaseChoicesDecoder[ChoiceState]):
         """The chunks that *event* brings; errors as `Decoder.feed` has them."""
         if self._done:
             return ()
-        if event.data.startswith(_DONE):
+        data = event.data
+        if not data or data.isspace():
+            return ()
+        if data.startswith(_DONE):
             self._done = True  # which only gateways send
             return ()
         body, raw = event_object(event, self._provider, as_it_is)
