@@ -63,9 +63,10 @@ class Halves:
         return value
 
     def take(self) -> Iterator[Path]:
-        """Remove the waiting halves; yields their paths."""
+        """Remove the waiting halves; yields their paths, whose keys may be text cut in two as well: repaired."""
         while self.waiting:
-            yield self.waiting.popitem()[0]
+            path, _ = self.waiting.popitem()
+            yield tuple(mend(step) if isinstance(step, str) else step for step in path)
 
     def _join(self, text: str, path: Path) -> str:
         whole = self.waiting.pop(path, "") + text
