@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Optional
 
 import attrs
+import official_clients
 import pytest
-import test_recordings_chat as chat
+import readings
 from formats_of import every_stream
 from gateway_upstreams import HI, KEY, Scene, dialect_for, host_for, is_askable, read, whole_of
 from recordings import IS_LONG, Ours, Recording, is_long, marks, recordings_of
@@ -437,15 +438,15 @@ def has_several_answers(recording: Recording) -> bool:
 
 
 def has_reasoning_elsewhere(recording: Recording) -> bool:
-    return chat.has_reasoning_elsewhere(chat.bodies_in(recording.body))
+    return official_clients.has_reasoning_elsewhere(readings.sse_bodies(recording.body))
 
 
 def has_calls_the_index_does_not_tell_apart(recording: Recording) -> bool:
-    return chat.has_calls_the_index_does_not_tell_apart(chat.bodies_in(recording.body))
+    return official_clients.has_calls_the_index_does_not_tell_apart(readings.sse_bodies(recording.body))
 
 
 def has_usage_elsewhere(recording: Recording) -> bool:
-    return chat.has_usage_elsewhere(chat.bodies_in(recording.body))
+    return official_clients.has_usage_elsewhere(readings.sse_bodies(recording.body))
 
 
 @attrs.define(frozen=True)

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import pytest
+from readings import sse_bodies
 from recordings import Ours, Recording, recordings_of
-from test_recordings_chat import bodies_in
 
 import anyllm
 from anyllm import ContentPart, Message, Reasoning, errors
@@ -295,7 +295,7 @@ def test_what_the_official_client_fails_on_is_read(name: str, client: Any, base_
     body = FAILURES[name][2]
     ours, theirs = read(body), Official(client, f"{base_url}/differs-{name}")
     assert theirs.error is not None
-    assert_same(ours, theirs, bodies_in(body))
+    assert_same(ours, theirs, sse_bodies(body))
     if name == "error":
         assert type(ours.error) is errors.OverloadedError
         assert "Overloaded." in str(ours.error)
@@ -311,7 +311,7 @@ def test_what_the_official_client_leaves_out_is_read(name: str, client: Any, bas
     ours, theirs = read(body), Official(client, f"{base_url}/differs-{name}")
     assert theirs.error is ours.error is None
     assert (theirs.text[0], theirs.reasoning[0]) != (ours.answer.content, ours.answer.reasoning)
-    assert_same(ours, theirs, bodies_in(body))
+    assert_same(ours, theirs, sse_bodies(body))
     assert ours.answer.content == "So"
     assert ours.answer.reasoning == ("Hm" if name == "reasoning" else "")
 
@@ -323,7 +323,7 @@ def test_what_the_official_client_leaves_out_is_read(name: str, client: Any, bas
 @each(STREAMS)
 def test_stream_is_what_the_official_client_gives(recording: Recording, client: Any, base_url: str) -> None:
     ours, theirs = read(recording.body), Official(client, f"{base_url}/{recording.id}")
-    assert_same(ours, theirs, bodies_in(recording.body))
+    assert_same(ours, theirs, sse_bodies(recording.body))
     assert_ends(ours, theirs)
 
 
@@ -350,7 +350,7 @@ def test_end_that_is_none_is_an_error(name: str, client: Any, base_url: str) -> 
     assert theirs.error is None
     assert type(ours.error) is kind
     assert ours.answer.content == theirs.text[0] == "So"
-    assert_same(ours, theirs, bodies_in(body))
+    assert_same(ours, theirs, sse_bodies(body))
 
 
 OPENS = fragment("f", "", id="chatcmpl-tool-1", index=0)
@@ -376,7 +376,7 @@ def test_reported_calls_are_what_the_official_client_gives(name: str, client: An
     """It gives the fragments as they come; a call is the one that has a name, and what follows without one."""
     ours, theirs = read(REPORTED[name]), Official(client, f"{base_url}/reported-{name.replace(' ', '-')}")
     assert theirs.error is ours.error is None
-    assert_same(ours, theirs, bodies_in(REPORTED[name]))
+    assert_same(ours, theirs, sse_bodies(REPORTED[name]))
     assert ours.answer.tool_calls[-1].parse() == {"a": 1}
 
 

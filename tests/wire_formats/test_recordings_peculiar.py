@@ -73,6 +73,55 @@ def test_reasoning_is_sent_back_as_it_came(profile: Profile, recording: Recordin
     assert [set(block) for block in blocks[: len(expected)]] == [{"reasoningContent"}] * len(expected)
 
 
+@each_of("anthropic_messages")
+def test_thinking_is_sent_back_unchanged_and_first(profile: Profile, recording: Recording) -> None:
+    """Then the text, then the calls, and after them their results."""
+    reading = profile.reading(profile.bodies(recording.body))
+    _, turn, after = next_request(profile, recording)["messages"]
+    content = [{"type": "text", "text": turn["content"]}] if isinstance(turn["content"], str) else turn["content"]
+    thoughts = [block for block in content if block["type"] in ("thinking", "redacted_thinking")]
+    assert [{key: value for key, value in block.items() if value != ""} for block in thoughts] == reading.thoughts
+    texts = [{"type": "text", "text": text}] if (text := reading.texts.get(0, "")) else []
+    calls = [
+        {"type": "tool_use", "id": call.id, "name": call.name, "input": json.loads(call.arguments or "{}")}
+        for call in (reading.calls or {}).get(0, [])
+    ]
+    assert content[len(thoughts) :] == texts + calls
+    if calls:
+        assert [block.get("tool_use_id") for block in after["content"]] == [*(call["id"] for call in calls), None]
+
+
+@each_of("openai_responses")
+def test_items_are_sent_back_as_they_came(profile: Profile, recording: Recording) -> None:
+    """The official advice for the next turn is to send the output items back; ours come in the same order."""
+    bodies, message = profile.bodies(recording.body), profile.read(recording).answer.to_message()
+    input_items = next_request(profile, recording)["input"]
+    turn, results = input_items[1 : -1 - len(message.tool_calls)], input_items[-1 - len(message.tool_calls) : -1]
+    output = (readings.final_response(bodies) or {}).get("output", [])
+    if message.reasoning is not None and message.reasoning.details is not None and output:
+        tools = [tool for body in bodies if body["type"] == "response.created" for tool in body["response"]["tools"]]
+        custom = {tool["name"] for tool in tools if tool["type"] == "custom"}
+        items = [item for item in output if item["type"] != "custom_tool_call" or item["name"] in custom]
+        while items and items[-1]["type"] == "reasoning":
+            items.pop()
+        assert turn == items
+    else:
+        assert not any(item["type"] == "reasoning" and item.get("encrypted_content") for item in output)
+        texts = [part["text"] for item in turn for part in item.get("content", [])]
+        assert "".join(texts) == profile.reading(bodies).texts.get(0, "")
+    calls = [item["call_id"] for item in turn if item.get("type") in readings.RESPONSE_CALLS]
+    assert calls == [item["call_id"] for item in results]
+
+
+@each_of("ollama")
+def test_results_name_the_tools_that_they_are_of(profile: Profile, recording: Recording) -> None:
+    """The format has no ids that every server knows: the name of the tool says which call a result answers."""
+    answer = profile.read(recording).answer
+    messages = next_request(profile, recording)["messages"]
+    assert (messages[1]["content"], messages[1].get("thinking", "")) == (answer.content, answer.reasoning)
+    assert [message["tool_name"] for message in messages[2:-1]] == [call.name for call in answer.tool_calls]
+
+
 @pytest.mark.long
 @each_of("cohere_v1", kind=lambda recording: recording.status != 200)
 def test_refusal_is_what_the_official_client_raises(profile: Profile, recording: Recording) -> None:
