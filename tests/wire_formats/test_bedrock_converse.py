@@ -11,19 +11,15 @@ from typing import Any
 
 import pytest
 from conftest import ROOT
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from anyllm import errors
 from anyllm._framing.detect import JSONEvent, events
 from anyllm.errors import AnyLLMError, IncompleteStreamError, InvalidRequestError, MalformedStreamError
 from anyllm.types import ChatCompletion, ChatCompletionChunk, CompletionParams, ContentPart, Message
 from anyllm.types._accumulate import Assembler
-from anyllm.wire._base.protocols import Dialect
 from anyllm.wire.bedrock_converse.dialect import BedrockConverseDialect
 
 TRANSCRIPTS = ROOT / "tests" / "transcripts" / "bedrock_converse"
-CASES = sorted(path.stem for path in TRANSCRIPTS.glob("*.sse"))
 CLAUDE = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 
 
@@ -58,94 +54,6 @@ USAGE = ("metadata", {"usage": {"inputTokens": 1, "outputTokens": 2, "totalToken
 
 
 # -- transcripts -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_transcript_gives_the_expected_answer(case: str) -> None:
-    expected = json.loads((TRANSCRIPTS / f"{case}.json").read_text("utf-8"))
-    chunks, answer, error = decode(in_reads([(TRANSCRIPTS / f"{case}.sse").read_bytes()]))
-    _check_error(error, expected)
-    message = answer.to_message() if answer.choices else Message.assistant()
-    assert message.content == expected["content"]
-    for name in ("finish_reason", "raw_finish_reason", "service_tier"):
-        if name in expected:
-            assert getattr(answer, name) == expected[name], name
-    assert [[call.id, call.name, call.arguments] for call in answer.tool_calls] == expected.get("tool_calls", [])
-    assert [call.index for call in answer.tool_calls] == list(range(len(answer.tool_calls)))
-    reasoning = message.reasoning.to_dict() if message.reasoning else None
-    assert reasoning == expected.get("reasoning")
-    usage = answer.usage
-    figures = [usage.prompt_tokens, usage.completion_tokens, usage.total_tokens] if usage else None
-    assert figures == expected.get("usage") or "usage" not in expected
-    for name, value in expected.get("usage_details", {}).items():
-        assert getattr(usage, name) == value
-    _check_forms(chunks)
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_transcript_cut_at_every_byte_gives_the_same_chunks(case: str) -> None:
-    body = (TRANSCRIPTS / f"{case}.sse").read_bytes()
-    whole, _, error = decode(in_reads([body]))
-    pieces, _, piecewise_error = decode(in_reads([body[at : at + 1] for at in range(len(body))]))
-    assert pieces == whole
-    assert str(piecewise_error) == str(error)
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_transcript_in_frames_gives_the_same_chunks(case: str) -> None:
-    """As the host sends it: the transcripts are SSE only to be read by people."""
-    pytest.importorskip("botocore")
-    from aws_frames import frame
-
-    from anyllm._framing.aws_eventstream import frames
-
-    body = (TRANSCRIPTS / f"{case}.sse").read_bytes()
-    framed = b""
-    for event in in_reads([body]):
-        if event.event == "error":
-            about = {":message-type": "exception", ":exception-type": "throttlingException"}
-            payload = json.dumps({"message": json.loads(event.data)["error"].get("message")}).encode()
-        else:
-            about, payload = {":message-type": "event", ":event-type": event.event}, event.data.encode()
-        framed += frame(payload, about)
-    whole, _, error = decode(in_reads([body]))
-    found, _, framed_error = decode(frames([framed], 1 << 20))
-    assert found == whole
-    assert str(framed_error) == str(error)
-
-
-def _check_error(error: AnyLLMError | None, expected: dict[str, Any]) -> None:
-    if "error" not in expected:
-        assert error is None
-        return
-    kind, words = expected["error"]
-    assert type(error) is getattr(errors, kind), error
-    assert words in str(error)
-    assert error.provider == "bedrock"
-    if "code" in expected:
-        assert error.code == expected["code"]
-    if "retryable" in expected:
-        assert error.is_retryable is expected["retryable"]
-
-
-def _check_forms(chunks: list[ChatCompletionChunk]) -> None:
-    """What holds for the chunks of every stream, whatever the host sent."""
-    seen, opened = False, 0
-    for chunk in chunks:
-        assert chunk.provider == "bedrock"
-        assert isinstance(chunk.raw, dict)
-        for choice in chunk.choices:
-            assert choice.index == 0
-            assert choice.delta.role == (None if seen else "assistant")
-            seen = True
-            for fragment in choice.delta.tool_calls or ():
-                assert bool(fragment.id) == bool(fragment.name) == (fragment.index == opened)
-                opened += fragment.index == opened
-
-
-def test_dialect_is_one() -> None:
-    dialect: Dialect = BedrockConverseDialect(provider="bedrock_eu")
-    assert dialect.decoder().feed(told(START)[0])[0].provider == "bedrock_eu"
 
 
 def test_answer_is_complete_at_its_stop_and_done_with_its_figures() -> None:
@@ -709,52 +617,6 @@ def test_thoughts_are_sent_back_unchanged_and_first() -> None:
 def test_only_thoughts_that_the_host_takes_are_sent_back(reasoning: Any, wanted: Any) -> None:
     (_, blocks) = content(Message.user("Hi"), Message.assistant("A", reasoning=reasoning))
     assert blocks == [*({"reasoningContent": inner} for inner in wanted), {"text": "A"}]
-
-
-# -- hostile input -----------------------------------------------------------------------------------------------------
-
-KEYS = st.sampled_from(
-    [
-        *("contentBlockIndex", "delta", "start", "text", "toolUse", "input", "name", "toolUseId", "reasoningContent"),
-        *("signature", "redactedContent", "reasoningText", "stopReason", "usage", "inputTokens", "outputTokens"),
-        *("serviceTier", "type", "output", "message", "content", "error", "code", "citationsContent", "toolResult"),
-    ]
-)
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
-    max_leaves=12,
-)
-NAMES = st.sampled_from(
-    [
-        *("messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop", "metadata"),
-        *("error", "message", "throttlingException", "new"),
-    ]
-)
-
-
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(st.tuples(NAMES, VALUES), max_size=6))
-def test_any_events_raise_only_our_errors(pairs: list[tuple[str, Any]]) -> None:
-    decode(told(START, *pairs))
-
-
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
-@given(VALUES)
-def test_any_whole_answer_raises_only_our_errors(value: Any) -> None:
-    for body in (value, {**WHOLE, "output": {"message": {"content": value}}}, {**WHOLE, "usage": value}):
-        try:
-            BedrockConverseDialect().response(json.dumps(body).encode())
-        except AnyLLMError:
-            pass
-
-
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.integers(100, 599), st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=3), VALUES)
-def test_any_refusal_is_an_error(status: int, headers: dict[str, str], value: Any) -> None:
-    error = BedrockConverseDialect().error(status, headers, json.dumps(value).encode())
-    assert error.status_code == status
-    assert str(error)
 
 
 # -- the official client -----------------------------------------------------------------------------------------------

@@ -11,10 +11,8 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import pytest
-from conftest import ROOT
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from json_mutations import ODD_VALUES, json_with, mutations
 
 from anyllm import errors
 from anyllm._framing.detect import JSONEvent, events
@@ -27,7 +25,6 @@ from anyllm.errors import (
     UnsupportedParameterError,
 )
 from anyllm.types import (
-    FINISH_REASONS,
     REASONING_EFFORTS,
     ChatCompletion,
     ChatCompletionChunk,
@@ -42,8 +39,6 @@ from anyllm.wire._base.protocols import Embedder, Lister
 from anyllm.wire.ollama.base_url import host_url
 from anyllm.wire.ollama.dialect import OllamaDialect
 
-TRANSCRIPTS = ROOT / "tests" / "transcripts" / "ollama"
-CASES = sorted(path.stem for path in TRANSCRIPTS.glob("*.ndjson"))
 PNG = "iVBORw0KGgo="
 
 
@@ -75,73 +70,6 @@ def line(content: Any = "", *, done: Any = False, **more: Any) -> dict[str, Any]
 END = line(done=True, done_reason="stop")
 
 
-# -- transcripts -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_transcript_gives_the_expected_answer(case: str) -> None:
-    expected = json.loads((TRANSCRIPTS / f"{case}.json").read_text("utf-8"))
-    chunks, answer, error = decode([(TRANSCRIPTS / f"{case}.ndjson").read_bytes()])
-    _check_error(error, expected)
-    message = answer.to_message()
-    assert message.content == expected["content"]
-    assert (message.reasoning.to_dict() if message.reasoning else None) == expected.get("reasoning")
-    calls = [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in answer.tool_calls]
-    assert calls == expected.get("tool_calls", [])
-    for name in ("finish_reason", "raw_finish_reason", "model", "created"):
-        if name in expected:
-            assert getattr(answer, name) == expected[name], name
-    if "usage" in expected:
-        usage = answer.usage
-        figures = [usage.prompt_tokens, usage.completion_tokens, usage.total_tokens] if usage else None
-        assert figures == expected["usage"]
-    if "usage_raw" in expected:
-        assert answer.usage is not None
-        assert answer.usage.raw == expected["usage_raw"]
-    if chunks:
-        assert answer.choices[0].logprobs == expected.get("logprobs")
-    _check_forms(chunks)
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_transcript_cut_at_every_byte_gives_the_same_chunks(case: str) -> None:
-    body = (TRANSCRIPTS / f"{case}.ndjson").read_bytes()
-    whole, _, error = decode([body])
-    pieces, _, piecewise_error = decode([body[at : at + 1] for at in range(len(body))])
-    assert pieces == whole
-    assert str(piecewise_error) == str(error)
-
-
-def _check_error(error: AnyLLMError | None, expected: dict[str, Any]) -> None:
-    if "error" not in expected:
-        assert error is None
-        return
-    kind, words = expected["error"]
-    assert type(error) is getattr(errors, kind), error
-    assert words in str(error)
-    assert error.provider == "ollama"
-    if "retryable" in expected:
-        assert error.is_retryable is expected["retryable"]
-
-
-def _check_forms(chunks: list[ChatCompletionChunk]) -> None:
-    """What holds for the chunks of every stream, whatever the host sent."""
-    opened = 0
-    for at, chunk in enumerate(chunks):
-        assert (chunk.provider, chunk.object, chunk.id) == ("ollama", "chat.completion.chunk", "")
-        assert chunk.raw is not None
-        (choice,) = chunk.choices
-        assert choice.index == 0
-        assert choice.delta.role == ("assistant" if at == 0 else None)
-        assert choice.finish_reason in (None, *FINISH_REASONS)
-        assert (choice.finish_reason is None) == (choice.raw_finish_reason is None)
-        for call in choice.delta.tool_calls or ():
-            assert call.index == opened
-            assert call.id
-            assert call.name
-            opened += 1
-
-
 # -- the stream --------------------------------------------------------------------------------------------------------
 
 
@@ -152,21 +80,6 @@ def test_ordinary_lines_are_cheap_and_keep_what_the_host_said() -> None:
     assert second.raw["x"] == [1]
     assert (second.model, second.created) == ("m", 1746093600)
     assert second.choices[0].delta.content == "b"
-
-
-def test_done_is_said_as_soon_as_it_is_so() -> None:
-    decoder = OllamaDialect().decoder()
-    states = []
-    for body in (line("a"), END, line("late")):
-        chunks = decoder.feed(JSONEvent(json.dumps(body)))
-        states.append((len(chunks), decoder.complete, decoder.done))
-    assert states == [(1, False, False), (1, True, True), (0, True, True)]
-
-
-def test_zero_lines_are_incomplete() -> None:
-    _, _, error = decode([])
-    assert isinstance(error, IncompleteStreamError)
-    assert "(0 lines)" in str(error)
 
 
 @pytest.mark.parametrize("done", [1, "true", None, [], {}])
@@ -245,28 +158,6 @@ def test_time_that_cannot_be_read_is_none(time: Any) -> None:
 
 
 # -- whole answers -----------------------------------------------------------------------------------------------------
-
-
-def test_whole_answer_equals_the_same_answer_streamed() -> None:
-    call = {"function": {"name": "f", "arguments": {"a": 1}}}
-    figures = {"total_duration": 9, "prompt_eval_count": 3, "eval_count": 4}
-    streamed = [
-        line(message={"thinking": "H"}),
-        line(message={"thinking": "m."}),
-        line("Loo"),
-        line("k."),
-        line(message={"tool_calls": [call]}),
-        {**END, **figures},
-    ]
-    message = {"thinking": "Hm.", "tool_calls": [call]}
-    whole = {**line("Look.", done=True, done_reason="stop", message=message), **figures}
-    _, from_stream, _ = decode(ndjson(*streamed))
-    from_whole = OllamaDialect().response(json.dumps(whole).encode())
-    assert from_whole == from_stream
-    assert from_whole.raw == whole
-    assert from_whole.finish_reason == "tool_calls"
-    assert from_whole.usage is not None
-    assert from_whole.usage.raw == figures
 
 
 def test_whole_answer_of_generate_is_read() -> None:
@@ -855,80 +746,3 @@ def test_nonsense_is_a_malformed_stream(data: str) -> None:
         OllamaDialect(provider="host").decoder().feed(JSONEvent(data))
     assert caught.value.provider == "host"
     assert len(str(caught.value)) < 250
-
-
-KEYS = (
-    *("model", "created_at", "message", "done", "done_reason", "error", "response", "thinking", "role", "content"),
-    *("tool_calls", "function", "name", "arguments", "id", "index", "logprobs", "eval_count", "prompt_eval_count"),
-    *("total_duration", "code", "status", "detail", "embeddings", "models"),
-)
-ODD = json_with(KEYS)
-
-
-def feed_all(values: list[Any]) -> None:
-    """Only our own errors may come out, and no half of a character."""
-    decoder, assembler = OllamaDialect().decoder(), Assembler()
-    try:
-        for value in values:
-            for chunk in decoder.feed(JSONEvent(json.dumps(value))):
-                assembler.add(chunk)
-                json.dumps(chunk.to_dict(raw=True), ensure_ascii=False).encode()
-        decoder.finish()
-    except AnyLLMError as exc:
-        str(exc).encode()
-        json.dumps(getattr(exc, "body", None), ensure_ascii=False, default=str).encode()
-    json.dumps(assembler.snapshot().to_dict(raw=True), ensure_ascii=False).encode()
-
-
-@given(st.lists(ODD, max_size=4))
-@settings(max_examples=300, deadline=None)
-def test_random_json_raises_only_our_errors(values: list[Any]) -> None:
-    feed_all(values)
-
-
-@given(ODD | st.binary(max_size=40))
-@settings(max_examples=300, deadline=None)
-def test_random_whole_answers_raise_only_our_errors(value: Any) -> None:
-    body = value if isinstance(value, bytes) else json.dumps(value).encode()
-    for read in (OllamaDialect().response, OllamaDialect().embeddings, OllamaDialect().models):
-        with contextlib.suppress(AnyLLMError):
-            read(body)
-    str(OllamaDialect().error(400, {}, body)).encode()
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_mutated_transcripts_raise_only_our_errors(case: str) -> None:
-    lines = [json.loads(text) for text in (TRANSCRIPTS / f"{case}.ndjson").read_text("utf-8").splitlines() if text]
-    for at, value in enumerate(lines):
-        for replacement in ODD_VALUES:
-            for changed in mutations(value, replacement):
-                feed_all([*lines[:at], changed, *lines[at + 1 :]])
-                with contextlib.suppress(AnyLLMError):
-                    OllamaDialect().response(json.dumps(changed).encode())
-
-
-@pytest.mark.parametrize("depth", [300, 900, 5_000])
-@pytest.mark.parametrize(
-    "place",
-    [
-        '{"message": {"content": %s}}',
-        '{"message": {"content": "\\ud83d", "x": %s}, "done": false}',
-        '{"message": {"content": "", "tool_calls": [{"function": {"name": "f", "arguments": {"a": %s}}}]}}',
-        '{"message": {"content": ""}, "done": true, "eval_count": 7, "x_count": %s, "logprobs": [%s]}',
-        '{"error": %s}',
-        '{"error": {"message": %s, "code": %s}}',
-        '{"detail": %s}',
-        '{"embeddings": [%s], "models": [{"name": "m", "x": %s}]}',
-    ],
-)
-def test_deep_nesting_anywhere_raises_only_our_errors(place: str, depth: int) -> None:
-    data = place.replace("%s", '{"message": [' * depth + "1" + "]}" * depth)
-    decoder, assembler = OllamaDialect().decoder(), Assembler()
-    with contextlib.suppress(AnyLLMError):
-        for chunk in (*decoder.feed(JSONEvent(data)), *decoder.feed(JSONEvent(data))):
-            assembler.add(chunk)
-    assembler.snapshot()
-    for read in (OllamaDialect().response, OllamaDialect().embeddings, OllamaDialect().models):
-        with contextlib.suppress(AnyLLMError):
-            read(data.encode())
-    str(OllamaDialect().error(400, {}, data.encode()))
