@@ -141,8 +141,9 @@ def check_forms(chunks: list[ChatCompletionChunk], provider: str, *, begins: Ite
 
 
 class Captured:
-    """What a client sent to `answering`."""
+    """What a client sent to `answering` last, and how many requests it has sent."""
 
+    count = 0
     path = ""
     body: Any = None
     raw = b""
@@ -158,6 +159,7 @@ def answering(body: bytes, content_type: str, status: int = 200) -> Iterator[tup
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
+            captured.count += 1
             captured.raw = self.rfile.read(int(self.headers["Content-Length"]))
             captured.path, captured.body = self.path, json.loads(captured.raw)
             captured.headers = {name.lower(): value for name, value in self.headers.items()}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import http.server
 import json
-import threading
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
+from choice_streams import Captured, answering
 from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -778,52 +777,29 @@ def test_words_tell_bare_400s_apart(message: str, expected: str) -> None:
 # -- requests: the official client -------------------------------------------------------------------------------------
 
 
-class _Capture(http.server.BaseHTTPRequestHandler):
-    wbufsize = -1  # head and body in one write
-    answer: ClassVar[bytes] = json.dumps(
-        {
-            "id": "m",
-            "type": "message",
-            "role": "assistant",
-            "model": "m",
-            "content": [],
-            "stop_reason": "end_turn",
-            "stop_sequence": None,
-            "usage": {"input_tokens": 1, "output_tokens": 1},
-        }
-    ).encode()
-    seen: ClassVar[list[tuple[str, dict[str, str], Any]]] = []
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        self.seen.append((self.path, headers, json.loads(body)))
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(self.answer)))
-        self.end_headers()
-        self.wfile.write(self.answer)
-
-    def log_message(self, *_: Any) -> None:
-        pass
+ANSWER = {
+    "id": "m",
+    "type": "message",
+    "role": "assistant",
+    "model": "m",
+    "content": [],
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": {"input_tokens": 1, "output_tokens": 1},
+}
 
 
 @pytest.fixture(scope="module")
-def official() -> Iterator[Any]:
-    """The official client, and behind it a loopback server that keeps what it is sent."""
+def official() -> Iterator[tuple[Any, Captured]]:
+    """The official client, and what a loopback server got from it."""
     anthropic = pytest.importorskip("anthropic")
-    server = http.server.HTTPServer(("127.0.0.1", 0), _Capture)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    with pytest.MonkeyPatch.context() as patch:
+    with (
+        answering(json.dumps(ANSWER).encode(), "application/json") as (url, captured),
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.setenv("NO_PROXY", "*")
-        base = f"http://127.0.0.1:{server.server_port}"
-        with anthropic.Anthropic(base_url=base, api_key="none", max_retries=0) as client:
-            yield client
-    server.shutdown()
-    server.server_close()
-    thread.join(10)
-    assert not thread.is_alive()
+        with anthropic.Anthropic(base_url=url, api_key="none", max_retries=0) as client:
+            yield client, captured
 
 
 HI = {"role": "user", "content": "Hi"}
@@ -890,17 +866,17 @@ SAME_CALLS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("name", SAME_CALLS)
-def test_request_is_what_the_official_client_sends(name: str, official: Any) -> None:
-    ours, theirs = SAME_CALLS[name]
+def test_request_is_what_the_official_client_sends(name: str, official: tuple[Any, Captured]) -> None:
+    (client, captured), (ours, theirs) = official, SAME_CALLS[name]
     fields = {"messages": [HI], **ours}
     messages, stream = fields.pop("messages"), fields.pop("stream", False)
     request = AnthropicMessagesDialect().request(params(*messages, **fields), model="claude-x", stream=stream)
-    _Capture.seen.clear()
-    official.messages.create(**{"model": "claude-x", "max_tokens": 4096, "messages": [HI], **theirs})
-    ((path, headers, body),) = _Capture.seen
-    assert json.loads(request.body) == body
-    assert request.path == path
-    assert request.headers["Content-Type"] == headers["content-type"]
+    captured.count = 0
+    client.messages.create(**{"model": "claude-x", "max_tokens": 4096, "messages": [HI], **theirs})
+    assert captured.count == 1
+    assert json.loads(request.body) == captured.body
+    assert request.path == captured.path
+    assert request.headers["Content-Type"] == captured.headers["content-type"]
     # Since its second edition the client asks for version 2026-10-21, which refuses temperature and top_p. We take
     # them, and so ask for the version before, which is the one that other hosts speak.
-    assert request.headers["anthropic-version"] == "2023-06-01" <= headers["anthropic-version"]
+    assert request.headers["anthropic-version"] == "2023-06-01" <= captured.headers["anthropic-version"]

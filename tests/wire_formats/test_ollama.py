@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
 import json
 import math
-import threading
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
+from choice_streams import Captured, answering
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -415,38 +414,18 @@ def test_calls_whose_arguments_are_no_object_are_refused() -> None:
 # -- beside the official client ----------------------------------------------------------------------------------------
 
 
-class _Capture(http.server.BaseHTTPRequestHandler):
-    wbufsize = -1
-    bodies: ClassVar[list[Any]] = []
-    answer: ClassVar[bytes] = json.dumps(END).encode()
-
-    def do_POST(self) -> None:
-        self.bodies.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(self.answer)))
-        self.end_headers()
-        self.wfile.write(self.answer)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
-def official() -> Iterator[Any]:
-    """The official client, talking to a loopback server that keeps what it was sent."""
+def official() -> Iterator[tuple[Any, Captured]]:
+    """The official client, and what a loopback server got from it."""
     ollama = pytest.importorskip("ollama")
-    server = http.server.HTTPServer(("127.0.0.1", 0), _Capture)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    with pytest.MonkeyPatch.context() as patch:
+    with (
+        answering(json.dumps(END).encode(), "application/x-ndjson") as (url, captured),
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.setenv("NO_PROXY", "*")
         patch.delenv("OLLAMA_API_KEY", raising=False)
-        with ollama.Client(host=f"http://127.0.0.1:{server.server_port}") as client:
-            yield client
-    server.shutdown()
-    server.server_close()
-    thread.join(10)
-    assert not thread.is_alive()
+        with ollama.Client(host=url) as client:
+            yield client, captured
 
 
 USER = {"role": "user", "content": "Hi"}
@@ -555,17 +534,17 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, str, Any]]:
 @pytest.mark.long
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("name", CALLS)
-def test_request_is_the_official_clients(name: str, stream: bool, official: Any) -> None:
-    ours, theirs, seen = CALLS[name]
+def test_request_is_the_official_clients(name: str, stream: bool, official: tuple[Any, Captured]) -> None:
+    (client, captured), (ours, theirs, seen) = official, CALLS[name]
     ours, theirs = {"messages": [USER], **ours}, {"messages": [USER], **theirs}
-    _Capture.bodies.clear()
-    answer = official.chat("m", stream=stream, **theirs)
+    captured.count = 0
+    answer = client.chat("m", stream=stream, **theirs)
     if stream:
         list(answer)
-    ((path, expected),) = _Capture.bodies
+    assert captured.count == 1
     request = OllamaDialect().request(CompletionParams(model="m", **ours), model="m", stream=stream)
-    assert request.path == path
-    mine, other = list(leaves(json.loads(request.body))), list(leaves(expected))
+    assert request.path == captured.path
+    mine, other = list(leaves(json.loads(request.body))), list(leaves(captured.body))
     different = {general for at, general, value in mine if (at, general, value) not in other}
     different |= {general for at, general, value in other if (at, general, value) not in mine}
     assert different == (seen if "tools" in ours else seen | {"tools"})
@@ -625,13 +604,15 @@ def test_dialect_makes_vectors_and_lists_models() -> None:
 
 
 @pytest.mark.long
-def test_vectors_are_asked_for_as_the_official_client_does(official: Any) -> None:
-    _Capture.bodies.clear()
+def test_vectors_are_asked_for_as_the_official_client_does(official: tuple[Any, Captured]) -> None:
+    client, captured = official
+    captured.count = 0
     with contextlib.suppress(Exception):  # the answer is none to this question
-        official.embed("m", ["a", "b"], truncate=False, dimensions=2)
+        client.embed("m", ["a", "b"], truncate=False, dimensions=2)
     params = EmbeddingParams("m", ["a", "b"], dimensions=2, extra_body={"truncate": False})
     request = OllamaDialect().embedding_request(params, model="m")
-    assert [(request.path, json.loads(request.body))] == _Capture.bodies
+    assert captured.count == 1
+    assert (request.path, json.loads(request.body)) == (captured.path, captured.body)
     assert request.method == "POST"
 
 
