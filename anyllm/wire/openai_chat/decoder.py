@@ -1,9 +1,9 @@
 """
 The decoder of OpenAI-compatible streams: events to chunks.
 
-Strategy: one event costs a JSON decoding, a handful of dictionary look-ups and three objects; every oddity is behind a
-test that fails at once on an ordinary event. Each choice has a state of its own (that it began, its calls, its end),
-because servers send choices in any order, late and twice.
+Strategy: after an event that only added text, the next is expected to do the same, and is read as a `text_event`; one
+that is refused, and every other event, is decoded to dictionaries. Each choice has a state of its own (that it began,
+its calls, its end), because servers send choices in any order, late and twice.
 
 Source: https://platform.openai.com/docs/api-reference/chat-streaming
 """
@@ -23,13 +23,11 @@ from anyllm.wire._base.json_values import json_type, whole_number
 from anyllm.wire._base.surrogate_joiner import REPLACEMENT, mend_all
 from anyllm.wire._base.think_tags import ThinkTags
 from anyllm.wire.openai_chat.reasoning import KEYS, TAGS, read_parts, read_reasoning
+from anyllm.wire.openai_chat.text_event import SPECIAL_KEYS, decode_text_event
 from anyllm.wire.openai_chat.usage import object_in, read_usage
 
 DONE = "[DONE]"
 _loads_strictly = _convert.loads_strictly
-
-#: The keys of a delta beside role and content that are read at all.
-_SPECIAL = frozenset(("refusal", "tool_calls", "function_call", "audio", *KEYS))
 
 #: Finish reasons of an answer that failed: the first two are OpenRouter's and Z.AI's, the third
 #: (``function_call_filter: MALFORMED_FUNCTION_CALL``) and the fourth Gemini's OpenAI endpoint's, the last DeepSeek's.
@@ -39,7 +37,8 @@ _FAILURES = (
 )
 
 
-#: Id, time, model, fingerprint, tier.
+#: Id, time, model, fingerprint, tier: as the provider sent them, and as they stand in our chunks.
+_RawHead = Tuple[Any, Any, Any, Any, Any]
 _Head = Tuple[str, int, str, Optional[str], Optional[str]]
 
 
@@ -60,11 +59,16 @@ def _text_alone(choice: dict[str, Any]) -> str | None:
     if type(delta) is not dict or type(index) is not int or index:
         return None
     content = delta.get("content")
-    if type(content) is not str or not _SPECIAL.isdisjoint(delta):
+    if type(content) is not str or not SPECIAL_KEYS.isdisjoint(delta):
         return None
     if choice.get("finish_reason") is not None or choice.get("logprobs") is not None or "usage" in choice:
         return None
     return content
+
+
+def _raw_head(event: Mapping[str, Any]) -> _RawHead:
+    get = event.get
+    return get("id"), get("created"), get("model"), get("system_fingerprint"), get("service_tier")
 
 
 def _without_tags(
@@ -92,14 +96,15 @@ class OpenAIChatDecoder(BaseChoicesDecoder[_Choice]):
         splits_think_tags: Whether the text contains reasoning between tags.
     """
 
-    __slots__ = ("_counted", "_done_is_complete", "_head", "_raw_head", "_splits_think_tags")
+    __slots__ = ("_counted", "_done_is_complete", "_expects_text", "_head", "_raw_head", "_splits_think_tags")
 
     def __init__(self, *, provider: str, done_is_complete: bool = False, splits_think_tags: bool = False) -> None:
         super().__init__(provider=provider)
         self._splits_think_tags = splits_think_tags
         self._done_is_complete = done_is_complete
         self._counted = False
-        self._raw_head: tuple[Any, ...] = ()
+        self._expects_text = False  # the last event only added text to choice 0
+        self._raw_head: _RawHead = (None, None, None, None, None)
         self._head: _Head = ("", 0, "", None, None)
 
     @property
@@ -113,12 +118,24 @@ class OpenAIChatDecoder(BaseChoicesDecoder[_Choice]):
         """The chunks that *event* brings; errors as `Decoder.feed` has them."""
         if self._done:
             return ()
+        data = event.data
+        if self._expects_text and not self._waiting and event.event != "error":
+            try:
+                short = decode_text_event(data)
+            except _convert.NOT_JSON:
+                self._expects_text = False
+            else:
+                text = short.choices[0].delta.content
+                if text:
+                    self._events += 1
+                    head = (short.id, short.created, short.model, short.system_fingerprint, short.service_tier)
+                    return (self._text_chunk(text, head, data),)
         may_hold_half = False
         try:
-            body = _loads_strictly(event.data)
+            body = _loads_strictly(data)
         except _convert.NOT_JSON:
             try:
-                body = _convert.loads(event.data)
+                body = _convert.loads(data)
             except ValueError as exc:
                 return self._not_json(event, exc)
             may_hold_half = True  # which the strict reading refuses and the other accepts
@@ -129,7 +146,7 @@ class OpenAIChatDecoder(BaseChoicesDecoder[_Choice]):
         if self._waiting or may_hold_half:
             body = self._mended(body)
             return (self._chunk(body, body),)
-        return (self._chunk(body, event.data),)
+        return (self._chunk(body, data),)
 
     def feed_whole(self, body: dict[str, Any]) -> Sequence[ChatCompletionChunk]:
         """The chunks of a whole, decoded answer; errors as `feed` has them."""
@@ -156,8 +173,8 @@ class OpenAIChatDecoder(BaseChoicesDecoder[_Choice]):
             ordinary = first is not None and first.has_delta and first.think is None and not usage
             text = _text_alone(raw_choice) if ordinary else None
             if text and "x_groq" not in body:
-                chunk_id, created, model, fingerprint, tier = self._head_of(body)
-                return text_chunk(chunk_id, text, created, model, fingerprint, tier, self._provider, raw)
+                self._expects_text = True
+                return self._text_chunk(text, _raw_head(body), raw)
             choices = (self._choice(raw_choice, 0, body),)
             if not usage and "usage" in raw_choice:
                 usage = raw_choice["usage"]  # Moonshot
@@ -165,7 +182,7 @@ class OpenAIChatDecoder(BaseChoicesDecoder[_Choice]):
             choices = self._many(raw_choices, body)
         if not usage and "x_groq" in body:
             usage = object_in(body, "x_groq").get("usage")
-        chunk_id, created, model, fingerprint, tier = self._head_of(body)
+        chunk_id, created, model, fingerprint, tier = self._head_of(_raw_head(body))
         return ChatCompletionChunk(
             chunk_id,
             choices,
@@ -179,20 +196,17 @@ class OpenAIChatDecoder(BaseChoicesDecoder[_Choice]):
             raw,
         )
 
-    def _head_of(self, body: Mapping[str, Any]) -> _Head:
+    def _text_chunk(self, text: str, raw_head: _RawHead, raw: Any) -> ChatCompletionChunk:
+        chunk_id, created, model, fingerprint, tier = self._head_of(raw_head)
+        return text_chunk(chunk_id, text, created, model, fingerprint, tier, self._provider, raw)
+
+    def _head_of(self, raw: _RawHead) -> _Head:
         """
         The id, the time, the model, the fingerprint and the tier.
 
         They are mostly the same in every event. One object for all keeps the chunks small, and cheap to hand to
         another core.
         """
-        raw = (
-            body.get("id"),
-            body.get("created"),
-            body.get("model"),
-            body.get("system_fingerprint"),
-            body.get("service_tier"),
-        )
         if raw != self._raw_head:
             chunk_id, created, model, fingerprint, tier = raw
             self._raw_head = raw
@@ -225,7 +239,7 @@ class OpenAIChatDecoder(BaseChoicesDecoder[_Choice]):
         if content is not None and type(content) is not str:
             content, reasoning = self._odd_content(content)
         for key in delta:
-            if key in _SPECIAL and delta[key] is not None:
+            if key in SPECIAL_KEYS and delta[key] is not None:
                 refusal, reasoning, calls, audio = self._special(delta, choice, reasoning)
                 break
         finish, raw_finish = raw.get("finish_reason"), None
