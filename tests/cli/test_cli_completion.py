@@ -13,7 +13,7 @@ from conftest import ROOT
 
 pytestmark = [pytest.mark.once, pytest.mark.skipif(os.name == "nt", reason="shells of POSIX")]
 
-README = (ROOT / "README.md").read_text("utf-8")
+PAGE = (ROOT / "docs" / "command-line.md").read_text("utf-8")
 TIMEOUT = 60  # seconds
 #: Runs the command, and names on stderr whatever it does beyond this process.
 WATCHED = """
@@ -75,15 +75,15 @@ def test_the_last_word_is_completed_without_requests(line: str, some: set[str]) 
 
 
 def in_shell(shell: str, script: str, tmp_path: Path) -> str:
-    """Run *script* with the README's line for *shell* before it."""
+    """Run *script* with the page's line for *shell* before it."""
     if not shutil.which(shell):
         pytest.skip(f"{shell} is not installed")
-    (line,) = (line for line in README.splitlines() if f"_ANYLLM_COMPLETE={shell}_source anyllm" in line)
+    (line,) = (line for line in PAGE.splitlines() if f"_ANYLLM_COMPLETE={shell}_source anyllm" in line)
     command = tmp_path / "anyllm"
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m anyllm "$@"\n')
     command.chmod(0o755)
     done = subprocess.run(
-        [shell, "-c", script.replace("README", line)],
+        [shell, "-c", script.replace("SETUP", line)],
         env={"HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -94,18 +94,18 @@ def in_shell(shell: str, script: str, tmp_path: Path) -> str:
     return done.stdout.strip()
 
 
-def test_bash_completes_after_the_line_of_the_readme(tmp_path: Path) -> None:
-    script = 'README\nCOMP_WORDS=(anyllm pro); COMP_CWORD=1; _anyllm_completion anyllm; echo "${COMPREPLY[@]}"'
+def test_bash_completes_after_the_line_of_the_page(tmp_path: Path) -> None:
+    script = 'SETUP\nCOMP_WORDS=(anyllm pro); COMP_CWORD=1; _anyllm_completion anyllm; echo "${COMPREPLY[@]}"'
     assert in_shell("bash", script, tmp_path) == "providers"
 
 
-def test_fish_completes_after_the_line_of_the_readme(tmp_path: Path) -> None:
-    script = 'README\ncomplete -C "anyllm pro"'
+def test_fish_completes_after_the_line_of_the_page(tmp_path: Path) -> None:
+    script = 'SETUP\ncomplete -C "anyllm pro"'
     assert in_shell("fish", script, tmp_path).split()[:1] == ["providers"]
 
 
-def test_zsh_knows_a_function_after_the_line_of_the_readme(tmp_path: Path) -> None:
-    script = "autoload -U compinit; compinit -u\nREADME\necho $_comps[anyllm]"
+def test_zsh_knows_a_function_after_the_line_of_the_page(tmp_path: Path) -> None:
+    script = "autoload -U compinit; compinit -u\nSETUP\necho $_comps[anyllm]"
     assert in_shell("zsh", script, tmp_path) == "_anyllm_completion"
     asks = "COMP_WORDS='anyllm pro' COMP_CWORD=1 _ANYLLM_COMPLETE=zsh_complete anyllm"
     assert in_shell("zsh", asks, tmp_path).split("\n")[:2] == ["plain", "providers"]

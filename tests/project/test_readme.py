@@ -1,4 +1,4 @@
-"""The README's programs run unchanged, each in a separate process, against a loopback server."""
+"""The programs of the README and two pages run unchanged, each in its own process, against a loopback server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ from anyllm.testing import Reply, chat_events, serve
 pytestmark = pytest.mark.once
 
 README = (ROOT / "README.md").read_text("utf-8")
-PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+PAGES = {name: (ROOT / name).read_text("utf-8") for name in ("README.md", "docs/channels.md", "docs/testing.md")}
+PROGRAMS = [
+    pytest.param(program, id=f"{name}-{place}")
+    for name, text in PAGES.items()
+    for place, program in enumerate(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+]
 
 
 def _run(program: str, server_url: str) -> subprocess.CompletedProcess[str]:
@@ -54,8 +59,8 @@ def _reply(request):
     return Reply.sse(chat_events("Hello there"))
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=range(len(PROGRAMS)))
-def test_program_of_the_readme_runs(program):
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_program_runs(program):
     with serve(_reply) as server:
         # The timer of the program that cancels would keep the process for five seconds.
         done = _run(program.replace("threading.Timer(5,", "threading.Timer(0.1,"), server.url)
