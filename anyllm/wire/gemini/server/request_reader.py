@@ -171,7 +171,10 @@ class _Conversation:
             else:
                 has_media = has_media or bool(fields.rest())
             read.append(part)
-        delta = Candidate().delta({"content": {"parts": read}}, None)
+        try:
+            delta = Candidate().delta({"content": {"parts": read}}, None)
+        except ValueError as exc:
+            raise wrong("contents", str(exc)) from exc
         reasoning = delta.reasoning
         if seal is not None:
             reasoning = attrs.evolve(seal, content=reasoning.content if reasoning else None)
