@@ -207,7 +207,7 @@ def run_script(script: Callable[..., subprocess.Popen[str]]) -> Callable[..., st
 #: Files whose tests read and write data, and neither wait nor talk to anybody: what the oldest Python does with them,
 #: the newest does too.
 PLAIN = re.compile(
-    r"/wire_formats/test_(server_\w+|conformance_(transcripts|hostile|requests)|anthropic_messages|bedrock_\w+"
+    r"/wire_formats/test_(server_\w+|conformance_(transcripts|hostile|requests|servers)|anthropic_messages|bedrock_\w+"
     r"|cohere_v\d|dashscope|gemini|hunyuan|ollama|openai_chat|openai_responses)\.py$"
 )
 

@@ -21,7 +21,11 @@ from anyllm.types import (
 )
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=8)
-NAMES = st.sampled_from(["f", "g", "look_up"])
+#: Texts that are more than white space.
+WORDS = TEXTS.filter(str.strip)
+NAMES = st.sampled_from(["f", "g", "look_up", "X-9"])
+#: Values of ``cache_control``.
+CACHE = st.sampled_from([None, {"type": "ephemeral"}, {"type": "ephemeral", "ttl": "1h"}])
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**20), 10**20) | TEXTS,
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXTS, inner, max_size=2),
@@ -56,27 +60,36 @@ def conversations(
     draw: Any,
     *,
     systems: Sequence[str] = ("system",),
+    system_contents: st.SearchStrategy[Any] = TEXTS,
     users: st.SearchStrategy[Any] = TEXTS,
     answers: st.SearchStrategy[Any] = TEXTS,
+    beside_calls: st.SearchStrategy[Any] = TEXTS,
     results: st.SearchStrategy[Any] = TEXTS,
     reasoning: st.SearchStrategy[Any] = NONE,
+    marks: st.SearchStrategy[Any] = NONE,
 ) -> list[Message]:
     """
     Conversations in which every result follows its call.
 
     Args:
-        systems: The roles of a message before the first turn.
+        systems, system_contents: The roles of a message before the first turn, and its contents.
         users, answers, results: Contents of turns: of the user, of the model, of tools.
+        beside_calls: Contents of the model's turns with calls.
         reasoning: The reasoning of the model's turns.
+        marks: The ``cache_control`` of turns with calls, and of results.
     """
-    messages = [Message(draw(st.sampled_from(systems)), draw(TEXTS))] if draw(st.booleans()) else []
+    messages = [Message(draw(st.sampled_from(systems)), draw(system_contents))] if draw(st.booleans()) else []
     for turn in range(draw(st.integers(1, 3))):
         messages.append(Message.user(draw(users)))
         functions = [FunctionCall(draw(NAMES), draw(ARGUMENTS)) for _ in range(draw(st.integers(0, 2)))]
         calls = [ToolCall(f"call_{turn}_{place}", function) for place, function in enumerate(functions)]
-        messages.append(Message.assistant(draw(answers), tool_calls=calls, reasoning=draw(reasoning)))
-        messages += [Message.tool(draw(results), call.id) for call in draw(st.permutations(calls))]
-    return messages
+        content, mark = (draw(beside_calls), draw(marks)) if calls else (draw(answers), None)
+        message = Message.assistant(content, tool_calls=calls, reasoning=draw(reasoning), cache_control=mark)
+        messages.append(message)
+        messages += [
+            Message.tool(draw(results), call.id, cache_control=draw(marks)) for call in draw(st.permutations(calls))
+        ]
+    return [*messages, *([Message.user(draw(users))] if draw(st.booleans()) else [])]
 
 
 def params(messages: st.SearchStrategy[Any], **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[CompletionParams]:

@@ -3,60 +3,51 @@
 from __future__ import annotations
 
 import json
-from typing import Any, List
+from typing import Any
 
 import pytest
+from chunk_builders import call, chunk, restart, text
 from formats_of import chunks_in
+from server_openai_chat import PROFILE
 
 from anyllm import errors, formats
-from anyllm.errors import AnyLLMError
 from anyllm.types import (
     ChatCompletion,
     ChatCompletionChunk,
     Choice,
-    ChunkChoice,
     ChunkDelta,
     FunctionCall,
     Message,
     Reasoning,
-    RetryNotice,
     ToolCall,
     Usage,
-    text_chunk,
 )
 from anyllm.wire.openai_chat.dialect import OpenAIChatDialect as Dialect
 
 DIALECT = Dialect(provider="p")
 
 
-def chunk(delta: Any = None, *, finish: Any = None, raw: Any = None, **more: Any) -> ChatCompletionChunk:
-    choices = () if delta is None else (ChunkChoice(more.pop("index", 0), delta, finish, more.pop("said", finish)),)
-    about = {"id": "a-1", "created": 7, "model": "m", **more}
-    return ChatCompletionChunk(about.pop("id"), choices, provider="p", raw=raw, **about)
-
-
-def written(chunks: List[Any], **settings: Any) -> List[Any]:
+def written(chunks: list[Any], **settings: Any) -> list[Any]:
     """The data of the events; the last is [DONE]."""
-    said = b"".join(formats.encode(iter(chunks), "openai", **settings)).decode()
-    data = [event.split("data: ", 1)[1] for event in said.split("\n\n") if event]
-    assert data[-1] == "[DONE]"
-    return [json.loads(item) for item in data[:-1]]
+    body = PROFILE.written(chunks, **settings)
+    assert body.endswith(b"data: [DONE]\n\n")
+    return PROFILE.events(body)
 
 
-def read_back(said: bytes) -> List[ChatCompletionChunk]:
-    return chunks_in(DIALECT, said)
+def read_back(output: bytes) -> list[ChatCompletionChunk]:
+    return chunks_in(DIALECT, output)
 
 
 NATIVE = {"choices": []}
 STREAM = [
     chunk(ChunkDelta("assistant", ""), raw=NATIVE),
     chunk(ChunkDelta(reasoning=Reasoning("hm", None, "reasoning")), raw=NATIVE),
-    text_chunk("a-1", 'He said "é\u2028\U0001f600"', 7, "m", None, None, "p", None),
-    chunk(ChunkDelta(tool_calls=(ToolCall("c1", FunctionCall("f", "")),)), raw=NATIVE),
-    chunk(ChunkDelta(tool_calls=(ToolCall(None, FunctionCall(None, '{"x":')),)), raw=NATIVE),
-    chunk(ChunkDelta(tool_calls=(ToolCall("c2", FunctionCall("g", "{}"), index=1),)), raw=NATIVE),
-    chunk(ChunkDelta(tool_calls=(ToolCall(None, FunctionCall(None, "1}")),)), raw=NATIVE),
-    chunk(ChunkDelta(), finish="tool_calls", raw=NATIVE),
+    text('He said "é\u2028\U0001f600"'),
+    call(0, "", "f", raw=NATIVE),
+    call(0, '{"x":', raw=NATIVE),
+    call(1, "{}", "g", raw=NATIVE),
+    call(0, "1}", raw=NATIVE),
+    chunk(ChunkDelta(), "tool_calls", raw=NATIVE),
     chunk(usage=Usage(3, 2, 5, 1, 2), raw=NATIVE),
 ]
 
@@ -71,9 +62,9 @@ def test_a_chunk_by_itself_is_written_as_in_a_stream():
 
 
 def test_a_chunk_by_itself_in_each_of_three_forms():
-    item = text_chunk("a-1", "Hi", 7, "m", None, None, "p", None)
+    item = text("Hi")
     data = (
-        '{"id":"a-1","object":"chat.completion.chunk","created":7,"model":"m",'
+        '{"id":"a-1","object":"chat.completion.chunk","created":1700000000,"model":"m",'
         '"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}]}'
     )
     assert item.to_json() == data
@@ -81,37 +72,29 @@ def test_a_chunk_by_itself_in_each_of_three_forms():
     assert item.to_ndjson() == f"{data}\n"
 
 
-@pytest.mark.parametrize("text", ["a\nb\u2028c\u0085d", "\U0001f600", "\ud83d", 'quo"te'])
-def test_a_chunk_by_itself_is_one_line_of_valid_json(text: str):
+@pytest.mark.parametrize("content", ["a\nb\u2028c\u0085d", "\U0001f600", "\ud83d", 'quo"te'])
+def test_a_chunk_by_itself_is_one_line_of_valid_json(content: str):
     """Half an emoji too, which is no text: a host may cut one in two."""
-    item = chunk(ChunkDelta(None, text))
+    item = chunk(ChunkDelta(None, content))
     assert len(item.to_json().splitlines()) == 1
     item.to_json().encode()
-    assert json.loads(item.to_json())["choices"][0]["delta"]["content"] == text
+    assert json.loads(item.to_json())["choices"][0]["delta"]["content"] == content
 
 
 def test_what_other_providers_say_is_in_a_chunk_by_itself_in_openais_words():
-    reasoning = Reasoning("hm", "sig")
     item = chunk(
-        ChunkDelta("assistant", reasoning=reasoning), finish="length", said="MAX_TOKENS", usage=Usage(3, 2, 5, 1)
+        ChunkDelta("assistant", reasoning=Reasoning("hm", "sig")),
+        finish="length",
+        raw_finish="MAX_TOKENS",
+        usage=Usage(3, 2, 5, 1),
     )
     body = json.loads(item.to_json())
     assert body["choices"][0]["delta"]["reasoning_content"] == "hm"
     assert body["choices"][0]["delta"]["reasoning_details"] == [{"type": "reasoning.text", "signature": "sig"}]
     assert body["choices"][0]["finish_reason"] == "length"
     assert body["usage"]["total_tokens"] == 5
-    again = ChatCompletionChunk(retry=RetryNotice("restart", 2, "cut"))
+    again = restart()
     assert json.loads(again.to_json())["retry"]["policy"] == "restart"
-
-
-def test_the_answers_are_told_apart():
-    chunks = [
-        chunk(ChunkDelta("assistant", "one"), index=1),
-        chunk(ChunkDelta("assistant", "two"), index=0),
-        chunk(ChunkDelta(), index=0, finish="stop"),
-        chunk(ChunkDelta(), index=1, finish="length"),
-    ]
-    assert [item["choices"][0]["index"] for item in written(chunks)] == [1, 0, 0, 1]
 
 
 def test_what_another_provider_says_is_put_into_openais_words():
@@ -120,28 +103,16 @@ def test_what_another_provider_says_is_put_into_openais_words():
         chunk(ChunkDelta("assistant"), usage=Usage(3, 1, 4), id="", created=0),
         chunk(ChunkDelta(reasoning=Reasoning("hm", None, "thinking")), id="", created=0),
         chunk(ChunkDelta(None, "x"), id="", created=0),
-        chunk(ChunkDelta(), finish="stop", said="end_turn", usage=Usage(3, 2, 5), id="", created=0),
+        chunk(ChunkDelta(), finish="stop", raw_finish="end_turn", usage=Usage(3, 2, 5), id="", created=0),
     ]
-    first, thought, text, end, usage = written(chunks)
-    assert {item["id"] for item in (first, thought, text, end, usage)} == {first["id"]}
+    first, reasoning, words, end, usage = written(chunks)
+    assert {item["id"] for item in (first, reasoning, words, end, usage)} == {first["id"]}
     assert first["id"].startswith("chatcmpl-")
     assert first["created"] > 1_600_000_000
     assert "usage" not in first
-    assert thought["choices"][0]["delta"] == {"reasoning_content": "hm"}
+    assert reasoning["choices"][0]["delta"] == {"reasoning_content": "hm"}
     assert end["choices"][0]["finish_reason"] == "stop"
     assert (usage["choices"], usage["usage"]["total_tokens"]) == ([], 5)
-
-
-def test_a_reason_that_nobody_knows_is_quoted():
-    (first,) = written([chunk(ChunkDelta("assistant"), finish="unknown", said="tired")])
-    assert first["choices"][0]["finish_reason"] == "tired"
-
-
-def test_an_answer_of_another_format_that_is_whole_without_a_reason_ends():
-    """OpenAI's has no other sign for it; a host of its own is quoted, which gave none."""
-    *_, end = written([chunk(ChunkDelta("assistant", "x"))])
-    assert end["choices"] == [{"index": 0, "delta": {}, "finish_reason": "stop"}]
-    assert len(written([chunk(ChunkDelta("assistant", "x"), raw=NATIVE)])) == 1
 
 
 def test_tokens_are_told_to_those_who_ask():
@@ -178,18 +149,9 @@ def test_what_was_signed_can_be_sent_back():
 
 
 def test_a_custom_tool_is_called_with_text():
-    call = chunk(
-        ChunkDelta("assistant", tool_calls=(ToolCall("c", FunctionCall("sql", "select"), "custom"),)), raw=NATIVE
-    )
-    said = written([call, STREAM[-2]])[0]["choices"][0]["delta"]["tool_calls"][0]
-    assert said == {"index": 0, "id": "c", "type": "custom", "custom": {"name": "sql", "input": "select"}}
-
-
-def test_half_an_emoji_is_json():
-    """Such a text encodes to no UTF-8, and must not end the stream."""
-    half = text_chunk("a-1", "\ud83d", 7, "m", None, None, "p", None)
-    said = written([STREAM[0], half, STREAM[-2]])
-    assert said[1]["choices"][0]["delta"]["content"] == "\ud83d"
+    custom = call(0, "select", "sql", id="c", type="custom", raw=NATIVE)
+    output = written([custom, STREAM[-2]])[0]["choices"][0]["delta"]["tool_calls"][0]
+    assert output == {"index": 0, "id": "c", "type": "custom", "custom": {"name": "sql", "input": "select"}}
 
 
 WHOLE = ChatCompletion(
@@ -224,57 +186,6 @@ def test_a_whole_answer_is_read_back():
 
 
 # -- errors ------------------------------------------------------------------------------------------------------------
-
-FAILURES: List[AnyLLMError] = [
-    errors.AuthenticationError("no", status_code=401, code="invalid_api_key"),
-    errors.AuthenticationError("no"),
-    errors.PermissionDeniedError("no", status_code=403),
-    errors.InsufficientFundsError("no"),
-    errors.RateLimitError("slow down", status_code=429, retry_after=2),
-    errors.InvalidRequestError("bad", param="temperature", status_code=422),
-    errors.ContextLengthExceededError("too long"),
-    errors.ContentFilterError("no"),
-    errors.UnsupportedParameterError("no seed", param="seed"),
-    errors.ModelNotFoundError("no such model"),
-    errors.OverloadedError("later", status_code=529),
-    errors.ServerError("oops", status_code=500),
-]
-
-
-@pytest.mark.parametrize("error", FAILURES, ids=lambda error: type(error).__name__)
-def test_an_error_is_the_same_on_the_other_side(error):
-    """As a response, and in the middle of a stream."""
-    fmt = formats.find("openai")
-    status = formats.status(error, "openai")
-    again = DIALECT.error(status, {}, fmt.problem(error, status))
-    assert type(again) is type(error)
-    assert (again.message, again.param) == (error.message, getattr(error, "param", None))
-    with pytest.raises(type(error)) as raised:
-        read_back(fmt.writer().error(error))
-    assert raised.value.message == error.message
-
-
-@pytest.mark.parametrize(
-    ("error", "status"),
-    [
-        (errors.NetworkError("down"), 502),
-        (errors.IncompleteStreamError("cut"), 502),
-        (errors.MalformedStreamError("garbage"), 502),
-        (errors.StreamTimeoutError("late", clock="idle", seconds=1), 504),
-        (errors.DeadlineExceeded(), 504),
-        (errors.Cancelled(), 503),
-        (errors.MissingAPIKeyError("no key", env_var="X"), 502),
-        (errors.UnsupportedProviderError("who?"), 404),
-        (errors.APIError("odd", status_code=200), 502),
-        (KeyError("bug"), 500),
-    ],
-    ids=lambda value: type(value).__name__,
-)
-def test_what_no_provider_said_has_a_status_and_a_type_too(error, status):
-    assert formats.status(error, "openai") == status
-    told = json.loads(formats.find("openai").problem(error, status))["error"]
-    assert told["type"]
-    assert told["message"]
 
 
 def test_the_hosts_own_error_object_is_passed_on():
