@@ -231,7 +231,8 @@ def read_responses(client: Any, recording: Recording) -> Official:
         return made
     final = made.other
     made.add(reasoning="\n\n".join(thoughts.values()))
-    made.id, made.model, made.usage = final.id, final.model, final.usage.model_dump(exclude_unset=True)
+    made.id, made.model = final.id, final.model
+    made.usage = final.usage and final.usage.model_dump(exclude_unset=True)
     made.finish[0] = final.incomplete_details.reason if final.incomplete_details else final.status
     made.calls[0] = [
         [call.call_id, call.name, json.loads(call.arguments) if call.type == "function_call" else call.input]

@@ -140,6 +140,8 @@ class Profile:
     passes_on: str = ""
     #: What the dialect reads beside chat.
     also: tuple[str, ...] = ()
+    #: Objects that are no whole answer.
+    no_answers: tuple[Any, ...] = ()
     #: Keys of events and values that mean something to the decoder, for hostile input.
     keys: str = ""
     words: str = ""
@@ -342,6 +344,7 @@ def responses_whole(text: str) -> Any:
 PROFILES = [
     Profile(
         name="anthropic_messages",
+        no_answers=({"content": "x"},),
         done_at="",
         also=("models",),
         passes_on="content",
@@ -497,6 +500,7 @@ PROFILES = [
     ),
     Profile(
         name="gemini",
+        no_answers=({"promptFeedback": {}}, {"usageMetadata": {}}),
         also=("models", "embeddings"),
         dialect=GeminiDialect,
         provider="gemini",
@@ -536,6 +540,7 @@ PROFILES = [
     ),
     Profile(
         name="ollama",
+        no_answers=({"message": []},),
         done_at="",
         also=("models", "embeddings"),
         passes_on="role tool_call_id",
@@ -561,6 +566,7 @@ PROFILES = [
     ),
     Profile(
         name="openai_chat",
+        no_answers=({"choices": []},),
         also=("models", "embeddings"),
         passes_on="role tool_call_id content response_format stream_options tool_choice",
         begins=("name",),  # the id may come late
@@ -585,6 +591,7 @@ PROFILES = [
     ),
     Profile(
         name="openai_responses",
+        no_answers=({"object": "response"},),
         done_at="",
         passes_on="stream_options content",
         dialect=OpenAIResponsesDialect,

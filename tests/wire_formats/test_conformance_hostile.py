@@ -14,7 +14,7 @@ from choice_streams import check_forms, collected
 from conftest import at_length
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from profiles import Profile, each_profile, each_transcript, odd_json, places, replaced, wrapped
+from profiles import PROFILES, Profile, each_profile, each_transcript, odd_json, places, replaced, wrapped
 
 from anyllm._framing.detect import JSONEvent
 from anyllm.errors import AnyLLMError, APIError, MalformedStreamError
@@ -216,3 +216,12 @@ def test_whole_answer_that_is_none_is_malformed(profile: Profile, body: bytes) -
         profile.dialect(provider="p").response(body)
     assert str(caught.value).startswith("p: the answer ")
     assert caught.value.provider == "p"
+
+
+NO_ANSWERS = [pytest.param(profile, body, id=profile.name) for profile in PROFILES for body in profile.no_answers]
+
+
+@pytest.mark.parametrize(("profile", "body"), NO_ANSWERS)
+def test_object_that_is_no_answer_is_malformed(profile: Profile, body: Any) -> None:
+    with pytest.raises(MalformedStreamError, match=r"^p: the answer "):
+        profile.dialect(provider="p").response(json.dumps(body).encode())

@@ -6,41 +6,22 @@ import datetime
 import json
 from typing import Any
 
+import choice_streams
 import pytest
+from choice_streams import Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from json_mutations import json_with
 
 from anyllm import errors
-from anyllm._framing.detect import JSONEvent, events
-from anyllm.errors import AnyLLMError, APIError, IncompleteStreamError, InvalidRequestError, MalformedStreamError
-from anyllm.types import ChatCompletion, ChatCompletionChunk, CompletionParams, ContentPart, Message
-from anyllm.types._accumulate import Assembler
+from anyllm._framing.detect import JSONEvent
+from anyllm.errors import APIError, IncompleteStreamError, InvalidRequestError, MalformedStreamError
+from anyllm.types import CompletionParams, ContentPart, Message
 from anyllm.wire._base.surrogate_joiner import mend
 from anyllm.wire.openai_chat.dialect import OpenAIChatDialect
 
 
-def decode(
-    reads: list[bytes], dialect: OpenAIChatDialect | None = None
-) -> tuple[list[ChatCompletionChunk], ChatCompletion, AnyLLMError | None]:
-    """All chunks, what they make together, and the error that ended them."""
-    decoder = (dialect or OpenAIChatDialect()).decoder()
-    chunks: list[ChatCompletionChunk] = []
-    error = None
-    try:
-        for event in events(reads, max_event_bytes=1 << 20):
-            chunks += decoder.feed(event)
-        chunks += decoder.finish()
-    except AnyLLMError as exc:
-        error = exc
-    return chunks, assembled(chunks), error
-
-
-def assembled(chunks: list[ChatCompletionChunk]) -> ChatCompletion:
-    assembler = Assembler()
-    for chunk in chunks:
-        assembler.add(chunk)
-    return assembler.snapshot()
+def decode(reads: list[bytes], dialect: OpenAIChatDialect | None = None) -> Result:
+    return choice_streams.decode(dialect or OpenAIChatDialect(), reads)
 
 
 def sse(*bodies: Any, done: bool = True) -> list[bytes]:
@@ -63,13 +44,6 @@ def test_chunk_keeps_what_the_host_said() -> None:
     assert (chunk.system_fingerprint, chunk.service_tier) == ("fp", "flex")
     assert chunk.choices[0].delta.content == ""
     assert chunk.content == ""
-
-
-def test_events_without_text_bring_nothing() -> None:
-    decoder = OpenAIChatDialect().decoder()
-    assert decoder.feed(JSONEvent("")) == ()
-    assert decoder.feed(JSONEvent(" \n")) == ()
-    assert not decoder.complete
 
 
 def test_done_without_finish_reason_is_complete_only_where_the_switch_says_so() -> None:
@@ -223,12 +197,6 @@ def test_zeros_after_figures_are_not_the_last_word() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        "{",
-        "null",
-        "[]",
-        '"text"',
-        "7",
-        "plain words",
         '{"choices": {"0": {}}}',
         '{"choices": "x"}',
         '{"choices": [7]}',
@@ -244,7 +212,6 @@ def test_zeros_after_figures_are_not_the_last_word() -> None:
         '{"choices": [{"delta": {}, "finish_reason": {"x": 1}}]}',
         '{"id": {}, "choices": []}',
         '{"model": [1], "choices": []}',
-        '{"a":' * 200_000 + "1" + "}" * 200_000,
     ],
 )
 def test_nonsense_is_a_malformed_stream(data: str) -> None:
@@ -254,18 +221,11 @@ def test_nonsense_is_a_malformed_stream(data: str) -> None:
     assert len(str(caught.value)) < 250
 
 
-KEYS = ("id", "choices", "index", "delta", "message", "content", "role", "tool_calls", "function", "name")
-MORE_KEYS = ("arguments", "finish_reason", "usage", "error", "code", "type", "detail", "metadata", "raw", "logprobs")
-REASONING_KEYS = ("reasoning", "reasoning_content", "reasoning_details", "text", "signature", "audio", "x_groq")
-USAGE_KEYS = ("prompt_tokens", "completion_tokens", "total_tokens", "completion_tokens_details", "model", "created")
-ODD = json_with((*KEYS, *MORE_KEYS, *REASONING_KEYS, *USAGE_KEYS))
-
-
 # -- halves of characters ----------------------------------------------------------------------------------------------
 
 
 @given(st.text(alphabet="a\ud83d\ude00é", max_size=12), st.integers(1, 3))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_text_cut_anywhere_is_the_mended_text(text: str, size: int) -> None:
     pieces = [text[at : at + size] for at in range(0, len(text), size)]
     for key in ("content", "reasoning_content", "refusal"):
@@ -305,13 +265,6 @@ def test_whole_answer_with_an_error_inside_is_that_error() -> None:
         OpenAIChatDialect().response(b'[{"error": {"code": 503, "message": "no room"}}]')
 
 
-@pytest.mark.parametrize("body", [b"", b"<html><title>Oops</title></html>", b"7", b"{}", b'{"choices": []}', b"[]"])
-def test_whole_answer_that_is_none_is_malformed(body: bytes) -> None:
-    with pytest.raises(MalformedStreamError) as caught:
-        OpenAIChatDialect(provider="host").response(body)
-    assert str(caught.value).startswith("host: the answer ")
-
-
 # -- requests ----------------------------------------------------------------------------------------------------------
 
 
@@ -329,37 +282,6 @@ def sent_message(message: Message, dialect: OpenAIChatDialect | None = None) -> 
     request = (dialect or OpenAIChatDialect()).request(params(message), model="m", stream=False)
     body: dict[str, Any] = json.loads(request.body)["messages"][0]
     return body
-
-
-def test_request_is_small_and_has_no_nulls() -> None:
-    request = OpenAIChatDialect().request(params(), model="meta/llama:free", stream=False)
-    assert (request.method, request.path) == ("POST", "/chat/completions")
-    assert json.loads(request.body) == {"model": "meta/llama:free", "messages": [{"role": "user", "content": "Hi"}]}
-    assert request.headers == {"Content-Type": "application/json", "Accept": "application/json"}
-    assert request.fallbacks == {}
-
-
-def test_every_parameter_is_sent_under_its_name() -> None:
-    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
-    given = {
-        "temperature": 0,
-        "top_p": 0.5,
-        "stop": ["x"],
-        "n": 2,
-        "seed": 7,
-        "user": "u",
-        "tools": [tool],
-        "tool_choice": {"type": "function", "function": {"name": "f"}},
-        "parallel_tool_calls": False,
-        "response_format": {"type": "json_object"},
-        "reasoning_effort": "low",
-        "logprobs": True,
-        "top_logprobs": 3,
-        "functions": [{"name": "g"}],
-        "function_call": "auto",
-    }
-    body = sent(max_tokens=10, **given)
-    assert body == {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 10, **given}
 
 
 def test_switches_rename_parameters() -> None:
@@ -440,39 +362,14 @@ def test_extra_body_and_headers_win() -> None:
     assert request.headers == {"Content-Type": "application/json", "accept": "x/y", "X-Title": "t"}
 
 
-@pytest.mark.parametrize("headers", [{"X": "a\r\nEvil: 1"}, {"X\n": "a"}, {"X": 7}])
-def test_headers_that_are_none_are_refused(headers: Any) -> None:
-    with pytest.raises(InvalidRequestError, match="header"):
-        OpenAIChatDialect().request(params(extra_headers=headers), model="m", stream=False)
-
-
-def test_request_is_fixed_when_it_is_made() -> None:
-    extra = {"list": [1]}
-    request = OpenAIChatDialect().request(params(extra_body=extra), model="m", stream=False)
-    before = request.body
-    extra["list"].append(2)
-    assert request.body == before
-    assert json.loads(before)["list"] == [1]
-
-
-def test_messages_in_openais_shape() -> None:
-    assert sent_message(Message.system("Be brief.", name="ops")) == {
-        "role": "system",
-        "content": "Be brief.",
-        "name": "ops",
-    }
-    assert sent_message(Message.tool("42", "k1")) == {"role": "tool", "content": "42", "tool_call_id": "k1"}
-    assert sent_message(Message.assistant(refusal="No.")) == {"role": "assistant", "refusal": "No."}
-    assert sent_message(Message.user("x", cache_control={"type": "ephemeral"}))["cache_control"] == {
-        "type": "ephemeral"
-    }
+def test_messages_have_keys_that_openai_lacks() -> None:
+    marked = sent_message(Message.user("x", cache_control={"type": "ephemeral"}))
+    assert marked["cache_control"] == {"type": "ephemeral"}
     parts = [
-        {"type": "text", "text": "See"},
         ContentPart(type="image_url", image_url={"url": "data:,", "detail": "low"}, extra={"a": 1}),
         {"type": "video_url", "video_url": {"url": "u"}},
     ]
     assert sent_message(Message.user(parts))["content"] == [
-        {"type": "text", "text": "See"},
         {"type": "image_url", "image_url": {"url": "data:,", "detail": "low"}, "a": 1},
         {"type": "video_url", "video_url": {"url": "u"}},
     ]
@@ -543,22 +440,10 @@ def error_of(status: int, body: Any = b"", headers: dict[str, str] | None = None
 @pytest.mark.parametrize(
     ("status", "kind", "retryable"),
     [
-        (400, InvalidRequestError, False),
-        (401, errors.AuthenticationError, False),
-        (402, errors.InsufficientFundsError, False),
-        (403, errors.PermissionDeniedError, False),
         (404, InvalidRequestError, False),
         (405, InvalidRequestError, False),
         (408, errors.ServerError, True),
         (409, InvalidRequestError, True),
-        (413, InvalidRequestError, False),
-        (422, InvalidRequestError, False),
-        (429, errors.RateLimitError, True),
-        (500, errors.ServerError, True),
-        (502, errors.ServerError, True),
-        (503, errors.OverloadedError, True),
-        (504, errors.ServerError, True),
-        (529, errors.OverloadedError, True),
         (599, errors.ServerError, True),
     ],
 )
@@ -729,12 +614,3 @@ def test_request_id_is_the_most_telling_header() -> None:
 def test_header_says_whether_to_retry() -> None:
     assert error_of(400, b"", {"x-should-retry": "true"}).is_retryable
     assert not error_of(500, b"", {"X-Should-Retry": "false"}).is_retryable
-
-
-@given(ODD, st.sampled_from((200, 302, 400, 404, 422, 429, 500, 529, 799)))
-@settings(max_examples=300, deadline=None)
-def test_any_error_body_gives_an_error(body: Any, status: int) -> None:
-    error = error_of(status, body)
-    str(error).encode()
-    assert len(str(error)) < 2500
-    json.dumps(error.body, ensure_ascii=False).encode()

@@ -5,6 +5,7 @@ server, and compared as they arrive there.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,9 +13,9 @@ import pytest
 
 import anyllm
 from anyllm import ContentPart, FunctionCall, Message, Reasoning, ToolCall
+from anyllm.providers.table import lookup
 from anyllm.testing import RecordedRequest, Reply, Server, serve
 
-pytestmark = pytest.mark.long
 ONE_TRY = anyllm.StreamingOptions(retry=anyllm.Retry(attempts=1))
 MODEL, KEY = "gpt-any", "key-of-the-tests"
 ABOUT = {"id": "chatcmpl-1", "created": 1, "model": MODEL}
@@ -257,12 +258,25 @@ def assert_same(ours: RecordedRequest, theirs: RecordedRequest, *headers: str) -
         assert ours.headers[name] == theirs.headers[name]
 
 
+@pytest.mark.parametrize(("ours", "theirs"), CALLS.values(), ids=CALLS)
+def test_body_has_each_parameter_under_its_name(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """What the official client is given is the body that it sends."""
+    row = lookup.find("openai")
+    assert row is not None
+    params = anyllm.CompletionParams(MODEL, **{"messages": [HI], **ours})
+    body = json.loads(row.dialect.request(params, model=MODEL, stream=False).body)
+    theirs = {"model": MODEL, "messages": [HI], **theirs, **theirs.get("extra_body", {})}
+    assert body == {name: value for name, value in theirs.items() if name not in ("extra_body", "extra_headers")}
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("case", CALLS)
 def test_call_is_what_the_official_client_sends(case: str, client: Any) -> None:
     ours, theirs = CALLS[case]
     assert_same(*both(client, ours, theirs, stream=False), *ours.get("extra_headers", ()))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", CALLS)
 def test_streamed_call_is_what_the_official_client_sends(case: str, client: Any) -> None:
     """With usage, which we ask for without being told to."""
@@ -271,6 +285,7 @@ def test_streamed_call_is_what_the_official_client_sends(case: str, client: Any)
     assert_same(*both(client, ours, asked, stream=True), *ours.get("extra_headers", ()))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
@@ -313,6 +328,7 @@ def in_request(message: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in message.items() if value is not None and key in Type.__annotations__}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("case", ANSWERS)
 def test_answer_goes_back_as_the_official_client_sends_it(case: str, stream: bool, client: Any) -> None:
@@ -329,6 +345,7 @@ def test_answer_goes_back_as_the_official_client_sends_it(case: str, stream: boo
     assert [sent[0], sent[2]] == [expected[0], expected[2]] == [HI, HI]
 
 
+@pytest.mark.long
 def test_answer_that_is_a_sound_goes_back_by_its_id(client: Any) -> None:
     """The official client sends all of it back; its type for requests wants the id alone."""
     sound = {"id": "audio_1", "data": WAV_BASE64, "expires_at": 1, "transcript": "Hello."}
@@ -340,6 +357,7 @@ def test_answer_that_is_a_sound_goes_back_by_its_id(client: Any) -> None:
     assert sent[0]["audio"]["id"] == expected[0]["audio"]["id"] == "audio_1"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stream", [False, True])
 def test_conversation_with_tools_is_the_official_clients(stream: bool, client: Any) -> None:
     """Question, calls, results, answer, next question: each request as a user of either library comes to make it."""
