@@ -15,8 +15,8 @@ from anyllm.wire._base.chat_request import ChatRequest
 from anyllm.wire.anthropic_messages.dialect import AnthropicMessagesDialect
 from anyllm.wire.gemini.dialect import GeminiDialect as Dialect
 from anyllm.wire.gemini.server.request_reader import read_generate
-from anyllm.wire.gemini.server.seal import sealed
 from anyllm.wire.gemini.server.writer import Gemini
+from anyllm.wire.gemini.signatures import sealed
 
 DIALECT = Dialect()
 PNG = b"\x89PNG\r\n\x1a\n\xfb\xff\xfe"

@@ -29,8 +29,8 @@ from anyllm.types import (
 )
 from anyllm.types._convert import json_bytes
 from anyllm.wire.gemini.dialect import GeminiDialect as Dialect
-from anyllm.wire.gemini.server.seal import sealed, unsealed
 from anyllm.wire.gemini.server.writer import Gemini
+from anyllm.wire.gemini.signatures import sealed, unsealed
 
 DIALECT = Dialect(provider="p")
 SSE, ARRAY = Gemini(), Gemini(array=True)

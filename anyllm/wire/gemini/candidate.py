@@ -6,29 +6,37 @@ Source: https://ai.google.dev/api/caching#Part
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from anyllm.types import ChunkDelta, Reasoning, ToolCall
-from anyllm.wire._base.json_values import json_type
-from anyllm.wire.gemini.content import FIELD, TOOL_PARTS, signed_detail, tool_detail
-from anyllm.wire.gemini.fields import read_finish_reason
+from anyllm.wire._base.json_values import json_object, json_type, text_or_none, whole_number
+from anyllm.wire.gemini.fields import THOUGHT, TOOL_PARTS, read_finish_reason
+from anyllm.wire.gemini.signatures import signed_detail, tool_detail
 from anyllm.wire.gemini.tool_calls import GeminiToolCalls
 
 #: The keys of a part that may sign without a text; in others the signature belongs to the content of the part.
 _SIGNATURE_ALONE = frozenset(("thoughtSignature", "thought", "text"))
 
 
-class _Pieces:
-    """The additions of one event's parts."""
+def candidates_in(body: Any) -> Iterator[tuple[int | None, dict[str, Any]]]:
+    """
+    The candidates of an event with their indexes; None for an index that is no number.
 
-    __slots__ = ("calls", "details", "signature", "texts", "thoughts")
+    Google leaves out the index 0 where others have one; where none has one, the place counts.
+    """
+    candidates = json_object(body).get("candidates")
+    found = [one for one in candidates if isinstance(one, dict)] if isinstance(candidates, list) else []
+    is_numbered = any(one.get("index") is not None for one in found)
+    for place, one in enumerate(found):
+        index = one.get("index")
+        yield whole_number(index) if index is not None else 0 if is_numbered else place, one
 
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-        self.thoughts: list[str] = []
-        self.calls: list[ToolCall] = []
-        self.details: list[dict[str, Any]] = []
-        self.signature: str | None = None
+
+def parts_of(candidate: dict[str, Any]) -> list[dict[str, Any]]:
+    """The parts of a candidate; none where it has none, or is malformed."""
+    parts = json_object(candidate.get("content")).get("parts")
+    return [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
 
 
 class Candidate:
@@ -37,17 +45,16 @@ class Candidate:
 
     Attributes:
         finish: Its last finish reason; None while it goes on.
-        calls: Its tool calls.
         text_length: How many characters of text came.
     """
 
-    __slots__ = ("_thought_length", "calls", "finish", "text_length")
+    __slots__ = ("_calls", "_thought_length", "finish", "text_length")
 
     def __init__(self) -> None:
         self.finish: str | None = None
-        self.calls = GeminiToolCalls()
         self.text_length = 0
         self._thought_length = 0
+        self._calls = GeminiToolCalls()
 
     def delta(self, raw: dict[str, Any], role: str | None) -> ChunkDelta:
         """
@@ -56,13 +63,32 @@ class Candidate:
         Raises:
             ValueError: it is malformed.
         """
-        pieces = _Pieces()
-        for part in _parts(raw):
-            self._read(part, pieces)
-        thought, reasoning = "".join(pieces.thoughts) or None, None
-        if thought or pieces.details:
-            reasoning = Reasoning(thought, pieces.signature, FIELD, pieces.details or None)
-        return ChunkDelta(role, "".join(pieces.texts) or None, None, tuple(pieces.calls) or None, reasoning)
+        _check_parts(raw)
+        texts: dict[str, list[str]] = {"text": [], "thought": []}
+        lengths = {"text": self.text_length, "thought": self._thought_length}
+        calls: list[ToolCall | None] = []
+        details: list[dict[str, Any]] = []
+        last_signature = None
+        for part in parts_of(raw):
+            signature, text = text_or_none(part.get("thoughtSignature")), part.get("text")
+            if part.get("functionCall") is not None:
+                calls.append(self._calls.read(part["functionCall"], signature))
+            elif not TOOL_PARTS.isdisjoint(part):
+                details.append(tool_detail(lengths["text"], part))
+            elif text is not None or _SIGNATURE_ALONE.issuperset(part):
+                text = "" if text is None else text
+                if not isinstance(text, str):
+                    raise ValueError(f"the text of a part is {json_type(text)}")
+                of = "thought" if part.get("thought") is True else "text"
+                texts[of].append(text)
+                if signature:
+                    details.append(signed_detail(of, lengths[of], len(text), signature))
+                    last_signature = signature
+                lengths[of] += len(text)
+        self.text_length, self._thought_length = lengths["text"], lengths["thought"]
+        thought, content = "".join(texts["thought"]) or None, "".join(texts["text"]) or None
+        reasoning = Reasoning(thought, last_signature, THOUGHT, details or None) if thought or details else None
+        return ChunkDelta(role, content, None, tuple(call for call in calls if call is not None) or None, reasoning)
 
     def end(self, name: str | None) -> tuple[str | None, str | None]:
         """
@@ -73,48 +99,13 @@ class Candidate:
         if name is None or name == self.finish:
             return None, None
         self.finish = name
-        return read_finish_reason(name, has_tool_calls=bool(self.calls)), name
-
-    def _read(self, part: dict[str, Any], pieces: _Pieces) -> None:
-        text, signature = part.get("text"), part.get("thoughtSignature")
-        if not isinstance(signature, str):
-            signature = None
-        if part.get("functionCall") is not None:
-            call = self.calls.read(part["functionCall"], signature)
-            if call is not None:
-                pieces.calls.append(call)
-        elif not TOOL_PARTS.isdisjoint(part):
-            pieces.details.append(tool_detail(self.text_length, part))
-        elif text is not None or _SIGNATURE_ALONE.issuperset(part):
-            self._read_text("" if text is None else text, part, signature, pieces)
-
-    def _read_text(self, text: Any, part: dict[str, Any], signature: str | None, pieces: _Pieces) -> None:
-        if not isinstance(text, str):
-            raise ValueError(f"the text of a part is {json_type(text)}")
-        if part.get("thought") is True:
-            pieces.thoughts.append(text)
-            self._thought_length = self._sign("thought", self._thought_length, text, signature, pieces)
-        else:
-            pieces.texts.append(text)
-            self.text_length = self._sign("text", self.text_length, text, signature, pieces)
-
-    def _sign(self, of: str, start: int, text: str, signature: str | None, pieces: _Pieces) -> int:
-        """Record the signature of a part, if it has one, and return where its text ends."""
-        if signature:
-            pieces.signature = signature
-            pieces.details.append(signed_detail(of, start, len(text), signature))
-        return start + len(text)
+        return read_finish_reason(name, has_tool_calls=bool(self._calls)), name
 
 
-def _parts(raw: dict[str, Any]) -> list[dict[str, Any]]:
+def _check_parts(raw: dict[str, Any]) -> None:
     content = raw.get("content")
-    if content is None:
-        return []
-    if not isinstance(content, dict):
+    if content is not None and not isinstance(content, dict):
         raise ValueError(f"the content of a candidate is {json_type(content)}")
-    parts = content.get("parts")
-    if parts is None:
-        return []
-    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+    parts = (content or {}).get("parts")
+    if parts is not None and (not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts)):
         raise ValueError("the parts of a candidate are no list of objects")
-    return parts

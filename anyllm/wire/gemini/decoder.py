@@ -1,8 +1,8 @@
 """
-The stream of a host that speaks Gemini: events to chunks.
+Events and whole answers to chunks.
 
-Each event is a whole ``GenerateContentResponse`` that holds what is new. There is no last event: the answer is whole
-when every candidate has said why it ended.
+Each event is a whole ``GenerateContentResponse`` with the additions. There is no last event: the answer is complete
+when every candidate has a finish reason.
 
 Source: https://ai.google.dev/api/generate-content#GenerateContentResponse
 """
@@ -20,11 +20,11 @@ from anyllm.wire._base.decode_json import event_object
 from anyllm.wire._base.decoder import BaseDecoder
 from anyllm.wire._base.json_values import json_type, text, whole_number
 from anyllm.wire._base.surrogate_joiner import REPLACEMENT
-from anyllm.wire.gemini.candidate import Candidate
+from anyllm.wire.gemini.candidate import Candidate, candidates_in, parts_of
 from anyllm.wire.gemini.errors import blocked_prompt, failed_answer
-from anyllm.wire.gemini.fields import FAILURES, NUMBERS, read_usage, reason_name
+from anyllm.wire.gemini.fields import FAILURES, NUMBERS, enum_name, read_usage
 
-#: Google never says it; gateways in front of it do.
+#: Google does not send it; gateways in front of it do.
 _DONE = "[DONE]"
 
 #: Id, time, model, tier.
@@ -40,20 +40,14 @@ class GeminiDecoder(BaseDecoder):
         numbers: The names of finish reasons by number.
     """
 
-    __slots__ = ("_candidates", "_done", "_facts", "_numbers", "_raw_facts")
+    __slots__ = ("_candidates", "_facts", "_numbers", "_raw_facts")
 
     def __init__(self, *, provider: str, numbers: tuple[str, ...] = NUMBERS) -> None:
         super().__init__(provider=provider)
         self._numbers = numbers
         self._candidates: dict[int, Candidate] = {}
-        self._done = False
         self._raw_facts: tuple[Any, ...] = ()
         self._facts: _About = ("", 0, "", None)
-
-    @property
-    def done(self) -> bool:
-        """Whether a gateway said that nothing comes any more."""
-        return self._done
 
     @property
     def complete(self) -> bool:
@@ -103,7 +97,8 @@ class GeminiDecoder(BaseDecoder):
         text = self._text_alone(candidates)
         if text:
             return (self._text_chunk(body, raw, text),)
-        return (self._chunk(body, raw, self._choices(candidates)),)
+        choices = tuple(self._choice(index, candidate) for index, candidate in candidates_in(body))
+        return (self._chunk(body, raw, choices),)
 
     def feed_whole(self, body: dict[str, Any]) -> Sequence[ChatCompletionChunk]:
         """The chunks of a whole, decoded answer; errors as `feed` has them."""
@@ -136,15 +131,9 @@ class GeminiDecoder(BaseDecoder):
 
     def _chunk(self, body: dict[str, Any], raw: Any, choices: tuple[ChunkChoice, ...]) -> ChatCompletionChunk:
         answer_id, created, model, tier = self._about(body)
+        usage = read_usage(body.get("usageMetadata"))
         return ChatCompletionChunk(
-            answer_id,
-            choices,
-            created,
-            model,
-            usage=read_usage(body.get("usageMetadata")),
-            service_tier=tier,
-            provider=self._provider,
-            raw=raw,
+            answer_id, choices, created, model, usage=usage, service_tier=tier, provider=self._provider, raw=raw
         )
 
     def _about(self, body: dict[str, Any]) -> _About:
@@ -158,20 +147,13 @@ class GeminiDecoder(BaseDecoder):
             self._facts = (text(answer_id), _timestamp(created), text(model), text(tier) or None)
         return self._facts
 
-    def _choices(self, candidates: list[dict[str, Any]]) -> tuple[ChunkChoice, ...]:
-        """The index 0 is left out where others are said; where none is said, the place tells."""
-        numbered = any(raw.get("index") is not None for raw in candidates)
-        return tuple(self._choice(raw, 0 if numbered else at) for at, raw in enumerate(candidates))
-
-    def _choice(self, raw: dict[str, Any], place: int) -> ChunkChoice:
-        index = place if raw.get("index") is None else whole_number(raw["index"])
+    def _choice(self, index: int | None, raw: dict[str, Any]) -> ChunkChoice:
         if index is None:
             raise self._malformed(f"the index of a candidate is {json_type(raw['index'])}")
         name = self._reason(raw)
         if name in FAILURES:
             raise failed_answer(name, raw, self._provider)
-        candidate = self._candidates.get(index)
-        role = None
+        candidate, role = self._candidates.get(index), None
         if candidate is None:
             role = "assistant"
             candidate = self._candidates[index] = Candidate()
@@ -186,34 +168,25 @@ class GeminiDecoder(BaseDecoder):
         return ChunkChoice(index, delta, finish, raw_finish, logprobs if isinstance(logprobs, dict) else None)
 
     def _reason(self, raw: dict[str, Any]) -> str | None:
-        try:
-            return reason_name(raw.get("finishReason"), self._numbers)
-        except TypeError as exc:
-            raise self._malformed(f"finishReason is {json_type(raw['finishReason'])}") from exc
-
-    # -- halves of characters ------------------------------------------------------------------------------------------
+        """The name of the finish reason; None when the answer goes on."""
+        reason = raw.get("finishReason")
+        if reason in (None, ""):
+            return None
+        if not isinstance(reason, str) and whole_number(reason) is None:
+            raise self._malformed(f"finishReason is {json_type(reason)}")
+        name = enum_name(reason, self._numbers)
+        return None if name == self._numbers[0] else name
 
     def _mended(self, body: Any) -> Any:
         """*body* without halves of surrogate pairs: those of texts and thoughts continue from one event to the next."""
-        mended = self._repaired(body)
-        candidates = body.get("candidates") if isinstance(body, dict) else None
-        for at, raw in enumerate(candidates if isinstance(candidates, list) else ()):
-            if isinstance(raw, dict):
-                index = at if raw.get("index") is None else whole_number(raw["index"])
-                self._mend_candidate(raw, mended["candidates"][at], index)
-        return mended
-
-    def _mend_candidate(self, raw: dict[str, Any], mended: dict[str, Any], index: int | None) -> None:
-        content = raw.get("content")
-        parts = content.get("parts") if isinstance(content, dict) else None
-        for at, part in enumerate(parts if isinstance(parts, list) else ()):
-            if isinstance(part, dict) and isinstance(part.get("text"), str):
-                place = (index, part.get("thought") is True)
-                mended["content"]["parts"][at]["text"] = self._halves.mend(part["text"], place)
-        if raw.get("finishReason"):
-            for is_thought in (True, False):
+        for index, candidate in candidates_in(body):
+            for part in parts_of(candidate):
+                if isinstance(part.get("text"), str):
+                    part["text"] = self._halves.mend(part["text"], (index, part.get("thought") is True))
+            for is_thought in (True, False) if candidate.get("finishReason") else ():
                 if self._waiting.pop((index, is_thought), None):
-                    _append(mended, {"text": REPLACEMENT, "thought": is_thought})
+                    _append(candidate, {"text": REPLACEMENT, "thought": is_thought})
+        return self._repaired(body)
 
     # -- errors --------------------------------------------------------------------------------------------------------
 

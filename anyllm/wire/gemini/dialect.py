@@ -1,5 +1,5 @@
 """
-Google's ``generateContent``, as the Gemini API and Vertex AI speak it.
+Google's ``generateContent``: the dialect of the Gemini API and of Vertex AI.
 
 Sources: https://ai.google.dev/api/generate-content,
 https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference
@@ -16,14 +16,16 @@ import attrs
 from anyllm.errors import APIError, MalformedStreamError
 from anyllm.types import CompletionParams, EmbeddingParams, Embeddings, Model
 from anyllm.wire._base.base_dialect import WithEmbeddings, WithModels
+from anyllm.wire._base.encode_json import merge_objects
 from anyllm.wire._base.format_support import FormatSupport
 from anyllm.wire._base.protocols import Request
 from anyllm.wire._base.surrogate_joiner import mend_all
+from anyllm.wire.gemini.contents import write_contents
 from anyllm.wire.gemini.decoder import GeminiDecoder
 from anyllm.wire.gemini.embeddings import LIST, embed_body, read_embeddings, read_models
 from anyllm.wire.gemini.errors import from_response
 from anyllm.wire.gemini.fields import NUMBERS, VERTEX_NUMBERS
-from anyllm.wire.gemini.request import body_of
+from anyllm.wire.gemini.parameters import write_params
 
 __all__ = ["GeminiDialect"]
 
@@ -31,12 +33,12 @@ __all__ = ["GeminiDialect"]
 @attrs.define(frozen=True, kw_only=True)
 class GeminiDialect(WithEmbeddings, WithModels):
     """
-    The dialect, with the switches of the provider that speaks it.
+    The dialect, with the switches of its providers.
 
     Attributes:
-        provider: Stands in every chunk and error.
-        models_path: Where models lie under the base URL; "/publishers/google/models" at Vertex.
-        vertex_numbers: Finish reasons that come as numbers are counted as Vertex counts them.
+        provider: The provider's name, in every chunk and error.
+        models_path: The path of models under the base URL; "/publishers/google/models" at Vertex.
+        vertex_numbers: Whether finish reasons that come as numbers are Vertex's.
     """
 
     provider: str = "gemini"
@@ -52,7 +54,8 @@ class GeminiDialect(WithEmbeddings, WithModels):
     def _request(self, params: CompletionParams, model: str, stream: bool) -> Request:
         """*model* may begin with "models/"; ``extra_body`` is merged into the objects of the body."""
         method = "streamGenerateContent?alt=sse" if stream else "generateContent"
-        body = body_of(params, model=model, provider=self.provider)
+        body = {**write_contents(params.messages, self.provider), **write_params(params, model, self.provider)}
+        body = merge_objects(body, params.extra_body or {})
         return self._post(f"{self._path(model)}:{method}", body, params.extra_headers, stream=stream)
 
     def decoder(self) -> GeminiDecoder:
@@ -61,7 +64,7 @@ class GeminiDialect(WithEmbeddings, WithModels):
         return GeminiDecoder(provider=self.provider, numbers=numbers)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-        """The error that an HTTP status, its headers and its body say."""
+        """The error of a response with that HTTP status."""
         return from_response(self.provider, status, headers, body)
 
     def _embedding_body(self, params: EmbeddingParams, model: str) -> tuple[str, dict[str, Any]]:

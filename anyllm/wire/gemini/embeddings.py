@@ -34,10 +34,8 @@ def read_embeddings(answer: Any, provider: str) -> Embeddings:
         APIError: the answer is the provider's error.
         MalformedStreamError: it holds no vectors.
     """
-    items = answer.get("embeddings") if isinstance(answer, dict) else None
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise no_answer(answer, "embeddings", provider)
-    return Embeddings([vector(item.get("values"), provider) for item in items], None, "", provider, answer)
+    vectors = [vector(item.get("values"), provider) for item in _objects(answer, "embeddings", provider)]
+    return Embeddings(vectors, None, "", provider, answer)
 
 
 def read_models(answer: Any, provider: str) -> list[Model]:
@@ -48,14 +46,14 @@ def read_models(answer: Any, provider: str) -> list[Model]:
         APIError: the answer is the provider's error.
         MalformedStreamError: it is no list of models.
     """
-    items = answer.get("models") if isinstance(answer, dict) else None
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise no_answer(answer, "models", provider)
-    names = [item.get("name") for item in items]
-    if not all(isinstance(name, str) for name in names):
+    items = _objects(answer, "models", provider)
+    if not all(isinstance(item.get("name"), str) for item in items):
         raise MalformedStreamError("a model has no name", provider=provider)
-    return [Model(str(name)[_start(str(name)) :], 0, "", provider, item) for name, item in zip(names, items)]
+    return [Model(item["name"].removeprefix(_FOLDER), 0, "", provider, item) for item in items]
 
 
-def _start(name: str) -> int:
-    return len(_FOLDER) if name.startswith(_FOLDER) else 0
+def _objects(answer: Any, key: str, provider: str) -> list[dict[str, Any]]:
+    items = answer.get(key) if isinstance(answer, dict) else None
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise no_answer(answer, key, provider)
+    return items

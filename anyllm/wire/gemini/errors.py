@@ -10,22 +10,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from anyllm.errors import (
-    APIError,
-    AuthenticationError,
-    ContentFilterError,
-    ContextLengthExceededError,
-    InsufficientFundsError,
-    ModelNotFoundError,
-    OverloadedError,
-    PermissionDeniedError,
-    RateLimitError,
-    UnsupportedParameterError,
-)
+from anyllm import errors
 from anyllm.wire._base import api_errors
 from anyllm.wire._base.http_status import client_status
+from anyllm.wire._base.json_values import json_object, text
 from anyllm.wire._base.written_errors import message_of, provider_error
-from anyllm.wire.gemini.fields import FAILURES, block_reason
+from anyllm.wire.gemini.fields import BLOCK_REASONS, FAILURES, enum_name
 
 __all__ = ["blocked_prompt", "error_event", "failed_answer", "from_response", "google_error"]
 
@@ -34,11 +24,11 @@ _NO_MODEL = re.compile(r"(models|tunedModels)/\S+ is not (found|supported)")
 
 #: Google's status, by class where the class is clearer than the HTTP status.
 _STATUSES: tuple[tuple[type[BaseException], str], ...] = (
-    (AuthenticationError, "UNAUTHENTICATED"),
-    (PermissionDeniedError, "PERMISSION_DENIED"),
-    (InsufficientFundsError, "FAILED_PRECONDITION"),
-    (RateLimitError, "RESOURCE_EXHAUSTED"),
-    (OverloadedError, "UNAVAILABLE"),
+    (errors.AuthenticationError, "UNAUTHENTICATED"),
+    (errors.PermissionDeniedError, "PERMISSION_DENIED"),
+    (errors.InsufficientFundsError, "FAILED_PRECONDITION"),
+    (errors.RateLimitError, "RESOURCE_EXHAUSTED"),
+    (errors.OverloadedError, "UNAVAILABLE"),
 )
 _STATUSES_BY_CODE = {
     401: "UNAUTHENTICATED",
@@ -55,11 +45,11 @@ _STATUSES_BY_CODE = {
 }
 #: Errors for which Google has no status: its messages name them.
 _MESSAGES: tuple[tuple[type[BaseException], str], ...] = (
-    (ContextLengthExceededError, "The input exceeds the maximum number of tokens allowed"),
-    (ContentFilterError, "Blocked by a content filter"),
-    (ModelNotFoundError, "The model was not found"),
-    (UnsupportedParameterError, "Unsupported parameter"),
-    (InsufficientFundsError, "Insufficient balance"),
+    (errors.ContextLengthExceededError, "The input exceeds the maximum number of tokens allowed"),
+    (errors.ContentFilterError, "Blocked by a content filter"),
+    (errors.ModelNotFoundError, "The model was not found"),
+    (errors.UnsupportedParameterError, "Unsupported parameter"),
+    (errors.InsufficientFundsError, "Insufficient balance"),
 )
 _TYPES = "type.googleapis.com/google.rpc."
 
@@ -67,29 +57,28 @@ _TYPES = "type.googleapis.com/google.rpc."
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
-def from_response(provider: str, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
+def from_response(provider: str, status: int, headers: Mapping[str, str], body: bytes) -> errors.APIError:
     """The error of a response; Google answers NOT_FOUND for anything that does not exist, not only models."""
     error = api_errors.from_response(provider, status, headers, body)
-    return api_errors.as_kind(ModelNotFoundError, error) if _NO_MODEL.match(error.message) else error
+    return api_errors.as_kind(errors.ModelNotFoundError, error) if _NO_MODEL.match(error.message) else error
 
 
-def blocked_prompt(feedback: Mapping[str, Any], body: Mapping[str, Any], provider: str) -> APIError:
+def blocked_prompt(feedback: Mapping[str, Any], body: Mapping[str, Any], provider: str) -> errors.APIError:
     """The error of an event whose ``promptFeedback`` has a ``blockReason``."""
-    reason, detail = block_reason(feedback["blockReason"]), feedback.get("blockReasonMessage")
-    message = f"the prompt was blocked: {detail if isinstance(detail, str) and detail else reason}"
+    reason = enum_name(feedback["blockReason"], BLOCK_REASONS)
+    message = f"the prompt was blocked: {text(feedback.get('blockReasonMessage')) or reason}"
     return _error({"message": message, "code": reason, "type": "content_filter"}, body, provider)
 
 
-def failed_answer(name: str, candidate: Mapping[str, Any], provider: str) -> APIError:
+def failed_answer(name: str, candidate: Mapping[str, Any], provider: str) -> errors.APIError:
     """The error of a candidate whose finish reason *name* is one of `FAILURES`."""
-    message, detail = f"the model ended the answer with {name}", candidate.get("finishMessage")
-    if isinstance(detail, str) and detail:
-        message = f"{message}: {detail}"
+    detail = text(candidate.get("finishMessage"))
+    message = f"the model ended the answer with {name}" + (f": {detail}" if detail else "")
     return _error({"message": message, "code": name, "type": FAILURES[name]}, candidate, provider)
 
 
-def _error(facts: dict[str, Any], body: Any, provider: str) -> APIError:
-    error = api_errors.from_body(provider, {"error": facts})
+def _error(details: dict[str, Any], body: Any, provider: str) -> errors.APIError:
+    error = api_errors.from_body(provider, {"error": details})
     error.body = body
     return error
 
@@ -106,7 +95,7 @@ def google_error(error: BaseException) -> dict[str, Any]:
     by_code = _STATUSES_BY_CODE.get(code) or ("INTERNAL" if code >= 500 else "INVALID_ARGUMENT")
     status = next((name for kind, name in _STATUSES if isinstance(error, kind)), by_code)
     written: dict[str, Any] = {"code": code, "message": message_of(error), "status": status}
-    prefix = next((text for kind, text in _MESSAGES if isinstance(error, kind)), None)
+    prefix = next((words for kind, words in _MESSAGES if isinstance(error, kind)), None)
     if prefix and not isinstance(api_errors.from_body("", {"error": written}), type(error)):
         written["message"] = f"{prefix}: {written['message']}"
     details: list[dict[str, Any]] = []
@@ -121,10 +110,9 @@ def google_error(error: BaseException) -> dict[str, Any]:
 
 def error_event(error: BaseException) -> dict[str, Any]:
     """The event of an error: a blocked prompt and a failed answer are events of Google's own."""
-    body = getattr(error, "body", None)
-    if isinstance(body, Mapping) and isinstance(body.get("promptFeedback"), Mapping):
+    body = json_object(getattr(error, "body", None))
+    if isinstance(body.get("promptFeedback"), Mapping):
         return dict(body)
-    reason = body.get("finishReason") if isinstance(body, Mapping) else None
-    if isinstance(reason, str) and reason in FAILURES and isinstance(body, Mapping):
+    if text(body.get("finishReason")) in FAILURES:
         return {"candidates": [dict(body)]}
     return {"error": google_error(error)}

@@ -14,15 +14,15 @@ from anyllm.types import Usage
 from anyllm.wire._base import finish_reasons
 from anyllm.wire._base.json_values import count, whole_number
 
-#: Our parameters, and the keys of ``generationConfig``.
-SETTINGS = {
-    "temperature": "temperature",
-    "top_p": "topP",
-    "max_tokens": "maxOutputTokens",
-    "n": "candidateCount",
-    "seed": "seed",
-    "logprobs": "responseLogprobs",
-    "top_logprobs": "logprobs",
+#: Our parameters, the keys of ``generationConfig``, and the types of their values.
+SETTINGS: Mapping[str, tuple[str, type]] = {
+    "temperature": ("temperature", float),
+    "top_p": ("topP", float),
+    "max_tokens": ("maxOutputTokens", int),
+    "n": ("candidateCount", int),
+    "seed": ("seed", int),
+    "logprobs": ("responseLogprobs", bool),
+    "top_logprobs": ("logprobs", int),
 }
 JSON_TYPE = "application/json"
 
@@ -35,6 +35,11 @@ LEVELS = {"minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH"
 #: ``tool_choice``, and the mode of ``functionCallingConfig``.
 MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 UNSPECIFIED = "_UNSPECIFIED"
+
+#: `Reasoning.field` of Google's reasoning.
+THOUGHT = "thought"
+#: Parts of Google's own tools, which are sent back as they came.
+TOOL_PARTS = frozenset(("executableCode", "codeExecutionResult", "toolCall", "toolResponse"))
 
 # -- finish reasons ----------------------------------------------------------------------------------------------------
 
@@ -51,7 +56,7 @@ VERTEX_NUMBERS = (
     *("IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION", "IMAGE_OTHER", "UNEXPECTED_TOOL_CALL", "NO_IMAGE"),
 )
 #: Reasons for which a prompt is blocked, as far as both number them alike.
-_BLOCK_NUMBERS = ("BLOCK_REASON_UNSPECIFIED", "SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT")
+BLOCK_REASONS = ("BLOCK_REASON_UNSPECIFIED", "SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT")
 
 #: Finish reasons that are failures, and the type of error of each: the last one is the caller's to mend.
 MALFORMED_CALL = "MALFORMED_FUNCTION_CALL"
@@ -66,33 +71,12 @@ _FILTERS = frozenset(("IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITAT
 _FINISH = {"stop": "STOP", "tool_calls": "STOP", "length": "MAX_TOKENS", "content_filter": "SAFETY"}
 
 
-def reason_name(reason: Any, numbers: tuple[str, ...]) -> str | None:
-    """
-    The name of a finish reason; None when the answer goes on.
-
-    Args:
-        reason: A name, or a number where enums are sent as such; an unknown one stays as it is.
-        numbers: The names by number.
-
-    Raises:
-        TypeError: it is neither.
-    """
-    if reason is None or isinstance(reason, str):
-        name = reason or ""
-    else:
-        number = whole_number(reason)
-        if number is None:
-            raise TypeError("neither a name nor a number")
-        name = numbers[number] if 0 <= number < len(numbers) else str(number)
-    return None if name in ("", "FINISH_REASON_UNSPECIFIED") else name
-
-
-def block_reason(reason: Any) -> str:
-    """The name of the reason for which a prompt was blocked; an unknown one stays as it is."""
-    number = None if isinstance(reason, str) else whole_number(reason)
-    if number is None or not 0 <= number < len(_BLOCK_NUMBERS):
-        return str(reason)
-    return _BLOCK_NUMBERS[number]
+def enum_name(value: Any, names: tuple[str, ...]) -> str:
+    """The name of an enum's value, which may come as a number; an unknown value stays as it is, as text."""
+    number = None if isinstance(value, str) else whole_number(value)
+    if number is None:
+        return str(value)
+    return names[number] if 0 <= number < len(names) else str(number)
 
 
 def read_finish_reason(name: str, *, has_tool_calls: bool) -> str:

@@ -1,5 +1,5 @@
 """
-Tool calls: from ``functionCall`` parts to fragments with an index.
+Tool calls in both directions: from ``functionCall`` parts to fragments with an index, and from calls to such parts.
 
 Google sends a call whole, with arguments that are an object, and mostly without an id. Vertex, when it is asked to,
 sends the name first, then pieces of the arguments, then an empty part.
@@ -16,24 +16,21 @@ from typing import Any
 from anyllm.types import FunctionCall, ToolCall, _convert
 from anyllm.wire.gemini.partial_arguments import PartialArguments
 
-_OURS = re.compile(r"call_\d+")
+_GENERATED_ID = re.compile(r"call_\d+")
 
 
 def is_generated_id(call_id: str | None) -> bool:
     """Whether we generated *call_id*, because the provider sent none; such ids are not sent."""
-    return not call_id or _OURS.fullmatch(call_id) is not None
+    return not call_id or _GENERATED_ID.fullmatch(call_id) is not None
 
 
-def signed_extra(signature: str) -> dict[str, Any]:
-    """A call's ``extra_content``, as Google's OpenAI-compatible endpoint writes it."""
-    return {"google": {"thought_signature": signature}}
-
-
-def signature_of(call: ToolCall) -> str | None:
-    """The signature in a call's ``extra_content``."""
+def write_call(call: ToolCall, arguments: Mapping[str, Any], *, with_id: bool) -> dict[str, Any]:
+    """The part of a call, with the signature in its ``extra_content``."""
+    function = {**({"id": call.id} if with_id else {}), "name": call.name or "", "args": arguments}
     google = (call.extra_content or {}).get("google")
     signature = google.get("thought_signature") if isinstance(google, Mapping) else None
-    return signature if isinstance(signature, str) and signature else None
+    signed = isinstance(signature, str) and signature
+    return {"functionCall": function, **({"thoughtSignature": signature} if signed else {})}
 
 
 class GeminiToolCalls:
@@ -58,18 +55,24 @@ class GeminiToolCalls:
         """
         if not isinstance(raw, dict):
             raise ValueError("a functionCall is no object")
-        name = raw.get("name")
-        extra = signed_extra(signature) if signature else None
+        name: Any = raw.get("name")
+        call_id, arguments = None, ""
         if self._open is not None and name in (None, "", self._name) and not raw.get("args"):
-            arguments = self._pieces(raw, self._open)
-            return ToolCall(None, FunctionCall(None, arguments), index=self._count - 1, extra_content=extra)
-        if not name and not raw.get("args") and not raw.get("partialArgs"):
+            name = None  # more of the arguments, under the name of their call or none
+        elif not name and not raw.get("args") and not raw.get("partialArgs"):
             return None
-        if not isinstance(name, str) or not name:
+        elif not isinstance(name, str) or not name:
             raise ValueError("a functionCall has no name")
-        return self._begin(name, raw, extra)
+        else:
+            call_id, arguments = self._begin(name, raw)
+        if self._open is not None:
+            arguments += self._pieces(raw, self._open)
+        # As Google's OpenAI-compatible endpoint writes it.
+        extra = {"google": {"thought_signature": signature}} if signature else None
+        return ToolCall(call_id, FunctionCall(name, arguments), index=self._count - 1, extra_content=extra)
 
-    def _begin(self, name: str, raw: Mapping[str, Any], extra: dict[str, Any] | None) -> ToolCall:
+    def _begin(self, name: str, raw: Mapping[str, Any]) -> tuple[str, str]:
+        """The id of a new call, and the beginning of its arguments: all of them, unless they come in pieces."""
         call_id, args = raw.get("id"), raw.get("args")
         if not isinstance(call_id, str) or not call_id:
             call_id = f"call_{self._count}"
@@ -77,12 +80,10 @@ class GeminiToolCalls:
         self._name, self._open = name, None
         if raw.get("willContinue") is True or raw.get("partialArgs"):
             self._open = PartialArguments()
-            arguments = self._open.begin() + self._pieces(raw, self._open)
-        elif args is None or isinstance(args, dict):
-            arguments = _convert.dumps(args or {}).decode()
-        else:
-            raise ValueError("the args of a functionCall are no object")
-        return ToolCall(call_id, FunctionCall(name, arguments), index=self._count - 1, extra_content=extra)
+            return call_id, self._open.begin()
+        if args is None or isinstance(args, dict):
+            return call_id, _convert.dumps(args or {}).decode()
+        raise ValueError("the args of a functionCall are no object")
 
     def _pieces(self, raw: Mapping[str, Any], arguments: PartialArguments) -> str:
         """The text that the pieces in *raw* add, and the end of the arguments after the last."""

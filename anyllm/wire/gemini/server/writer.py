@@ -17,7 +17,6 @@ from typing import Any, ClassVar, Optional, Tuple
 
 import attrs
 
-from anyllm.errors import AnyLLMError
 from anyllm.types import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -31,21 +30,19 @@ from anyllm.types import (
 )
 from anyllm.types._accumulate import Assembler
 from anyllm.wire._base.writer import Writer, json_bytes
-from anyllm.wire.gemini.content import DETAILS, FIELD, call_part, text_parts, thought_parts
 from anyllm.wire.gemini.decoder import GeminiDecoder
 from anyllm.wire.gemini.errors import error_event, google_error
 from anyllm.wire.gemini.fields import MALFORMED_CALL, write_finish_reason, write_logprobs, write_usage
-from anyllm.wire.gemini.server.native import (
-    candidate_in,
+from anyllm.wire.gemini.server.native_response import (
     is_native,
     is_source_of,
     other_keys,
-    other_parts,
-    without_thought_texts,
+    other_keys_and_parts,
+    reads_as,
     without_thoughts,
 )
-from anyllm.wire.gemini.server.seal import sealed
-from anyllm.wire.gemini.tool_calls import is_generated_id
+from anyllm.wire.gemini.signatures import answer_parts, is_google, sealed, signed_parts, without_thought_texts
+from anyllm.wire.gemini.tool_calls import is_generated_id, write_call
 
 __all__ = ["Gemini"]
 
@@ -53,12 +50,8 @@ __all__ = ["Gemini"]
 _End = Tuple[str, Optional[str]]
 _STOP: _End = ("STOP", None)
 
-#: The keys of a response and of a candidate that are written from a chunk.
-_WRITTEN = frozenset(("candidates", "usageMetadata", "modelVersion", "responseId", "error"))
-_WRITTEN_OF_CANDIDATE = frozenset(("content", "finishReason", "finishMessage", "index"))
-
-#: Kinds of sound by the beginning of their base64; streamed sound is PCM of 24 kHz, which has no beginning.
-_SOUNDS = {"UklGR": "audio/wav", "SUQz": "audio/mp3", "ZkxhQ": "audio/flac", "T2dnU": "audio/ogg"}
+#: Types of audio by the beginning of its base64; streamed audio is PCM of 24 kHz, which has no beginning.
+_AUDIO_TYPES = {"UklGR": "audio/wav", "SUQz": "audio/mp3", "ZkxhQ": "audio/flac", "T2dnU": "audio/ogg"}
 _PCM = "audio/L16;codec=pcm;rate=24000"
 
 
@@ -96,15 +89,11 @@ class Gemini:
     def whole(self, completion: ChatCompletion) -> bytes:
         """A whole answer: one ``GenerateContentResponse``."""
         raw: Any = completion.raw
-        native = is_native(raw)
-        if native and is_source_of(raw, completion):
+        if is_source_of(raw, completion):
             return json_bytes(raw if self.include_thoughts else without_thoughts(raw))
-        body: dict[str, Any] = {
-            "candidates": [self._candidate(choice, native) for choice in completion.choices],
-            **(other_keys(raw, _WRITTEN) if native else {}),
-        }
-        if completion.usage is not None:
-            body["usageMetadata"] = write_usage(completion.usage, native)
+        native = is_native(raw)
+        candidates = [self._candidate(choice, native) for choice in completion.choices]
+        body = {"candidates": candidates, **other_keys(raw), **_usage(completion.usage, native)}
         return json_bytes({**body, **_head(completion.id, completion.model or self.model)})
 
     def problem(self, error: BaseException, status: int) -> bytes:
@@ -113,41 +102,25 @@ class Gemini:
         return json_bytes([body] if self.array else body)
 
     def _candidate(self, choice: Choice, native: bool) -> dict[str, Any]:
-        message = choice.message
-        reasoning, text = message.reasoning, message.text
-        is_ours = reasoning is None or _is_googles(reasoning, None)
-        if is_ours or reasoning is None:
-            parts = [*thought_parts(reasoning), *text_parts(text, reasoning)]
-        else:
-            parts = [{"text": reasoning.content, "thought": True}] if reasoning.content else []
-            parts += [{"text": text}] if text else []
+        message, reasoning, seal = choice.message, choice.message.reasoning, ""
+        if reasoning is not None and not is_google(reasoning):
+            reasoning, seal = Reasoning(reasoning.content), sealed(reasoning)
+        parts = answer_parts(attrs.evolve(message, content=message.text, reasoning=reasoning), "")
         if not self.include_thoughts:
             parts = without_thought_texts(parts)
-        parts += [{"text": message.refusal}] if message.refusal else []
-        parts += _sound(message.audio, has_text=bool(text))
+        parts += _audio_parts(message.audio, has_text=bool(message.text))
         end = _STOP if choice.finish_reason is None else write_finish_reason(choice, native)
-        seal = "" if is_ours else _seal(reasoning)
         candidate = _ended_candidate(choice.index, parts, message.tool_calls, seal, end, native)
-        logprobs = write_logprobs(choice.logprobs)
-        return {**candidate, "logprobsResult": logprobs} if logprobs else candidate
+        return {**candidate, **_logprobs(choice.logprobs)}
 
 
+@attrs.define(eq=False)
 class _WrittenCandidate:
-    """
-    The state of one candidate.
+    """The state of one candidate."""
 
-    Attributes:
-        end: Its end; None while it goes on.
-        has_ended: Whether an event of Google's own has written the end already.
-        field: The origin of its reasoning.
-    """
-
-    __slots__ = ("end", "field", "has_ended")
-
-    def __init__(self) -> None:
-        self.end: Optional[_End] = None
-        self.has_ended = False
-        self.field: Optional[str] = None
+    end: Optional[_End] = None  # None while it goes on
+    has_ended: bool = False  # whether an event of Google's own has written the end already
+    field: Optional[str] = None  # the origin of its reasoning
 
 
 class _ResponseWriter(Writer):
@@ -165,7 +138,7 @@ class _ResponseWriter(Writer):
         self._usage: Optional[Usage] = None  # that is not written yet
         self._id, self._model = "", ""
         self._waiting: list[bytes] = []
-        self._is_over = False  # every candidate has ended, as far as anyone can tell
+        self._is_over = False  # whether every candidate so far has ended
         self._is_first = True
         self._frame_key: Any = None
         self._frame = (b"", b"")
@@ -201,8 +174,8 @@ class _ResponseWriter(Writer):
     def _pass_on(self, chunk: ChatCompletionChunk) -> bytes:
         raw: Any = chunk.raw
         is_new, self._last_raw = raw is not self._last_raw, raw
-        if not self._reads_as(raw, chunk):
-            return self._rewrite(chunk, raw if is_new and is_native(raw) else None)
+        if not reads_as(raw, chunk, self._decoder):
+            return self._rewrite(chunk, raw if is_new else None)
         if text_alone(chunk) is None:
             for choice in chunk.choices:
                 candidate = self._candidates.setdefault(choice.index, _WrittenCandidate())
@@ -214,60 +187,44 @@ class _ResponseWriter(Writer):
             self._usage = None
         return self._hold(self._event(raw if self._format.include_thoughts else without_thoughts(raw)))
 
-    def _reads_as(self, raw: Any, chunk: ChatCompletionChunk) -> bool:
-        if not is_native(raw):
-            return False
-        try:
-            (again,) = self._decoder.feed_object(raw, raw)
-        except AnyLLMError:
-            return False
-        text = text_alone(chunk)
-        if text is None:
-            return bool(again == chunk)
-        is_same = (again.id, again.model, again.usage) == (chunk.id, chunk.model, chunk.usage)
-        return is_same and text == text_alone(again)
-
     # -- an event of ours ----------------------------------------------------------------------------------------------
 
     def _rewrite(self, chunk: ChatCompletionChunk, raw: Any = None) -> bytes:
         """The event of *chunk*; *raw* is Google's own, if there is one, whose other keys are written, too."""
         self._name(chunk)
-        candidates = [self._candidate(choice, candidate_in(raw, choice.index)) for choice in chunk.choices]
+        candidates = [self._candidate(choice, raw) for choice in chunk.choices]
         self._look_for_end()
         if chunk.usage is not None:
             self._usage = chunk.usage  # a running total: the last counts
         written = [candidate for candidate in candidates if candidate]
-        body = {**({"candidates": written} if written else {}), **other_keys(raw or {}, _WRITTEN)}
+        body = {**({"candidates": written} if written else {}), **other_keys(raw)}
         return self._hold(self._event({**body, **_head(self._id, self._model)}) if body else b"")
 
-    def _candidate(self, choice: ChunkChoice, raw: Mapping[str, Any]) -> dict[str, Any]:
+    def _candidate(self, choice: ChunkChoice, raw: Any) -> dict[str, Any]:
         """The candidate of a choice, as far as it is written at once; empty if all of it waits for the end."""
         candidate = self._candidates.setdefault(choice.index, _WrittenCandidate())
-        parts = [*self._parts(choice, candidate), *other_parts(raw)]
+        keys, parts = other_keys_and_parts(raw, choice.index)
+        parts = [*self._parts(choice, candidate), *parts]
         if choice.finish_reason is not None:
             candidate.end, candidate.has_ended = write_finish_reason(choice, native=self._native), False
-        written: dict[str, Any] = {"content": {"parts": parts, "role": "model"}} if parts else {}
-        logprobs = write_logprobs(choice.logprobs)
-        if logprobs:
-            written["logprobsResult"] = logprobs
-        written.update(other_keys(raw, _WRITTEN_OF_CANDIDATE))
+        content = {"content": {"parts": parts, "role": "model"}} if parts else {}
+        written = {**content, **_logprobs(choice.logprobs), **keys}
         return {**written, "index": choice.index} if written else {}
 
     def _parts(self, choice: ChunkChoice, candidate: _WrittenCandidate) -> list[dict[str, Any]]:
-        delta = choice.delta
+        delta, reasoning = choice.delta, choice.delta.reasoning
         parts: list[dict[str, Any]] = []
         to_seal = None
-        if delta.reasoning is not None:
-            reasoning = delta.reasoning
+        if reasoning is not None:
             candidate.field = candidate.field or reasoning.field
             if reasoning.content and self._format.include_thoughts:
                 parts.append({"text": reasoning.content, "thought": True})
-            if _is_googles(reasoning, candidate.field):
-                parts += _signed_parts(reasoning)
+            if is_google(reasoning, candidate.field):
+                parts += signed_parts(reasoning)
             elif reasoning.signature or reasoning.details:
                 to_seal = attrs.evolve(reasoning, content=None)
         parts += [{"text": text} for text in (delta.content, delta.refusal) if text]
-        parts += _sound(delta.audio)
+        parts += _audio_parts(delta.audio)
         if delta.tool_calls or to_seal is not None:
             waiting = ChunkChoice(choice.index, ChunkDelta(tool_calls=delta.tool_calls, reasoning=to_seal))
             self._accumulated.add(ChatCompletionChunk(choices=(waiting,)))
@@ -283,11 +240,9 @@ class _ResponseWriter(Writer):
                 continue
             calls = message.tool_calls if message else ()
             reasoning = message.reasoning if message else None
-            seal = _seal(attrs.evolve(reasoning, field=candidate.field)) if reasoning else ""
+            seal = sealed(attrs.evolve(reasoning, field=candidate.field)) if reasoning else ""
             candidates.append(_ended_candidate(index, [], calls, seal, candidate.end or _STOP, self._native))
-        body: dict[str, Any] = {"candidates": candidates} if candidates else {}
-        if self._usage is not None:
-            body["usageMetadata"] = write_usage(self._usage, self._native)
+        body = {**({"candidates": candidates} if candidates else {}), **_usage(self._usage, self._native)}
         return {**body, **_head(self._id, self._model or self._format.model)} if body else {}
 
     # -- bytes ---------------------------------------------------------------------------------------------------------
@@ -337,12 +292,11 @@ def _ended_candidate(
     index: int, parts: Sequence[dict[str, Any]], calls: Iterable[ToolCall], seal: str, end: _End, native: bool
 ) -> dict[str, Any]:
     """A candidate with its calls and its end, which clients expect beside a part."""
-    texts, whole, broken = [dict(part) for part in parts], [], []
+    texts, whole, broken = [*parts], [], []
     for call in calls:
         if call.is_complete:
-            whole.append(
-                call_part(call, call.parse(), with_id=bool(call.id) and not (native and is_generated_id(call.id)))
-            )
+            with_id = not is_generated_id(call.id) if native else bool(call.id)
+            whole.append(write_call(call, call.parse(), with_id=with_id))
         else:
             broken.append(f"{call.name or 'a call without a name'}: {call.arguments}")
     if broken:
@@ -365,8 +319,17 @@ def _head(answer_id: str, model: str) -> dict[str, Any]:
     return {**({"modelVersion": model} if model else {}), **({"responseId": answer_id} if answer_id else {})}
 
 
-def _sound(audio: Optional[Mapping[str, Any]], *, has_text: bool = False) -> list[dict[str, Any]]:
-    """The parts of a sound: its transcript, unless the text has it, and its data."""
+def _usage(usage: Optional[Usage], native: bool) -> dict[str, Any]:
+    return {} if usage is None else {"usageMetadata": write_usage(usage, native)}
+
+
+def _logprobs(logprobs: Optional[Mapping[str, Any]]) -> dict[str, Any]:
+    written = write_logprobs(logprobs)
+    return {"logprobsResult": written} if written else {}
+
+
+def _audio_parts(audio: Optional[Mapping[str, Any]], *, has_text: bool = False) -> list[dict[str, Any]]:
+    """The parts of audio: its transcript, unless the text has it, and its data."""
     if audio is None:
         return []
     data, transcript = audio.get("data"), audio.get("transcript")
@@ -374,27 +337,6 @@ def _sound(audio: Optional[Mapping[str, Any]], *, has_text: bool = False) -> lis
     if isinstance(transcript, str) and transcript and not has_text:
         parts.append({"text": transcript})
     if isinstance(data, str) and data:
-        kind = next((kind for beginning, kind in _SOUNDS.items() if data.startswith(beginning)), _PCM)
+        kind = next((kind for beginning, kind in _AUDIO_TYPES.items() if data.startswith(beginning)), _PCM)
         parts.append({"inlineData": {"mimeType": kind, "data": data}})
     return parts
-
-
-def _seal(reasoning: Optional[Reasoning]) -> str:
-    return sealed(reasoning) if reasoning is not None and (reasoning.signature or reasoning.details) else ""
-
-
-def _is_googles(reasoning: Reasoning, field: Optional[str]) -> bool:
-    """Whether signatures and details are Google's; *field* is the origin of the reasoning, if known."""
-    if reasoning.details:
-        return all(str(detail.get("type")).startswith(DETAILS) for detail in reasoning.details)
-    return (reasoning.field or field) in (None, FIELD)
-
-
-def _signed_parts(reasoning: Reasoning) -> list[dict[str, Any]]:
-    """Google's signatures, each on an empty part, as the text is written from the chunk; and parts of its tools."""
-    if not reasoning.details:
-        signature = reasoning.signature
-        return [{"text": "", "thought": True, "thoughtSignature": signature}] if signature else []
-    thoughts = thought_parts(attrs.evolve(reasoning, content="\n"))
-    signed = [{**part, "text": ""} for part in thoughts if "thoughtSignature" in part]
-    return signed + text_parts("", reasoning)
