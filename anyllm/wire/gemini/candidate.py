@@ -1,19 +1,23 @@
 """
 One candidate of an answer: from its parts to the deltas of chunks.
 
-Source: https://ai.google.dev/api/caching#Part
+Google sends a call whole, with arguments that are an object, and mostly without an id. Vertex can also send the name
+first, then pieces of the arguments, then an empty part.
+
+Sources: https://ai.google.dev/api/caching#Part, https://ai.google.dev/gemini-api/docs/function-calling
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from anyllm.types import ChunkDelta, Reasoning, ToolCall
+from anyllm.types import ChunkDelta, FunctionCall, Reasoning, ToolCall, _convert
 from anyllm.wire._base.json_values import json_object, json_type, text_or_none, whole_number
 from anyllm.wire.gemini.fields import THOUGHT, TOOL_PARTS, read_finish_reason
+from anyllm.wire.gemini.partial_arguments import PartialArguments
+from anyllm.wire.gemini.parts import signed_call
 from anyllm.wire.gemini.signatures import signed_detail, tool_detail
-from anyllm.wire.gemini.tool_calls import GeminiToolCalls
 
 #: The keys of a part that may sign without a text; in others the signature belongs to the content of the part.
 _SIGNATURE_ALONE = frozenset(("thoughtSignature", "thought", "text"))
@@ -48,13 +52,15 @@ class Candidate:
         text_length: How many characters of text came.
     """
 
-    __slots__ = ("_calls", "_thought_length", "finish", "text_length")
+    __slots__ = ("_arguments", "_call_count", "_function", "_thought_length", "finish", "text_length")
 
     def __init__(self) -> None:
         self.finish: str | None = None
         self.text_length = 0
         self._thought_length = 0
-        self._calls = GeminiToolCalls()
+        self._call_count = 0
+        self._function: str | None = None  # of the last call
+        self._arguments: PartialArguments | None = None  # of the last call, while they come in pieces
 
     def delta(self, raw: dict[str, Any], role: str | None) -> ChunkDelta:
         """
@@ -63,16 +69,15 @@ class Candidate:
         Raises:
             ValueError: it is malformed.
         """
-        _check_parts(raw)
         texts: dict[str, list[str]] = {"text": [], "thought": []}
         lengths = {"text": self.text_length, "thought": self._thought_length}
         calls: list[ToolCall | None] = []
         details: list[dict[str, Any]] = []
         last_signature = None
-        for part in parts_of(raw):
+        for part in _checked_parts(raw):
             signature, text = text_or_none(part.get("thoughtSignature")), part.get("text")
             if part.get("functionCall") is not None:
-                calls.append(self._calls.read(part["functionCall"], signature))
+                calls.append(self._call(part["functionCall"], signature))
             elif not TOOL_PARTS.isdisjoint(part):
                 details.append(tool_detail(lengths["text"], part))
             elif text is not None or _SIGNATURE_ALONE.issuperset(part):
@@ -99,13 +104,57 @@ class Candidate:
         if name is None or name == self.finish:
             return None, None
         self.finish = name
-        return read_finish_reason(name, has_tool_calls=bool(self._calls)), name
+        return read_finish_reason(name, has_tool_calls=self._call_count > 0), name
+
+    def _call(self, raw: Any, signature: str | None) -> ToolCall | None:
+        """The fragment of one ``functionCall``; None of an empty one."""
+        if not isinstance(raw, dict):
+            raise ValueError("a functionCall is no object")
+        name: Any = raw.get("name")
+        call_id, arguments = None, ""
+        if self._arguments is not None and name in (None, "", self._function) and not raw.get("args"):
+            name = None  # more of the arguments, under the name of their call or none
+        elif not name and not raw.get("args") and not raw.get("partialArgs"):
+            return None
+        elif not isinstance(name, str) or not name:
+            raise ValueError("a functionCall has no name")
+        else:
+            call_id, arguments = self._begin_call(name, raw)
+        if self._arguments is not None:
+            arguments += self._pieces(raw, self._arguments)
+        return signed_call(call_id, FunctionCall(name, arguments), self._call_count - 1, signature)
+
+    def _begin_call(self, name: str, raw: Mapping[str, Any]) -> tuple[str, str]:
+        """The id of a new call, and the beginning of its arguments: all of them, unless they come in pieces."""
+        call_id, args = raw.get("id"), raw.get("args")
+        if not isinstance(call_id, str) or not call_id:
+            call_id = f"call_{self._call_count}"
+        self._call_count += 1
+        self._function, self._arguments = name, None
+        if raw.get("willContinue") is True or raw.get("partialArgs"):
+            self._arguments = PartialArguments()
+            return call_id, self._arguments.begin()
+        if args is None or isinstance(args, dict):
+            return call_id, _convert.dumps(args or {}).decode()
+        raise ValueError("the args of a functionCall are no object")
+
+    def _pieces(self, raw: Mapping[str, Any], arguments: PartialArguments) -> str:
+        """The text that the pieces in *raw* add, and the end of the arguments after the last."""
+        pieces = raw.get("partialArgs") or []
+        if not isinstance(pieces, list) or not all(isinstance(piece, dict) for piece in pieces):
+            raise ValueError("partialArgs is no list of objects")
+        text = "".join(arguments.add(piece) for piece in pieces)
+        if raw.get("willContinue") is True:
+            return text
+        self._arguments = None
+        return text + arguments.end()
 
 
-def _check_parts(raw: dict[str, Any]) -> None:
+def _checked_parts(raw: dict[str, Any]) -> list[dict[str, Any]]:
     content = raw.get("content")
     if content is not None and not isinstance(content, dict):
         raise ValueError(f"the content of a candidate is {json_type(content)}")
     parts = (content or {}).get("parts")
     if parts is not None and (not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts)):
         raise ValueError("the parts of a candidate are no list of objects")
+    return parts or []

@@ -25,15 +25,16 @@ from anyllm.wire.gemini.fields import TOOL_PARTS
 from anyllm.wire.gemini.parts import (
     RESULT_ROLES,
     GoogleFields,
+    is_generated_id,
     parts_in,
     read_part,
     read_result,
     refuse_rest,
+    write_call,
     write_parts,
     write_result,
 )
 from anyllm.wire.gemini.signatures import answer_parts, unsealed
-from anyllm.wire.gemini.tool_calls import is_generated_id, write_call
 
 #: Roles of turns; results are in a user's turn, or had roles of their own in earlier versions.
 _MODEL, _OTHERS = "model", ("user", *RESULT_ROLES)
@@ -155,16 +156,12 @@ class _ContentsReader:
 
     def _add_turn(self, parts: Sequence[Fields]) -> None:
         """A turn that is not the model's: results of calls and content of the user, in their order."""
-        content: list[Fields] = []
-        for fields in parts:
-            result = fields.take("functionResponse", dict)
-            if result is None:
-                content.append(fields)
-                continue
-            self._messages += _message("user", content)
-            content = []
-            self._messages.append(self._result(GoogleFields(result, "functionResponse")))
-        self._messages += _message("user", content)
+        for is_result, group in itertools.groupby(parts, lambda part: part.keys() >= {"functionResponse"}):
+            if is_result:
+                results = (part.take("functionResponse", dict) for part in group)
+                self._messages += [self._result(GoogleFields(result, "functionResponse")) for result in results]
+            else:
+                self._messages += _message("user", [*group])
 
     def _result(self, fields: Fields) -> dict[str, Any]:
         name = fields.need("name", str)

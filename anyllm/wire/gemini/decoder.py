@@ -91,14 +91,17 @@ class GeminiDecoder(BaseDecoder):
         candidates = body.get("candidates")
         if not candidates:
             self._look_for_refusal(body)
-            return (self._chunk(body, raw, ()),)
-        if not isinstance(candidates, list) or not all(isinstance(candidate, dict) for candidate in candidates):
+        elif not isinstance(candidates, list) or not all(isinstance(candidate, dict) for candidate in candidates):
             raise self._malformed("candidates is no list of objects")
-        text = self._text_alone(candidates)
-        if text:
+        elif text := self._text_alone(candidates):
             return (self._text_chunk(body, raw, text),)
         choices = tuple(self._choice(index, candidate) for index, candidate in candidates_in(body))
-        return (self._chunk(body, raw, choices),)
+        answer_id, created, model, tier = self._about(body)
+        usage = read_usage(body.get("usageMetadata"))
+        chunk = ChatCompletionChunk(
+            answer_id, choices, created, model, usage=usage, service_tier=tier, provider=self._provider, raw=raw
+        )
+        return (chunk,)
 
     def feed_whole(self, body: dict[str, Any]) -> Sequence[ChatCompletionChunk]:
         """The chunks of a whole, decoded answer; errors as `feed` has them."""
@@ -128,13 +131,6 @@ class GeminiDecoder(BaseDecoder):
         if "usageMetadata" in body:
             chunk.usage = read_usage(body["usageMetadata"])
         return chunk
-
-    def _chunk(self, body: dict[str, Any], raw: Any, choices: tuple[ChunkChoice, ...]) -> ChatCompletionChunk:
-        answer_id, created, model, tier = self._about(body)
-        usage = read_usage(body.get("usageMetadata"))
-        return ChatCompletionChunk(
-            answer_id, choices, created, model, usage=usage, service_tier=tier, provider=self._provider, raw=raw
-        )
 
     def _about(self, body: dict[str, Any]) -> _About:
         """The id, the time, the model and the tier: mostly the same in every event, and then one object."""
@@ -184,11 +180,11 @@ class GeminiDecoder(BaseDecoder):
                 if isinstance(part.get("text"), str):
                     part["text"] = self._halves.mend(part["text"], (index, part.get("thought") is True))
             for is_thought in (True, False) if candidate.get("finishReason") else ():
-                if self._waiting.pop((index, is_thought), None):
-                    _append(candidate, {"text": REPLACEMENT, "thought": is_thought})
+                content = candidate.get("content") or {}
+                if self._waiting.pop((index, is_thought), None) and isinstance(content, dict):
+                    parts = [*parts_of(candidate), {"text": REPLACEMENT, "thought": is_thought}]
+                    candidate["content"] = {**content, "parts": parts}
         return self._repaired(body)
-
-    # -- errors --------------------------------------------------------------------------------------------------------
 
     def _look_for_refusal(self, body: dict[str, Any]) -> None:
         """Raise the error of an event without candidates, if it is one: a blocked prompt, or words of a gateway."""
@@ -207,12 +203,6 @@ class GeminiDecoder(BaseDecoder):
         running = self._running()
         which = "" if len(self._candidates) == 1 else f" of candidate {', '.join(map(str, running))}"
         return f"the stream ended before the finishReason{which} ({self._events} events)"
-
-
-def _append(candidate: dict[str, Any], part: dict[str, Any]) -> None:
-    content = candidate.get("content") or {}
-    if isinstance(content, dict) and isinstance(content.get("parts") or [], list):
-        candidate["content"] = {**content, "parts": [*(content.get("parts") or ()), part]}
 
 
 def _timestamp(value: Any) -> int:

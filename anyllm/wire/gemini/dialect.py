@@ -1,7 +1,8 @@
 """
 Google's ``generateContent``: the dialect of the Gemini API and of Vertex AI.
 
-Sources: https://ai.google.dev/api/generate-content,
+Sources: https://ai.google.dev/api/generate-content, https://ai.google.dev/api/embeddings,
+https://ai.google.dev/api/models,
 https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference
 """
 
@@ -16,18 +17,21 @@ import attrs
 from anyllm.errors import APIError, MalformedStreamError
 from anyllm.types import CompletionParams, EmbeddingParams, Embeddings, Model
 from anyllm.wire._base.base_dialect import WithEmbeddings, WithModels
+from anyllm.wire._base.decode_json import no_answer
 from anyllm.wire._base.encode_json import merge_objects
 from anyllm.wire._base.format_support import FormatSupport
 from anyllm.wire._base.protocols import Request
 from anyllm.wire._base.surrogate_joiner import mend_all
+from anyllm.wire._base.vectors import vector
 from anyllm.wire.gemini.contents import write_contents
 from anyllm.wire.gemini.decoder import GeminiDecoder
-from anyllm.wire.gemini.embeddings import LIST, embed_body, read_embeddings, read_models
 from anyllm.wire.gemini.errors import from_response
 from anyllm.wire.gemini.fields import NUMBERS, VERTEX_NUMBERS
 from anyllm.wire.gemini.parameters import write_params
 
 __all__ = ["GeminiDialect"]
+
+_FOLDER = "models/"
 
 
 @attrs.define(frozen=True, kw_only=True)
@@ -68,17 +72,33 @@ class GeminiDialect(WithEmbeddings, WithModels):
         return from_response(self.provider, status, headers, body)
 
     def _embedding_body(self, params: EmbeddingParams, model: str) -> tuple[str, dict[str, Any]]:
-        return f"{self._path(model)}:batchEmbedContents", embed_body(params, model)
+        """One request for each text, in one; keys of ``extra_body`` are added to each, where Google looks for them."""
+        name = model if "/" in model else f"{_FOLDER}{model}"
+        more: dict[str, Any] = {} if params.dimensions is None else {"outputDimensionality": params.dimensions}
+        more.update(params.extra_body or {})
+        requests = [{"model": name, "content": {"parts": [{"text": text}]}, **more} for text in params.input]
+        return f"{self._path(model)}:batchEmbedContents", {"requests": requests}
 
     def _read_embeddings(self, answer: Any) -> Embeddings:
-        return read_embeddings(answer, self.provider)
+        """Google counts no tokens here."""
+        vectors = [vector(item.get("values"), self.provider) for item in self._objects(answer, "embeddings")]
+        return Embeddings(vectors, None, "", self.provider, answer)
 
     def models_request(self) -> Request:
-        """The request for the list of models."""
-        return Request("GET", f"{self.models_path}{LIST}", {"Accept": "application/json"})
+        """The request for the list of models: the longest page, because pages have fifty by default."""
+        return Request("GET", f"{self.models_path}?pageSize=1000", {"Accept": "application/json"})
 
     def _read_models(self, answer: Any) -> list[Model]:
-        return read_models(answer, self.provider)
+        items = self._objects(answer, "models")
+        if not all(isinstance(item.get("name"), str) for item in items):
+            raise MalformedStreamError("a model has no name", provider=self.provider)
+        return [Model(item["name"].removeprefix(_FOLDER), 0, "", self.provider, item) for item in items]
+
+    def _objects(self, answer: Any, key: str) -> list[dict[str, Any]]:
+        items = answer.get(key) if isinstance(answer, dict) else None
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            raise no_answer(answer, key, self.provider)
+        return items
 
     def _answer(self, answer: Any) -> dict[str, Any]:
         try:

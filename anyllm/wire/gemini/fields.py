@@ -12,7 +12,7 @@ from typing import Any
 
 from anyllm.types import Usage
 from anyllm.wire._base import finish_reasons
-from anyllm.wire._base.json_values import count, whole_number
+from anyllm.wire._base.json_values import count, whole_number, without_none
 
 #: Our parameters, the keys of ``generationConfig``, and the types of their values.
 SETTINGS: Mapping[str, tuple[str, type]] = {
@@ -58,12 +58,10 @@ VERTEX_NUMBERS = (
 #: Reasons for which a prompt is blocked, as far as both number them alike.
 BLOCK_REASONS = ("BLOCK_REASON_UNSPECIFIED", "SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT")
 
-#: Finish reasons that are failures, and the type of error of each: the last one is the caller's to mend.
+#: Finish reasons that are failures, and the type of error of each.
 MALFORMED_CALL = "MALFORMED_FUNCTION_CALL"
 FAILURES = {
-    MALFORMED_CALL: "server_error",
-    "MALFORMED_RESPONSE": "server_error",
-    "UNEXPECTED_TOOL_CALL": "server_error",
+    **dict.fromkeys((MALFORMED_CALL, "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL"), "server_error"),
     "TOO_MANY_TOOL_CALLS": "server_error",
     "MISSING_THOUGHT_SIGNATURE": "invalid_request_error",
 }
@@ -123,10 +121,17 @@ def read_usage(raw: Any) -> Usage | None:
     return Usage(prompt, completion, total or prompt + completion, thoughts, cached, raw=raw)
 
 
-def write_usage(usage: Usage, native: bool) -> dict[str, Any]:
-    """``usageMetadata``: Google counts thoughts apart from the answer. *native*: its own object goes as it is."""
+def write_usage(usage: Usage | None, native: bool) -> dict[str, Any]:
+    """
+    The field ``usageMetadata``; none without usage. Google counts thoughts apart from the answer.
+
+    Args:
+        native: Whether Google's own object is passed on.
+    """
+    if usage is None:
+        return {}
     if native and usage.raw:
-        return usage.raw
+        return {"usageMetadata": usage.raw}
     thoughts = usage.reasoning_tokens
     if thoughts is not None:
         thoughts = min(thoughts, usage.completion_tokens)  # some providers count more thoughts than tokens in all
@@ -137,24 +142,24 @@ def write_usage(usage: Usage, native: bool) -> dict[str, Any]:
         "thoughtsTokenCount": thoughts,
         "cachedContentTokenCount": usage.cache_read_tokens,
     }
-    return {name: number for name, number in counts.items() if number is not None}
+    return {"usageMetadata": without_none(counts)}
 
 
 # -- log probabilities -------------------------------------------------------------------------------------------------
 
 
-def write_logprobs(logprobs: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Log probabilities as Google has them; None of any in neither its shape nor OpenAI's."""
-    if not logprobs or "chosenCandidates" in logprobs:
-        return dict(logprobs) if logprobs else None
-    tokens = logprobs.get("content")
+def write_logprobs(logprobs: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The field ``logprobsResult``; none for log probabilities in neither Google's shape nor OpenAI's."""
+    if logprobs and "chosenCandidates" in logprobs:
+        return {"logprobsResult": dict(logprobs)}
+    tokens = (logprobs or {}).get("content")
     if not isinstance(tokens, list) or not all(isinstance(token, Mapping) for token in tokens) or not tokens:
-        return None
+        return {}
     tops = [token.get("top_logprobs") for token in tokens]
-    found: dict[str, Any] = {"chosenCandidates": [_probability(token) for token in tokens]}
+    result: dict[str, Any] = {"chosenCandidates": [_probability(token) for token in tokens]}
     if all(isinstance(top, list) and top and all(isinstance(one, Mapping) for one in top) for top in tops):
-        found["topCandidates"] = [{"candidates": [_probability(one) for one in top or ()]} for top in tops]
-    return found
+        result["topCandidates"] = [{"candidates": [_probability(one) for one in top or ()]} for top in tops]
+    return {"logprobsResult": result}
 
 
 def _probability(token: Mapping[str, Any]) -> dict[str, Any]:

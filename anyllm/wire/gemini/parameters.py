@@ -22,6 +22,7 @@ from anyllm.wire._base.encode_json import effort_in
 from anyllm.wire._base.json_values import without_none
 from anyllm.wire._base.request_fields import Fields
 from anyllm.wire.gemini.fields import BUDGETS, JSON_TYPE, LEVELS, MODES, SETTINGS, UNSPECIFIED
+from anyllm.wire.gemini.parts import camel_case
 
 _GENERATION = re.compile(r"gemini-(?:[a-z]+-)*(\d+)")
 _CHOICES = {mode: choice for choice, mode in MODES.items()}
@@ -30,15 +31,8 @@ _RESULT_KEYS = frozenset(("response", "responseJsonSchema"))
 
 #: Counts in a schema, which the JSON of Google's own libraries writes as text.
 _COUNTS = ("maxItems", "maxLength", "maxProperties", "minItems", "minLength", "minProperties")
-#: Keys of Google's subset of OpenAPI that JSON schema has under other names, in snake_case too.
-_SCHEMA_KEYS = {
-    **{re.sub("[A-Z]", lambda found: f"_{found[0].lower()}", name): name for name in _COUNTS},
-    "any_of": "anyOf",
-    "additional_properties": "additionalProperties",
-    "property_ordering": "propertyOrdering",
-    "defs": "$defs",
-    "ref": "$ref",
-}
+#: Keys of Google's subset of OpenAPI that JSON schema has under other names.
+_SCHEMA_KEYS = {"defs": "$defs", "ref": "$ref"}
 
 # -- writing -----------------------------------------------------------------------------------------------------------
 
@@ -222,7 +216,7 @@ def _json_schema(value: Any) -> Any:
         return value
     schema: dict[str, Any] = {}
     for name, item in value.items():
-        key: str = _SCHEMA_KEYS.get(name) or name
+        key: str = _SCHEMA_KEYS.get(name) or camel_case(name)
         if key == "type" and isinstance(item, str):
             schema.update({} if item.endswith(UNSPECIFIED) else {key: item.lower()})
         elif key in ("properties", "$defs") and isinstance(item, Mapping):

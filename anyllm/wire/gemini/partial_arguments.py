@@ -1,5 +1,5 @@
 """
-Arguments that come in pieces: Vertex streams them as values at places, JSON text comes out.
+Arguments of a tool call that come in pieces: Vertex streams values with their JSON paths, JSON text comes out.
 
 Strategy: the model writes its arguments from left to right, so what comes later in the stream lies later in the text.
 Each piece becomes the text that leads from the last place to its own: the end of an open string, brackets that close,
@@ -19,7 +19,7 @@ from anyllm.types import _convert
 _Place = Tuple[Union[str, int], ...]
 
 #: One step of a JSON path: ``.name``, ``[3]``, ``['name']`` or ``["name"]``.
-_STEP = re.compile(r"""\.([^.\[\]]+)|\[(\d+)\]|\['((?:[^'\\]|\\.)*)'\]|\["((?:[^"\\]|\\.)*)"\]""", re.DOTALL)
+_STEP = re.compile(r"""\.([^.\[\]]+)|\[(\d+)\]|\[(['"])((?:\\.|(?!\3)[^\\])*)\3\]""", re.DOTALL)
 _VALUES = ("stringValue", "numberValue", "boolValue", "nullValue")
 
 
@@ -47,19 +47,13 @@ class PartialArguments:
         place = _place(piece.get("jsonPath"))
         name = next((name for name in _VALUES if name in piece), "stringValue")
         value = None if name == "nullValue" else piece.get(name)
-        goes_on = piece.get("willContinue") is True and name == "stringValue"
-        if name == "stringValue" and not isinstance(value, str):
-            if value is not None:
-                raise ValueError("a piece of a string is none")
-            value = ""
-        if self._in_string and place == self._last and isinstance(value, str):
-            self._in_string = goes_on
-            return _inner(value) + ("" if goes_on else '"')
-        text = self._move(place)
-        if isinstance(value, str):
-            self._in_string = goes_on
-            return text + '"' + _inner(value) + ("" if goes_on else '"')
-        return text + _convert.dumps(value).decode()
+        if name != "stringValue":
+            return self._move(place) + _convert.dumps(value).decode()
+        if value is not None and not isinstance(value, str):
+            raise ValueError("a piece of a string is none")
+        text = "" if self._in_string and place == self._last else self._move(place) + '"'
+        self._in_string = piece.get("willContinue") is True
+        return text + _convert.dumps(value or "").decode()[1:-1] + ("" if self._in_string else '"')
 
     def end(self) -> str:
         """The text after the last piece."""
@@ -72,7 +66,11 @@ class PartialArguments:
             shared += 1
         text = self._leave(shared)
         if self._last:
-            self._check(place[shared], self._last[shared])
+            step, before = place[shared], self._last[shared]
+            if isinstance(step, int) != isinstance(before, int):
+                raise ValueError("one place is a list and an object")
+            if isinstance(step, int) and isinstance(before, int) and step != before + 1:
+                raise ValueError("the elements of a list do not come in order")
             text += ","
         text += self._key(place[: shared + 1])
         for depth in range(shared + 1, len(place)):
@@ -89,13 +87,6 @@ class PartialArguments:
         text = '"' if self._in_string else ""
         self._in_string = False
         return text + "".join("]" if isinstance(step, int) else "}" for step in reversed(self._last[depth + 1 :]))
-
-    def _check(self, step: Union[str, int], before: Union[str, int]) -> None:
-        """Whether *step* can follow *before* in what holds both."""
-        if isinstance(step, int) != isinstance(before, int):
-            raise ValueError("one place is a list and an object")
-        if isinstance(step, int) and isinstance(before, int) and step != before + 1:
-            raise ValueError("the elements of a list do not come in order")
 
     def _key(self, place: _Place) -> str:
         if place in self._seen:
@@ -114,18 +105,9 @@ def _place(path: Any) -> _Place:
         step = _STEP.match(path, at)
         if step is None:
             raise ValueError(f"the jsonPath {path[:80]!r} cannot be read")
-        name, number, single, double = step.groups()
-        if number is not None:
-            steps.append(int(number))
-        else:
-            quoted = single if single is not None else double
-            steps.append(name if quoted is None else re.sub(r"\\(.)", r"\1", quoted, flags=re.DOTALL))
+        name, number, _, quoted = step.groups()
+        steps.append(int(number) if number else name or re.sub(r"\\(.)", r"\1", quoted, flags=re.DOTALL))
         at = step.end()
     if not steps or isinstance(steps[0], int):
         raise ValueError(f"the jsonPath {path[:80]!r} names no argument")
     return tuple(steps)
-
-
-def _inner(text: str) -> str:
-    """JSON for *text* without its quotes."""
-    return _convert.dumps(text).decode()[1:-1]

@@ -1,5 +1,5 @@
 """
-Parts in both directions: text, media, and the results of functions.
+Parts in both directions: text, media, function calls and their results.
 
 Keys that only Google's parts have are in `ContentPart.extra`: this format sends them as they are, others refuse them.
 ``cache_control`` and ``detail`` have no place there. Keys of a client's request are read in camelCase, and in the
@@ -19,9 +19,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from anyllm.errors import AnyLLMError, InvalidRequestError
-from anyllm.types import ContentPart, Message, _convert
+from anyllm.types import ContentPart, FunctionCall, Message, ToolCall, _convert
 from anyllm.wire._base.conversation import Media, media_in
 from anyllm.wire._base.encode_json import unsupported
+from anyllm.wire._base.json_values import json_object, text
 from anyllm.wire._base.request_fields import Fields, wrong
 
 #: The roles of messages that are results of functions.
@@ -42,6 +43,7 @@ _TYPES = {
 }
 #: Formats of audio with another name in our messages.
 _AUDIO_FORMATS = {"mpeg": "mp3", "x-wav": "wav"}
+_GENERATED_ID = re.compile(r"call_\d+")
 _SNAKE = re.compile(r"_([a-z0-9])")
 
 # -- objects of a client's request -------------------------------------------------------------------------------------
@@ -51,16 +53,15 @@ class GoogleFields(Fields):
     """The keys of an object as Google writes them, which win over the same keys in snake_case."""
 
     def __init__(self, body: Any, where: str = "") -> None:
-        super().__init__(_camel(body) if isinstance(body, Mapping) else body, where)
+        if isinstance(body, Mapping):
+            own = {key: item for key, item in body.items() if item is not None and key == camel_case(key)}
+            body = {**{camel_case(key): item for key, item in body.items()}, **own}
+        super().__init__(body, where)
 
 
-def _camel(value: Mapping[str, Any]) -> dict[str, Any]:
-    made: dict[str, Any] = {}
-    for key, item in value.items():
-        name = _SNAKE.sub(lambda found: found[1].upper(), key)
-        if name == key or made.get(name) is None:
-            made[name] = item
-    return made
+def camel_case(key: str) -> str:
+    """A key as Google writes it."""
+    return _SNAKE.sub(lambda found: found[1].upper(), key)
 
 
 def parts_in(fields: Fields, where: str) -> Iterator[Fields]:
@@ -93,8 +94,8 @@ def write_parts(message: Message, provider: str) -> list[dict[str, Any]]:
 def read_part(fields: Fields, signature: str | None = None) -> dict[str, Any]:
     """A part in OpenAI's shape; keys that it does not have stay Google's own."""
     part: dict[str, Any]
-    if (text := fields.take("text", str)) is not None:
-        part = {"type": "text", "text": text}
+    if (content := fields.take("text", str)) is not None:
+        part = {"type": "text", "text": content}
     elif (blob := fields.take("inlineData", dict)) is not None:
         part = _read_blob(GoogleFields(blob, "inlineData"))
     elif (file := fields.take("fileData", dict)) is not None:
@@ -173,26 +174,44 @@ def _type_of(uri: str) -> str | None:
     return _TYPES.get(path.rpartition(".")[2].lower())
 
 
-# -- results of functions ----------------------------------------------------------------------------------------------
+# -- function calls, and their results ---------------------------------------------------------------------------------
 
 
-def write_result(text: str) -> dict[str, Any]:
+def is_generated_id(call_id: str | None) -> bool:
+    """Whether we generated *call_id*, because the provider sent none; such ids are not sent."""
+    return not call_id or _GENERATED_ID.fullmatch(call_id) is not None
+
+
+def write_call(call: ToolCall, arguments: Mapping[str, Any], *, with_id: bool) -> dict[str, Any]:
+    """The part of a call, with its signature."""
+    function = {**({"id": call.id} if with_id else {}), "name": call.name or "", "args": arguments}
+    signature = text(json_object((call.extra_content or {}).get("google")).get("thought_signature"))
+    return {"functionCall": function, **({"thoughtSignature": signature} if signature else {})}
+
+
+def signed_call(call_id: str | None, function: FunctionCall, index: int, signature: str | None) -> ToolCall:
+    """A fragment of a call, with its signature where Google's OpenAI-compatible endpoint has it."""
+    extra = {"google": {"thought_signature": signature}} if signature else None
+    return ToolCall(call_id, function, index=index, extra_content=extra)
+
+
+def write_result(content: str) -> dict[str, Any]:
     """A result, which must be an object: any other text becomes one."""
-    value = _object_or_none(text)
-    return {"result": text} if value is None else value
+    value = _object_or_none(content)
+    return {"result": content} if value is None else value
 
 
 def read_result(response: Mapping[str, Any]) -> str:
     """A result as text, which may stand in an object."""
-    text = response.get("result")
-    if len(response) == 1 and isinstance(text, str) and _object_or_none(text) is None:
-        return text
+    content = response.get("result")
+    if len(response) == 1 and isinstance(content, str) and _object_or_none(content) is None:
+        return content
     return _convert.json_bytes(response).decode()
 
 
-def _object_or_none(text: str) -> dict[str, Any] | None:
+def _object_or_none(content: str) -> dict[str, Any] | None:
     try:
-        value = _convert.loads(text)
+        value = _convert.loads(content)
     except ValueError:
         return None
     return value if isinstance(value, dict) else None

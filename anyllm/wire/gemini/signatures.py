@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -33,15 +33,7 @@ _SEAL = b"anyllm:"
 
 
 def signed_detail(of: str, start: int, length: int, signature: str) -> dict[str, Any]:
-    """
-    The detail of a signed part.
-
-    Args:
-        of: "text" or "thought".
-        start: Where in that text it begins, in characters.
-        length: Its length; 0 for an empty part.
-        signature: As it came.
-    """
+    """The detail of a signed part of the "text" or of the "thought"; *start* and *length* are characters."""
     return {"type": _SIGNED, "of": of, "start": start, "end": start + length, "thoughtSignature": signature}
 
 
@@ -62,6 +54,11 @@ def _is_valid(detail: Mapping[str, Any]) -> bool:
     return detail.get("type") == _SIGNED and isinstance(detail.get("thoughtSignature"), str)
 
 
+def _part_of(detail: Mapping[str, Any], text: str = "") -> dict[str, Any]:
+    is_whole = detail["type"] == _PART
+    return dict(detail["part"]) if is_whole else {"text": text, "thoughtSignature": detail["thoughtSignature"]}
+
+
 # -- parts of an answer ------------------------------------------------------------------------------------------------
 
 
@@ -72,65 +69,43 @@ def answer_parts(message: Message, provider: str) -> list[dict[str, Any]]:
     Raises:
         InvalidRequestError: a part of the content cannot be sent.
     """
-    if isinstance(message.content, tuple):
-        texts = write_parts(message, provider)
-    else:
-        texts = _text_parts(message.text, message.reasoning)
-    refusal = [{"text": message.refusal}] if message.refusal else []
-    return [*_thought_parts(message.reasoning), *texts, *refusal]
+    reasoning, text = message.reasoning or Reasoning(), message.text
+    if reasoning.field not in (None, THOUGHT):
+        reasoning = Reasoning()  # another provider's
+    thought = reasoning.content or ""
+    if reasoning.signature and not reasoning.details:
+        of, start, length = ("thought", 0, len(thought)) if thought else ("text", len(text), 0)
+        reasoning = attrs.evolve(reasoning, details=[signed_detail(of, start, length, reasoning.signature)])
+    parts = [{**part, "thought": True} for part in _split(thought, reasoning, "thought")] if thought else []
+    parts += write_parts(message, provider) if isinstance(message.content, tuple) else _split(text, reasoning, "text")
+    return [*parts, {"text": message.refusal}] if message.refusal else parts
+
+
+def _split(text: str, reasoning: Reasoning, of: str) -> list[dict[str, Any]]:
+    """*text* as parts: those of the details, and the text between them."""
+    parts: list[dict[str, Any]] = []
+    at = 0
+    for detail in _details_of(reasoning, of):
+        start = max(whole_number(detail.get("start")) or 0, at)
+        if text[at:start]:
+            parts.append({"text": text[at:start]})
+        at = start if detail["type"] == _PART else max(whole_number(detail.get("end")) or 0, start)
+        parts.append(_part_of(detail, text[start:at]))
+    return [*parts, {"text": text[at:]}] if text[at:] else parts
 
 
 def signed_parts(reasoning: Reasoning) -> list[dict[str, Any]]:
     """The signatures, each on an empty part, for a text that is written apart; and parts of Google's own tools."""
-    if not reasoning.details:
-        signature = reasoning.signature
-        return [{"text": "", "thought": True, "thoughtSignature": signature}] if signature else []
-    thoughts = _thought_parts(attrs.evolve(reasoning, content="\n"))
-    signed = [{**part, "text": ""} for part in thoughts if "thoughtSignature" in part]
-    return signed + _text_parts("", reasoning)
+    if reasoning.signature and not reasoning.details:
+        return [{"text": "", "thought": True, "thoughtSignature": reasoning.signature}]
+    thoughts = [{**_part_of(detail), "thought": True} for detail in _details_of(reasoning, "thought")]
+    return thoughts + [_part_of(detail) for detail in _details_of(reasoning, "text")]
 
 
 def without_thought_texts(parts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """The parts without the text of thoughts; a thought with a signature stays, empty."""
     silent = ({**part, "text": ""} if part.get("thought") is True else part for part in parts)
     return [part for part in silent if part.get("thought") is not True or "thoughtSignature" in part]
-
-
-def _thought_parts(reasoning: Reasoning | None) -> list[dict[str, Any]]:
-    """The parts of an answer's reasoning; none of reasoning that came from another provider."""
-    if reasoning is None or reasoning.field not in (None, THOUGHT) or not reasoning.content:
-        return []
-    parts = _split(reasoning.content, _details_of(reasoning, "thought"))
-    if reasoning.signature and not reasoning.details:
-        parts[-1]["thoughtSignature"] = reasoning.signature
-    return [{**part, "thought": True} for part in parts]
-
-
-def _text_parts(text: str, reasoning: Reasoning | None) -> list[dict[str, Any]]:
-    """The parts of an answer's text, with those of Google's tools in their places."""
-    if reasoning is None or reasoning.field not in (None, THOUGHT):
-        return _split(text, [])
-    parts = _split(text, _details_of(reasoning, "text"))
-    if reasoning.signature and not reasoning.details and not reasoning.content:
-        parts.append({"text": "", "thoughtSignature": reasoning.signature})
-    return parts
-
-
-def _split(text: str, details: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """*text* as parts: those of the details, and the text between them."""
-    parts: list[dict[str, Any]] = []
-    at = 0
-    for detail in details:
-        start = max(whole_number(detail.get("start")) or 0, at)
-        if text[at:start]:
-            parts.append({"text": text[at:start]})
-        at = start
-        if detail["type"] == _PART:
-            parts.append(dict(detail["part"]))
-        else:
-            at = max(whole_number(detail.get("end")) or 0, start)
-            parts.append({"text": text[start:at], "thoughtSignature": detail["thoughtSignature"]})
-    return [*parts, {"text": text[at:]}] if text[at:] else parts
 
 
 # -- reasoning of other providers --------------------------------------------------------------------------------------

@@ -20,6 +20,8 @@ __all__ = ["is_native", "is_source_of", "other_keys", "other_keys_and_parts", "r
 _RESPONSE_KEYS = frozenset(("candidates", "usageMetadata", "modelVersion", "responseId", "error"))
 _CANDIDATE_KEYS = frozenset(("content", "finishReason", "finishMessage", "index"))
 _PART_KEYS = frozenset(("text", "functionCall", "thoughtSignature")) | TOOL_PARTS
+#: The attributes of an answer that are read from Google's.
+_COMPARED = ("id", "model", "usage", "choices")
 
 
 def is_native(raw: Any) -> bool:
@@ -46,11 +48,8 @@ def reads_as(raw: Any, chunk: ChatCompletionChunk, decoder: GeminiDecoder) -> bo
 def is_source_of(raw: Any, completion: ChatCompletion) -> bool:
     """Whether the answer *raw* is still what *completion* was read from."""
     chunk = _read(raw, GeminiDecoder(provider=completion.provider))
-    if chunk is None:
-        return False
-    again = accumulate([chunk])
-    is_same = (again.id, again.model, again.usage) == (completion.id, completion.model, completion.usage)
-    return is_same and again.choices == completion.choices
+    again = None if chunk is None else accumulate([chunk])
+    return again is not None and all(getattr(again, name) == getattr(completion, name) for name in _COMPARED)
 
 
 def _read(raw: Any, decoder: GeminiDecoder) -> ChatCompletionChunk | None:

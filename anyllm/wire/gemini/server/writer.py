@@ -33,6 +33,7 @@ from anyllm.wire._base.writer import Writer, json_bytes
 from anyllm.wire.gemini.decoder import GeminiDecoder
 from anyllm.wire.gemini.errors import error_event, google_error
 from anyllm.wire.gemini.fields import MALFORMED_CALL, write_finish_reason, write_logprobs, write_usage
+from anyllm.wire.gemini.parts import is_generated_id, write_call
 from anyllm.wire.gemini.server.native_response import (
     is_native,
     is_source_of,
@@ -42,7 +43,6 @@ from anyllm.wire.gemini.server.native_response import (
     without_thoughts,
 )
 from anyllm.wire.gemini.signatures import answer_parts, is_google, sealed, signed_parts, without_thought_texts
-from anyllm.wire.gemini.tool_calls import is_generated_id, write_call
 
 __all__ = ["Gemini"]
 
@@ -93,7 +93,7 @@ class Gemini:
             return json_bytes(raw if self.include_thoughts else without_thoughts(raw))
         native = is_native(raw)
         candidates = [self._candidate(choice, native) for choice in completion.choices]
-        body = {"candidates": candidates, **other_keys(raw), **_usage(completion.usage, native)}
+        body = {"candidates": candidates, **other_keys(raw), **write_usage(completion.usage, native)}
         return json_bytes({**body, **_head(completion.id, completion.model or self.model)})
 
     def problem(self, error: BaseException, status: int) -> bytes:
@@ -111,7 +111,7 @@ class Gemini:
         parts += _audio_parts(message.audio, has_text=bool(message.text))
         end = _STOP if choice.finish_reason is None else write_finish_reason(choice, native)
         candidate = _ended_candidate(choice.index, parts, message.tool_calls, seal, end, native)
-        return {**candidate, **_logprobs(choice.logprobs)}
+        return {**candidate, **write_logprobs(choice.logprobs)}
 
 
 @attrs.define(eq=False)
@@ -208,7 +208,7 @@ class _ResponseWriter(Writer):
         if choice.finish_reason is not None:
             candidate.end, candidate.has_ended = write_finish_reason(choice, native=self._native), False
         content = {"content": {"parts": parts, "role": "model"}} if parts else {}
-        written = {**content, **_logprobs(choice.logprobs), **keys}
+        written = {**content, **write_logprobs(choice.logprobs), **keys}
         return {**written, "index": choice.index} if written else {}
 
     def _parts(self, choice: ChunkChoice, candidate: _WrittenCandidate) -> list[dict[str, Any]]:
@@ -242,7 +242,7 @@ class _ResponseWriter(Writer):
             reasoning = message.reasoning if message else None
             seal = sealed(attrs.evolve(reasoning, field=candidate.field)) if reasoning else ""
             candidates.append(_ended_candidate(index, [], calls, seal, candidate.end or _STOP, self._native))
-        body = {**({"candidates": candidates} if candidates else {}), **_usage(self._usage, self._native)}
+        body = {**({"candidates": candidates} if candidates else {}), **write_usage(self._usage, self._native)}
         return {**body, **_head(self._id, self._model or self._format.model)} if body else {}
 
     # -- bytes ---------------------------------------------------------------------------------------------------------
@@ -317,15 +317,6 @@ def _ended_candidate(
 
 def _head(answer_id: str, model: str) -> dict[str, Any]:
     return {**({"modelVersion": model} if model else {}), **({"responseId": answer_id} if answer_id else {})}
-
-
-def _usage(usage: Optional[Usage], native: bool) -> dict[str, Any]:
-    return {} if usage is None else {"usageMetadata": write_usage(usage, native)}
-
-
-def _logprobs(logprobs: Optional[Mapping[str, Any]]) -> dict[str, Any]:
-    written = write_logprobs(logprobs)
-    return {"logprobsResult": written} if written else {}
 
 
 def _audio_parts(audio: Optional[Mapping[str, Any]], *, has_text: bool = False) -> list[dict[str, Any]]:
