@@ -30,13 +30,18 @@ class Writer:
             IncompleteStreamError: the answer restarts after part of it was sent.
         """
         if chunk.retry is not None:
-            if chunk.retry.policy == "restart" and self._has_begun:
-                raise IncompleteStreamError(f"the answer was cut off, and begins anew: {chunk.retry.reason}")
+            if chunk.retry.policy == "restart":
+                if self._has_begun:
+                    raise IncompleteStreamError(f"the answer was cut off, and begins anew: {chunk.retry.reason}")
+                self._reset()
             return b""
         written = self.write(chunk)
         if written:
             self._has_begun = True
         return written
+
+    def _reset(self) -> None:
+        """Forget the state of an answer that restarts before any of it was sent: a writer may have held it back."""
 
     def write(self, chunk: ChatCompletionChunk) -> bytes:
         """The bytes for a chunk of the answer."""

@@ -126,9 +126,9 @@ class _WrittenCandidate:
 class _ResponseWriter(Writer):
     def __init__(self, format: Gemini) -> None:
         self._format = format
-        self._begin()
+        self._reset()
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._provider: Optional[str] = None
         self._native = False  # whether that provider speaks this format
         self._decoder = GeminiDecoder(provider="")
@@ -142,12 +142,6 @@ class _ResponseWriter(Writer):
         self._is_first = True
         self._frame_key: Any = None
         self._frame = (b"", b"")
-
-    def chunk(self, chunk: ChatCompletionChunk) -> bytes:
-        written = super().chunk(chunk)
-        if chunk.retry is not None and chunk.retry.policy == "restart":
-            self._begin()  # nothing was sent, but something may have been accumulated
-        return written
 
     def write(self, chunk: ChatCompletionChunk) -> bytes:
         if chunk.provider != self._provider:

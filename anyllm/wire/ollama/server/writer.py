@@ -171,10 +171,9 @@ class _LineWriter(Writer):
         self._head = b""  # of every line, up to the time; made with the first
         self._offset = 0  # from the clock to the times of the lines, which begin with that of the answer
         self._second, self._second_text = -NANO, ""  # the latest that was written
-        self._begin()
+        self._reset()
 
-    def _begin(self) -> None:
-        """Forget what was not written of an answer that begins anew."""
+    def _reset(self) -> None:
         self._model = ""
         self._created = 0
         self._first = 0  # when its first content came; 0 before that
@@ -183,12 +182,6 @@ class _LineWriter(Writer):
         self._last: Optional[tuple[_Object, _Object, _Object]] = None  # a server's own last line: its parts, and itself
         self._reason: Optional[str] = None
         self._usage: Optional[Usage] = None
-
-    def chunk(self, chunk: ChatCompletionChunk) -> bytes:
-        written = super().chunk(chunk)
-        if chunk.retry is not None and chunk.retry.policy == "restart":
-            self._begin()
-        return written
 
     def write(self, chunk: ChatCompletionChunk) -> bytes:
         text = text_alone(chunk)
