@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from anyllm.types import Model
+from anyllm.wire._base.dates import unix_seconds
 from anyllm.wire._base.decode_json import no_answer
 from anyllm.wire._base.model_info import ModelInfo
 
@@ -36,7 +37,7 @@ def read_models(answer: Any, provider: str) -> list[Model]:
         raise no_answer(answer, "data", provider)
     if not all(isinstance(item.get("id"), str) for item in items):
         raise no_answer(answer, "data with ids", provider)
-    return [Model(item["id"], _seconds(item.get("created_at")), "", provider, item) for item in items]
+    return [Model(item["id"], unix_seconds(item.get("created_at")), "", provider, item) for item in items]
 
 
 def anthropic_models(models: Sequence[ModelInfo]) -> dict[str, Any]:
@@ -49,17 +50,6 @@ def anthropic_models(models: Sequence[ModelInfo]) -> dict[str, Any]:
 def anthropic_model(model: ModelInfo) -> dict[str, Any]:
     """One model of the list."""
     return {"type": "model", "id": model.name, "display_name": model.name, "created_at": _date(model.created)}
-
-
-def _seconds(date: Any) -> int:
-    """Unix seconds of an RFC 3339 date; 0 where it is none."""
-    if not isinstance(date, str):
-        return 0
-    try:
-        then = datetime.fromisoformat(date.replace("Z", "+00:00"))  # Python 3.9 does not read the Z
-        return int((then if then.tzinfo else then.replace(tzinfo=timezone.utc)).timestamp())
-    except (ValueError, OverflowError):
-        return 0
 
 
 def _date(seconds: int) -> str:

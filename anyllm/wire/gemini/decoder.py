@@ -9,13 +9,13 @@ Source: https://ai.google.dev/api/generate-content#GenerateContentResponse
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Sequence
 from typing import Any, Optional, Tuple
 
 from anyllm._framing.detect import Event
 from anyllm.types import ChatCompletionChunk, ChunkChoice, text_chunk
 from anyllm.wire._base import api_errors, error_body
+from anyllm.wire._base.dates import unix_seconds
 from anyllm.wire._base.decode_json import event_object
 from anyllm.wire._base.decoder import BaseDecoder
 from anyllm.wire._base.json_values import json_type, text, whole_number
@@ -140,7 +140,7 @@ class GeminiDecoder(BaseDecoder):
         if raw != self._raw_facts:
             answer_id, created, model, tier = raw
             self._raw_facts = raw
-            self._facts = (text(answer_id), _timestamp(created), text(model), text(tier) or None)
+            self._facts = (text(answer_id), unix_seconds(created), text(model), text(tier) or None)
         return self._facts
 
     def _choice(self, index: int | None, raw: dict[str, Any]) -> ChunkChoice:
@@ -203,12 +203,3 @@ class GeminiDecoder(BaseDecoder):
         running = self._running()
         which = "" if len(self._candidates) == 1 else f" of candidate {', '.join(map(str, running))}"
         return f"the stream ended before the finishReason{which} ({self._events} events)"
-
-
-def _timestamp(value: Any) -> int:
-    """Unix seconds of "2026-03-12T18:08:22.490453Z"; 0 of anything else."""
-    try:
-        moment = datetime.datetime.strptime(text(value)[:19], "%Y-%m-%dT%H:%M:%S")
-    except ValueError:
-        return 0
-    return int(moment.replace(tzinfo=datetime.timezone.utc).timestamp())

@@ -17,13 +17,14 @@ from anyllm._framing.detect import Event
 from anyllm.errors import InvalidRequestError
 from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, FunctionCall, Reasoning, ToolCall, text_chunk
 from anyllm.wire._base import api_errors, error_body
+from anyllm.wire._base.dates import unix_seconds
 from anyllm.wire._base.decode_json import event_object
 from anyllm.wire._base.decoder import BaseDecoder
 from anyllm.wire._base.finish_reasons import finish_reason
 from anyllm.wire._base.json_values import arguments_text
 from anyllm.wire._base.request_fields import Fields
 from anyllm.wire._base.surrogate_joiner import REPLACEMENT
-from anyllm.wire.ollama.fields import read_call, read_logprobs, read_usage, unix_time
+from anyllm.wire.ollama.fields import read_call, read_logprobs, read_usage
 
 #: Keys that a line which only adds text, and its message, do not have.
 _RARE = frozenset(("error", "logprobs"))
@@ -114,7 +115,7 @@ class OllamaDecoder(BaseDecoder):
         """Use the model and the time of the first line that has each: the server stamps every line anew."""
         self._began = True
         self._model = self._model or self._text(body, "model")
-        self._created = self._created or unix_time(body.get("created_at"))
+        self._created = self._created or unix_seconds(body.get("created_at"))
 
     def _raise_error(self, body: dict[str, Any]) -> None:
         """``{"error": "..."}`` stands alone in its line; an empty one beside an answer is no error."""

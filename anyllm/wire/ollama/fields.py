@@ -7,8 +7,6 @@ https://docs.ollama.com/capabilities/structured-outputs
 
 from __future__ import annotations
 
-import datetime
-import re
 import time
 from collections.abc import Mapping
 from typing import Any, Optional, Union
@@ -159,22 +157,8 @@ def _is_token(value: Any) -> bool:
 
 # -- times -------------------------------------------------------------------------------------------------------------
 
-#: "2025-05-19T09:26:59.678947123Z": Go writes up to nine digits, which `datetime` does not read.
-_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d)")
 #: Nanoseconds in a second, and the last second whose year has four digits.
 NANO, LATEST = 10**9, 253402300799
-
-
-def unix_time(text: Any) -> int:
-    """Seconds since 1970; 0 where *text* is no time."""
-    found = _TIME.fullmatch(text) if isinstance(text, str) else None
-    if found is None:
-        return 0
-    try:
-        moment = datetime.datetime.fromisoformat(found[1] + found[2].replace("Z", "+00:00"))
-        return max(0, int(moment.timestamp()))
-    except (ValueError, OverflowError):
-        return 0
 
 
 def time_text(nanoseconds: int) -> str:

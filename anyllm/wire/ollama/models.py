@@ -17,6 +17,7 @@ from anyllm._framing.detect import Event
 from anyllm.errors import MalformedStreamError
 from anyllm.types import Model
 from anyllm.wire._base import api_errors
+from anyllm.wire._base.dates import unix_seconds
 from anyllm.wire._base.decode_json import event_object, no_answer, whole_json
 from anyllm.wire._base.decoder import BaseDecoder
 from anyllm.wire._base.encode_json import in_bytes
@@ -25,7 +26,7 @@ from anyllm.wire._base.model_info import ModelInfo
 from anyllm.wire._base.protocols import Request
 from anyllm.wire._base.request_fields import Fields
 from anyllm.wire._base.writer import json_bytes
-from anyllm.wire.ollama.fields import NANO, time_text, unix_time
+from anyllm.wire.ollama.fields import NANO, time_text
 
 #: The answer to a client's ``GET /api/version``: the version whose API the gateway serves, for clients to compare.
 VERSION_ANSWER = json_bytes({"version": "0.13.0"})
@@ -58,7 +59,7 @@ def _model(item: Any, provider: str) -> Model:
     name = (text(item.get("model")) or text(item.get("name"))) if isinstance(item, dict) else ""
     if not name:
         raise MalformedStreamError("a model has no name", provider=provider)
-    return Model(name, unix_time(item.get("modified_at")), "", provider, item)
+    return Model(name, unix_seconds(item.get("modified_at")), "", provider, item)
 
 
 def list_answer(models: Iterable[ModelInfo], now: float) -> bytes:
