@@ -93,5 +93,19 @@ def no_answer(answer: Any, key: str, provider: str) -> AnyLLMError:
     return MalformedStreamError(f"the answer {what}", provider=provider)
 
 
+def objects_of(answer: Any, key: str, provider: str) -> list[dict[str, Any]]:
+    """
+    The list of objects under *key* of a whole, decoded answer.
+
+    Raises:
+        APIError: the answer is the provider's error.
+        MalformedStreamError: it has no such list.
+    """
+    items = answer.get(key) if isinstance(answer, dict) else None
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise no_answer(answer, key, provider)
+    return items
+
+
 def _malformed(what: str, provider: str) -> MalformedStreamError:
     return MalformedStreamError(mend(what), provider=provider)

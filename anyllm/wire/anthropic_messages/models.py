@@ -12,7 +12,7 @@ from typing import Any
 
 from anyllm.types import Model
 from anyllm.wire._base.dates import unix_seconds
-from anyllm.wire._base.decode_json import no_answer
+from anyllm.wire._base.decode_json import no_answer, objects_of
 from anyllm.wire._base.model_info import ModelInfo
 
 __all__ = ["PATH", "anthropic_model", "anthropic_models", "read_models"]
@@ -32,9 +32,7 @@ def read_models(answer: Any, provider: str) -> list[Model]:
         APIError: the answer is the provider's error.
         MalformedStreamError: it is no list of models.
     """
-    items = answer.get("data") if isinstance(answer, dict) else None
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise no_answer(answer, "data", provider)
+    items = objects_of(answer, "data", provider)
     if not all(isinstance(item.get("id"), str) for item in items):
         raise no_answer(answer, "data with ids", provider)
     return [Model(item["id"], unix_seconds(item.get("created_at")), "", provider, item) for item in items]

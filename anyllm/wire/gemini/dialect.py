@@ -17,7 +17,7 @@ import attrs
 from anyllm.errors import APIError, MalformedStreamError
 from anyllm.types import CompletionParams, EmbeddingParams, Embeddings, Model
 from anyllm.wire._base.base_dialect import WithEmbeddings, WithModels
-from anyllm.wire._base.decode_json import no_answer
+from anyllm.wire._base.decode_json import objects_of
 from anyllm.wire._base.encode_json import merge_objects
 from anyllm.wire._base.format_support import FormatSupport
 from anyllm.wire._base.protocols import Request
@@ -81,7 +81,8 @@ class GeminiDialect(WithEmbeddings, WithModels):
 
     def _read_embeddings(self, answer: Any) -> Embeddings:
         """Google counts no tokens here."""
-        vectors = [vector(item.get("values"), self.provider) for item in self._objects(answer, "embeddings")]
+        items = objects_of(answer, "embeddings", self.provider)
+        vectors = [vector(item.get("values"), self.provider) for item in items]
         return Embeddings(vectors, None, "", self.provider, answer)
 
     def models_request(self) -> Request:
@@ -89,16 +90,10 @@ class GeminiDialect(WithEmbeddings, WithModels):
         return Request("GET", f"{self.models_path}?pageSize=1000", {"Accept": "application/json"})
 
     def _read_models(self, answer: Any) -> list[Model]:
-        items = self._objects(answer, "models")
+        items = objects_of(answer, "models", self.provider)
         if not all(isinstance(item.get("name"), str) for item in items):
             raise MalformedStreamError("a model has no name", provider=self.provider)
         return [Model(item["name"].removeprefix(_FOLDER), 0, "", self.provider, item) for item in items]
-
-    def _objects(self, answer: Any, key: str) -> list[dict[str, Any]]:
-        items = answer.get(key) if isinstance(answer, dict) else None
-        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-            raise no_answer(answer, key, self.provider)
-        return items
 
     def _answer(self, answer: Any) -> dict[str, Any]:
         try:

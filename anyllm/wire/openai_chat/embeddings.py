@@ -11,7 +11,7 @@ import struct
 from typing import Any
 
 from anyllm.types import EmbeddingParams, Embeddings, Usage
-from anyllm.wire._base.decode_json import no_answer
+from anyllm.wire._base.decode_json import objects_of
 from anyllm.wire._base.json_values import whole_number
 from anyllm.wire._base.request_fields import Fields, texts_in
 from anyllm.wire._base.vectors import vector
@@ -38,9 +38,7 @@ def read_request(body: Any) -> EmbeddingParams:
 
 def read_answer(answer: Any, provider: str) -> Embeddings:
     """The vectors of a whole answer, decoded, in the order of the texts; errors as `Dialect.response` has them."""
-    items = answer.get("data") if isinstance(answer, dict) else None
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise no_answer(answer, "data", provider)
+    items = objects_of(answer, "data", provider)
     places = [whole_number(item.get("index")) for item in items]
     if sorted(place for place in places if place is not None) == list(range(len(items))):
         items = [item for _, item in sorted(zip(places, items), key=lambda pair: pair[0] or 0)]
