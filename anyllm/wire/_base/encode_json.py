@@ -16,6 +16,11 @@ def unsupported(name: str, why: str, provider: str) -> UnsupportedParameterError
     return UnsupportedParameterError(why, provider=provider, param=name)
 
 
+def invalid_message(why: str, provider: str) -> InvalidRequestError:
+    """The error of a message, or a part of one, that cannot be sent."""
+    return InvalidRequestError(why, provider=provider, param="messages")
+
+
 def effort_in(params: CompletionParams, provider: str) -> str | None:
     """
     The reasoning effort; None if the provider decides ("auto", or not given).
