@@ -22,13 +22,18 @@ __all__ = ["blocked_prompt", "error_event", "failed_answer", "from_response", "g
 #: The Gemini API's message for an unknown model: "models/gemini-9 is not found for API version v1beta, ...".
 _NO_MODEL = re.compile(r"(models|tunedModels)/\S+ is not (found|supported)")
 
-#: Google's status, by class where the class is clearer than the HTTP status.
-_STATUSES: tuple[tuple[type[BaseException], str], ...] = (
-    (errors.AuthenticationError, "UNAUTHENTICATED"),
-    (errors.PermissionDeniedError, "PERMISSION_DENIED"),
-    (errors.InsufficientFundsError, "FAILED_PRECONDITION"),
-    (errors.RateLimitError, "RESOURCE_EXHAUSTED"),
-    (errors.OverloadedError, "UNAVAILABLE"),
+#: Classes that are clearer than the HTTP status: Google's status, None for that of the HTTP status; and words that its
+#: message must have, because there is no status for the class.
+_KINDS: tuple[tuple[type[BaseException], str | None, str | None], ...] = (
+    (errors.AuthenticationError, "UNAUTHENTICATED", None),
+    (errors.PermissionDeniedError, "PERMISSION_DENIED", None),
+    (errors.InsufficientFundsError, "FAILED_PRECONDITION", "Insufficient balance"),
+    (errors.RateLimitError, "RESOURCE_EXHAUSTED", None),
+    (errors.OverloadedError, "UNAVAILABLE", None),
+    (errors.ContextLengthExceededError, None, "The input exceeds the maximum number of tokens allowed"),
+    (errors.ContentFilterError, None, "Blocked by a content filter"),
+    (errors.ModelNotFoundError, None, "The model was not found"),
+    (errors.UnsupportedParameterError, None, "Unsupported parameter"),
 )
 _STATUSES_BY_CODE = {
     401: "UNAUTHENTICATED",
@@ -43,14 +48,6 @@ _STATUSES_BY_CODE = {
     504: "DEADLINE_EXCEEDED",
     529: "UNAVAILABLE",
 }
-#: Errors for which Google has no status: its messages name them.
-_MESSAGES: tuple[tuple[type[BaseException], str], ...] = (
-    (errors.ContextLengthExceededError, "The input exceeds the maximum number of tokens allowed"),
-    (errors.ContentFilterError, "Blocked by a content filter"),
-    (errors.ModelNotFoundError, "The model was not found"),
-    (errors.UnsupportedParameterError, "Unsupported parameter"),
-    (errors.InsufficientFundsError, "Insufficient balance"),
-)
 _TYPES = "type.googleapis.com/google.rpc."
 
 
@@ -92,10 +89,9 @@ def google_error(error: BaseException) -> dict[str, Any]:
     code = client_status(error)
     if own and isinstance(own["status"], str):
         return {**own, "code": code}
-    by_code = _STATUSES_BY_CODE.get(code) or ("INTERNAL" if code >= 500 else "INVALID_ARGUMENT")
-    status = next((name for kind, name in _STATUSES if isinstance(error, kind)), by_code)
+    _, status, prefix = next((row for row in _KINDS if isinstance(error, row[0])), (None, None, None))
+    status = status or _STATUSES_BY_CODE.get(code) or ("INTERNAL" if code >= 500 else "INVALID_ARGUMENT")
     written: dict[str, Any] = {"code": code, "message": message_of(error), "status": status}
-    prefix = next((words for kind, words in _MESSAGES if isinstance(error, kind)), None)
     if prefix and not isinstance(api_errors.from_body("", {"error": written}), type(error)):
         written["message"] = f"{prefix}: {written['message']}"
     details: list[dict[str, Any]] = []

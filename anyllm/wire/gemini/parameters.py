@@ -57,10 +57,8 @@ def write_params(params: CompletionParams, model: str, provider: str) -> dict[st
     body = {"generationConfig": config, "tools": _write_tools(params, provider)}
     choice, name = tool_choice_in(params, provider)
     if choice is not None:
-        calling: dict[str, Any] = {"mode": MODES.get(choice, "ANY")}
-        if name is not None:
-            calling["allowedFunctionNames"] = [name]
-        body["toolConfig"] = {"functionCallingConfig": calling}
+        names = {} if name is None else {"allowedFunctionNames": [name]}
+        body["toolConfig"] = {"functionCallingConfig": {"mode": MODES.get(choice, "ANY"), **names}}
     return {key: value for key, value in body.items() if value}
 
 
@@ -237,8 +235,7 @@ def _json_schema(value: Any) -> Any:
 def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
     if isinstance(schema.get("type"), str):
         schema["type"] = [schema["type"], "null"]
-    if isinstance(schema.get("anyOf"), list):
-        schema["anyOf"] = [*schema["anyOf"], {"type": "null"}]
-    if isinstance(schema.get("enum"), list):
-        schema["enum"] = [*schema["enum"], None]
+    for key, null in (("anyOf", {"type": "null"}), ("enum", None)):
+        if isinstance(schema.get(key), list):
+            schema[key] = [*schema[key], null]
     return schema

@@ -18,10 +18,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from anyllm.errors import AnyLLMError, InvalidRequestError
+from anyllm.errors import AnyLLMError
 from anyllm.types import ContentPart, FunctionCall, Message, ToolCall, _convert
 from anyllm.wire._base.conversation import Media, media_in
-from anyllm.wire._base.encode_json import unsupported
+from anyllm.wire._base.encode_json import invalid_message, unsupported
 from anyllm.wire._base.json_values import json_object, text
 from anyllm.wire._base.request_fields import Fields, wrong
 
@@ -117,8 +117,7 @@ def _write_part(part: ContentPart, provider: str) -> dict[str, Any]:
     elif part.extra:
         body = {}
     else:
-        reason = f"the provider does not support parts of type {part.type!r}"
-        raise InvalidRequestError(reason, provider=provider, param="messages")
+        raise invalid_message(f"the provider does not support parts of type {part.type!r}", provider)
     return {**body, **(part.extra or {})}
 
 

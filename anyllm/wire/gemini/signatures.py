@@ -29,8 +29,6 @@ _DETAILS = "gemini."
 _SIGNED, _PART = f"{_DETAILS}signed", f"{_DETAILS}part"
 _SEAL = b"anyllm:"
 
-# -- details of reasoning ----------------------------------------------------------------------------------------------
-
 
 def signed_detail(of: str, start: int, length: int, signature: str) -> dict[str, Any]:
     """The detail of a signed part of the "text" or of the "thought"; *start* and *length* are characters."""
@@ -57,9 +55,6 @@ def _is_valid(detail: Mapping[str, Any]) -> bool:
 def _part_of(detail: Mapping[str, Any], text: str = "") -> dict[str, Any]:
     is_whole = detail["type"] == _PART
     return dict(detail["part"]) if is_whole else {"text": text, "thoughtSignature": detail["thoughtSignature"]}
-
-
-# -- parts of an answer ------------------------------------------------------------------------------------------------
 
 
 def answer_parts(message: Message, provider: str) -> list[dict[str, Any]]:
@@ -106,9 +101,6 @@ def without_thought_texts(parts: Iterable[dict[str, Any]]) -> list[dict[str, Any
     """The parts without the text of thoughts; a thought with a signature stays, empty."""
     silent = ({**part, "text": ""} if part.get("thought") is True else part for part in parts)
     return [part for part in silent if part.get("thought") is not True or "thoughtSignature" in part]
-
-
-# -- reasoning of other providers --------------------------------------------------------------------------------------
 
 
 def is_google(reasoning: Reasoning, field: str | None = None) -> bool:

@@ -9,8 +9,7 @@ from typing import Any
 from anyllm.errors import AnyLLMError
 from anyllm.types import ChatCompletion, ChatCompletionChunk, text_alone
 from anyllm.types._accumulate import accumulate
-from anyllm.wire.gemini.candidate import candidates_in, parts_of
-from anyllm.wire.gemini.decoder import GeminiDecoder
+from anyllm.wire.gemini.decoder import GeminiDecoder, candidates_in, parts_of
 from anyllm.wire.gemini.fields import TOOL_PARTS
 from anyllm.wire.gemini.signatures import without_thought_texts
 

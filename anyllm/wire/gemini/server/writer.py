@@ -272,10 +272,10 @@ class _ResponseWriter(Writer):
         self._name(chunk)
         if self._frame_key != (self._id, self._model):
             self._frame_key = (self._id, self._model)
-            head = json_bytes(_head(self._id, self._model))[1:]
-            before, after = (b",\r\n", b"") if self._format.array else (b"data: ", b"\n\n")
-            rest = b'}],"role":"model"},"index":0}]' + (b"," if len(head) > 1 else b"") + head
-            self._frame = (before + b'{"candidates":[{"content":{"parts":[{"text":', rest + after)
+            content = {"parts": [{"text": ""}], "role": "model"}
+            body = {"candidates": [{"content": content, "index": 0}], **_head(self._id, self._model)}
+            before, _, after = self._event(body).partition(b'""')
+            self._frame = (before, after)
         return self._frame
 
 
