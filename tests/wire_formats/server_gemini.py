@@ -46,6 +46,7 @@ EVERYTHING_NATIVE = {
 PARTS: list[Any] = [
     {"fileData": {"mimeType": "image/png", "fileUri": "https://g.example/v1beta/files/abc"}},
     {"fileData": {"mimeType": "application/pdf", "fileUri": "gs://bucket/x.pdf"}},
+    {"fileData": {"fileUri": "http://[malformed"}},
     {"functionResponse": {"name": "f", "response": {"result": '{"a": 1}'}}},
     {"functionResponse": {"name": "f", "response": {"result": "{"}}},
     {"functionResponse": {"name": "f", "response": {"result": "a", "b": 1}}},
