@@ -10,7 +10,8 @@ _FINISH_REASONS = {
     **dict.fromkeys(
         (
             *("content_filter", "content_filtered", "sensitive", "refusal", "guardrail_intervened"),
-            *("safety", "recitation", "blocklist", "prohibited_content", "spii"),
+            *("safety", "recitation", "blocklist", "prohibited_content", "spii", "model_armor"),
+            *("image_safety", "image_prohibited_content", "image_recitation"),
         ),
         "content_filter",
     ),

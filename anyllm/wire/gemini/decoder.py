@@ -20,11 +20,12 @@ from anyllm.wire._base import api_errors, error_body
 from anyllm.wire._base.dates import unix_seconds
 from anyllm.wire._base.decode_json import event_object
 from anyllm.wire._base.decoder import BaseDecoder
+from anyllm.wire._base.finish_reasons import finish_reason
 from anyllm.wire._base.json_values import json_object, json_type, text, text_or_none, whole_number
 from anyllm.wire._base.surrogate_joiner import REPLACEMENT
 from anyllm.wire._base.writer import json_bytes
 from anyllm.wire.gemini.errors import blocked_prompt, failed_answer
-from anyllm.wire.gemini.fields import FAILURES, NUMBERS, THOUGHT, TOOL_PARTS, enum_name, read_finish_reason, read_usage
+from anyllm.wire.gemini.fields import FAILURES, NUMBERS, THOUGHT, TOOL_PARTS, enum_name, read_usage
 from anyllm.wire.gemini.partial_arguments import PartialArguments
 from anyllm.wire.gemini.parts import signed_call
 from anyllm.wire.gemini.signatures import signed_detail, tool_detail
@@ -269,7 +270,7 @@ class Candidate:
         if name is None or name == self.finish:
             return None, None
         self.finish = name
-        return read_finish_reason(name, has_tool_calls=self._call_count > 0), name
+        return finish_reason(name, has_tool_calls=self._call_count > 0), name
 
     def _call(self, raw: Any, signature: str | None) -> ToolCall | None:
         """The fragment of one ``functionCall``; None of an empty one."""

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from anyllm.types import Usage
-from anyllm.wire._base import finish_reasons
 from anyllm.wire._base.json_values import count, whole_number, without_none
 
 #: Our parameters, the keys of ``generationConfig``, and the types of their values.
@@ -65,7 +64,6 @@ FAILURES = {
     "TOO_MANY_TOOL_CALLS": "server_error",
     "MISSING_THOUGHT_SIGNATURE": "invalid_request_error",
 }
-_FILTERS = frozenset(("IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION", "MODEL_ARMOR"))
 _FINISH = {"stop": "STOP", "tool_calls": "STOP", "length": "MAX_TOKENS", "content_filter": "SAFETY"}
 
 
@@ -75,13 +73,6 @@ def enum_name(value: Any, names: tuple[str, ...]) -> str:
     if number is None:
         return str(value)
     return names[number] if 0 <= number < len(names) else str(number)
-
-
-def read_finish_reason(name: str, *, has_tool_calls: bool) -> str:
-    """The one of `FINISH_REASONS` that a reason means."""
-    if name in _FILTERS:
-        return "content_filter"
-    return finish_reasons.finish_reason(name, has_tool_calls=has_tool_calls)
 
 
 def write_finish_reason(choice: Any, native: bool) -> tuple[str, str | None]:
