@@ -21,7 +21,7 @@ from anyllm.wire._base.dates import unix_seconds
 from anyllm.wire._base.decode_json import event_object
 from anyllm.wire._base.decoder import BaseDecoder
 from anyllm.wire._base.finish_reasons import finish_reason
-from anyllm.wire._base.json_values import json_object, json_type, text, text_or_none, whole_number
+from anyllm.wire._base.json_values import json_object, json_type, text, whole_number
 from anyllm.wire._base.surrogate_joiner import REPLACEMENT
 from anyllm.wire._base.writer import json_bytes
 from anyllm.wire.gemini.errors import blocked_prompt, failed_answer
@@ -103,7 +103,7 @@ class GeminiDecoder(BaseDecoder):
             raise self._malformed("candidates is no list of objects")
         elif text := self._text_alone(candidates):
             return (self._text_chunk(body, raw, text),)
-        choices = tuple(self._choice(index, candidate) for index, candidate in candidates_in(body))
+        choices = tuple(self._choice(index, candidate) for index, candidate in _indexed(candidates or ()))
         answer_id, created, model, tier = self._about(body)
         usage = read_usage(body.get("usageMetadata"))
         chunk = ChatCompletionChunk(
@@ -185,8 +185,9 @@ class GeminiDecoder(BaseDecoder):
                     part["text"] = self._halves.mend(part["text"], (index, part.get("thought") is True))
             for is_thought in (True, False) if candidate.get("finishReason") else ():
                 content = candidate.get("content") or {}
-                if self._waiting.pop((index, is_thought), None) and isinstance(content, dict):
-                    parts = [*parts_of(candidate), {"text": REPLACEMENT, "thought": is_thought}]
+                parts = (content.get("parts") or []) if isinstance(content, dict) else None
+                if self._waiting.pop((index, is_thought), None) and isinstance(parts, list):
+                    parts = [*parts, {"text": REPLACEMENT, "thought": is_thought}]
                     candidate["content"] = {**content, "parts": parts}
         return self._repaired(body)
 
@@ -241,7 +242,9 @@ class Candidate:
         details: list[dict[str, Any]] = []
         last_signature = None
         for part in _checked_parts(raw):
-            signature, text = text_or_none(part.get("thoughtSignature")), part.get("text")
+            signature, text = part.get("thoughtSignature"), part.get("text")
+            if not isinstance(signature, str):
+                signature = None
             if part.get("functionCall") is not None:
                 calls.append(self._call(part["functionCall"], signature))
             elif not TOOL_PARTS.isdisjoint(part):
@@ -320,15 +323,15 @@ class Candidate:
 
 
 def candidates_in(body: Any) -> Iterator[tuple[int | None, dict[str, Any]]]:
-    """
-    The candidates of an event with their indexes; None for an index that is no number.
-
-    Google leaves out the index 0 where others have one; where none has one, the place counts.
-    """
+    """The candidates of an event with their indexes; None for an index that is no number."""
     candidates = json_object(body).get("candidates")
-    found = [one for one in candidates if isinstance(one, dict)] if isinstance(candidates, list) else []
-    is_numbered = any(one.get("index") is not None for one in found)
-    for place, one in enumerate(found):
+    return _indexed([one for one in candidates if isinstance(one, dict)] if isinstance(candidates, list) else ())
+
+
+def _indexed(candidates: Sequence[dict[str, Any]]) -> Iterator[tuple[int | None, dict[str, Any]]]:
+    """Google leaves out the index 0 where others have one; where none has one, the place counts."""
+    is_numbered = any(one.get("index") is not None for one in candidates)
+    for place, one in enumerate(candidates):
         index = one.get("index")
         yield whole_number(index) if index is not None else 0 if is_numbered else place, one
 

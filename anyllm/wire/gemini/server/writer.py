@@ -197,7 +197,7 @@ class _ResponseWriter(Writer):
     def _candidate(self, choice: ChunkChoice, raw: Any) -> dict[str, Any]:
         """The candidate of a choice, as far as it is written at once; empty if all of it waits for the end."""
         candidate = self._candidates.setdefault(choice.index, _WrittenCandidate())
-        keys, parts = other_keys_and_parts(raw, choice.index)
+        keys, parts = ({}, []) if raw is None else other_keys_and_parts(raw, choice.index)
         parts = [*self._parts(choice, candidate), *parts]
         if choice.finish_reason is not None:
             candidate.end, candidate.has_ended = write_finish_reason(choice, native=self._native), False
