@@ -199,7 +199,10 @@ class _ContentsReader:
                 if not is_thought and (text or extra):
                     content.append({"type": "text", "text": text or "", "extra": extra or None})
             read.append(part)
-        delta = Candidate().delta({"content": {"parts": read}}, None)
+        try:
+            delta = Candidate().delta({"content": {"parts": read}}, None)
+        except ValueError as exc:
+            raise wrong("contents", str(exc)) from exc
         reasoning = delta.reasoning
         if seal is not None:
             reasoning = attrs.evolve(seal, content=reasoning.content if reasoning else None)
