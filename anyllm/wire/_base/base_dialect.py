@@ -1,8 +1,8 @@
-"""The base of the dialects: requests with a JSON body, whole answers read through the decoder, vectors and models."""
+"""The base of the dialects: requests with a JSON body, whole answers by the decoder, embeddings, lists of models."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import attrs
@@ -31,7 +31,7 @@ class WholeDecoder(Decoder, Protocol):
 @attrs.define(frozen=True, kw_only=True)
 class BaseDialect:
     """
-    The parts that most dialects share. Subclasses write requests (`_request`) and make the decoder.
+    The parts that most dialects share. Subclasses write requests (`_request`) and name their decoder.
 
     Attributes:
         provider: The provider's name, in every chunk and error.
@@ -39,7 +39,12 @@ class BaseDialect:
 
     provider: str
 
-    support: ClassVar[FormatSupport]
+    #: The class of the decoder; its only argument is the provider.
+    _decoder: ClassVar[Callable[..., WholeDecoder]]
+    #: Reads an error response: a function of the provider and the arguments of `error`.
+    _read_error = staticmethod(api_errors.from_response)
+    #: The error of a whole, decoded body that is no answer: a function of it, `_answer_key` and the provider.
+    _no_answer = staticmethod(no_answer)
     #: What a request for a stream accepts, and more headers of all requests.
     _stream_type: ClassVar[str] = "text/event-stream"
     _headers: ClassVar[Mapping[str, str]] = {}
@@ -47,6 +52,11 @@ class BaseDialect:
     _answer_key: ClassVar[str]
     #: Whether a whole answer must have ended, as a stream must.
     _must_end: ClassVar[bool] = False
+
+    @property
+    def support(self) -> FormatSupport:
+        """The parameters, media and response formats that it supports."""
+        raise NotImplementedError
 
     def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
         """
@@ -60,11 +70,11 @@ class BaseDialect:
 
     def decoder(self) -> WholeDecoder:
         """A fresh decoder for one streamed response."""
-        raise NotImplementedError
+        return self._decoder(provider=self.provider)
 
     def response(self, body: bytes) -> ChatCompletion:
         """
-        A whole response, read through the decoder, so that it gives the same answer as a stream.
+        A whole response, read by the decoder, so that it gives the same answer as a stream.
 
         Raises:
             APIError: the body is the provider's error, or the answer failed.
@@ -81,7 +91,7 @@ class BaseDialect:
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
         """The error of a response with that HTTP status."""
-        return api_errors.from_response(self.provider, status, headers, body)
+        return self._read_error(self.provider, status, headers, body)
 
     # -- for the formats -----------------------------------------------------------------------------------------------
 
@@ -116,9 +126,13 @@ class BaseDialect:
 
     def _answer(self, answer: Any) -> dict[str, Any]:
         """*answer*, if it is an answer; raises the error in it otherwise."""
-        if isinstance(answer, dict) and answer.get(self._answer_key):
+        if isinstance(answer, dict) and self._is_answer(answer):
             return answer
-        raise no_answer(answer, self._answer_key, self.provider)
+        raise self._no_answer(answer, self._answer_key, self.provider)
+
+    def _is_answer(self, answer: dict[str, Any]) -> bool:
+        """Whether a whole, decoded body is an answer."""
+        return bool(answer.get(self._answer_key))
 
 
 class WithEmbeddings(BaseDialect):

@@ -11,15 +11,16 @@ https://platform.claude.com/docs/en/build-with-claude/adaptive-thinking
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from anyllm.types import CompletionParams
 from anyllm.wire._base.encode_json import effort_in
 
-__all__ = ["REFUSED", "adaptive_of", "budget_of", "thinking_field"]
+__all__ = ["bodies_to_send", "budget_of", "max_tokens_with", "thinking_fields"]
 
 #: Named in the error of a model that takes no budget.
-REFUSED = "thinking.type.enabled"
+_REFUSED = "thinking.type.enabled"
 
 _BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 4096, "high": 16384, "xhigh": 32000, "max": 32000}
 #: Efforts that have another name here.
@@ -39,19 +40,36 @@ def budget_of(params: CompletionParams, provider: str) -> int | None:
     return None if effort is None else _BUDGETS[effort]
 
 
-def thinking_field(budget: int) -> dict[str, Any]:
-    """The field ``thinking`` for a budget."""
-    return {"type": "enabled", "budget_tokens": budget} if budget else {"type": "disabled"}
+def max_tokens_with(max_tokens: int, budget: int) -> int:
+    """The limit of an answer, which includes thinking: one that leaves no room for the answer is raised by *budget*."""
+    return max_tokens + budget if budget and max_tokens <= budget else max_tokens
 
 
-def adaptive_of(params: CompletionParams) -> dict[str, Any] | None:
+def thinking_fields(params: CompletionParams, budget: int) -> list[dict[str, Any]]:
     """
-    The fields for models that take an effort; None where no effort became a budget.
+    The fields for *budget*; then, where an effort became the budget, those for models that take an effort.
 
-    Such models leave their thinking out of the answer unless they are asked to show it.
+    The latter leave their thinking out of the answer unless they are asked to show it.
     """
+    fields = [{"thinking": {"type": "enabled", "budget_tokens": budget} if budget else {"type": "disabled"}}]
     effort = params.reasoning_effort
-    if params.thinking_budget is not None or effort is None or not _BUDGETS.get(effort):
-        return None
-    display = {"type": "adaptive", "display": "summarized"}
-    return {"thinking": display, "output_config": {"effort": _EFFORTS.get(effort, effort)}}
+    if budget and effort is not None and params.thinking_budget is None:
+        thinking = {"type": "adaptive", "display": "summarized"}
+        fields.append({"thinking": thinking, "output_config": {"effort": _EFFORTS.get(effort, effort)}})
+    return fields
+
+
+def bodies_to_send(
+    bodies: list[dict[str, Any]], extra: Mapping[str, Any] | None, key: str
+) -> tuple[dict[str, Any], dict[str, Mapping[str, Any]]]:
+    """
+    The body of a request, and the fallback for models that refuse its budget; ``extra_body`` wins in both.
+
+    Args:
+        bodies: One body for each of `thinking_fields`.
+        extra: The caller's ``extra_body``.
+        key: The key of the thinking; there is no fallback if the caller set it.
+    """
+    extra = extra or {}
+    first, *newer = ({**body, **extra} for body in bodies)
+    return first, {_REFUSED: newer[0]} if newer and key not in extra else {}

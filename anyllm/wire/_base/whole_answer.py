@@ -1,17 +1,14 @@
-"""Whole answers from chunks, and from providers that stream although the request did not ask for it."""
+"""Whole answers, also of providers that stream although the request did not ask for it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-
 from anyllm._framing.detect import events
 from anyllm.errors import AnyLLMError, APIError, MalformedStreamError
-from anyllm.types import ChatCompletion, ChatCompletionChunk
-from anyllm.types._accumulate import Assembler, accumulate
+from anyllm.types import ChatCompletion
+from anyllm.types._accumulate import Assembler
 from anyllm.wire._base.protocols import Dialect
 
-__all__ = ["completion_of", "whole_answer"]
+__all__ = ["whole_answer"]
 
 
 def whole_answer(dialect: Dialect, body: bytes) -> ChatCompletion:
@@ -49,10 +46,3 @@ def whole_answer(dialect: Dialect, body: bytes) -> ChatCompletion:
     if not answer.has_begun:
         raise malformed from malformed.__cause__
     return answer.snapshot()
-
-
-def completion_of(chunks: Iterable[ChatCompletionChunk], raw: Any) -> ChatCompletion:
-    """The answer that *chunks* make; *raw* is the provider's answer, decoded."""
-    completion = accumulate(chunks)
-    completion.raw = raw
-    return completion

@@ -6,22 +6,18 @@ Source: https://platform.claude.com/docs/en/api/messages
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 import attrs
 
-from anyllm.errors import APIError
-from anyllm.types import ChatCompletion, CompletionParams, Model
-from anyllm.wire._base import api_errors
-from anyllm.wire._base.claude_thinking import REFUSED
+from anyllm.types import CompletionParams, Model
+from anyllm.wire._base.base_dialect import WithModels
+from anyllm.wire._base.claude_thinking import bodies_to_send
 from anyllm.wire._base.conversation import with_beginning
-from anyllm.wire._base.decode_json import no_answer, whole_json
-from anyllm.wire._base.encode_json import headers_in, in_bytes, unsupported
-from anyllm.wire._base.format_support import FormatSupport, checked
+from anyllm.wire._base.encode_json import unsupported
+from anyllm.wire._base.format_support import FormatSupport
 from anyllm.wire._base.protocols import Request
-from anyllm.wire._base.whole_answer import completion_of
 from anyllm.wire.anthropic_messages import models as _models
 from anyllm.wire.anthropic_messages.decoder import MessagesDecoder
 from anyllm.wire.anthropic_messages.request import request_bodies
@@ -29,11 +25,11 @@ from anyllm.wire.anthropic_messages.request import request_bodies
 __all__ = ["AnthropicMessagesDialect"]
 
 #: The version of the API. Source: https://platform.claude.com/docs/en/api/versioning
-_VERSION = "2023-06-01"
+_VERSION_HEADER = {"anthropic-version": "2023-06-01"}
 
 
 @attrs.define(frozen=True, kw_only=True)
-class AnthropicMessagesDialect:
+class AnthropicMessagesDialect(WithModels):
     """
     The dialect, with the switches of the provider that speaks it.
 
@@ -55,32 +51,22 @@ class AnthropicMessagesDialect:
         formats=("json_schema",), refused=("n", "seed", "logprobs", "top_logprobs", "stream_options"), prefill=True
     )
 
-    def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
-        """
-        The request for *params*; *model* is the name without its provider.
+    _decoder = MessagesDecoder
+    _answer_key = "content"
+    _models_list = _models.PATH
 
-        Newer models refuse the thinking budget that a ``reasoning_effort`` becomes for older ones. The fallback is in
-        their form.
-
-        Raises:
-            UnsupportedParameterError: the provider does not support what a parameter asks for.
-            InvalidRequestError: the parameters cannot be sent at all.
-        """
-        params = checked(params, self.support, self.provider)
+    def _request(self, params: CompletionParams, model: str, stream: bool) -> Request:
         address = {"model": model} if self.version_in_body is None else {"anthropic_version": self.version_in_body}
-        extra = dict(params.extra_body or {})
         bodies = request_bodies(params, address, self.provider, stream=stream)
-        first, *others = (in_bytes({**body, **extra}, self.provider) for body in bodies)
+        body, fallbacks = bodies_to_send(bodies, params.extra_body, "thinking")
         path = self.stream_path if stream and self.stream_path is not None else self.path
-        headers = {"Content-Type": "application/json", "Accept": "text/event-stream" if stream else "application/json"}
-        if self.version_in_body is None:
-            headers["anthropic-version"] = _VERSION
-        return Request(
-            "POST",
+        return self._post(
             path.replace("{model}", quote(model, safe="@:")),
-            headers_in(params.extra_headers, headers, self.provider),
-            first,
-            {REFUSED: others[0]} if others and "thinking" not in extra else {},
+            body,
+            params.extra_headers,
+            stream=stream,
+            headers=_VERSION_HEADER if self.version_in_body is None else None,
+            fallbacks=fallbacks,
         )
 
     def continuation(self, params: CompletionParams, text: str, *, model: str) -> Request:
@@ -93,31 +79,13 @@ class AnthropicMessagesDialect:
             raise unsupported("reasoning_effort", "a model that thinks continues no text", self.provider)
         return self.request(with_beginning(params, text), model=model, stream=True)
 
-    def decoder(self) -> MessagesDecoder:
-        """A fresh decoder for one streamed response."""
-        return MessagesDecoder(provider=self.provider)
-
-    def response(self, body: bytes) -> ChatCompletion:
-        """
-        A whole response: read as a stream of one event, so that both give the same answer.
-
-        Raises:
-            APIError: the body is the provider's error.
-            MalformedStreamError: the body cannot be read.
-        """
-        answer = whole_json(body, self.provider)
-        if not isinstance(answer, dict) or not isinstance(answer.get("content"), list) or answer.get("error"):
-            raise no_answer(answer, "content", self.provider)
-        return completion_of(self.decoder().feed_whole(answer), answer)
-
-    def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-        """The error of an HTTP status, its headers and its body."""
-        return api_errors.from_response(self.provider, status, headers, body)
+    def _is_answer(self, answer: dict[str, Any]) -> bool:
+        return isinstance(answer.get("content"), list) and not answer.get("error")
 
     def models_request(self) -> Request:
         """The request for the list of models."""
-        return Request("GET", _models.PATH, {"Accept": "application/json", "anthropic-version": _VERSION})
+        request = super().models_request()
+        return attrs.evolve(request, headers={**request.headers, **_VERSION_HEADER})
 
-    def models(self, body: bytes) -> list[Model]:
-        """The models of a whole response; errors as `response` has them."""
-        return _models.read_models(whole_json(body, self.provider), self.provider)
+    def _read_models(self, answer: Any) -> list[Model]:
+        return _models.read_models(answer, self.provider)

@@ -18,8 +18,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anyllm.types import CompletionParams
-from anyllm.wire._base.claude_thinking import adaptive_of, budget_of, thinking_field
+from anyllm.wire._base.claude_thinking import budget_of, max_tokens_with, thinking_fields
 from anyllm.wire._base.conversation import Function, functions_in, schema_in, tool_choice_in
+from anyllm.wire._base.encode_json import merge_objects
 from anyllm.wire._base.json_values import without_none
 from anyllm.wire._base.request_fields import Fields, wrong
 
@@ -151,18 +152,14 @@ def thinking_bodies(body: dict[str, Any], params: CompletionParams, provider: st
     """
     *body* with ``max_tokens`` and ``thinking``; then, where an effort became a budget, the same for newer models.
 
-    ``max_tokens`` is required, and includes thinking. One that leaves no room for the answer is raised by the budget.
+    ``max_tokens`` is required.
     """
     max_tokens = _DEFAULT_MAX_TOKENS if params.max_tokens is None else params.max_tokens
-    budget, adaptive = budget_of(params, provider), adaptive_of(params)
+    budget = budget_of(params, provider)
     if budget is None:
         return [{**body, "max_tokens": max_tokens}]
-    max_tokens += budget if budget and max_tokens <= budget else 0
-    first = {**body, "max_tokens": max_tokens, "thinking": thinking_field(budget)}
-    if adaptive is None:
-        return [first]
-    output = {**body.get("output_config", {}), **adaptive["output_config"]}
-    return [first, {**first, **adaptive, "output_config": output}]
+    body = {**body, "max_tokens": max_tokens_with(max_tokens, budget)}
+    return [merge_objects(body, fields) for fields in thinking_fields(params, budget)]
 
 
 def _read_thinking_and_output(fields: Fields) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -20,7 +20,7 @@ from typing import Any
 
 from anyllm.types import CompletionParams, Reasoning
 from anyllm.wire._base.block_turns import Block
-from anyllm.wire._base.claude_thinking import adaptive_of, budget_of, thinking_field
+from anyllm.wire._base.claude_thinking import budget_of, max_tokens_with, thinking_fields
 from anyllm.wire._base.encode_json import effort_in, unsupported
 
 #: Where a model's own parameters stand in a request.
@@ -45,24 +45,17 @@ def bodies(body: dict[str, Any], params: CompletionParams, model: str, provider:
     if effort is None and budget is None:
         return [body]
     if "claude" in model or "anthropic." in model:
-        return _claude(body, params, provider)
+        budget, limits = budget_of(params, provider) or 0, body.get("inferenceConfig", {})
+        if "maxTokens" in limits:
+            limits = {**limits, "maxTokens": max_tokens_with(limits["maxTokens"], budget)}
+            body = {**body, "inferenceConfig": limits}
+        return [{**body, FIELDS: fields} for fields in thinking_fields(params, budget)]
     name, value = ("reasoning_effort", effort) if budget is None else ("thinking_budget", budget)
     fields = _effort_fields(model, "none" if budget == 0 else effort if budget is None else None)
     if fields is None:
         why = f"{model} is not known to support {name} {value!r}; its own parameters go into extra_body"
         raise unsupported(name, f"{why}={{{FIELDS!r}: ...}}", provider)
     return [{**body, FIELDS: fields}]
-
-
-def _claude(body: dict[str, Any], params: CompletionParams, provider: str) -> list[dict[str, Any]]:
-    """Claude counts thinking in ``maxTokens``: one that leaves no room for the answer is raised by the budget."""
-    budget, adaptive = budget_of(params, provider) or 0, adaptive_of(params)
-    limits = dict(body.get("inferenceConfig", {}))
-    if budget and limits.get("maxTokens", budget + 1) <= budget:
-        limits["maxTokens"] += budget
-        body = {**body, "inferenceConfig": limits}
-    first = {**body, FIELDS: {"thinking": thinking_field(budget)}}
-    return [first] if adaptive is None else [first, {**body, FIELDS: adaptive}]
 
 
 def _effort_fields(model: str, effort: str | None) -> dict[str, Any] | None:

@@ -20,13 +20,11 @@ from typing import Any, ClassVar, Optional
 
 import attrs
 
-from anyllm.errors import APIError
 from anyllm.types import ChunkChoice, CompletionParams, Usage
 from anyllm.wire._base import bedrock_errors
 from anyllm.wire._base.base_dialect import BaseDialect
 from anyllm.wire._base.choices_decoder import ChoiceDelta, ChoicesDecoder, first_count
 from anyllm.wire._base.cohere.errors import failure
-from anyllm.wire._base.decode_json import no_answer
 from anyllm.wire._base.encode_json import unsupported
 from anyllm.wire._base.protocols import FormatSupport, Request
 
@@ -167,6 +165,10 @@ class TextCompletionDialect(BaseDialect):
 
     support: ClassVar[FormatSupport] = FormatSupport(formats=(), media=())
 
+    _decoder = TextCompletionDecoder
+    _read_error = staticmethod(bedrock_errors.from_response)
+    _answer_key = "text"
+
     def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
         """
         Not supported.
@@ -176,15 +178,5 @@ class TextCompletionDialect(BaseDialect):
         """
         raise unsupported("model", f"requests to {model} through InvokeModel are not supported", self.provider)
 
-    def decoder(self) -> TextCompletionDecoder:
-        """A fresh decoder for one streamed response."""
-        return TextCompletionDecoder(provider=self.provider)
-
-    def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-        """The error of a response with that HTTP status."""
-        return bedrock_errors.from_response(self.provider, status, headers, body)
-
-    def _answer(self, answer: Any) -> dict[str, Any]:
-        if not isinstance(answer, dict) or _keys_of(answer) is None:
-            raise no_answer(answer, "text", self.provider)
-        return answer
+    def _is_answer(self, answer: dict[str, Any]) -> bool:
+        return is_text_completion(answer)

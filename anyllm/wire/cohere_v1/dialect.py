@@ -10,16 +10,13 @@ https://docs.cohere.com/v1/docs/streaming
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import attrs
 
-from anyllm.errors import APIError
 from anyllm.types import CompletionParams
-from anyllm.wire._base import api_errors
 from anyllm.wire._base.base_dialect import BaseDialect
-from anyllm.wire._base.cohere.errors import no_content, refine_error
+from anyllm.wire._base.cohere.errors import from_response, no_content
 from anyllm.wire._base.format_support import FormatSupport
 from anyllm.wire._base.protocols import Request
 from anyllm.wire.cohere_v1.decoder import CohereV1Decoder
@@ -48,21 +45,15 @@ class CohereV1Dialect(BaseDialect):
         ),
     )
 
+    _decoder = CohereV1Decoder
+    _read_error = staticmethod(from_response)
+    _no_answer = staticmethod(no_content)
     _stream_type = "application/json"  # its lines are JSON
+    _answer_key = "text"
 
     def _request(self, params: CompletionParams, model: str, stream: bool) -> Request:
         body = body_of(params, model=model, stream=stream, provider=self.provider)
         return self._post("/v1/chat", body, params.extra_headers, stream=stream)
 
-    def decoder(self) -> CohereV1Decoder:
-        """A fresh decoder for one streamed response."""
-        return CohereV1Decoder(provider=self.provider)
-
-    def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-        """The error of a response with that HTTP status."""
-        return refine_error(api_errors.from_response(self.provider, status, headers, body))
-
-    def _answer(self, answer: Any) -> dict[str, Any]:
-        if not isinstance(answer, dict) or "text" not in answer or answer.get("error"):
-            raise no_content(answer, "text", self.provider)
-        return answer
+    def _is_answer(self, answer: dict[str, Any]) -> bool:
+        return "text" in answer and not answer.get("error")

@@ -9,16 +9,13 @@ https://docs.cohere.com/v2/docs/streaming, https://docs.cohere.com/reference/err
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import attrs
 
-from anyllm.errors import APIError
 from anyllm.types import CompletionParams, EmbeddingParams, Embeddings, Model
-from anyllm.wire._base import api_errors
 from anyllm.wire._base.base_dialect import WithEmbeddings, WithModels
-from anyllm.wire._base.cohere.errors import no_content, refine_error
+from anyllm.wire._base.cohere.errors import from_response, no_content
 from anyllm.wire._base.format_support import FormatSupport
 from anyllm.wire._base.protocols import Request
 from anyllm.wire.cohere_v2 import request as _request
@@ -45,24 +42,18 @@ class CohereV2Dialect(WithEmbeddings, WithModels):
         media=("image",), refused=("n", "user", "parallel_tool_calls", "top_logprobs", "stream_options")
     )
 
+    _decoder = CohereV2Decoder
+    _read_error = staticmethod(from_response)
+    _no_answer = staticmethod(no_content)
+    _answer_key = "message"
     _models_list = "/v1/models?page_size=1000"  # version 1 of the API, the largest page (the default is 20)
 
     def _request(self, params: CompletionParams, model: str, stream: bool) -> Request:
         body = _request.body_of(params, model=model, stream=stream, provider=self.provider)
         return self._post("/v2/chat", body, params.extra_headers, stream=stream)
 
-    def decoder(self) -> CohereV2Decoder:
-        """A fresh decoder for one streamed response."""
-        return CohereV2Decoder(provider=self.provider)
-
-    def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-        """The error of a response with that HTTP status."""
-        return refine_error(api_errors.from_response(self.provider, status, headers, body))
-
-    def _answer(self, answer: Any) -> dict[str, Any]:
-        if not isinstance(answer, dict) or not isinstance(answer.get("message"), dict):
-            raise no_content(answer, "message", self.provider)
-        return answer
+    def _is_answer(self, answer: dict[str, Any]) -> bool:
+        return isinstance(answer.get("message"), dict)
 
     def _embedding_body(self, params: EmbeddingParams, model: str) -> tuple[str, dict[str, Any]]:
         """For documents, unless ``extra_body`` has another ``input_type``, such as "search_query"."""

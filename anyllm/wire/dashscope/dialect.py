@@ -18,7 +18,6 @@ from anyllm.types import CompletionParams
 from anyllm.wire._base import api_errors
 from anyllm.wire._base.base_dialect import BaseDialect
 from anyllm.wire._base.cloud_error_codes import refine_by_code
-from anyllm.wire._base.decode_json import no_answer
 from anyllm.wire._base.format_support import FormatSupport
 from anyllm.wire._base.protocols import Request
 from anyllm.wire.dashscope.decoder import DashScopeDecoder
@@ -40,6 +39,8 @@ class DashScopeDialect(BaseDialect):
 
     support: ClassVar[FormatSupport] = FormatSupport(media=("image", "audio"), refused=("user", "stream_options"))
 
+    _decoder = DashScopeDecoder
+    _answer_key = "output"
     _must_end = True
 
     def _request(self, params: CompletionParams, model: str, stream: bool) -> Request:
@@ -47,18 +48,12 @@ class DashScopeDialect(BaseDialect):
         headers = {"X-DashScope-SSE": "enable"} if stream else {}
         return self._post(path_of(params, model), body, params.extra_headers, stream=stream, headers=headers)
 
-    def decoder(self) -> DashScopeDecoder:
-        """A fresh decoder for one streamed response."""
-        return DashScopeDecoder(provider=self.provider)
-
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
         """The error of a response with that HTTP status."""
         return refine_by_code(api_errors.from_response(self.provider, status, headers, _event_data(body)))
 
-    def _answer(self, answer: Any) -> dict[str, Any]:
-        if not isinstance(answer, dict) or not (answer.get("output") or answer.get("code")):
-            raise no_answer(answer, "output", self.provider)
-        return answer
+    def _is_answer(self, answer: dict[str, Any]) -> bool:
+        return bool(answer.get("output") or answer.get("code"))
 
 
 def _event_data(body: bytes) -> bytes:

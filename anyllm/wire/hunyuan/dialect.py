@@ -47,15 +47,12 @@ class HunyuanDialect(BaseDialect):
     )
 
     _headers: ClassVar[Mapping[str, str]] = {"X-TC-Action": "ChatCompletions", "X-TC-Version": "2023-09-01"}
+    _decoder = HunyuanDecoder
     _must_end = True
 
     def _request(self, params: CompletionParams, model: str, stream: bool) -> Request:
         body = body_of(params, model=model, stream=stream, provider=self.provider)
         return self._post("/", body, params.extra_headers, stream=stream)
-
-    def decoder(self) -> HunyuanDecoder:
-        """A fresh decoder for one streamed response."""
-        return HunyuanDecoder(provider=self.provider)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
         """The error of a response with that HTTP status."""

@@ -11,14 +11,11 @@ from typing import Any
 
 import attrs
 
-from anyllm.errors import APIError
-from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Model
-from anyllm.wire._base import api_errors
-from anyllm.wire._base.decode_json import no_answer, whole_json
-from anyllm.wire._base.encode_json import headers_in, in_bytes, put, unsupported
-from anyllm.wire._base.format_support import FormatSupport, checked
+from anyllm.types import CompletionParams, EmbeddingParams, Embeddings, Model
+from anyllm.wire._base.base_dialect import WithEmbeddings, WithModels
+from anyllm.wire._base.encode_json import put, unsupported
+from anyllm.wire._base.format_support import FormatSupport
 from anyllm.wire._base.protocols import Request
-from anyllm.wire._base.whole_answer import completion_of
 from anyllm.wire.openai_chat import embeddings as _embeddings
 from anyllm.wire.openai_chat import models as _models
 from anyllm.wire.openai_chat.decoder import OpenAIChatDecoder
@@ -26,12 +23,9 @@ from anyllm.wire.openai_chat.request import Prefill, messages_in_json, plain_par
 
 __all__ = ["OpenAIChatDialect", "Prefill"]
 
-_JSON_HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
-_STREAM_HEADERS = {**_JSON_HEADERS, "Accept": "text/event-stream"}
-
 
 @attrs.define(frozen=True, kw_only=True)
-class OpenAIChatDialect:
+class OpenAIChatDialect(WithEmbeddings, WithModels):
     """
     The dialect, with the switches of the provider that speaks it.
 
@@ -66,6 +60,8 @@ class OpenAIChatDialect:
     reasoning_key: str | None = "reasoning_content"
     prefill: Prefill | None = None
 
+    _answer_key = "choices"
+
     @property
     def support(self) -> FormatSupport:
         """What the provider supports."""
@@ -79,9 +75,7 @@ class OpenAIChatDialect:
             prefill=self.prefill is not None,
         )
 
-    def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
-        """The request for *params*; errors as `Dialect.request` has them."""
-        params = checked(params, self.support, self.provider)
+    def _request(self, params: CompletionParams, model: str, stream: bool) -> Request:
         body: dict[str, Any] = {
             "model": model,
             "messages": messages_in_json(params.messages, reasoning_key=self.reasoning_key),
@@ -100,21 +94,21 @@ class OpenAIChatDialect:
                 raise unsupported("thinking_budget", why, self.provider)
             put(body, self.thinking_budget_key, params.thinking_budget)
         extra_body = params.extra_body or {}
-        fallbacks: dict[str, bytes] = {}
+        fallbacks: dict[str, dict[str, Any]] = {}
         if stream:
             body["stream"] = True
             options = dict(params.stream_options or {})
             if self.include_usage and "include_usage" not in options:
                 if "stream_options" not in extra_body:  # the caller did not ask for usage, and some servers refuse it
                     without = {**body, **({"stream_options": options} if options else {}), **extra_body}
-                    fallbacks["stream_options"] = in_bytes(without, self.provider)
+                    fallbacks["stream_options"] = without
                 options = {**options, "include_usage": True}
             elif options.get("include_usage") is False:
                 del options["include_usage"]  # off is the default, and some servers refuse the very name
             if options:
                 body["stream_options"] = options
-        headers = headers_in(params.extra_headers, _STREAM_HEADERS if stream else _JSON_HEADERS, self.provider)
-        return Request("POST", "/chat/completions", headers, in_bytes({**body, **extra_body}, self.provider), fallbacks)
+        body = {**body, **extra_body}
+        return self._post("/chat/completions", body, params.extra_headers, stream=stream, fallbacks=fallbacks)
 
     def continuation(self, params: CompletionParams, text: str, *, model: str) -> Request:
         """The request for the stream that follows *text*; errors as `request` has them."""
@@ -131,39 +125,11 @@ class OpenAIChatDialect:
             splits_think_tags=self.think_tags == "split",
         )
 
-    def response(self, body: bytes) -> ChatCompletion:
-        """
-        A whole response: read as a stream of one event, so that both give the same answer.
+    def _embedding_body(self, params: EmbeddingParams, model: str) -> tuple[str, dict[str, Any]]:
+        return "/embeddings", _embeddings.body_of(params, model)
 
-        Raises:
-            APIError: the body is the provider's error.
-            MalformedStreamError: the body cannot be read.
-        """
-        answer = whole_json(body, self.provider)
-        if not isinstance(answer, dict) or not answer.get("choices"):
-            # A list, a text, or an object without choices: an error, or nothing that can be read.
-            raise no_answer(answer, "choices", self.provider)
-        return completion_of(self.decoder().feed_whole(answer), answer)
+    def _read_embeddings(self, answer: Any) -> Embeddings:
+        return _embeddings.read_answer(answer, self.provider)
 
-    def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-        """The error of a response with an HTTP status of 300 or more."""
-        return api_errors.from_response(self.provider, status, headers, body)
-
-    # -- embeddings and models -------------------------------------------------------------------------------
-
-    def embedding_request(self, params: EmbeddingParams, *, model: str) -> Request:
-        """The request for *params*; errors as `request` has them."""
-        headers = headers_in(params.extra_headers, _JSON_HEADERS, self.provider)
-        return Request("POST", "/embeddings", headers, in_bytes(_embeddings.body_of(params, model), self.provider))
-
-    def embeddings(self, body: bytes) -> Embeddings:
-        """The vectors of a whole response; errors as `response` has them."""
-        return _embeddings.read_answer(whole_json(body, self.provider), self.provider)
-
-    def models_request(self) -> Request:
-        """The request for the list of models."""
-        return Request("GET", "/models", {"Accept": "application/json"})
-
-    def models(self, body: bytes) -> list[Model]:
-        """The models of a whole response; errors as `response` has them."""
-        return _models.read_list(whole_json(body, self.provider), self.provider)
+    def _read_models(self, answer: Any) -> list[Model]:
+        return _models.read_list(answer, self.provider)

@@ -13,7 +13,6 @@ import attrs
 
 from anyllm.types import CompletionParams
 from anyllm.wire._base.base_dialect import BaseDialect
-from anyllm.wire._base.decode_json import no_answer
 from anyllm.wire._base.format_support import FormatSupport
 from anyllm.wire._base.protocols import Request
 from anyllm.wire.openai_responses.decoder import ResponsesDecoder
@@ -30,15 +29,12 @@ class OpenAIResponsesDialect(BaseDialect):
 
     support: ClassVar[FormatSupport] = FormatSupport(refused=("stop", "n", "seed", "thinking_budget"))
 
-    def decoder(self) -> ResponsesDecoder:
-        """A fresh decoder for one streamed response."""
-        return ResponsesDecoder(provider=self.provider)
+    _decoder = ResponsesDecoder
+    _answer_key = "output"
 
     def _request(self, params: CompletionParams, model: str, stream: bool) -> Request:
         body = request_body(params, model=model, stream=stream, provider=self.provider)
         return self._post("/responses", body, params.extra_headers, stream=stream)
 
-    def _answer(self, answer: Any) -> dict[str, Any]:
-        if isinstance(answer, dict) and isinstance(answer.get("output"), list):
-            return answer
-        raise no_answer(answer, "output", self.provider)
+    def _is_answer(self, answer: dict[str, Any]) -> bool:
+        return isinstance(answer.get("output"), list)

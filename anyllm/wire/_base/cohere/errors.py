@@ -14,7 +14,7 @@ from anyllm.errors import AnyLLMError, APIError, ContentFilterError, ContextLeng
 from anyllm.wire._base import api_errors
 from anyllm.wire._base.decode_json import no_answer
 
-__all__ = ["failure", "is_error", "no_content", "refine_error"]
+__all__ = ["failure", "from_response", "is_error", "no_content", "refine_error"]
 
 #: Finish reasons that are errors, and the common type of error for each. The first two are documented for version 2,
 #: the others for version 1.
@@ -60,6 +60,11 @@ def no_content(answer: Any, key: str, provider: str) -> AnyLLMError:
     if isinstance(answer, dict) and is_error(answer):
         return refine_error(api_errors.from_body(provider, answer))
     return no_answer(answer, key, provider)
+
+
+def from_response(provider: str, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
+    """The error of an HTTP response with *status*."""
+    return refine_error(api_errors.from_response(provider, status, headers, body))
 
 
 def refine_error(error: APIError) -> APIError:
