@@ -119,8 +119,7 @@ class Provider:
         options: Options = None,
     ) -> _stream.Stream:
         """`anyllm.completion_stream` with this provider; the model in *params* is bare."""
-        params = _convert.structure(CompletionParams, params)
-        return _stream.stream(ctx, self._completion_spec(params, params.model, True, api_key, base_url, options))
+        return _stream.stream(ctx, self._completion_spec(params, None, True, api_key, base_url, options))
 
     @check_call
     def completion(
@@ -133,8 +132,7 @@ class Provider:
         options: Options = None,
     ) -> ChatCompletion:
         """`anyllm.completion` with this provider; the model in *params* is bare."""
-        params = _convert.structure(CompletionParams, params)
-        spec = self._completion_spec(params, params.model, False, api_key, base_url, options)
+        spec = self._completion_spec(params, None, False, api_key, base_url, options)
         return cast(ChatCompletion, _stream.call(ctx, spec))
 
     @check_call
@@ -148,10 +146,8 @@ class Provider:
         options: Options = None,
     ) -> Embeddings:
         """`anyllm.embedding` with this provider; the model in *params* is bare."""
-        params = _convert.structure(EmbeddingParams, params)
-        return cast(
-            Embeddings, _stream.call(ctx, self._embedding_spec(params, params.model, api_key, base_url, options))
-        )
+        spec = self._embedding_spec(params, None, api_key, base_url, options)
+        return cast(Embeddings, _stream.call(ctx, spec))
 
     def list_models(
         self,
@@ -194,52 +190,56 @@ class Provider:
 
     def _completion_spec(
         self,
-        params: CompletionParams,
-        model: str,
+        params: Params,
+        model: Optional[str],
         stream: bool,
         api_key: ApiKey,
         base_url: Optional[str],
         options: Options,
     ) -> CallSpec:
         """
-        The specification of a completion of *model*, a name without the provider.
+        The specification of a completion of *model*, a name without the provider; None: the model in *params*.
 
         Raises:
             TypeError: ``params.stream`` contradicts *stream*.
         """
-        check_stream(params.stream, stream, whole="completion()", streamed="completion_stream()")
+        values = _convert.structure(CompletionParams, params)
+        name = values.model if model is None else model
+        check_stream(values.stream, stream, whole="completion()", streamed="completion_stream()")
         dialect = self.dialect
 
         def prepare() -> Request:
-            self._check_model(model)
-            return dialect.request(params, model=model, stream=stream)
+            self._check_model(name)
+            return dialect.request(values, model=name, stream=stream)
 
         parse = None if stream else functools.partial(whole_answer, dialect)
-        spec = self._call_spec(prepare, parse, model, api_key, base_url, options)
+        spec = self._call_spec(prepare, parse, name, api_key, base_url, options)
         if not stream or not isinstance(dialect, Continuer) or not self.capabilities.prefill:
             return spec
-        resumed = _without_idempotency_key(params)
-        return attrs.evolve(spec, resume=lambda text: dialect.continuation(resumed, text, model=model))
+        resumed = _without_idempotency_key(values)
+        return attrs.evolve(spec, resume=lambda text: dialect.continuation(resumed, text, model=name))
 
     def _embedding_spec(
         self,
-        params: EmbeddingParams,
-        model: str,
+        params: EmbeddingInput,
+        model: Optional[str],
         api_key: ApiKey,
         base_url: Optional[str],
         options: Options,
     ) -> CallSpec:
-        """The specification of an embedding with *model*, a name without the provider."""
+        """The specification of an embedding with *model*, a name without the provider; None: the one in *params*."""
+        values = _convert.structure(EmbeddingParams, params)
+        name = values.model if model is None else model
         dialect = self.dialect
 
         def prepare() -> Request:
             if not isinstance(dialect, Embedder) or not self.capabilities.embedding:
                 raise UnsupportedProviderError("does not support embeddings")
-            self._check_model(model)
-            return dialect.embedding_request(params, model=model)
+            self._check_model(name)
+            return dialect.embedding_request(values, model=name)
 
         parse = dialect.embeddings if isinstance(dialect, Embedder) else None
-        return self._call_spec(prepare, parse, model, api_key, base_url, options)
+        return self._call_spec(prepare, parse, name, api_key, base_url, options)
 
     def _call_spec(
         self,

@@ -103,13 +103,7 @@ def completion_stream(
     Raises:
         TypeError: an argument has the wrong type.
     """
-    params = _convert.structure(CompletionParams, params)
-    spec = _spec_for(
-        params.model,
-        provider,
-        lambda found, model: found._completion_spec(params, model, True, api_key, base_url, options),
-    )
-    return stream.stream(ctx, spec)
+    return stream.stream(ctx, _completion_spec(params, True, provider, api_key, base_url, options))
 
 
 @check_call
@@ -130,12 +124,7 @@ def completion(
     Raises:
         AnyLLMError: the call failed.
     """
-    params = _convert.structure(CompletionParams, params)
-    spec = _spec_for(
-        params.model,
-        provider,
-        lambda found, model: found._completion_spec(params, model, False, api_key, base_url, options),
-    )
+    spec = _completion_spec(params, False, provider, api_key, base_url, options)
     return cast(ChatCompletion, stream.call(ctx, spec))
 
 
@@ -201,6 +190,23 @@ def provider_for(provider: Union[str, Provider]) -> Provider:
         UnsupportedProviderError: there is no such provider.
     """
     return provider if isinstance(provider, Provider) else _shared(_find_row(provider, provider).name)
+
+
+def _completion_spec(
+    params: Params,
+    is_stream: bool,
+    provider: Union[str, Provider, None],
+    api_key: ApiKey,
+    base_url: Optional[str],
+    options: Options,
+) -> CallSpec:
+    """The specification of a completion, by the provider that the model or *provider* names."""
+    values = _convert.structure(CompletionParams, params)
+    return _spec_for(
+        values.model,
+        provider,
+        lambda found, model: found._completion_spec(values, model, is_stream, api_key, base_url, options),
+    )
 
 
 def _spec_for(model: str, provider: Union[str, Provider, None], make: Callable[[Provider, str], CallSpec]) -> CallSpec:
