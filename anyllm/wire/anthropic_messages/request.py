@@ -31,7 +31,7 @@ def request_bodies(
         UnsupportedParameterError: the provider does not support what a parameter asks for.
         InvalidRequestError: the parameters cannot be sent at all.
     """
-    turns = _Turns(provider)
+    turns = MessagesTurns(provider)
     system = [block for block in turns.system(params.messages) if block["text"] != ""]
     short = all(block.keys() == {"type", "text"} for block in system)
     body = {
@@ -51,7 +51,7 @@ def _short(blocks: list[Block]) -> str | list[Block]:
     return blocks
 
 
-class _Turns(BlockTurns):
+class MessagesTurns(BlockTurns):
     def _text(self, text: str) -> Block:
         return text_block(text)
 

@@ -27,14 +27,14 @@ def conversation(messages: Iterable[Message], provider: str) -> dict[str, Any]:
         InvalidRequestError: a message has a role, a part or a call that cannot be sent.
         UnsupportedParameterError: a message holds what the provider does not support.
     """
-    messages, writer = tuple(messages), _Turns(provider)
+    messages, writer = tuple(messages), ConverseTurns(provider)
     names: set[str] = set()
     turns = [{**turn, "content": with_unique_names(turn["content"], names)} for turn in writer.turns(messages)]
     system = [block for block in writer.system(messages) if not _is_blank(block)]
     return {"messages": turns, **({"system": system} if system else {})}
 
 
-class _Turns(BlockTurns):
+class ConverseTurns(BlockTurns):
     def _text(self, text: str) -> Block:
         return {"text": text}
 
