@@ -5,8 +5,6 @@ Strategy: the class comes from the provider's code or type first, because those 
 in the message, because many providers send status 400 for every error; then from the HTTP status. Codes are compared
 without case and punctuation: providers write ``rate_limit_exceeded``, ``RateLimitError`` and ``rate_limited``.
 
-Over 400 lines, because the tables of codes and phrases belong beside the code that ranks them.
-
 Sources: https://platform.openai.com/docs/guides/error-codes, https://docs.mistral.ai/api,
 https://openrouter.ai/docs/api-reference/errors, https://api-docs.deepseek.com/quick_start/error_codes,
 https://platform.moonshot.ai/docs/api/chat, https://platform.minimax.io/docs/api-reference/errorcode
@@ -23,20 +21,8 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from anyllm.errors import (
-    APIError,
-    AuthenticationError,
-    ContentFilterError,
-    ContextLengthExceededError,
-    InsufficientFundsError,
-    InvalidRequestError,
-    ModelNotFoundError,
-    OverloadedError,
-    PermissionDeniedError,
-    RateLimitError,
-    ServerError,
-    UnsupportedParameterError,
-)
+from anyllm import errors
+from anyllm.errors import APIError
 from anyllm.types import _convert
 from anyllm.wire._base import error_body
 from anyllm.wire._base.error_body import ErrorDetails
@@ -44,102 +30,71 @@ from anyllm.wire._base.surrogate_joiner import mend, mend_all
 
 K = TypeVar("K", bound=APIError)
 _MAX_BODY_TEXT = 4096
+_REQUEST_IDS = ("x-request-id", "request-id", "apim-request-id", "x-generation-id", "cf-ray")
+
+
+def by_code(codes: Mapping[type[APIError], str]) -> dict[str, type[APIError]]:
+    """The class of each code; *codes* has those of each class in one text, between spaces."""
+    return {code: kind for kind, text in codes.items() for code in text.split()}
+
 
 #: Codes and types with the same meaning at all providers, without case and punctuation.
-_KINDS_BY_CODE: dict[str, type[APIError]] = {
-    **dict.fromkeys(
-        (
-            *("contextlengthexceeded", "contextlengthexceedederror", "contextwindowexceeded"),
-            *("contextwindowexceedederror", "exceedcontextsizeerror", "modelcontextwindowexceeded"),
-        ),
-        ContextLengthExceededError,
-    ),
-    **dict.fromkeys(
-        (
-            *("contentfilter", "contentfiltered", "contentfiltererror", "contentpolicyviolation"),
-            *("contentpolicyviolationerror", "responsibleaipolicyviolation", "datainspectionfailed"),
-            *("moderationblocked", "contentmoderationfailed"),
-        ),
-        ContentFilterError,
-    ),
-    **dict.fromkeys(
-        (
-            *("modelnotfound", "modelnotfounderror", "modelnotexist", "invalidmodel", "unknownmodel"),
-            *("modelnotavailable", "deploymentnotfound", "invalidendpointormodelnotfound"),
-        ),
-        ModelNotFoundError,
-    ),
-    **dict.fromkeys(
-        (
-            *("insufficientquota", "insufficientbalance", "insufficientfunds", "insufficientcredits"),
-            *("billinghardlimitreached", "billingnotactive", "billingerror", "paymentrequired"),
-            *("accountoverdueerror", "arrearage", "exceededcurrentquotaerror"),
-        ),
-        InsufficientFundsError,
-    ),
-    **dict.fromkeys(
-        (
-            *("invalidapikey", "apikeyinvalid", "incorrectapikeyerror", "authenticationerror"),
-            *("invalidauthenticationerror", "unauthenticated", "unauthorized", "autherror"),
-        ),
-        AuthenticationError,
-    ),
-    **dict.fromkeys(
-        ("permissiondenied", "permissiondeniederror", "permissionerror", "forbidden", "accessdenied"),
-        PermissionDeniedError,
-    ),
-    **dict.fromkeys(
-        (
-            *("ratelimit", "ratelimited", "ratelimiterror", "ratelimitexceeded", "ratelimitexceedederror"),
-            *("ratelimitreachederror", "toomanyrequests", "toomanyrequestserror", "resourceexhausted"),
-            *("throttled", "throttling", "throttlingexception", "throttlingratequota"),
-        ),
-        RateLimitError,
-    ),
-    **dict.fromkeys(
-        (
-            *("overloaded", "overloadederror", "engineoverloaded", "engineoverloadederror", "modeloverloaded"),
-            *("serveroverloaded", "unavailable", "serviceunavailable", "serviceunavailableerror"),
-            *("insufficientsystemresource", "capacityexceeded"),
-        ),
-        OverloadedError,
-    ),
-    **dict.fromkeys(
-        ("unsupportedparameter", "unsupportedvalue", "unknownparameter", "extraforbidden"),
-        UnsupportedParameterError,
-    ),
-}
+_KINDS_BY_CODE = by_code(
+    {
+        errors.ContextLengthExceededError: "contextlengthexceeded contextlengthexceedederror contextwindowexceeded "
+        "contextwindowexceedederror exceedcontextsizeerror modelcontextwindowexceeded",
+        errors.ContentFilterError: "contentfilter contentfiltered contentfiltererror contentpolicyviolation "
+        "contentpolicyviolationerror responsibleaipolicyviolation datainspectionfailed moderationblocked "
+        "contentmoderationfailed",
+        errors.ModelNotFoundError: "modelnotfound modelnotfounderror modelnotexist invalidmodel unknownmodel "
+        "modelnotavailable deploymentnotfound invalidendpointormodelnotfound",
+        errors.InsufficientFundsError: "insufficientquota insufficientbalance insufficientfunds insufficientcredits "
+        "billinghardlimitreached billingnotactive billingerror paymentrequired accountoverdueerror arrearage "
+        "exceededcurrentquotaerror",
+        errors.AuthenticationError: "invalidapikey apikeyinvalid incorrectapikeyerror authenticationerror "
+        "invalidauthenticationerror unauthenticated unauthorized autherror",
+        errors.PermissionDeniedError: "permissiondenied permissiondeniederror permissionerror forbidden accessdenied",
+        errors.RateLimitError: "ratelimit ratelimited ratelimiterror ratelimitexceeded ratelimitexceedederror "
+        "ratelimitreachederror toomanyrequests toomanyrequestserror resourceexhausted throttled throttling "
+        "throttlingexception throttlingratequota",
+        errors.OverloadedError: "overloaded overloadederror engineoverloaded engineoverloadederror modeloverloaded "
+        "serveroverloaded unavailable serviceunavailable serviceunavailableerror insufficientsystemresource "
+        "capacityexceeded",
+        errors.UnsupportedParameterError: "unsupportedparameter unsupportedvalue unknownparameter extraforbidden",
+    }
+)
 
 #: Codes and types that are too broad to overrule a status; used if there is no status.
-_BROAD_KINDS_BY_CODE: dict[str, type[APIError]] = {
-    **dict.fromkeys(
-        (
-            *("invalidrequesterror", "invalidrequest", "badrequest", "badrequesterror", "invalidargument"),
-            *("invalidparameter", "validationerror", "unprocessableentity", "unprocessableentityerror"),
-            *("notfounderror", "notfound", "toolusefailed"),
-        ),
-        InvalidRequestError,
-    ),
-    **dict.fromkeys(
-        (
-            *("servererror", "internalservererror", "internalerror", "internal", "apierror", "upstreamerror"),
-            *("timeout", "timeouterror", "requesttimeout", "deadlineexceeded", "gatewaytimeout", "badgateway"),
-            *("networkerror", "error", "malformedfunctioncall", "unexpectedtoolcall"),
-        ),
-        ServerError,
-    ),
-}
+_BROAD_KINDS_BY_CODE = by_code(
+    {
+        errors.InvalidRequestError: "invalidrequesterror invalidrequest badrequest badrequesterror invalidargument "
+        "invalidparameter validationerror unprocessableentity unprocessableentityerror notfounderror notfound "
+        "toolusefailed",
+        errors.ServerError: "servererror internalservererror internalerror internal apierror upstreamerror timeout "
+        "timeouterror requesttimeout deadlineexceeded gatewaytimeout badgateway networkerror error "
+        "malformedfunctioncall unexpectedtoolcall",
+    }
+)
 
 #: MiniMax's codes at HTTP 200: https://platform.minimax.io/docs/api-reference/errorcode
-_MINIMAX: dict[str, type[APIError]] = {
-    "1002": RateLimitError,
-    "1004": AuthenticationError,
-    "1008": InsufficientFundsError,
-    "1026": ContentFilterError,
-    "1027": ContentFilterError,
-    "1039": InvalidRequestError,
-    "2013": InvalidRequestError,
-    "2049": AuthenticationError,
+_MINIMAX = by_code(
+    {
+        errors.RateLimitError: "1002",
+        errors.AuthenticationError: "1004 2049",
+        errors.InsufficientFundsError: "1008",
+        errors.ContentFilterError: "1026 1027",
+        errors.InvalidRequestError: "1039 2013",
+    }
+)
+
+_KINDS_BY_STATUS: Mapping[int, type[APIError]] = {
+    401: errors.AuthenticationError,
+    402: errors.InsufficientFundsError,
+    403: errors.PermissionDeniedError,
+    408: errors.ServerError,
+    429: errors.RateLimitError,
+    503: errors.OverloadedError,
+    529: errors.OverloadedError,
 }
 
 #: Phrases in messages, in this order: the class, the statuses at which they count (besides no status), the phrases. 500
@@ -148,7 +103,7 @@ _PHRASES: tuple[tuple[type[APIError], frozenset[int | None], re.Pattern[str]], .
     (kind, frozenset((None, *statuses)), re.compile("|".join(phrases), re.IGNORECASE))
     for kind, statuses, phrases in (
         (
-            ContextLengthExceededError,
+            errors.ContextLengthExceededError,
             (400, 413, 422, 500),
             (
                 *(r"context (length|window)", r"maximum context", r"context size", r"(prompt|input) is too long"),
@@ -157,7 +112,7 @@ _PHRASES: tuple[tuple[type[APIError], frozenset[int | None], re.Pattern[str]], .
             ),
         ),
         (
-            ContentFilterError,
+            errors.ContentFilterError,
             (400, 403, 404, 413, 422),
             (
                 *(r"content (management )?policy", r"content.filter", r"safety system", r"inappropriate content"),
@@ -165,7 +120,7 @@ _PHRASES: tuple[tuple[type[APIError], frozenset[int | None], re.Pattern[str]], .
             ),
         ),
         (
-            AuthenticationError,
+            errors.AuthenticationError,
             (400, 403),
             (
                 r"(invalid|incorrect|wrong|missing|bad|no) (api|access)[ _-]?key",
@@ -173,7 +128,7 @@ _PHRASES: tuple[tuple[type[APIError], frozenset[int | None], re.Pattern[str]], .
             ),
         ),
         (
-            InsufficientFundsError,
+            errors.InsufficientFundsError,
             (400, 403, 429),
             (
                 *(r"insufficient (account )?(balance|quota|funds|credit)", r"exceeded your current quota"),
@@ -182,7 +137,7 @@ _PHRASES: tuple[tuple[type[APIError], frozenset[int | None], re.Pattern[str]], .
             ),
         ),
         (
-            ModelNotFoundError,
+            errors.ModelNotFoundError,
             (400, 403, 404, 410, 422),
             (
                 r"model\b.{0,120}?\b(does ?n[o']t exist|not found|not exist)",
@@ -191,7 +146,7 @@ _PHRASES: tuple[tuple[type[APIError], frozenset[int | None], re.Pattern[str]], .
             ),
         ),
         (
-            UnsupportedParameterError,
+            errors.UnsupportedParameterError,
             (400, 404, 422),
             (
                 r"(unsupported|unrecognized|unknown|unexpected)( \w+)? (parameter|argument|value|field|keyword)",
@@ -199,8 +154,8 @@ _PHRASES: tuple[tuple[type[APIError], frozenset[int | None], re.Pattern[str]], .
                 *(r"extra inputs are not permitted", r"extraneous key"),
             ),
         ),
-        (RateLimitError, (403,), (r"rate.?limit", r"too many requests")),
-        (OverloadedError, (500, 502, 504), (r"\boverloaded\b", r"\bat capacity\b")),
+        (errors.RateLimitError, (403,), (r"rate.?limit", r"too many requests")),
+        (errors.OverloadedError, (500, 502, 504), (r"\boverloaded\b", r"\bat capacity\b")),
     )
 )
 
@@ -217,17 +172,14 @@ def from_response(provider: str, status: int, headers: Mapping[str, str], body: 
     details = error_body.read(decoded)
     if 300 <= status < 400:
         return APIError(_redirected(status, fields), provider=provider, status_code=status, body=_error_body(decoded))
-    error = _build(provider, details, status, decoded)
-    if not error.message:
-        error.message = _phrase(status)
-        error.args = (error.message,)
-    error.request_id = _request_id(fields) or details.request_id
-    seconds = _retry_after(fields)
-    error.retry_after = details.retry_after if seconds is None else seconds
+    error = _build(provider, details, status, decoded, _phrase(status))
+    error.request_id = next((fields[name] for name in _REQUEST_IDS if fields.get(name)), None) or details.request_id
+    if (seconds := _retry_after(fields)) is not None:
+        error.retry_after = seconds
     if status == HTTPStatus.CONFLICT:
         error.is_retryable = True  # the other request will end
-    if fields.get("x-should-retry", "").strip().lower() in ("true", "false"):
-        error.is_retryable = fields["x-should-retry"].strip().lower() == "true"
+    if (should_retry := fields.get("x-should-retry", "").strip().lower()) in ("true", "false"):
+        error.is_retryable = should_retry == "true"
     return error
 
 
@@ -253,29 +205,25 @@ def from_body(provider: str, body: Any) -> APIError:
     The request was accepted, so an error of unknown kind may be temporary: it is retryable.
     """
     details = error_body.read(body)
-    error = _build(provider, details, details.status, body)
+    error = _build(provider, details, details.status, body, "the provider sent an error without a message")
     if type(error) is APIError:
         error.is_retryable = True
-    if not error.message:
-        error.message = "the provider sent an error without a message"
-        error.args = (error.message,)
-    error.request_id = details.request_id
-    error.retry_after = details.retry_after
     return error
 
 
-def _build(provider: str, details: ErrorDetails, status: int | None, body: Any) -> APIError:
-    kind = _kind(details, status, body)
-    param = details.param
-    if kind is UnsupportedParameterError and not param:
-        param = _parameter_in(details.message)
+def _build(provider: str, details: ErrorDetails, status: int | None, body: Any, default_message: str) -> APIError:
+    kind, param = _kind(details, status, body), details.param
+    if kind is errors.UnsupportedParameterError and not param and (match := _NAMED_PARAMETER.search(details.message)):
+        param = match[1] or match[2]
     return kind(
-        details.message,
+        details.message or default_message,
         provider=provider,
         status_code=status,
         code=details.code,
         type=details.type,
         param=param,
+        request_id=details.request_id,
+        retry_after=details.retry_after,
         body=_error_body(body),
     )
 
@@ -290,42 +238,21 @@ def _kind(details: ErrorDetails, status: int | None, body: Any) -> type[APIError
     for kind, statuses, phrase in _PHRASES:
         if status in statuses and phrase.search(details.message):
             return kind
-    if status is not None:
-        return _kind_of_status(status, details)
-    return next((_BROAD_KINDS_BY_CODE[code] for code in codes if code in _BROAD_KINDS_BY_CODE), APIError)
-
-
-def _kind_of_status(status: int, details: ErrorDetails) -> type[APIError]:
+    if status is None:
+        return next((_BROAD_KINDS_BY_CODE[code] for code in codes if code in _BROAD_KINDS_BY_CODE), APIError)
     if status == HTTPStatus.NOT_FOUND and (
         details.param == "model" or re.search(r"\b(model|deployment)\b", details.message, re.IGNORECASE)
     ):
-        return ModelNotFoundError
-    kinds: dict[int, type[APIError]] = {
-        401: AuthenticationError,
-        402: InsufficientFundsError,
-        403: PermissionDeniedError,
-        408: ServerError,
-        429: RateLimitError,
-        503: OverloadedError,
-        529: OverloadedError,
-    }
-    if status in kinds:
-        return kinds[status]
+        return errors.ModelNotFoundError
+    if status in _KINDS_BY_STATUS:
+        return _KINDS_BY_STATUS[status]
     if status >= 500:
-        return ServerError
-    if status >= 400:
-        return UnsupportedParameterError if _refuses_parameter(details) else InvalidRequestError
-    return APIError
-
-
-def _refuses_parameter(details: ErrorDetails) -> bool:
-    """Whether the provider does not support ``param``, rather than its value."""
-    return bool(details.param) and "not supported" in details.message.lower()
-
-
-def _parameter_in(message: str) -> str | None:
-    match = _NAMED_PARAMETER.search(message)
-    return (match[1] or match[2]) if match else None
+        return errors.ServerError
+    if status < 400:
+        return APIError
+    # With "not supported", it is the parameter that the provider does not support, rather than its value.
+    is_unsupported = details.param and "not supported" in details.message.lower()
+    return errors.UnsupportedParameterError if is_unsupported else errors.InvalidRequestError
 
 
 def _decode(body: bytes) -> Any:
@@ -364,11 +291,6 @@ def _redirected(status: int, fields: Mapping[str, str]) -> str:
         host = ""
     where = f" to {host}" if host else ""
     return f"the provider redirects{where} ({_phrase(status)}), and redirects are not followed; check the base URL"
-
-
-def _request_id(fields: Mapping[str, str]) -> str | None:
-    names = ("x-request-id", "request-id", "apim-request-id", "x-generation-id", "cf-ray")
-    return next((fields[name] for name in names if fields.get(name)), None)
 
 
 def _retry_after(fields: Mapping[str, str]) -> float | None:

@@ -11,39 +11,29 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from anyllm.errors import (
-    APIError,
-    AuthenticationError,
-    InvalidRequestError,
-    ModelNotFoundError,
-    OverloadedError,
-    PermissionDeniedError,
-    RateLimitError,
-    ServerError,
-)
+from anyllm import errors
+from anyllm.errors import APIError
 from anyllm.wire._base import api_errors, error_body
 
 __all__ = ["error_in", "from_event", "from_response"]
 
 #: The classes of exceptions, in lower case and without "exception".
-_KINDS: dict[str, type[APIError]] = {
-    **dict.fromkeys(("throttling", "toomanyrequests"), RateLimitError),
-    **dict.fromkeys(("serviceunavailable", "modelnotready"), OverloadedError),
-    **dict.fromkeys(
-        ("internalserver", "internalfailure", "modelstreamerror", "modelerror", "modeltimeout"), ServerError
-    ),
-    **dict.fromkeys(("validation", "conflict", "servicequotaexceeded"), InvalidRequestError),
-    "accessdenied": PermissionDeniedError,
-    **dict.fromkeys(
-        (
-            *("unrecognizedclient", "expiredtoken", "invalidsignature", "incompletesignature"),
-            *("missingauthenticationtoken", "invalidclienttokenid", "notauthorized"),
-        ),
-        AuthenticationError,
-    ),
-}
+_KINDS = api_errors.by_code(
+    {
+        errors.RateLimitError: "throttling toomanyrequests",
+        errors.OverloadedError: "serviceunavailable modelnotready",
+        errors.ServerError: "internalserver internalfailure modelstreamerror modelerror modeltimeout",
+        errors.InvalidRequestError: "validation conflict servicequotaexceeded",
+        errors.PermissionDeniedError: "accessdenied",
+        errors.AuthenticationError: "unrecognizedclient expiredtoken invalidsignature incompletesignature "
+        "missingauthenticationtoken invalidclienttokenid notauthorized",
+    }
+)
 #: Classes that come only from a status, or from nothing: the exception's name is more specific.
-_BROAD = (APIError, InvalidRequestError, PermissionDeniedError, ServerError, RateLimitError)
+_BROAD = (
+    APIError,
+    *(errors.InvalidRequestError, errors.PermissionDeniedError, errors.ServerError, errors.RateLimitError),
+)
 
 _INVALID_MODEL = re.compile(r"model identifier is invalid", re.IGNORECASE)
 
@@ -80,8 +70,8 @@ def _refine(error: APIError, name: str) -> APIError:
         return error
     word = re.sub(r"exception$", "", name.rpartition("#")[2].lower())
     kind = _KINDS.get(word)
-    if kind in (None, InvalidRequestError) and _INVALID_MODEL.search(error.message):
-        kind = ModelNotFoundError
+    if kind in (None, errors.InvalidRequestError) and _INVALID_MODEL.search(error.message):
+        kind = errors.ModelNotFoundError
     if kind is None or kind is type(error):
         return error
     return api_errors.as_kind(kind, error)

@@ -10,77 +10,38 @@ https://cloud.tencent.com/document/api/1729/101843, https://cloud.tencent.com/do
 
 from __future__ import annotations
 
-from anyllm.errors import (
-    APIError,
-    AuthenticationError,
-    ContentFilterError,
-    InsufficientFundsError,
-    InvalidRequestError,
-    ModelNotFoundError,
-    OverloadedError,
-    PermissionDeniedError,
-    RateLimitError,
-    ServerError,
-)
+from anyllm import errors
+from anyllm.errors import APIError
 from anyllm.wire._base import api_errors
 
 __all__ = ["refine_by_code"]
 
 #: Codes and categories in lower case.
-_KINDS: dict[str, type[APIError]] = {
-    **dict.fromkeys(("authfailure",), AuthenticationError),
-    **dict.fromkeys(
-        (
-            *("unauthorizedoperation", "accessdenied", "model.accessdenied", "workspace.accessdenied"),
-            *("failedoperation.servicenotactivated", "failedoperation.servicestop", "failedoperation.userunautherror"),
-            "resourceunavailable.notexist",
-        ),
-        PermissionDeniedError,
-    ),
-    **dict.fromkeys(
-        (
-            *("throttling", "limitexceeded", "requestlimitexceeded"),
-            "failedoperation.engineserverlimitexceeded",
-        ),
-        RateLimitError,
-    ),
-    **dict.fromkeys(
-        (
-            *("arrearage", "prepaidbilloverdue", "postpaidbilloverdue", "allocationquota"),
-            *("resourceinsufficient", "resourceunavailable", "failedoperation.servicestoparrears"),
-            *("failedoperation.resourcepackexhausted", "failedoperation.freeresourcepackexhausted"),
-        ),
-        InsufficientFundsError,
-    ),
-    **dict.fromkeys(
-        (
-            *("operationdenied.textillegaldetected", "operationdenied.imageillegaldetected"),
-            *("datainspectionfailed", "data_inspection_failed", "failedoperation.generateimagefailed"),
-        ),
-        ContentFilterError,
-    ),
-    **dict.fromkeys(("invalidparametervalue.model", "modelnotfound"), ModelNotFoundError),
-    **dict.fromkeys(("modelunavailable", "serviceunavailable"), OverloadedError),
-    **dict.fromkeys(
-        (
-            *("invalidparameter", "invalidparametervalue", "missingparameter", "unsupportedoperation"),
-            *("invalidrequest", "invalidaction", "nosuchversion", "requestsizelimitexceeded", "badrequest"),
-            *("invalidurl", "unsupportedprotocol", "unsupportedregion", "resourcenotfound", "operationdenied"),
-        ),
-        InvalidRequestError,
-    ),
-    **dict.fromkeys(
-        (
-            *("internalerror", "requesttimeout", "systemerror", "modelservicefailed", "modelservingerror"),
-            *("failedoperation.enginerequesttimeout", "failedoperation.engineservererror"),
-            "failedoperation.consoleservererror",
-        ),
-        ServerError,
-    ),
-}
+_KINDS = api_errors.by_code(
+    {
+        errors.AuthenticationError: "authfailure",
+        errors.PermissionDeniedError: "unauthorizedoperation accessdenied model.accessdenied workspace.accessdenied "
+        "failedoperation.servicenotactivated failedoperation.servicestop failedoperation.userunautherror "
+        "resourceunavailable.notexist",
+        errors.RateLimitError: "throttling limitexceeded requestlimitexceeded "
+        "failedoperation.engineserverlimitexceeded",
+        errors.InsufficientFundsError: "arrearage prepaidbilloverdue postpaidbilloverdue allocationquota "
+        "resourceinsufficient resourceunavailable failedoperation.servicestoparrears "
+        "failedoperation.resourcepackexhausted failedoperation.freeresourcepackexhausted",
+        errors.ContentFilterError: "operationdenied.textillegaldetected operationdenied.imageillegaldetected "
+        "datainspectionfailed data_inspection_failed failedoperation.generateimagefailed",
+        errors.ModelNotFoundError: "invalidparametervalue.model modelnotfound",
+        errors.OverloadedError: "modelunavailable serviceunavailable",
+        errors.InvalidRequestError: "invalidparameter invalidparametervalue missingparameter unsupportedoperation "
+        "invalidrequest invalidaction nosuchversion requestsizelimitexceeded badrequest invalidurl "
+        "unsupportedprotocol unsupportedregion resourcenotfound operationdenied",
+        errors.ServerError: "internalerror requesttimeout systemerror modelservicefailed modelservingerror "
+        "failedoperation.enginerequesttimeout failedoperation.engineservererror failedoperation.consoleservererror",
+    }
+)
 
 #: Too broad to overrule the class from a message or a status.
-_BROAD = (InvalidRequestError, ServerError)
+_BROAD = (errors.InvalidRequestError, errors.ServerError)
 
 
 def refine_by_code(error: APIError) -> APIError:

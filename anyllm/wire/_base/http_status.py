@@ -1,60 +1,47 @@
-"""HTTP statuses of errors: for visitors of a web site, and for API clients of the gateway."""
+"""One table of our errors for others: HTTP statuses for visitors and API clients, and OpenAI's types and codes."""
 
 from __future__ import annotations
 
-from anyllm.errors import (
-    AnyLLMError,
-    AuthenticationError,
-    Cancelled,
-    CircuitOpenError,
-    ContentFilterError,
-    ContextLengthExceededError,
-    DeadlineExceeded,
-    InsufficientFundsError,
-    InvalidRequestError,
-    LimitTooSmallError,
-    LocalUnavailableError,
-    MissingAPIKeyError,
-    ModelNotFoundError,
-    OverloadedError,
-    PermissionDeniedError,
-    RateLimitError,
-    StreamTimeoutError,
-    UnsupportedProviderError,
-    WaitTooLongError,
-)
+from typing import Optional
 
-__all__ = ["client_status", "visitor_status"]
+from anyllm import errors
 
-#: For each class, the status for visitors, and the one for clients if the provider sent none. The first matching class
-#: counts. Visitors did not choose the key or the account, so errors of those are 502 for them. Clients get the status
-#: of the provider's API: 400 where a more specific one means something else to its official client.
-_STATUSES: tuple[tuple[type[BaseException], int, int], ...] = (
-    (AuthenticationError, 502, 401),
-    (InsufficientFundsError, 502, 402),
-    (PermissionDeniedError, 502, 403),
-    (MissingAPIKeyError, 500, 502),
-    (ModelNotFoundError, 404, 404),
-    (UnsupportedProviderError, 404, 404),
-    (ContextLengthExceededError, 413, 400),
-    (ContentFilterError, 422, 400),
-    (InvalidRequestError, 400, 400),
-    (RateLimitError, 429, 429),
-    (WaitTooLongError, 503, 429),
-    (LimitTooSmallError, 413, 413),
-    (OverloadedError, 503, 503),
-    (LocalUnavailableError, 503, 503),
-    (CircuitOpenError, 503, 503),
-    (Cancelled, 503, 503),
-    (DeadlineExceeded, 504, 504),
-    (StreamTimeoutError, 504, 504),
-    (AnyLLMError, 502, 502),
+__all__ = ["client_status", "openai_type", "visitor_status"]
+
+#: For each class: the status for visitors, the one for clients if the provider sent none, OpenAI's type and code of
+#: errors from other providers. The first matching class counts. Visitors did not choose the key or the account, so
+#: errors of those are 502 for them. Clients get the status of the provider's API: 400 where a more specific one means
+#: something else to its official client.
+_ROWS: tuple[tuple[type[BaseException], int, int, str, Optional[str]], ...] = (
+    (errors.AuthenticationError, 502, 401, "authentication_error", "invalid_api_key"),
+    (errors.InsufficientFundsError, 502, 402, "insufficient_quota", "insufficient_quota"),
+    (errors.PermissionDeniedError, 502, 403, "permission_error", None),
+    (errors.MissingAPIKeyError, 500, 502, "server_error", "missing_api_key"),
+    (errors.ModelNotFoundError, 404, 404, "invalid_request_error", "model_not_found"),
+    (errors.UnsupportedProviderError, 404, 404, "invalid_request_error", "model_not_found"),
+    (errors.ContextLengthExceededError, 413, 400, "invalid_request_error", "context_length_exceeded"),
+    (errors.ContentFilterError, 422, 400, "invalid_request_error", "content_filter"),
+    (errors.UnsupportedParameterError, 400, 400, "invalid_request_error", "unsupported_parameter"),
+    (errors.InvalidRequestError, 400, 400, "invalid_request_error", None),
+    (errors.RateLimitError, 429, 429, "rate_limit_error", "rate_limit_exceeded"),
+    (errors.WaitTooLongError, 503, 429, "rate_limit_error", "rate_limit_exceeded"),
+    (errors.LimitTooSmallError, 413, 413, "upstream_error", None),
+    (errors.OverloadedError, 503, 503, "overloaded_error", None),
+    (errors.ServerError, 502, 502, "server_error", None),
+    (errors.LocalUnavailableError, 503, 503, "server_error", "local_unavailable"),
+    (errors.CircuitOpenError, 503, 503, "upstream_error", None),
+    (errors.Cancelled, 503, 503, "upstream_error", None),
+    (errors.DeadlineExceeded, 504, 504, "timeout_error", "timeout"),
+    (errors.StreamTimeoutError, 504, 504, "timeout_error", "timeout"),
+    (errors.APIError, 502, 502, "api_error", None),
+    (errors.AnyLLMError, 502, 502, "upstream_error", None),
+    (BaseException, 500, 500, "server_error", "internal_error"),
 )
 
 
 def visitor_status(error: BaseException) -> int:
     """The status of an error for visitors of a web site."""
-    return next((visitor for kind, visitor, _ in _STATUSES if isinstance(error, kind)), 500)
+    return next(row[1] for row in _ROWS if isinstance(error, row[0]))
 
 
 def client_status(error: BaseException) -> int:
@@ -62,4 +49,9 @@ def client_status(error: BaseException) -> int:
     status = getattr(error, "status_code", None)
     if isinstance(status, int) and 400 <= status < 600:
         return status
-    return next((client for kind, _, client in _STATUSES if isinstance(error, kind)), 500)
+    return next(row[2] for row in _ROWS if isinstance(error, row[0]))
+
+
+def openai_type(error: BaseException) -> tuple[str, Optional[str]]:
+    """OpenAI's type and code of an error."""
+    return next((row[3], row[4]) for row in _ROWS if isinstance(error, row[0]))
