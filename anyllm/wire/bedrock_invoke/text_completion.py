@@ -24,7 +24,7 @@ from anyllm.types import ChunkChoice, CompletionParams, Usage
 from anyllm.wire._base import bedrock_errors
 from anyllm.wire._base.base_dialect import BaseDialect
 from anyllm.wire._base.choices_decoder import ChoiceDelta, ChoicesDecoder, first_count
-from anyllm.wire._base.cohere.errors import failure
+from anyllm.wire._base.cohere.errors import raise_failure
 from anyllm.wire._base.encode_json import unsupported
 from anyllm.wire._base.protocols import FormatSupport, Request
 
@@ -108,9 +108,7 @@ class TextCompletionDecoder(ChoicesDecoder):
         return [self._choice_delta(part, keys, answer) for part in parts]
 
     def _choice_delta(self, part: Mapping[str, Any], keys: _TextKeys, answer: Mapping[str, Any]) -> ChoiceDelta:
-        failed = failure(part, self._provider)
-        if failed is not None:
-            raise failed
+        raise_failure(part, self._provider)
         finish = part.get(keys.finish) or _guardrail_action(answer)
         message = self._checked_object(part.get("message") or part.get("delta"), "message")
         if not message:

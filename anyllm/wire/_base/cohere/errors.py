@@ -14,7 +14,7 @@ from anyllm.errors import AnyLLMError, APIError, ContentFilterError, ContextLeng
 from anyllm.wire._base import api_errors
 from anyllm.wire._base.decode_json import no_answer
 
-__all__ = ["failure", "from_response", "is_error", "no_content", "refine_error"]
+__all__ = ["from_response", "is_error", "no_content", "raise_failure", "refine_error"]
 
 #: Finish reasons that are errors, and the common type of error for each. The first two are documented for version 2,
 #: the others for version 1.
@@ -31,9 +31,9 @@ _DENIED = 498
 _TOO_LONG = re.compile(r"too many tokens: (?!max tokens)", re.IGNORECASE)
 
 
-def failure(end: Mapping[str, Any], provider: str) -> APIError | None:
+def raise_failure(end: Mapping[str, Any], provider: str) -> None:
     """
-    The error of an answer that failed; None if it ended well.
+    Raise the error of an answer that failed.
 
     Args:
         end: The object with ``finish_reason``, and perhaps ``error``: a stream's last delta, or a whole answer.
@@ -42,12 +42,11 @@ def failure(end: Mapping[str, Any], provider: str) -> APIError | None:
     reason, message = end.get("finish_reason"), end.get("error")
     kind = _FAILURES.get(reason.upper()) if isinstance(reason, str) else None
     if kind is None and not message:
-        return None
+        return
     message = message or f"the provider ended the answer with finish_reason {reason!r}"
-    if not isinstance(message, str):
-        return refine_error(api_errors.from_body(provider, {"error": message}))
-    error = {"message": message, "type": kind or "server_error", "code": reason if isinstance(reason, str) else None}
-    return refine_error(api_errors.from_body(provider, {"error": error}))
+    code = reason if isinstance(reason, str) else None
+    error = {"message": message, "type": kind or "server_error", "code": code} if isinstance(message, str) else message
+    raise refine_error(api_errors.from_body(provider, {"error": error}))
 
 
 def is_error(body: Mapping[str, Any]) -> bool:
