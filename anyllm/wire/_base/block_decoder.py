@@ -65,9 +65,6 @@ class BlockDecoder(BaseDecoder):
     """
     Used by one thread, for one response. A format's decoder sets the names below and defines `_block_delta` and
     `_whole_reasoning`.
-
-    Args:
-        provider: Stands in every chunk and error.
     """
 
     #: The key of a block's place in an event.

@@ -64,12 +64,7 @@ C = TypeVar("C", bound=ChoiceState)
 
 
 class BaseChoicesDecoder(BaseDecoder, Generic[C]):
-    """
-    The base of decoders of choices: which have begun, which have ended, and why.
-
-    Args:
-        provider: Stands in every chunk and error.
-    """
+    """The base of decoders of choices: which have begun, which have ended, and why."""
 
     __slots__ = ("_choices", "_running")
 
@@ -126,9 +121,6 @@ class ChoicesDecoder(BaseChoicesDecoder[ChoiceState]):
     Turns one response's events into chunks. Used by one thread, for one response.
 
     A dialect's own decoder reads its events in `_answer`, `_text_only`, `_choice_deltas`, `_metadata`, `_usage`.
-
-    Args:
-        provider: Stands in every chunk and error.
     """
 
     #: The key that reasoning came under, for the way back.

@@ -26,12 +26,7 @@ _loads_strictly = _convert.loads_strictly
 
 
 class MessagesDecoder(BlockDecoder):
-    """
-    Turns one response's events into chunks. Used by one thread, for one response.
-
-    Args:
-        provider: Stands in every chunk and error.
-    """
+    """Turns one response's events into chunks. Used by one thread, for one response."""
 
     _index_key = "index"
     _end_event = "message_stop"
@@ -60,13 +55,7 @@ class MessagesDecoder(BlockDecoder):
         return self._done and self._began
 
     def feed(self, event: Event) -> Chunks:
-        """
-        The chunks that *event* brings.
-
-        Raises:
-            APIError: the event is the provider's error.
-            MalformedStreamError: the event cannot be read.
-        """
+        """The chunks that *event* brings; errors as `Decoder.feed` has them."""
         if self._done:
             return ()
         raw: Any = event.data
@@ -93,12 +82,7 @@ class MessagesDecoder(BlockDecoder):
         return self._read(body, raw, event.event)
 
     def feed_whole(self, body: dict[str, Any]) -> Chunks:
-        """
-        The chunks of a whole, decoded answer.
-
-        Raises:
-            APIError, MalformedStreamError: as `feed`.
-        """
+        """The chunks of a whole, decoded answer; errors as `feed` has them."""
         body = self._repaired(body, "the answer")
         return self._message(body, body)
 

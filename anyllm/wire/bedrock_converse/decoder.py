@@ -32,12 +32,7 @@ _COUNTS = ("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheWriteInp
 
 
 class ConverseDecoder(BlockDecoder):
-    """
-    Turns one response's events into chunks. Used by one thread, for one response.
-
-    Args:
-        provider: Stands in every chunk and error.
-    """
+    """Turns one response's events into chunks. Used by one thread, for one response."""
 
     _index_key = "contentBlockIndex"
     _end_event = "messageStop"
@@ -65,13 +60,7 @@ class ConverseDecoder(BlockDecoder):
         return self._stopped
 
     def feed(self, event: Event) -> Chunks:
-        """
-        The chunks that *event* brings.
-
-        Raises:
-            APIError: the event is the provider's error.
-            MalformedStreamError: the event cannot be read.
-        """
+        """The chunks that *event* brings; errors as `Decoder.feed` has them."""
         name = event.event
         if self.done or not event.data.strip():
             return ()
@@ -87,12 +76,7 @@ class ConverseDecoder(BlockDecoder):
         return self._read(name, body, raw)
 
     def feed_whole(self, body: dict[str, Any]) -> Chunks:
-        """
-        The chunks of a whole, decoded answer.
-
-        Raises:
-            APIError, MalformedStreamError: as `feed`.
-        """
+        """The chunks of a whole, decoded answer; errors as `feed` has them."""
         body = self._repaired(body, "the answer")
         self._events += 1
         message = self._object(body, "output").get("message")

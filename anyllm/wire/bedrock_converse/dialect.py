@@ -26,12 +26,7 @@ __all__ = ["BedrockConverseDialect"]
 
 @attrs.define(frozen=True, kw_only=True)
 class BedrockConverseDialect(BaseDialect):
-    """
-    The dialect.
-
-    Attributes:
-        provider: Stands in every chunk and error.
-    """
+    """The wire format of Converse."""
 
     provider: str = "bedrock"
 

@@ -62,13 +62,7 @@ class InvokeDecoder:
         return self._reader is not None and self._reader[1].complete
 
     def feed(self, event: Event) -> Sequence[ChatCompletionChunk]:
-        """
-        The chunks of *event*.
-
-        Raises:
-            APIError: the event is the provider's error.
-            MalformedStreamError: the event is malformed, or of an unknown format.
-        """
+        """The chunks of *event*; errors as `Decoder.feed` has them."""
         if self.done or not event.data.strip():
             return ()
         self._events += 1

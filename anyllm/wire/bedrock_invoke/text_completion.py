@@ -154,12 +154,7 @@ def _guardrail_action(answer: Mapping[str, Any]) -> str | None:
 
 @attrs.define(frozen=True, kw_only=True)
 class TextCompletionDialect(BaseDialect):
-    """
-    All these formats, to read only.
-
-    Attributes:
-        provider: The provider's name, in every chunk and error.
-    """
+    """All these formats, to read only."""
 
     support: ClassVar[FormatSupport] = FormatSupport(formats=(), media=())
 

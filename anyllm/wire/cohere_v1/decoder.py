@@ -26,12 +26,7 @@ _TEXT, _CALL, _END = "text-generation", "tool-calls-chunk", "stream-end"
 
 
 class CohereV1Decoder(CohereStream):
-    """
-    Turns one response's events into chunks. Used by one thread, for one response.
-
-    Args:
-        provider: The provider's name, in every chunk and error.
-    """
+    """Turns one response's events into chunks. Used by one thread, for one response."""
 
     __slots__ = ()
 

@@ -27,12 +27,7 @@ __all__ = ["CohereV1Dialect"]
 
 @attrs.define(frozen=True, kw_only=True)
 class CohereV1Dialect(BaseDialect):
-    """
-    The wire format of Cohere's chat API, version 1.
-
-    Attributes:
-        provider: The provider's name, in every chunk and error.
-    """
+    """The wire format of Cohere's chat API, version 1."""
 
     provider: str = "cohere_v1"
 

@@ -24,12 +24,7 @@ _ARGUMENTS = ("delta.message.tool_calls.function.arguments",)
 
 
 class CohereV2Decoder(CohereStream):
-    """
-    Turns one response's events into chunks. Used by one thread, for one response.
-
-    Args:
-        provider: The provider's name, in every chunk and error.
-    """
+    """Turns one response's events into chunks. Used by one thread, for one response."""
 
     __slots__ = ("_reasoning",)
 

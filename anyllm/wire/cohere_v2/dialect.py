@@ -28,12 +28,7 @@ __all__ = ["CohereV2Dialect", "host_url"]
 
 @attrs.define(frozen=True, kw_only=True)
 class CohereV2Dialect(WithEmbeddings, WithModels):
-    """
-    The wire format of Cohere's chat API, version 2.
-
-    Attributes:
-        provider: The provider's name, in every chunk and error.
-    """
+    """The wire format of Cohere's chat API, version 2."""
 
     provider: str = "cohere"
 

@@ -25,12 +25,7 @@ _OUTPUT, _TOTAL = "output_tokens", "total_tokens"
 
 
 class DashScopeDecoder(ChoicesDecoder):
-    """
-    Turns one response's events into chunks. Used by one thread, for one response.
-
-    Args:
-        provider: The provider's name, in every chunk and error.
-    """
+    """Turns one response's events into chunks. Used by one thread, for one response."""
 
     __slots__ = ("_usages",)
 

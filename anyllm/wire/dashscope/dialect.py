@@ -28,12 +28,7 @@ __all__ = ["DashScopeDialect"]
 
 @attrs.define(frozen=True, kw_only=True)
 class DashScopeDialect(BaseDialect):
-    """
-    DashScope's wire format. The base URL ends with "/api/v1", as the official client's does.
-
-    Attributes:
-        provider: The provider's name, in every chunk and error.
-    """
+    """DashScope's wire format. The base URL ends with "/api/v1", as the official client's does."""
 
     provider: str = "dashscope"
 

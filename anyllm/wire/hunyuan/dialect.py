@@ -33,9 +33,6 @@ class HunyuanDialect(BaseDialect):
     Hunyuan's wire format. The sender adds the signature and the time of the request.
 
     An answer that ends at a ``stop`` text contains that text.
-
-    Attributes:
-        provider: The provider's name, in every chunk and error.
     """
 
     provider: str = "hunyuan"

@@ -48,12 +48,7 @@ def _text_alone(body: Mapping[str, Any]) -> str | None:
 
 
 class OllamaDecoder(BaseDecoder):
-    """
-    Turns one response's lines into chunks. Used by one thread, for one response.
-
-    Args:
-        provider: Stands in every chunk and error.
-    """
+    """Turns one response's lines into chunks. Used by one thread, for one response."""
 
     __slots__ = ("_began", "_calls", "_created", "_model")
 

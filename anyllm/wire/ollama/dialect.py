@@ -27,12 +27,7 @@ __all__ = ["OllamaDialect"]
 
 @attrs.define(frozen=True, kw_only=True)
 class OllamaDialect(WithEmbeddings, WithModels):
-    """
-    The dialect. Requests are always ``/api/chat``; answers of ``/api/generate`` are read as well.
-
-    Attributes:
-        provider: Stands in every chunk and error.
-    """
+    """The dialect. Requests are always ``/api/chat``; answers of ``/api/generate`` are read as well."""
 
     provider: str = "ollama"
 

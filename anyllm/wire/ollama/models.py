@@ -215,12 +215,7 @@ def _request(method: str, path: str, body: Mapping[str, Any], provider: str) -> 
 
 
 class PullDecoder(BaseDecoder):
-    """
-    Turns the lines of a pull into `PullProgress`. Used by one thread, for one response.
-
-    Args:
-        provider: Stands in every error.
-    """
+    """Turns the lines of a pull into `PullProgress`. Used by one thread, for one response."""
 
     __slots__ = ("_status",)
 

@@ -32,12 +32,7 @@ _About = Tuple[str, int, str, Optional[str]]
 
 
 class ResponsesDecoder(BaseDecoder):
-    """
-    Turns one response's events into chunks. Used by one thread, for one response.
-
-    Args:
-        provider: Stands in every chunk and error.
-    """
+    """Turns one response's events into chunks. Used by one thread, for one response."""
 
     __slots__ = ("_about", "_begun", "_ended", "_finished", "_growing", "_items")
 
@@ -56,13 +51,7 @@ class ResponsesDecoder(BaseDecoder):
         return self._ended
 
     def feed(self, event: Event) -> Sequence[ChatCompletionChunk]:
-        """
-        The chunks that *event* brings.
-
-        Raises:
-            APIError: the event is the provider's error.
-            MalformedStreamError: the event cannot be read.
-        """
+        """The chunks that *event* brings; errors as `Decoder.feed` has them."""
         data = event.data
         if self._done or (len(data) < 10 and self._is_empty(data)):
             return ()

@@ -32,12 +32,7 @@ _DONE = "[DONE]"
 
 
 class CohereStream(BaseDecoder):
-    """
-    Turns one response's events into chunks. Used by one thread, for one response.
-
-    Args:
-        provider: The provider's name, in every chunk and error.
-    """
+    """Turns one response's events into chunks. Used by one thread, for one response."""
 
     __slots__ = ("_began", "_calls", "_ended", "_has_text", "_id", "_place")
 
@@ -68,13 +63,7 @@ class CohereStream(BaseDecoder):
         return self._ended
 
     def feed(self, event: Event) -> Chunks:
-        """
-        The chunks of *event*.
-
-        Raises:
-            APIError: the event is the provider's error, or ends an answer that failed.
-            MalformedStreamError: the event is malformed.
-        """
+        """The chunks of *event*; errors as `Decoder.feed` has them."""
         if self._done:
             return ()
         if event.data[:1] != "{" and (data := event.data.strip()) in ("", _DONE):
@@ -92,12 +81,7 @@ class CohereStream(BaseDecoder):
         return self._read(body, raw, event.event)
 
     def feed_whole(self, body: dict[str, Any]) -> Chunks:
-        """
-        The chunks of a whole, decoded answer.
-
-        Raises:
-            APIError, MalformedStreamError: as `feed`.
-        """
+        """The chunks of a whole, decoded answer; errors as `feed` has them."""
         body = self._repaired(body, "the answer")
         return self._whole(body, body)
 
