@@ -14,6 +14,7 @@ from anyllm.wire._base import api_errors
 from anyllm.wire._base.decode_json import no_answer, whole_json
 from anyllm.wire._base.encode_json import headers_in, in_bytes
 from anyllm.wire._base.format_support import FormatSupport, checked
+from anyllm.wire._base.json_values import without_none
 from anyllm.wire._base.protocols import Decoder, Request
 
 __all__ = ["BaseDialect", "WholeDecoder", "WithEmbeddings", "WithModels"]
@@ -140,6 +141,9 @@ class WithEmbeddings(BaseDialect):
 
     __slots__ = ()
 
+    #: The path of the endpoint.
+    _embeddings_path: ClassVar[str] = "/embeddings"
+
     def embedding_request(self, params: EmbeddingParams, *, model: str) -> Request:
         """The request for *params*; *model* is the name without its provider. Errors as `request` has them."""
         path, body = self._embedding_body(params, model)
@@ -150,8 +154,9 @@ class WithEmbeddings(BaseDialect):
         return self._read_embeddings(whole_json(body, self.provider))
 
     def _embedding_body(self, params: EmbeddingParams, model: str) -> tuple[str, dict[str, Any]]:
-        """The path and the body of the request."""
-        raise NotImplementedError
+        """The path and the body of the request; ``extra_body`` wins."""
+        body = without_none({"model": model, "input": params.input, "dimensions": params.dimensions})
+        return self._embeddings_path, {**body, **(params.extra_body or {})}
 
     def _read_embeddings(self, answer: Any) -> Embeddings:
         raise NotImplementedError

@@ -8,7 +8,7 @@ event that ends the answer. Most events only add text, which each dialect finds 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -18,11 +18,11 @@ from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, Reasoning
 from anyllm.wire._base.decode_json import as_it_is, event_object
 from anyllm.wire._base.decoder import BaseDecoder
 from anyllm.wire._base.finish_reasons import finish_reason
-from anyllm.wire._base.json_values import json_type, whole_number
+from anyllm.wire._base.json_values import json_type, text_or_number, whole_number
 from anyllm.wire._base.surrogate_joiner import REPLACEMENT
 from anyllm.wire._base.tool_call_deltas import ToolCallDeltas
 
-__all__ = ["BaseChoicesDecoder", "ChoiceState", "ChoicesDecoder", "ChoiceDelta", "first_count"]
+__all__ = ["BaseChoicesDecoder", "ChoiceState", "ChoicesDecoder", "ChoiceDelta"]
 
 _DONE = "[DONE]"
 
@@ -224,9 +224,9 @@ class ChoicesDecoder(BaseChoicesDecoder[ChoiceState]):
 
     def _name(self, answer_id: Any, created: Any, model: Any) -> None:
         """Take id, time and model from the first event that has each; they do not change."""
-        self._id = self._id or _text_or_number(answer_id)
+        self._id = self._id or text_or_number(answer_id)
         self._created = self._created or whole_number(created) or 0
-        self._model = self._model or _text_or_number(model)
+        self._model = self._model or text_or_number(model)
 
     def _choice(self, piece: ChoiceDelta, position: int) -> ChunkChoice:
         index = self._index(piece.index, position)
@@ -272,19 +272,3 @@ class ChoicesDecoder(BaseChoicesDecoder[ChoiceState]):
         if value is None or isinstance(value, str):
             return value
         raise self._malformed(f"{what} is {json_type(value)}")
-
-
-def _text_or_number(value: Any) -> str:
-    """An id or a model, which providers leave out, send as null, or as a number."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return value if isinstance(value, str) else ""
-
-
-def first_count(raw: Mapping[str, Any], *names: str) -> int | None:
-    """The first of *names* that holds a count; None when none does."""
-    for name in names:
-        count = whole_number(raw.get(name))
-        if count is not None and count >= 0:
-            return count
-    return None

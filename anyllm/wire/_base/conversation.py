@@ -19,6 +19,7 @@ from anyllm.types import CompletionParams, ContentPart, Message, ToolCall
 from anyllm.wire._base.json_values import without_none
 
 __all__ = [
+    "OUTPUT_ITEMS",
     "Function",
     "Media",
     "arguments_of",
@@ -32,6 +33,9 @@ __all__ = [
 ]
 
 _SYSTEM = ("system", "developer")
+
+#: `Reasoning.field` of reasoning from OpenAI's Responses, whose details are output items; several formats read it.
+OUTPUT_ITEMS = "output_items"
 
 
 def with_beginning(params: CompletionParams, text: str) -> CompletionParams:

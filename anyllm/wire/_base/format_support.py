@@ -17,7 +17,7 @@ from anyllm.types import STRUCTURED, CompletionParams, Message, _convert
 from anyllm.wire._base.conversation import schema_in
 from anyllm.wire._base.encode_json import unsupported
 
-__all__ = ["FormatSupport", "checked"]
+__all__ = ["FormatSupport", "checked", "refuse_stream_options"]
 
 
 @attrs.define(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def checked(params: CompletionParams, support: FormatSupport, provider: str) -> 
     for name in support.refused:
         value = getattr(params, name)
         if name == "stream_options":
-            _refuse_stream_options(value, provider)
+            refuse_stream_options(value, provider)
         elif value is not None and value != _DEFAULTS.get(name):
             raise unsupported(name, f"the provider does not support the parameter {name}", provider)
     if not support.own_sounds and any(message.audio is not None for message in params.messages):
@@ -71,7 +71,8 @@ def _without_audio(message: Message) -> Message:
     return attrs.evolve(message, content=message.content or transcript or None, audio=None)
 
 
-def _refuse_stream_options(options: Mapping[str, Any] | None, provider: str) -> None:
+def refuse_stream_options(options: Mapping[str, Any] | None, provider: str) -> None:
+    """Raise an UnsupportedParameterError for options other than ``include_usage``."""
     for name in options or ():
         if name != "include_usage":  # usage always comes
             raise unsupported(

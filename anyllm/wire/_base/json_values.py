@@ -15,6 +15,7 @@ __all__ = [
     "json_type",
     "text",
     "text_or_none",
+    "text_or_number",
     "whole_number",
     "without_none",
 ]
@@ -32,15 +33,22 @@ def whole_number(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def count(body: Mapping[str, Any], name: str) -> int | None:
-    """The number of tokens under *name*; None where there is none, or a negative one."""
+def count(body: Mapping[str, Any], name: str, *others: str) -> int | None:
+    """The number of tokens under *name*, or under the first of *others* that has one; None for a negative one."""
     number = whole_number(body.get(name))
-    return number if number is not None and number >= 0 else None
+    if number is not None and number >= 0:
+        return number
+    return count(body, *others) if others else None
 
 
 def text(value: Any) -> str:
     """A string; "" of anything else."""
     return value if isinstance(value, str) else ""
+
+
+def text_or_number(value: Any) -> str:
+    """An id, a name or a model, which some providers write as a number; "" of anything else."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else text(value)
 
 
 def text_or_none(value: Any) -> str | None:

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from anyllm.types import FunctionCall, ToolCall, _convert
-from anyllm.wire._base.json_values import json_type, whole_number
+from anyllm.wire._base.json_values import json_type, text_or_number, whole_number
 
-__all__ = ["ToolCallDeltas", "function_of"]
+__all__ = ["ToolCallDeltas", "call_index", "function_of"]
 
 #: Mistral's id of a later fragment, which has none.
 _NO_ID = "null"
@@ -90,7 +90,9 @@ class ToolCallDeltas:
         if not isinstance(raw, dict):
             raise ValueError(f"a tool call is {json_type(raw)}")
         function = function_of(raw)
-        at, call_id, name = _index(raw.get("index")), _text(raw.get("id")), _text(function.get("name"))
+        at = call_index(raw.get("index"))
+        # "" repeats what came before, as null does.
+        call_id, name = text_or_number(raw.get("id")) or None, text_or_number(function.get("name")) or None
         arguments = _arguments(function.get("arguments"))
         call = self._find(at, None if call_id == _NO_ID else call_id, name, arguments, touched)
         if call is None:
@@ -107,7 +109,7 @@ class ToolCallDeltas:
         new_id = None if call.has_id else call_id or made_id
         new_name = name if call.name is None else None
         call.id, call.has_id, call.name = call.id or call_id, call.has_id or new_id is not None, call.name or name
-        call.type = _text(raw.get("type")) or call.type
+        call.type = text_or_number(raw.get("type")) or call.type
         call.arguments.append(arguments)
         extra = raw.get("extra_content")
         if not isinstance(extra, dict) or not extra:
@@ -183,15 +185,14 @@ def _arguments(value: Any) -> str:
         raise ValueError("the arguments of a tool call cannot be written as JSON") from exc
 
 
-def _index(value: Any) -> int | None:
+def call_index(value: Any) -> int | None:
+    """
+    The provider's index of a call; None without one.
+
+    Raises:
+        ValueError: it is no number.
+    """
     index = whole_number(value)
     if index is None and value is not None:
         raise ValueError(f"the index of a tool call is {json_type(value)}")
     return index
-
-
-def _text(value: Any) -> str | None:
-    """An id, name or type, which some providers write as a number; "" and null repeat what came before."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return value if isinstance(value, str) and value else None

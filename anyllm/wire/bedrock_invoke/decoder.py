@@ -16,10 +16,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anyllm._framing.event import Event, JSONEvent
-from anyllm.errors import IncompleteStreamError, MalformedStreamError
 from anyllm.types import ChatCompletionChunk
 from anyllm.wire._base import bedrock_errors
 from anyllm.wire._base.decode_json import event_object
+from anyllm.wire._base.decoder import BaseDecoder
 from anyllm.wire._base.json_values import json_type
 from anyllm.wire._base.protocols import Decoder
 from anyllm.wire.bedrock_invoke.families import BEDROCK_PREFIX, Family, family_of, unknown_format
@@ -28,7 +28,7 @@ from anyllm.wire.bedrock_invoke.usage import METRICS, invocation_usage
 _BYTES = "bytes"
 
 
-class InvokeDecoder:
+class InvokeDecoder(BaseDecoder):
     """
     Turns one response's events into chunks. Used by one thread, for one response.
 
@@ -37,14 +37,13 @@ class InvokeDecoder:
         provider: The provider's name, in every chunk and error.
     """
 
-    __slots__ = ("_events", "_families", "_has_usage", "_is_last", "_provider", "_reader")
+    __slots__ = ("_families", "_has_usage", "_is_last", "_reader")
 
     def __init__(self, families: Sequence[Family], *, provider: str) -> None:
+        super().__init__(provider=provider)
         self._families = families
-        self._provider = provider
         #: The family of the first event, and its decoder.
         self._reader: tuple[Family, Decoder] | None = None
-        self._events = 0
         #: Whether the family's events had usage; whether Bedrock's metrics came, which are in the last event.
         self._has_usage = self._is_last = False
 
@@ -87,16 +86,11 @@ class InvokeDecoder:
         return self._with_metrics(chunks, payload)
 
     def finish(self) -> Sequence[ChatCompletionChunk]:
-        """
-        The chunks that were held back, at the end of the bytes.
+        """The chunks that were held back, at the end of the bytes; errors as `Decoder.finish` has them."""
+        return super().finish() if self._reader is None else self._reader[1].finish()
 
-        Raises:
-            IncompleteStreamError: the answer is not complete.
-        """
-        if self._reader is None:
-            what = f"the stream ended before any answer came ({self._events} events)"
-            raise IncompleteStreamError(what, provider=self._provider)
-        return self._reader[1].finish()
+    def _missing_end(self) -> str:
+        return f"the stream ended before any answer came ({self._events} events)"
 
     # -- one event ---------------------------------------------------------------------------------------
 
@@ -140,6 +134,3 @@ class InvokeDecoder:
                 chunks.append(ChatCompletionChunk(provider=self._provider, raw=payload))
             chunks[-1].usage = usage
         return chunks
-
-    def _malformed(self, what: str) -> MalformedStreamError:
-        return MalformedStreamError(what, provider=self._provider)

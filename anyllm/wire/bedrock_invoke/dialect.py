@@ -19,12 +19,13 @@ from urllib.parse import quote
 
 import attrs
 
-from anyllm.errors import APIError
 from anyllm.types import ChatCompletion, CompletionParams, _convert
 from anyllm.wire._base import bedrock_errors
+from anyllm.wire._base.base_dialect import BaseDialect
 from anyllm.wire._base.decode_json import no_answer, whole_json
-from anyllm.wire._base.encode_json import headers_in, in_bytes, unsupported
-from anyllm.wire._base.protocols import FormatSupport, Request
+from anyllm.wire._base.encode_json import unsupported
+from anyllm.wire._base.format_support import FormatSupport, refuse_stream_options
+from anyllm.wire._base.protocols import Request
 from anyllm.wire.bedrock_invoke.decoder import InvokeDecoder
 from anyllm.wire.bedrock_invoke.families import (
     Family,
@@ -51,13 +52,12 @@ __all__ = [
     "nova",
 ]
 
-_STREAM = "application/vnd.amazon.eventstream"
 #: Fields that InvokeModel does not have in the body: the path contains them, and every stream has usage.
 _NOT_IN_BODY = ("model", "stream", "stream_options")
 
 
 @attrs.define(frozen=True, kw_only=True)
-class BedrockInvokeDialect:
+class BedrockInvokeDialect(BaseDialect):
     """
     The wire format of InvokeModel.
 
@@ -68,6 +68,9 @@ class BedrockInvokeDialect:
 
     families: tuple[Family, ...]
     provider: str = "bedrock_invoke"
+
+    _read_error = staticmethod(bedrock_errors.from_response)
+    _stream_type = "application/vnd.amazon.eventstream"
 
     @property
     def support(self) -> FormatSupport:
@@ -92,25 +95,15 @@ class BedrockInvokeDialect:
             InvalidRequestError: the parameters cannot be sent at all.
         """
         family = self._family_for(model)
-        for name in params.stream_options or ():
-            if name != "include_usage":
-                raise unsupported(
-                    "stream_options",
-                    f"the provider does not support the parameter stream_options.{name}",
-                    self.provider,
-                )
+        refuse_stream_options(params.stream_options, self.provider)
         inner = family.dialect.request(params, model=model, stream=stream)
         extra = params.extra_body or {}
-        headers = {"Content-Type": "application/json", "Accept": _STREAM if stream else "application/json"}
-        return Request(
-            "POST",
-            f"/model/{quote(model, safe='')}/{'invoke-with-response-stream' if stream else 'invoke'}",
-            headers_in(params.extra_headers, headers, self.provider),
-            self._body(inner.body, family, extra),
-            {name: self._body(body, family, extra) for name, body in inner.fallbacks.items()},
-        )
+        fallbacks = {name: self._body(body, family, extra) for name, body in inner.fallbacks.items()}
+        path = f"/model/{quote(model, safe='')}/{'invoke-with-response-stream' if stream else 'invoke'}"
+        body = self._body(inner.body, family, extra)
+        return self._post(path, body, params.extra_headers, stream=stream, fallbacks=fallbacks)
 
-    def decoder(self) -> InvokeDecoder:
+    def decoder(self) -> InvokeDecoder:  # type: ignore[override]  # whole answers are read by the families' dialects
         """A fresh decoder for one streamed response."""
         return InvokeDecoder(self.families, provider=self.provider)
 
@@ -132,10 +125,6 @@ class BedrockInvokeDialect:
         completion.usage = family.read_usage(answer) or completion.usage or invocation_usage(answer)
         return completion
 
-    def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-        """The error of a response with that HTTP status."""
-        return bedrock_errors.from_response(self.provider, status, headers, body)
-
     # -- the parts of a request --------------------------------------------------------------------------
 
     def _family_for(self, model: str) -> Family:
@@ -152,10 +141,10 @@ class BedrockInvokeDialect:
             self.provider,
         )
 
-    def _body(self, inner: bytes, family: Family, extra: Mapping[str, Any]) -> bytes:
+    def _body(self, inner: bytes, family: Family, extra: Mapping[str, Any]) -> dict[str, Any]:
         """The body of a family's request as InvokeModel requires it; the caller's *extra* fields stay."""
         body = {key: value for key, value in _convert.loads(inner).items() if key not in _NOT_IN_BODY or key in extra}
-        return in_bytes(family.convert_body(body, self.provider), self.provider)
+        return family.convert_body(body, self.provider)
 
 
 def _model_names(model: str) -> tuple[str, ...]:

@@ -33,18 +33,6 @@ BEDROCK_PREFIX = "amazon-bedrock-"
 _MAX_KEYS = 8
 
 
-def _same_event(text: str, payload: _Object) -> Optional[Event]:
-    return JSONEvent(text)
-
-
-def _same_body(body: dict[str, Any], provider: str) -> dict[str, Any]:
-    return body
-
-
-def _no_usage(payload: _Object) -> Optional[Usage]:
-    return None
-
-
 @attrs.define(frozen=True, kw_only=True)
 class Family:
     """
@@ -63,9 +51,9 @@ class Family:
     dialect: Dialect
     matches: Callable[[_Object], bool]
     model_prefixes: tuple[str, ...] = ()
-    convert_event: Callable[[str, _Object], Optional[Event]] = _same_event
-    convert_body: Callable[[dict[str, Any], str], dict[str, Any]] = _same_body
-    read_usage: Callable[[_Object], Optional[Usage]] = _no_usage
+    convert_event: Callable[[str, _Object], Optional[Event]] = lambda text, payload: JSONEvent(text)
+    convert_body: Callable[[dict[str, Any], str], dict[str, Any]] = lambda body, provider: body
+    read_usage: Callable[[_Object], Optional[Usage]] = lambda payload: None
 
 
 def family_of(first: _Object, families: Iterable[Family]) -> Family | None:

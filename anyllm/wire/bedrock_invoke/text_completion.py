@@ -23,9 +23,10 @@ import attrs
 from anyllm.types import ChunkChoice, CompletionParams, Usage
 from anyllm.wire._base import bedrock_errors
 from anyllm.wire._base.base_dialect import BaseDialect
-from anyllm.wire._base.choices_decoder import ChoiceDelta, ChoicesDecoder, first_count
+from anyllm.wire._base.choices_decoder import ChoiceDelta, ChoicesDecoder
 from anyllm.wire._base.cohere.errors import raise_failure
 from anyllm.wire._base.encode_json import unsupported
+from anyllm.wire._base.json_values import count
 from anyllm.wire._base.protocols import FormatSupport, Request
 
 __all__ = ["TextCompletionDecoder", "TextCompletionDialect", "is_text_completion"]
@@ -128,12 +129,12 @@ class TextCompletionDecoder(ChoicesDecoder):
             {name: answer[name] for name in (*_PROMPT_COUNTS, *_COMPLETION_COUNTS) if answer.get(name) is not None}
         )
         raw = answer["usage"] if isinstance(answer.get("usage"), dict) else self._counts
-        prompt = first_count(raw, *_PROMPT_COUNTS, "prompt_tokens")
-        completion = first_count(raw, *_COMPLETION_COUNTS, "completion_tokens")
+        prompt = count(raw, *_PROMPT_COUNTS, "prompt_tokens")
+        completion = count(raw, *_COMPLETION_COUNTS, "completion_tokens")
         if completion is None and "results" in answer:
-            counts = [first_count(part, "tokenCount") for part in self._checked_objects(answer["results"], "results")]
-            completion = sum(count or 0 for count in counts)
-            raw = {**raw, "results": [{"tokenCount": count} for count in counts]}
+            counts = [count(part, "tokenCount") for part in self._checked_objects(answer["results"], "results")]
+            completion = sum(tokens or 0 for tokens in counts)
+            raw = {**raw, "results": [{"tokenCount": tokens} for tokens in counts]}
         if prompt is None or completion is None:
             return None
         return Usage(prompt, completion, prompt + completion, raw=dict(raw))

@@ -15,9 +15,9 @@ from typing import Any
 
 from anyllm.types import ChunkChoice, Usage
 from anyllm.wire._base import api_errors, error_body
-from anyllm.wire._base.choices_decoder import ChoiceDelta, ChoicesDecoder, first_count
+from anyllm.wire._base.choices_decoder import ChoiceDelta, ChoicesDecoder
 from anyllm.wire._base.cloud_error_codes import refine_by_code
-from anyllm.wire._base.json_values import json_object, json_type
+from anyllm.wire._base.json_values import count, json_object, json_type
 
 #: The fields of a message besides role and content.
 _NOT_TEXT = ("reasoning_content", "tool_calls")
@@ -99,17 +99,17 @@ class DashScopeDecoder(ChoicesDecoder):
         return _read_usage(raw)
 
 
-def _total_usage(counts: Sequence[Mapping[str, Any]], last: Mapping[str, Any]) -> Mapping[str, Any]:
+def _total_usage(usages: Sequence[Mapping[str, Any]], last: Mapping[str, Any]) -> Mapping[str, Any]:
     """The token counts of all choices together; they share the prompt."""
-    if len(counts) == 1:
+    if len(usages) == 1:
         return last
-    output = sum(first_count(count, _OUTPUT) or 0 for count in counts)
-    return {**last, _OUTPUT: output, _TOTAL: (first_count(last, "input_tokens") or 0) + output}
+    output = sum(count(usage, _OUTPUT) or 0 for usage in usages)
+    return {**last, _OUTPUT: output, _TOTAL: (count(last, "input_tokens") or 0) + output}
 
 
 def _read_usage(raw: Mapping[str, Any]) -> Usage | None:
-    prompt, completion = first_count(raw, "input_tokens"), first_count(raw, _OUTPUT)
-    total = first_count(raw, _TOTAL)
+    prompt, completion = count(raw, "input_tokens"), count(raw, _OUTPUT)
+    total = count(raw, _TOTAL)
     if prompt is None and completion is None and total is None:
         return None
     prompt_details = _details(raw, "prompt_tokens_details", "input_tokens_details")
@@ -119,9 +119,9 @@ def _read_usage(raw: Mapping[str, Any]) -> Usage | None:
         prompt,
         completion,
         total or prompt + completion,
-        first_count(completion_details, "reasoning_tokens"),
-        first_count(prompt_details, "cached_tokens"),
-        first_count(prompt_details, "cache_creation_input_tokens"),
+        count(completion_details, "reasoning_tokens"),
+        count(prompt_details, "cached_tokens"),
+        count(prompt_details, "cache_creation_input_tokens"),
         raw=dict(raw),
     )
 

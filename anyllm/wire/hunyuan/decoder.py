@@ -15,8 +15,9 @@ from typing import Any
 from anyllm.errors import APIError, ServerError
 from anyllm.types import ChunkChoice, Usage
 from anyllm.wire._base import api_errors
-from anyllm.wire._base.choices_decoder import ChoiceDelta, ChoicesDecoder, first_count
+from anyllm.wire._base.choices_decoder import ChoiceDelta, ChoicesDecoder
 from anyllm.wire._base.cloud_error_codes import refine_by_code
+from anyllm.wire._base.json_values import count
 
 #: The fields of a delta besides role and content.
 _NOT_TEXT = ("ReasoningContent", "ToolCalls")
@@ -104,11 +105,11 @@ def _without_empty(error: Any) -> Any:
 
 
 def _read_usage(raw: Mapping[str, Any]) -> Usage | None:
-    prompt, completion = first_count(raw, "PromptTokens"), first_count(raw, "CompletionTokens")
-    total = first_count(raw, "TotalTokens")
+    prompt, completion = count(raw, "PromptTokens"), count(raw, "CompletionTokens")
+    total = count(raw, "TotalTokens")
     if prompt is None and completion is None and total is None:
         return None
     details = raw.get("PromptTokensDetails")
-    cached = first_count(details, "CachedTokens") if isinstance(details, dict) else None
+    cached = count(details, "CachedTokens") if isinstance(details, dict) else None
     prompt, completion = prompt or 0, completion or 0
     return Usage(prompt, completion, total or prompt + completion, cache_read_tokens=cached, raw=dict(raw))

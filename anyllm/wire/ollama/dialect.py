@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import attrs
 
-from anyllm.types import CompletionParams, EmbeddingParams, Embeddings, Model
+from anyllm.types import CompletionParams, Embeddings, Model
 from anyllm.wire._base.base_dialect import WithEmbeddings, WithModels
 from anyllm.wire._base.conversation import with_beginning
 from anyllm.wire._base.format_support import FormatSupport
@@ -39,6 +39,7 @@ class OllamaDialect(WithEmbeddings, WithModels):
     _stream_type = "application/x-ndjson"
     _answer_key = "message"
     _must_end = True
+    _embeddings_path = "/api/embed"
     _models_list = "/api/tags"
 
     def _request(self, params: CompletionParams, model: str, stream: bool) -> Request:
@@ -51,9 +52,6 @@ class OllamaDialect(WithEmbeddings, WithModels):
 
     def _is_answer(self, answer: dict[str, Any]) -> bool:
         return has_answer(answer)
-
-    def _embedding_body(self, params: EmbeddingParams, model: str) -> tuple[str, dict[str, Any]]:
-        return "/api/embed", _embeddings.body_of(params, model)
 
     def _read_embeddings(self, answer: Any) -> Embeddings:
         return _embeddings.read_answer(answer, self.provider)

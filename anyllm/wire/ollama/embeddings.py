@@ -16,14 +16,6 @@ from anyllm.wire._base.vectors import vector
 from anyllm.wire.ollama.fields import read_usage
 
 
-def body_of(params: EmbeddingParams, model: str) -> dict[str, Any]:
-    """The body of a request; ``extra_body`` wins."""
-    body: dict[str, Any] = {"model": model, "input": params.input}
-    if params.dimensions is not None:
-        body["dimensions"] = params.dimensions
-    return {**body, **(params.extra_body or {})}
-
-
 def read_request(body: Any) -> EmbeddingParams:
     """A client's request, decoded; errors as `read_chat` has them."""
     fields = Fields(body)

@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from anyllm.types import CompletionParams, EmbeddingParams, Embeddings, Model
+from anyllm.types import CompletionParams, Embeddings, Model
 from anyllm.wire._base.base_dialect import WithEmbeddings, WithModels
 from anyllm.wire._base.encode_json import put, unsupported
 from anyllm.wire._base.format_support import FormatSupport
@@ -124,9 +124,6 @@ class OpenAIChatDialect(WithEmbeddings, WithModels):
             done_is_complete=self.done_is_complete,
             splits_think_tags=self.think_tags == "split",
         )
-
-    def _embedding_body(self, params: EmbeddingParams, model: str) -> tuple[str, dict[str, Any]]:
-        return "/embeddings", _embeddings.body_of(params, model)
 
     def _read_embeddings(self, answer: Any) -> Embeddings:
         return _embeddings.read_answer(answer, self.provider)

@@ -14,7 +14,7 @@ from typing import Any
 
 from anyllm.types import Reasoning
 from anyllm.types._openai_chunk import DETAILS, REASONING_NAMES
-from anyllm.wire._base.reasoning_origins import OUTPUT_ITEMS
+from anyllm.wire._base.conversation import OUTPUT_ITEMS
 
 KEYS = frozenset((DETAILS, *REASONING_NAMES))
 #: The value of `Reasoning.field` for reasoning that came as parts of the content.

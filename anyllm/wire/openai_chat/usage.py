@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from anyllm.types import Usage
-from anyllm.wire._base.choices_decoder import first_count
+from anyllm.wire._base.json_values import count
 
 #: Reasoning that exceeds the whole answer by no more than a tenth was counted with another tokenizer (MiniMax and
 #: GLM report 369 of 365); more than that was not counted in (Vercel's Gemini reports 280 beside 19).
@@ -19,24 +19,24 @@ _COUNTING_ERROR = 10
 
 def read_usage(raw: Mapping[str, Any]) -> Usage | None:
     """The counts in a ``usage`` object; None where there are none."""
-    prompt = first_count(raw, "prompt_tokens", "input_tokens")
-    completion = first_count(raw, "completion_tokens", "output_tokens")
-    total = first_count(raw, "total_tokens")
+    prompt = count(raw, "prompt_tokens", "input_tokens")
+    completion = count(raw, "completion_tokens", "output_tokens")
+    total = count(raw, "total_tokens")
     if prompt is None and completion is None and total is None:
         return None
     prompt_details = object_in(raw, "prompt_tokens_details", "input_tokens_details")
     completion_details = object_in(raw, "completion_tokens_details", "output_tokens_details")
-    reasoning = _or(first_count(completion_details, "reasoning_tokens"), first_count(raw, "reasoning_tokens"))
+    reasoning = _or(count(completion_details, "reasoning_tokens"), count(raw, "reasoning_tokens"))
     prompt, completion, total = prompt or 0, completion or 0, total or 0
     if reasoning and _leaves_out(reasoning, prompt, completion, total):
         completion += reasoning
         total = max(total, prompt + completion)
     cached = _or(
-        first_count(prompt_details, "cached_tokens"),
+        count(prompt_details, "cached_tokens"),
         # DeepSeek; Moonshot; Mistral; gateways that keep Anthropic's name.
-        first_count(raw, "prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens", "cache_read_input_tokens"),
+        count(raw, "prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens", "cache_read_input_tokens"),
     )
-    written = _or(first_count(prompt_details, "cache_write_tokens"), first_count(raw, "cache_creation_input_tokens"))
+    written = _or(count(prompt_details, "cache_write_tokens"), count(raw, "cache_creation_input_tokens"))
     if cached and total == prompt + completion + cached + (written or 0):
         prompt += cached + (written or 0)  # counted beside the prompt, as Anthropic counts
     elif cached and cached > prompt:

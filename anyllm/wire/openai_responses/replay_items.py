@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anyllm.types import Reasoning, _convert
+from anyllm.wire._base.conversation import OUTPUT_ITEMS
 from anyllm.wire._base.json_values import without_none
-from anyllm.wire._base.reasoning_origins import OUTPUT_ITEMS
 from anyllm.wire._base.writer import json_bytes
 from anyllm.wire.openai_responses.fields import CALL_KEYS, CALLS, EXTRA_CONTENT, MESSAGE, REASONING, parts_in
 

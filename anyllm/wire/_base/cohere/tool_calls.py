@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from anyllm.types import FunctionCall, ToolCall
-from anyllm.wire._base.json_values import arguments_text, json_type, whole_number
+from anyllm.wire._base.json_values import arguments_text, json_type
+from anyllm.wire._base.tool_call_deltas import call_index
 
 __all__ = ["CohereToolCalls"]
 
@@ -43,7 +44,7 @@ class CohereToolCalls:
         """The first delta of a call, with an id made up from its index if it has none."""
         if not isinstance(name, str) or not name:
             raise ValueError(f"the name of a tool call is {json_type(name)}" if name else "a tool call has no name")
-        number, index = _number(position), len(self._has_arguments)
+        number, index = call_index(position), len(self._has_arguments)
         self._latest = index if number is None else number
         self._open[self._latest] = index
         self._has_arguments.append(False)
@@ -92,12 +93,5 @@ class CohereToolCalls:
         return text
 
     def _position(self, position: Any) -> int:
-        number = _number(position)
+        number = call_index(position)
         return self._latest if number is None else number
-
-
-def _number(position: Any) -> int | None:
-    number = whole_number(position)
-    if number is None and position is not None:
-        raise ValueError(f"the index of a tool call is {json_type(position)}")
-    return number

@@ -24,8 +24,8 @@ import attrs
 
 from anyllm.errors import IncompleteStreamError, InvalidRequestError, MalformedStreamError
 from anyllm.types import ChatCompletionChunk, ChunkChoice, FunctionCall, Reasoning, ToolCall, text_alone
+from anyllm.wire._base.conversation import OUTPUT_ITEMS
 from anyllm.wire._base.json_values import json_object
-from anyllm.wire._base.reasoning_origins import OUTPUT_ITEMS
 from anyllm.wire._base.writer import Writer, json_bytes
 from anyllm.wire._base.written_errors import openai_error
 from anyllm.wire.openai_responses import fields
