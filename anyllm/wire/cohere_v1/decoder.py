@@ -20,7 +20,8 @@ from anyllm.errors import APIError
 from anyllm.types import ChunkDelta, ToolCall
 from anyllm.wire._base.cohere.errors import raise_failure
 from anyllm.wire._base.cohere.stream import Chunks, CohereStream
-from anyllm.wire._base.json_values import json_type
+from anyllm.wire._base.cohere.tool_calls import call_name
+from anyllm.wire._base.json_values import arguments_text, json_type
 
 _TEXT, _CALL, _END = "text-generation", "tool-calls-chunk", "stream-end"
 
@@ -35,7 +36,7 @@ class CohereV1Decoder(CohereStream):
     _error_type = "stream-error"
     _last = _END
     _raw_only = ("search-queries-generation", "search-results", "citation-generation", "debug")
-    _index_path = "tool_call_delta.index"
+    _index_parents = ("tool_call_delta",)
     _streamed_texts: ClassVar[Mapping[str, tuple[str, ...]]] = {
         _TEXT: ("text",),
         _CALL: ("tool_call_delta.parameters",),
@@ -85,9 +86,11 @@ class CohereV1Decoder(CohereStream):
             return
         if not isinstance(delta, dict):
             raise ValueError(f"tool_call_delta is {json_type(delta)}")
-        position, name, arguments = (delta.get(key) for key in ("index", "name", "parameters"))
-        begins = name and (position is None or not self._calls.is_open(position))
-        yield self._calls.begin(position, name, arguments) if begins else self._calls.add(position, arguments)
+        position, name, text = delta.get("index"), call_name(delta.get("name")), arguments_text(delta.get("parameters"))
+        if name and (position is None or not self._calls.is_open(position)):
+            yield self._calls.begin(position, name, text)
+        elif text or self._calls.is_open(position):
+            yield self._calls.add(position, text)
 
     def _calls_whole(self, body: dict[str, Any], raw: Any) -> Chunks:
         """The plan and all tool calls: the parts that have not come as deltas."""

@@ -19,7 +19,7 @@ from anyllm.wire._base.json_values import json_type
 from anyllm.wire.cohere_v2.reasoning import THINKING, TOOL_PLAN, ReasoningBuffer
 
 _DELTA = "content-delta"
-_TEXTS = ("delta.message.content.text", "delta.message.content.thinking")
+_TEXTS = ("delta.message.content", "delta.message.content.text", "delta.message.content.thinking")
 _ARGUMENTS = ("delta.message.tool_calls.function.arguments",)
 
 
@@ -33,7 +33,6 @@ class CohereV2Decoder(CohereStream):
     _last = "message-end"
     _done_ends = True
     _raw_only = ("citation-",)
-    _index_path = "index"
     _streamed_texts: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "content-start": _TEXTS,
         _DELTA: _TEXTS,

@@ -21,7 +21,7 @@ from anyllm.wire._base.decode_json import as_it_is, event_object
 from anyllm.wire._base.decoder import BaseDecoder
 from anyllm.wire._base.encode_json import put
 from anyllm.wire._base.finish_reasons import finish_reason
-from anyllm.wire._base.json_values import json_object, whole_number
+from anyllm.wire._base.json_values import whole_number
 from anyllm.wire._base.surrogate_joiner import REPLACEMENT
 
 __all__ = ["Chunks", "CohereStream"]
@@ -45,8 +45,8 @@ class CohereStream(BaseDecoder):
     #: The method of each type of event, and how the types begin whose chunks have only ``raw``.
     _handlers: ClassVar[Mapping[str, Callable[[Any, dict[str, Any], Any], Chunks]]]
     _raw_only: ClassVar[tuple[str, ...]]
-    #: The path of an event's index in the answer, and those of the texts that continue in the next event of that type.
-    _index_path: ClassVar[str]
+    #: The keys of the objects around an event's index; by the type of event, the texts that continue in the next event.
+    _index_parents: ClassVar[tuple[str, ...]] = ()
     _streamed_texts: ClassVar[Mapping[str, tuple[str, ...]]]
 
     def __init__(self, *, provider: str) -> None:
@@ -160,13 +160,15 @@ class CohereStream(BaseDecoder):
     def _read_surrogates(self, body: dict[str, Any], name: str) -> Chunks:
         """The chunks of an event that may begin or end with half a surrogate pair."""
         kind = body.get(self._type_key)
-        place = (kind if isinstance(kind, str) else name, whole_number(_value_at(body, self._index_path)))
+        index = whole_number(_object_at(body, self._index_parents).get("index"))
+        place = (kind if isinstance(kind, str) else name, index)
         before = [] if place == self._place else [*self._replacements()]
         self._place = place
         repaired: dict[str, Any] = self._repaired(body)
         for path in self._streamed_texts.get(place[0], ()):
-            if isinstance(text := _value_at(body, path), str):
-                put(repaired, path, self._halves.mend(text, (path,)))
+            *parents, key = path.split(".")
+            if isinstance(text := _object_at(body, parents).get(key), str):
+                _object_at(repaired, parents)[key] = self._halves.mend(text, (path,))
         return (*before, *self._read(repaired, repaired, name))
 
     def _replacements(self) -> Iterator[ChatCompletionChunk]:
@@ -174,13 +176,14 @@ class CohereStream(BaseDecoder):
         kind, index = self._place
         for (path,) in self._halves.take():
             body: dict[str, Any] = {self._type_key: kind}
-            put(body, self._index_path, index)
+            put(body, ".".join((*self._index_parents, "index")), index)
             put(body, path, REPLACEMENT)
             yield from self._read(body, body, "")
 
 
-def _value_at(body: Any, path: str) -> Any:
-    """The value at a dotted *path*; None if there is none."""
-    for name in path.split("."):
-        body = json_object(body).get(name)
-    return body
+def _object_at(body: Any, path: Sequence[str]) -> dict[str, Any]:
+    """The object at *path*, which may lead through lists of one object; an empty one if there is none."""
+    for key in path:
+        body = body.get(key) if isinstance(body, dict) else None
+        body = body[0] if isinstance(body, list) and len(body) == 1 else body
+    return body if isinstance(body, dict) else {}

@@ -17,7 +17,7 @@ from anyllm.types import FunctionCall, ToolCall
 from anyllm.wire._base.json_values import arguments_text, json_type
 from anyllm.wire._base.tool_call_deltas import call_index
 
-__all__ = ["CohereToolCalls"]
+__all__ = ["CohereToolCalls", "call_name"]
 
 
 class CohereToolCalls:
@@ -42,8 +42,8 @@ class CohereToolCalls:
 
     def begin(self, position: Any, name: Any, arguments: Any, call_id: Any = None) -> ToolCall:
         """The first delta of a call, with an id made up from its index if it has none."""
-        if not isinstance(name, str) or not name:
-            raise ValueError(f"the name of a tool call is {json_type(name)}" if name else "a tool call has no name")
+        if call_name(name) is None:
+            raise ValueError("a tool call has no name")
         number, index = call_index(position), len(self._has_arguments)
         self._latest = index if number is None else number
         self._open[self._latest] = index
@@ -58,18 +58,16 @@ class CohereToolCalls:
     def add(self, position: Any, arguments: Any) -> ToolCall | None:
         """More arguments of an open call; None if they are empty."""
         self._latest = self._position(position)
-        index = self._open.get(self._latest)
-        if index is not None:
-            return self._delta(index, arguments)
-        if arguments_text(arguments):
+        if self._latest not in self._open:
             raise ValueError("arguments came for a tool call that never began")
-        return None
+        return self._delta(self._open[self._latest], arguments)
 
     def add_missing(self, index: int, name: Any, arguments: Any) -> ToolCall | None:
         """The parts that have not come of a whole call, the one with our *index*; None if all have."""
+        name, text = call_name(name), arguments_text(arguments)
         if index >= len(self._has_arguments):
-            return self.begin(None, name, arguments)
-        return None if self._has_arguments[index] else self._delta(index, arguments)
+            return self.begin(None, name, text)
+        return None if self._has_arguments[index] else self._delta(index, text)
 
     def end(self, position: Any) -> ToolCall | None:
         """End an open call: "{}" as its arguments if it has none."""
@@ -95,3 +93,10 @@ class CohereToolCalls:
     def _position(self, position: Any) -> int:
         number = call_index(position)
         return self._latest if number is None else number
+
+
+def call_name(value: Any) -> str | None:
+    """The name in a delta or a call; None if it has none."""
+    if value is None or isinstance(value, str):
+        return value or None
+    raise ValueError(f"the name of a tool call is {json_type(value)}")
