@@ -11,7 +11,6 @@ from anyllm.wire.bedrock_converse.dialect import BedrockConverseDialect
 from anyllm.wire.bedrock_invoke.dialect import (
     BedrockInvokeDialect,
     Family,
-    TaggedReasoningDialect,
     TextCompletionDialect,
     is_anthropic_messages,
     is_cohere_chat,
@@ -43,7 +42,7 @@ def dialect(provider: str) -> BedrockInvokeDialect:
                 matches=is_anthropic_messages,
                 model_prefixes=("anthropic.",),
             ),
-            Family(dialect=TaggedReasoningDialect(chat), matches=is_openai_chat, model_prefixes=("openai.",)),
+            Family(dialect=chat, matches=is_openai_chat, model_prefixes=("openai.",), splits_reasoning=True),
             nova(BedrockConverseDialect(provider=provider)),
             Family(
                 dialect=CohereV1Dialect(provider=provider), matches=is_cohere_chat, model_prefixes=("cohere.command-r",)

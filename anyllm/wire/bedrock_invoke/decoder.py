@@ -23,6 +23,7 @@ from anyllm.wire._base.decoder import BaseDecoder
 from anyllm.wire._base.json_values import json_type
 from anyllm.wire._base.protocols import Decoder
 from anyllm.wire.bedrock_invoke.families import BEDROCK_PREFIX, Family, family_of, unknown_format
+from anyllm.wire.bedrock_invoke.reasoning_tags import ReasoningTags
 from anyllm.wire.bedrock_invoke.usage import METRICS, invocation_usage
 
 _BYTES = "bytes"
@@ -37,13 +38,14 @@ class InvokeDecoder(BaseDecoder):
         provider: The provider's name, in every chunk and error.
     """
 
-    __slots__ = ("_families", "_has_usage", "_is_last", "_reader")
+    __slots__ = ("_families", "_has_usage", "_is_last", "_reader", "_tags")
 
     def __init__(self, families: Sequence[Family], *, provider: str) -> None:
         super().__init__(provider=provider)
         self._families = families
         #: The family of the first event, and its decoder.
         self._reader: tuple[Family, Decoder] | None = None
+        self._tags = ReasoningTags()
         #: Whether the family's events had usage; whether Bedrock's metrics came, which are in the last event.
         self._has_usage = self._is_last = False
 
@@ -80,6 +82,8 @@ class InvokeDecoder(BaseDecoder):
         chunks = [*decoder.feed(inner)] if inner is not None else []
         for chunk in chunks:
             chunk.raw = payload
+            if family.splits_reasoning:
+                self._tags.split(chunk)
             if chunk.usage is not None:
                 chunk.usage = family.read_usage(payload) or chunk.usage
                 self._has_usage = self._has_usage or chunk.usage.total_tokens > 0
@@ -87,7 +91,7 @@ class InvokeDecoder(BaseDecoder):
 
     def finish(self) -> Sequence[ChatCompletionChunk]:
         """The chunks that were held back, at the end of the bytes; errors as `Decoder.finish` has them."""
-        return super().finish() if self._reader is None else self._reader[1].finish()
+        return super().finish() if self._reader is None else [*self._reader[1].finish(), *self._tags.finish()]
 
     def _missing_end(self) -> str:
         return f"the stream ended before any answer came ({self._events} events)"

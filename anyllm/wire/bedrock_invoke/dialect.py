@@ -36,14 +36,13 @@ from anyllm.wire.bedrock_invoke.families import (
     unknown_format,
 )
 from anyllm.wire.bedrock_invoke.nova import nova
-from anyllm.wire.bedrock_invoke.reasoning_tags import TaggedReasoningDialect
+from anyllm.wire.bedrock_invoke.reasoning_tags import split_choice
 from anyllm.wire.bedrock_invoke.text_completion import TextCompletionDialect, is_text_completion
 from anyllm.wire.bedrock_invoke.usage import invocation_usage
 
 __all__ = [
     "BedrockInvokeDialect",
     "Family",
-    "TaggedReasoningDialect",
     "TextCompletionDialect",
     "is_anthropic_messages",
     "is_cohere_chat",
@@ -122,6 +121,8 @@ class BedrockInvokeDialect(BaseDialect):
         if family is None:
             raise unknown_format(answer, self.provider)
         completion = family.dialect.response(body)
+        if family.splits_reasoning:
+            completion.choices = tuple(map(split_choice, completion.choices))
         completion.usage = family.read_usage(answer) or completion.usage or invocation_usage(answer)
         return completion
 

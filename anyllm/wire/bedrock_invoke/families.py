@@ -45,12 +45,14 @@ class Family:
         convert_event: From an event's text and the decoded event to the event for the dialect; None to skip it.
         convert_body: From the body that the dialect wrote, and the provider for errors, to that of InvokeModel.
             Raises an `AnyLLMError` if that is impossible.
+        splits_reasoning: Whether the text contains reasoning between tags (`reasoning_tags`).
         read_usage: The usage in an event or a whole answer, if its names are not the dialect's; else None.
     """
 
     dialect: Dialect
     matches: Callable[[_Object], bool]
     model_prefixes: tuple[str, ...] = ()
+    splits_reasoning: bool = False
     convert_event: Callable[[str, _Object], Optional[Event]] = lambda text, payload: JSONEvent(text)
     convert_body: Callable[[dict[str, Any], str], dict[str, Any]] = lambda body, provider: body
     read_usage: Callable[[_Object], Optional[Usage]] = lambda payload: None

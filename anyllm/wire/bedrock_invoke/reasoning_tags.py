@@ -9,30 +9,17 @@ Source: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-op
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import attrs
 
-from anyllm._framing.event import Event
-from anyllm.errors import APIError
-from anyllm.types import (
-    ChatCompletion,
-    ChatCompletionChunk,
-    Choice,
-    ChunkChoice,
-    ChunkDelta,
-    CompletionParams,
-    Reasoning,
-)
-from anyllm.wire._base.protocols import Decoder, Dialect, FormatSupport, Request
+from anyllm.types import ChatCompletionChunk, Choice, ChunkChoice, ChunkDelta, Reasoning
 
-__all__ = ["TaggedReasoningDialect"]
+__all__ = ["ReasoningTags", "split_choice"]
 
 _OPEN, _CLOSE = "<reasoning>", "</reasoning>"
 
 
 class _TagSplitter:
-    """Splits one choice's text. `feed` for each piece, `finish` at the end."""
+    """Splits one choice's text: call `feed` for each piece."""
 
     __slots__ = ("_done", "_inside", "_pending")
 
@@ -40,8 +27,8 @@ class _TagSplitter:
         self._pending = ""
         self._inside = self._done = False
 
-    def feed(self, text: str) -> tuple[str, str]:
-        """The reasoning, and the answer, in the pending text and *text*."""
+    def feed(self, text: str, *, is_last: bool = False) -> tuple[str, str]:
+        """The reasoning, and the answer, in the pending text and *text*; with all pending text of the last piece."""
         text, self._pending = self._pending + text, ""
         reasoning: list[str] = []
         while text and not self._done:
@@ -57,12 +44,11 @@ class _TagSplitter:
                 self._pending, text = text, ""
             else:
                 self._done = True
+        if is_last:  # pending text is of the same kind as the text before it
+            pending, self._pending = self._pending, ""
+            reasoning.append(pending if self._inside else "")
+            text += "" if self._inside else pending
         return "".join(reasoning), text
-
-    def finish(self) -> tuple[str, str]:
-        """The pending text, as reasoning and answer: it is of the same kind as the text before it."""
-        pending, self._pending = self._pending, ""
-        return (pending, "") if self._inside else ("", pending)
 
 
 def _partial_tag_length(text: str) -> int:
@@ -70,100 +56,46 @@ def _partial_tag_length(text: str) -> int:
     return next((size for size in range(len(_CLOSE) - 1, 0, -1) if text.endswith(_CLOSE[:size])), 0)
 
 
-class _TaggedReasoningDecoder:
-    """Splits the reasoning off the text of another decoder's chunks. Used by one thread, for one response."""
+class ReasoningTags:
+    """Splits the reasoning off the text of a stream's chunks. Used by one thread, for one response."""
 
-    __slots__ = ("_inner", "_last", "_tags")
+    __slots__ = ("_by_choice", "_last")
 
-    def __init__(self, inner: Decoder) -> None:
-        self._inner = inner
-        self._tags: dict[int, _TagSplitter] = {}
+    def __init__(self) -> None:
+        self._by_choice: dict[int, _TagSplitter] = {}
         self._last = ChatCompletionChunk()
 
-    @property
-    def done(self) -> bool:
-        """As the inner decoder's."""
-        return self._inner.done
-
-    @property
-    def complete(self) -> bool:
-        """As the inner decoder's."""
-        return self._inner.complete
-
-    def feed(self, event: Event) -> Sequence[ChatCompletionChunk]:
-        """The chunks of *event*; errors as the inner decoder's."""
-        return [self._split(chunk) for chunk in self._inner.feed(event)]
-
-    def finish(self) -> Sequence[ChatCompletionChunk]:
-        """The chunks that were held back, and the pending text; errors as the inner decoder's."""
-        chunks = [self._split(chunk) for chunk in self._inner.finish()]
-        for index, tags in self._tags.items():
-            reasoning, text = tags.finish()
-            if reasoning or text:
-                choice = ChunkChoice(index, ChunkDelta(None, text or None, reasoning=_reasoning(reasoning)))
-                chunks.append(attrs.evolve(self._last, choices=(choice,), usage=None))
-        return chunks
-
-    def _split(self, chunk: ChatCompletionChunk) -> ChatCompletionChunk:
+    def split(self, chunk: ChatCompletionChunk) -> None:
+        """Move the reasoning in *chunk* from its content to its reasoning."""
         for choice in chunk.choices:
-            delta, tags = choice.delta, self._tags.setdefault(choice.index, _TagSplitter())
-            reasoning, text = tags.feed(delta.content or "")
-            if choice.finish_reason is not None:
-                last_reasoning, last_text = tags.finish()
-                reasoning, text = reasoning + last_reasoning, text + last_text
+            delta, tags = choice.delta, self._by_choice.setdefault(choice.index, _TagSplitter())
+            reasoning, text = tags.feed(delta.content or "", is_last=choice.finish_reason is not None)
             if reasoning or text or delta.content:
                 delta.content = text or None
                 delta.reasoning = _reasoning(reasoning) or delta.reasoning
         self._last = chunk
-        return chunk
+
+    def finish(self) -> list[ChatCompletionChunk]:
+        """Chunks with the pending text, at the end of the stream."""
+        pieces = [(index, *tags.feed("", is_last=True)) for index, tags in self._by_choice.items()]
+        choices = [
+            ChunkChoice(index, ChunkDelta(None, text or None, reasoning=_reasoning(reasoning)))
+            for index, reasoning, text in pieces
+            if reasoning or text
+        ]
+        return [attrs.evolve(self._last, choices=(choice,), usage=None) for choice in choices]
+
+
+def split_choice(choice: Choice) -> Choice:
+    """A choice of a whole answer, with the reasoning moved from its content to its reasoning."""
+    message = choice.message
+    if not isinstance(message.content, str):
+        return choice
+    reasoning, text = _TagSplitter().feed(message.content, is_last=True)
+    if not reasoning:
+        return choice
+    return attrs.evolve(choice, message=attrs.evolve(message, content=text or None, reasoning=Reasoning(reasoning)))
 
 
 def _reasoning(text: str) -> Reasoning | None:
     return Reasoning(text) if text else None
-
-
-@attrs.define(frozen=True)
-class TaggedReasoningDialect:
-    """
-    A dialect whose providers put reasoning into the text, between tags.
-
-    Attributes:
-        dialect: The dialect of the stream with the tags.
-    """
-
-    dialect: Dialect
-
-    @property
-    def support(self) -> FormatSupport:
-        """The parameters that the inner dialect supports."""
-        return self.dialect.support
-
-    def request(self, params: CompletionParams, *, model: str, stream: bool) -> Request:
-        """The inner dialect's request."""
-        return self.dialect.request(params, model=model, stream=stream)
-
-    def decoder(self) -> Decoder:
-        """A fresh decoder for one streamed response."""
-        return _TaggedReasoningDecoder(self.dialect.decoder())
-
-    def response(self, body: bytes) -> ChatCompletion:
-        """A whole response; errors as the inner dialect's."""
-        completion = self.dialect.response(body)
-        completion.choices = tuple(_split_choice(choice) for choice in completion.choices)
-        return completion
-
-    def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-        """The error of a response with that HTTP status."""
-        return self.dialect.error(status, headers, body)
-
-
-def _split_choice(choice: Choice) -> Choice:
-    message, tags = choice.message, _TagSplitter()
-    if not isinstance(message.content, str):
-        return choice
-    reasoning, text = tags.feed(message.content)
-    last_reasoning, last_text = tags.finish()
-    reasoning, text = reasoning + last_reasoning, text + last_text
-    if not reasoning:
-        return choice
-    return attrs.evolve(choice, message=attrs.evolve(message, content=text or None, reasoning=Reasoning(reasoning)))
