@@ -10,10 +10,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from anyllm.errors import InvalidRequestError
 from anyllm.types import ContentPart, Message, Reasoning, ToolCall
 from anyllm.wire._base.conversation import arguments_of, lift_system
-from anyllm.wire._base.encode_json import unsupported
+from anyllm.wire._base.encode_json import invalid, unsupported
 
 __all__ = ["Block", "BlockTurns"]
 
@@ -56,7 +55,7 @@ class BlockTurns:
         for message in lift_system(messages)[1]:
             role = _ROLES.get(message.role)
             if role is None:
-                raise self._invalid(f"a message cannot have the role {message.role!r}")
+                raise invalid("messages", f"a message cannot have the role {message.role!r}", self._provider)
             if message.role == "assistant":
                 blocks = self._assistant(message)
             else:
@@ -129,17 +128,14 @@ class BlockTurns:
 
     def _call_block(self, call: ToolCall) -> Block:
         if not call.id or not call.name:
-            raise self._invalid("an earlier tool call has no id or no name")
+            raise invalid("messages", "an earlier tool call has no id or no name", self._provider)
         return self._call(_allowed(call.id), call.name, arguments_of(call, self._provider))
 
     def _result(self, message: Message) -> list[Block]:
         """The result of a call; its ``name`` repeats the call's, and is not sent."""
         if not message.tool_call_id:
-            raise self._invalid("the result of a tool call has no tool_call_id")
+            raise invalid("messages", "the result of a tool call has no tool_call_id", self._provider)
         return self._result_blocks(_allowed(message.tool_call_id), message)
-
-    def _invalid(self, what: str) -> InvalidRequestError:
-        return InvalidRequestError(what, provider=self._provider, param="messages")
 
 
 def _allowed(call_id: str) -> str:

@@ -14,23 +14,9 @@ from urllib.parse import unquote_to_bytes
 
 import attrs
 
-from anyllm.errors import InvalidRequestError, UnsupportedParameterError
 from anyllm.types import CompletionParams, ContentPart, Message, ToolCall
+from anyllm.wire._base.encode_json import invalid, unsupported
 from anyllm.wire._base.json_values import without_none
-
-__all__ = [
-    "OUTPUT_ITEMS",
-    "Function",
-    "Media",
-    "arguments_of",
-    "functions_in",
-    "lift_system",
-    "media_in",
-    "names_of_calls",
-    "schema_in",
-    "tool_choice_in",
-    "tool_object",
-]
 
 _SYSTEM = ("system", "developer")
 
@@ -67,11 +53,7 @@ def arguments_of(call: ToolCall, provider: str) -> dict[str, Any]:
     try:
         return call.parse()
     except ValueError as exc:
-        raise InvalidRequestError(
-            f"{exc}; the provider requires an object as arguments",
-            provider=provider,
-            param="messages",
-        ) from exc
+        raise invalid("messages", f"{exc}; the provider requires an object as arguments", provider) from exc
 
 
 # -- media -------------------------------------------------------------------------------------------------------------
@@ -132,31 +114,27 @@ def _located(kind: str, url: str, provider: str, **fields: Any) -> Media:
     head, comma, data = url[5:].partition(",")
     media_type, *options = head.split(";")
     if not comma:
-        raise _wrong("a data URL", "has no comma", provider)
+        raise invalid("messages", "a data URL has no comma", provider)
     if "base64" not in [option.strip().lower() for option in options]:
         data = base64.b64encode(unquote_to_bytes(data)).decode()
     else:
         try:
             base64.b64decode(data, validate=True)
         except (binascii.Error, ValueError) as exc:
-            raise _wrong("a data URL", f"is no base64: {exc}", provider) from exc
+            raise invalid("messages", f"a data URL is no base64: {exc}", provider) from exc
     return Media(kind, media_type=media_type.strip() or "text/plain", base64=data, **fields)
 
 
 def _shape(value: Any, name: str, provider: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise _wrong(name, f"must be an object, not {type(value).__name__}", provider)
+        raise invalid("messages", f"{name} must be an object, not {type(value).__name__}", provider)
     return value
 
 
 def _text(value: Any, name: str, provider: str) -> str:
     if not isinstance(value, str) or not value:
-        raise _wrong(name, f"must be a text, not {value!r:.40}", provider)
+        raise invalid("messages", f"{name} must be a text, not {value!r:.40}", provider)
     return value
-
-
-def _wrong(name: str, what: str, provider: str) -> InvalidRequestError:
-    return InvalidRequestError(f"{name} {what}", provider=provider, param="messages")
 
 
 # -- tools and formats -------------------------------------------------------------------------------------------------
@@ -196,13 +174,13 @@ def functions_in(params: CompletionParams, provider: str) -> list[Function | Map
 
 def _function(tool: Any, provider: str) -> Function | Mapping[str, Any]:
     if not isinstance(tool, Mapping):
-        raise InvalidRequestError(f"a tool must be an object: {tool!r:.40}", provider=provider, param="tools")
+        raise invalid("tools", f"a tool must be an object: {tool!r:.40}", provider)
     inner = tool.get("function")
     if tool.get("type", "function") != "function" or not isinstance(inner, Mapping):
         return tool
     name = inner.get("name")
     if not isinstance(name, str) or not name:
-        raise InvalidRequestError("a tool has no function.name", provider=provider, param="tools")
+        raise invalid("tools", "a tool has no function.name", provider)
     cache_control = tool.get("cache_control") or inner.get("cache_control")
     return Function(name, inner.get("description"), inner.get("parameters"), inner.get("strict"), cache_control)
 
@@ -222,11 +200,8 @@ def tool_choice_in(params: CompletionParams, provider: str) -> tuple[str | None,
         name = inner.get("name") if isinstance(inner, Mapping) else None
         if isinstance(name, str) and name:
             return "named", name
-    raise UnsupportedParameterError(
-        f"tool_choice must be auto, none, required, or name a function, not {choice!r:.80}",
-        provider=provider,
-        param="tool_choice",
-    )
+    why = f"tool_choice must be auto, none, required, or name a function, not {choice!r:.80}"
+    raise unsupported("tool_choice", why, provider)
 
 
 def schema_in(params: CompletionParams, provider: str) -> tuple[str | None, Mapping[str, Any] | None, str]:
@@ -237,23 +212,17 @@ def schema_in(params: CompletionParams, provider: str) -> tuple[str | None, Mapp
         InvalidRequestError: a json_schema has no schema.
         UnsupportedParameterError: it has none of OpenAI's forms.
     """
-    response_format = params.response_format
-    if response_format is None or response_format.get("type") == "text":
-        return None, None, ""
-    if response_format.get("type") == "json_object":
-        return "json_object", None, ""
-    if response_format.get("type") != "json_schema":
-        raise UnsupportedParameterError(
-            f"response_format must be text, json_object or json_schema, not {response_format.get('type')!r}",
-            provider=provider,
-            param="response_format",
-        )
+    response_format = {"type": "text"} if params.response_format is None else params.response_format
+    kind = response_format.get("type")
+    if kind in ("text", "json_object"):
+        return (None if kind == "text" else "json_object"), None, ""
+    if kind != "json_schema":
+        why = f"response_format must be text, json_object or json_schema, not {kind!r}"
+        raise unsupported("response_format", why, provider)
     inner = response_format.get("json_schema")
     schema = inner.get("schema") if isinstance(inner, Mapping) else None
     if not isinstance(inner, Mapping) or not isinstance(schema, Mapping):
-        raise InvalidRequestError(
-            "response_format needs json_schema.schema", provider=provider, param="response_format"
-        )
+        raise invalid("response_format", "response_format needs json_schema.schema", provider)
     return "json_schema", schema, str(inner.get("name") or "answer")
 
 

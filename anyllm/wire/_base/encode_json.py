@@ -16,9 +16,9 @@ def unsupported(name: str, why: str, provider: str) -> UnsupportedParameterError
     return UnsupportedParameterError(why, provider=provider, param=name)
 
 
-def invalid_message(why: str, provider: str) -> InvalidRequestError:
-    """The error of a message, or a part of one, that cannot be sent."""
-    return InvalidRequestError(why, provider=provider, param="messages")
+def invalid(name: str, why: str, provider: str) -> InvalidRequestError:
+    """The error of a parameter, or a part of a message, that cannot be sent at all."""
+    return InvalidRequestError(why, provider=provider, param=name)
 
 
 def effort_in(params: CompletionParams, provider: str) -> str | None:
@@ -30,12 +30,17 @@ def effort_in(params: CompletionParams, provider: str) -> str | None:
     """
     effort = params.reasoning_effort
     if effort is not None and effort not in REASONING_EFFORTS:
-        raise UnsupportedParameterError(
-            f"reasoning_effort must be one of {', '.join(REASONING_EFFORTS)}, not {effort!r}",
-            provider=provider,
-            param="reasoning_effort",
-        )
+        why = f"reasoning_effort must be one of {', '.join(REASONING_EFFORTS)}, not {effort!r}"
+        raise unsupported("reasoning_effort", why, provider)
     return None if effort == "auto" else effort
+
+
+def named_values(params: CompletionParams, names: Mapping[str, str]) -> dict[str, Any]:
+    """The parameters that are set, under the format's names; *names* has those by ours. ``stop`` becomes a list."""
+    values = {theirs: value for ours, theirs in names.items() if (value := getattr(params, ours)) is not None}
+    if isinstance(params.stop, str) and "stop" in names:
+        values[names["stop"]] = [params.stop]
+    return values
 
 
 def put(body: dict[str, Any], path: str, value: Any) -> None:
@@ -82,9 +87,7 @@ def headers_in(extra: Mapping[str, str] | None, headers: Mapping[str, str], prov
     extra = extra or {}
     for name, value in extra.items():
         if not isinstance(name, str) or not isinstance(value, str):
-            raise InvalidRequestError(
-                f"the header {name!r} must be a str, not {type(value).__name__}", provider=provider, param=str(name)
-            )
+            raise invalid(str(name), f"the header {name!r} must be a str, not {type(value).__name__}", provider)
         if any(letter in name + value for letter in "\r\n\0"):
             raise InvalidRequestError(f"the header {name!r} contains a line break", provider=provider, param=name)
     extra_names = {name.lower() for name in extra}

@@ -8,18 +8,6 @@ from typing import Any
 
 from anyllm.types import _convert
 
-__all__ = [
-    "arguments_text",
-    "count",
-    "json_object",
-    "json_type",
-    "text",
-    "text_or_none",
-    "text_or_number",
-    "whole_number",
-    "without_none",
-]
-
 
 def whole_number(value: Any) -> int | None:
     """An integer, which providers also send as a float or as a string; None of anything else."""

@@ -27,8 +27,8 @@ class Fields:
         body: Decoded JSON.
         where: The path of the object, for errors; "" for the body itself.
 
-    Raises:
-        InvalidRequestError: *body* is not an object.
+    Raises, from all of its methods:
+        InvalidRequestError: a value is of another type than the method says, or *body* is not an object.
     """
 
     def __init__(self, body: Any, where: str = "") -> None:
@@ -54,34 +54,19 @@ class Fields:
         return value
 
     def need(self, name: str, *kinds: type) -> Any:
-        """
-        Read a required field.
-
-        Raises:
-            InvalidRequestError: it is missing, or of none of *kinds*.
-        """
+        """Read a required field."""
         value = self.take(name, *kinds)
         if value is None:
             raise wrong(self._name(name), f"{self._name(name)} is missing")
         return value
 
     def objects(self, name: str) -> Sequence[tuple[Fields, Any]]:
-        """
-        Read a list of objects, each as `Fields` and as it is; empty if the field is missing.
-
-        Raises:
-            InvalidRequestError: the value is not a list of objects.
-        """
+        """Read a list of objects, each as `Fields` and as it is; empty if the field is missing."""
         items = self.take(name, list) or ()
         return [(type(self)(item, f"{self._name(name)}[{place}]"), item) for place, item in enumerate(items)]
 
     def object(self, name: str) -> Fields:
-        """
-        Read a required object.
-
-        Raises:
-            InvalidRequestError: it is missing, or not an object.
-        """
+        """Read a required object."""
         return type(self)(self.need(name, dict), self._name(name))
 
     def optional_object(self, name: str) -> Fields:
@@ -89,24 +74,14 @@ class Fields:
         return type(self)(self.take(name, dict) or {}, self._name(name))
 
     def texts(self, name: str) -> Optional[list[str]]:
-        """
-        Read a list of strings; None if it is missing or empty.
-
-        Raises:
-            InvalidRequestError: the value is not a list of strings.
-        """
+        """Read a list of strings; None if it is missing or empty."""
         values = self.take(name, list)
         if values is not None and not all(isinstance(text, str) for text in values):
             raise self.wrong(name, "must be a list of strings")
         return list(values) if values else None
 
     def integer(self, name: str) -> Optional[int]:
-        """
-        Read an integer, which some clients write as 128.0; None if it is missing.
-
-        Raises:
-            InvalidRequestError: the value is not an integer.
-        """
+        """Read an integer, which some clients write as 128.0; None if it is missing."""
         value = self.take(name, float)
         if isinstance(value, float) and not value.is_integer():
             raise self.wrong(name, f"must be an integer, not {value}")

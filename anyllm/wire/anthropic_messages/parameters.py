@@ -20,7 +20,7 @@ from typing import Any
 from anyllm.types import CompletionParams
 from anyllm.wire._base.claude_thinking import budget_of, max_tokens_with, thinking_fields
 from anyllm.wire._base.conversation import Function, functions_in, schema_in, tool_choice_in
-from anyllm.wire._base.encode_json import merge_objects
+from anyllm.wire._base.encode_json import merge_objects, named_values
 from anyllm.wire._base.json_values import without_none
 from anyllm.wire._base.request_fields import Fields, wrong
 
@@ -53,9 +53,7 @@ def has_more(item: Mapping[str, Any], keys: frozenset[str]) -> bool:
 
 def write_params(params: CompletionParams, provider: str) -> dict[str, Any]:
     """The parameters that are set, without the conversation and the thinking."""
-    body = without_none({"temperature": params.temperature, "top_p": params.top_p})
-    if params.stop is not None:
-        body["stop_sequences"] = [params.stop] if isinstance(params.stop, str) else list(params.stop)
+    body = named_values(params, {"temperature": "temperature", "top_p": "top_p", "stop": "stop_sequences"})
     if params.user is not None:
         body["metadata"] = {"user_id": params.user}
     if params.tools is not None or params.functions is not None:

@@ -10,11 +10,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from anyllm.errors import InvalidRequestError
 from anyllm.types import ContentPart
 from anyllm.wire._base.block_turns import Block
 from anyllm.wire._base.conversation import Media, media_in
-from anyllm.wire._base.encode_json import unsupported
+from anyllm.wire._base.encode_json import invalid, unsupported
 
 _OPENXML = "application/vnd.openxmlformats-officedocument"
 
@@ -93,7 +92,7 @@ def _native_block(part: ContentPart, provider: str) -> Block:
         text = part.text if part.text is not None or part.extra else ""
         return {**({} if text is None else {"text": text}), **(part.extra or {})}
     if not part.extra:
-        raise InvalidRequestError(f"a part cannot have the type {part.type!r}", provider=provider, param="messages")
+        raise invalid("messages", f"a part cannot have the type {part.type!r}", provider)
     return dict(part.extra)
 
 

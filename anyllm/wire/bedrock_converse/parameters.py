@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from anyllm.errors import InvalidRequestError, UnsupportedParameterError
 from anyllm.types import CompletionParams
 from anyllm.wire._base.conversation import Function, functions_in, tool_choice_in
+from anyllm.wire._base.encode_json import invalid, named_values, unsupported
 from anyllm.wire.bedrock_converse.content_parts import cache_point
 
-_NAMES = {"max_tokens": "maxTokens", "temperature": "temperature", "top_p": "topP"}
+_NAMES = {"max_tokens": "maxTokens", "temperature": "temperature", "top_p": "topP", "stop": "stopSequences"}
 
 
 def plain_params(params: CompletionParams, provider: str) -> dict[str, Any]:
@@ -25,9 +25,7 @@ def plain_params(params: CompletionParams, provider: str) -> dict[str, Any]:
         UnsupportedParameterError: Converse does not have this tool_choice.
         InvalidRequestError: a tool is none.
     """
-    config = {key: value for name, key in _NAMES.items() if (value := getattr(params, name)) is not None}
-    if params.stop is not None:
-        config["stopSequences"] = [params.stop] if isinstance(params.stop, str) else list(params.stop)
+    config = named_values(params, _NAMES)
     tools = _tools(params, provider)
     return {**({"inferenceConfig": config} if config else {}), **({"toolConfig": tools} if tools else {})}
 
@@ -38,16 +36,10 @@ def _tools(params: CompletionParams, provider: str) -> dict[str, Any]:
     kind, name = tool_choice_in(params, provider)
     if not tools:
         if kind in ("required", "named"):
-            raise InvalidRequestError(
-                "tool_choice asks for a tool, and there are none", provider=provider, param="tools"
-            )
+            raise invalid("tools", "tool_choice asks for a tool, and there are none", provider)
         return {}
     if kind == "none":
-        raise UnsupportedParameterError(
-            "tool_choice none is not supported: leave out the tools",
-            provider=provider,
-            param="tool_choice",
-        )
+        raise unsupported("tool_choice", "tool_choice none is not supported: leave out the tools", provider)
     choices: dict[str | None, dict[str, Any]] = {
         "auto": {"auto": {}},
         "required": {"any": {}},

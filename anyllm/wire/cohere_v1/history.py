@@ -16,7 +16,7 @@ from typing import Any
 
 from anyllm.types import Message, ToolCall, _convert
 from anyllm.wire._base.conversation import arguments_of
-from anyllm.wire._base.encode_json import invalid_message, unsupported
+from anyllm.wire._base.encode_json import invalid, unsupported
 
 #: Our roles and Cohere's; OpenAI's older "function" is a tool.
 _ROLES = {
@@ -60,7 +60,7 @@ def _current_turn(turns: list[dict[str, Any]], provider: str) -> dict[str, Any]:
         return {"message": last["message"]}
     if last["role"] == "TOOL":
         return {"message": "", "tool_results": last["tool_results"]}
-    raise invalid_message("the last message must be a user's message or a tool result", provider)
+    raise invalid("messages", "the last message must be a user's message or a tool result", provider)
 
 
 def _turns(messages: Iterable[Message], provider: str) -> list[dict[str, Any]]:
@@ -70,7 +70,7 @@ def _turns(messages: Iterable[Message], provider: str) -> list[dict[str, Any]]:
     for message in messages:
         role = _ROLES.get(message.role)
         if role is None:
-            raise invalid_message(f"a message cannot have the role {message.role!r}", provider)
+            raise invalid("messages", f"a message cannot have the role {message.role!r}", provider)
         if role == "TOOL":
             if not turns or turns[-1]["role"] != role:
                 turns.append({"role": role, "tool_results": []})
@@ -105,7 +105,7 @@ def _text(message: Message, provider: str) -> str:
 
 def _call(call: ToolCall, provider: str) -> dict[str, Any]:
     if not call.name:
-        raise invalid_message("an earlier tool call has no name", provider)
+        raise invalid("messages", "an earlier tool call has no name", provider)
     return {"name": call.name, "parameters": arguments_of(call, provider)}
 
 
@@ -114,7 +114,7 @@ def _result(message: Message, calls: Mapping[str, ToolCall], provider: str) -> d
     call = calls.get(message.tool_call_id or f"function {message.name}")
     if call is None:
         call_id = repr(message.tool_call_id) if message.tool_call_id else "no tool_call_id"
-        raise invalid_message(f"a tool's result has {call_id}, and no earlier call has that id", provider)
+        raise invalid("messages", f"a tool's result has {call_id}, and no earlier call has that id", provider)
     return {"call": _call(call, provider), "outputs": _outputs(_text(message, provider))}
 
 

@@ -10,12 +10,18 @@ from typing import Any
 
 from anyllm.types import CompletionParams
 from anyllm.wire._base.conversation import functions_in, schema_in, tool_choice_in
-from anyllm.wire._base.encode_json import effort_in, unsupported
+from anyllm.wire._base.encode_json import effort_in, named_values, unsupported
 from anyllm.wire.cohere_v1.history import conversation_fields
 from anyllm.wire.cohere_v1.tools import tool_json
 
 #: Our names of parameters with the same values, and Cohere's names.
-_SAME_VALUE = {"temperature": "temperature", "top_p": "p", "max_tokens": "max_tokens", "seed": "seed"}
+_NAMES = {
+    "temperature": "temperature",
+    "top_p": "p",
+    "max_tokens": "max_tokens",
+    "seed": "seed",
+    "stop": "stop_sequences",
+}
 
 
 def body_of(params: CompletionParams, *, model: str, stream: bool, provider: str) -> dict[str, Any]:
@@ -28,9 +34,7 @@ def body_of(params: CompletionParams, *, model: str, stream: bool, provider: str
     """
     _refuse_unsupported(params, provider)
     body: dict[str, Any] = {"model": model, **conversation_fields(params.messages, provider), "stream": stream}
-    body.update({theirs: value for ours, theirs in _SAME_VALUE.items() if (value := getattr(params, ours)) is not None})
-    if params.stop is not None:
-        body["stop_sequences"] = [params.stop] if isinstance(params.stop, str) else params.stop
+    body.update(named_values(params, _NAMES))
     tools = functions_in(params, provider)
     if tools:
         body["tools"] = [tool_json(tool, provider) for tool in tools]

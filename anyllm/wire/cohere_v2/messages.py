@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from anyllm.errors import InvalidRequestError, UnsupportedParameterError
 from anyllm.types import ContentPart, Message, ToolCall
 from anyllm.wire._base.conversation import media_in
+from anyllm.wire._base.encode_json import invalid, unsupported
 from anyllm.wire.cohere_v2.reasoning import THINKING, TOOL_PLAN, reasoning_fields
 
 #: Roles with another name here.
@@ -44,9 +44,7 @@ def _message(message: Message, ids: dict[str, str], provider: str) -> dict[str, 
     if role == "tool":
         body["tool_call_id"] = _answered_id(message, ids, provider)
     elif message.name is not None:
-        raise UnsupportedParameterError(
-            "the provider does not support names of speakers", provider=provider, param="name"
-        )
+        raise unsupported("name", "the provider does not support names of speakers", provider)
     reasoning = reasoning_fields(message)
     if TOOL_PLAN in reasoning:
         body[TOOL_PLAN] = reasoning[TOOL_PLAN]
@@ -75,9 +73,7 @@ def _part(part: ContentPart, provider: str) -> dict[str, Any]:
         text = {} if part.text is None else {"text": part.text}
         return {"type": part.type, **text, **(part.extra or {})}
     if media.kind != "image":
-        raise UnsupportedParameterError(
-            f"the provider accepts text and images, not {part.type}", provider=provider, param=part.type
-        )
+        raise unsupported(part.type, f"the provider accepts text and images, not {part.type}", provider)
     url = media.url if media.base64 is None else f"data:{media.media_type};base64,{media.base64}"
     detail = {} if media.detail is None else {"detail": media.detail}
     return {"type": "image_url", "image_url": {"url": url, **detail}, **(part.extra or {})}
@@ -100,5 +96,5 @@ def _answered_id(message: Message, ids: dict[str, str], provider: str) -> str:
     """The id of the call that a tool result answers: its own, or that of the last call of the function it names."""
     call_id = message.tool_call_id or ids.get(message.name or "")
     if not call_id:
-        raise InvalidRequestError("a tool's result has no tool_call_id", provider=provider, param="messages")
+        raise invalid("messages", "a tool's result has no tool_call_id", provider)
     return call_id

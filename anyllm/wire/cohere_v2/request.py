@@ -10,19 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from anyllm.errors import InvalidRequestError
 from anyllm.types import CompletionParams
 from anyllm.wire._base.conversation import Function, functions_in, schema_in, tool_choice_in
-from anyllm.wire._base.encode_json import effort_in
+from anyllm.wire._base.encode_json import effort_in, invalid, named_values
 from anyllm.wire.cohere_v2.messages import messages_in_json
 
 #: Our names of parameters with the same values, and Cohere's names.
-_SAME_VALUE = {
+_NAMES = {
     "temperature": "temperature",
     "top_p": "p",
     "max_tokens": "max_tokens",
     "seed": "seed",
     "logprobs": "logprobs",
+    "stop": "stop_sequences",
 }
 _NO_SCHEMA = {"type": "object", "properties": {}}
 
@@ -44,9 +44,7 @@ def body_of(params: CompletionParams, *, model: str, stream: bool, provider: str
         "messages": messages_in_json(params.messages, provider),
         "stream": stream,
     }
-    body.update({theirs: value for ours, theirs in _SAME_VALUE.items() if (value := getattr(params, ours)) is not None})
-    if params.stop is not None:
-        body["stop_sequences"] = [params.stop] if isinstance(params.stop, str) else params.stop
+    body.update(named_values(params, _NAMES))
     body.update(_tools(params, provider))
     body.update(_format(params, provider))
     body.update(_thinking(params, provider))
@@ -64,9 +62,7 @@ def _tools(params: CompletionParams, provider: str) -> dict[str, Any]:
     if name is not None:
         tools = [tool for tool in tools if isinstance(tool, Function) and tool.name == name]
         if not tools:
-            raise InvalidRequestError(
-                f"tool_choice names {name!r}, which is none of the tools", provider=provider, param="tool_choice"
-            )
+            raise invalid("tool_choice", f"tool_choice names {name!r}, which is none of the tools", provider)
     body: dict[str, Any] = {}
     if tools:
         body["tools"] = [_tool(tool) for tool in tools]

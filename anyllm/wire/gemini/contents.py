@@ -18,7 +18,7 @@ import attrs
 from anyllm.types import Message, Reasoning
 from anyllm.wire._base.chat_request import MadeIds
 from anyllm.wire._base.conversation import arguments_of, lift_system, names_of_calls
-from anyllm.wire._base.encode_json import invalid_message
+from anyllm.wire._base.encode_json import invalid
 from anyllm.wire._base.request_fields import Fields, wrong
 from anyllm.wire.gemini.decoder import Candidate
 from anyllm.wire.gemini.fields import TOOL_PARTS
@@ -76,7 +76,7 @@ def _turns(messages: Iterable[Message], provider: str) -> list[dict[str, Any]]:
                 names.update(names_of_calls([message]))
                 order = {call.id: at for at, call in enumerate(message.tool_calls) if call.id}
             else:
-                raise invalid_message(f"the provider does not support the role {message.role!r}", provider)
+                raise invalid("messages", f"the provider does not support the role {message.role!r}", provider)
             if parts and turns and turns[-1]["role"] == role:
                 turns[-1]["parts"] += parts
             elif parts:  # Google refuses a turn without parts
@@ -88,7 +88,7 @@ def _write_result(message: Message, names: Mapping[str, str], provider: str) -> 
     call_id = message.tool_call_id
     name = message.name or names.get(call_id or "")
     if not name:
-        raise invalid_message(f"a result must name its function, and no earlier call has the id {call_id!r}", provider)
+        raise invalid("messages", f"a result must name its function, and no earlier call has the id {call_id!r}", provider)
     result: dict[str, Any] = {} if is_generated_id(call_id) else {"id": call_id}
     result.update(name=name, response=write_result(message.text))
     media = [part for part in write_parts(message, provider) if "text" not in part]

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from anyllm.errors import AnyLLMError
 from anyllm.types import ContentPart, FunctionCall, Message, ToolCall, _convert
 from anyllm.wire._base.conversation import Media, media_in
-from anyllm.wire._base.encode_json import invalid_message, unsupported
+from anyllm.wire._base.encode_json import invalid, unsupported
 from anyllm.wire._base.json_values import json_object, text
 from anyllm.wire._base.request_fields import Fields, wrong
 
@@ -117,7 +117,7 @@ def _write_part(part: ContentPart, provider: str) -> dict[str, Any]:
     elif part.extra:
         body = {}
     else:
-        raise invalid_message(f"the provider does not support parts of type {part.type!r}", provider)
+        raise invalid("messages", f"the provider does not support parts of type {part.type!r}", provider)
     return {**body, **(part.extra or {})}
 
 

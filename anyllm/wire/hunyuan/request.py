@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from anyllm.errors import InvalidRequestError
 from anyllm.types import CompletionParams, ContentPart, Message, ToolCall
 from anyllm.wire._base.conversation import (
     Function,
@@ -22,11 +21,11 @@ from anyllm.wire._base.conversation import (
     media_in,
     tool_choice_in,
 )
-from anyllm.wire._base.encode_json import effort_in, in_bytes, unsupported
+from anyllm.wire._base.encode_json import effort_in, in_bytes, invalid, named_values, unsupported
 from anyllm.wire._base.json_values import without_none
 
 #: Our names of parameters with the same values, and Hunyuan's names.
-_SAME_VALUE = {"temperature": "Temperature", "top_p": "TopP", "seed": "Seed"}
+_NAMES = {"temperature": "Temperature", "top_p": "TopP", "seed": "Seed", "stop": "Stop"}
 
 
 def body_of(params: CompletionParams, *, model: str, stream: bool, provider: str) -> dict[str, Any]:
@@ -38,9 +37,7 @@ def body_of(params: CompletionParams, *, model: str, stream: bool, provider: str
         InvalidRequestError: the parameters cannot be sent at all.
     """
     body: dict[str, Any] = {"Model": model, "Messages": _messages(params.messages, provider)}
-    body.update({theirs: value for ours, theirs in _SAME_VALUE.items() if (value := getattr(params, ours)) is not None})
-    if params.stop is not None:
-        body["Stop"] = [params.stop] if isinstance(params.stop, str) else list(params.stop)
+    body.update(named_values(params, _NAMES))
     body.update(_tools(params, provider))
     if _turns_thinking_off(params, provider):
         body["EnableThinking"] = False
@@ -103,9 +100,7 @@ def _chosen_tool(
     for function, tool in zip(functions, tools):
         if isinstance(function, Function) and function.name == name:
             return tool
-    raise InvalidRequestError(
-        f"tool_choice names {name}, which is none of the tools", provider=provider, param="tool_choice"
-    )
+    raise invalid("tool_choice", f"tool_choice names {name}, which is none of the tools", provider)
 
 
 # -- messages ----------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any
 
 from anyllm.types import CompletionParams, ContentPart, Message
 from anyllm.wire._base import conversation
-from anyllm.wire._base.encode_json import effort_in, unsupported
+from anyllm.wire._base.encode_json import effort_in, named_values, unsupported
 from anyllm.wire.ollama.fields import OPTIONS, ROLES, THINK, TOP_LEVEL, call_object, format_of, texts_object
 
 
@@ -39,9 +39,7 @@ def body_of(params: CompletionParams, *, model: str, stream: bool, provider: str
     body.update({name: value for name in TOP_LEVEL if (value := getattr(params, name)) is not None})
     body.update(_thinking(params, provider))
     body.update(format_of(params, provider))
-    options = {theirs: value for ours, theirs in OPTIONS.items() if (value := getattr(params, ours)) is not None}
-    if "stop" in options:
-        options["stop"] = [params.stop] if isinstance(params.stop, str) else list(options["stop"])
+    options = named_values(params, OPTIONS)
     if options:
         body["options"] = options
     extra = params.extra_body or {}

@@ -23,7 +23,7 @@ import attrs
 
 from anyllm.errors import UnsupportedParameterError
 from anyllm.types import Message, Reasoning, ToolCall
-from anyllm.wire._base.encode_json import invalid_message
+from anyllm.wire._base.encode_json import invalid
 from anyllm.wire._base.conversation import OUTPUT_ITEMS
 from anyllm.wire._base.json_values import without_none
 from anyllm.wire._base.request_fields import Fields, wrong
@@ -53,7 +53,7 @@ def input_items(messages: Iterable[Message], provider: str) -> list[dict[str, An
             items.append(_result_item(message, calls.get(message.tool_call_id or ""), provider))
             continue
         if message.role not in ("assistant", *fields.INPUT_ROLES):
-            raise invalid_message(f"Responses do not support the role {message.role!r}", provider)
+            raise invalid("messages", f"Responses do not support the role {message.role!r}", provider)
         if message.name is not None:
             why = "Responses do not support names of speakers"
             raise UnsupportedParameterError(why, provider=provider, param="messages.name")
@@ -68,7 +68,7 @@ def input_items(messages: Iterable[Message], provider: str) -> list[dict[str, An
 
 def _result_item(message: Message, call: ToolCall | None, provider: str) -> dict[str, Any]:
     if not message.tool_call_id:
-        raise invalid_message("a tool message needs the tool_call_id of the call it answers", provider)
+        raise invalid("messages", "a tool message needs the tool_call_id of the call it answers", provider)
     kind = fields.FUNCTION_CALL if call is None else fields.call_item_type(call)
     item = {"type": _RESULTS[kind], "call_id": message.tool_call_id, "output": _content(message, provider)}
     caller = None if call is None else fields.provider_keys(call).get("caller")
@@ -133,7 +133,7 @@ def _has_texts_of(message: Message, items: Iterable[Mapping[str, Any]]) -> bool:
 
 def _call_item(call: ToolCall, provider: str) -> dict[str, Any]:
     if not call.id:
-        raise invalid_message("an earlier tool call needs its id", provider)
+        raise invalid("messages", "an earlier tool call needs its id", provider)
     return {"type": fields.call_item_type(call), "call_id": call.id, **_function(call), **fields.provider_keys(call)}
 
 
