@@ -67,6 +67,17 @@ def test_done_and_complete_are_said_as_soon_as_they_are_so() -> None:
     assert states == [(False, False)] * 5 + [(True, False)] * 2 + [(True, True)] * 2
 
 
+def test_half_an_emoji_without_its_other_half_is_replaced_in_every_shape_of_content() -> None:
+    shapes: list[Any] = [{"text": "a\ud83d"}, "a\ud83d", [{"text": "a\ud83d"}], ["a\ud83d"]]
+    for content in shapes:
+        delta = {"type": "content-delta", "index": 0, "delta": {"message": {"content": content}}}
+        first, *_, last = bodies_of("text")
+        reads = [b"data: %b\n\n" % json.dumps(body).encode() for body in (first, delta, last)]
+        _, answer, error = decode(CohereV2Dialect(), reads)
+        assert error is None
+        assert answer.content == "a\ufffd"
+
+
 # -- whole answers -----------------------------------------------------------------------------------------------------
 
 USAGE = {"billed_units": {"input_tokens": 3, "output_tokens": 2}, "tokens": {"input_tokens": 10, "output_tokens": 4}}
