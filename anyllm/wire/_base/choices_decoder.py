@@ -258,15 +258,10 @@ class ChoicesDecoder(BaseChoicesDecoder[ChoiceState]):
             return []
         if not isinstance(values, list):
             raise self._malformed(f"{what} is {json_type(values)}")
-        return [self._checked_object(value, f"an element of {what}") for value in values if value is not None]
-
-    def _checked_object(self, value: Any, what: str) -> dict[str, Any]:
-        """An object; an empty one where it is missing or null."""
-        if value is None:
-            return {}
-        if not isinstance(value, dict):
-            raise self._malformed(f"{what} is {json_type(value)}")
-        return value
+        objects = [value for value in values if isinstance(value, dict)]
+        if odd := [value for value in values if value is not None and not isinstance(value, dict)]:
+            raise self._malformed(f"an element of {what} is {json_type(odd[0])}")
+        return objects
 
     def _checked_text(self, value: Any, what: str) -> str | None:
         if value is None or isinstance(value, str):

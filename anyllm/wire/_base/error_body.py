@@ -8,6 +8,7 @@ error into ``metadata.raw``.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -119,7 +120,8 @@ def _inner(body: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _message(inner: Mapping[str, Any], body: Mapping[str, Any]) -> str:
     message = _find_message(inner) or _find_message(body)
-    for more in (_upstream(inner), _details(inner)):
+    details = inner.get("details")  # Azure: the same list as FastAPI's, beside a message with less detail
+    for more in (_upstream(inner), _problems(details) if isinstance(details, list) else ""):
         if more and more not in message:
             message = f"{message}: {more}" if message else more
     return message[:_MAX_MESSAGE]
@@ -133,7 +135,7 @@ def _find_message(layer: Mapping[str, Any]) -> str:
         if isinstance(value, dict):
             text = _message(_inner(value), value)
         elif isinstance(value, list):
-            text = "; ".join(filter(None, map(_problem, value)))
+            text = _problems(value)
         else:
             continue
         if text:
@@ -141,21 +143,14 @@ def _find_message(layer: Mapping[str, Any]) -> str:
     return ""
 
 
-def _problem(item: Any) -> str:
-    """One entry of FastAPI's list: ``{"loc": ["body", "stream_options"], "msg": ...}``."""
-    if isinstance(item, str):
-        return item
-    if not isinstance(item, dict):
-        return ""
-    where = _location(item)
-    text = _find_message(item)
-    return f"{where}: {text}" if where and text else text
-
-
-def _details(inner: Mapping[str, Any]) -> str:
-    """Azure's ``details``: the same list, beside a message with less detail."""
-    details = inner.get("details")
-    return "; ".join(filter(None, map(_problem, details))) if isinstance(details, list) else ""
+def _problems(items: list[Any]) -> str:
+    """The messages in FastAPI's list, of texts or ``{"loc": ["body", "stream_options"], "msg": ...}``."""
+    texts = []
+    for item in items:
+        text = _find_message(item) if isinstance(item, dict) else item if isinstance(item, str) else ""
+        where = _location(item) if text and isinstance(item, dict) else ""
+        texts.append(f"{where}: {text}" if where else text)
+    return "; ".join(filter(None, texts))
 
 
 def _upstream(inner: Mapping[str, Any]) -> str:
@@ -166,18 +161,10 @@ def _upstream(inner: Mapping[str, Any]) -> str:
     """
     metadata = inner.get("metadata")
     raw = metadata.get("raw") if isinstance(metadata, dict) else None
-    if isinstance(raw, str):
-        raw = _json_in(raw)
+    if isinstance(raw, str) and raw.lstrip().startswith(("{", "[")):
+        with contextlib.suppress(ValueError, RecursionError):
+            raw = mend_all(_convert.loads(raw))
     return _read(raw).message if raw else ""
-
-
-def _json_in(text: str) -> Any:
-    if not text.lstrip().startswith(("{", "[")):
-        return text
-    try:
-        return mend_all(_convert.loads(text))
-    except (ValueError, RecursionError):
-        return text
 
 
 def _first_text(layers: tuple[Mapping[str, Any], ...], keys: tuple[str, ...]) -> str | None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from anyllm.types import _convert
+from anyllm.types import Usage, _convert
 
 
 def whole_number(value: Any) -> int | None:
@@ -27,6 +27,22 @@ def count(body: Mapping[str, Any], name: str, *others: str) -> int | None:
     if number is not None and number >= 0:
         return number
     return count(body, *others) if others else None
+
+
+def usage_of_counts(
+    raw: Mapping[str, Any],
+    prompt: int | None,
+    completion: int | None,
+    total: int | None,
+    reasoning: int | None = None,
+    cache_read: int | None = None,
+    cache_write: int | None = None,
+) -> Usage | None:
+    """The usage with these token counts, where *raw* has them; None where nothing was counted."""
+    if prompt is None and completion is None and total is None:
+        return None
+    prompt, completion = prompt or 0, completion or 0
+    return Usage(prompt, completion, total or prompt + completion, reasoning, cache_read, cache_write, raw=dict(raw))
 
 
 def text(value: Any) -> str:

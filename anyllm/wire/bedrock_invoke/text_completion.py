@@ -111,7 +111,7 @@ class TextCompletionDecoder(ChoicesDecoder):
     def _choice_delta(self, part: Mapping[str, Any], keys: _TextKeys, answer: Mapping[str, Any]) -> ChoiceDelta:
         raise_failure(part, self._provider)
         finish = part.get(keys.finish) or _guardrail_action(answer)
-        message = self._checked_object(part.get("message") or part.get("delta"), "message")
+        message = self._optional_object(part, "message" if part.get("message") else "delta")
         if not message:
             return ChoiceDelta(part.get("index"), part.get(keys.text), finish=finish)
         return ChoiceDelta(part.get("index"), message.get("content"), calls=message.get("tool_calls"), finish=finish)

@@ -17,7 +17,7 @@ from anyllm.types import ChunkChoice, Usage
 from anyllm.wire._base import api_errors, error_body
 from anyllm.wire._base.choices_decoder import ChoiceDelta, ChoicesDecoder
 from anyllm.wire._base.cloud_error_codes import refine_by_code
-from anyllm.wire._base.json_values import count, json_object, json_type
+from anyllm.wire._base.json_values import count, json_object, json_type, usage_of_counts
 
 #: The fields of a message besides role and content.
 _NOT_TEXT = ("reasoning_content", "tool_calls")
@@ -56,7 +56,7 @@ class DashScopeDecoder(ChoicesDecoder):
         return None if any(message.get(key) for key in _NOT_TEXT) else content
 
     def _choice_deltas(self, answer: dict[str, Any]) -> Sequence[ChoiceDelta]:
-        output = self._checked_object(answer.get("output"), "output")
+        output = self._optional_object(answer, "output")
         choices = self._checked_objects(output.get("choices"), "choices")
         if not choices and isinstance(output.get("text"), str):
             # Models without messages: the output is the only choice.
@@ -64,7 +64,7 @@ class DashScopeDecoder(ChoicesDecoder):
         return [self._choice_delta(choice) for choice in choices]
 
     def _choice_delta(self, choice: Mapping[str, Any]) -> ChoiceDelta:
-        message = self._checked_object(choice.get("message"), "message")
+        message = self._optional_object(choice, "message")
         return ChoiceDelta(
             choice.get("index"),
             self._content(message.get("content")),
@@ -108,21 +108,16 @@ def _total_usage(usages: Sequence[Mapping[str, Any]], last: Mapping[str, Any]) -
 
 
 def _read_usage(raw: Mapping[str, Any]) -> Usage | None:
-    prompt, completion = count(raw, "input_tokens"), count(raw, _OUTPUT)
-    total = count(raw, _TOTAL)
-    if prompt is None and completion is None and total is None:
-        return None
     prompt_details = _details(raw, "prompt_tokens_details", "input_tokens_details")
     completion_details = _details(raw, "output_tokens_details", "completion_tokens_details")
-    prompt, completion = prompt or 0, completion or 0
-    return Usage(
-        prompt,
-        completion,
-        total or prompt + completion,
-        count(completion_details, "reasoning_tokens"),
-        count(prompt_details, "cached_tokens"),
-        count(prompt_details, "cache_creation_input_tokens"),
-        raw=dict(raw),
+    return usage_of_counts(
+        raw,
+        count(raw, "input_tokens"),
+        count(raw, _OUTPUT),
+        count(raw, _TOTAL),
+        reasoning=count(completion_details, "reasoning_tokens"),
+        cache_read=count(prompt_details, "cached_tokens"),
+        cache_write=count(prompt_details, "cache_creation_input_tokens"),
     )
 
 

@@ -65,7 +65,11 @@ def body_of(params: CompletionParams, *, model: str, stream: bool, provider: str
     for name in ("input", "parameters"):
         if isinstance(body[name], Mapping) and body[name] is not ours[name]:
             body[name] = {**ours[name], **body[name]}
-    _check_deltas(body["parameters"], stream, provider)
+    parameters = body["parameters"]
+    if stream and isinstance(parameters, Mapping) and not parameters.get("incremental_output"):
+        # The decoder reads deltas: it would repeat the text of a stream of whole texts so far.
+        what = "incremental_output cannot be turned off: only streams of deltas are supported"
+        raise unsupported("incremental_output", what, provider)
     return body
 
 
@@ -83,13 +87,6 @@ def _parameters(params: CompletionParams, stream: bool, provider: str) -> dict[s
     if tools:
         body["tools"] = tools
     return {**body, **_tool_choice(params, provider), **_thinking(params, provider)}
-
-
-def _check_deltas(parameters: Any, stream: bool, provider: str) -> None:
-    """Refuse a stream of whole texts so far: the decoder reads deltas, and would repeat the text."""
-    if stream and isinstance(parameters, Mapping) and not parameters.get("incremental_output"):
-        what = "incremental_output cannot be turned off: only streams of deltas are supported"
-        raise unsupported("incremental_output", what, provider)
 
 
 def _tool_choice(params: CompletionParams, provider: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from anyllm.types import ChunkChoice, Usage
 from anyllm.wire._base import api_errors
 from anyllm.wire._base.choices_decoder import ChoiceDelta, ChoicesDecoder
 from anyllm.wire._base.cloud_error_codes import refine_by_code
-from anyllm.wire._base.json_values import count
+from anyllm.wire._base.json_values import count, json_object, usage_of_counts
 
 #: The fields of a delta besides role and content.
 _NOT_TEXT = ("ReasoningContent", "ToolCalls")
@@ -33,7 +33,7 @@ class HunyuanDecoder(ChoicesDecoder):
     __slots__ = ()
 
     def _answer(self, body: dict[str, Any], event_name: str = "") -> dict[str, Any]:
-        answer = self._checked_object(body["Response"], "Response") if "Response" in body else body
+        answer = self._optional_object(body, "Response") if "Response" in body else body
         error = answer.get("Error") or _without_empty(answer.get("ErrorMsg"))
         if error or event_name == "error":
             raise error_of(answer, error, self._provider, body)
@@ -54,7 +54,7 @@ class HunyuanDecoder(ChoicesDecoder):
         return [self._choice_delta(choice) for choice in self._checked_objects(answer.get("Choices"), "Choices")]
 
     def _choice_delta(self, choice: Mapping[str, Any]) -> ChoiceDelta:
-        delta = self._checked_object(choice.get("Delta") or choice.get("Message"), "Delta")
+        delta = self._optional_object(choice, "Delta" if choice.get("Delta") else "Message")
         return ChoiceDelta(
             choice.get("Index"),
             delta.get("Content"),
@@ -65,7 +65,7 @@ class HunyuanDecoder(ChoicesDecoder):
 
     def _fragment(self, call: Mapping[str, Any]) -> dict[str, Any]:
         """A fragment of a call in OpenAI's shape."""
-        function = self._checked_object(call.get("Function"), "the Function of a tool call")
+        function = self._optional_object(call, "Function")
         named = {"name": function.get("Name"), "arguments": function.get("Arguments")}
         return {"index": call.get("Index"), "id": call.get("Id"), "function": named}
 
@@ -74,7 +74,11 @@ class HunyuanDecoder(ChoicesDecoder):
 
     def _usage(self, answer: dict[str, Any], choices: Sequence[ChunkChoice]) -> Usage | None:
         raw = answer.get("Usage")
-        return _read_usage(raw) if isinstance(raw, dict) else None
+        if not isinstance(raw, dict):
+            return None
+        prompt, completion, total = (count(raw, key) for key in ("PromptTokens", "CompletionTokens", "TotalTokens"))
+        cached = count(json_object(raw.get("PromptTokensDetails")), "CachedTokens")
+        return usage_of_counts(raw, prompt, completion, total, cache_read=cached)
 
 
 def error_of(answer: Mapping[str, Any], error: Any, provider: str, body: Any) -> APIError:
@@ -102,14 +106,3 @@ def _without_empty(error: Any) -> Any:
     if isinstance(error, dict) and not any(error.values()):
         return None
     return error
-
-
-def _read_usage(raw: Mapping[str, Any]) -> Usage | None:
-    prompt, completion = count(raw, "PromptTokens"), count(raw, "CompletionTokens")
-    total = count(raw, "TotalTokens")
-    if prompt is None and completion is None and total is None:
-        return None
-    details = raw.get("PromptTokensDetails")
-    cached = count(details, "CachedTokens") if isinstance(details, dict) else None
-    prompt, completion = prompt or 0, completion or 0
-    return Usage(prompt, completion, total or prompt + completion, cache_read_tokens=cached, raw=dict(raw))

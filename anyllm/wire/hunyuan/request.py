@@ -67,8 +67,11 @@ def _tools(params: CompletionParams, provider: str) -> dict[str, Any]:
     body: dict[str, Any] = {"Tools": tools} if tools else {}
     choice, name = tool_choice_in(params, provider)
     if choice == "named":
-        body["ToolChoice"] = "custom"
-        body["CustomTool"] = _chosen_tool(name, functions, tools, provider)
+        pairs = zip(functions, tools)
+        chosen = [tool for function, tool in pairs if isinstance(function, Function) and function.name == name]
+        if not chosen:
+            raise invalid("tool_choice", f"tool_choice names {name}, which is none of the tools", provider)
+        body["ToolChoice"], body["CustomTool"] = "custom", chosen[0]  # the whole definition, not only the name
     elif choice == "required":
         key = "tool_choice" if params.tool_choice is not None else "function_call"
         raise unsupported(key, f"the provider does not support {key} required; {key} can name a tool", provider)
@@ -91,16 +94,6 @@ def _tool(tool: Function | Mapping[str, Any], provider: str) -> Mapping[str, Any
     schema = tool.parameters or {"type": "object", "properties": {}}
     function["Parameters"] = in_bytes(schema, provider).decode()
     return {"Type": "function", "Function": function}
-
-
-def _chosen_tool(
-    name: str | None, functions: Iterable[Function | Mapping[str, Any]], tools: Iterable[Any], provider: str
-) -> Any:
-    """The tool that must be called: the provider requires the whole definition, not only the name."""
-    for function, tool in zip(functions, tools):
-        if isinstance(function, Function) and function.name == name:
-            return tool
-    raise invalid("tool_choice", f"tool_choice names {name}, which is none of the tools", provider)
 
 
 # -- messages ----------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any, Optional, Union
 
 from anyllm.types import CompletionParams, Reasoning, ToolCall, Usage
 from anyllm.wire._base.conversation import schema_in
-from anyllm.wire._base.json_values import count
+from anyllm.wire._base.json_values import count, usage_of_counts
 from anyllm.wire._base.request_fields import Fields, wrong
 
 # -- parameters --------------------------------------------------------------------------------------------------------
@@ -103,11 +103,8 @@ def read_usage(body: Mapping[str, Any]) -> Optional[Usage]:
     Old versions leave ``prompt_eval_count`` out where the whole prompt came from the cache.
     """
     prompt, completion = (count(body, name) for name in _COUNTS)
-    if prompt is None and completion is None:
-        return None
-    prompt, completion = prompt or 0, completion or 0
     raw = {key: value for key, value in body.items() if key.endswith(("_count", "_duration"))}
-    return Usage(prompt, completion, prompt + completion, raw=raw)
+    return usage_of_counts(raw, prompt, completion, None)
 
 
 def usage_fields(
