@@ -23,8 +23,8 @@ import attrs
 
 from anyllm.errors import UnsupportedParameterError
 from anyllm.types import Message, Reasoning, ToolCall
-from anyllm.wire._base.encode_json import invalid
 from anyllm.wire._base.conversation import OUTPUT_ITEMS
+from anyllm.wire._base.encode_json import invalid
 from anyllm.wire._base.json_values import without_none
 from anyllm.wire._base.request_fields import Fields, wrong
 from anyllm.wire.openai_responses import fields
