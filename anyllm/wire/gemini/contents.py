@@ -90,8 +90,6 @@ def _write_result(message: Message, names: Mapping[str, str], provider: str) -> 
     if not name:
         why = f"a result must name its function, and no earlier call has the id {call_id!r}"
         raise invalid("messages", why, provider)
-            "messages", f"a result must name its function, and no earlier call has the id {call_id!r}", provider
-        )
     result: dict[str, Any] = {} if is_generated_id(call_id) else {"id": call_id}
     result.update(name=name, response=write_result(message.text))
     media = [part for part in write_parts(message, provider) if "text" not in part]

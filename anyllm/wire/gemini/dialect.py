@@ -8,13 +8,12 @@ https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 from urllib.parse import quote
 
 import attrs
 
-from anyllm.errors import APIError, MalformedStreamError
+from anyllm.errors import MalformedStreamError
 from anyllm.types import CompletionParams, EmbeddingParams, Embeddings, Model
 from anyllm.wire._base.base_dialect import WithEmbeddings, WithModels
 from anyllm.wire._base.decode_json import objects_of
@@ -54,6 +53,7 @@ class GeminiDialect(WithEmbeddings, WithModels):
     )
 
     _answer_key = "candidates"
+    _read_error = staticmethod(from_response)
 
     def _request(self, params: CompletionParams, model: str, stream: bool) -> Request:
         """*model* may begin with "models/"; ``extra_body`` is merged into the objects of the body."""
@@ -66,10 +66,6 @@ class GeminiDialect(WithEmbeddings, WithModels):
         """A fresh decoder for one streamed response."""
         numbers = VERTEX_NUMBERS if self.vertex_numbers else NUMBERS
         return GeminiDecoder(provider=self.provider, numbers=numbers)
-
-    def error(self, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-        """The error of a response with that HTTP status."""
-        return from_response(self.provider, status, headers, body)
 
     def _embedding_body(self, params: EmbeddingParams, model: str) -> tuple[str, dict[str, Any]]:
         """One request for each text, in one; keys of ``extra_body`` are added to each, where Google looks for them."""

@@ -23,7 +23,7 @@ from anyllm.wire._base.json_values import json_type, whole_number
 from anyllm.wire._base.surrogate_joiner import REPLACEMENT, mend_all
 from anyllm.wire._base.think_tags import ThinkTags
 from anyllm.wire.openai_chat.reasoning import KEYS, TAGS, read_parts, read_reasoning
-from anyllm.wire.openai_chat.text_event import SPECIAL_KEYS, decode_text_event
+from anyllm.wire.openai_chat.text_event import SPECIAL_KEYS, decode_text_event, text_alone
 from anyllm.wire.openai_chat.usage import object_in, read_usage
 
 DONE = "[DONE]"
@@ -51,19 +51,6 @@ class _Choice(ChoiceState):
         self.think = ThinkTags() if splits_think_tags else None
         self.has_delta = False
         self.has_reasoning = False
-
-
-def _text_alone(choice: dict[str, Any]) -> str | None:
-    """The text of an event that only adds text to choice 0; None of any other."""
-    delta, index = choice.get("delta"), choice.get("index")
-    if type(delta) is not dict or type(index) is not int or index:
-        return None
-    content = delta.get("content")
-    if type(content) is not str or not SPECIAL_KEYS.isdisjoint(delta):
-        return None
-    if choice.get("finish_reason") is not None or choice.get("logprobs") is not None or "usage" in choice:
-        return None
-    return content
 
 
 def _raw_head(event: Mapping[str, Any]) -> _RawHead:
@@ -171,7 +158,7 @@ class OpenAIChatDecoder(BaseChoicesDecoder[_Choice]):
             raw_choice = raw_choices[0]
             first = self._choices.get(0)
             ordinary = first is not None and first.has_delta and first.think is None and not usage
-            text = _text_alone(raw_choice) if ordinary else None
+            text = text_alone(raw_choice) if ordinary else None
             if text and "x_groq" not in body:
                 self._expects_text = True
                 return self._text_chunk(text, _raw_head(body), raw)

@@ -13,7 +13,7 @@ import msgspec
 
 from anyllm.wire.openai_chat.reasoning import KEYS
 
-__all__ = ["SPECIAL_KEYS", "TextEvent", "decode_text_event"]
+__all__ = ["SPECIAL_KEYS", "TextEvent", "decode_text_event", "text_alone"]
 
 #: The keys of a delta beside role and content that are read at all.
 SPECIAL_KEYS = frozenset(("refusal", "tool_calls", "function_call", "audio", *KEYS))
@@ -46,3 +46,16 @@ class TextEvent(msgspec.Struct, gc=False):
 
 #: A `TextEvent` of an event's data; for any other event it raises one of `_convert.NOT_JSON`.
 decode_text_event = msgspec.json.Decoder(TextEvent).decode
+
+
+def text_alone(choice: dict[str, Any]) -> str | None:
+    """The text of an event that only adds text to choice 0; None of any other."""
+    delta, index = choice.get("delta"), choice.get("index")
+    if type(delta) is not dict or type(index) is not int or index:
+        return None
+    content = delta.get("content")
+    if type(content) is not str or not SPECIAL_KEYS.isdisjoint(delta):
+        return None
+    if choice.get("finish_reason") is not None or choice.get("logprobs") is not None or "usage" in choice:
+        return None
+    return content
