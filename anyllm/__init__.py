@@ -16,180 +16,9 @@ workers that may never make a call start at once, and `anyllm.Context` does not 
 import importlib
 import typing
 
-from anyllm.__version__ import __version__
+from anyllm.__version__ import __version__ as __version__
 
-if typing.TYPE_CHECKING:
-    from anyllm._stream.active_calls import active_streams
-    from anyllm._stream.stream import Stream
-    from anyllm.agent import Agent, AgentResult, BudgetExceededError
-    from anyllm.channel import Channel, merge, select
-    from anyllm.client import Client
-    from anyllm.client._chat_stream import ChatStream
-    from anyllm.context import (
-        Context,
-        after_func,
-        background,
-        cause,
-        with_cancel,
-        with_deadline,
-        with_timeout,
-        with_value,
-        without_cancel,
-    )
-    from anyllm.errors import (
-        AnyLLMError,
-        APIError,
-        AuthenticationError,
-        Cancelled,
-        CircuitOpenError,
-        ConnectionLostError,
-        ContentFilterError,
-        ContextLengthExceededError,
-        DeadlineExceeded,
-        IncompleteStreamError,
-        InsufficientFundsError,
-        InvalidRequestError,
-        LimitTooSmallError,
-        LocalUnavailableError,
-        MalformedStreamError,
-        MissingAPIKeyError,
-        ModelNotFoundError,
-        NetworkError,
-        OverloadedError,
-        PermissionDeniedError,
-        RateLimitError,
-        ServerError,
-        StreamTimeoutError,
-        UnsupportedParameterError,
-        UnsupportedProviderError,
-        WaitTooLongError,
-    )
-    from anyllm.events import StreamEvent
-    from anyllm.options import Retry, StreamingOptions, Timeouts
-    from anyllm.pricing import Price, cost_of
-    from anyllm.processing import EventProcessor
-    from anyllm.providers.provider import Provider
-    from anyllm.providers.registry import completion, completion_stream, embedding, list_models, provider
-    from anyllm.structured import StructuredOutputError
-    from anyllm.tokens import TokenCount, count_tokens, estimate_usage
-    from anyllm.tools import Tool, ToolArgumentsError, tool
-    from anyllm.types import (
-        ChatCompletion,
-        ChatCompletionChunk,
-        Choice,
-        ChunkChoice,
-        ChunkDelta,
-        CompletionParams,
-        ContentPart,
-        Cost,
-        EmbeddingParams,
-        Embeddings,
-        FunctionCall,
-        Message,
-        Model,
-        Reasoning,
-        Retried,
-        RetryNotice,
-        ToolCall,
-        Usage,
-    )
-
-__all__ = [
-    "__version__",
-    # clients
-    "ChatStream",
-    "Client",
-    "StreamEvent",
-    "EventProcessor",
-    # tools
-    "Agent",
-    "AgentResult",
-    "Tool",
-    "tool",
-    # tokens and money
-    "Cost",
-    "Price",
-    "TokenCount",
-    "cost_of",
-    "count_tokens",
-    "estimate_usage",
-    # calls
-    "completion",
-    "completion_stream",
-    "embedding",
-    "list_models",
-    "provider",
-    "Provider",
-    "Stream",
-    "active_streams",
-    # contexts and channels
-    "Channel",
-    "Context",
-    "after_func",
-    "background",
-    "cause",
-    "merge",
-    "select",
-    "with_cancel",
-    "with_deadline",
-    "with_timeout",
-    "with_value",
-    "without_cancel",
-    # values
-    "ChatCompletion",
-    "ChatCompletionChunk",
-    "Choice",
-    "ChunkChoice",
-    "ChunkDelta",
-    "CompletionParams",
-    "ContentPart",
-    "EmbeddingParams",
-    "Embeddings",
-    "FunctionCall",
-    "Message",
-    "Model",
-    "Reasoning",
-    "Retried",
-    "RetryNotice",
-    "ToolCall",
-    "Usage",
-    # options
-    "Retry",
-    "StreamingOptions",
-    "Timeouts",
-    # errors
-    "APIError",
-    "AnyLLMError",
-    "AuthenticationError",
-    "BudgetExceededError",
-    "Cancelled",
-    "CircuitOpenError",
-    "ConnectionLostError",
-    "ContentFilterError",
-    "ContextLengthExceededError",
-    "DeadlineExceeded",
-    "IncompleteStreamError",
-    "InsufficientFundsError",
-    "InvalidRequestError",
-    "LimitTooSmallError",
-    "LocalUnavailableError",
-    "MalformedStreamError",
-    "MissingAPIKeyError",
-    "ModelNotFoundError",
-    "NetworkError",
-    "OverloadedError",
-    "PermissionDeniedError",
-    "RateLimitError",
-    "ServerError",
-    "StreamTimeoutError",
-    "StructuredOutputError",
-    "ToolArgumentsError",
-    "UnsupportedParameterError",
-    "UnsupportedProviderError",
-    "WaitTooLongError",
-]
-
-#: Where each name lives; type checkers read the imports above instead.
+#: The exported names by their modules; type checkers read the imports below instead.
 _HOMES = {
     "anyllm.client._chat_stream": "ChatStream",
     "anyllm.agent": "Agent AgentResult BudgetExceededError",
@@ -222,6 +51,66 @@ _HOMES = {
     ),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+if typing.TYPE_CHECKING:
+    # isort: off
+    from anyllm._stream.active_calls import active_streams as active_streams
+    from anyllm._stream.stream import Stream as Stream
+    from anyllm.agent import Agent as Agent, AgentResult as AgentResult, BudgetExceededError as BudgetExceededError
+    from anyllm.channel import Channel as Channel, merge as merge, select as select
+    from anyllm.client import Client as Client
+    from anyllm.client._chat_stream import ChatStream as ChatStream
+    from anyllm.context import (
+        Context as Context,
+        after_func as after_func,
+        background as background,
+        cause as cause,
+        with_cancel as with_cancel,
+        with_deadline as with_deadline,
+        with_timeout as with_timeout,
+        with_value as with_value,
+        without_cancel as without_cancel,
+    )
+    from anyllm.errors import *  # noqa: F403  # exactly the errors above
+    from anyllm.events import StreamEvent as StreamEvent
+    from anyllm.options import Retry as Retry, StreamingOptions as StreamingOptions, Timeouts as Timeouts
+    from anyllm.pricing import Price as Price, cost_of as cost_of
+    from anyllm.processing import EventProcessor as EventProcessor
+    from anyllm.providers.provider import Provider as Provider
+    from anyllm.providers.registry import (
+        completion as completion,
+        completion_stream as completion_stream,
+        embedding as embedding,
+        list_models as list_models,
+        provider as provider,
+    )
+    from anyllm.structured import StructuredOutputError as StructuredOutputError
+    from anyllm.tokens import TokenCount as TokenCount, count_tokens as count_tokens, estimate_usage as estimate_usage
+    from anyllm.tools import Tool as Tool, ToolArgumentsError as ToolArgumentsError, tool as tool
+    from anyllm.types import (
+        ChatCompletion as ChatCompletion,
+        ChatCompletionChunk as ChatCompletionChunk,
+        Choice as Choice,
+        ChunkChoice as ChunkChoice,
+        ChunkDelta as ChunkDelta,
+        CompletionParams as CompletionParams,
+        ContentPart as ContentPart,
+        Cost as Cost,
+        EmbeddingParams as EmbeddingParams,
+        Embeddings as Embeddings,
+        FunctionCall as FunctionCall,
+        Message as Message,
+        Model as Model,
+        Reasoning as Reasoning,
+        Retried as Retried,
+        RetryNotice as RetryNotice,
+        ToolCall as ToolCall,
+        Usage as Usage,
+    )
+    # isort: on
+else:
+    __all__ = ["__version__", *_HOME]  # noqa: PLE0604  # computed
+
 _MODULES = (
     *("channel", "context", "errors", "options", "testing", "types"),
     *("agent", "caching", "client", "events", "formats", "json_stream", "limits", "pricing", "processing"),
@@ -243,4 +132,4 @@ def __getattr__(name: str) -> typing.Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_MODULES})
+    return sorted({*globals(), *_HOME, *_MODULES})
