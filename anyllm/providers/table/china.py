@@ -95,11 +95,5 @@ ROWS: tuple[Row, ...] = (
         no_thinking=THINKING_TYPE,
         unverified=True,
     ),
-    chat(
-        "longcat",
-        "https://api.longcat.chat/openai/v1",
-        ("LONGCAT_API_KEY",),
-        ("LONGCAT_BASE_URL",),
-        unverified=True,
-    ),
+    chat("longcat", "https://api.longcat.chat/openai/v1", ("LONGCAT_API_KEY",), ("LONGCAT_BASE_URL",), unverified=True),
 )

@@ -17,55 +17,42 @@ def _start_local_server() -> tuple[str, str]:
     return endpoint.base_url, endpoint.api_key
 
 
+_OPENAI = chat(
+    "openai",
+    "https://api.openai.com/v1",
+    ("OPENAI_API_KEY",),
+    ("OPENAI_BASE_URL",),
+    capabilities=VECTORS,
+    # Reasoning models refuse max_tokens, and the others take both. Message keys it does not know are refused.
+    max_tokens_key="max_completion_tokens",
+    reasoning_key=None,
+    example_model="gpt-4o-mini",
+    price_listing=PriceListing("openai"),
+    note="`max_tokens` goes as `max_completion_tokens`; earlier reasoning is not sent back: the API rejects it",
+)
+# The model is the name of the deployment.
+_AZURE = Row(
+    name="azure",
+    key_vars=("AZURE_OPENAI_API_KEY", "AZURE_API_KEY"),
+    base_url_vars=("AZURE_OPENAI_ENDPOINT", "AZURE_API_BASE"),
+    aliases=("azure_openai",),
+    auth=azure.authorize,
+    resolve_url=azure.resolve_url,
+    capabilities=VECTORS,
+    dialect=OpenAIChatDialect(provider="azure", max_tokens_key="max_completion_tokens", reasoning_key=None),
+    price_listing=AZURE_PRICES,
+    cache_marks=False,
+    note=(
+        "the model is the deployment's name; with a dated `OPENAI_API_VERSION` the URL names the deployment; the "
+        "key can be a token of Entra, or a function that returns one"
+    ),
+)
+
 ROWS: tuple[Row, ...] = (
-    chat(
-        "openai",
-        "https://api.openai.com/v1",
-        ("OPENAI_API_KEY",),
-        ("OPENAI_BASE_URL",),
-        capabilities=VECTORS,
-        # Reasoning models refuse max_tokens, and the others take both. Message keys it does not know are refused.
-        max_tokens_key="max_completion_tokens",
-        reasoning_key=None,
-        example_model="gpt-4o-mini",
-        price_listing=PriceListing("openai"),
-        note="`max_tokens` goes as `max_completion_tokens`; earlier reasoning is not sent back: the API rejects it",
-    ),
-    responses(
-        "openai-responses",
-        "https://api.openai.com/v1",
-        ("OPENAI_API_KEY",),
-        ("OPENAI_BASE_URL",),
-        price_listing=PriceListing("openai"),
-        note="earlier answers are sent back item by item; no `stop`, `seed`, `n`",
-    ),
-    # The model is the name of the deployment.
-    Row(
-        name="azure",
-        key_vars=("AZURE_OPENAI_API_KEY", "AZURE_API_KEY"),
-        base_url_vars=("AZURE_OPENAI_ENDPOINT", "AZURE_API_BASE"),
-        aliases=("azure_openai",),
-        auth=azure.authorize,
-        resolve_url=azure.resolve_url,
-        capabilities=VECTORS,
-        dialect=OpenAIChatDialect(provider="azure", max_tokens_key="max_completion_tokens", reasoning_key=None),
-        price_listing=AZURE_PRICES,
-        cache_marks=False,
-        note=(
-            "the model is the deployment's name; with a dated `OPENAI_API_VERSION` the URL names the deployment; the "
-            "key can be a token of Entra, or a function that returns one"
-        ),
-    ),
-    responses(
-        "azure-responses",
-        None,
-        ("AZURE_OPENAI_API_KEY", "AZURE_API_KEY"),
-        ("AZURE_OPENAI_ENDPOINT", "AZURE_API_BASE"),
-        auth=azure.authorize,
-        resolve_url=azure.resolve_url,
-        price_listing=AZURE_PRICES,
-        note="the model is the deployment's name; `OPENAI_API_VERSION` as for `azure`",
-    ),
+    _OPENAI,
+    responses(_OPENAI, note="earlier answers are sent back item by item; no `stop`, `seed`, `n`"),
+    _AZURE,
+    responses(_AZURE, note="the model is the deployment's name; `OPENAI_API_VERSION` as for `azure`"),
     # Any server that speaks OpenAI's format: vLLM, llama.cpp, LM Studio, a proxy.
     chat(
         "compatible",

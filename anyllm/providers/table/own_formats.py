@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import re
 
+import attrs
+
 from anyllm.errors import InvalidRequestError
 from anyllm.providers import aws, google, tencent
 from anyllm.providers.table.row import Capabilities, PriceListing, Row, key_header
@@ -55,6 +57,49 @@ _VERTEX_PRICES = PriceListing("google", list_price_of=("anthropic",), version=_G
 _AWS_PRICES = PriceListing("aws", version=_AWS_VERSION, has_regions=True)
 
 
+# Without a key, google-auth may find credentials.
+_VERTEX = Row(
+    name="vertex",
+    base_url=google.BASE_URL,
+    key_vars=(google.KEY_VAR,),
+    base_url_vars=google.ENDPOINT_VARS,
+    aliases=("vertex_ai",),
+    key_required=False,
+    sign=google.authorize,
+    resolve_url=google.resolve_url,
+    dialect=lazy(
+        "gemini.GeminiDialect", provider="vertex", models_path="/publishers/google/models", vertex_numbers=True
+    ),
+    price_listing=_VERTEX_PRICES,
+    note="as `gemini`; default credentials through the extra `vertex`",
+)
+_COHERE = Row(
+    name="cohere",
+    base_url="https://api.cohere.com",
+    key_vars=("COHERE_API_KEY", "CO_API_KEY"),
+    base_url_vars=("CO_API_URL", "COHERE_BASE_URL"),
+    resolve_url=_cohere_url,
+    capabilities=VECTORS,
+    dialect=lazy("cohere_v2.CohereV2Dialect", provider="cohere"),
+    example_model="command-r7b-12-2024",
+    price_listing=PriceListing("cohere"),
+    note="citations are in `raw`; no single tool can be named",
+)
+# Without a key, botocore may find credentials.
+_BEDROCK = Row(
+    name="bedrock",
+    base_url=aws.BASE_URL,
+    key_vars=(aws.KEY_VAR,),
+    base_url_vars=aws.ENDPOINT_VARS,
+    aliases=("aws_bedrock",),
+    key_required=False,
+    sign=aws.sign,
+    resolve_url=aws.resolve_url,
+    dialect=lazy("bedrock_converse.BedrockConverseDialect", provider="bedrock"),
+    price_listing=_AWS_PRICES,
+    note="by Bedrock key, or signed with what botocore finds (the extra `bedrock`); streams need botocore",
+)
+
 ROWS: tuple[Row, ...] = (
     Row(
         name="anthropic",
@@ -93,30 +138,11 @@ ROWS: tuple[Row, ...] = (
         price_listing=PriceListing("google", not_sold=("claude",), version=_GOOGLE_VERSION),
         note="efforts become levels from Gemini 3 on, budgets before; signatures of thoughts and calls go back",
     ),
-    # Without a key, google-auth may find credentials.
-    Row(
-        name="vertex",
-        base_url=google.BASE_URL,
-        key_vars=(google.KEY_VAR,),
-        base_url_vars=google.ENDPOINT_VARS,
-        aliases=("vertex_ai",),
-        key_required=False,
-        sign=google.authorize,
-        resolve_url=google.resolve_url,
-        dialect=lazy(
-            "gemini.GeminiDialect", provider="vertex", models_path="/publishers/google/models", vertex_numbers=True
-        ),
-        price_listing=_VERTEX_PRICES,
-        note="as `gemini`; default credentials through the extra `vertex`",
-    ),
-    Row(
+    _VERTEX,
+    attrs.evolve(
+        _VERTEX,
         name="vertex_anthropic",
-        base_url=google.BASE_URL,
-        key_vars=(google.KEY_VAR,),
-        base_url_vars=google.ENDPOINT_VARS,
-        key_required=False,
-        sign=google.authorize,
-        resolve_url=google.resolve_url,
+        aliases=(),
         dialect=lazy(
             "anthropic_messages.AnthropicMessagesDialect",
             provider="vertex_anthropic",
@@ -124,31 +150,17 @@ ROWS: tuple[Row, ...] = (
             stream_path="/publishers/anthropic/models/{model}:streamRawPredict",
             version_in_body="vertex-2023-10-16",
         ),
-        price_listing=_VERTEX_PRICES,
         note="as `anthropic`; default credentials through the extra `vertex`",
     ),
-    Row(
-        name="cohere",
-        base_url="https://api.cohere.com",
-        key_vars=("COHERE_API_KEY", "CO_API_KEY"),
-        base_url_vars=("CO_API_URL", "COHERE_BASE_URL"),
-        resolve_url=_cohere_url,
-        capabilities=VECTORS,
-        dialect=lazy("cohere_v2.CohereV2Dialect", provider="cohere"),
-        example_model="command-r7b-12-2024",
-        price_listing=PriceListing("cohere"),
-        note="citations are in `raw`; no single tool can be named",
-    ),
+    _COHERE,
     # The same provider's older API, for programs and models that need it.
-    Row(
+    attrs.evolve(
+        _COHERE,
         name="cohere_v1",
-        base_url="https://api.cohere.com",
-        key_vars=("COHERE_API_KEY", "CO_API_KEY"),
-        base_url_vars=("CO_API_URL", "COHERE_BASE_URL"),
-        resolve_url=_cohere_url,
         capabilities=Capabilities(reasoning=False),
         dialect=lazy("cohere_v1.CohereV1Dialect", provider="cohere_v1"),
-        price_listing=PriceListing("cohere"),
+        example_model=None,
+        note="",
     ),
     # The key is "SECRET_ID:SECRET_KEY", or that with a temporary token behind it.
     Row(
@@ -172,32 +184,9 @@ ROWS: tuple[Row, ...] = (
         note="the provider's own format; `qwen` is its OpenAI-compatible one",
         unverified=True,
     ),
-    # Without a key, botocore may find credentials.
-    Row(
-        name="bedrock",
-        base_url=aws.BASE_URL,
-        key_vars=(aws.KEY_VAR,),
-        base_url_vars=aws.ENDPOINT_VARS,
-        aliases=("aws_bedrock",),
-        key_required=False,
-        sign=aws.sign,
-        resolve_url=aws.resolve_url,
-        dialect=lazy("bedrock_converse.BedrockConverseDialect", provider="bedrock"),
-        price_listing=_AWS_PRICES,
-        note="by Bedrock key, or signed with what botocore finds (the extra `bedrock`); streams need botocore",
-    ),
+    _BEDROCK,
     # The same provider's other API, in which each maker's models have the maker's format.
-    Row(
-        name="bedrock_invoke",
-        base_url=aws.BASE_URL,
-        key_vars=(aws.KEY_VAR,),
-        base_url_vars=aws.ENDPOINT_VARS,
-        key_required=False,
-        sign=aws.sign,
-        resolve_url=aws.resolve_url,
-        dialect=_bedrock_invoke,
-        price_listing=_AWS_PRICES,
-    ),
+    attrs.evolve(_BEDROCK, name="bedrock_invoke", aliases=(), dialect=_bedrock_invoke, note=""),
     Row(
         name="ollama",
         base_url="http://127.0.0.1:11434",

@@ -7,6 +7,8 @@ import importlib
 from collections.abc import Callable
 from typing import Any, Optional
 
+import attrs
+
 from anyllm.providers.table.row import Capabilities, PriceListing, Row
 from anyllm.wire._base.protocols import Dialect
 from anyllm.wire.openai_chat.dialect import OpenAIChatDialect, Prefill
@@ -42,50 +44,36 @@ def lazy(name: str, **switches: Any) -> Callable[[], Dialect]:
     return dialect
 
 
+_ROW_FIELDS = frozenset(field.name for field in attrs.fields(Row))
+
+
 def chat(
     name: str,
     base_url: Optional[str],
     key_vars: tuple[str, ...] = (),
     base_url_vars: tuple[str, ...] = (),
-    *,
-    aliases: tuple[str, ...] = (),
-    key_required: bool = True,
-    example_model: Optional[str] = None,
-    price_listing: Optional[PriceListing] = None,
-    cache_marks: bool = False,
-    capabilities: Capabilities = LISTS,
-    note: str = "",
-    unverified: bool = False,
-    **switches: Any,
+    **settings: Any,
 ) -> Row:
-    """A provider with OpenAI's chat completions; *switches* are those of the dialect."""
-    return Row(
-        name=name,
-        base_url=base_url,
-        key_vars=key_vars,
-        base_url_vars=base_url_vars,
-        aliases=aliases,
-        key_required=key_required,
-        example_model=example_model,
-        price_listing=price_listing,
-        cache_marks=cache_marks,
-        capabilities=capabilities,
-        note=note,
-        unverified=unverified,
-        dialect=OpenAIChatDialect(provider=name, **switches),
-    )
+    """A provider with OpenAI's chat completions; *settings* are fields of the row, and switches of the dialect."""
+    fields: dict[str, Any] = {"cache_marks": False, "capabilities": LISTS}
+    fields.update({key: settings.pop(key) for key in _ROW_FIELDS.intersection(settings)})
+    dialect = OpenAIChatDialect(provider=name, **settings)
+    return Row(name=name, base_url=base_url, key_vars=key_vars, base_url_vars=base_url_vars, dialect=dialect, **fields)
 
 
-def responses(
-    name: str, base_url: Optional[str], key_vars: tuple[str, ...], base_url_vars: tuple[str, ...], **fields: Any
-) -> Row:
-    """A provider with OpenAI's Responses. All but OpenAI's own were only tested with recordings."""
-    return Row(
+def responses(row: Row, note: str) -> Row:
+    """
+    The same provider with OpenAI's Responses, with the key and the prices of *row*. All but OpenAI's own were only
+    tested with recordings.
+    """
+    name = f"{row.name}-responses"
+    return attrs.evolve(
+        row,
         name=name,
-        base_url=base_url,
-        key_vars=key_vars,
-        base_url_vars=base_url_vars,
         dialect=lazy("openai_responses.OpenAIResponsesDialect", provider=name),
+        aliases=(),
+        capabilities=Capabilities(),
+        example_model=None,
         cache_marks=False,
-        **fields,
+        note=note,
     )

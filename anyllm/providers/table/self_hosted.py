@@ -59,12 +59,5 @@ ROWS: tuple[Row, ...] = (
         capabilities=VECTORS,
         unverified=True,
     ),
-    chat(
-        "gpustack",
-        None,
-        ("GPUSTACK_API_KEY",),
-        ("GPUSTACK_BASE_URL",),
-        key_required=False,
-        capabilities=VECTORS,
-    ),
+    chat("gpustack", None, ("GPUSTACK_API_KEY",), ("GPUSTACK_BASE_URL",), key_required=False, capabilities=VECTORS),
 )
