@@ -21,12 +21,9 @@ from typing import Any, Optional, Protocol, Union
 
 from anyllm._concurrency import waiters
 from anyllm._concurrency.per_process import PerProcess
-from anyllm._hints.arguments import non_negative_seconds, whole_number
+from anyllm._hints.arguments import non_negative, whole_number
 from anyllm._hints.extras import pip_install
-from anyllm.types import (
-    ChatCompletion,
-    CompletionParams,
-)
+from anyllm.types import ChatCompletion, CompletionParams
 from anyllm.types._replay import replayed
 
 __all__ = [
@@ -354,5 +351,5 @@ def _redis(url: str, timeout: float) -> Any:
 
 def _optional_seconds(name: str, value: Any) -> Optional[float]:
     """*value* as seconds; None also for infinity, which the libraries do not support."""
-    seconds = None if value is None else non_negative_seconds(name, value)
+    seconds = None if value is None else non_negative(name, value)
     return None if seconds is None or math.isinf(seconds) else seconds

@@ -81,8 +81,8 @@ class Context:
     )
 
     def __init__(self, timeout: Optional[float] = None, *, parent: Optional[Context] = None) -> None:
-        if parent is not None and not isinstance(parent, Context):
-            raise TypeError(f"parent must be a Context, not {type(parent).__name__}")
+        if parent is not None:
+            check_context(parent, "parent must be")
         self._parent = parent
         self._values: Mapping[Hashable, Any] = parent._values if parent else _NO_VALUES
         self._deadline: Optional[float] = _earlier(_deadline(timeout), parent._deadline if parent else None)
@@ -290,6 +290,19 @@ def own_error(ctx: Context, **fields: Any) -> AnyLLMError:
     return Cancelled(cause=getattr(error, "cause", None), **fields)
 
 
+def raise_if_ended(ctx: Context) -> None:
+    """Raise the error of a Context that has ended, as a new error of this call."""
+    if ctx.error is not None:
+        raise own_error(ctx)
+
+
+def check_context(value: Any, requirement: str = "expected") -> Context:
+    """*value*; a TypeError that begins with *requirement* if it is no Context."""
+    if not isinstance(value, Context):
+        raise TypeError(f"{requirement} a Context, not {type(value).__name__}")
+    return value
+
+
 def background() -> Context:
     """A context without parent and deadline. Source: Go's context.Background."""
     return Context()
@@ -297,7 +310,7 @@ def background() -> Context:
 
 def with_cancel(parent: Context) -> tuple[Context, Cancel]:
     """A child, and the function ``cancel(cause=None)`` that ends it. Source: Go's context.WithCancelCause."""
-    child = Context(parent=_context(parent))
+    child = Context(parent=check_context(parent))
     return child, child.cancel
 
 
@@ -317,7 +330,7 @@ def with_timeout(parent: Context, timeout: float) -> tuple[Context, Cancel]:
 
     Source: Go's context.WithTimeout.
     """
-    child = Context(timeout, parent=_context(parent))
+    child = Context(timeout, parent=check_context(parent))
     return child, child.cancel
 
 
@@ -343,7 +356,7 @@ def with_deadline(parent: Context, deadline: Union[datetime.datetime, float]) ->
 
 def with_value(parent: Context, key: Hashable, value: Any) -> Context:
     """A child with *value* under *key*. Source: Go's context.WithValue."""
-    child = Context(parent=_context(parent))
+    child = Context(parent=check_context(parent))
     child._values = MappingProxyType({**parent._values, key: value})
     return child
 
@@ -351,7 +364,7 @@ def with_value(parent: Context, key: Hashable, value: Any) -> Context:
 def without_cancel(parent: Context) -> Context:
     """A context with the parent's values that does not end with it. Source: Go's context.WithoutCancel."""
     context = Context()
-    context._values = _context(parent)._values
+    context._values = check_context(parent)._values
     return context
 
 
@@ -364,18 +377,12 @@ def after_func(ctx: Context, fn: Callable[[], object]) -> Callable[[], bool]:
 
     Source: Go's context.AfterFunc.
     """
-    return _context(ctx).on_done(fn)
+    return check_context(ctx).on_done(fn)
 
 
 def cause(ctx: Context) -> object:
     """`Context.cause` under Go's name. Source: Go's context.Cause."""
-    return _context(ctx).cause
-
-
-def _context(value: Any) -> Context:
-    if not isinstance(value, Context):
-        raise TypeError(f"expected a Context, not {type(value).__name__}")
-    return value
+    return check_context(ctx).cause
 
 
 def _deadline(timeout: Optional[float]) -> Optional[float]:

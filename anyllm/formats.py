@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Callable, Optional, Union
 
+from anyllm._hints.arguments import one_of
 from anyllm._serving.body import KEEP_ALIVE, Body
 from anyllm._serving.browser_formats import Describe, Event, Json, Ndjson, Sse, Text
 from anyllm._serving.public_errors import describe
@@ -165,6 +166,5 @@ def find(format: Named, **settings: Any) -> Format:
         if chosen:
             raise TypeError(f"an instance of a format has its own settings; remove {', '.join(chosen)}")
         return format
-    if format not in FORMATS:
-        raise ValueError(f"format must be one of {', '.join(FORMATS)}: {format!r}")
+    one_of("format", format, FORMATS)
     return FORMATS[format](**chosen)

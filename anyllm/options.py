@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Mapping
 from typing import Any, Optional, TypeVar
 
 import attrs
+from attrs.validators import instance_of, optional
 
-from anyllm._hints.arguments import check_keywords, explain_frozen, whole_number
+from anyllm._hints.arguments import (
+    check_keywords,
+    explain_frozen,
+    non_negative,
+    one_of,
+    validator,
+    whole_number,
+)
 from anyllm._hints.names import MODULE, no_attribute
 from anyllm.errors import AnyLLMError
 from anyllm.types import _convert
@@ -35,48 +42,21 @@ USAGE = ("auto", "tiktoken", "character", "provider")
 T = TypeVar("T")
 
 
-def _number(attribute: attrs.Attribute[Any], value: Any, what: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{attribute.name} must be {what}, not {type(value).__name__}")
-    if math.isnan(value) or value < 0:
-        raise ValueError(f"{attribute.name} must not be negative or NaN: {value!r}")
+def _share(name: str, value: Any) -> None:
+    if non_negative(name, value, "a number") > 1:
+        raise ValueError(f"{name} must be a share, from 0 to 1: {value!r}")
 
 
-def _limit(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if value is not None:
-        _number(attribute, value, "seconds (a number) or None")
-
-
-def _duration(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    _number(attribute, value, "seconds (a number)")
-
-
-def _share(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    _number(attribute, value, "a number")
-    if value > 1:
-        raise ValueError(f"{attribute.name} must be a share, from 0 to 1: {value!r}")
-
-
-def _at_least(least: int) -> Any:
-    def check(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-        whole_number(attribute.name, value, least)
-
-    return check
-
-
-def _one_of(*values: str) -> Any:
-    def check(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if value not in values:
-            raise ValueError(f"{attribute.name} must be one of {', '.join(values)}, not {value!r}")
-
-    return check
-
-
-def _function(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+def _function(name: str, value: Any) -> None:
     if value is not None and not callable(value):
-        raise TypeError(f"{attribute.name} must be a function or None, not {type(value).__name__}")
+        raise TypeError(f"{name} must be a function or None, not {type(value).__name__}")
     if inspect.iscoroutinefunction(value):
-        raise TypeError(f"{attribute.name} must be a plain function: an async one would not be awaited")
+        raise TypeError(f"{name} must be a plain function: an async one would not be awaited")
+
+
+_limit: Any = optional(validator(non_negative, "seconds (a number) or None"))
+_duration = validator(non_negative)
+_count = validator(whole_number)
 
 
 @check_keywords
@@ -139,13 +119,13 @@ class Retry:
             text; else raise the error. A chunk with ``retry`` set comes between the two parts.
     """
 
-    attempts: int = attrs.field(default=3, validator=_at_least(1))
+    attempts: int = attrs.field(default=3, validator=_count)
     backoff: float = attrs.field(default=0.5, validator=_duration)
     max_backoff: float = attrs.field(default=8.0, validator=_duration)
-    jitter: float = attrs.field(default=0.25, validator=_share)
+    jitter: float = attrs.field(default=0.25, validator=validator(_share))
     max_retry_after: float = attrs.field(default=60.0, validator=_duration)
     errors: Mapping[type[AnyLLMError], int] = attrs.field(factory=dict, converter=_attempts_by_error, hash=False)
-    after_content: str = attrs.field(default="raise", validator=_one_of(*AFTER_CONTENT))
+    after_content: str = attrs.field(default="raise", validator=validator(one_of, AFTER_CONTENT))
 
 
 def _timeouts(value: Any) -> Timeouts:
@@ -203,23 +183,23 @@ class StreamingOptions:
 
     timeouts: Timeouts = attrs.field(factory=Timeouts, converter=_timeouts)
     retry: Retry = attrs.field(factory=Retry, converter=_retry)
-    buffer: int = attrs.field(default=64, validator=_at_least(1))
-    read_size: Optional[int] = attrs.field(default=None, validator=attrs.validators.optional(_at_least(1)))
-    max_event_bytes: int = attrs.field(default=16 * 1024 * 1024, validator=_at_least(1))
-    compression: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
-    keep_partial: bool = attrs.field(default=True, validator=attrs.validators.instance_of(bool))
-    debug: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
-    usage: str = attrs.field(default="auto", validator=_one_of(*USAGE))
-    json: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
-    on_start: Any = attrs.field(default=None, validator=_function)
-    on_delta: Any = attrs.field(default=None, validator=_function)
-    on_reasoning: Any = attrs.field(default=None, validator=_function)
-    on_tool_call: Any = attrs.field(default=None, validator=_function)
-    on_json_error: Any = attrs.field(default=None, validator=_function)
-    on_retry: Any = attrs.field(default=None, validator=_function)
-    on_usage: Any = attrs.field(default=None, validator=_function)
-    on_complete: Any = attrs.field(default=None, validator=_function)
-    on_error: Any = attrs.field(default=None, validator=_function)
+    buffer: int = attrs.field(default=64, validator=_count)
+    read_size: Optional[int] = attrs.field(default=None, validator=optional(_count))
+    max_event_bytes: int = attrs.field(default=16 * 1024 * 1024, validator=_count)
+    compression: bool = attrs.field(default=False, validator=instance_of(bool))
+    keep_partial: bool = attrs.field(default=True, validator=instance_of(bool))
+    debug: bool = attrs.field(default=False, validator=instance_of(bool))
+    usage: str = attrs.field(default="auto", validator=validator(one_of, USAGE))
+    json: bool = attrs.field(default=False, validator=instance_of(bool))
+    on_start: Any = attrs.field(default=None, validator=validator(_function))
+    on_delta: Any = attrs.field(default=None, validator=validator(_function))
+    on_reasoning: Any = attrs.field(default=None, validator=validator(_function))
+    on_tool_call: Any = attrs.field(default=None, validator=validator(_function))
+    on_json_error: Any = attrs.field(default=None, validator=validator(_function))
+    on_retry: Any = attrs.field(default=None, validator=validator(_function))
+    on_usage: Any = attrs.field(default=None, validator=validator(_function))
+    on_complete: Any = attrs.field(default=None, validator=validator(_function))
+    on_error: Any = attrs.field(default=None, validator=validator(_function))
 
     def evolve(self, **changes: Any) -> StreamingOptions:
         """A copy with *changes*; an unknown name is a TypeError, as at construction."""

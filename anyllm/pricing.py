@@ -19,6 +19,7 @@ from typing import Any, Optional, Union
 
 import attrs
 
+from anyllm._hints.arguments import number
 from anyllm._hints.extras import pip_install
 from anyllm.providers.table import lookup
 from anyllm.providers.table.row import PriceListing
@@ -49,8 +50,7 @@ _SCOPE = re.compile(r"^(?:regional|global)\.")
 def _usd(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     if value is None and attribute.default is None:
         return
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{attribute.name} must be US dollars (a number), not {type(value).__name__}")
+    number(attribute.name, value, "US dollars (a number)")
     if not math.isfinite(value) or value < 0:
         raise ValueError(f"{attribute.name} must be finite and not negative: {value!r}")
 

@@ -22,6 +22,7 @@ from typing import Any, Callable, Optional
 
 import attrs
 
+from anyllm._hints.arguments import one_of
 from anyllm._hints.extras import pip_install
 from anyllm.types import ChatCompletion, CompletionParams, Message, Serializable, ToolCall, Usage, _convert
 
@@ -168,8 +169,7 @@ def _json(value: Any) -> str:
 
 def _counter(model: str, method: str) -> Callable[[str], TokenCount]:
     """The counting function for *model* and *method*."""
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}, not {method!r}")
+    one_of("method", method, METHODS)
     if method == "character":
         return _by_characters
     name, confidence = _vocabulary(model, method)

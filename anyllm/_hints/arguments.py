@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
 
@@ -135,32 +134,41 @@ def whole_number(name: str, value: Any, least: int = 1) -> int:
     return value
 
 
-def non_negative_seconds(name: str, value: Any) -> float:
+def number(name: str, value: Any, kind: str = "a number") -> float:
     """
-    *value* as seconds.
+    *value*, which must be an int or a float; *kind* describes it in the message.
 
     Raises:
-        TypeError, ValueError: it is no number, or negative or NaN; the message names it.
+        TypeError: it is neither; the message contains *name*.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be seconds (a number), not {type(value).__name__}")
-    if math.isnan(value) or value < 0:
+        raise TypeError(f"{name} must be {kind}, not {type(value).__name__}")
+    return value
+
+
+def non_negative(name: str, value: Any, kind: str = "seconds (a number)") -> float:
+    """The same, and a ValueError if it is negative or NaN."""
+    if not number(name, value, kind) >= 0:
         raise ValueError(f"{name} must not be negative or NaN: {value!r}")
     return float(value)
 
 
-def positive_number(name: str, value: Any) -> float:
-    """
-    *value*, if it is a number above 0.
-
-    Raises:
-        TypeError, ValueError: it is not; the message names it.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
-    if not value > 0:
+def positive_number(name: str, value: Any, kind: str = "a number") -> float:
+    """The same, and a ValueError if it is not above 0."""
+    if not number(name, value, kind) > 0:
         raise ValueError(f"{name} must be above 0: {value!r}")
-    return value
+    return value  # type: ignore[no-any-return]  # checked above; an int stays one
+
+
+def one_of(name: str, value: Any, values: Iterable[str]) -> None:
+    """Raise a ValueError that lists *values* unless *value* is among them."""
+    if value not in values:
+        raise ValueError(f"{name} must be one of {', '.join(values)}, not {value!r}")
+
+
+def validator(check: Callable[..., object], *args: Any) -> Any:
+    """A validator for attrs: *check* with the field's name, its value and *args*."""
+    return lambda _instance, attribute, value: check(attribute.name, value, *args)
 
 
 def did_you_mean(word: str, names: Iterable[str]) -> str:

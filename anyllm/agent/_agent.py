@@ -13,7 +13,7 @@ from anyllm._hints.arguments import did_you_mean, explain_call, positive_number,
 from anyllm.agent._agent_run import AgentRun, AgentSettings
 from anyllm.agent._result import AgentResult
 from anyllm.client import Client
-from anyllm.context import Context
+from anyllm.context import Context, check_context
 from anyllm.events import StreamEvent, call_back
 from anyllm.options import DEFAULT, StreamingOptions
 from anyllm.providers.provider import Options, Provider
@@ -161,10 +161,9 @@ class Agent:
     def _start(
         self, input: Input, ctx: Optional[Context], variables: Optional[Mapping[str, Any]], params: Mapping[str, Any]
     ) -> Generator[StreamEvent, None, None]:
-        if ctx is not None and not isinstance(ctx, Context):
-            raise TypeError(f"ctx must be a Context, not {type(ctx).__name__}")
+        caller_ctx = Context() if ctx is None else check_context(ctx, "ctx must be")
         messages = _conversation(self._system, input, variables)
-        run = AgentRun(self._settings, ctx or Context(), messages, {**self._params, **_checked_params(params)})
+        run = AgentRun(self._settings, caller_ctx, messages, {**self._params, **_checked_params(params)})
         return _with_callbacks(run, self._options)
 
     def __repr__(self) -> str:

@@ -8,10 +8,9 @@ from typing import Any, Optional, TypeVar, Union, cast
 
 import attrs
 
-from anyllm._hints.arguments import did_you_mean, kind_of
+from anyllm._hints.arguments import did_you_mean, kind_of, non_negative
 from anyllm._hints.names import replacement_for
-from anyllm.options import Retry, StreamingOptions, Timeouts, streaming_options
-from anyllm.providers.provider import Options
+from anyllm.options import Retry, StreamingOptions, Timeouts
 from anyllm.types import CompletionParams, Message
 
 __all__ = [
@@ -19,7 +18,6 @@ __all__ = [
     "check_parameter_names",
     "check_types",
     "message_list",
-    "optional_options",
     "optional_seconds",
     "require_messages",
     "split_params",
@@ -52,10 +50,6 @@ def require_messages(method: F) -> F:
     return cast(F, checked)
 
 
-def optional_options(options: Options) -> Optional[StreamingOptions]:
-    return None if options is None else streaming_options(options)
-
-
 def check_types(**arguments: tuple[Any, Any]) -> None:
     """
     Check settings, each given as its value and the types it may have.
@@ -70,10 +64,7 @@ def check_types(**arguments: tuple[Any, Any]) -> None:
 
 
 def optional_seconds(name: str, value: Optional[float]) -> Optional[float]:
-    check_types(**{name: (value, (int, float))})
-    if value is not None and not value >= 0:
-        raise ValueError(f"{name} must not be negative or NaN: {value!r}")
-    return value
+    return None if value is None else non_negative(name, value, "seconds (a number) or None")
 
 
 def check_parameter_names(params: Mapping[str, Any], settings: Collection[str]) -> None:

@@ -21,7 +21,6 @@ from anyllm.client._call_arguments import (
     check_parameter_names,
     check_types,
     message_list,
-    optional_options,
     optional_seconds,
     require_messages,
     split_params,
@@ -33,7 +32,7 @@ from anyllm.client._routing import Router, Target
 from anyllm.context import Context
 from anyllm.events import has_callbacks
 from anyllm.limits import CircuitBreaker, RateLimit, StreamLimit
-from anyllm.options import StreamingOptions, pump_options
+from anyllm.options import StreamingOptions, pump_options, streaming_options
 from anyllm.pricing import Price
 from anyllm.providers.provider import ApiKey, Options, Provider
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Model, _convert
@@ -95,7 +94,7 @@ class Client:
         prices: Optional[Mapping[str, Any]] = None,
         **defaults: Any,
     ) -> None:
-        self.options = optional_options(options) or StreamingOptions()
+        self.options = StreamingOptions() if options is None else streaming_options(options)
         self._timeout = optional_seconds("timeout", timeout)
         self._models = ClientModels(model, provider, api_key, base_url, fallback)
         self._router = Router(self.targets, strategy, prices)
@@ -235,7 +234,7 @@ class Client:
         """
         target = self._models.main if model is None else self._models.other(model)
         request = _convert.structure(EmbeddingParams, {"model": target.model, "input": input, **params})
-        call_options = pump_options(optional_options(options) or self.options)
+        call_options = pump_options(self.options if options is None else streaming_options(options))
         with self._call_context(ctx, timeout) as call_ctx:
             lease = self._resources.admission.enter(
                 call_ctx, target.provider.name, lambda: tokens.count_tokens(str(input)).tokens
@@ -317,7 +316,7 @@ class Client:
         if idempotency_key:
             key = str(uuid.uuid4()) if idempotency_key is True else idempotency_key
             request = request.evolve(extra_headers={IDEMPOTENCY_KEY: key, **(request.extra_headers or {})})
-        call_options = optional_options(options) or self.options
+        call_options = self.options if options is None else streaming_options(options)
         return ClientCall(
             ctx=self._call_context(ctx, timeout).child(call_options.timeouts.total),
             params=request,
@@ -352,8 +351,7 @@ class Client:
     def _call_context(self, ctx: Optional[Context], timeout: Optional[float]) -> Context:
         if ctx is not None and not isinstance(ctx, Context):
             raise TypeError(f"ctx must be a Context, not {kind_of(ctx)}: write anyllm.Context(timeout=60)")
-        seconds = self._timeout if timeout is None else timeout
-        return Context(seconds, parent=ctx)
+        return Context(self._timeout if timeout is None else timeout, parent=ctx)
 
 
 _SETTINGS = frozenset(inspect.signature(Client).parameters) - {"defaults"}

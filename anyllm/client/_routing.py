@@ -10,6 +10,7 @@ from typing import Any, Optional
 
 import attrs
 
+from anyllm._hints.arguments import one_of
 from anyllm.errors import (
     AnyLLMError,
     Cancelled,
@@ -89,8 +90,7 @@ class Router:
         prices: Optional[Mapping[str, Any]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if strategy not in STRATEGIES:
-            raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, not {strategy!r}")
+        one_of("strategy", strategy, STRATEGIES)
         self._targets = tuple(targets)
         self._strategy = strategy
         self._calls = itertools.count()  # next() is atomic

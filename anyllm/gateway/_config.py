@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 import attrs
+from attrs.validators import optional
 
-from anyllm._hints.arguments import check_keywords, whole_number
+from anyllm._hints.arguments import check_keywords, one_of, positive_number, validator, whole_number
 from anyllm._hints.extras import pip_install
 from anyllm.gateway._client_keys import Keys
 from anyllm.types import _convert
@@ -19,17 +20,8 @@ __all__ = ["Config", "ModelEntry", "ServerConfig", "load"]
 
 _UNSUPPORTED = ("refuse", "drop")
 
-
-def _positive(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{attribute.name} must be seconds (a number), not {type(value).__name__}")
-    if not value > 0:
-        raise ValueError(f"{attribute.name} must be positive: {value!r}")
-
-
-def _count(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if value is not None:
-        whole_number(attribute.name, value)
+_seconds = validator(positive_number, "seconds (a number)")
+_count = validator(whole_number)
 
 
 def _names(value: Any) -> tuple[str, ...]:
@@ -52,14 +44,9 @@ def _host(value: Any) -> Any:
     return value.strip("[]") if isinstance(value, str) else value
 
 
-def _port(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if whole_number(attribute.name, value, 0) > 65535:
-        raise ValueError(f"{attribute.name} must be at most 65535: {value}")
-
-
-def _unsupported(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if value not in _UNSUPPORTED:
-        raise ValueError(f"{attribute.name} must be one of {', '.join(_UNSUPPORTED)}, not {value!r}")
+def _port(name: str, value: Any) -> None:
+    if whole_number(name, value, 0) > 65535:
+        raise ValueError(f"{name} must be at most 65535: {value}")
 
 
 @check_keywords
@@ -90,15 +77,15 @@ class ServerConfig:
     """
 
     host: str = attrs.field(default="127.0.0.1", converter=_host)
-    port: int = attrs.field(default=8080, validator=_port)
+    port: int = attrs.field(default=8080, validator=validator(_port))
     workers: int = attrs.field(default=1, validator=_count)
     max_body_bytes: int = attrs.field(default=32 * 1024 * 1024, validator=_count)
     max_streams: int = attrs.field(default=200, validator=_count)
-    max_streams_per_key: Optional[int] = attrs.field(default=None, validator=_count)
-    max_seconds: float = attrs.field(default=3600.0, validator=_positive)
-    patience: float = attrs.field(default=20.0, validator=_positive)
-    keep_alive: float = attrs.field(default=5.0, validator=_positive)
-    unsupported: str = attrs.field(default="refuse", validator=_unsupported)
+    max_streams_per_key: Optional[int] = attrs.field(default=None, validator=optional(_count))
+    max_seconds: float = attrs.field(default=3600.0, validator=_seconds)
+    patience: float = attrs.field(default=20.0, validator=_seconds)
+    keep_alive: float = attrs.field(default=5.0, validator=_seconds)
+    unsupported: str = attrs.field(default="refuse", validator=validator(one_of, _UNSUPPORTED))
     only_listed: bool = False
     list_providers: bool = True
     page: bool = True
@@ -133,8 +120,8 @@ class ModelEntry:
     params: Mapping[str, Any] = attrs.field(factory=dict)
     options: Mapping[str, Any] = attrs.field(factory=dict)
     rate_limit: Optional[Mapping[str, Any]] = None
-    max_streams: Optional[int] = attrs.field(default=None, validator=_count)
-    context_length: Optional[int] = attrs.field(default=None, validator=_count)
+    max_streams: Optional[int] = attrs.field(default=None, validator=optional(_count))
+    context_length: Optional[int] = attrs.field(default=None, validator=optional(_count))
     hidden: bool = False
 
 

@@ -11,8 +11,8 @@ from typing import Optional
 
 from anyllm._concurrency import waiters
 from anyllm._concurrency.per_process import PerProcess
-from anyllm._hints.arguments import non_negative_seconds, whole_number
-from anyllm.context import Context
+from anyllm._hints.arguments import non_negative, whole_number
+from anyllm.context import Context, check_context, raise_if_ended
 from anyllm.errors import (
     CircuitOpenError,
     IncompleteStreamError,
@@ -20,7 +20,6 @@ from anyllm.errors import (
     ServerError,
     StreamTimeoutError,
 )
-from anyllm.limits._arguments import check_context, raise_if_ended
 from anyllm.limits._once import Once
 
 __all__ = ["CircuitAttempt", "CircuitBreaker"]
@@ -151,8 +150,8 @@ class CircuitBreaker:
         on_change: Optional[Callable[[str, str], object]] = None,
     ) -> None:
         self._failures = whole_number("failures", failures, 1)
-        self._window = non_negative_seconds("window", window)
-        self._cooldown = non_negative_seconds("cooldown", cooldown)
+        self._window = non_negative("window", window)
+        self._cooldown = non_negative("cooldown", cooldown)
         self._clock = clock
         self._on_change = on_change
         self._latest = _State("closed", clock(), failures)
@@ -176,7 +175,7 @@ class CircuitBreaker:
             CircuitOpenError: no call is allowed now.
             Cancelled, DeadlineExceeded: the Context has ended.
         """
-        check_context(ctx)
+        check_context(ctx, "ctx must be")
         raise_if_ended(ctx)
         while True:
             state = self._current()

@@ -17,9 +17,8 @@ from typing import Optional
 from anyllm._concurrency import waiters
 from anyllm._concurrency.per_process import PerProcess
 from anyllm._hints.arguments import whole_number
-from anyllm.context import Context
+from anyllm.context import Context, check_context, raise_if_ended
 from anyllm.errors import LimitTooSmallError, WaitTooLongError
-from anyllm.limits._arguments import check_context, raise_if_ended
 
 __all__ = ["RateLimit", "Reservation"]
 
@@ -235,7 +234,7 @@ class RateLimit:
                 once.
             LimitTooSmallError: *tokens* is more than the limit of a minute.
         """
-        check_context(ctx)
+        check_context(ctx, "ctx must be")
         self._check_possible(tokens)
         raise_if_ended(ctx)
         ledger = self._ledger()

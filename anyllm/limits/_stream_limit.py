@@ -10,8 +10,7 @@ from anyllm._concurrency import waiters
 from anyllm._concurrency.per_process import PerProcess
 from anyllm._concurrency.permits import Permits
 from anyllm._hints.arguments import whole_number
-from anyllm.context import Context
-from anyllm.limits._arguments import check_context, raise_if_ended
+from anyllm.context import Context, check_context, raise_if_ended
 from anyllm.limits._once import Once
 
 __all__ = ["Slot", "StreamLimit"]
@@ -105,7 +104,7 @@ class StreamLimit:
         Raises:
             Cancelled, DeadlineExceeded: the Context ended.
         """
-        check_context(ctx)
+        check_context(ctx, "ctx must be")
         raise_if_ended(ctx)
         slots = self._slots()
         if slots.take_free():

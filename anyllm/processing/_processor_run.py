@@ -8,7 +8,7 @@ from typing import Any, Optional, Union
 
 import attrs
 
-from anyllm.context import Context, own_error
+from anyllm.context import Context, check_context, own_error
 from anyllm.errors import AnyLLMError
 from anyllm.events import StreamEvent
 from anyllm.processing._event_source import READ_AHEAD, EventSource, NotReadyError, ReadAheadSource, context_of
@@ -54,9 +54,7 @@ class ProcessorRun:
     """
 
     def __init__(self, settings: ProcessorSettings, source: Any, ctx: Optional[Context], *, ahead: bool) -> None:
-        if ctx is not None and not isinstance(ctx, Context):
-            raise TypeError(f"ctx must be a Context, not {type(ctx).__name__}")
-        self.ctx = Context(parent=ctx)
+        self.ctx = Context() if ctx is None else check_context(ctx, "ctx must be").child()
         #: Ends when the source does.
         self._source_ctx = self.ctx.child()
         #: Ends the pauses between events: with `ctx`, or when the stream is cancelled, whose rest comes without pauses.

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Generic, NoReturn, Optional, TypeVar, Union
 
 from anyllm._concurrency import waiters
-from anyllm._hints.arguments import whole_number
+from anyllm._hints.arguments import one_of, whole_number
 from anyllm._stream.stream import Stream
 from anyllm.channel import Channel, open_channel, select
 from anyllm.errors import AnyLLMError
@@ -53,8 +53,7 @@ def tee(
     """
     whole_number("n", n)
     whole_number("buffer", buffer)
-    if policy not in _POLICIES:
-        raise ValueError(f"policy must be one of {', '.join(_POLICIES)}: {policy!r}")
+    one_of("policy", policy, _POLICIES)
     shared: _SharedSource[T] = _SharedSource(chunks, n, policy, buffer)
     return tuple(Reader(shared, inbox) for inbox in shared.inboxes)
 

@@ -11,9 +11,9 @@ from anyllm._concurrency import permits, waiters
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError, ServerError
 from anyllm.limits import *
-from anyllm.limits import _arguments, _circuit_breaker, _once, _rate_limit, _stream_limit
+from anyllm.limits import _circuit_breaker, _once, _rate_limit, _stream_limit
 
-MODULES = (permits, waiters, _arguments, _circuit_breaker, _once, _rate_limit, _stream_limit)
+MODULES = (permits, waiters, _circuit_breaker, _once, _rate_limit, _stream_limit)
 FILES = {module.__file__ for module in MODULES}
 """
 HARNESS += (

@@ -312,7 +312,7 @@ def test_numbers_are_checked(lets_go_of: str, value: Any, error: Any):
 
 
 def test_policies_are_checked():
-    with pytest.raises(ValueError, match="one of wait, drop, unbounded: 'block'"):
+    with pytest.raises(ValueError, match="one of wait, drop, unbounded, not 'block'"):
         tee([], policy="block")
     with pytest.raises(TypeError):
         tee(5)  # type: ignore[arg-type]
