@@ -22,7 +22,7 @@ from typing import Any, Optional, Protocol, Union
 from anyllm._concurrency import waiters
 from anyllm._concurrency.per_process import PerProcess
 from anyllm._hints.arguments import non_negative, whole_number
-from anyllm._hints.extras import pip_install
+from anyllm._hints.extras import import_extra
 from anyllm.types import ChatCompletion, CompletionParams
 from anyllm.types._replay import replayed
 
@@ -208,15 +208,14 @@ class _Entries:
     """cachetools' cache, which is not safe between threads, and a lock for it."""
 
     def __init__(self, maxsize: int, clock: Callable[[], float], inherited: Optional[_Entries]) -> None:
-        try:
-            from cachetools import TLRUCache
-        except ImportError as exc:
-            raise ImportError(f"MemoryCache needs cachetools: {pip_install('cache')}") from exc
+        cachetools = import_extra("cachetools", "cache", "MemoryCache needs cachetools")
         #: Held for each single operation.
         self._lock = threading.Lock()
         # In a child process, a parent's lock that is held stays held for ever, and its cache may be half changed.
         is_usable = inherited is not None and not inherited._lock.locked()
-        self._items: Any = inherited._items if inherited and is_usable else TLRUCache(maxsize, _expiry, clock)
+        self._items: Any = (
+            inherited._items if inherited and is_usable else cachetools.TLRUCache(maxsize, _expiry, clock)
+        )
 
     def get(self, key: str) -> Optional[bytes]:
         with self._lock:
@@ -258,12 +257,9 @@ class DiskCache:
     def __init__(
         self, folder: Union[str, os.PathLike[str]], ttl: Optional[float] = None, size_limit: int = 1024**3
     ) -> None:
-        try:
-            import diskcache
-        except ImportError as exc:
-            raise ImportError(f"DiskCache needs diskcache: {pip_install('cache')}") from exc
+        diskcache = import_extra("diskcache", "cache", "DiskCache needs diskcache")
 
-        class BytesOnly(diskcache.Disk):  # type: ignore[misc]  # it has no types
+        class BytesOnly(diskcache.Disk):  # type: ignore[misc, name-defined]  # it has no types
             """Refuses pickles: with one, anybody who can write to the folder could run any code."""
 
             def fetch(self, mode: int, filename: str, value: Any, read: bool) -> Any:
@@ -311,11 +307,15 @@ class RedisCache:
     """
 
     def __init__(
-        self, server: Union[str, Any], ttl: Optional[float] = None, prefix: str = "anyllm:", *, timeout: float = 2.0
+        self, server: Any, ttl: Optional[float] = None, prefix: str = "anyllm:", *, timeout: float = 2.0
     ) -> None:
         self._ttl = _optional_seconds("ttl", ttl)
         self._prefix = prefix
-        self._client = _redis(server, timeout) if isinstance(server, str) else server
+        if isinstance(server, str):
+            seconds = _optional_seconds("timeout", timeout)
+            redis = import_extra("redis", "redis", "RedisCache needs redis")
+            server = redis.Redis.from_url(server, socket_timeout=seconds, socket_connect_timeout=seconds)
+        self._client = server
 
     def get(self, key: str) -> Optional[bytes]:
         """The value of *key*; None if there is none, or it has expired."""
@@ -338,15 +338,6 @@ class RedisCache:
 
     def __repr__(self) -> str:
         return f"RedisCache(prefix={self._prefix!r}, ttl={self._ttl})"
-
-
-def _redis(url: str, timeout: float) -> Any:
-    try:
-        import redis
-    except ImportError as exc:
-        raise ImportError(f"RedisCache needs redis: {pip_install('redis')}") from exc
-    seconds = _optional_seconds("timeout", timeout)
-    return redis.Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds)
 
 
 def _optional_seconds(name: str, value: Any) -> Optional[float]:

@@ -24,7 +24,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Hashable, Mapping
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Any, Optional, Union
 
 from anyllm._concurrency import background as _background
@@ -267,9 +267,7 @@ class Context:
     def __enter__(self) -> Context:
         return self
 
-    def __exit__(
-        self, kind: Optional[type[BaseException]], exc: Optional[BaseException], trace: Optional[TracebackType]
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.cancel()
 
     def __reduce__(self) -> Any:

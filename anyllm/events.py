@@ -19,6 +19,7 @@ from anyllm.errors import AnyLLMError
 from anyllm.json_stream import JSONStream, JSONStreamError
 from anyllm.options import StreamingOptions
 from anyllm.types import ChatCompletion, ChatCompletionChunk, FunctionCall, Message, RetryNotice, ToolCall, Usage
+from anyllm.types._accumulate import CallParts
 
 __all__ = ["TYPES", "Events", "StreamEvent", "call_back"]
 
@@ -202,53 +203,39 @@ class Events:
         had_begun = call.has_begun
         call.add(fragment)
         if call.has_begun and not had_begun:
-            yield self._event("tool_call_start", tool_call=call.start())
+            yield self._event(
+                "tool_call_start", tool_call=ToolCall(call.id, FunctionCall(call.name), call.type, call.index)
+            )
         if fragment.arguments:
             yield self._event("tool_call_delta", tool_call=fragment, value=call.arguments_so_far())
 
     def _whole_call(self, call: _OpenToolCall) -> Iterator[StreamEvent]:
         if not call.has_event:
             call.has_event = True
-            yield self._event("tool_call", tool_call=call.whole())
+            yield self._event("tool_call", tool_call=call.whole(call.index))
 
 
-class _OpenToolCall:
+class _OpenToolCall(CallParts):
     """A tool call whose fragments are still coming."""
 
     def __init__(self, index: int) -> None:
+        super().__init__()
         self.has_event = False
-        self._index = index
-        self._id: Optional[str] = None
-        self._name: Optional[str] = None
-        self._type = "function"
-        self._pieces: list[str] = []
-        self._extra: dict[str, Any] = {}
+        self.index = index
         self._document = JSONStream()
 
     def add(self, fragment: ToolCall) -> None:
-        self._id = self._id or fragment.id
-        self._name = self._name or fragment.name
-        self._type = fragment.type if fragment.type != "function" else self._type
-        self._extra.update(fragment.extra_content or {})
-        if fragment.arguments:
-            self._pieces.append(fragment.arguments)
-            self._document.feed(fragment.arguments)
+        super().add(fragment)
+        self._document.feed(fragment.arguments)
 
     @property
     def has_begun(self) -> bool:
-        return self._name is not None
+        return self.name is not None
 
     @property
     def is_complete(self) -> bool:
         """Whether the arguments are a whole JSON document. A call without arguments may still get some."""
         return self.has_begun and self._document.is_complete
-
-    def start(self) -> ToolCall:
-        return ToolCall(self._id, FunctionCall(self._name), self._type, self._index)
-
-    def whole(self) -> ToolCall:
-        function = FunctionCall(self._name, "".join(self._pieces))
-        return ToolCall(self._id, function, self._type, self._index, self._extra or None)
 
     def arguments_so_far(self) -> Any:
         value = self._document.value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import gc
 import os
 import pathlib
@@ -157,14 +156,8 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Iterator[LaterTime]:
 
 def hide_package(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Make imports of a package fail, as if it were not installed."""
-    original = builtins.__import__
-
-    def import_(module: str, *args: Any, **kwargs: Any) -> Any:
-        if module.split(".")[0] == name:
-            raise ImportError(module)
-        return original(module, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", import_)
+    for module in [name, *(loaded for loaded in sys.modules if loaded.startswith(f"{name}."))]:
+        monkeypatch.setitem(sys.modules, module, None)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from anyllm._concurrency import timer
 
@@ -16,7 +16,7 @@ _MIN_INTERVAL = 0.001
 _MIN_PAUSED_INTERVAL, _MAX_PAUSED_INTERVAL = 0.02, 0.1
 
 
-class Limit:
+class Limit(NamedTuple):
     """
     One start of a clock.
 
@@ -26,12 +26,9 @@ class Limit:
         attempt: The attempt that the clock belongs to.
     """
 
-    __slots__ = ("attempt", "name", "seconds")
-
-    def __init__(self, name: str, seconds: float, attempt: Any) -> None:
-        self.name = name
-        self.seconds = seconds
-        self.attempt = attempt
+    name: str
+    seconds: float
+    attempt: Any
 
 
 class Clock:

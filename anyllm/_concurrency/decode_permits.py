@@ -40,7 +40,7 @@ class DecodePermits(Permits):
 
     def take(self) -> None:
         """Wait for a permit."""
-        if not self.line and waiters.take_one(self.free):
+        if self.take_free():
             return
         waiter = waiters.new_waiter()
         self.stand_in_line(waiter)

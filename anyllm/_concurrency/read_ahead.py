@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, Optional, TypeVar
+from typing import Any, Generic, NamedTuple, Optional, TypeVar
 
 from anyllm.channel import Channel, Sender, open_channel
 
@@ -18,13 +18,10 @@ __all__ = ["ReadAhead"]
 T = TypeVar("T")
 
 
-class _RaisedError:
-    """What the iterable raised, as the last item of the channel."""
+class _RaisedError(NamedTuple):
+    """The exception of the iterable, as the last item of the channel."""
 
-    __slots__ = ("error",)
-
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
+    error: BaseException
 
 
 class ReadAhead(Generic[T]):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Optional, cast
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Optional, cast
 
 from anyllm._hints.names import no_attribute
 from anyllm._stream.call_spec import CallSpec
@@ -13,9 +12,10 @@ from anyllm._stream.pump import Pump, start
 from anyllm.channel import Channel
 from anyllm.context import Context
 from anyllm.errors import AnyLLMError, Cancelled
+from anyllm.options import StreamingOptions
 from anyllm.types import ChatCompletion, ChatCompletionChunk
 
-__all__ = ["COLLECT_HINTS", "Stream", "TextDeduplicator", "call", "stream"]
+__all__ = ["COLLECT_HINTS", "Stream", "TextDeduplicator", "call", "new_texts", "stream"]
 
 #: Hints for attributes that a whole answer has and a stream lacks.
 COLLECT_HINTS = dict.fromkeys(
@@ -93,17 +93,11 @@ class Stream(_Pair):
         No text comes twice: of an answer that restarts (`Retry.after_content`) only new text is yielded, and if it
         differs from the text before, the error that interrupted the answer is raised.
         """
-        deduplicator = TextDeduplicator() if self._pump.spec.options.retry.after_content == "restart" else None
-        for chunk in self.chunks:
-            text = chunk.content if deduplicator is None else deduplicator.new_text(chunk)
-            if text:
-                yield text
-            elif text is None:
-                self.cancel()
-                raise self._pump.interruption or Cancelled()
-        self._raise_error()
-        if deduplicator is not None and deduplicator.is_behind:
-            raise self._pump.interruption or Cancelled()
+        return new_texts(self.chunks, self._pump.spec.options, self._fail_restart, self._raise_error)
+
+    def _fail_restart(self) -> NoReturn:
+        self.cancel()
+        raise self._pump.interruption or Cancelled()
 
     def _raise_error(self) -> None:
         error = self._pump.error
@@ -135,9 +129,7 @@ class Stream(_Pair):
     def __enter__(self) -> Stream:
         return self
 
-    def __exit__(
-        self, kind: Optional[type[BaseException]], exc: Optional[BaseException], trace: Optional[TracebackType]
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.cancel()
 
     def __reduce__(self) -> Any:
@@ -175,6 +167,31 @@ class TextDeduplicator:
         if len(text) > len(before):
             self._pieces.append(text[len(before) :])
         return text[len(before) :]
+
+
+def new_texts(
+    chunks: Iterable[ChatCompletionChunk],
+    options: StreamingOptions,
+    fail_restart: Callable[[], NoReturn],
+    check_end: Callable[[], object] = lambda: None,
+) -> Iterator[str]:
+    """
+    The text of *chunks* without repetitions.
+
+    Args:
+        fail_restart: Called if a restarted answer differs from the one before, or ends earlier.
+        check_end: Called after the last chunk.
+    """
+    deduplicator = TextDeduplicator() if options.retry.after_content == "restart" else None
+    for chunk in chunks:
+        text = chunk.content if deduplicator is None else deduplicator.new_text(chunk)
+        if text:
+            yield text
+        elif text is None:
+            fail_restart()
+    check_end()
+    if deduplicator is not None and deduplicator.is_behind:
+        fail_restart()
 
 
 def stream(ctx: Context, spec: CallSpec) -> Stream:

@@ -10,6 +10,11 @@ import attrs
 from anyllm.errors import AnyLLMError
 from anyllm.types import ChatCompletion, Message, Serializable, Usage
 
+_COUNTS = (
+    *("prompt_tokens", "completion_tokens", "total_tokens"),
+    *("reasoning_tokens", "cache_read_tokens", "cache_write_tokens"),
+)
+
 __all__ = ["AgentResult", "BudgetExceededError", "total_cost", "total_usage"]
 
 
@@ -70,17 +75,13 @@ def total_usage(answers: Sequence[ChatCompletion]) -> Optional[Usage]:
     if not usages:
         return None
 
-    def optional_sum(name: str) -> Optional[int]:
-        counts = [getattr(usage, name) for usage in usages if getattr(usage, name) is not None]
+    def total(name: str) -> Any:
+        counts = [count for usage in usages if (count := getattr(usage, name)) is not None]
         return sum(counts) if counts else None
 
+    counts: dict[str, Any] = {name: total(name) for name in _COUNTS}
     return Usage(
-        prompt_tokens=sum(usage.prompt_tokens for usage in usages),
-        completion_tokens=sum(usage.completion_tokens for usage in usages),
-        total_tokens=sum(usage.total_tokens for usage in usages),
-        reasoning_tokens=optional_sum("reasoning_tokens"),
-        cache_read_tokens=optional_sum("cache_read_tokens"),
-        cache_write_tokens=optional_sum("cache_write_tokens"),
+        **counts,
         source=next((usage.source for usage in usages if usage.source != "provider"), "provider"),
         confidence=min(usage.confidence for usage in usages),
     )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Optional
 
 from anyllm._hints.names import no_attribute
-from anyllm._stream.stream import COLLECT_HINTS, TextDeduplicator
+from anyllm._stream.stream import COLLECT_HINTS, new_texts
 from anyllm.client._fallback_reader import FallbackReader, Plan, Timing
 from anyllm.errors import AnyLLMError, Cancelled
 from anyllm.events import Events, StreamEvent, call_back, has_callbacks
@@ -87,7 +86,7 @@ class ChatStream:
         Raises:
             AnyLLMError: the stream's error, at the end.
         """
-        return _texts(self._reader, iter(self))
+        return new_texts(iter(self), self._reader.plan.options, self._reader.fail_restart)
 
     # -- state ---------------------------------------------------------------------------------------------------
 
@@ -139,9 +138,7 @@ class ChatStream:
     def __enter__(self) -> ChatStream:
         return self
 
-    def __exit__(
-        self, kind: Optional[type[BaseException]], exc: Optional[BaseException], trace: Optional[TracebackType]
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.cancel()
 
     @property
@@ -218,18 +215,6 @@ def _events_of(events: Events, reader: FallbackReader, source: Iterator[ChatComp
             yield from events.complete(reader.answer)
         elif reader.error is not None:  # it was raised to an earlier reader
             yield events.fail(reader.error)
-
-
-def _texts(reader: FallbackReader, chunks: Iterator[ChatCompletionChunk]) -> Iterator[str]:
-    deduplicator = TextDeduplicator() if reader.plan.options.retry.after_content == "restart" else None
-    for chunk in chunks:
-        text = chunk.content if deduplicator is None else deduplicator.new_text(chunk)
-        if text:
-            yield text
-        elif text is None:
-            reader.fail_restart()
-    if deduplicator is not None and deduplicator.is_behind:
-        reader.fail_restart()
 
 
 def _new_events(reader: FallbackReader) -> Events:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -12,7 +12,7 @@ import attrs
 from attrs.validators import optional
 
 from anyllm._hints.arguments import check_keywords, one_of, positive_number, validator, whole_number
-from anyllm._hints.extras import pip_install
+from anyllm._hints.extras import import_extra
 from anyllm.gateway._client_keys import Keys
 from anyllm.types import _convert
 
@@ -185,17 +185,9 @@ def load(path: Union[str, Path]) -> Config:
         ValueError: the file is not TOML, or a setting is wrong; the message names it.
         ModuleNotFoundError: tomli is not installed; Python 3.9 and 3.10 need it.
     """
-    toml = _toml()
+    name = "tomllib" if sys.version_info >= (3, 11) else "tomli"
+    toml = import_extra(name, "serve", "before Python 3.11, reading TOML needs tomli")
     try:
         return _convert.structure(Config, toml.loads(Path(path).read_text("utf-8-sig")))
     except (TypeError, ValueError) as exc:
         raise ValueError(f"{path}: {exc}") from exc
-
-
-def _toml() -> Any:
-    for name in ("tomllib", "tomli"):
-        try:
-            return importlib.import_module(name)
-        except ModuleNotFoundError:
-            pass
-    raise ModuleNotFoundError(f"before Python 3.11, reading TOML needs tomli: {pip_install('serve')}")

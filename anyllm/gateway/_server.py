@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
-from anyllm._hints.extras import pip_install
+from anyllm._hints.extras import import_extra
 from anyllm.gateway._app import Gateway
 from anyllm.gateway._auth import is_loopback
 from anyllm.gateway._config import Config
@@ -26,6 +26,7 @@ __all__ = ["GatewayServer", "NeedsKeys", "bind", "url_of"]
 
 _log = logging.getLogger("anyllm.gateway")
 
+_WAITRESS = ("waitress", "serve", "serving needs waitress")
 #: Threads beyond those for answers: for model lists, metrics, rejections.
 _SPARE_THREADS = 8
 #: The timeouts of connections in seconds; `GatewayConnection.is_overdue` explains them.
@@ -59,7 +60,7 @@ class GatewayServer:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         server = gateway.config.server
-        _require_waitress()
+        import_extra(*_WAITRESS)
         bound = bind(gateway.config) if sockets is None else sockets
         from anyllm.gateway._connections import ConnectionRequest, GatewayConnection
         from anyllm.gateway._event_loop import EventLoop
@@ -218,13 +219,6 @@ def url_of(config: Config, sockets: Sequence[socket.socket]) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{sockets[0].getsockname()[1]}"
 
 
-def _require_waitress() -> None:
-    try:
-        import waitress  # noqa: F401
-    except ModuleNotFoundError as exc:
-        raise ModuleNotFoundError(f"serving needs waitress: {pip_install('serve')}", name="waitress") from exc
-
-
 def bind(config: Config) -> list[socket.socket]:
     """
     Listening sockets for all addresses of the configured host, with the same port.
@@ -234,7 +228,7 @@ def bind(config: Config) -> list[socket.socket]:
         OSError: an address cannot be listened on.
         ModuleNotFoundError: waitress is not installed, which `GatewayServer` needs.
     """
-    _require_waitress()
+    import_extra(*_WAITRESS)
     host, port = config.server.host, config.server.port
     if not config.keys and not is_loopback(host):
         raise NeedsKeys(f"to listen on {host} the gateway needs keys: `anyllm serve --new-key NAME` makes one")

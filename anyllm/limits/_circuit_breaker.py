@@ -6,7 +6,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
 from typing import Optional
 
 from anyllm._concurrency import waiters
@@ -99,9 +98,7 @@ class CircuitAttempt:
     def __enter__(self) -> CircuitAttempt:
         return self
 
-    def __exit__(
-        self, kind: Optional[type[BaseException]], exc: Optional[BaseException], trace: Optional[TracebackType]
-    ) -> None:
+    def __exit__(self, kind: object, exc: Optional[BaseException], trace: object) -> None:
         if exc is None:
             self.succeeded()
         else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from types import TracebackType
 from typing import Any, Generic, Optional, TypeVar, Union
 
 from anyllm._hints.arguments import did_you_mean, positive_number, whole_number
@@ -258,9 +257,7 @@ class Processed(Generic[T]):
     def __enter__(self) -> Processed[T]:
         return self
 
-    def __exit__(
-        self, kind: Optional[type[BaseException]], exc: Optional[BaseException], trace: Optional[TracebackType]
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __del__(self) -> None:

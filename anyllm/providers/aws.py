@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import SplitResult
 
 from anyllm._framing.aws_eventstream import event_stream_parser
-from anyllm._hints.extras import pip_install
+from anyllm._hints.extras import import_extra
 from anyllm.errors import AnyLLMError, AuthenticationError, InvalidRequestError
 from anyllm.providers.table.row import UnsignedRequest, bearer
 from anyllm.providers.url_env import first_set, is_own_host, split_url
@@ -115,11 +115,7 @@ def _credentials(key: str) -> Any:
     key_id, secret, *session = (part.strip() for part in key.split(":", 2))
     if not key_id or not secret:
         raise AuthenticationError("api_key must be a Bedrock API key, ID:SECRET, or ID:SECRET:SESSION")
-    try:
-        from botocore.credentials import Credentials
-    except ImportError as exc:
-        raise _missing_botocore() from exc
-    return Credentials(key_id, secret, session[0] if session and session[0] else None)
+    return _botocore("credentials").Credentials(key_id, secret, session[0] if session and session[0] else None)
 
 
 def _environment_credentials() -> Any:
@@ -141,11 +137,7 @@ def _chain(_environment: tuple[tuple[str, str], ...]) -> Any:
     Raises:
         AuthenticationError: there are none; the next call looks again.
     """
-    try:
-        from botocore.session import Session
-    except ImportError as exc:
-        raise _missing_botocore() from exc
-    credentials = Session().get_credentials()
+    credentials = _botocore("session").Session().get_credentials()
     if credentials is None:
         raise AuthenticationError(
             f"no AWS credentials: set {KEY_VAR}, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or pass api_key="
@@ -153,8 +145,9 @@ def _chain(_environment: tuple[tuple[str, str], ...]) -> Any:
     return credentials
 
 
-def _missing_botocore() -> InvalidRequestError:
-    return InvalidRequestError(f"requests to AWS are signed with botocore: {pip_install('bedrock')}")
+def _botocore(module: str) -> Any:
+    purpose = "requests to AWS are signed with botocore"
+    return import_extra(f"botocore.{module}", "bedrock", purpose, InvalidRequestError)
 
 
 # -- regions -----------------------------------------------------------------------------------------------------------

@@ -144,7 +144,7 @@ def _is_nullable(info: Any) -> bool:
 def _inlined(root: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
     recursive = _recursive(definitions)
 
-    def inlined(schema: Any) -> Any:
+    def inlined(schema: Any, _place: str = "") -> Any:
         name = _target(schema) if isinstance(schema, dict) else ""
         return _with_nested(schema, inlined) if not name or name in recursive else target_of(schema)
 
@@ -159,7 +159,7 @@ def _inlined(root: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any
 
 def _recursive(definitions: dict[str, Any]) -> set[str]:
     """The names of definitions that contain themselves, at any depth."""
-    references = {name: set(_targets(schema)) for name, schema in definitions.items()}
+    references = {name: _targets(schema) for name, schema in definitions.items()}
     recursive = set()
     for name in definitions:
         found: set[str] = set()
@@ -174,12 +174,11 @@ def _recursive(definitions: dict[str, Any]) -> set[str]:
     return recursive
 
 
-def _targets(schema: Any) -> Iterator[str]:
-    if isinstance(schema, dict):
-        if _target(schema):
-            yield _target(schema)
-        for inner in _nested(schema):
-            yield from _targets(inner)
+def _targets(schema: Any) -> set[str]:
+    """The names of the definitions that a schema refers to, at any depth."""
+    found = {_target(schema)} - {""} if isinstance(schema, dict) else set()
+    _with_nested(schema, lambda inner, _place: found.update(_targets(inner)))
+    return found
 
 
 # -- OpenAI's strict form ----------------------------------------------------------------------------------------------
@@ -219,16 +218,7 @@ def _strict(schema: Any, path: str) -> Any:
     if "array" in _types(schema):
         _make_items_uniform(schema, path)
     schema.pop("contentEncoding", None)  # is not permitted
-    for key in _IN_OBJECTS:
-        for name, inner in schema.get(key, {}).items():
-            schema[key][name] = _strict(inner, f"{path}.{name}")
-    for key in _IN_LISTS:
-        if isinstance(schema.get(key), list):
-            schema[key] = [_strict(inner, path) for inner in schema[key]]
-    for key in _SINGLE:
-        if isinstance(schema.get(key), dict):
-            schema[key] = _strict(schema[key], f"{path}[]" if key == "items" else path)
-    return schema
+    return _with_nested(schema, lambda inner, place: _strict(inner, path + place))
 
 
 def _close(schema: dict[str, Any], path: str) -> None:
@@ -282,29 +272,18 @@ def _types(schema: dict[str, Any]) -> list[Any]:
 # -- nested schemas ---------------------------------------------------------------------------------------------------
 
 
-def _nested(schema: dict[str, Any]) -> Iterator[Any]:
-    for key in _IN_OBJECTS:
-        yield from schema.get(key, {}).values()
-    for key in _IN_LISTS:
-        if isinstance(schema.get(key), list):
-            yield from schema[key]
-    for key in _SINGLE:
-        if isinstance(schema.get(key), dict):
-            yield schema[key]
-
-
-def _with_nested(schema: Any, change: Callable[[Any], Any]) -> Any:
-    """A copy in which *change* has replaced the nested schemas."""
+def _with_nested(schema: Any, change: Callable[[Any, str], Any]) -> Any:
+    """A copy in which *change* has replaced the nested schemas; it gets each with its place, ".name", "[]" or ""."""
     if not isinstance(schema, dict):
         return schema
     new = dict(schema)
     for key in _IN_OBJECTS:
         if key in schema:
-            new[key] = {name: change(inner) for name, inner in schema[key].items()}
+            new[key] = {name: change(inner, f".{name}") for name, inner in schema[key].items()}
     for key in _IN_LISTS:
         if isinstance(schema.get(key), list):
-            new[key] = [change(inner) for inner in schema[key]]
+            new[key] = [change(inner, "") for inner in schema[key]]
     for key in _SINGLE:
         if isinstance(schema.get(key), dict):
-            new[key] = change(schema[key])
+            new[key] = change(schema[key], "[]" if key == "items" else "")
     return new

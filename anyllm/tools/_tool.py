@@ -24,7 +24,7 @@ from anyllm.errors import AnyLLMError
 from anyllm.structured._schema import schema_of, strict
 from anyllm.structured._structure_json import structure_json
 from anyllm.structured._type_hints import accepts_none
-from anyllm.structured._validation_errors import Fault, json_path
+from anyllm.structured._validation_errors import Fault, json_path, shortened
 from anyllm.tools._docstrings import first_paragraph, parameter_descriptions
 from anyllm.tools._function import MISSING, Parameter, parameters_of, signature_of, unwrapped
 from anyllm.types import _convert
@@ -33,8 +33,6 @@ __all__ = ["Tool", "ToolArgumentsError", "tool"]
 
 #: Source: https://platform.openai.com/docs/api-reference/chat/create#chat_create-tools
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-#: Characters of wrong arguments that an error message quotes.
-_MAX_QUOTED = 200
 
 
 class ToolArgumentsError(AnyLLMError, ValueError):
@@ -197,11 +195,11 @@ class Tool:
             try:
                 value = _convert.loads(arguments) if arguments.strip() else {}
             except ValueError as exc:
-                raise self._error([Fault("$", f"the arguments are not JSON: {_quoted(arguments)}")]) from exc
+                raise self._error([Fault("$", f"the arguments are not JSON: {shortened(arguments)}")]) from exc
         if value is None:
             return {}
         if not isinstance(value, Mapping):
-            raise self._error([Fault("$", f"the arguments are no JSON object: {_quoted(str(arguments))}")])
+            raise self._error([Fault("$", f"the arguments are no JSON object: {shortened(str(arguments))}")])
         return value
 
     def _value(
@@ -276,7 +274,3 @@ def _is_json(value: Any) -> bool:
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError):
         return False
     return True
-
-
-def _quoted(text: str) -> str:
-    return text if len(text) <= _MAX_QUOTED else text[:_MAX_QUOTED] + "…"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import operator
 from collections.abc import Iterable
 from typing import Any
 
@@ -34,38 +35,49 @@ from anyllm.types import (
 _JOINED_KEYS = ("text", "summary")
 
 
-class _Call:
-    __slots__ = ("arguments", "extra", "id", "name", "type")
+@attrs.define(eq=False)
+class CallParts:
+    """The pieces of one tool call."""
 
-    def __init__(self) -> None:
-        self.id: str | None = None
-        self.name: str | None = None
-        self.type = "function"
-        self.arguments: list[str] = []
-        self.extra: dict[str, Any] | None = None
+    id: str | None = None
+    name: str | None = None
+    type: str = "function"
+    arguments: list[str] = attrs.field(factory=list)
+    extra: dict[str, Any] | None = None
+
+    def add(self, fragment: ToolCall) -> None:
+        """Add a fragment of the call."""
+        self.id = self.id or fragment.id
+        self.name = self.name or fragment.function.name
+        if fragment.type != "function":
+            self.type = fragment.type
+        if fragment.function.arguments:
+            self.arguments.append(fragment.function.arguments)
+        if fragment.extra_content:
+            self.extra = {**(self.extra or {}), **fragment.extra_content}
+
+    def whole(self, index: int) -> ToolCall:
+        """The call so far."""
+        function = FunctionCall(self.name, "".join(self.arguments.copy()))
+        return ToolCall(self.id, function, self.type, index, self.extra)
 
 
+@attrs.define(eq=False)
 class _Parts:
     """The pieces of one choice."""
 
-    __slots__ = (
-        *("audio", "calls", "details", "end", "field", "has_empty", "index", "logprobs", "refusals"),
-        *("signature", "texts", "thoughts"),
-    )
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-        self.texts: list[str] = []
-        self.has_empty = False
-        self.refusals: list[str] = []
-        self.audio: list[dict[str, Any]] = []
-        self.thoughts: list[str] = []
-        self.signature: str | None = None
-        self.field: str | None = None
-        self.details: list[dict[str, Any]] = []
-        self.calls: dict[int, _Call] = {}
-        self.end: tuple[str | None, str | None] = (None, None)
-        self.logprobs: list[dict[str, Any]] = []
+    index: int
+    texts: list[str] = attrs.field(factory=list)
+    has_empty: bool = False
+    refusals: list[str] = attrs.field(factory=list)
+    audio: list[dict[str, Any]] = attrs.field(factory=list)
+    thoughts: list[str] = attrs.field(factory=list)
+    signature: str | None = None
+    field: str | None = None
+    details: list[dict[str, Any]] = attrs.field(factory=list)
+    calls: dict[int, CallParts] = attrs.field(factory=dict)
+    end: tuple[str | None, str | None] = (None, None)
+    logprobs: list[dict[str, Any]] = attrs.field(factory=list)
 
 
 class Assembler:
@@ -135,7 +147,7 @@ class Assembler:
         if self._before is not None and not self._has_any_part:
             return attrs.evolve(self._before, retries=tuple(self._retries.copy()))
         answer_id, created, model, provider = self._first
-        parts = sorted(self._choices.copy().values(), key=_by_index)
+        parts = sorted(self._choices.copy().values(), key=operator.attrgetter("index"))
         return ChatCompletion(
             answer_id,
             tuple(_whole(part) for part in parts),
@@ -199,17 +211,16 @@ def accumulate(chunks: Iterable[ChatCompletionChunk]) -> ChatCompletion:
     return assembler.snapshot()
 
 
-def _by_index(parts: _Parts) -> int:
-    return parts.index
-
-
 def _add_rare(parts: _Parts, delta: ChunkDelta) -> bool:
     if delta.refusal:
         parts.refusals.append(delta.refusal)
     if delta.reasoning is not None:
         _add_reasoning(parts, delta.reasoning)
     for fragment in delta.tool_calls or ():
-        _add_call(parts, fragment)
+        call = parts.calls.get(fragment.index)
+        if call is None:
+            call = parts.calls[fragment.index] = CallParts()
+        call.add(fragment)
     return bool(delta.refusal or delta.reasoning is not None or delta.tool_calls)
 
 
@@ -245,28 +256,9 @@ def _add_reasoning(parts: _Parts, reasoning: Reasoning) -> None:
         parts.details.extend(reasoning.details)
 
 
-def _add_call(parts: _Parts, fragment: ToolCall) -> None:
-    call = parts.calls.get(fragment.index)
-    if call is None:
-        call = parts.calls[fragment.index] = _Call()
-    if fragment.id and not call.id:
-        call.id = fragment.id
-    if fragment.function.name and not call.name:
-        call.name = fragment.function.name
-    if fragment.type != "function":
-        call.type = fragment.type
-    if fragment.function.arguments:
-        call.arguments.append(fragment.function.arguments)
-    if fragment.extra_content:
-        call.extra = {**(call.extra or {}), **fragment.extra_content}
-
-
 def _whole(parts: _Parts) -> Choice:
     by_index = parts.calls.copy()
-    calls = tuple(
-        ToolCall(call.id, FunctionCall(call.name, "".join(call.arguments.copy())), call.type, place, call.extra)
-        for place, call in enumerate(by_index[index] for index in sorted(by_index))
-    )
+    calls = tuple(by_index[index].whole(place) for place, index in enumerate(sorted(by_index)))
     refusal = "".join(parts.refusals.copy()) or None
     message = Message(
         "assistant",

@@ -55,6 +55,25 @@ class Serializable:
             return own_names(self)
 
 
+class FirstChoice(Serializable):
+    """Gives a chunk or a whole answer the finish reasons of choice 0."""
+
+    __slots__ = ()
+    choices: Sequence[Any]
+
+    @property
+    def finish_reason(self) -> Optional[str]:
+        """Why choice 0 ended; None before its end."""
+        choice = first_choice(self.choices)
+        return choice.finish_reason if choice else None
+
+    @property
+    def raw_finish_reason(self) -> Optional[str]:
+        """The provider's own finish reason of choice 0."""
+        choice = first_choice(self.choices)
+        return choice.raw_finish_reason if choice else None
+
+
 class _Numbered(Protocol):
     index: int
 

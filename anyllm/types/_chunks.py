@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Optional
 import attrs
 
 from anyllm.types import _convert
-from anyllm.types._base import Serializable, first_choice
+from anyllm.types._base import FirstChoice, Serializable, first_choice
 from anyllm.types._openai_chunk import chunk_object
 from anyllm.types._parts import FINISH_REASONS, Reasoning, RetryNotice, ToolCall, Usage
 
@@ -58,7 +58,7 @@ class ChunkChoice(Serializable):
 
 
 @attrs.define
-class ChatCompletionChunk(Serializable):
+class ChatCompletionChunk(FirstChoice):
     """
     One piece of a streamed answer, the same for every provider.
 
@@ -113,18 +113,6 @@ class ChatCompletionChunk(Serializable):
         """The fragments of tool calls this chunk adds to choice 0."""
         delta = self._delta
         return (delta.tool_calls or ()) if delta else ()
-
-    @property
-    def finish_reason(self) -> Optional[str]:
-        """Why choice 0 ended; None before its end."""
-        choice = first_choice(self.choices)
-        return choice.finish_reason if choice else None
-
-    @property
-    def raw_finish_reason(self) -> Optional[str]:
-        """The provider's own finish reason of choice 0."""
-        choice = first_choice(self.choices)
-        return choice.raw_finish_reason if choice else None
 
     def to_json(self) -> str:
         """

@@ -8,7 +8,7 @@ from typing import Any, Optional
 import attrs
 
 from anyllm.types import _convert
-from anyllm.types._base import Serializable, first_choice
+from anyllm.types._base import FirstChoice, Serializable, first_choice
 from anyllm.types._cost import Cost
 from anyllm.types._messages import Message
 from anyllm.types._parts import RetryNotice, ToolCall, Usage
@@ -38,7 +38,7 @@ class Choice(Serializable):
 
 
 @attrs.define
-class ChatCompletion(Serializable):
+class ChatCompletion(FirstChoice):
     """
     A whole response, from `completion` or `Stream.collect`; or an incomplete one, as an error's ``partial``.
 
@@ -110,18 +110,6 @@ class ChatCompletion(Serializable):
             if cause is None:
                 raise
             raise ValueError(f"{cause}: {exc}") from exc
-
-    @property
-    def finish_reason(self) -> Optional[str]:
-        """Why choice 0 ended."""
-        choice = first_choice(self.choices)
-        return choice.finish_reason if choice else None
-
-    @property
-    def raw_finish_reason(self) -> Optional[str]:
-        """The provider's own finish reason of choice 0."""
-        choice = first_choice(self.choices)
-        return choice.raw_finish_reason if choice else None
 
     def to_message(self) -> Message:
         """The answer as a message for the next turn, with reasoning, signatures and tool calls."""

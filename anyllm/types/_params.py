@@ -28,14 +28,9 @@ def _message(at: int, item: Any) -> Message:
     if not isinstance(item, (Message, Mapping)):
         example = f"Message.user({item!r:.40})" if isinstance(item, str) else "Message.user('Hello')"
         raise TypeError(f"messages[{at}]: expected Message or a dict, not {type(item).__name__}; write {example}")
-    return _convert.structure(Message, _without_empty(item))
-
-
-def _without_empty(item: Any) -> Any:
-    """A message without unknown keys that are None or empty: other clients' messages have such keys."""
-    if not isinstance(item, Mapping):
-        return item
-    return {key: value for key, value in item.items() if key in _MESSAGE_FIELDS or (value is not None and value != [])}
+    if isinstance(item, Mapping):  # other clients' messages have unknown keys that are None or empty
+        item = {name: value for name, value in item.items() if name in _MESSAGE_FIELDS or value not in (None, [])}
+    return _convert.structure(Message, item)
 
 
 def _optional(*types: type, repr: bool = True) -> Any:

@@ -9,7 +9,6 @@ from typing import Any
 from anyllm.types import (
     ChatCompletion,
     ChatCompletionChunk,
-    Choice,
     ChunkChoice,
     ChunkDelta,
     FunctionCall,
@@ -21,8 +20,8 @@ from anyllm.types import (
 
 __all__ = ["fragments", "replayed"]
 
-#: A piece of replayed text: about a word, and at most 16 characters without spaces.
-_PIECE = re.compile(r"\S{1,16}\s{0,16}|\s{1,16}")
+#: The pieces of replayed text: about a word, and at most 16 characters without spaces.
+_pieces = re.compile(r"\S{1,16}\s{0,16}|\s{1,16}").findall
 
 
 def replayed(completion: ChatCompletion) -> Iterator[ChatCompletionChunk]:
@@ -63,13 +62,10 @@ def replayed(completion: ChatCompletion) -> Iterator[ChatCompletionChunk]:
         for delta in _deltas(choice.message):
             is_text_alone = choice.index == 0 and delta.content and delta.role is None
             yield text_of_first(delta.content or "") if is_text_alone else chunk(ChunkChoice(choice.index, delta))
-        yield chunk(_end(choice))
+        end = (choice.finish_reason, choice.raw_finish_reason, choice.logprobs)
+        yield chunk(ChunkChoice(choice.index, ChunkDelta(), *end))
     if completion.usage is not None or not completion.choices:
         yield chunk(usage=completion.usage)
-
-
-def _end(choice: Choice) -> ChunkChoice:
-    return ChunkChoice(choice.index, ChunkDelta(), choice.finish_reason, choice.raw_finish_reason, choice.logprobs)
 
 
 def _deltas(message: Message) -> Iterator[ChunkDelta]:
@@ -99,7 +95,3 @@ def fragments(call: ToolCall, place: int) -> Iterator[ToolCall]:
     yield ToolCall(call.id, FunctionCall(call.name), call.type, place, call.extra_content)
     for text in _pieces(call.arguments):
         yield ToolCall(function=FunctionCall(arguments=text), index=place)
-
-
-def _pieces(text: str) -> list[str]:
-    return _PIECE.findall(text)
