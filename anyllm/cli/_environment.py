@@ -10,9 +10,11 @@ from importlib import metadata
 from pathlib import Path
 from urllib.request import getproxies
 
+from anyllm._transport.redaction import redact_url
 from anyllm.cli._findings import Finding, fail, ok, warn
 from anyllm.errors import LocalUnavailableError
 from anyllm.providers.table import lookup
+from anyllm.providers.url_env import first_set
 
 __all__ = ["certificates", "folders", "keys", "local_model", "offline", "proxies"]
 
@@ -77,7 +79,7 @@ def keys() -> Iterator[Finding]:
     providers: dict[str, list[str]] = {}
     for row in lookup.ROWS:
         for name in (*row.key_vars, *row.key_pair_vars):
-            if os.environ.get(name, "").strip():
+            if first_set(name):
                 providers.setdefault(name, []).append(row.name)
     found = [f"{name} ({', '.join(rows)})" for name, rows in providers.items()]
     yield ok("keys", ", ".join(found) or "none in the environment; the local model needs none")
@@ -85,15 +87,10 @@ def keys() -> Iterator[Finding]:
 
 def proxies() -> Iterator[Finding]:
     """Which proxies requests go through."""
-    found = {scheme: _without_credentials(url) for scheme, url in sorted(getproxies().items())}
+    found = {scheme: redact_url(url) for scheme, url in sorted(getproxies().items())}
     direct = found.pop("no", None)
     listed = ", ".join(f"{scheme} through {url}" for scheme, url in found.items())
     yield ok("proxies", (listed or "none") + (f", but not to {direct}" if listed and direct else ""))
-
-
-def _without_credentials(url: str) -> str:
-    scheme, separator, rest = url.rpartition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
 def certificates() -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 __all__ = ["Finding", "fail", "ok", "warn"]
@@ -22,16 +23,5 @@ class Finding(NamedTuple):
     text: str
 
 
-def ok(subject: str, text: str) -> Finding:
-    """No problem."""
-    return Finding("ok", subject, text)
-
-
-def warn(subject: str, text: str) -> Finding:
-    """A problem that does not keep anyllm from working."""
-    return Finding("warn", subject, text)
-
-
-def fail(subject: str, text: str) -> Finding:
-    """A problem that keeps something from working."""
-    return Finding("fail", subject, text)
+#: Make a finding of a subject and a text.
+ok, warn, fail = (functools.partial(Finding, level) for level in ("ok", "warn", "fail"))

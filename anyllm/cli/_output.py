@@ -56,24 +56,21 @@ class TextPrinter(Printer):
         self.end(answer)
 
     def end(self, answer: ChatCompletion) -> None:
-        self._end_line()
+        self.interrupted()
         for note in _notes(answer):
             say(note)
 
     def failed(self, error: AnyLLMError) -> None:
-        self._end_line()
+        self.interrupted()
 
     def interrupted(self) -> None:
-        self._end_line()
+        if self._in_line:
+            self._write("\n")
 
     def _write(self, text: str) -> None:
         if text:
             self._in_line = not text.endswith("\n")
             _write(text)
-
-    def _end_line(self) -> None:
-        if self._in_line:
-            self._write("\n")
 
 
 def _notes(answer: ChatCompletion) -> list[str]:
@@ -95,8 +92,7 @@ class JsonPrinter(Printer):
     def end(self, answer: ChatCompletion) -> None:
         _write_json(answer.to_dict())
 
-    def whole(self, answer: ChatCompletion) -> None:
-        _write_json(answer.to_dict())
+    whole = end
 
     def failed(self, error: AnyLLMError) -> None:
         partial = {} if error.partial is None else {"partial": error.partial.to_dict()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any
 
@@ -125,43 +126,24 @@ def _ask(
     stream: bool,
     timeout: float | None,
 ) -> int:
-    answer = _stream if stream else _complete
     # Leaving the block cancels a running call, after Ctrl-C and a closed pipe, too.
     with anyllm.Context(timeout) as ctx:
         try:
-            answer(ctx, params, destination, printer)
+            if stream:
+                running = anyllm.completion_stream(ctx, params, **destination)
+                for chunk in running.chunks:
+                    printer.chunk(chunk)
+                printer.end(running.collect())
+            else:
+                printer.whole(anyllm.completion(ctx, params, **destination))
         except anyllm.AnyLLMError as exc:
             printer.failed(exc)
-            say(f"the answer took longer than --timeout {timeout:g}" if _is_timeout(exc, timeout) else message(exc))
+            is_timeout = timeout is not None and isinstance(exc, anyllm.DeadlineExceeded)
+            say(f"the answer took longer than --timeout {timeout:g}" if is_timeout else message(exc))
             return exit_code(exc)
         except KeyboardInterrupt:
             ctx.cancel("interrupted")
-            _end_line(printer)
+            with contextlib.suppress(OSError):  # Ctrl-C has also ended the reader of our pipe
+                printer.interrupted()
             raise
     return 0
-
-
-def _is_timeout(error: anyllm.AnyLLMError, timeout: float | None) -> bool:
-    return timeout is not None and isinstance(error, anyllm.DeadlineExceeded)
-
-
-def _stream(
-    ctx: anyllm.Context, params: anyllm.CompletionParams, destination: dict[str, Any], printer: Printer
-) -> None:
-    stream = anyllm.completion_stream(ctx, params, **destination)
-    for chunk in stream.chunks:
-        printer.chunk(chunk)
-    printer.end(stream.collect())
-
-
-def _complete(
-    ctx: anyllm.Context, params: anyllm.CompletionParams, destination: dict[str, Any], printer: Printer
-) -> None:
-    printer.whole(anyllm.completion(ctx, params, **destination))
-
-
-def _end_line(printer: Printer) -> None:
-    try:
-        printer.interrupted()
-    except OSError:
-        pass  # Ctrl-C has also ended the reader of our pipe

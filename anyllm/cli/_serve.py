@@ -110,7 +110,7 @@ def _log_to_stderr() -> None:
 @contextlib.contextmanager
 def _stopped_by_signals(server: Any) -> Iterator[None]:
     """Stop *server* at a signal: at the first one after running answers, at the second one at once."""
-    from anyllm.gateway._signals import handled_by
+    from anyllm.gateway._workers import handled_by
 
     is_stopping = False
 

@@ -27,7 +27,7 @@ from anyllm.gateway._config import Config
 from anyllm.gateway._handler import answer
 from anyllm.gateway._metrics import GatewayMetrics
 from anyllm.gateway._models import Models
-from anyllm.gateway._request_context import RequestContext, query_value
+from anyllm.gateway._request_context import RequestContext, RequestHead
 from anyllm.gateway._responses import GatewayResponse, error_response, json_response
 from anyllm.options import StreamingOptions
 from anyllm.types import EmbeddingParams, Embeddings
@@ -102,20 +102,6 @@ class Rejection:
     body: str
 
 
-class _RequestHead:
-    """A request before its body; *headers* are named as in a WSGI environment, without HTTP_."""
-
-    def __init__(self, query: str, headers: Mapping[str, str]) -> None:
-        self._query = query
-        self._headers = headers
-
-    def header(self, name: str) -> str:
-        return self._headers.get(name.upper().replace("-", "_"), "")
-
-    def query(self, name: str) -> str:
-        return query_value(self._query, name)
-
-
 def check(config: Config) -> None:
     """
     Check a configuration without making a gateway.
@@ -149,17 +135,13 @@ class Gateway:
         self._keys = Keys(self.config.keys)
         self._models = Models(self.config, options)
         limits = self._server.max_streams, self._server.max_streams_per_key
-        self._slots_here = PerProcess(lambda _: AnswerSlots(*limits))  # a child has none of its parent's answers
+        self._slots = PerProcess(lambda _: AnswerSlots(*limits))  # a child has none of its parent's answers
         self._operations = self._table()
 
     @property
     def running(self) -> int:
         """The number of answers in progress."""
-        return self._slots.running
-
-    @property
-    def _slots(self) -> AnswerSlots:
-        return self._slots_here()
+        return self._slots().running
 
     def _table(self) -> Sequence[Operation]:
         return (
@@ -198,12 +180,12 @@ class Gateway:
 
     def precheck(self, method: str, path: str, query: str, headers: Mapping[str, str]) -> Optional[Rejection]:
         """
-        Check a request before its body is read.
+        Check a request before its body is read; *headers* are named as in a WSGI environment, without HTTP_.
 
         Returns:
             Why it will be rejected whatever its body is; None if it may be accepted.
         """
-        head = _RequestHead(query, headers)
+        head = RequestHead({"QUERY_STRING": query, **{f"HTTP_{name}": value for name, value in headers.items()}})
         try:
             operation, allowed = self._find(method, path)
             if operation is None:
@@ -249,7 +231,7 @@ class Gateway:
             if operation.needs_key:
                 context.key_name = check_key(context, self._keys)
             if operation.needs_slot:
-                self._slots.acquire(context.key_name)
+                self._slots().acquire(context.key_name)
                 context.has_slot = True
             return operation.handle(context)
         except AnyLLMError as exc:
@@ -285,7 +267,7 @@ class Gateway:
 
     def _finish(self, context: RequestContext) -> None:
         if context.has_slot:
-            self._slots.release(context.key_name)
+            self._slots().release(context.key_name)
         self.metrics.finish(context)
 
     def _gemini(self, context: RequestContext) -> GatewayResponse:
@@ -328,7 +310,7 @@ class Gateway:
 
     def _embed(self, context: RequestContext, params: EmbeddingParams) -> Embeddings:
         route = self._models.find(params.model)
-        context.model, context.provider = route.name, route.target.host.name
+        context.model, context.provider = route.name, route.target.provider.name
         embeddings = route.embed(context.ctx, params)
         context.usage = embeddings.usage
         return embeddings
@@ -339,7 +321,7 @@ class Gateway:
         return response
 
     def _health(self, context: RequestContext) -> GatewayResponse:
-        return json_response({"status": "ok", "running": self._slots.running})
+        return json_response({"status": "ok", "running": self.running})
 
     def _metrics(self, context: RequestContext) -> GatewayResponse:
         metrics = self.metrics.text()

@@ -9,24 +9,15 @@ the Host header names.
 from __future__ import annotations
 
 import ipaddress
-from typing import Optional, Protocol
+from typing import Optional
 from urllib.parse import urlsplit
 
 from anyllm.errors import AuthenticationError, PermissionDeniedError
 from anyllm.gateway._client_keys import Keys
 from anyllm.gateway._config import ServerConfig
+from anyllm.gateway._request_context import RequestHead
 
 __all__ = ["allowed_origin", "check_key", "check_origin", "is_loopback"]
-
-
-class HasHeaders(Protocol):
-    """A request, of which at least the headers have been read."""
-
-    def header(self, name: str) -> str:
-        """A header; "" if there is none."""
-
-    def query(self, name: str) -> str:
-        """A value in the URL's query; "" if there is none."""
 
 
 def is_loopback(host: str) -> bool:
@@ -41,7 +32,7 @@ def is_loopback(host: str) -> bool:
     return bool((mapped or address).is_loopback)
 
 
-def check_key(request: HasHeaders, keys: Keys) -> str:
+def check_key(request: RequestHead, keys: Keys) -> str:
     """
     The name of the owner of the client's key; "" if the gateway has no keys.
 
@@ -58,7 +49,7 @@ def check_key(request: HasHeaders, keys: Keys) -> str:
     return owner
 
 
-def _key_in(request: HasHeaders) -> str:
+def _key_in(request: RequestHead) -> str:
     """The client's key, from where clients of each format put it; Google's older ones put it into the URL."""
     kind, _, value = request.header("Authorization").partition(" ")
     if kind.lower() == "bearer" and value.strip():
@@ -67,7 +58,7 @@ def _key_in(request: HasHeaders) -> str:
     return (key or request.query("key")).strip()
 
 
-def check_origin(request: HasHeaders, server: ServerConfig) -> None:
+def check_origin(request: RequestHead, server: ServerConfig) -> None:
     """
     Reject requests of pages of other origins.
 
@@ -88,7 +79,7 @@ def check_origin(request: HasHeaders, server: ServerConfig) -> None:
         raise PermissionDeniedError(f"the host name {host[:200]} is not allowed: see `hosts`", status_code=403)
 
 
-def allowed_origin(request: HasHeaders, server: ServerConfig) -> Optional[str]:
+def allowed_origin(request: RequestHead, server: ServerConfig) -> Optional[str]:
     """The request's origin, if it is the gateway's own or allowed by the configuration; else None."""
     origin = request.header("Origin")
     authority = _part_of(origin, "netloc")

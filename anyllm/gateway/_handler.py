@@ -40,7 +40,7 @@ def answer(context: RequestContext, request: ChatRequest, models: Models, server
         AnyLLMError: there is no such model, or its provider does not support a field of the request.
     """
     route = models.find(request.params.model)
-    context.model, context.provider = route.name, route.target.host.name
+    context.model, context.provider = route.name, route.target.provider.name
     context.is_stream = request.stream
     if isinstance(request.format, OpenAIChat):
         request = attrs.evolve(request, format=attrs.evolve(request.format, price=route.price))
@@ -68,12 +68,12 @@ def _supported(request: ChatRequest, route: Route, server: ServerConfig) -> tupl
         return params.evolve(extra_body=extra or None), []
     name = next(iter(request.unknown_fields), None)
     if name is not None and server.unsupported == "refuse":
-        provider = route.target.host.name
+        provider = route.target.provider.name
         raise UnsupportedParameterError(
             f"{provider} does not support the parameter {name}", status_code=400, param=name, provider=provider
         )
     dropped = [*request.unknown_fields, *request.ignorable_fields]
-    if not all(lookup.get(target.host.name).cache_marks for target in route.client.targets):
+    if not all(lookup.get(target.provider.name).cache_marks for target in route.client.targets):
         unmarked = without_cache_marks(params)
         if unmarked is not params:
             params, dropped = unmarked, [*dropped, "cache_control"]

@@ -53,7 +53,7 @@ class Models:
         self._limits: dict[str, Limits] = {}  # by the entry's name
         self._lock = threading.Lock()
         self._recent: OrderedDict[str, Route] = OrderedDict()  # of other names, the latest last; under the lock
-        self._lists_here = PerProcess(lambda _: ProviderLists())  # a forked child has none of the fetching threads
+        self._lists = PerProcess(lambda _: ProviderLists())  # a forked child has none of the fetching threads
         self._configured: dict[str, Route] = {}
         for name, entry in config.models.items():
             self._check(name, entry)
@@ -126,7 +126,7 @@ class Models:
         """
         found = self.find(name)
         if found.name not in self._configured and self._lists_providers:
-            listed = next((model for model in self._lists.all(ctx) if model.name == found.name), None)
+            listed = next((model for model in self._lists().all(ctx) if model.name == found.name), None)
             if listed is not None:
                 return listed
         return _info(found)
@@ -136,11 +136,7 @@ class Models:
         configured = [_info(found) for found in self._configured.values() if not found.entry.hidden]
         if not self._lists_providers:
             return configured
-        return configured + [model for model in self._lists.all(ctx) if model.name not in self._entries]
-
-    @property
-    def _lists(self) -> ProviderLists:
-        return self._lists_here()
+        return configured + [model for model in self._lists().all(ctx) if model.name not in self._entries]
 
     @property
     def _lists_providers(self) -> bool:
@@ -148,7 +144,7 @@ class Models:
 
 
 def _info(found: Route) -> ModelInfo:
-    return model_info(found.target.host, found.name, 0, found.entry.context_length)
+    return model_info(found.target.provider, found.name, 0, found.entry.context_length)
 
 
 def _expand(entry: ModelEntry, rest: str) -> ModelEntry:

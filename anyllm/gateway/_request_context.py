@@ -19,7 +19,7 @@ from anyllm.errors import InvalidRequestError
 from anyllm.types import ChatCompletionChunk, Usage
 from anyllm.wire._base.request_fields import wrong
 
-__all__ = ["CLIENT_LEFT", "OUTLET", "BodyTooLarge", "RequestContext", "query_value"]
+__all__ = ["CLIENT_LEFT", "OUTLET", "BodyTooLarge", "RequestContext", "RequestHead"]
 
 _log = logging.getLogger("anyllm.gateway")
 
@@ -35,7 +35,24 @@ class BodyTooLarge(InvalidRequestError):
     """The body of a request is larger than the gateway accepts (413)."""
 
 
-class RequestContext:
+class RequestHead:
+    """A request, of which at least the headers have been read: *environ* is a WSGI environment, or a part of one."""
+
+    def __init__(self, environ: Mapping[str, Any]) -> None:
+        self.environ = environ
+
+    def header(self, name: str) -> str:
+        """A header; "" if there is none."""
+        value: str = self.environ.get(f"HTTP_{name.upper().replace('-', '_')}") or ""
+        return value
+
+    def query(self, name: str) -> str:
+        """The first value of *name* in the URL's query; "" if there is none."""
+        values: dict[str, list[str]] = parse_qs(self.environ.get("QUERY_STRING") or "")
+        return values.get(name, [""])[0]
+
+
+class RequestContext(RequestHead):
     """
     One request. One thread answers it; another may abort or finish it.
 
@@ -63,7 +80,7 @@ class RequestContext:
         on_finish: Callable[[RequestContext], object],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.environ = environ
+        super().__init__(environ)
         self.id = f"req_{uuid.uuid4().hex}"
         self.method: str = environ["REQUEST_METHOD"]
         self.path = _decode(environ.get("PATH_INFO") or "/")
@@ -88,15 +105,6 @@ class RequestContext:
             on_client_left(self.abort)
 
     # -- the request -----------------------------------------------------------------------------------------------
-
-    def header(self, name: str) -> str:
-        """A header; "" if there is none."""
-        value: str = self.environ.get(f"HTTP_{name.upper().replace('-', '_')}") or ""
-        return value
-
-    def query(self, name: str) -> str:
-        """A value in the URL's query; "" if there is none."""
-        return query_value(self.environ.get("QUERY_STRING") or "", name)
 
     def json(self, limit: int) -> Any:
         """
@@ -177,11 +185,6 @@ class RequestContext:
             "client_left": self.client_left or None,
         }
         _log.info("%s", json.dumps({name: value for name, value in fields.items() if value is not None}))
-
-
-def query_value(query: str, name: str) -> str:
-    """The first value of *name* in a URL's query; "" if there is none."""
-    return parse_qs(query).get(name, [""])[0]
 
 
 def _decode(path: str) -> str:

@@ -7,9 +7,9 @@ from typing import Any, Optional
 
 import attrs
 
-from anyllm._serving.public_errors import retry_after
+from anyllm._serving import responses
 from anyllm.errors import AnyLLMError
-from anyllm.formats import Format, status
+from anyllm.formats import Format
 from anyllm.wire._base.writer import json_bytes
 
 __all__ = ["GatewayResponse", "error_response", "json_response"]
@@ -46,14 +46,9 @@ def error_response(error: BaseException, format: Format) -> GatewayResponse:
 
     OpenAI's and Anthropic's clients read the header ``x-should-retry``.
     """
-    code = status(error, format)
-    response = json_response(format.problem(error, code), code)
-    response.error = error
-    wait = retry_after(error)
-    if wait is not None:
-        response.headers["Retry-After"] = str(wait)
+    body, code, headers = responses.error_response(error, format)
     is_retryable = isinstance(error, AnyLLMError) and error.is_retryable
-    response.headers["x-should-retry"] = "true" if is_retryable else "false"
+    headers.update({"Content-Length": str(len(body)), "x-should-retry": "true" if is_retryable else "false"})
     if code == 401:
-        response.headers["WWW-Authenticate"] = "Bearer"
-    return response
+        headers["WWW-Authenticate"] = "Bearer"
+    return GatewayResponse(code, headers, [body], error)

@@ -99,7 +99,7 @@ class Route:
 
     def speaks(self, dialects: tuple[type, ...]) -> bool:
         """Whether every provider that may be asked speaks one of these dialects."""
-        return all(isinstance(target.host.dialect, dialects) for target in self.client.targets)
+        return all(isinstance(target.provider.dialect, dialects) for target in self.client.targets)
 
     def stream(self, ctx: Context, params: CompletionParams) -> Union[Stream, ChatStream]:
         """
@@ -112,7 +112,7 @@ class Route:
         if not self._calls_provider:
             return _call_client(self.client.chat_stream, ctx, params)
         params, settings = self._provider_call(params)
-        return self.target.host.completion_stream(ctx, params, **settings)
+        return self.target.provider.completion_stream(ctx, params, **settings)
 
     def complete(self, ctx: Context, params: CompletionParams) -> ChatCompletion:
         """
@@ -125,7 +125,7 @@ class Route:
         if not self._calls_provider:
             return _call_client(self.client.chat, ctx, params)
         params, settings = self._provider_call(params)
-        return self.target.host.completion(ctx, params, **settings)
+        return self.target.provider.completion(ctx, params, **settings)
 
     def embed(self, ctx: Context, params: EmbeddingParams) -> Embeddings:
         """
@@ -139,8 +139,8 @@ class Route:
     def price(self, usage: Usage, model: str) -> Optional[float]:
         """The cost of an answer of *model*, or else of the route's model, in US dollars; None if unknown."""
         target = self.target
-        by_answer = cost_of(usage, model, target.host.name) if model else None
-        cost = by_answer or cost_of(usage, target.model, target.host.name)
+        by_answer = cost_of(usage, model, target.provider.name) if model else None
+        cost = by_answer or cost_of(usage, target.model, target.provider.name)
         return None if cost is None else cost.total_usd
 
     def _provider_call(self, params: CompletionParams) -> tuple[CompletionParams, dict[str, Any]]:

@@ -18,11 +18,12 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from anyllm.gateway._signals import SIGNALS, handled_by
-
-__all__ = ["run_workers"]
+__all__ = ["handled_by", "run_workers"]
 
 _log = logging.getLogger("anyllm.gateway")
+
+#: The signals that end a gateway.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 #: The variable that tells prometheus-client the folder; read when it is imported.
 _FOLDER_VAR = "PROMETHEUS_MULTIPROC_DIR"
@@ -58,6 +59,17 @@ def run_workers(count: int, serve: Callable[[], int]) -> int:
         return worst
 
 
+@contextlib.contextmanager
+def handled_by(handle: Callable[[int, Any], object]) -> Iterator[None]:
+    """Have *handle* called for the signals that end a gateway within the block. For the main thread."""
+    previous = {number: signal.signal(number, handle) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
 class _Children(set):  # type: ignore[type-arg]  # of process ids
     is_ending = False
 
@@ -68,7 +80,7 @@ def _fork(serve: Callable[[], int], reader: int, writer: int) -> int:
         return pid
     code = 1
     try:
-        for number in SIGNALS:
+        for number in _SIGNALS:
             signal.signal(number, signal.default_int_handler)
         os.close(writer)
         threading.Thread(target=_end_with_parent, args=(reader,), name="anyllm-parent", daemon=True).start()

@@ -6,11 +6,14 @@ Manage the models of an Ollama server: pull, show and delete them.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, Optional, Union, cast
 
 import attrs
 
 from anyllm._stream import stream
+from anyllm._stream.call_spec import CallSpec
 from anyllm.context import Context
 from anyllm.errors import UnsupportedProviderError
 from anyllm.providers.provider import ApiKey, Options, Provider
@@ -80,13 +83,9 @@ def pull(
     Returns:
         A stream whose chunks are `PullProgress`; its ``collect()`` waits for the end and returns the last one.
     """
-    server = _server(provider)
-
-    def prepare() -> Request:
-        return pull_request(model, insecure=insecure, provider=server.name)
-
-    spec = server._call_spec(prepare, None, model, api_key, base_url, options)
-    dialect = _PullDialect(provider=server.name)
+    prepare = functools.partial(pull_request, insecure=insecure)
+    spec = _spec(provider, prepare, None, model, api_key, base_url, options)
+    dialect = _PullDialect(provider=spec.provider)
     return stream.stream(ctx, attrs.evolve(spec, dialect=dialect, new_accumulator=_LatestProgress))
 
 
@@ -106,14 +105,7 @@ def show(
         ModelNotFoundError: the server does not have it.
         AnyLLMError: the call failed.
     """
-    server = _server(provider)
-
-    def parse(body: bytes) -> ModelDetails:
-        return model_details(body, provider=server.name)
-
-    spec = server._call_spec(
-        lambda: show_request(model, provider=server.name), parse, model, api_key, base_url, options
-    )
+    spec = _spec(provider, show_request, model_details, model, api_key, base_url, options)
     return cast(ModelDetails, stream.call(ctx, spec))
 
 
@@ -133,17 +125,19 @@ def delete(
         ModelNotFoundError: the server does not have it.
         AnyLLMError: the call failed.
     """
-    server = _server(provider)
-
-    def prepare() -> Request:
-        return delete_request(model, provider=server.name)
-
     # The response has no body.
-    stream.call(ctx, server._call_spec(prepare, lambda body: True, model, api_key, base_url, options))
+    stream.call(ctx, _spec(provider, delete_request, lambda _body, **_: True, model, api_key, base_url, options))
 
 
-def _server(provider: ProviderLike) -> Provider:
-    found = provider_for(provider)
-    if not isinstance(found.dialect, OllamaDialect):
-        raise UnsupportedProviderError("is not an Ollama server", provider=found.name)
-    return found
+def _spec(
+    provider: ProviderLike,
+    prepare: Callable[..., Request],
+    parse: Optional[Callable[..., Any]],
+    model: str,
+    *settings: Any,
+) -> CallSpec:
+    server = provider_for(provider)
+    if not isinstance(server.dialect, OllamaDialect):
+        raise UnsupportedProviderError("is not an Ollama server", provider=server.name)
+    parse = None if parse is None else functools.partial(parse, provider=server.name)
+    return server._call_spec(functools.partial(prepare, model, provider=server.name), parse, model, *settings)

@@ -14,6 +14,7 @@ import pytest
 from conftest import ROOT
 
 import anyllm
+from anyllm._transport.redaction import redact_url
 from anyllm.cli import _environment, _installation
 from anyllm.cli._doctor import _findings
 from anyllm.cli._findings import Finding
@@ -189,7 +190,7 @@ def test_keys_and_proxy_passwords_are_named_and_never_shown() -> None:
 
 @pytest.mark.parametrize("url", ["u:p@proxy:1", "http://u:p@proxy:1", "socks5h://u:p@proxy:1", "http://u:p@x@proxy:1"])
 def test_credentials_of_proxies_of_any_form_are_taken_out(url: str) -> None:
-    cleaned = _environment._without_credentials(url)
+    cleaned = redact_url(url)
     assert cleaned.endswith("proxy:1")
     assert "u:p" not in cleaned
 
