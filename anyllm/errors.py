@@ -43,35 +43,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from anyllm.types import ChatCompletion
 
-__all__ = [
-    "APIError",
-    "AnyLLMError",
-    "AuthenticationError",
-    "Cancelled",
-    "CircuitOpenError",
-    "ConnectionLostError",
-    "ContentFilterError",
-    "ContextLengthExceededError",
-    "DeadlineExceeded",
-    "IncompleteStreamError",
-    "InsufficientFundsError",
-    "InvalidRequestError",
-    "LimitTooSmallError",
-    "LocalUnavailableError",
-    "MalformedStreamError",
-    "MissingAPIKeyError",
-    "ModelNotFoundError",
-    "NetworkError",
-    "OverloadedError",
-    "PermissionDeniedError",
-    "RateLimitError",
-    "ServerError",
-    "StreamTimeoutError",
-    "UnsupportedParameterError",
-    "UnsupportedProviderError",
-    "WaitTooLongError",
-]
-
 
 class AnyLLMError(Exception):
     """
@@ -392,3 +363,7 @@ class WaitTooLongError(DeadlineExceeded):
     def __init__(self, message: str = "", *, seconds: float, **kwargs: Any) -> None:
         super().__init__(message, **kwargs)
         self.seconds = seconds
+
+
+if not TYPE_CHECKING:
+    __all__ = [name for name, value in globals().items() if isinstance(value, type) and issubclass(value, AnyLLMError)]

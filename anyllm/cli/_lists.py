@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -65,7 +64,7 @@ def models(provider: str | None, base_url: str | None, timeout: float, format_: 
         provider = "compatible"
     found: list[anyllm.Model] = []
     code = OK
-    for name in [provider] if provider else _with_keys():
+    for name in [provider] if provider else lookup.listing_names():
         try:
             found += anyllm.list_models(anyllm.Context(timeout=timeout), name, base_url=base_url)
         except AnyLLMError as exc:
@@ -78,10 +77,6 @@ def models(provider: str | None, base_url: str | None, timeout: float, format_: 
     if not provider and not found and code == OK:
         say("no key of a provider that lists its models is set; `anyllm providers` says which variables hold them")
     return code
-
-
-def _with_keys() -> Iterable[str]:
-    return [row.name for row in lookup.ROWS if row.capabilities.list_models and row.key_source()]
 
 
 def _key(row: Row) -> str:

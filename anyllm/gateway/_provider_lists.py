@@ -64,7 +64,7 @@ class ProviderLists:
 
     def all(self, ctx: Context) -> list[ModelInfo]:
         """The models of every provider whose key is set now, and those that run in this process."""
-        names = [row.name for row in lookup.ROWS if row.capabilities.list_models and row.key_source()]
+        names = lookup.listing_names()
         running = [fetching for name in names if (fetching := self._refresh(name)) is not None]
         limit = ctx.child(_TIMEOUT + 1)
         for fetching in running:

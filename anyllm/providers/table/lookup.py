@@ -1,6 +1,4 @@
-"""
-Find a provider's row by its name or an alias.
-"""
+"""Find a provider's row by its name or an alias."""
 
 from __future__ import annotations
 
@@ -9,7 +7,7 @@ from typing import Optional
 from anyllm.providers.table import china, openai, openai_compatible, own_formats, self_hosted
 from anyllm.providers.table.row import Row
 
-__all__ = ["ROWS", "find", "get", "names"]
+__all__ = ["ROWS", "find", "get", "listing_names", "names"]
 
 ROWS: tuple[Row, ...] = (*openai.ROWS, *openai_compatible.ROWS, *china.ROWS, *own_formats.ROWS, *self_hosted.ROWS)
 
@@ -34,6 +32,11 @@ def get(name: str) -> Row:
         KeyError: there is none.
     """
     return _BY_NAME[_normalized(name)]
+
+
+def listing_names() -> list[str]:
+    """The names of the providers that list their models and whose key is set now."""
+    return [row.name for row in ROWS if row.capabilities.list_models and row.key_source()]
 
 
 def names() -> list[str]:
