@@ -26,11 +26,8 @@ class Attempt:
     One attempt.
 
     Args:
-        accumulator: Adds the chunks up.
-        chunks: Receives the chunks.
-        options: Clocks and limits.
+        accumulator, chunks, options, is_crowded: As in `AnswerReader`.
         on_timeout: Called on the timer's thread, perhaps late, with the limit that ran out and its seconds.
-        is_crowded: Whether many calls run.
 
     Attributes:
         call: Its socket, which any thread can shut down.

@@ -61,12 +61,9 @@ class ClientCall:
     One call of a client.
 
     Attributes:
-        ctx: Ends the call.
+        ctx, options, targets, hedge: As in `Plan`.
         params: The request, with the first model's name.
-        options: The options of the call.
-        targets: The models, in the order to be tried.
         router: Records how fast each model was.
-        hedge: Seconds without content after which the next model is tried as well; None for never.
         response_class: The class of which the answer's ``parsed`` is an instance; None for none.
         resources: Shared with the client's other calls.
     """

@@ -32,8 +32,7 @@ class ProcessorSettings:
         steps: Applied to each event, in order.
         interval: Least seconds between two events that come out; None for no limit.
         merge_text: Whether text events that would have to wait are joined.
-        clock: Monotonic seconds.
-        wait: Waits so many seconds, or until the Context ends.
+        clock, wait: As in `EventProcessor`.
         tally: Counts all runs of the processor.
     """
 

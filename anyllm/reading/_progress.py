@@ -60,10 +60,14 @@ class Progress:
             TypeError: it is neither.
         """
         self.chunks += 1
-        text = chunk if isinstance(chunk, str) else _text_of(chunk)
+        if not isinstance(chunk, (str, ChatCompletionChunk)):
+            raise TypeError(f"expected a chunk or text, not {type(chunk).__name__}: pass stream.chunks")
         other = 0
-        if text is None:
-            assert isinstance(chunk, ChatCompletionChunk)  # checked by `_text_of`
+        if isinstance(chunk, str):
+            text = chunk
+        elif (only_text := text_alone(chunk)) is not None:
+            text = only_text
+        else:
             if chunk.retry is not None and chunk.retry.policy == "restart":
                 self.characters = self._other_characters = self._characters_in_usage = 0
                 self._usage = None
@@ -185,12 +189,6 @@ class Progress:
         finally:
             self.stop()
             terminal_line.end()
-
-
-def _text_of(chunk: Any) -> Optional[str]:
-    if not isinstance(chunk, ChatCompletionChunk):
-        raise TypeError(f"expected a chunk or text, not {type(chunk).__name__}: pass stream.chunks")
-    return text_alone(chunk)
 
 
 def _characters_of(choice: Any) -> int:

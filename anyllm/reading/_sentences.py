@@ -31,11 +31,7 @@ def lines(pieces: Iterable[str]) -> Iterator[str]:
     """
     Split text into whole lines with their line feeds; the last line may have none.
 
-    Args:
-        pieces: Text cut anywhere, as `Stream.text_stream` gives it.
-
-    Raises:
-        The exception of *pieces*, after the text that came before it.
+    Argument and exceptions as in `sentences`.
     """
     return _split(pieces, _LineSplitter())
 

@@ -81,12 +81,7 @@ def chat_completion(
     One whole OpenAI chat completion, ready for `Reply.json`: the sum of the events of `chat_events`.
 
     Args:
-        text_or_pieces: The text; None for calls alone.
-        model: The `model` of the answer.
-        finish_reason: The finish reason; "stop" becomes "tool_calls" if there are any.
-        usage: True counts each piece as a token, a dict is sent unchanged, False omits it.
-        id: The `id` of the answer.
-        tool_calls: `ToolCall`s, or dicts in OpenAI's shape.
+        text_or_pieces: The text; None for calls alone. All other arguments are those of `chat_events`.
 
     Returns:
         A dict in the shape of ``chat.completion``.

@@ -27,18 +27,7 @@ _POLL = 0.005
 
 
 class FakeProvider(Provider):
-    """
-    A provider with scripted answers. The real pump and dialect run, but nothing is sent.
-
-    Args:
-        answers: As for `fake`.
-
-    Attributes:
-        requests: The JSON body of each request, in order.
-
-    Raises:
-        TypeError: an answer is of a wrong type.
-    """
+    """A provider with scripted answers, made by `fake`. The real pump and dialect run, but nothing is sent."""
 
     def __init__(self, answers: tuple[Answer, ...]) -> None:
         self._script = _Script(scripted(answers))

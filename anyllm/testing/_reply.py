@@ -88,11 +88,7 @@ class Reply:
         An answer of OpenAI's chat completions, streamed or whole according to the request's ``stream``.
 
         Args:
-            text_or_pieces: The text, as in `chat_events`; None with *tool_calls* alone.
-            tool_calls: `ToolCall`s (`tool_call` makes one), or dicts in OpenAI's shape.
-            model: The name of the model.
-            finish_reason: As in `chat_events`.
-            usage: As in `chat_events`.
+            text_or_pieces, tool_calls, model, finish_reason, usage: As in `chat_completion`.
             fields: Other arguments of `Reply`, for both.
 
         Returns:

@@ -50,14 +50,7 @@ def serve(*replies: Script, tls: Optional[ssl.SSLContext] = None, repeat_last: b
 
 
 class Server:
-    """
-    A running `serve()`. All its attributes may be read from any thread.
-
-    Args:
-        replies: As in `serve`.
-        tls: As in `serve`.
-        repeat_last: As in `serve`.
-    """
+    """A running `serve()`, with its arguments. All its attributes may be read from any thread."""
 
     def __init__(
         self, replies: Sequence[Script], *, tls: Optional[ssl.SSLContext] = None, repeat_last: bool = True
