@@ -19,8 +19,6 @@ from typing import Any, Optional
 
 from anyllm._concurrency import monkey_patch, waiters
 
-__all__ = ["flush_log", "log", "start_thread"]
-
 _log = logging.getLogger("anyllm")
 
 _start_native = _thread.start_new_thread

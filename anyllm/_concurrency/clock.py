@@ -8,8 +8,6 @@ from typing import Any, NamedTuple, Optional
 
 from anyllm._concurrency import timer
 
-__all__ = ["Clock", "Limit"]
-
 #: Seconds between two checks of a clock whose limit is about to pass, while it runs.
 _MIN_INTERVAL = 0.001
 #: While it is paused, the interval is the time since the pause began, within these bounds.

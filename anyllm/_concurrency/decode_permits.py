@@ -16,8 +16,6 @@ import sys
 from anyllm._concurrency import waiters
 from anyllm._concurrency.permits import Permits
 
-__all__ = ["DecodePermits"]
-
 #: With an interpreter lock a second permit only adds a thread that waits for it: 25 us a chunk with one, 30 with four.
 _WITH_LOCK = 1
 

@@ -14,8 +14,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-__all__ = ["add_worker", "remove_worker"]
-
 #: Seconds that a fork waits at most.
 _MAX_DELAY = 0.1
 #: Running worker threads by their native id (a late monkey patch changes `current_thread`), each with a function that

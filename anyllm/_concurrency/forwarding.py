@@ -15,8 +15,6 @@ from typing import Any, Optional
 from anyllm._concurrency import waiters
 from anyllm._concurrency.pipe import Pipe
 
-__all__ = ["Forwarding"]
-
 
 class Forwarding:
     """

@@ -21,8 +21,6 @@ import types
 from collections.abc import Callable
 from typing import Any, Optional
 
-__all__ = ["began_native", "binds_sockets", "must_poll", "on_patch", "problem", "renew", "thread_begins", "thread_ends"]
-
 _renewals: list[Callable[[], object]] = []
 
 

@@ -11,8 +11,6 @@ from collections import deque
 
 from anyllm._concurrency import waiters
 
-__all__ = ["Permits"]
-
 
 class Permits:
     """

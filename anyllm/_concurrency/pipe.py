@@ -29,8 +29,6 @@ from typing import Any, Generic, Optional, Protocol, TypeVar
 
 from anyllm._concurrency import waiters
 
-__all__ = ["EMPTY", "Forwarder", "Pipe", "Sender"]
-
 T = TypeVar("T")
 EMPTY: Any = object()  # no item now; None means closed and drained
 

@@ -13,8 +13,6 @@ from typing import Any, Generic, NamedTuple, Optional, TypeVar
 
 from anyllm.channel import Channel, Sender, open_channel
 
-__all__ = ["ReadAhead"]
-
 T = TypeVar("T")
 
 

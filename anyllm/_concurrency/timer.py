@@ -20,8 +20,6 @@ from typing import Optional
 
 from anyllm._concurrency import background, monkey_patch, waiters
 
-__all__ = ["Entry", "Timer", "shared"]
-
 #: Seconds the thread stays without work, so that not each of many streams in a row starts a new one.
 _LINGER = 0.5
 #: Cancelled entries that the heap may hold before it is cleaned up.

@@ -19,8 +19,6 @@ from typing import Any, Optional, Protocol, TypeVar, Union
 
 from anyllm._concurrency import monkey_patch
 
-__all__ = ["Waiter", "deadline_after", "leave", "new_waiter", "release", "take_one", "wait", "wake"]
-
 T = TypeVar("T")
 
 #: Seconds after which the waiting main thread checks for signals. On Windows none interrupts a blocked acquire;

@@ -7,8 +7,6 @@ import sys
 from collections.abc import Callable
 from typing import Any, Optional
 
-__all__ = ["import_extra", "pip_install"]
-
 #: The packages of each extra in setup.cfg, without lower bounds: pip installs the newest.
 PACKAGES: dict[str, tuple[str, ...]] = {
     "bedrock": ("botocore",),

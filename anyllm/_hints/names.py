@@ -12,18 +12,6 @@ import builtins
 from collections.abc import Iterable, Mapping
 from typing import Any, Optional, TypeVar
 
-__all__ = [
-    "ATTRIBUTES",
-    "MODULE",
-    "OPTIONS",
-    "OtherName",
-    "add_name_hints",
-    "no_attribute",
-    "own_names",
-    "register_fields",
-    "replacement_for",
-]
-
 C = TypeVar("C", bound=type)
 
 

@@ -7,8 +7,6 @@ from typing import Any, Optional
 
 from anyllm.channel import Channel
 
-__all__ = ["deadline_after", "is_ready", "remaining"]
-
 
 class _TaskWaiter:
     """A `Waiter` that wakes a task in an event loop."""

@@ -24,8 +24,6 @@ from anyllm.errors import AnyLLMError, Cancelled
 from anyllm.types import ChatCompletionChunk, text_chunk
 from anyllm.wire._base.writer import Format
 
-__all__ = ["KEEP_ALIVE", "Body"]
-
 _log = logging.getLogger("anyllm")
 
 #: Seconds of silence before bytes are written that only test whether the client is there.

@@ -18,8 +18,6 @@ from anyllm.errors import IncompleteStreamError
 from anyllm.types import ChatCompletion, ChatCompletionChunk, Usage
 from anyllm.wire._base.writer import Writer, in_one_line
 
-__all__ = ["Describe", "Event", "Json", "Ndjson", "Sse", "Text"]
-
 Event = Callable[[ChatCompletionChunk], Optional[Mapping[str, Any]]]
 Describe = Callable[[BaseException], Mapping[str, Any]]
 

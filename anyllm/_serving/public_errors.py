@@ -8,8 +8,6 @@ from typing import Any, Optional
 from anyllm.errors import AnyLLMError
 from anyllm.wire._base.http_status import visitor_status
 
-__all__ = ["describe", "retry_after"]
-
 
 def describe(error: BaseException) -> dict[str, Any]:
     """

@@ -10,8 +10,6 @@ from anyllm._serving.public_errors import retry_after
 from anyllm.wire._base.http_status import client_status, visitor_status
 from anyllm.wire._base.writer import Format
 
-__all__ = ["FirstContentTimeout", "error_response", "error_status", "first_content_seconds"]
-
 #: Seconds; "keep_alive" for as many as that; None for no limit.
 FirstContentTimeout = Union[float, Literal["keep_alive"], None]
 

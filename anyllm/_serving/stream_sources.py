@@ -13,8 +13,6 @@ from typing import Any, Optional, Union
 from anyllm._concurrency.read_ahead import ReadAhead
 from anyllm.channel import Channel
 
-__all__ = ["END", "SILENCE", "PassOn", "Source", "source_of"]
-
 END: Any = object()  # no item will follow
 SILENCE: Any = object()  # no item came in time
 #: Called with a function that takes the next item, or gives `EMPTY`: passes on all items there are, without waiting.

@@ -8,8 +8,6 @@ import os
 import time
 from typing import Protocol
 
-__all__ = ["ActiveCall", "active_streams", "add", "end_all", "is_crowded", "remove"]
-
 #: With more calls than this at once, each uses less memory.
 _CROWD = 16
 #: Seconds that interpreter exit waits for workers to close their sockets.

@@ -18,8 +18,6 @@ from anyllm.channel import Sender
 from anyllm.errors import StreamTimeoutError
 from anyllm.options import StreamingOptions
 
-__all__ = ["Attempt"]
-
 
 class Attempt:
     """

@@ -15,8 +15,6 @@ from anyllm.options import StreamingOptions
 from anyllm.types._accumulate import Assembler
 from anyllm.wire._base.protocols import Dialect, Request
 
-__all__ = ["CallSpec", "Destination"]
-
 
 @attrs.define(frozen=True)
 class Destination:

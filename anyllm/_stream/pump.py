@@ -35,8 +35,6 @@ from anyllm.errors import AnyLLMError, APIError, Cancelled, DeadlineExceeded, St
 from anyllm.types import ChatCompletionChunk
 from anyllm.wire._base.protocols import Request
 
-__all__ = ["Pump", "start"]
-
 _log = logging.getLogger("anyllm")
 
 #: Seconds to wait for the end of the body once the answer is complete, so that the connection can be reused.

@@ -20,8 +20,6 @@ from anyllm.errors import AnyLLMError, InvalidRequestError
 from anyllm.types import ChatCompletionChunk, RetryNotice
 from anyllm.wire._base.protocols import Decoder, Request
 
-__all__ = ["Recovery"]
-
 
 class Recovery:
     """

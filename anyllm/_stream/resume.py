@@ -21,8 +21,6 @@ from anyllm.errors import InvalidRequestError
 from anyllm.types import ChatCompletion, ChatCompletionChunk, ChunkChoice, ChunkDelta
 from anyllm.wire._base.protocols import Decoder
 
-__all__ = ["ContinuationDecoder", "text_to_continue"]
-
 #: If so many characters at the beginning of two answers are the same, that is no chance.
 _COMPARED_LENGTH = 32
 

@@ -20,8 +20,6 @@ from anyllm.errors import (
 from anyllm.options import Retry
 from anyllm.wire._base.protocols import Request
 
-__all__ = ["pause_after_interruption", "pause_before_retry", "without_refused_parameter"]
-
 #: Enough to exceed any `max_backoff`; a float overflows after a thousand.
 _MAX_DOUBLINGS = 64
 #: Errors that interrupt an answer after its first content, beside a clock that ran out.

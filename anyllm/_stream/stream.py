@@ -15,8 +15,6 @@ from anyllm.errors import AnyLLMError, Cancelled
 from anyllm.options import StreamingOptions
 from anyllm.types import ChatCompletion, ChatCompletionChunk
 
-__all__ = ["COLLECT_HINTS", "Stream", "TextDeduplicator", "call", "new_texts", "stream"]
-
 #: Hints for attributes that a whole answer has and a stream lacks.
 COLLECT_HINTS = dict.fromkeys(
     (

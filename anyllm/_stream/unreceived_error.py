@@ -8,8 +8,6 @@ from typing import Any
 from anyllm._concurrency import background
 from anyllm.errors import AnyLLMError, Cancelled
 
-__all__ = ["UnreceivedError"]
-
 
 class UnreceivedError:
     """

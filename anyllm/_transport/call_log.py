@@ -19,8 +19,6 @@ from urllib.parse import parse_qsl, urlsplit
 from anyllm._transport.redaction import is_secret_name, redact, redact_url
 from anyllm.errors import AnyLLMError
 
-__all__ = ["CallLog", "call_log", "has_handler"]
-
 _log = logging.getLogger("anyllm")
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}

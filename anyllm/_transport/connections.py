@@ -27,8 +27,6 @@ from urllib3.util.connection import allowed_gai_family
 from anyllm._concurrency import monkey_patch
 from anyllm._transport.sockets import AbortableCall, Aborted, current_call, duplicate
 
-__all__ = ["POOLS"]
-
 
 class _FinalResponse(http.client.HTTPResponse):
     """Skips interim answers: `http.client` takes 103 for the final answer, and that for the next request's."""

@@ -14,8 +14,6 @@ from __future__ import annotations
 import re
 from typing import Optional
 
-__all__ = ["Dechunker"]
-
 #: Longer size lines and trailers than this are an attack, not a chunk extension.
 _MAX_LINE = 16 * 1024
 #: The size of the cache of size lines: the events of a stream have few sizes.

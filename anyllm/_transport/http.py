@@ -28,8 +28,6 @@ from anyllm._transport.response import Response
 from anyllm._transport.sockets import AbortableCall, serving
 from anyllm.errors import AnyLLMError, InvalidRequestError
 
-__all__ = ["Transport"]
-
 #: Idle connections to one host. Each costs a descriptor, and only after that many streams ran at once.
 _POOL_SIZE = 1000
 #: A longer time-out, in seconds, counts as none.

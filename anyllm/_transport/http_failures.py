@@ -22,8 +22,6 @@ from anyllm.errors import (
     StreamTimeoutError,
 )
 
-__all__ = ["FOREIGN", "no_url", "reason", "translate", "wrong_url"]
-
 #: Characters of a foreign error's message that are shown: some quote their whole input.
 _MAX_REASON_LENGTH = 300
 #: Messages of servers and proxies that have nothing at the path of the request.

@@ -10,8 +10,6 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from anyllm.errors import AnyLLMError
 
-__all__ = ["is_secret_name", "redact", "redact_url", "secrets_in"]
-
 #: Names of headers and parameters whose values are secret.
 _SECRET_NAME = re.compile(r"auth|key|token|secret|\bsig\b|signature|password|cookie", re.IGNORECASE)
 #: Shorter secrets are not replaced in messages: they would match ordinary words.

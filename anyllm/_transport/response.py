@@ -17,8 +17,6 @@ from anyllm._transport.http_failures import reason
 from anyllm._transport.sockets import AbortableCall, plain_class
 from anyllm.errors import ConnectionLostError, MalformedStreamError
 
-__all__ = ["Response"]
-
 #: The most bytes of one read.
 _READ_SIZE = 64 * 1024
 #: Reads that `Response.drain` makes: after the end of a stream, hosts send at most an end mark or a line of usage.

@@ -28,8 +28,6 @@ from typing import Any, Optional
 
 from anyllm._concurrency import monkey_patch, waiters
 
-__all__ = ["AbortableCall", "Aborted", "current_call", "duplicate", "plain_class", "serving"]
-
 #: SO_LINGER with 0 seconds: closing an aborted connection sends a reset. Without it a host that is blocked in a write
 #: may wait for a minute: after `shutdown` our system no longer announces free space, even if the worker reads on.
 _RESET_ON_CLOSE = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)

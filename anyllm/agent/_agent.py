@@ -20,8 +20,6 @@ from anyllm.providers.provider import Options, Provider
 from anyllm.tools import tools_in
 from anyllm.types import CompletionParams, Message, _convert
 
-__all__ = ["Agent"]
-
 #: Parameters that a run sets itself, or does not support.
 _NOT_PARAMS = ("messages", "tools", "functions", "function_call", "stream", "n")
 _SYSTEM = ("system", "developer")

@@ -18,8 +18,6 @@ from anyllm.options import StreamingOptions
 from anyllm.tools import Tool
 from anyllm.types import ChatCompletion, Message, ToolCall
 
-__all__ = ["AgentRun", "AgentSettings"]
-
 #: Values of ``tool_choice`` that do not force a call.
 _NOT_FORCED = (None, "auto", "none")
 

@@ -15,8 +15,6 @@ _COUNTS = (
     *("reasoning_tokens", "cache_read_tokens", "cache_write_tokens"),
 )
 
-__all__ = ["AgentResult", "BudgetExceededError", "total_cost", "total_usage"]
-
 
 @attrs.define(frozen=True)
 class AgentResult(Serializable):

@@ -26,8 +26,6 @@ from anyllm.errors import AnyLLMError, Cancelled
 from anyllm.tools import Tool, ToolArgumentsError, result_text
 from anyllm.types import FunctionCall, ToolCall
 
-__all__ = ["CallIds", "finished_results", "sendable", "start_calls"]
-
 _log = logging.getLogger("anyllm")
 
 #: Characters of an exception's message that the model gets.

@@ -10,8 +10,6 @@ from anyllm.cli import _environment, _installation
 from anyllm.cli._errors import ERROR, OK
 from anyllm.cli._findings import Finding, fail
 
-__all__ = ["doctor"]
-
 _CHECKS: tuple[Callable[[], Iterable[Finding]], ...] = (
     _installation.python,
     _installation.distribution,

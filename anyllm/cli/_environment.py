@@ -16,8 +16,6 @@ from anyllm.errors import LocalUnavailableError
 from anyllm.providers.table import lookup
 from anyllm.providers.url_env import first_set
 
-__all__ = ["certificates", "folders", "keys", "local_model", "offline", "proxies"]
-
 
 def local_model() -> Iterator[Finding]:
     """Whether the local model can run, and its weights are here."""

@@ -15,8 +15,6 @@ from anyllm.errors import (
     UnsupportedProviderError,
 )
 
-__all__ = ["ERROR", "INTERRUPTED", "NOT_HERE", "OK", "TIMED_OUT", "USAGE", "error_dict", "exit_code", "message"]
-
 OK = 0
 ERROR = 1
 USAGE = 2

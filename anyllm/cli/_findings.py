@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 from typing import NamedTuple
 
-__all__ = ["Finding", "fail", "ok", "warn"]
-
 
 class Finding(NamedTuple):
     """

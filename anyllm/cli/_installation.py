@@ -24,8 +24,6 @@ from urllib.request import url2pathname
 import anyllm
 from anyllm.cli._findings import Finding, fail, ok, warn
 
-__all__ = ["dependencies", "distribution", "python", "sseclient"]
-
 _OURS = "anyllm-channels"
 _FLOOR = (3, 9)
 

@@ -16,8 +16,6 @@ from anyllm.errors import AnyLLMError
 from anyllm.providers.table import lookup
 from anyllm.providers.table.row import Row
 
-__all__ = ["models", "providers"]
-
 _FORMAT = click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True)
 
 

@@ -30,8 +30,6 @@ from anyllm.cli._serve import serve
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-__all__ = ["commands", "main"]
-
 _DEFAULT = "prompt"
 #: How similar a word must be to a command to be taken for a misspelling, from 0 to 1.
 _SIMILARITY = 0.8

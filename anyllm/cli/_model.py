@@ -10,8 +10,6 @@ import click
 from anyllm.providers.table import lookup
 from anyllm.providers.url_env import first_set
 
-__all__ = ["DEFAULT_MODEL", "ModelChoice", "choose", "complete_model"]
-
 DEFAULT_MODEL = "local/smollm2"
 #: Servers with a single model accept any name for it; others answer that there is no such model.
 _ANY_MODEL = "default"

@@ -12,8 +12,6 @@ import click
 from anyllm._hints.arguments import did_you_mean
 from anyllm.types import CompletionParams
 
-__all__ = ["KEYS", "complete_key", "parse_options"]
-
 #: Parameters that the command line sets in other ways.
 _EXCLUDED = ("model", "messages", "stream")
 _FIELDS = {field.name: field for field in attrs.fields(CompletionParams) if field.name not in _EXCLUDED}

@@ -10,8 +10,6 @@ from anyllm.cli._errors import error_dict
 from anyllm.errors import AnyLLMError
 from anyllm.types import ChatCompletion, ChatCompletionChunk
 
-__all__ = ["PRINTERS", "Printer", "say"]
-
 
 def say(line: str) -> None:
     """Print *line* on stderr as one line of printable text: a provider's error may be a page of HTML with colours."""

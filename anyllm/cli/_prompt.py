@@ -15,8 +15,6 @@ from anyllm.cli._options import KEYS, complete_key, parse_options
 from anyllm.cli._output import PRINTERS, Printer, say
 from anyllm.cli._stdin import on_terminal, piped_text
 
-__all__ = ["prompt", "seconds", "url"]
-
 
 def seconds(_ctx: click.Context, _param: click.Parameter, value: float | None) -> float | None:
     """Check a number of seconds."""

@@ -18,8 +18,6 @@ from anyllm._transport.call_log import has_handler
 from anyllm.cli._errors import NOT_HERE, OK, USAGE
 from anyllm.cli._output import say
 
-__all__ = ["serve"]
-
 #: Seconds for running answers after the first signal.
 _GRACE = 10.0
 #: The interpreter's switch interval, in seconds. Threads here give the interpreter up at their next read or write,

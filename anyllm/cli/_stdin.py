@@ -11,8 +11,6 @@ import click
 from anyllm.cli._output import say
 from anyllm.types._media import media_type_of
 
-__all__ = ["on_terminal", "piped_text"]
-
 #: Windows PowerShell writes UTF-16 when it redirects into a file.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),

@@ -15,8 +15,6 @@ from anyllm.errors import AnyLLMError, APIError, DeadlineExceeded, IncompleteStr
 from anyllm.limits import CircuitAttempt, CircuitBreaker, RateLimit, Reservation, Slot, StreamLimit
 from anyllm.types import Usage
 
-__all__ = ["Admission", "AdmissionWouldWaitError", "BreakerSettings", "Lease"]
-
 #: A breaker for all providers, or the settings of one breaker for each provider.
 BreakerSettings = Union[CircuitBreaker, Mapping[str, Any], None]
 

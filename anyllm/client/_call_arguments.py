@@ -13,16 +13,6 @@ from anyllm._hints.names import replacement_for
 from anyllm.options import Retry, StreamingOptions, Timeouts
 from anyllm.types import CompletionParams, Message
 
-__all__ = [
-    "Messages",
-    "check_parameter_names",
-    "check_types",
-    "message_list",
-    "optional_seconds",
-    "require_messages",
-    "split_params",
-]
-
 #: A text, a message, a conversation of messages, or `CompletionParams`; or dicts with the keys of these.
 Messages = Union[str, Message, CompletionParams, Mapping[str, Any], Sequence[Union[Message, Mapping[str, Any]]]]
 F = TypeVar("F", bound=Callable[..., Any])

@@ -12,8 +12,6 @@ from anyllm.errors import AnyLLMError, Cancelled
 from anyllm.events import Events, StreamEvent, call_back, has_callbacks
 from anyllm.types import ChatCompletion, ChatCompletionChunk
 
-__all__ = ["ChatStream"]
-
 #: Notices before the first content are events only: a reader of chunks has not read any yet.
 _EVENTS_ONLY = frozenset(("before_content", "fallback", "hedge"))
 _HINTS = {

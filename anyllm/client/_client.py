@@ -37,8 +37,6 @@ from anyllm.pricing import Price
 from anyllm.providers.provider import ApiKey, Options, Provider
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Model, _convert
 
-__all__ = ["ChatStream", "Client"]
-
 
 class Client:
     """

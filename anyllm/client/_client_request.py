@@ -26,8 +26,6 @@ from anyllm.options import StreamingOptions, pump_options
 from anyllm.pricing import cost_of
 from anyllm.types import ChatCompletion, CompletionParams, Cost
 
-__all__ = ["IDEMPOTENCY_KEY", "ClientCall", "ClientResources", "call_with_lease"]
-
 _log = logging.getLogger("anyllm")
 
 #: Tokens that the rate limit reserves for an answer without ``max_tokens``.

@@ -26,8 +26,6 @@ from anyllm.options import StreamingOptions
 from anyllm.types import ChatCompletion, ChatCompletionChunk, RetryNotice
 from anyllm.types._accumulate import Assembler
 
-__all__ = ["FallbackReader", "Plan", "Timing"]
-
 
 @attrs.define
 class Timing:

@@ -11,8 +11,6 @@ from anyllm.client._routing import Target
 from anyllm.providers import registry
 from anyllm.providers.provider import ApiKey, Provider
 
-__all__ = ["ClientModels"]
-
 
 class ClientModels:
     """

@@ -24,8 +24,6 @@ from anyllm.pricing import cost_of
 from anyllm.providers.provider import ApiKey, Provider
 from anyllm.types import Usage
 
-__all__ = ["STRATEGIES", "Router", "Target", "may_fall_back"]
-
 STRATEGIES = ("order", "round_robin", "cheapest", "fastest")
 #: The usage by whose cost models are compared.
 _SAMPLE = Usage(1000, 1000, 2000)

@@ -8,8 +8,6 @@ from typing import Optional
 
 from anyllm.errors import OverloadedError, RateLimitError
 
-__all__ = ["AnswerSlots"]
-
 #: The ``retry_after`` of rejected requests, in seconds.
 _RETRY_AFTER = 1.0
 

@@ -45,8 +45,6 @@ from anyllm.wire.openai_chat.models import list_object, model_object
 from anyllm.wire.openai_chat.server.request_reader import read_chat
 from anyllm.wire.openai_responses.server.request_reader import read_responses
 
-__all__ = ["Gateway", "check"]
-
 _log = logging.getLogger("anyllm.gateway")
 
 _OPENAI, _ANTHROPIC, _OLLAMA, _GEMINI = OpenAIChat(), AnthropicMessages(), OllamaChat(), Gemini()

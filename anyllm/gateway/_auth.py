@@ -17,8 +17,6 @@ from anyllm.gateway._client_keys import Keys
 from anyllm.gateway._config import ServerConfig
 from anyllm.gateway._request_context import RequestHead
 
-__all__ = ["allowed_origin", "check_key", "check_origin", "is_loopback"]
-
 
 def is_loopback(host: str) -> bool:
     """Whether *host* is a loopback address, which only this machine can reach."""

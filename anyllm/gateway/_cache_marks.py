@@ -14,8 +14,6 @@ import attrs
 
 from anyllm.types import CompletionParams, Message
 
-__all__ = ["without_cache_marks"]
-
 _KEY = "cache_control"
 
 

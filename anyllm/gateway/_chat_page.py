@@ -18,8 +18,6 @@ import attrs
 
 from anyllm.gateway._responses import GatewayResponse
 
-__all__ = ["PATHS", "page"]
-
 _JAVASCRIPT = "text/javascript; charset=utf-8"
 #: Files and their content types, by path.
 _FILES: Mapping[str, tuple[str, str]] = MappingProxyType(

@@ -13,8 +13,6 @@ import secrets
 from collections.abc import Mapping
 from typing import Optional
 
-__all__ = ["Keys", "hash_of", "new_key"]
-
 _PREFIX = "sha256:"
 _HASH = re.compile(r"sha256:[0-9a-f]{64}")
 

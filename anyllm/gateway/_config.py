@@ -16,8 +16,6 @@ from anyllm._hints.extras import import_extra
 from anyllm.gateway._client_keys import Keys
 from anyllm.types import _convert
 
-__all__ = ["Config", "ModelEntry", "ServerConfig", "load"]
-
 _UNSUPPORTED = ("refuse", "drop")
 
 _seconds = validator(positive_number, "seconds (a number)")

@@ -21,8 +21,6 @@ from waitress.task import ErrorTask, WSGITask
 from anyllm.gateway._event_loop import EventLoop
 from anyllm.gateway._request_context import CLIENT_LEFT, OUTLET
 
-__all__ = ["MAX_PIPELINED", "ConnectionRequest", "ErrorBody", "GatewayConnection", "Precheck"]
-
 _log = logging.getLogger("anyllm.gateway")
 
 #: Makes the JSON body of an error response, from the path, the status and the reason.

@@ -13,8 +13,6 @@ from typing import Any
 
 from waitress import wasyncore
 
-__all__ = ["EventLoop"]
-
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 

@@ -26,8 +26,6 @@ from anyllm.types import CompletionParams
 from anyllm.wire._base.chat_request import ChatRequest
 from anyllm.wire._base.encode_json import merge_objects
 
-__all__ = ["answer"]
-
 #: Parameters of ours that do not affect the answer.
 _IGNORABLE = frozenset(("user",))
 

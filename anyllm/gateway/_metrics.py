@@ -7,8 +7,6 @@ from typing import Any, Optional
 
 from anyllm.gateway._request_context import RequestContext
 
-__all__ = ["GatewayMetrics"]
-
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 
 

@@ -25,8 +25,6 @@ from anyllm.providers.registry import route
 from anyllm.types import CompletionParams
 from anyllm.wire._base.model_info import ModelInfo
 
-__all__ = ["Models"]
-
 #: How many routes for names outside the configuration are cached; each has a client, which is cheap.
 _CACHE_SIZE = 512
 _MAX_NAME_LENGTH = 512  # characters

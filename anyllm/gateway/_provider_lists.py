@@ -23,8 +23,6 @@ from anyllm.providers.registry import Provider, list_models, provider_for
 from anyllm.providers.table import lookup
 from anyllm.wire._base.model_info import ModelInfo
 
-__all__ = ["ProviderLists", "model_info"]
-
 _log = logging.getLogger("anyllm.gateway")
 
 #: Seconds until a list is fetched again, after a success and after a failure.

@@ -19,8 +19,6 @@ from anyllm.errors import InvalidRequestError
 from anyllm.types import ChatCompletionChunk, Usage
 from anyllm.wire._base.request_fields import wrong
 
-__all__ = ["CLIENT_LEFT", "OUTLET", "BodyTooLarge", "RequestContext", "RequestHead"]
-
 _log = logging.getLogger("anyllm.gateway")
 
 #: In the environment of a server that notices at once that a client has left: a function that takes a callback.

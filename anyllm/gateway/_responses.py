@@ -12,8 +12,6 @@ from anyllm.errors import AnyLLMError
 from anyllm.formats import Format
 from anyllm.wire._base.writer import json_bytes
 
-__all__ = ["GatewayResponse", "error_response", "json_response"]
-
 
 @attrs.define
 class GatewayResponse:

@@ -21,8 +21,6 @@ from anyllm.pricing import cost_of
 from anyllm.types import ChatCompletion, CompletionParams, EmbeddingParams, Embeddings, Usage
 from anyllm.wire._base.request_fields import wrong
 
-__all__ = ["Limits", "Route"]
-
 R = TypeVar("R")
 
 

@@ -22,8 +22,6 @@ from anyllm.gateway._app import Gateway
 from anyllm.gateway._auth import is_loopback
 from anyllm.gateway._config import Config
 
-__all__ = ["GatewayServer", "NeedsKeys", "bind", "url_of"]
-
 _log = logging.getLogger("anyllm.gateway")
 
 _WAITRESS = ("waitress", "serve", "serving needs waitress")

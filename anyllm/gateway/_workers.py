@@ -18,8 +18,6 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["handled_by", "run_workers"]
-
 _log = logging.getLogger("anyllm.gateway")
 
 #: The signals that end a gateway.

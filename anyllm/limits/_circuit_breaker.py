@@ -21,8 +21,6 @@ from anyllm.errors import (
 )
 from anyllm.limits._once import Once
 
-__all__ = ["CircuitAttempt", "CircuitBreaker"]
-
 _log = logging.getLogger("anyllm")
 
 #: The errors that count against the provider. All others are the caller's: its request, its key, its Context.

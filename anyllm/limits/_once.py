@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["Once"]
-
 
 class Once:
     """Runs *fn* at the first call only; returns whether this call ran it. Takes no lock."""

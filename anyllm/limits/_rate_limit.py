@@ -20,8 +20,6 @@ from anyllm._hints.arguments import whole_number
 from anyllm.context import Context, check_context, raise_if_ended
 from anyllm.errors import LimitTooSmallError, WaitTooLongError
 
-__all__ = ["RateLimit", "Reservation"]
-
 _MINUTE = 60.0
 
 

@@ -11,8 +11,6 @@ from anyllm._hints.arguments import whole_number
 from anyllm.context import Context, check_context, raise_if_ended
 from anyllm.limits._once import Once
 
-__all__ = ["Slot", "StreamLimit"]
-
 #: How the wait for a slot can end.
 _GOT_SLOT, _CONTEXT_ENDED, _LEFT = "got slot", "context ended", "left"
 

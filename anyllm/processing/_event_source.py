@@ -15,8 +15,6 @@ from anyllm.events import Events, StreamEvent
 from anyllm.types import ChatCompletion
 from anyllm.types._accumulate import Assembler
 
-__all__ = ["READ_AHEAD", "EventSource", "NotReadyError", "ReadAheadSource", "context_of"]
-
 #: How many events the thread that reads ahead may have in store; then the source waits.
 READ_AHEAD = 64
 

@@ -11,8 +11,6 @@ import attrs
 
 from anyllm.events import StreamEvent
 
-__all__ = ["Metrics", "Tally"]
-
 
 @attrs.define(frozen=True, kw_only=True)
 class Metrics:

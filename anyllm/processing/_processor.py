@@ -14,8 +14,6 @@ from anyllm.processing._metrics import Metrics, Tally
 from anyllm.processing._processor_run import Batch, ProcessorRun, ProcessorSettings, Step, check_event, next_event
 from anyllm.types import ChatCompletion
 
-__all__ = ["EventProcessor", "Metrics", "Processed", "Running"]
-
 T = TypeVar("T")
 P = TypeVar("P", bound="EventProcessor")
 

@@ -15,8 +15,6 @@ from anyllm.processing._event_source import READ_AHEAD, EventSource, NotReadyErr
 from anyllm.processing._metrics import Tally
 from anyllm.types import ChatCompletion
 
-__all__ = ["Batch", "ProcessorRun", "ProcessorSettings", "Step", "check_event", "next_event"]
-
 #: The types of events whose neighbours can be joined.
 _TEXT_TYPES = ("text", "reasoning")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["BEFORE_NAMES", "BEFORE_NUMBERS", "DATES", "INTRODUCTIONS", "SENTENCE_STARTERS", "SOMETIMES_FINAL"]
-
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())

@@ -14,9 +14,6 @@ from anyllm.channel import Channel
 from anyllm.types import ChatCompletionChunk, Usage
 from anyllm.types._chunks import text_alone
 
-__all__ = ["Progress"]
-
-
 T = TypeVar("T")
 
 

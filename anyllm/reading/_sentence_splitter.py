@@ -22,8 +22,6 @@ from anyllm.reading._abbreviations import (
     SOMETIMES_FINAL,
 )
 
-__all__ = ["LONGEST_FENCE", "SentenceSplitter"]
-
 #: How many characters before a stop, and after the white space that follows it, a decision may depend on.
 _LOOK = 32
 #: The longest line that can close a fenced block of code.

@@ -7,8 +7,6 @@ from typing import Union
 
 from anyllm.reading._sentence_splitter import SentenceSplitter
 
-__all__ = ["lines", "sentences"]
-
 
 def sentences(pieces: Iterable[str]) -> Iterator[str]:
     """

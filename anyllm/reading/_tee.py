@@ -21,9 +21,6 @@ from anyllm._stream.stream import Stream
 from anyllm.channel import Channel, open_channel, select
 from anyllm.errors import AnyLLMError
 
-__all__ = ["Reader", "tee"]
-
-
 T = TypeVar("T")
 
 

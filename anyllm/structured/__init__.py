@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from anyllm.structured._parse import Fault, StructuredOutputError, parse, response_format
+from anyllm.structured._parse import StructuredOutputError, parse, response_format
+from anyllm.structured._validation_errors import Fault
 
 __all__ = ["Fault", "StructuredOutputError", "parse", "response_format"]

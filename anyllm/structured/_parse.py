@@ -22,8 +22,6 @@ from anyllm.structured._validation_errors import KINDS, Fault, expected, json_pa
 from anyllm.types import ChatCompletion
 from anyllm.types._completions import cause_of_no_answer
 
-__all__ = ["Fault", "StructuredOutputError", "parse", "response_format"]
-
 T = TypeVar("T")
 
 #: The types of a JSON schema. A response_format has other types.

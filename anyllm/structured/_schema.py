@@ -17,8 +17,6 @@ from typing import Any, Callable
 import attrs
 import msgspec
 
-__all__ = ["schema_of", "strict", "without_nulls"]
-
 #: Keywords whose values are schemas: in an object, in a list, or alone.
 _IN_OBJECTS = ("properties", "$defs", "definitions", "patternProperties", "dependentSchemas")
 _IN_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems", "items")

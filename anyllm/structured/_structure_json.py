@@ -46,8 +46,6 @@ from anyllm.structured._validation_errors import (
     shortened,
 )
 
-__all__ = ["structure_json"]
-
 #: Path (keys and indexes, from the reader's value) and message of each fault.
 _Faults = list[tuple[tuple[Any, ...], str]]
 _Reader = Callable[[Any, _Faults], Any]

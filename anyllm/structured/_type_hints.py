@@ -9,18 +9,6 @@ from typing import Any, TypeVar, Union
 
 import attrs
 
-__all__ = [
-    "accepts_none",
-    "has_default",
-    "has_fields",
-    "is_annotated",
-    "is_literal",
-    "is_union",
-    "origin_of",
-    "substituted",
-    "type_arguments",
-]
-
 
 def origin_of(tp: Any) -> Any:
     return typing.get_origin(tp) or tp

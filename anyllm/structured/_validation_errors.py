@@ -9,8 +9,6 @@ from typing import Any
 import attrs
 import msgspec
 
-__all__ = ["KINDS", "Fault", "expected", "in_json", "in_json_terms", "json_path", "or_list", "shortened"]
-
 _MAX_LENGTH = 200
 #: Types by the names that Python, msgspec's messages and JSON Schema give them.
 KINDS = {

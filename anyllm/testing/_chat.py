@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Union
 
-__all__ = ["chat_completion", "chat_events"]
-
 
 def chat_events(
     text_or_pieces: Union[str, Iterable[str]],

@@ -23,8 +23,6 @@ from ._reply import BODILESS, Reply
 from ._request import Headers, RecordedRequest
 from ._steps import Cut, Pause, Signal, Stall, Step
 
-__all__ = ["Connection", "Wake", "shut_down"]
-
 _STALL_TICK = 0.005  # seconds between two looks at the client while a Stall waits for its event
 _LINGER_RESET = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)  # struct linger: on, 0 seconds
 

@@ -20,8 +20,6 @@ from anyllm.types import ChatCompletion, FunctionCall, ToolCall, _convert
 from anyllm.types._accumulate import Assembler
 from anyllm.wire._base.protocols import Dialect
 
-__all__ = ["FakeProvider", "fake", "tool_call"]
-
 #: Seconds between two checks whether a stalled call has ended.
 _POLL = 0.005
 

@@ -16,8 +16,6 @@ from anyllm.types import ChatCompletion, ChatCompletionChunk, Choice, Message, T
 from anyllm.types._openai_chunk import chunk_object, fragment_object
 from anyllm.types._replay import fragments, replayed
 
-__all__ = ["ROW", "Answer", "scripted"]
-
 #: The provider that is faked.
 ROW = lookup.get("compatible")
 

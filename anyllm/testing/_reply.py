@@ -16,8 +16,6 @@ import attrs
 from ._chat import chat_completion, chat_events
 from ._steps import FAULTS, Cut, SSEData, SSEEvent, Stall, Step, checked_steps
 
-__all__ = ["BODILESS", "Reply"]
-
 #: These have no body, whatever their headers say: https://www.rfc-editor.org/rfc/rfc9110#section-6.4.1
 BODILESS = frozenset([204, 304])
 

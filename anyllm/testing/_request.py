@@ -7,8 +7,6 @@ from typing import Any, Dict, Iterator, Mapping, Sequence, Tuple
 
 import attrs
 
-__all__ = ["Headers", "RecordedRequest"]
-
 
 class Headers(Mapping[str, str]):
     """Headers of a request, case-insensitive; repeated ones are joined by a comma."""

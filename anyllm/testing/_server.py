@@ -19,8 +19,6 @@ from ._connection import Connection, Wake, shut_down
 from ._reply import Reply
 from ._request import RecordedRequest
 
-__all__ = ["Script", "Server", "serve"]
-
 _HOST = "127.0.0.1"
 _JOIN_TIMEOUT = 5.0  # seconds
 

@@ -8,8 +8,6 @@ import socket
 import time
 from typing import Iterator, List, Tuple
 
-__all__ = ["Silent", "blackhole", "silent"]
-
 _HOST = "127.0.0.1"
 
 

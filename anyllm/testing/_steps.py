@@ -7,19 +7,6 @@ from typing import Any, Iterable, List, Mapping, Optional, Tuple, Union
 
 import attrs
 
-__all__ = [
-    "FAULTS",
-    "Cut",
-    "Pause",
-    "SSEData",
-    "SSEEvent",
-    "Signal",
-    "Stall",
-    "Step",
-    "checked_steps",
-    "keep_alive_comments",
-]
-
 
 @attrs.frozen
 class Pause:

@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterator
 from typing import Optional
 
-__all__ = ["first_paragraph", "parameter_descriptions"]
-
 _SECTION = re.compile(r"\s*(?:Args|Arguments|Parameters|Params)\s*:\s*")
 _NUMPY_SECTION = re.compile(r"\s*(?:Other )?Parameters\s*")
 _UNDERLINE = re.compile(r"\s*-{3,}\s*")

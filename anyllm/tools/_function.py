@@ -12,8 +12,6 @@ import attrs
 
 from anyllm.context import Context
 
-__all__ = ["MISSING", "Parameter", "parameters_of", "signature_of", "unwrapped"]
-
 #: The default of a parameter that has none, and the annotation of one that has none.
 MISSING: Any = inspect.Parameter.empty
 

@@ -29,8 +29,6 @@ from anyllm.tools._docstrings import first_paragraph, parameter_descriptions
 from anyllm.tools._function import MISSING, Parameter, parameters_of, signature_of, unwrapped
 from anyllm.types import _convert
 
-__all__ = ["Tool", "ToolArgumentsError", "tool"]
-
 #: Source: https://platform.openai.com/docs/api-reference/chat/create#chat_create-tools
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 

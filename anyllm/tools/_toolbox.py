@@ -11,8 +11,6 @@ import msgspec
 from anyllm.tools._tool import Tool
 from anyllm.types import _convert
 
-__all__ = ["result_text", "tools_in"]
-
 
 def tools_in(tools: Iterable[Any]) -> tuple[list[dict[str, Any]], dict[str, Tool]]:
     """

@@ -13,13 +13,13 @@ Source: https://platform.openai.com/docs/api-reference/chat and .../chat/streami
 from __future__ import annotations
 
 from anyllm.types._base import Serializable
-from anyllm.types._chunks import FINISH_REASONS, ChatCompletionChunk, ChunkChoice, ChunkDelta, text_alone, text_chunk
+from anyllm.types._chunks import ChatCompletionChunk, ChunkChoice, ChunkDelta, text_alone, text_chunk
 from anyllm.types._completions import ChatCompletion, Choice
 from anyllm.types._cost import Cost
 from anyllm.types._embeddings import EmbeddingParams, Embeddings, Model
 from anyllm.types._messages import ContentPart, Message
 from anyllm.types._params import REASONING_EFFORTS, STRUCTURED, CompletionParams
-from anyllm.types._parts import FunctionCall, Reasoning, Retried, RetryNotice, ToolCall, Usage
+from anyllm.types._parts import FINISH_REASONS, FunctionCall, Reasoning, Retried, RetryNotice, ToolCall, Usage
 
 __all__ = [
     "FINISH_REASONS",

@@ -9,9 +9,7 @@ import attrs
 from anyllm.types import _convert
 from anyllm.types._base import FirstChoice, Serializable, first_choice
 from anyllm.types._openai_chunk import chunk_object
-from anyllm.types._parts import FINISH_REASONS, Reasoning, RetryNotice, ToolCall, Usage
-
-__all__ = ["FINISH_REASONS", "ChatCompletionChunk", "ChunkChoice", "ChunkDelta", "text_alone", "text_chunk"]
+from anyllm.types._parts import Reasoning, RetryNotice, ToolCall, Usage
 
 
 @attrs.define

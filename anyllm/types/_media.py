@@ -8,8 +8,6 @@ import os
 from pathlib import Path
 from typing import Optional, Union
 
-__all__ = ["Source", "as_sound", "as_url", "file_name", "media_type_of"]
-
 #: A URL, a data URL, the path of a file, or the bytes themselves.
 Source = Union[str, "os.PathLike[str]", bytes]
 

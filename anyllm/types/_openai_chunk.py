@@ -14,22 +14,6 @@ from typing import Any, Optional
 
 from anyllm.types._parts import FINISH_REASONS, Reasoning, ToolCall, Usage
 
-__all__ = [
-    "DETAILS",
-    "REASONING_NAMES",
-    "WRITTEN",
-    "call_object",
-    "choice_object",
-    "chunk_object",
-    "finish_reason_of",
-    "fragment_object",
-    "is_native",
-    "service_fields",
-    "turn_object",
-    "unknown_fields",
-    "usage_object",
-]
-
 DETAILS = "reasoning_details"
 #: The names of reasoning in OpenAI-compatible APIs, in the order in which to look for them: providers that rename the
 #: field send both for a while. The first is the one for reasoning without a name.

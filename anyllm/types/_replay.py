@@ -18,8 +18,6 @@ from anyllm.types import (
     text_chunk,
 )
 
-__all__ = ["fragments", "replayed"]
-
 #: The pieces of replayed text: about a word, and at most 16 characters without spaces.
 _pieces = re.compile(r"\S{1,16}\s{0,16}|\s{1,16}").findall
 
