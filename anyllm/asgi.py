@@ -117,7 +117,7 @@ async def _once(data: bytes) -> AsyncIterator[bytes]:
     yield data
 
 
-class _AsyncChunks:
+class _AsyncChunks(AsyncIterator[Any]):
     """
     An async iterator over the chunks of a stream; dropping it cancels the stream.
 
@@ -127,9 +127,6 @@ class _AsyncChunks:
     def __init__(self, stream: Any) -> None:
         self._source: Optional[Source] = source_of(stream)
         _ = self._source.channel  # TypeError where there is none
-
-    def __aiter__(self) -> _AsyncChunks:
-        return self
 
     async def __anext__(self) -> Any:
         try:
@@ -161,16 +158,13 @@ class _AsyncChunks:
             self._end()
 
 
-class _AsyncBody:
+class _AsyncBody(AsyncIterator[bytes]):
     """An async iterator over a `Body`; dropping it cancels the stream."""
 
     def __init__(self, body: Body, keep_alive: Optional[float]) -> None:
         self._body = body
         self._keep_alive = keep_alive if body.format.keep_alive else None
         _ = body.channel  # TypeError where there is none
-
-    def __aiter__(self) -> _AsyncBody:
-        return self
 
     async def __anext__(self) -> bytes:
         deadline = deadline_after(self._keep_alive)

@@ -20,17 +20,14 @@ def check_keywords(cls: C) -> C:
     plain_init = cls.__init__  # type: ignore[misc]  # the class has no instances yet
     names = frozenset(field.name for field in attrs.fields(cls) if field.init)
     register_fields(cls.__name__, names)
-    positional = [field for field in attrs.fields(cls) if field.init and not field.kw_only]
-    has_keyword_only = any(field.init and field.kw_only for field in attrs.fields(cls))
-    max_positional = len(positional) if has_keyword_only else len(names)
+    keyword_only = [field.name for field in attrs.fields(cls) if field.init and field.kw_only]
 
     @functools.wraps(plain_init)
     def checked_init(self: Any, *args: Any, **kwargs: Any) -> None:
         if not names.issuperset(kwargs):
             raise unknown_keyword(cls.__name__, kwargs, names)
-        if len(args) > max_positional:
-            first = next(field.name for field in attrs.fields(cls) if field.init and field.kw_only)
-            raise TypeError(f"{cls.__name__} takes its values by name, as in {cls.__name__}({first}=...)")
+        if keyword_only and len(args) > len(names) - len(keyword_only):
+            raise TypeError(f"{cls.__name__} takes its values by name, as in {cls.__name__}({keyword_only[0]}=...)")
         plain_init(self, *args, **kwargs)
 
     cls.__init__ = checked_init  # type: ignore[misc]

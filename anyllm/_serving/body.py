@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Optional, Protocol
 
 from anyllm._concurrency.pipe import EMPTY
@@ -42,7 +42,7 @@ class Outlet(Protocol):
         """Write *data*. If it raises, nothing was written."""
 
 
-class Body:
+class Body(Iterator[bytes]):
     """
     The bytes of a stream in a format, while it comes. One thread iterates it; any thread may close it.
 
@@ -85,9 +85,6 @@ class Body:
         self._ready = b""  # bytes that `begin` has received, or that the outlet refused
         self._written_at = 0.0
         self._writes_due = 0  # how many of the writes that break a silence are still to come
-
-    def __iter__(self) -> Body:
-        return self
 
     def __next__(self) -> bytes:
         data = self._next_or_error(self._timeout(), None if self._outlet is None else self._pass_on)

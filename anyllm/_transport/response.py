@@ -115,15 +115,12 @@ class Response:
             MalformedStreamError: it is larger than *limit* bytes.
             ConnectionLostError: it ended early.
         """
-        parts, size = [], 0
-        for data in self.reads():
-            parts.append(data)
-            size += len(data)
-            if size > limit:
-                raise MalformedStreamError(f"the answer is larger than max_event_bytes ({limit} bytes)")
+        body = self.text_so_far(limit + 1)
+        if len(body) > limit:
+            raise MalformedStreamError(f"the answer is larger than max_event_bytes ({limit} bytes)")
         if self.broken is not None:
             raise ConnectionLostError(f"the answer ended early: {reason(self.broken)}") from self.broken
-        return b"".join(parts)
+        return body
 
     def text_so_far(self, limit: int) -> bytes:
         """The body up to *limit* bytes, or to its early end: for errors, where a part of the message beats none."""

@@ -47,17 +47,18 @@ class AbortableCall:
         on_connected: Called when the connection is made.
 
     Attributes:
+        connected: The same function.
         aborted: Whether `abort` was called.
     """
 
-    __slots__ = ("_abort_end", "_has_put", "_on_connected", "_slot", "aborted")
+    __slots__ = ("_abort_end", "_has_put", "_slot", "aborted", "connected")
 
     def __init__(self, on_connected: Callable[[], object] = lambda: None) -> None:
         #: At most one socket, and whether it is our duplicate. The thread that pops it owns it.
         self._slot: list[tuple[Any, bool]] = []
         self._has_put = False  # whether the sender has put a socket there; only the sender uses this
         self._abort_end = waiters.new_waiter()  # released when an abort that had the socket is over
-        self._on_connected = on_connected
+        self.connected = on_connected
         self.aborted = False
 
     def abort(self) -> bool:
@@ -108,10 +109,6 @@ class AbortableCall:
                 sock.close()
             raise Aborted("aborted")
         self.hold(sock, is_duplicate=is_duplicate)
-
-    def connected(self) -> None:
-        """The connection is made: the request can be sent."""
-        self._on_connected()
 
     def forget(self) -> None:
         """

@@ -170,13 +170,10 @@ class Agent:
 
 def _with_callbacks(run: AgentRun, options: StreamingOptions) -> Generator[StreamEvent, None, None]:
     """The events of a run, each after its callback."""
-    events = run.events()
-    try:
+    with contextlib.closing(run.events()) as events:
         for event in events:
             call_back(options, event)
             yield event
-    finally:
-        events.close()
 
 
 def _client(model: Any, params: dict[str, Any], prices: Optional[Mapping[str, Any]]) -> Any:

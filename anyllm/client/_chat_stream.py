@@ -191,28 +191,22 @@ def _with_callbacks(reader: FallbackReader, source: Iterator[ChatCompletionChunk
 
 
 def _events_and_error(reader: FallbackReader, source: Iterator[ChatCompletionChunk]) -> Iterator[StreamEvent]:
+    events = _new_events(reader)
     try:
-        yield from _events_of(_new_events(reader), reader, source)
-        if reader.error is not None:
+        yield events.start()
+        try:
+            for chunk in source:
+                yield from events.of(chunk)
+        except AnyLLMError as exc:
+            if exc is not reader.error:
+                raise  # thrown into this generator by its reader
+        if reader.error is not None:  # perhaps raised to an earlier reader
+            yield events.fail(reader.error)
             raise reader.error
-    finally:
-        reader.cancel()
-
-
-def _events_of(events: Events, reader: FallbackReader, source: Iterator[ChatCompletionChunk]) -> Iterator[StreamEvent]:
-    yield events.start()
-    try:
-        for chunk in source:
-            yield from events.of(chunk)
-    except AnyLLMError as exc:
-        if exc is not reader.error:
-            raise  # thrown into this generator by its reader
-        yield events.fail(exc)
-    else:
         if reader.answer is not None:
             yield from events.complete(reader.answer)
-        elif reader.error is not None:  # it was raised to an earlier reader
-            yield events.fail(reader.error)
+    finally:
+        reader.cancel()
 
 
 def _new_events(reader: FallbackReader) -> Events:

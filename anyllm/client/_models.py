@@ -35,7 +35,12 @@ class ClientModels:
         fallback: Sequence[Union[str, Target]],
     ) -> None:
         self._has_provider = provider is not None
-        self.home = _home(model, provider, api_key, base_url)
+        if model is None and provider is None and (api_key is not None or base_url is not None):
+            raise TypeError(
+                "whose api_key and base_url? Name a model or a provider: Client(provider='openai', api_key=...)"
+            )
+        has_home = model is not None or provider is not None
+        self.home = _target("" if model is None else model, provider, api_key, base_url) if has_home else None
         self._main = None if model is None else self.home
         if model is None and fallback:
             raise TypeError("fallback= comes after a model: Client('openai/gpt-4o-mini', fallback=[...])")
@@ -80,18 +85,6 @@ class ClientModels:
         for target in (*self.targets, self.home):
             if target is not None and target.is_own:
                 target.provider.close()
-
-
-def _home(
-    model: Optional[str], provider: Union[str, Provider, None], api_key: ApiKey, base_url: Optional[str]
-) -> Optional[Target]:
-    if model is not None or provider is not None:
-        return _target("" if model is None else model, provider, api_key, base_url)
-    if api_key is not None or base_url is not None:
-        raise TypeError(
-            "whose api_key and base_url? Name a model or a provider: Client(provider='openai', api_key=...)"
-        )
-    return None
 
 
 def _target(

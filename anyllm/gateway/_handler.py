@@ -109,16 +109,13 @@ def _stream(
     return GatewayResponse(200, headers(request.format), _RecordedBody(body, context))
 
 
-class _RecordedBody:
+class _RecordedBody(Iterator[bytes]):
     """The body of a stream; its end finishes the request."""
 
     def __init__(self, body: Body, context: RequestContext) -> None:
         self._body = body
         self._context = context
         self._is_over = False
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
 
     def __next__(self) -> bytes:
         try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -66,10 +65,7 @@ class ProviderLists:
         running = [fetching for name in names if (fetching := self._refresh(name)) is not None]
         limit = ctx.child(_TIMEOUT + 1)
         for fetching in running:
-            try:
-                select(fetching.done(), limit.done())
-            except queue.Empty:  # cannot happen without a timeout
-                break
+            select(fetching.done(), limit.done())
         with self._lock:
             return [model for name in names for model in self._lists[name].models] + _in_this_process()
 

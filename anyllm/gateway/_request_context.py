@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Optional
 from urllib.parse import parse_qs
 
+from anyllm._concurrency import waiters
 from anyllm.context import Context
 from anyllm.errors import InvalidRequestError
 from anyllm.types import ChatCompletionChunk, Usage
@@ -97,7 +98,8 @@ class RequestContext(RequestHead):
         self.seconds = 0.0
         self._clock = clock
         self._start = clock()
-        self._on_finish: list[Callable[[RequestContext], object]] = [on_finish]
+        self._on_finish = on_finish
+        self._finish_permits: list[None] = [None]
         on_client_left = environ.get(CLIENT_LEFT)
         if on_client_left is not None:
             on_client_left(self.abort)
@@ -151,13 +153,11 @@ class RequestContext(RequestHead):
 
     def finish(self) -> None:
         """End and log the request; a second call does nothing."""
-        try:
-            on_finish = self._on_finish.pop()
-        except IndexError:
+        if not waiters.take_one(self._finish_permits):
             return
         self.seconds = self._clock() - self._start
         self.ctx.cancel()
-        on_finish(self)
+        self._on_finish(self)
         self._write_log()
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Optional, TypeVar, Union
+from typing import Optional, TypeVar, Union
 
 import attrs
 
@@ -106,11 +106,9 @@ class Route:
         Raises:
             InvalidRequestError: the tools are wrong.
         """
-        params = self._with_defaults(params)
-        if not self._calls_provider:
-            return _call_client(self.client.chat_stream, ctx, params)
-        params, settings = self._provider_call(params)
-        return self.target.provider.completion_stream(ctx, params, **settings)
+        if self._calls_provider:
+            return self._call_provider(self.target.provider.completion_stream, ctx, params)
+        return _call_client(self.client.chat_stream, ctx, self._with_defaults(params))
 
     def complete(self, ctx: Context, params: CompletionParams) -> ChatCompletion:
         """
@@ -119,11 +117,9 @@ class Route:
         Raises:
             AnyLLMError: the call failed.
         """
-        params = self._with_defaults(params)
-        if not self._calls_provider:
-            return _call_client(self.client.chat, ctx, params)
-        params, settings = self._provider_call(params)
-        return self.target.provider.completion(ctx, params, **settings)
+        if self._calls_provider:
+            return self._call_provider(self.target.provider.completion, ctx, params)
+        return _call_client(self.client.chat, ctx, self._with_defaults(params))
 
     def embed(self, ctx: Context, params: EmbeddingParams) -> Embeddings:
         """
@@ -141,9 +137,9 @@ class Route:
         cost = by_answer or cost_of(usage, target.model, target.provider.name)
         return None if cost is None else cost.total_usd
 
-    def _provider_call(self, params: CompletionParams) -> tuple[CompletionParams, dict[str, Any]]:
-        target = self.target
-        return params.evolve(model=target.model), {"options": pump_options(self.options), **target.credentials}
+    def _call_provider(self, call: Callable[..., R], ctx: Context, params: CompletionParams) -> R:
+        params = self._with_defaults(params).evolve(model=self.target.model)
+        return call(ctx, params, options=pump_options(self.options), **self.target.credentials)
 
     def _with_defaults(self, params: CompletionParams) -> CompletionParams:
         defaults = {name: value for name, value in self.entry.params.items() if getattr(params, name) is None}

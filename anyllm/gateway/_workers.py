@@ -38,7 +38,10 @@ def run_workers(count: int, serve: Callable[[], int]) -> int:
     Returns:
         The worst exit status.
     """
-    with _metrics_folder(), _pipe() as (reader, writer), _forwarding_signals() as children:
+    with _metrics_folder(), contextlib.ExitStack() as stack, _forwarding_signals() as children:
+        reader, writer = os.pipe()
+        stack.callback(os.close, reader)
+        stack.callback(os.close, writer)
 
         def start() -> None:
             children.add(_fork(serve, reader, writer))
@@ -94,16 +97,6 @@ def _fork(serve: Callable[[], int], reader: int, writer: int) -> int:
 def _end_with_parent(reader: int) -> None:
     os.read(reader, 1)  # nothing is written: it returns when the parent has ended
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-@contextlib.contextmanager
-def _pipe() -> Iterator[tuple[int, int]]:
-    reader, writer = os.pipe()
-    try:
-        yield reader, writer
-    finally:
-        os.close(writer)
-        os.close(reader)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Optional
 
+import attrs
+
 from anyllm._concurrency import waiters
 from anyllm._concurrency.per_process import PerProcess
 from anyllm._hints.arguments import non_negative, whole_number
@@ -27,6 +29,7 @@ _log = logging.getLogger("anyllm")
 _UNHEALTHY = (ServerError, NetworkError, StreamTimeoutError, IncompleteStreamError)
 
 
+@attrs.define(eq=False)
 class _State:
     """
     The breaker between two changes of its state.
@@ -43,14 +46,13 @@ class _State:
         next: Empty, or {"state": the following state}.
     """
 
-    __slots__ = ("failures", "name", "next", "probe_permits", "since")
-
-    def __init__(self, name: str, since: float, failures: int) -> None:
-        self.name = name
-        self.since = since
-        self.failures: deque[float] = deque(maxlen=failures)
-        self.probe_permits = PerProcess(lambda _inherited: deque([None]))
-        self.next: dict[str, _State] = {}
+    name: str
+    since: float
+    failures: deque[float]
+    probe_permits: PerProcess[deque[None]] = attrs.field(
+        factory=lambda: PerProcess(lambda _inherited: deque([None])), init=False
+    )
+    next: dict[str, _State] = attrs.field(factory=dict, init=False)
 
 
 class CircuitAttempt:
@@ -149,7 +151,7 @@ class CircuitBreaker:
         self._cooldown = non_negative("cooldown", cooldown)
         self._clock = clock
         self._on_change = on_change
-        self._latest = _State("closed", clock(), failures)
+        self._latest = _State("closed", clock(), deque(maxlen=failures))
 
     @property
     def state(self) -> str:
@@ -216,7 +218,7 @@ class CircuitBreaker:
             self._change(state, "open")
 
     def _change(self, state: _State, new_name: str) -> None:
-        new = _State(new_name, self._clock(), self._failures)
+        new = _State(new_name, self._clock(), deque(maxlen=self._failures))
         if state.next.setdefault("state", new) is not new or self._on_change is None:
             return
         try:

@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Optional
 
+import attrs
+
 from anyllm._concurrency import waiters
 from anyllm._concurrency.per_process import PerProcess
 from anyllm._hints.arguments import whole_number
@@ -23,27 +25,23 @@ from anyllm.errors import LimitTooSmallError, WaitTooLongError
 _MINUTE = 60.0
 
 
+@attrs.define(eq=False)
 class _Entry:
     """Requests and tokens that were allowed at the time *when*; *counts* for a minute from then."""
 
-    __slots__ = ("counts", "requests", "tokens", "when")
-
-    def __init__(self, when: float, requests: int, tokens: int) -> None:
-        self.when = when
-        self.requests = requests
-        self.tokens = tokens
-        self.counts = True
+    when: float
+    requests: int
+    tokens: int
+    counts: bool = True
 
 
+@attrs.define(eq=False)
 class _RateWaiter:
     """A thread in line for the rate; it stays in line, and is woken to look, until it may go."""
 
-    __slots__ = ("gave_up", "lock", "tokens")
-
-    def __init__(self, tokens: int) -> None:
-        self.tokens = tokens
-        self.gave_up = False
-        self.lock = waiters.new_waiter()
+    tokens: int
+    gave_up: bool = False
+    lock: threading.Lock = attrs.field(factory=waiters.new_waiter)
 
     def wake(self) -> None:
         """Have it look again. Takes no lock."""

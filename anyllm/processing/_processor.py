@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Generic, Optional, TypeVar, Union
+from typing import Any, Optional, TypeVar, Union
 
 from anyllm._hints.arguments import did_you_mean, positive_number, whole_number
 from anyllm.context import Context
@@ -218,15 +218,12 @@ class EventProcessor:
         return self._tally.snapshot()
 
 
-class Processed(Generic[T]):
+class Processed(Iterator[T]):
     """The output of a run: an iterator, for one thread. As a context manager it is closed on exit."""
 
     def __init__(self, run: ProcessorRun, take: Callable[[ProcessorRun], Optional[T]]) -> None:
         self._run = run
         self._take = take
-
-    def __iter__(self) -> Iterator[T]:
-        return self
 
     def __next__(self) -> T:
         try:

@@ -12,7 +12,7 @@ import queue
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, NoReturn, Optional, TypeVar, Union
 
 from anyllm._concurrency import waiters
@@ -55,7 +55,7 @@ def tee(
     return tuple(Reader(shared, inbox) for inbox in shared.inboxes)
 
 
-class Reader(Generic[T]):
+class Reader(Iterator[T]):
     """
     One of the readers that `tee` makes: iterate it in one thread; close or drop it to stop reading.
 
@@ -70,9 +70,6 @@ class Reader(Generic[T]):
     def lost(self) -> int:
         """How many items this reader has lost; only with the policy "drop"."""
         return self._inbox.lost
-
-    def __iter__(self) -> Reader[T]:
-        return self
 
     def __next__(self) -> T:
         shared, inbox = self._shared, self._inbox

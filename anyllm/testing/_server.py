@@ -86,17 +86,10 @@ class Server:
 
     def wait_for_requests(self, n: int, timeout: float = 10) -> List[RecordedRequest]:
         """
-        Wait until *n* requests have been received in total.
-
-        Args:
-            n: How many.
-            timeout: Seconds.
-
-        Returns:
-            The requests so far, at least *n*.
+        Wait until *n* requests have been received in total, and return all so far.
 
         Raises:
-            TimeoutError: There were fewer in time.
+            TimeoutError: There were fewer after *timeout* seconds.
         """
         with self._changed:
             if not self._changed.wait_for(lambda: len(self.requests) >= n, timeout):
@@ -104,15 +97,7 @@ class Server:
             return list(self.requests)
 
     def wait_closed(self, timeout: float = 10) -> bool:
-        """
-        Wait until no connection is open: the clients have closed theirs.
-
-        Args:
-            timeout: Seconds.
-
-        Returns:
-            False if it timed out.
-        """
+        """Wait until the clients have closed all connections; False after *timeout* seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._open, timeout)
 

@@ -28,17 +28,10 @@ class Silent:
 
     def wait_for_connections(self, n: int, timeout: float = 10) -> int:
         """
-        Wait until *n* clients have connected in total.
-
-        Args:
-            n: The number of connections.
-            timeout: Seconds.
-
-        Returns:
-            The number of connections so far, at least *n*.
+        Wait until *n* clients have connected in total, and return how many have.
 
         Raises:
-            TimeoutError: There were fewer in time.
+            TimeoutError: There were fewer after *timeout* seconds.
         """
         end = time.monotonic() + timeout
         while self._collect() < n:
@@ -48,15 +41,9 @@ class Silent:
 
     def wait_closed(self, timeout: float = 10) -> bool:
         """
-        Wait until every client so far has closed its connection.
+        Wait until every client so far has closed its connection; False after *timeout* seconds.
 
         This reads and discards what the clients sent, because the end of a connection comes after it.
-
-        Args:
-            timeout: Seconds.
-
-        Returns:
-            False if it timed out.
         """
         end = time.monotonic() + timeout
         self._collect()

@@ -241,3 +241,9 @@ def test_answers_do_not_get_in_the_way_of_copies_and_json():
     """Who copies, pickles or writes a value asks for many names that it may not have."""
     assert json.loads(json.dumps(ANSWER.to_dict()))["choices"][0]["message"]["content"] == '{"a": 1}'
     assert [getattr(ANSWER, name, None) for name in ("__len__", "__array__", "_repr_html_", "items")] == [None] * 4
+
+
+def test_too_many_values_of_a_class_without_keyword_only_fields_are_a_type_error():
+    """The search for a keyword-only field to show raised StopIteration."""
+    with pytest.raises(TypeError, match="positional arguments"):
+        Message("user", "a", None, (), None, None, None, None, None, "too many")

@@ -21,7 +21,7 @@ from conftest import ROOT
 from anyllm.errors import LocalUnavailableError
 from anyllm.providers.local import cache_folder, weights
 from anyllm.providers.local import pip as _pip
-from anyllm.providers.local.known_weights import SMOLLM2, Weights
+from anyllm.providers.local.model_file import SMOLLM2, Weights
 
 PAYLOAD = b"GGUF" + bytes(range(256)) * 2000
 TIMEOUT = 120  # seconds, for a child that hangs

@@ -673,7 +673,7 @@ def test_other_objects_than_streams_are_refused():
     with pytest.raises(TypeError, match="pass the stream, not its chunks"):
         wsgi.body(open_channel()[1])
     assert b"InternalError" in b"".join(wsgi.body([5]))
-    with pytest.raises(ValueError, match=r"one of sse, ndjson, .*: 'xml'"):
+    with pytest.raises(ValueError, match=r"one of sse, ndjson, .*, not 'xml'"):
         wsgi.body([], "xml")
     with pytest.raises(ValueError, match="one of"):
         wsgi.headers("xml")

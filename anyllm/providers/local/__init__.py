@@ -6,7 +6,7 @@ A small real model, run by llama.cpp in this process: no key, no account, no ser
 
 from __future__ import annotations
 
-from anyllm.providers.local.known_weights import MODEL, SMOLLM2, Weights
+from anyllm.providers.local.model_file import MODEL, SMOLLM2, Weights
 from anyllm.providers.local.server import Endpoint, endpoint
 from anyllm.providers.local.weights import ensure_weights, import_weights
 

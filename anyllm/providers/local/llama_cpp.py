@@ -22,7 +22,7 @@ from typing import Any
 from anyllm._hints.extras import pip_install
 from anyllm.errors import LocalUnavailableError
 from anyllm.providers.local.cache_folder import cache_dir
-from anyllm.providers.local.known_weights import MODEL
+from anyllm.providers.local.model_file import MODEL
 from anyllm.providers.local.pip import interpreter
 
 #: Concurrent streams; more requests wait in llama.cpp's queue.

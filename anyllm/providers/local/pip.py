@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from anyllm.errors import LocalUnavailableError
-from anyllm.providers.local.known_weights import Weights
+from anyllm.providers.local.model_file import Weights
 
 
 def say(line: str) -> None:

@@ -22,7 +22,7 @@ from typing import IO
 from anyllm.errors import LocalUnavailableError
 from anyllm.providers.local import pip
 from anyllm.providers.local.cache_folder import cache_dir, locked
-from anyllm.providers.local.known_weights import SMOLLM2
+from anyllm.providers.local.model_file import SMOLLM2
 
 _INCOMING = ".incoming-"
 _BLOCK_BYTES = 1 << 20
