@@ -38,12 +38,7 @@ _FLUSH_TIMEOUT = 1.0
 
 
 def start_thread(target: Callable[[], object], name: str) -> None:
-    """
-    Call *target* soon, on a new daemon thread. Takes no lock.
-
-    Raises:
-        RuntimeError: no thread can be started, because the interpreter is shutting down, for example.
-    """
+    """Call *target* soon, on a new daemon thread. Takes no lock; RuntimeError if none can be started, as at exit."""
     if monkey_patch.began_native():
         _start_native(target, ())  # for a deadline of the timer that is older than the patch
         return

@@ -15,14 +15,7 @@ _MIN_PAUSED_INTERVAL, _MAX_PAUSED_INTERVAL = 0.02, 0.1
 
 
 class Limit(NamedTuple):
-    """
-    One start of a clock.
-
-    Attributes:
-        name: "connect", "first_content", "idle" or "tail".
-        seconds: The limit.
-        attempt: The attempt that the clock belongs to.
-    """
+    """One start of a clock: its name ("connect", "first_content", "idle" or "tail"), seconds, and attempt."""
 
     name: str
     seconds: float

@@ -21,12 +21,7 @@ _WITH_LOCK = 1
 
 
 class DecodePermits(Permits):
-    """
-    The permits of all workers.
-
-    Args:
-        count: How many there are; None for as many as this interpreter can use.
-    """
+    """The permits of all workers: *count*, or None for as many as this interpreter can use."""
 
     __slots__ = ()
 

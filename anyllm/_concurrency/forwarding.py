@@ -17,14 +17,7 @@ from anyllm._concurrency.pipe import Pipe
 
 
 class Forwarding:
-    """
-    One call of `Channel.forward`.
-
-    Args:
-        pipes: The channel's.
-        take: Takes the channel's next item.
-        pass_on: See `Channel.forward`.
-    """
+    """One call of `Channel.forward` with *pass_on*; *take* removes the next item from the channel's *pipes*."""
 
     def __init__(
         self,

@@ -104,12 +104,9 @@ def binds_sockets() -> bool:
 
 def problem(*, tls: bool) -> Optional[str]:
     """
-    Why no call can be made under the current patch, and how to fix that; None if calls can be made.
+    Why no call, over https if *tls*, can be made under the current patch, and how to fix that; None if it can.
 
     A greenlet that waits on a native socket blocks all the others, deadlines included.
-
-    Args:
-        tls: Whether the call is over https.
     """
     has_threads, has_sockets, has_tls = _kinds()
     if has_threads or not (has_sockets or (tls and has_tls)):

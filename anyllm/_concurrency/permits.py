@@ -14,10 +14,7 @@ from anyllm._concurrency import waiters
 
 class Permits:
     """
-    Permits for any number of threads; the longest waiting thread gets the next one.
-
-    Args:
-        count: How many permits there are.
+    *count* permits for any number of threads; the longest waiting thread gets the next one.
 
     Attributes:
         free: The permits that nobody holds.

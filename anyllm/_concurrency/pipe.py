@@ -143,17 +143,9 @@ class Sender(Generic[T]):
 
     def put(self, item: T, timeout: Optional[float] = None) -> bool:
         """
-        Put *item*, waiting for room.
+        Put *item*, which is not None, and wait up to *timeout* seconds for room; None for ever.
 
-        Args:
-            item: Anything but None.
-            timeout: Seconds to wait at most; None for ever.
-
-        Returns:
-            False if the channel is closed: nobody will receive the item.
-
-        Raises:
-            queue.Full: there was no room in time.
+        Returns False if the channel is closed, so that nobody will receive the item; `queue.Full` if there was no room.
         """
         if self.try_put(item):
             return True

@@ -102,15 +102,9 @@ def explain_frozen(cls: C) -> C:
 
 def check_stream(value: Any, streams: bool, *, whole: str, streamed: str) -> None:
     """
-    Check that the parameter ``stream`` does not contradict the call.
+    Raise a TypeError if the parameter ``stream`` (*value*, None if it was omitted) contradicts the call.
 
-    Args:
-        value: The parameter's value; None if it was omitted.
-        streams: Whether the call streams.
-        whole, streamed: The names of the call that waits for the whole answer, and of the one that streams.
-
-    Raises:
-        TypeError: it contradicts the call; the message names the other call.
+    *whole* and *streamed* are the names of the call that waits for the whole answer, and of the one that streams.
     """
     if value is not None and bool(value) is not streams:
         does, other = ("streams", whole) if streams else ("waits for the whole answer", streamed)
@@ -118,12 +112,7 @@ def check_stream(value: Any, streams: bool, *, whole: str, streamed: str) -> Non
 
 
 def whole_number(name: str, value: Any, least: int = 1) -> int:
-    """
-    *value*, which must be an int and at least *least*.
-
-    Raises:
-        TypeError, ValueError: it is not; the message contains *name*.
-    """
+    """*value*, which must be an int and at least *least*; else a TypeError or ValueError that contains *name*."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     if value < least:
@@ -132,12 +121,7 @@ def whole_number(name: str, value: Any, least: int = 1) -> int:
 
 
 def number(name: str, value: Any, kind: str = "a number") -> float:
-    """
-    *value*, which must be an int or a float; *kind* describes it in the message.
-
-    Raises:
-        TypeError: it is neither; the message contains *name*.
-    """
+    """*value*, which must be an int or a float; else a TypeError that contains *name* and *kind*."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be {kind}, not {type(value).__name__}")
     return value

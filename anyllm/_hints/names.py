@@ -199,13 +199,7 @@ def replacement_for(name: str, place: str) -> Optional[str]:
 
 
 def no_attribute(what: str, name: str, hints: Mapping[str, str], word: str = "; write ") -> AttributeError:
-    """
-    The AttributeError of an object, described as *what*, without the attribute *name*.
-
-    Args:
-        hints: The right spelling, by name.
-        word: The text before the hint.
-    """
+    """The AttributeError of *what* without the attribute *name*; the spelling in *hints*, if any, follows *word*."""
     hint = hints.get(name)
     return AttributeError(f"{what} has no {name!r}" + (f"{word}{hint}" if hint else ""))
 

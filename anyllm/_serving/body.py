@@ -134,13 +134,9 @@ class Body(Iterator[bytes]):
 
     def begin(self, timeout: Optional[float]) -> Optional[BaseException]:
         """
-        Wait for the first bytes and store them, so that an error before them can have its own status.
+        Wait *timeout* seconds, None for no limit, for the first bytes, and store them.
 
-        Args:
-            timeout: Seconds to wait; None for no limit.
-
-        Returns:
-            The error that came instead of the first bytes, if one did.
+        Returns the error that came instead, which can then have a status of its own.
         """
         try:
             self._ready = self._next_bytes(timeout) or b""

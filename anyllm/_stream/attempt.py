@@ -55,12 +55,7 @@ class Attempt:
         return waiters.take_one(self._claims)
 
     def commit(self) -> None:
-        """
-        Called before the caller sees anything of this attempt, which can no longer be replaced then.
-
-        Raises:
-            StreamTimeoutError: a clock of this attempt ran out, and another attempt may have begun.
-        """
+        """Called before the caller sees anything of this attempt; raises the error if a clock of it ran out."""
         if self.timed_out is None and self.claim():
             self.reader.committed = True
             self._claims.append(None)

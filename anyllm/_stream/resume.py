@@ -66,12 +66,7 @@ class ContinuationDecoder:
         return (*self._join(self._decoder.finish()), *self._release())
 
     def _join(self, chunks: Sequence[ChatCompletionChunk]) -> tuple[ChatCompletionChunk, ...]:
-        """
-        The chunks that certainly continue the interrupted answer, those held before included.
-
-        Raises:
-            InvalidRequestError: they belong to a new answer.
-        """
+        """The chunks that certainly continue the interrupted answer; InvalidRequestError if they begin a new one."""
         joined: list[ChatCompletionChunk] = []
         for chunk in chunks:
             if not self._beginning or not (chunk.content or self._held):  # reasoning, for example, is not compared

@@ -199,12 +199,7 @@ def stream(ctx: Context, spec: CallSpec) -> Stream:
 
 
 def call(ctx: Context, spec: CallSpec) -> Any:
-    """
-    Make a call that returns a whole answer, and wait for it.
-
-    Raises:
-        AnyLLMError: the call failed.
-    """
+    """Make a call that returns a whole answer, and wait for it; raises its `AnyLLMError`."""
     pump, answers, errors = start(ctx, spec)
     try:
         answer = answers.get()

@@ -35,12 +35,7 @@ _SECRET_MEMBER = re.compile(
 
 
 class CallLog:
-    """
-    Logs one call. Used by its worker.
-
-    Attributes:
-        secrets: Texts that are hidden wherever they occur.
-    """
+    """Logs one call, without the texts in `secrets`. Used by its worker."""
 
     def __init__(self, provider: str) -> None:
         self.secrets: tuple[str, ...] = ()
@@ -107,12 +102,7 @@ def _value(name: str, value: Any) -> str:
 
 
 def _parse(value: str) -> tuple[Optional[int], bool]:
-    """
-    The level in *value* of ANYLLM_LOG, None for no log, and whether bodies are shown.
-
-    Raises:
-        ValueError: *value* is invalid.
-    """
+    """The level in *value* of ANYLLM_LOG, None for no log, and whether bodies are shown; or a ValueError."""
     words = {word.strip().lower() for word in value.split(",")} - {""}
     names = words - {"body"} or ({"debug"} if words else set())
     if len(names) > 1 or not names <= _LEVELS.keys():

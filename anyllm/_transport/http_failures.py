@@ -54,11 +54,9 @@ def no_url(url: str) -> InvalidRequestError:
 
 def wrong_url(error: AnyLLMError, url: str, base_url: Optional[str], is_page: bool) -> Optional[str]:
     """
-    A hint about the URL, if *error* looks like that of a wrong one; None if it does not.
+    A hint about *url*, if *error* looks like that of a wrong one; None if it does not.
 
     Args:
-        error: The error of the answer.
-        url: The URL of the request.
         base_url: The base URL if the user set it; None for the provider's own, which is right.
         is_page: Whether the answer was a web page.
     """

@@ -75,12 +75,7 @@ class AbortableCall:
         return True
 
     def hold(self, sock: Any, *, is_duplicate: bool = False) -> None:
-        """
-        Let `abort` shut down *sock* from now on. The call closes a duplicate itself.
-
-        Raises:
-            Aborted: the call was aborted before.
-        """
+        """Let `abort` shut down *sock* from now on; `Aborted` if it was called before. Closes a duplicate itself."""
         self._has_put = True
         self._slot.append((sock, is_duplicate))
         if self.aborted:

@@ -61,12 +61,7 @@ class AgentRun:
         self._recorded = 0  # how many of them are in the transcript, in the order of the calls
 
     def events(self) -> Generator[StreamEvent, None, None]:
-        """
-        The events of the run.
-
-        Raises:
-            AnyLLMError: the run's error, after its event.
-        """
+        """The events of the run; its `AnyLLMError` is raised after its event."""
         self._ctx = self._caller_ctx.child(self._settings.timeout)
         self._started = time.monotonic()
         try:

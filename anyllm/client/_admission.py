@@ -63,14 +63,7 @@ class Lease:
 
 
 class Admission:
-    """
-    Admits the calls of a client. Shared between threads.
-
-    Args:
-        rate_limit: Limit of requests and tokens a minute.
-        stream_limit: Limit of concurrent calls.
-        breaker: A breaker for all providers, or the settings of one for each.
-    """
+    """Admits the calls of a client, which has the same arguments. Shared between threads."""
 
     def __init__(
         self, rate_limit: Optional[RateLimit], stream_limit: Optional[StreamLimit], breaker: BreakerSettings

@@ -41,12 +41,7 @@ def require_messages(method: F) -> F:
 
 
 def check_types(**arguments: tuple[Any, Any]) -> None:
-    """
-    Check settings, each given as its value and the types it may have.
-
-    Raises:
-        TypeError: a value is neither None nor of one of its types.
-    """
+    """Raise a TypeError for a value that is neither None nor of its types; each name has both as a pair."""
     for name, (value, types) in arguments.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, types)):
             expected = " or ".join(one.__name__ for one in (types if isinstance(types, tuple) else (types,)))

@@ -155,12 +155,7 @@ class FallbackReader:
         raise self.error
 
     def chunks(self) -> Iterator[ChatCompletionChunk]:
-        """
-        All chunks, including the notices of further attempts. To be called once.
-
-        Raises:
-            AnyLLMError: the error that ended the stream, at the end.
-        """
+        """All chunks, with the notices of further attempts; raises the stream's error at the end. To be called once."""
         is_over = False
         try:
             if self._open_error is not None:

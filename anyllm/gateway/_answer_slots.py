@@ -13,13 +13,7 @@ _RETRY_AFTER = 1.0
 
 
 class AnswerSlots:
-    """
-    Counts answers in progress. Shared between threads.
-
-    Args:
-        limit: The most in all.
-        per_key: The most for each key; None for no such limit.
-    """
+    """Counts answers: *limit* at most in all, *per_key* for each key, None for no such limit. For any thread."""
 
     def __init__(self, limit: int, per_key: Optional[int]) -> None:
         self._limit = limit
@@ -34,13 +28,7 @@ class AnswerSlots:
         return self._total
 
     def acquire(self, key: str) -> None:
-        """
-        Take a slot; `release` gives it back.
-
-        Raises:
-            RateLimitError: the key has reached its limit.
-            OverloadedError: the gateway has reached its limit.
-        """
+        """Take a slot. RateLimitError if the key has reached its limit, OverloadedError if the gateway has."""
         with self._lock:
             if self._per_key is not None and self._by_key[key] >= self._per_key:
                 message = f"this key has reached its limit of {self._per_key} concurrent answers"

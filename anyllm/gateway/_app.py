@@ -86,14 +86,7 @@ class Operation:
 
 @attrs.define(frozen=True)
 class Rejection:
-    """
-    A request that is rejected before its body is read, in the shape of waitress's errors.
-
-    Attributes:
-        code: The HTTP status.
-        reason: The reason phrase.
-        body: The error message.
-    """
+    """A request that is rejected before its body is read: status, reason phrase, message. Has waitress's names."""
 
     code: int
     reason: str

@@ -31,12 +31,7 @@ def is_loopback(host: str) -> bool:
 
 
 def check_key(request: RequestHead, keys: Keys) -> str:
-    """
-    The name of the owner of the client's key; "" if the gateway has no keys.
-
-    Raises:
-        AuthenticationError: the client sent no key, or an unknown one.
-    """
+    """The owner of the client's key, "" if the gateway has no keys; AuthenticationError without a valid key."""
     if not keys:
         return ""
     key = _key_in(request)

@@ -45,14 +45,7 @@ _HEADERS = {
 
 @attrs.define(frozen=True)
 class _File:
-    """
-    A file of the page.
-
-    Attributes:
-        body: Its bytes.
-        headers: Of every response for it, a 304 too.
-        content_type: Of its body.
-    """
+    """A file of the page, and the headers of every response for it, a 304 too."""
 
     body: bytes
     headers: Mapping[str, str]

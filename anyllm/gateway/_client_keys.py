@@ -29,10 +29,7 @@ def hash_of(key: str) -> str:
 
 class Keys:
     """
-    The keys that the gateway accepts; without any it needs none.
-
-    Args:
-        hashes: Hashes of keys, as `hash_of` makes them, by the names of their owners.
+    The keys that the gateway accepts, as hashes by the names of their owners; without any it needs none.
 
     Raises:
         ValueError: a value is no hash. It may be a key, so the message does not contain it.

@@ -31,16 +31,7 @@ _MAX_NAME_LENGTH = 512  # characters
 
 
 class Models:
-    """
-    The models that clients can ask for. Shared between threads.
-
-    Args:
-        config: The gateway's configuration.
-        options: Options of calls, for models whose entry has none.
-
-    Raises:
-        ValueError: an entry is wrong; the message names it.
-    """
+    """The models that clients can ask for. Shared between threads. Arguments and errors as in `Gateway`."""
 
     def __init__(self, config: Config, options: Optional[StreamingOptions] = None) -> None:
         self._options = options or StreamingOptions()
@@ -69,12 +60,7 @@ class Models:
             raise ValueError(f"models.{name}: {exc}") from exc
 
     def find(self, name: str) -> Route:
-        """
-        The route for *name*.
-
-        Raises:
-            ModelNotFoundError: there is no such model.
-        """
+        """The route for *name*; ModelNotFoundError if there is no such model."""
         bare = name[: -len(":latest")] if name.endswith(":latest") else name
         configured = self._configured.get(bare)
         if configured is not None:
@@ -116,12 +102,7 @@ class Models:
     # -- metadata ------------------------------------------------------------------------------------------------------
 
     def info(self, name: str, ctx: Context) -> ModelInfo:
-        """
-        The metadata of the model *name*, whether it is listed or not.
-
-        Raises:
-            ModelNotFoundError: there is no such model.
-        """
+        """The metadata of the model *name*, whether it is listed or not; errors as `find`."""
         found = self.find(name)
         if found.name not in self._configured and self._lists_providers:
             listed = next((model for model in self._lists().all(ctx) if model.name == found.name), None)

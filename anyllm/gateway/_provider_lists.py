@@ -47,12 +47,7 @@ class _CachedList:
 
 
 class ProviderLists:
-    """
-    The model lists of all providers whose keys are set. Shared between threads.
-
-    Args:
-        clock: Monotonic seconds.
-    """
+    """The model lists of all providers whose keys are set. Shared between threads."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -39,12 +39,7 @@ class Limits:
 
     @classmethod
     def of(cls, entry: ModelEntry) -> Limits:
-        """
-        The limits of an entry.
-
-        Raises:
-            TypeError, ValueError: a limit is wrong.
-        """
+        """The limits of an entry; TypeError or ValueError if one is wrong."""
         return cls(
             RateLimit(**entry.rate_limit) if entry.rate_limit else None,
             StreamLimit(entry.max_streams) if entry.max_streams else None,
@@ -100,34 +95,19 @@ class Route:
         return all(isinstance(target.provider.dialect, dialects) for target in self.client.targets)
 
     def stream(self, ctx: Context, params: CompletionParams) -> Union[Stream, ChatStream]:
-        """
-        Stream an answer: the provider's own pair without limits and fallbacks, which saves a thread.
-
-        Raises:
-            InvalidRequestError: the tools are wrong.
-        """
+        """Stream an answer: the provider's own pair without limits and fallbacks, which saves a thread."""
         if self._calls_provider:
             return self._call_provider(self.target.provider.completion_stream, ctx, params)
         return _call_client(self.client.chat_stream, ctx, self._with_defaults(params))
 
     def complete(self, ctx: Context, params: CompletionParams) -> ChatCompletion:
-        """
-        Wait for a whole answer.
-
-        Raises:
-            AnyLLMError: the call failed.
-        """
+        """Wait for a whole answer; raises the call's `AnyLLMError`."""
         if self._calls_provider:
             return self._call_provider(self.target.provider.completion, ctx, params)
         return _call_client(self.client.chat, ctx, self._with_defaults(params))
 
     def embed(self, ctx: Context, params: EmbeddingParams) -> Embeddings:
-        """
-        Make vectors of texts.
-
-        Raises:
-            AnyLLMError: the call failed.
-        """
+        """Make vectors of texts; raises the call's `AnyLLMError`."""
         return self.client.embed(params.input, ctx=ctx, dimensions=params.dimensions)
 
     def price(self, usage: Usage, model: str) -> Optional[float]:

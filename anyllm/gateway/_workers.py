@@ -31,12 +31,7 @@ def run_workers(count: int, serve: Callable[[], int]) -> int:
     """
     Run *serve* in *count* processes, until a signal ends them. For the main thread, on systems that can fork.
 
-    Args:
-        count: The number of processes.
-        serve: Serves until SIGINT or SIGTERM, which each process gets, and returns an exit status.
-
-    Returns:
-        The worst exit status.
+    *serve* runs until SIGINT or SIGTERM, which each process gets; it returns an exit status, and this the worst one.
     """
     with _metrics_folder(), contextlib.ExitStack() as stack, _forwarding_signals() as children:
         reader, writer = os.pipe()

@@ -83,14 +83,7 @@ class EventSource:
 
 
 class ReadAheadSource:
-    """
-    An `EventSource` that a thread reads ahead, from the first `get` on.
-
-    Args:
-        source: The source, which the thread closes.
-        ctx: Ends the waiting for the next event.
-        clock: Monotonic seconds.
-    """
+    """An `EventSource` that a thread reads ahead and closes, from the first `get` on; *ctx* ends the waiting."""
 
     def __init__(self, source: EventSource, ctx: Context, clock: Callable[[], float]) -> None:
         self._source = source

@@ -131,12 +131,7 @@ def _environment_credentials() -> Any:
 
 @functools.lru_cache(maxsize=4)
 def _chain(_environment: tuple[tuple[str, str], ...]) -> Any:
-    """
-    The credentials of this environment, cached because they renew themselves and finding them takes long.
-
-    Raises:
-        AuthenticationError: there are none; the next call looks again.
-    """
+    """This environment's credentials, which renew themselves; finding them is slow. A failure is not cached."""
     credentials = _botocore("session").Session().get_credentials()
     if credentials is None:
         raise AuthenticationError(

@@ -133,13 +133,7 @@ def _environment_credentials() -> tuple[Any, Optional[str]]:
 
 @functools.lru_cache(maxsize=4)
 def _default(_environment: tuple[tuple[str, str], ...]) -> tuple[Any, Optional[str]]:
-    """
-    The same, cached because they keep their token and finding them takes long.
-
-    Raises:
-        AuthenticationError: there are none; the next call looks again.
-        InvalidRequestError: google-auth is not installed.
-    """
+    """The same, cached: they store their token, and finding them is slow. A failure is not cached."""
     try:
         import google.auth
     except ImportError as exc:

@@ -151,12 +151,7 @@ class Connection:
     # -- requests
 
     def _listen(self, timeout: Optional[float]) -> None:
-        """
-        Receive what the client sends within *timeout* seconds.
-
-        Raises:
-            Gone: The client left, or the server closes.
-        """
+        """Receive what the client sends within *timeout* seconds; `Gone` if it left, or the server closes."""
         ready = [key.fileobj for key, _ in self._selector.select(timeout)]
         if self._wake in ready:
             raise Gone

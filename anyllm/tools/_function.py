@@ -70,12 +70,7 @@ def signature_of(function: Any, name: str) -> inspect.Signature:
 
 
 def parameters_of(function: Any, signature: inspect.Signature, name: str) -> tuple[Parameter, ...]:
-    """
-    The parameters, with their types.
-
-    Raises:
-        TypeError: an annotation cannot be resolved in the function's module.
-    """
+    """The parameters with their types; TypeError if an annotation cannot be resolved in the function's module."""
     module = getattr(inspect.unwrap(unwrapped(function)), "__globals__", {})
     return tuple(_parameter(parameter, module, name) for parameter in signature.parameters.values())
 

@@ -52,12 +52,7 @@ def loads(text: str | bytes) -> Any:
 
 
 def dumps(value: Any) -> bytes:
-    """
-    Plain Python values and our own classes to compact JSON.
-
-    Raises:
-        TypeError: *value* contains something that JSON cannot represent.
-    """
+    """Plain Python values and our own classes to compact JSON; TypeError for a value that JSON cannot represent."""
     return _encode(unstructure(value))
 
 

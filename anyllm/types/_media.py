@@ -26,13 +26,7 @@ _AUDIO_FORMATS = {"audio/mpeg": "mp3", "audio/x-wav": "wav", "audio/wav": "wav"}
 
 
 def as_url(source: Source, media_type: Optional[str] = None) -> str:
-    """
-    A URL as it is, everything else as a data URL.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: the media type is unknown.
-    """
+    """A URL as it is, everything else as a data URL; ValueError if the media type is unknown."""
     if isinstance(source, str) and source.lower().startswith(_URLS):
         return source
     data, detected = _read(source)

