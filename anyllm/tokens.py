@@ -211,7 +211,7 @@ def _encoding(name: str, method: str) -> Any:
         # Loading takes a second. No call waits for it: this one uses the formula.
         _loaded[name] = None
         if _is_cached(name):
-            threading.Thread(target=_load_quietly, args=(name,), name="anyllm-tiktoken", daemon=True).start()
+            _load_in_background(name)
         return _loaded[name]
     try:
         return _load(name)
@@ -259,6 +259,10 @@ def _load(name: str) -> Any:
 
     found = _loaded[name] = tiktoken.get_encoding(name)
     return found
+
+
+def _load_in_background(name: str) -> None:
+    threading.Thread(target=_load_quietly, args=(name,), name="anyllm-tiktoken", daemon=True).start()
 
 
 def _load_quietly(name: str) -> None:
