@@ -9,7 +9,7 @@ Stream from any LLM provider into ordinary synchronous Python: threads, bounded 
     if (error := errors.get()) is not None:
         raise error
 
-Strategy: importing anyllm loads nothing; each name loads its module when it is first asked for. Command lines and
+Strategy: importing anyllm loads nothing; each name loads its module when it is first accessed. Command lines and
 workers that may never make a call start at once, and `anyllm.Context` does not bring a transport with it.
 """
 
@@ -127,7 +127,7 @@ def __getattr__(name: str) -> typing.Any:
         from anyllm._hints.names import MODULE, no_attribute
 
         raise no_attribute("module 'anyllm'", name, MODULE)
-    globals()[name] = value  # so that it is asked for once
+    globals()[name] = value  # so that this is called once for each name
     return value
 
 

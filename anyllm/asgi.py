@@ -30,7 +30,7 @@ __all__ = ["Answer", "AsgiResponse", "answer", "body", "headers", "iterate"]
 
 
 class AsgiResponse(NamedTuple):
-    """The parts of a response, in the order in which Starlette's StreamingResponse takes them."""
+    """The parts of a response, in the order of the arguments of Starlette's StreamingResponse."""
 
     body: AsyncIterator[bytes]
     status: int

@@ -3,7 +3,7 @@ Incremental JSON parser: the value of a document while its text is still arrivin
 
 Strategy: parsers of incomplete JSON (jiter, partial-json-parser) start again with each piece of text, so a document in
 n pieces costs n/2 times its length. This one continues where it stopped. Its state is a few fields and a stack of open
-containers, so nothing recurses. Each step is a method that takes the text and an index, reads as far as it can, sets
+containers, so nothing recurses. Each step is a method of the text and an index, which reads as far as it can, sets
 the next step and returns the next index. The result equals that of `json.loads` on the whole document.
 
 The module is long because it is one state machine: every step reads and sets the same fields.

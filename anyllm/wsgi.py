@@ -24,7 +24,7 @@ __all__ = ["Answer", "WsgiResponse", "answer", "body", "describe", "headers", "r
 
 
 class WsgiResponse(NamedTuple):
-    """The parts of a response, in the order in which Flask, Werkzeug and Bottle take them."""
+    """The parts of a response, in the order of the arguments of Flask's, Werkzeug's and Bottle's."""
 
     body: Iterator[bytes]
     status: int

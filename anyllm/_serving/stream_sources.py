@@ -15,7 +15,7 @@ from anyllm.channel import Channel
 
 END: Any = object()  # no item will follow
 SILENCE: Any = object()  # no item came in time
-#: Called with a function that takes the next item, or gives `EMPTY`: passes on all items there are, without waiting.
+#: Called with a function that returns the next item, or `EMPTY`: passes on all items there are, without waiting.
 #: False, or an exception, hands over to the waiting thread.
 PassOn = Callable[[Callable[[], Any]], bool]
 

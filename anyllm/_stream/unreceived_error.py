@@ -23,5 +23,5 @@ class UnreceivedError:
     def __call__(self) -> None:
         self.dropped = True  # first: `Pump._end` puts the error first, and looks at this after that
         error = self._pipe.take()
-        if isinstance(error, AnyLLMError) and not isinstance(error, Cancelled):  # whose cause is known
+        if isinstance(error, AnyLLMError) and not isinstance(error, Cancelled):  # whose cause the caller has
             background.log(logging.WARNING, "a stream ended with an error that nobody received: %s", error)

@@ -222,11 +222,7 @@ def _auth(url: str, headers: Mapping[str, str]) -> Any:
     user = requests.utils.get_auth_from_url(url)
     if any(user) and not any(name.lower() == "authorization" for name in headers):
         return HTTPBasicAuth(*user)
-    return _no_auth
-
-
-def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
+    return lambda request: request
 
 
 def _after_fork() -> None:

@@ -26,8 +26,8 @@ class AgentResult(Serializable):
         messages: The whole conversation, with the input and the system message; with one more user message it is the
             input of the next run.
         turns: The number of requests to the model.
-        usage: The tokens of all turns together; None if none are known. If one of them was estimated, the sum counts as
-            estimated, with the lowest confidence of all.
+        usage: The tokens of all turns together; None if no turn has any. If one of them was estimated, the sum counts
+            as estimated, with the lowest confidence of all.
         cost_usd: The cost of all turns together, in US dollars; None if the cost of any turn is unknown.
         completion: The last answer.
         stopped_by: "answer", or the budget that was used up: "turns", "tokens", "seconds" or "cost"; "error" after

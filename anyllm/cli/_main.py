@@ -119,13 +119,9 @@ def commands() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """
-    Run the command line; errors are printed in one line.
+    Run the command line, and return the exit status; errors are printed in one line.
 
-    Args:
-        argv: The arguments; None takes those of the process, and sets up its streams, warnings and signals.
-
-    Returns:
-        The exit status.
+    Without *argv* the arguments are those of the process, whose streams, warnings and signals are then set up.
     """
     try:
         if argv is None:

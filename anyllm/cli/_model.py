@@ -64,7 +64,7 @@ def _examples_with_keys() -> list[str]:
 
 
 def complete_model(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """Completions of -m: an example of each provider, or its name. Providers are not asked for their lists."""
+    """Completions of -m: an example of each provider, or its name. No provider's list is fetched."""
     examples = (f"{row.name}/{row.example_model or ''}" for row in lookup.ROWS if not row.models)
     models = [DEFAULT_MODEL, *examples]
     return [model for model in models if model.startswith(incomplete)]

@@ -53,16 +53,7 @@ def optional_seconds(name: str, value: Optional[float]) -> Optional[float]:
 
 
 def check_parameter_names(params: Mapping[str, Any], settings: Collection[str]) -> None:
-    """
-    Check that all names are those of `CompletionParams`; the error says where another name belongs.
-
-    Args:
-        params: The parameters of a call.
-        settings: The names of a Client's settings.
-
-    Raises:
-        TypeError: there is no such parameter.
-    """
+    """Raise a TypeError for a name that `CompletionParams` lacks; it says where the name belongs, as to *settings*."""
     name = next((name for name in params if name not in _PARAMS), None)
     if name is None:
         return

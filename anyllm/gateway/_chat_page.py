@@ -54,14 +54,7 @@ class _File:
 
 def page(path: str, etag: str) -> Optional[GatewayResponse]:
     """
-    The response for one of `PATHS`.
-
-    Args:
-        path: Of the URL.
-        etag: The request's ``If-None-Match``; "" for none.
-
-    Returns:
-        The file, or a 304 if the client has it; None if *path* is not the page's.
+    The file at *path*, or a 304 if *etag*, the request's ``If-None-Match`` or "", names it; None if there is none.
 
     Source: https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2
     """

@@ -22,7 +22,7 @@ from anyllm.wire._base.request_fields import wrong
 
 _log = logging.getLogger("anyllm.gateway")
 
-#: In the environment of a server that notices at once that a client has left: a function that takes a callback.
+#: In the environment of a server that notices at once that a client has left: a function that registers a callback.
 CLIENT_LEFT = "anyllm.client_left"
 #: In the environment of a server in which other threads may write the response: an `Outlet`.
 OUTLET = "anyllm.outlet"

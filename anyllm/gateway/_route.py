@@ -48,14 +48,12 @@ class Limits:
 
 class Route:
     """
-    A model's name, and how to call the model. Shared between threads.
+    A model, under the *name* that clients use, and the calls to it. Shared between threads.
 
     Args:
-        name: The name that clients use.
-        entry: Its entry in the configuration.
-        options: Options of its calls, unless the entry has some.
+        entry: Its entry in the configuration, whose own options win over *options*.
         limits: Those that the entry's names share.
-        fallback: Models to ask when it fails.
+        fallback: Models to call when it fails.
 
     Raises:
         TypeError, ValueError, UnsupportedProviderError: the entry is wrong.
@@ -91,7 +89,7 @@ class Route:
         return self.client.targets[0]
 
     def speaks(self, dialects: tuple[type, ...]) -> bool:
-        """Whether every provider that may be asked speaks one of these dialects."""
+        """Whether every provider of the route speaks one of these dialects."""
         return all(isinstance(target.provider.dialect, dialects) for target in self.client.targets)
 
     def stream(self, ctx: Context, params: CompletionParams) -> Union[Stream, ChatStream]:

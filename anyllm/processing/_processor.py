@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Optional, TypeVar, Union
 
+import attrs
+
 from anyllm._hints.arguments import did_you_mean, positive_number, whole_number
 from anyllm.context import Context
 from anyllm.events import TYPES, StreamEvent
@@ -49,12 +51,8 @@ class EventProcessor:
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[Context, float], object] = Context.wait,
     ) -> None:
-        self._per_second = None if per_second is None else positive_number("per_second", per_second)
-        self._merge_text = merge_text
-        self._clock = clock
-        self._wait = wait
-        self._steps: tuple[Step, ...] = ()
-        self._tally = Tally()
+        interval = None if per_second is None else 1 / positive_number("per_second", per_second)
+        self._settings = ProcessorSettings((), interval, merge_text, clock, wait, Tally())
 
     # -- settings ----------------------------------------------------------------------------------------------
 
@@ -122,29 +120,19 @@ class EventProcessor:
         """
         if not isinstance(other, EventProcessor):
             raise TypeError(f"expected an EventProcessor, not {type(other).__name__}")
-        limits = [limit for limit in (self._per_second, other._per_second) if limit is not None]
-        self._per_second = min(limits, default=None)
-        self._merge_text = self._merge_text or other._merge_text
-        return self._add_steps(*other._steps)
+        one, two = self._settings, other._settings
+        interval = max((value for value in (one.interval, two.interval) if value is not None), default=None)
+        self._settings = attrs.evolve(one, interval=interval, merge_text=one.merge_text or two.merge_text)
+        return self._add_steps(*two.steps)
 
     def __add__(self, other: EventProcessor) -> EventProcessor:
         """A new processor: the steps of this one, then those of *other*. It has its own counts."""
         if not isinstance(other, EventProcessor):
             return NotImplemented
-        return EventProcessor(clock=self._clock, wait=self._wait).add(self).add(other)
-
-    def _settings(self) -> ProcessorSettings:
-        return ProcessorSettings(
-            steps=self._steps,
-            interval=None if self._per_second is None else 1 / self._per_second,
-            merge_text=self._merge_text,
-            clock=self._clock,
-            wait=self._wait,
-            tally=self._tally,
-        )
+        return EventProcessor(clock=self._settings.clock, wait=self._settings.wait).add(self).add(other)
 
     def _add_steps(self: P, *steps: Step) -> P:
-        self._steps += steps
+        self._settings = attrs.evolve(self._settings, steps=self._settings.steps + steps)
         return self
 
     # -- runs --------------------------------------------------------------------------------------------------
@@ -167,7 +155,7 @@ class EventProcessor:
         Raises:
             TypeError: *source* gives no events, or *ctx* is no Context.
         """
-        return Processed(ProcessorRun(self._settings(), source, ctx, ahead=self._merge_text), next_event)
+        return Processed(ProcessorRun(self._settings, source, ctx, ahead=self._settings.merge_text), next_event)
 
     def batches(
         self,
@@ -199,8 +187,9 @@ class EventProcessor:
             whole_number("size", size)
         if seconds is not None:
             positive_number("seconds", seconds)
-        run = ProcessorRun(self._settings(), source, ctx, ahead=self._merge_text or seconds is not None)
-        return Processed(run, Batch(size, seconds, merge_text, self._clock))
+        settings = self._settings
+        run = ProcessorRun(settings, source, ctx, ahead=settings.merge_text or seconds is not None)
+        return Processed(run, Batch(size, seconds, merge_text, settings.clock))
 
     def run(self, source: Any, handler: Callable[[StreamEvent], object], *, ctx: Optional[Context] = None) -> Running:
         """
@@ -215,7 +204,7 @@ class EventProcessor:
     @property
     def metrics(self) -> Metrics:
         """The counts of all runs of this processor. `Processed.metrics` has those of one run."""
-        return self._tally.snapshot()
+        return self._settings.tally.snapshot()
 
 
 class Processed(Iterator[T]):

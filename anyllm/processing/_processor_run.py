@@ -21,7 +21,7 @@ _TEXT_TYPES = ("text", "reasoning")
 Step = Callable[[StreamEvent], Sequence[StreamEvent]]
 
 
-@attrs.define(frozen=True, kw_only=True)
+@attrs.define(frozen=True)
 class ProcessorSettings:
     """
     The settings of a processor when a run begins.
@@ -58,19 +58,14 @@ class ProcessorRun:
         self._pause_ctx = self.ctx.child()
         self.tally = Tally()
         self.completion: Optional[ChatCompletion] = None
-        self._total = settings.tally
-        self._clock = settings.clock
-        self._wait = settings.wait
-        self._steps = settings.steps
-        self._merge_text = settings.merge_text
-        self._interval = settings.interval
-        self._source = EventSource(source, self._source_ctx, self._clock)
+        self._settings = settings
+        self._source = EventSource(source, self._source_ctx, self._settings.clock)
         self._feed: Union[ReadAheadSource, EventSource] = self._source
         if ahead:
-            self._feed = ReadAheadSource(self._source, self._source_ctx, self._clock)
+            self._feed = ReadAheadSource(self._source, self._source_ctx, self._settings.clock)
         self._unwatch: list[Callable[[], object]] = [self._source_ctx.on_done(self._source.stop)]
         stream_ctx = context_of(source)
-        if stream_ctx is not None and self._interval is not None:
+        if stream_ctx is not None and self._settings.interval is not None:
             self._unwatch.append(stream_ctx._on_end(self._pause_ctx.cancel))
         self._ready: deque[StreamEvent] = deque()
         self._started: Optional[float] = None
@@ -94,8 +89,8 @@ class ProcessorRun:
             self._pace(until)
             if not self._must_stop():
                 break
-        if self._interval is not None:
-            self._due = self._clock() + self._interval
+        if self._settings.interval is not None:
+            self._due = self._settings.clock() + self._settings.interval
         return self._ready.popleft()
 
     def postpone(self, error: BaseException) -> None:
@@ -107,11 +102,11 @@ class ProcessorRun:
     def count_output(self, events: Sequence[StreamEvent]) -> None:
         """Count *events*, which the consumer gets now."""
         assert self._started is not None
-        now = self._clock() - self._started
+        now = self._settings.clock() - self._started
         first_text = None
         if not self._had_text and any(event.type == "text" for event in events):
             self._had_text, first_text = True, now
-        for tally in (self.tally, self._total):
+        for tally in (self.tally, self._settings.tally):
             tally.count_output(events, now - self._counted_seconds, first_text)
         self._counted_seconds = now
 
@@ -130,7 +125,7 @@ class ProcessorRun:
 
     def count(self, **more: int) -> None:
         self.tally.add(more)
-        self._total.add(more)
+        self._settings.tally.add(more)
 
     def close(self) -> None:
         """End the run: no event comes out any more. Takes no lock, because finalizers call it."""
@@ -175,22 +170,22 @@ class ProcessorRun:
 
     def _pace(self, until: Optional[float]) -> None:
         due = self._due
-        if self._merge_text:
+        if self._settings.merge_text:
             self._collect_text(due, until)
-        while due is not None and (pause := due - self._clock()) > 0 and not self._pause_ctx.cancelled:
+        while due is not None and (pause := due - self._settings.clock()) > 0 and not self._pause_ctx.cancelled:
             if until is not None and until < due:
-                self._wait(self._pause_ctx, max(0.0, until - self._clock()))
+                self._settings.wait(self._pause_ctx, max(0.0, until - self._settings.clock()))
                 raise NotReadyError
-            self._wait(self._pause_ctx, pause)
+            self._settings.wait(self._pause_ctx, pause)
 
     def _collect_text(self, due: Optional[float], until: Optional[float]) -> None:
         """Join to the text that is ready the events that come before it may go, and those that have come already."""
-        now = self._clock()
+        now = self._settings.clock()
         limit = now if due is None else max(due, now)
         limit = limit if until is None else min(limit, until)
         late = 0  # a limit for a source that is faster than this loop
         while not self._is_over and self._is_one_text() and late < READ_AHEAD:
-            late += self._clock() >= limit
+            late += self._settings.clock() >= limit
             try:
                 self._read_one(limit)
             except NotReadyError:
@@ -207,7 +202,7 @@ class ProcessorRun:
         if self._failure is not None:
             raise self._failure
         if self._started is None:
-            self._started = self._clock()
+            self._started = self._settings.clock()
             self.count(runs=1)
         error: Optional[AnyLLMError] = None
         if not self.ctx.cancelled:
@@ -227,7 +222,7 @@ class ProcessorRun:
         error_event = StreamEvent(
             type="error",
             error=error,
-            elapsed=self._clock() - self._started,
+            elapsed=self._settings.clock() - self._started,
             provider=last.provider,
             model=last.model,
             request_id=last.request_id,
@@ -244,7 +239,7 @@ class ProcessorRun:
         elif event.type == "complete":
             self.completion = event.completion
         self._last = event
-        for tally in (self.tally, self._total):
+        for tally in (self.tally, self._settings.tally):
             tally.count_input(event)
         return event
 
@@ -255,7 +250,7 @@ class ProcessorRun:
 
     def _apply_steps(self, event: StreamEvent) -> list[StreamEvent]:
         events = [event]
-        for step in self._steps:
+        for step in self._settings.steps:
             inputs, events = events, []
             for one in inputs:
                 outputs = step(one)
@@ -294,7 +289,7 @@ def next_event(run: ProcessorRun) -> Optional[StreamEvent]:
 
 @attrs.define
 class Batch:
-    """Takes the next batch from a run."""
+    """Collects the next batch of a run."""
 
     size: Optional[int]
     seconds: Optional[float]

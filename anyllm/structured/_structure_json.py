@@ -5,7 +5,7 @@ Strategy: msgspec converts scalars and whatever else contains no class. Attrs cl
 around them are read here, because `msgspec.convert` stops at the first fault, ignores unknown keys, bypasses
 constructors (and with them attrs' converters and fields with ``init=False``), and refuses a union of two classes.
 
-A reader takes a value and a list of faults. It returns the converted value, or appends to the list.
+A reader is called with a value and a list of faults. It returns the converted value, or appends to the list.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ def _class_reader(tp: Any) -> _Reader:
 
 
 def _fields_of(tp: Any) -> dict[str, _Field]:
-    """The fields that the constructor takes, by name."""
+    """The constructor's fields by name."""
     cls = origin_of(tp)
     hints = typing.get_type_hints(cls, include_extras=True)
     arguments = type_arguments(tp)

@@ -48,7 +48,7 @@ def signature_of(function: Any, name: str) -> inspect.Signature:
     The signature without the parameters that a partial binds.
 
     Raises:
-        TypeError: *function* is async, cannot be called, has no signature, or takes ``*args`` or ``**kwargs``.
+        TypeError: *function* is async, cannot be called, has no signature, or accepts ``*args`` or ``**kwargs``.
     """
     if isinstance(function, (staticmethod, classmethod)) or not callable(function):
         hint = f": put @tool below @{type(function).__name__}" if hasattr(function, "__func__") else ""

@@ -61,7 +61,7 @@ class Tool:
         strict: Whether providers are asked to enforce the schema (``"strict": true``), in the form that this needs.
 
     Raises:
-        TypeError: *function* is async, cannot be called, or takes ``*args`` or ``**kwargs``.
+        TypeError: *function* is async, cannot be called, or accepts ``*args`` or ``**kwargs``.
         ValueError: its name is not one that providers accept: letters, digits, "_" and "-", at most 64.
     """
 

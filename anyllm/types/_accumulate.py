@@ -103,12 +103,7 @@ class Assembler:
         self._usage: Usage | None = None
 
     def add(self, chunk: ChatCompletionChunk) -> bool:
-        """
-        Add *chunk*, in constant time.
-
-        Returns:
-            Whether it has content; a role, usage and an empty delta are none.
-        """
+        """Add *chunk*, in constant time; returns whether it has content, which role, usage and empty deltas are not."""
         text, first = text_alone(chunk), self._choices.get(0)
         if text and first is not None:
             first.texts.append(text)

@@ -48,7 +48,7 @@ class ChatCompletion(FirstChoice):
         object: "chat.completion".
         usage: Tokens; None if the provider sent none.
         raw: The provider's own answer, decoded; None for a stream.
-        cost: The cost, which `Client` computes; else None, and if no price is known.
+        cost: The cost, which `Client` computes; None elsewhere, and without a price.
         parsed: An instance of the class that was passed to a `Client` as ``response_format``.
         retries: The retries after the first content, with `Retry.after_content`.
     """

@@ -67,12 +67,7 @@ def turn_object(turn: Any, content: Optional[str], calls: Optional[list[Any]], n
 
 
 def usage_object(usage: Usage, native: bool = False) -> dict[str, Any]:
-    """
-    Tokens in OpenAI's usage object.
-
-    Args:
-        native: Whether the provider uses this format: then its own object is passed on, with its other keys.
-    """
+    """Tokens in OpenAI's usage object: the provider's own one, with its other keys, if that is *native*."""
     counts = {name: getattr(usage, name) for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
     if native and usage.raw:
         return {**counts, **usage.raw}

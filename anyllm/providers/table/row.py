@@ -1,4 +1,4 @@
-"""A row of the provider table: everything that is known about one provider."""
+"""A row of the provider table: all facts about one provider."""
 
 from __future__ import annotations
 
