@@ -223,8 +223,10 @@ def streaming_options(options: Any) -> StreamingOptions:
 
 
 _DEFAULTS = {field.name: field.default for field in attrs.fields(StreamingOptions)}
+#: The options that are callbacks.
+CALLBACKS = tuple(name for name in _DEFAULTS if name.startswith("on_"))
 #: Options that only a `Client` supports.
-_CLIENT_OPTIONS = ("json", *(field.name for field in attrs.fields(StreamingOptions) if field.name.startswith("on_")))
+_CLIENT_OPTIONS = ("json", *CALLBACKS)
 
 
 def pump_options(options: StreamingOptions) -> StreamingOptions:

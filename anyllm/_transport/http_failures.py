@@ -98,7 +98,7 @@ def translate(exc: BaseException, url: str, connect_timeout: Optional[float]) ->
         return NetworkError(f"the answer of {host} has headers that contradict each other: {reason(exc)}")
     if isinstance(exc, (requests.exceptions.InvalidHeader, ValueError)):
         kind = "header" if isinstance(exc, requests.exceptions.InvalidHeader) else "request"
-        return InvalidRequestError(f"the {kind} cannot be sent to {host}: {_kind_of(exc)}")
+        return InvalidRequestError(f"the {kind} cannot be sent to {host}: {type(exc).__name__}")
     if connect_timeout is not None and any(_is_timeout(cause) for cause in _causes(exc)):
         # The same error as from the pump's own clock, which may be a moment later.
         message = f"waited {connect_timeout:g} s for a connection"
@@ -147,8 +147,4 @@ def _causes(exc: Optional[BaseException]) -> Iterator[BaseException]:
 def reason(exc: BaseException) -> str:
     """The message of the innermost cause; the outer ones only repeat it, with addresses of objects."""
     innermost = list(_causes(exc))[-1]
-    return " ".join(str(innermost).split())[:_MAX_REASON_LENGTH] or _kind_of(innermost)
-
-
-def _kind_of(exc: BaseException) -> str:
-    return type(exc).__name__
+    return " ".join(str(innermost).split())[:_MAX_REASON_LENGTH] or type(innermost).__name__

@@ -15,7 +15,7 @@ from anyllm.agent._result import AgentResult
 from anyllm.client import Client
 from anyllm.context import Context, check_context
 from anyllm.events import StreamEvent, call_back
-from anyllm.options import DEFAULT, StreamingOptions
+from anyllm.options import CALLBACKS, DEFAULT, StreamingOptions
 from anyllm.providers.provider import Options, Provider
 from anyllm.tools import tools_in
 from anyllm.types import CompletionParams, Message, _convert
@@ -86,7 +86,7 @@ class Agent:
         self._system = system
         self._settings = AgentSettings(
             client=client,
-            options=self._options.evolve(**dict.fromkeys(_callbacks())),
+            options=self._options.evolve(**dict.fromkeys(CALLBACKS)),
             definitions=definitions,
             tools=by_name,
             parallel=whole_number("parallel", parallel),
@@ -201,10 +201,6 @@ def _checked_params(params: Mapping[str, Any]) -> dict[str, Any]:
     rest = {name: value for name, value in params.items() if name not in ("model", "response_format")}
     CompletionParams("", [], **rest)
     return dict(params)
-
-
-def _callbacks() -> list[str]:
-    return [field.name for field in attrs.fields(StreamingOptions) if field.name.startswith("on_")]
 
 
 def _budget(name: str, value: Any) -> Any:

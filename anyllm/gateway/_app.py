@@ -7,10 +7,10 @@ needs is done once, around the operation: check the origin and the key, take a s
 
 from __future__ import annotations
 
+import http.client
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from http import HTTPStatus
 from typing import Any, Optional
 
 import attrs
@@ -201,12 +201,16 @@ class Gateway:
         try:
             response = self._respond(context)
             context.status, context.error = response.status, response.error
-            start_response(f"{response.status} {_reason(response.status)}", self._headers(context, response))
+            start_response(
+                f"{response.status} {http.client.responses.get(response.status, 'Error')}",
+                self._headers(context, response),
+            )
         except BaseException:
             context.finish()
             raise
         if context.method == "HEAD":
-            response.body = _closed(response.body)
+            getattr(response.body, "close", lambda: None)()
+            response.body = ()
         if not hasattr(response.body, "close"):
             context.finish()
         return response.body
@@ -334,17 +338,3 @@ def _format_of(path: str) -> Format:
 def _printable(value: str) -> str:
     """*value* with "?" for every character that a header cannot contain: clients and providers chose some of them."""
     return "".join(letter if letter.isprintable() and ord(letter) < 127 else "?" for letter in value)
-
-
-def _reason(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Error"  # 529, for example
-
-
-def _closed(body: Iterable[bytes]) -> Iterable[bytes]:
-    close = getattr(body, "close", None)
-    if close is not None:
-        close()
-    return ()

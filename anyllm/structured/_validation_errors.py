@@ -47,12 +47,8 @@ def expected(allowed: str, value: Any) -> str:
 def in_json_terms(message: str) -> str:
     """A message of msgspec's, with JSON's names of types: "expected a string, got an integer"."""
     if message.startswith("Expected"):
-        message = re.sub("`([^`]+)`", _kinds, message)
+        message = re.sub("`([^`]+)`", lambda m: or_list(KINDS.get(name, name) for name in m[1].split(" | ")), message)
     return message[:1].lower() + message[1:].replace("`", "")
-
-
-def _kinds(match: re.Match[str]) -> str:
-    return or_list(KINDS.get(name, name) for name in match[1].split(" | "))
 
 
 def in_json(value: Any) -> str:

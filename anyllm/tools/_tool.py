@@ -8,6 +8,7 @@ classes that are defined further down in the module.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import re
@@ -131,8 +132,9 @@ class Tool:
             raise TypeError(f"{self.name}(): a parameter has no JSON schema: {exc}") from exc
         schema.pop("title", None)
         for parameter in parameters:
-            if parameter.default is not MISSING and _is_json(parameter.default):
-                schema["properties"][parameter.name]["default"] = msgspec.to_builtins(parameter.default)
+            if parameter.default is not MISSING:
+                with contextlib.suppress(TypeError, ValueError, RecursionError, msgspec.MsgspecError):  # no JSON
+                    schema["properties"][parameter.name]["default"] = msgspec.to_builtins(parameter.default)
         return strict(schema) if self.strict else schema
 
     def _field(self, parameter: Parameter) -> Any:
@@ -264,11 +266,3 @@ def tool(
     if function is None:
         return functools.partial(Tool, name=name, description=description, strict=strict)
     return Tool(function, name=name, description=description, strict=strict)
-
-
-def _is_json(value: Any) -> bool:
-    try:
-        msgspec.to_builtins(value)
-    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError):
-        return False
-    return True

@@ -177,8 +177,10 @@ class Assembler:
         if delta.audio is not None:
             parts.audio.append(delta.audio)
             progress = True
-        if choice.finish_reason is not None or choice.logprobs is not None:
-            _add_end(parts, choice)
+        if choice.finish_reason is not None:
+            parts.end = (choice.finish_reason, choice.raw_finish_reason)
+        if choice.logprobs is not None:
+            parts.logprobs.append(choice.logprobs)
         return progress
 
     def _name(self, chunk: ChatCompletionChunk) -> None:
@@ -217,13 +219,6 @@ def _add_rare(parts: _Parts, delta: ChunkDelta) -> bool:
             call = parts.calls[fragment.index] = CallParts()
         call.add(fragment)
     return bool(delta.refusal or delta.reasoning is not None or delta.tool_calls)
-
-
-def _add_end(parts: _Parts, choice: ChunkChoice) -> None:
-    if choice.finish_reason is not None:
-        parts.end = (choice.finish_reason, choice.raw_finish_reason)
-    if choice.logprobs is not None:
-        parts.logprobs.append(choice.logprobs)
 
 
 def _sound(pieces: list[dict[str, Any]]) -> dict[str, Any] | None:
