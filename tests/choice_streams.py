@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import http.server
 import json
-import threading
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterable, Iterator, List, Optional, Tuple
+from typing import Any, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 from anyllm import errors
 from anyllm._framing.detect import Event, events
 from anyllm.errors import AnyLLMError
+from anyllm.testing import RecordedRequest, Reply, serve
 from anyllm.types import FINISH_REASONS, ChatCompletion, ChatCompletionChunk, Message, ToolCall
 from anyllm.types._accumulate import Assembler
 from anyllm.wire._base.protocols import Dialect
@@ -141,43 +140,38 @@ def check_forms(chunks: list[ChatCompletionChunk], provider: str, *, begins: Ite
 
 
 class Captured:
-    """What a client sent to `answering` last, and how many requests it has sent."""
+    """The last of the requests that a client sent to `answering`, and how many there were."""
 
-    count = 0
-    path = ""
-    body: Any = None
-    raw = b""
+    def __init__(self, requests: list[RecordedRequest]) -> None:
+        self._requests = requests
 
-    def __init__(self) -> None:
-        self.headers: dict[str, str] = {}
+    @property
+    def count(self) -> int:
+        return len(self._requests)
+
+    @property
+    def path(self) -> str:
+        return self._requests[-1].path
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Case-insensitive."""
+        return self._requests[-1].headers
+
+    @property
+    def raw(self) -> bytes:
+        return self._requests[-1].body
+
+    @property
+    def body(self) -> Any:
+        return self._requests[-1].json()
 
 
 @contextmanager
 def answering(body: bytes, content_type: str, status: int = 200) -> Iterator[tuple[str, Captured]]:
     """A server on this machine that gives every request the same answer; yields its URL and what it was sent last."""
-    captured = Captured()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            captured.count += 1
-            captured.raw = self.rfile.read(int(self.headers["Content-Length"]))
-            captured.path, captured.body = self.path, json.loads(captured.raw)
-            captured.headers = {name.lower(): value for name, value in self.headers.items()}
-            self.send_response(status)
-            self.send_header("Content-Type", content_type)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", captured
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
+    closing = {"Connection": "close"}  # so that no thread outlives a test, whose client may live longer
+    with serve(
+        Reply(status=status, content_type=content_type, headers=closing, body=(body,), framing="length")
+    ) as server:
+        yield server.url, Captured(server.requests)

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import http.server
 import json
 import os
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ import pytest
 
 from anyllm._framing.detect import events
 from anyllm.errors import AnyLLMError
+from anyllm.testing import RecordedRequest, Reply, serve
 from anyllm.types import ChatCompletionChunk, ToolCall
 from anyllm.types._accumulate import Assembler
 from anyllm.wire._base.protocols import Dialect
@@ -148,33 +147,15 @@ def answering(answer: Callable[[str, bytes], bytes | tuple[bytes, str]], *, cont
         content_type: Of all answers that have none of their own.
     """
 
-    class Answering(http.server.BaseHTTPRequestHandler):
-        wbufsize = -1  # head and body in one write
+    def reply(request: RecordedRequest) -> Reply:
+        found = answer(request.path, request.body)
+        body, kind = (found, content_type) if isinstance(found, bytes) else found
+        closing = {"Connection": "close"}  # so that no thread outlives a test, whose client may live longer
+        return Reply(content_type=kind, headers=closing, body=(body,), framing="length")
 
-        def do_POST(self) -> None:
-            found = answer(self.path, self.rfile.read(int(self.headers["Content-Length"])))
-            body, kind = (found, content_type) if isinstance(found, bytes) else found
-            self.send_response(200)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answering)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("NO_PROXY", "*")
-            yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(10)
-    assert not thread.is_alive()
+    with pytest.MonkeyPatch.context() as patch, serve(reply) as server:
+        patch.setenv("NO_PROXY", "*")
+        yield server.url
 
 
 def replaying(
