@@ -25,7 +25,7 @@ pytestmark = marks([recording for _, recording in recorded()])
 each_stream = each_recorded(is_stream)
 #: A recording that hypothesis chooses, and with it the profile.
 STREAMS = [(profile, recording) for profile, recording in recorded() if is_stream(recording)]
-LAX = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+LAX = settings(max_examples=300, suppress_health_check=list(HealthCheck))
 #: Beyond so many bytes a recording is not cut at each of them.
 LARGE = 64 * 1024
 

@@ -27,6 +27,8 @@ def test_transcript_gives_the_expected_answer(profile: Profile, path: Path) -> N
     check_error(error, expected, "p")
     check_answer(answer, expected, error)
     assert len(chunks) == expected.get("chunks", len(chunks))
+    counted = [chunk for chunk in chunks if chunk.usage is not None]
+    assert len(counted) == expected.get("chunks_with_usage", len(counted))
     check_forms(chunks, "p", begins=profile.begins)
     assert all(isinstance(chunk.raw, dict) for chunk in chunks)
 
@@ -157,6 +159,10 @@ def test_complete_and_done_are_said_as_soon_as_they_are_so(profile: Profile) -> 
         decoder.feed(profile.event(body))
         states += "d" if decoder.done else "c" if decoder.complete else "."
     assert states == profile.states
+    assert not decoder.feed(JSONEvent("[DONE]"))
+    assert decoder.complete
+    assert decoder.done
+    assert not decoder.feed(JSONEvent("{")), "nothing is read after the end"
     assert list(decoder.finish()) == []
 
 
@@ -196,7 +202,7 @@ def test_smallest_whole_answer_is_that_of_the_smallest_stream(profile: Profile) 
 
 @each_profile
 @given(text=st.text(alphabet="a\ud83d\ude00é", min_size=1, max_size=12), size=st.integers(1, 3))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_text_cut_anywhere_is_the_mended_text(profile: Profile, text: str, size: int) -> None:
     """A character that comes in two halves is one, and a half without another is U+FFFD."""
     chunks, answer, _ = read(profile, profile.stream([text[at : at + size] for at in range(0, len(text), size)]))

@@ -75,7 +75,7 @@ def test_what_is_refused_raises_and_what_is_not_is_sent(row: Row) -> None:
         if name in support.refused:
             with pytest.raises(UnsupportedParameterError) as caught:
                 request(row.dialect, **{**more, name: value})
-            assert caught.value.param == name
+            assert (caught.value.param, caught.value.provider) == (name, row.dialect.provider)
         elif (row.name, name) not in IN_PART and not (name == "thinking_budget" and switches_reasoning_only(row)):
             assert request(row.dialect, **more, **{name: value}) != request(row.dialect, **more), name
 
@@ -93,8 +93,9 @@ def test_what_a_message_may_show_is_sent_and_the_rest_refused(row: Row) -> None:
         if kind in row.dialect.support.media:
             assert request(row.dialect, ["Look", part]) != request(row.dialect, ["Look"])
         else:
-            with pytest.raises(UnsupportedParameterError):
+            with pytest.raises(UnsupportedParameterError) as caught:
                 request(row.dialect, ["Look", part])
+            assert (caught.value.param, caught.value.provider) == (part.type, row.dialect.provider)
 
 
 @EVERY_ROW
