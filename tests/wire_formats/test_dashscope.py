@@ -6,14 +6,12 @@ import json
 from typing import Any
 
 import pytest
-from choice_streams import answering, cases_of, decode, transcript
+from choice_streams import Captured, answering, cases_of, decode, transcript
 
 import anyllm
 from anyllm import errors
-from anyllm._framing.detect import JSONEvent
 from anyllm.errors import AnyLLMError, IncompleteStreamError, MalformedStreamError
 from anyllm.types import CompletionParams, ContentPart, Message
-from anyllm.types._chunks import text_alone
 from anyllm.wire.dashscope.dialect import DashScopeDialect
 
 CASES = cases_of("dashscope")
@@ -67,40 +65,42 @@ END = event({"role": "assistant", "content": ""}, "stop")
 # -- requests ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("given", "sent"),
-    [
-        ({"temperature": 0.5}, {"temperature": 0.5}),
-        ({"top_p": 1}, {"top_p": 1}),
-        ({"max_tokens": 10}, {"max_tokens": 10}),
-        ({"n": 2}, {"n": 2}),
-        ({"seed": 7}, {"seed": 7}),
-        ({"stop": "END"}, {"stop": "END"}),
-        ({"stop": ("a", "b")}, {"stop": ["a", "b"]}),
-        ({"parallel_tool_calls": True}, {"parallel_tool_calls": True}),
-        ({"logprobs": True, "top_logprobs": 2}, {"logprobs": True, "top_logprobs": 2}),
-        ({"response_format": {"type": "json_object"}}, {"response_format": {"type": "json_object"}}),
-        ({"response_format": SCHEMA}, {"response_format": SCHEMA}),
-        ({"stream_options": {"include_usage": False}}, {}),
-        ({"reasoning_effort": "none"}, {"enable_thinking": False}),
-        ({"reasoning_effort": "auto"}, {}),
-        ({"thinking_budget": 0}, {"enable_thinking": False}),
-        ({"thinking_budget": 50}, {"enable_thinking": True, "thinking_budget": 50}),
-        ({"tools": [WEATHER]}, {"tools": [WEATHER]}),
-        ({"functions": [WEATHER["function"]]}, {"tools": [WEATHER]}),
-        ({"tools": [{"type": "web_search"}]}, {"tools": [{"type": "web_search"}]}),
-        ({"tools": [WEATHER], "tool_choice": "none"}, {"tools": [WEATHER], "tool_choice": "none"}),
-        ({"tools": [WEATHER], "tool_choice": NAMED}, {"tools": [WEATHER], "tool_choice": NAMED}),
-        (
-            {"functions": [WEATHER["function"]], "function_call": {"name": "weather"}},
-            {"tools": [WEATHER], "tool_choice": NAMED},
-        ),
-        ({"extra_body": {"parameters": {"enable_search": True}}}, {"enable_search": True}),
-        ({"top_p": 1, "extra_body": {"parameters": {"top_p": 0.1}}}, {"top_p": 0.1}),
-    ],
-)
-def test_parameter_is_sent(given: dict[str, Any], sent: dict[str, Any]) -> None:
-    assert parameters_of(**given) == {"result_format": "message", **sent}
+#: Parameters, and what a request then has: the official client's arguments for the same call.
+PARAMETERS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({}, {}),
+    ({"temperature": 0.5}, {"temperature": 0.5}),
+    ({"top_p": 1}, {"top_p": 1}),
+    ({"max_tokens": 10}, {"max_tokens": 10}),
+    ({"n": 2}, {"n": 2}),
+    ({"seed": 7}, {"seed": 7}),
+    ({"stop": "END"}, {"stop": "END"}),
+    ({"stop": ("a", "b")}, {"stop": ["a", "b"]}),
+    ({"parallel_tool_calls": True}, {"parallel_tool_calls": True}),
+    ({"logprobs": True, "top_logprobs": 2}, {"logprobs": True, "top_logprobs": 2}),
+    ({"response_format": {"type": "json_object"}}, {"response_format": {"type": "json_object"}}),
+    ({"response_format": SCHEMA}, {"response_format": SCHEMA}),
+    ({"stream_options": {"include_usage": False}}, {}),
+    ({"reasoning_effort": "none"}, {"enable_thinking": False}),
+    ({"reasoning_effort": "auto"}, {}),
+    ({"thinking_budget": 0}, {"enable_thinking": False}),
+    ({"thinking_budget": 50}, {"enable_thinking": True, "thinking_budget": 50}),
+    ({"tools": [WEATHER]}, {"tools": [WEATHER]}),
+    ({"functions": [WEATHER["function"]]}, {"tools": [WEATHER]}),
+    ({"tools": [{"type": "web_search"}]}, {"tools": [{"type": "web_search"}]}),
+    ({"tools": [WEATHER], "tool_choice": "none"}, {"tools": [WEATHER], "tool_choice": "none"}),
+    ({"tools": [WEATHER], "tool_choice": NAMED}, {"tools": [WEATHER], "tool_choice": NAMED}),
+    (
+        {"functions": [WEATHER["function"]], "function_call": {"name": "weather"}},
+        {"tools": [WEATHER], "tool_choice": NAMED},
+    ),
+    ({"extra_body": {"parameters": {"enable_search": True}}}, {"enable_search": True}),
+    ({"top_p": 1, "extra_body": {"parameters": {"top_p": 0.1}}}, {"top_p": 0.1}),
+]
+
+
+@pytest.mark.parametrize(("params", "expected"), PARAMETERS)
+def test_parameter_is_sent(params: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert parameters_of(**params) == {"result_format": "message", **expected}
 
 
 def test_extra_body_wins() -> None:
@@ -114,24 +114,18 @@ def test_extra_body_wins() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "param"),
+    ("params", "param"),
     [
-        ({"user": "u"}, "user"),
         ({"reasoning_effort": "high"}, "reasoning_effort"),
-        ({"reasoning_effort": "immense"}, "reasoning_effort"),
-        ({"stream_options": {"chunks": 1}}, "stream_options"),
         ({"tools": [WEATHER], "tool_choice": "required"}, "tool_choice"),
         ({"functions": [WEATHER["function"]], "function_call": "required"}, "function_call"),
-        ({"response_format": {"type": "grammar"}}, "response_format"),
         ({"stream": True, "extra_body": {"parameters": {"incremental_output": False}}}, "incremental_output"),
-        ({"messages": [{"role": "user", "content": [{"type": "hologram"}]}]}, "hologram"),
-        ({"messages": [Message.user([ContentPart("file", file={"file_id": "f"})])]}, "file"),
         ({"messages": [Message.user([ContentPart.from_image(PIXEL, detail="high")])]}, "detail"),
     ],
 )
-def test_what_the_host_cannot_do_is_refused(given: dict[str, Any], param: str) -> None:
+def test_what_the_host_cannot_do_is_refused(params: dict[str, Any], param: str) -> None:
     with pytest.raises(errors.UnsupportedParameterError) as caught:
-        body_of(**given)
+        body_of(**params)
     assert (caught.value.provider, caught.value.param) == ("dashscope", param)
 
 
@@ -235,20 +229,6 @@ def test_calls_and_their_results_go_back() -> None:
 # -- the stream --------------------------------------------------------------------------------------------------------
 
 
-def test_ordinary_events_are_cheap_and_keep_what_the_host_said() -> None:
-    first, second, _ = decode(DashScopeDialect(), sse(event({"content": "a"}), event({"content": "b"}, x=[1]), END))[0]
-    assert text_alone(first) is None
-    assert text_alone(second) == "b"
-    assert (second.raw["x"], second.id) == ([1], "9a1c")
-
-
-def test_usage_comes_once_with_the_end() -> None:
-    chunks, answer, _ = decode(DashScopeDialect(), [transcript("dashscope", "text")])
-    assert [chunk.usage is not None for chunk in chunks] == [False, False, False, True]
-    assert answer.usage is not None
-    assert answer.usage.raw == {"total_tokens": 24, "output_tokens": 4, "input_tokens": 20}
-
-
 def test_usage_counts_what_is_a_count() -> None:
     def usage_of(usage: Any) -> Any:
         return decode(DashScopeDialect(), sse({**END, "usage": usage}))[1].usage
@@ -263,15 +243,6 @@ def test_usage_counts_what_is_a_count() -> None:
     assert usage_of({"input_tokens": -1, "output_tokens": True, "total_tokens": None}) is None
 
 
-def test_complete_is_said_with_the_finish_reason_and_done_with_the_marker() -> None:
-    decoder = DashScopeDialect().decoder()
-    states = [
-        (len(decoder.feed(JSONEvent(data))), decoder.complete, decoder.done)
-        for data in (json.dumps(event({"content": "a"})), json.dumps(END), "[DONE]", json.dumps(END))
-    ]
-    assert states == [(1, False, False), (1, True, False), (0, True, True), (0, True, True)]
-
-
 @pytest.mark.parametrize("finish", ["null", "", None])
 def test_only_a_reason_is_the_end(finish: Any) -> None:
     _, answer, error = decode(DashScopeDialect(), sse(event({"content": "a"}, finish)))
@@ -283,16 +254,6 @@ def test_the_last_text_may_come_with_the_end() -> None:
     _, answer, error = decode(DashScopeDialect(), sse(event({"content": "a"}), event({"content": "b"}, "stop")))
     assert error is None
     assert (answer.content, answer.finish_reason) == ("ab", "stop")
-
-
-def test_events_of_another_kind_are_passed_over() -> None:
-    other = [
-        {"request_id": "9a1c"},
-        {"output": {}, "usage": {"input_tokens": 1}},
-        {"output": {"task_status": "RUNNING"}},
-    ]
-    chunks, _, _ = decode(DashScopeDialect(), sse(*other, event({"content": "a"}), *other, END))
-    assert len(chunks) == 2
 
 
 @pytest.mark.parametrize("body", [{"request_id": "r"}, {"message": "no"}, event({"content": "a"}), "text", [1]])
@@ -361,7 +322,7 @@ def test_whole_answer_of_two_choices_is_counted_as_the_host_says() -> None:
     assert answer.usage.total_tokens == 5
 
 
-@pytest.mark.parametrize("body", [b"[]", b"5", b"{}", b"", b"no", b'{"output": []}', b'{"output": {"choices": 5}}'])
+@pytest.mark.parametrize("body", [b'{"output": []}', b'{"output": {"choices": 5}}'])
 def test_whole_answer_that_is_none_is_malformed(body: bytes) -> None:
     with pytest.raises(MalformedStreamError):
         DashScopeDialect().response(body)
@@ -396,89 +357,57 @@ def test_a_stream_from_beginning_to_end() -> None:
 
 # -- the official client -----------------------------------------------------------------------------------------------
 
-#: Ours, and what the official client is called with for the same; result_format, and incremental_output where there is
-#: a stream, are always its own arguments.
-CALLS: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
-    ({}, {}),
-    ({"temperature": 0.25, "top_p": 0.5}, {"temperature": 0.25, "top_p": 0.5}),
-    ({"max_tokens": 9, "seed": 3}, {"max_tokens": 9, "seed": 3}),
-    ({"stop": "a"}, {"stop": "a"}),
-    ({"stop": ["a", "b"]}, {"stop": ["a", "b"]}),
-    ({"n": 2}, {"n": 2}),
-    ({"logprobs": True, "top_logprobs": 2}, {"logprobs": True, "top_logprobs": 2}),
-    ({"tools": [WEATHER]}, {"tools": [WEATHER]}),
-    ({"tools": [WEATHER], "tool_choice": NAMED}, {"tools": [WEATHER], "tool_choice": NAMED}),
-    (
-        {"tools": [WEATHER], "tool_choice": "auto", "parallel_tool_calls": True},
-        {"tools": [WEATHER], "tool_choice": "auto", "parallel_tool_calls": True},
-    ),
-    ({"response_format": {"type": "json_object"}}, {"response_format": {"type": "json_object"}}),
-    ({"reasoning_effort": "none"}, {"enable_thinking": False}),
-    ({"thinking_budget": 50}, {"enable_thinking": True, "thinking_budget": 50}),
-    (
-        {"extra_body": {"parameters": {"enable_search": True, "top_k": 3}}},
-        {"enable_search": True, "top_k": 3},
-    ),
-    (
-        {"messages": [Message.system("Be brief."), Message.user("Hi")]},
-        {"messages": [{"role": "system", "content": "Be brief."}, USER]},
-    ),
-)
 
-
-@pytest.mark.long
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize(("fields", "theirs"), CALLS, ids=range(len(CALLS)))
-def test_official_client_sends_the_same(fields: dict[str, Any], theirs: dict[str, Any], stream: bool) -> None:
-    dashscope = pytest.importorskip("dashscope")
+def official_call(function: Any, model: str, stream: bool, **arguments: Any) -> Captured:
+    """The request that the official client sends; of a stream, all of which is read."""
+    result = json.dumps(END).encode()
+    body = b"id:1\nevent:result\n:HTTP_STATUS/200\ndata:" + result + b"\n\n" if stream else result
     streaming = {"stream": True, "incremental_output": True} if stream else {}
-    arguments = {"messages": [USER], "result_format": "message", **streaming, **theirs}
-    with official(json.dumps(END).encode(), stream) as (url, captured):
-        answer = dashscope.Generation.call("qwen-plus", api_key="k", base_address=f"{url}/api/v1", **arguments)
-        for _ in answer if stream else ():
-            pass
-    check_same(
-        DashScopeDialect().request(
-            CompletionParams(**{"model": "x", "messages": [USER], **fields}), model="qwen-plus", stream=stream
-        ),
-        captured,
-    )
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("stream", [False, True])
-def test_official_client_shows_images_the_same(stream: bool) -> None:
-    dashscope = pytest.importorskip("dashscope")
-    messages = [
-        {"role": "system", "content": [{"text": "Be brief."}]},
-        {"role": "user", "content": [{"image": "https://example.com/1.png"}, {"text": "?"}]},
-    ]
-    streaming = {"stream": True, "incremental_output": True} if stream else {}
-    with official(json.dumps(END).encode(), stream) as (url, captured):
-        answer = dashscope.MultiModalConversation.call(
-            "qwen-vl-max",
-            messages=messages,
-            api_key="k",
-            base_address=f"{url}/api/v1",
-            result_format="message",
-            **streaming,
+    with answering(body, "text/event-stream" if stream else "application/json") as (url, captured):
+        answer = function(
+            model, api_key="k", base_address=f"{url}/api/v1", result_format="message", **streaming, **arguments
         )
         for _ in answer if stream else ():
             pass
-    shown = [ContentPart.from_image("https://example.com/1.png"), ContentPart(text="?")]
-    params = CompletionParams("x", [Message.system("Be brief."), Message.user(shown)])
-    check_same(DashScopeDialect().request(params, model="qwen-vl-max", stream=stream), captured)
+    return captured
 
 
-def official(body: bytes, stream: bool) -> Any:
-    framed = b"id:1\nevent:result\n:HTTP_STATUS/200\ndata:" + body + b"\n\n"
-    return answering(framed if stream else body, "text/event-stream" if stream else "application/json")
-
-
-def check_same(ours: Any, captured: Any) -> None:
-    assert captured.path == f"/api/v1{ours.path}"
-    assert captured.body == json.loads(ours.body)
-    assert captured.headers.get("x-dashscope-sse") == ours.headers.get("X-DashScope-SSE")
+@pytest.mark.long
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("model", "messages", "params", "theirs"),
+    [
+        *(("qwen-plus", [USER], *row) for row in PARAMETERS),
+        (
+            "qwen-plus",
+            [Message.system("Be brief."), USER],
+            {},
+            {"messages": [{"role": "system", "content": "Be brief."}, USER]},
+        ),
+        (
+            "qwen-vl-max",
+            [
+                Message.system("Be brief."),
+                Message.user([ContentPart.from_image("https://example.com/1.png"), ContentPart(text="?")]),
+            ],
+            {},
+            {
+                "messages": [
+                    {"role": "system", "content": [{"text": "Be brief."}]},
+                    {"role": "user", "content": [{"image": "https://example.com/1.png"}, {"text": "?"}]},
+                ]
+            },
+        ),
+    ],
+)
+def test_official_client_sends_the_same(model: str, messages: Any, params: Any, theirs: Any, stream: bool) -> None:
+    dashscope = pytest.importorskip("dashscope")
+    function = dashscope.Generation if model == "qwen-plus" else dashscope.MultiModalConversation
+    captured = official_call(function.call, model, stream, **{"messages": [USER], **theirs})
+    request = DashScopeDialect().request(CompletionParams("x", messages, **params), model=model, stream=stream)
+    assert captured.path == f"/api/v1{request.path}"
+    assert captured.body == json.loads(request.body)
+    assert captured.headers.get("x-dashscope-sse") == request.headers.get("X-DashScope-SSE")
 
 
 #: Where the official client gives less than stands in the transcript, and why.
@@ -500,19 +429,16 @@ DIFFERENCES = {
 def test_official_client_reads_the_same(case: str) -> None:
     dashscope = pytest.importorskip("dashscope")
     _, answer, error = decode(DashScopeDialect(), [transcript("dashscope", case)])
-    texts, thoughts, finish, usage, said = "", "", None, None, None
-    arguments: dict[Any, str] = {}
+    texts, thoughts, finish, usage = "", "", None, None
+    pieces: dict[Any, str] = {}
+    arguments = {"messages": [USER], "stream": True, "incremental_output": True, "result_format": "message"}
     with answering(transcript("dashscope", case), "text/event-stream") as (url, _):
-        arguments_of_call = {"messages": [USER], "stream": True, "incremental_output": True, "result_format": "message"}
-        for response in dashscope.Generation.call(
-            "qwen-plus", api_key="k", base_address=f"{url}/api/v1", **arguments_of_call
-        ):
+        for response in dashscope.Generation.call("qwen-plus", api_key="k", base_address=f"{url}/api/v1", **arguments):
             if response.status_code != 200:
-                said = response.message
+                assert response.message in str(error)
                 break
             usage = response.usage
-            choices = response.output.choices or [{"message": {"content": response.output.text}}]
-            for choice in choices:
+            for choice in response.output.choices or [{"message": {"content": response.output.text}}]:
                 if choice.get("index", 0):
                     continue
                 message, content = choice["message"], choice["message"].get("content")
@@ -520,14 +446,11 @@ def test_official_client_reads_the_same(case: str) -> None:
                 thoughts += message.get("reasoning_content") or ""
                 finish = choice.get("finish_reason") or response.output.finish_reason
                 for piece in message.get("tool_calls") or ():
-                    index = piece["index"]
-                    arguments[index] = arguments.get(index, "") + piece["function"]["arguments"]
+                    pieces[piece["index"]] = pieces.get(piece["index"], "") + piece["function"]["arguments"]
     assert (answer.content, answer.reasoning) == (texts, thoughts)
-    assert [call.arguments for call in answer.tool_calls] == list(arguments.values())
+    assert [call.arguments for call in answer.tool_calls] == list(pieces.values())
     if error is None:
         assert answer.raw_finish_reason == finish
         assert answer.usage is not None
         assert usage is not None
         assert answer.usage.raw == dict(usage)
-    elif said:
-        assert said in str(error)
