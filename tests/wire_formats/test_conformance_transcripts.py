@@ -14,6 +14,7 @@ from profiles import PROFILES, Profile, each_profile, each_transcript
 
 from anyllm._framing.detect import JSONEvent, events
 from anyllm.errors import AnyLLMError, IncompleteStreamError, MalformedStreamError
+from anyllm.providers.table import lookup
 from anyllm.types._chunks import text_alone
 from anyllm.wire._base.surrogate_joiner import mend
 
@@ -198,6 +199,32 @@ def test_smallest_whole_answer_is_that_of_the_smallest_stream(profile: Profile) 
     _, instead, error = collected(dialect, events([json.dumps(body).encode()], max_event_bytes=1 << 20))
     assert error is None
     assert instead.to_message() == streamed.to_message()
+
+
+HIGH, LOW, MARK = "\ud83d", "\ude00", "\ufffd"
+
+
+@each_profile
+@pytest.mark.parametrize(
+    ("pieces", "expected"),
+    [
+        (["a", HIGH, LOW + "b"], "a\U0001f600b"),
+        (["a", LOW + "b"], f"a{MARK}b"),
+        (["a", HIGH, "b"], f"a{MARK}b"),
+        (["a", HIGH, HIGH + LOW], f"a{MARK}\U0001f600"),
+        (["a", HIGH], f"a{MARK}"),
+    ],
+)
+def test_character_cut_in_two_is_one_again_and_a_half_alone_is_a_mark(
+    profile: Profile, pieces: list[str], expected: str
+) -> None:
+    """Nobody can encode a half: it would break whatever prints or stores the answer."""
+    assert read(profile, profile.stream(pieces))[1].content == expected
+
+
+def test_every_dialect_has_a_profile() -> None:
+    missing = {type(row.dialect) for row in lookup.ROWS} - {type(profile.dialect(provider="p")) for profile in PROFILES}
+    assert not missing
 
 
 @each_profile
