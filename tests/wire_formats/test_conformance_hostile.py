@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,14 @@ from choice_streams import check_forms, collected
 from conftest import at_length
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from profiles import PROFILES, Profile, each_profile, each_transcript, odd_json, places, replaced, wrapped
+from json_mutations import ODD_VALUES, places, replaced
+from profiles import PROFILES, Profile, each_profile, each_transcript, odd_json, wrapped
 
 from anyllm._framing.detect import JSONEvent
 from anyllm.errors import AnyLLMError, APIError, MalformedStreamError
 from anyllm.types import CompletionParams, Message
 
 LAX = settings(max_examples=300, suppress_health_check=list(HealthCheck))
-#: Values that a field may have and should not.
-ODD_VALUES = (None, 7, -1, 1.5, math.nan, "x", "", "\ud83d", True, [], {}, [None], {"a": 1}, [[]], 10**400)
 
 
 def check_stream(profile: Profile, bodies: list[Any]) -> None:

@@ -11,7 +11,8 @@ import pytest
 from choice_streams import check_forms, collected
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from profiles import Profile, each_recorded, is_stream, places, recorded, replaced
+from json_mutations import places, replaced
+from profiles import Profile, each_recorded, is_stream, recorded
 from readings import Reading, assert_same
 from recordings import Ours, Recording, marks
 

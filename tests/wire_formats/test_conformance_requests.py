@@ -7,7 +7,8 @@ import math
 from typing import Any
 
 import pytest
-from profiles import USER, Profile, each_profile, places, replaced
+from json_mutations import places, replaced
+from profiles import USER, Profile, each_profile
 
 from anyllm import errors
 from anyllm.errors import APIError, InvalidRequestError, UnsupportedParameterError

@@ -7,14 +7,15 @@ Where the two differ is written down by cause, each with a stream by hand that s
 
 from __future__ import annotations
 
-import http.server
+import contextlib
 import json
 import re
-import threading
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
+from choice_streams import Captured, answering
+from official_clients import Official
 from readings import sse_bodies
 from recordings import Ours, Recording, recordings_of
 
@@ -53,97 +54,59 @@ def read(body: bytes) -> Ours:
 # -- the official client -----------------------------------------------------------------------------------------------
 
 
-class _Replay(http.server.BaseHTTPRequestHandler):
-    wbufsize = -1  # head and body in one write
-    answers: ClassVar[dict[str, tuple[int, str, bytes]]] = {}
-    asked: ClassVar[list[tuple[str, Any]]] = []
-
-    def do_POST(self) -> None:
-        self.asked.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
-        status, kind, body = self.answers[self.path.split("/")[1]]
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-def _answer(recording: Recording) -> tuple[int, str, bytes]:
-    kind = "text/event-stream" if recording.status == 200 else "application/json"
-    return recording.status, recording.about.get("content_type") or kind, recording.body
-
-
 @pytest.fixture(scope="module")
-def base_url() -> Iterator[str]:
-    """A loopback server that replays any recording under its id, and streams by hand under their names."""
-    server = http.server.HTTPServer(("127.0.0.1", 0), _Replay)
-    _Replay.answers = {recording.id: _answer(recording) for recording in ALL}
-    _Replay.answers.update((name, (200, "text/event-stream", body)) for name, body in BY_HAND.items())
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    with pytest.MonkeyPatch.context() as patch:
+def client() -> Iterator[Any]:
+    """The official client; each call says whom it is for."""
+    with pytest.MonkeyPatch.context() as patch, pytest.importorskip("mistralai.client").Mistral(api_key="none") as made:
         patch.setenv("NO_PROXY", "*")
         patch.delenv("MISTRAL_SDK_TELEMETRY", raising=False)  # it would tell Mistral of every call
-        yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join(10)
-    assert not thread.is_alive()
+        yield made
 
 
-@pytest.fixture(scope="module")
-def client(base_url: str) -> Iterator[Any]:
-    """The official client; each call says what is to be replayed."""
-    with pytest.importorskip("mistralai.client").Mistral(api_key="none") as official:
-        yield official
+def replayed(recording: Recording) -> contextlib.AbstractContextManager[tuple[str, Captured]]:
+    kind = "text/event-stream" if recording.status == 200 else "application/json"
+    return answering(recording.body, recording.about.get("content_type") or kind, recording.status)
 
 
-class Official:
+def read_officially(client: Any, body: bytes) -> Official:
     """A stream as the official client gives it, its pieces joined as its types mean them."""
+    from mistralai.client.errors import MistralError
 
-    def __init__(self, client: Any, url: str) -> None:
-        from mistralai.client.errors import MistralError
-
-        self.text: dict[int, str] = {}
-        self.reasoning: dict[int, str] = {}
-        self.finish: dict[int, str] = {}
-        self.calls: dict[int, list[dict[str, Any]]] = {}
-        self.usage: dict[str, Any] = {}
-        self.error: MistralError | None = None
+    made = Official(usage={})
+    with answering(body, "text/event-stream") as (url, _):
         try:
-            with client.chat.stream(model="m", messages=HI, server_url=url) as said:
-                for event in said:
-                    self._add(event.data)
+            with client.chat.stream(model="m", messages=HI, server_url=url) as stream:
+                for event in stream:
+                    _add_chunk(made, event.data)
         except MistralError as exc:
-            self.error = exc
+            made.error = str(exc)
+    return made
 
-    def _add(self, chunk: Any) -> None:
-        if chunk.usage:
-            self.usage = chunk.usage.model_dump(exclude_unset=True)
-        for choice in chunk.choices:
-            at, content = choice.index, choice.delta.content or ""
-            parts = [] if isinstance(content, str) else content
-            thoughts = [thought for part in parts if part.type == "thinking" for thought in part.thinking]
-            self.text[at] = self.text.get(at, "") + (content if isinstance(content, str) else _text_in(parts))
-            self.reasoning[at] = self.reasoning.get(at, "") + _text_in(thoughts)
-            if choice.finish_reason:
-                self.finish[at] = choice.finish_reason
-            for fragment in choice.delta.tool_calls or ():
-                self._call(self.calls.setdefault(at, []), fragment)
 
-    def _call(self, calls: list[dict[str, Any]], fragment: Any) -> None:
-        """A fragment with a name begins a call; one without goes on with that of its index, whatever its id is."""
-        function = fragment.function
-        here = [call for call in calls if call["index"] == fragment.index]
-        again = fragment.id not in (None, NO_ID) and any(call["id"] == fragment.id for call in here)
-        if not here or (function.name and not again):
-            here = [{"index": fragment.index, "id": fragment.id, "name": function.name, "arguments": ""}]
-            calls += here
-        arguments = function.arguments
-        here[-1]["arguments"] += arguments if isinstance(arguments, str) else json.dumps(arguments)
+def _add_chunk(made: Official, chunk: Any) -> None:
+    if chunk.usage:
+        made.usage = chunk.usage.model_dump(exclude_unset=True)
+    for choice in chunk.choices:
+        at, content = choice.index, choice.delta.content or ""
+        parts = [] if isinstance(content, str) else content
+        thoughts = [thought for part in parts if part.type == "thinking" for thought in part.thinking]
+        made.add(content if isinstance(content, str) else _text_in(parts), _text_in(thoughts), at)
+        if choice.finish_reason:
+            made.finish[at] = choice.finish_reason
+        for fragment in choice.delta.tool_calls or ():
+            _add_fragment(made.calls.setdefault(at, []), fragment)
+
+
+def _add_fragment(calls: list[dict[str, Any]], fragment: Any) -> None:
+    """A fragment with a name begins a call; one without goes on with that of its index, whatever its id is."""
+    function = fragment.function
+    here = [call for call in calls if call["index"] == fragment.index]
+    again = fragment.id not in (None, NO_ID) and any(call["id"] == fragment.id for call in here)
+    if not here or (function.name and not again):
+        here = [{"index": fragment.index, "id": fragment.id, "name": function.name, "arguments": ""}]
+        calls += here
+    arguments = function.arguments
+    here[-1]["arguments"] += arguments if isinstance(arguments, str) else json.dumps(arguments)
 
 
 def _text_in(parts: list[Any]) -> str:
@@ -192,7 +155,7 @@ def event(delta: Any, finish: Any = None, **fields: Any) -> dict[str, Any]:
 
 
 def sse(*events: dict[str, Any]) -> bytes:
-    return b"".join(b"data: %b\n\n" % json.dumps(said).encode() for said in events) + b"data: [DONE]\n\n"
+    return b"".join(b"data: %b\n\n" % json.dumps(event).encode() for event in events) + b"data: [DONE]\n\n"
 
 
 def fragment(name: str, arguments: str, **fields: Any) -> dict[str, Any]:
@@ -256,11 +219,11 @@ def assert_same(ours: Ours, theirs: Official, bodies: list[dict[str, Any]]) -> N
     # Which of us stops at what event differs; a finish reason that is an error is raised by us as one.
     stopped = theirs.error is not None or isinstance(ours.error, APIError)
     choices = {choice.index: choice for choice in ours.answer.choices}
-    assert stopped or set(choices) == set(theirs.text)
-    for at in set(choices) & set(theirs.text):
+    assert stopped or set(choices) == set(theirs.texts)
+    for at in set(choices) & set(theirs.texts):
         message, reasoning = choices[at].message, choices[at].message.reasoning
         if "text" not in omitted:
-            assert_same_text(message.content or "", theirs.text[at], stopped)
+            assert_same_text(message.content or "", theirs.texts[at], stopped)
         if "reasoning" not in omitted:
             assert_same_text((reasoning and reasoning.content) or "", theirs.reasoning[at], stopped)
         if not stopped:
@@ -290,10 +253,10 @@ def parsed(arguments: str) -> Any:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", FAILURES)
-def test_what_the_official_client_fails_on_is_read(name: str, client: Any, base_url: str) -> None:
+def test_what_the_official_client_fails_on_is_read(name: str, client: Any) -> None:
     """Else it is no difference any more, and its line is to be taken out."""
     body = FAILURES[name][2]
-    ours, theirs = read(body), Official(client, f"{base_url}/differs-{name}")
+    ours, theirs = read(body), read_officially(client, body)
     assert theirs.error is not None
     assert_same(ours, theirs, sse_bodies(body))
     if name == "error":
@@ -306,11 +269,11 @@ def test_what_the_official_client_fails_on_is_read(name: str, client: Any, base_
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", OMISSIONS)
-def test_what_the_official_client_leaves_out_is_read(name: str, client: Any, base_url: str) -> None:
+def test_what_the_official_client_leaves_out_is_read(name: str, client: Any) -> None:
     body = OMISSIONS[name][2]
-    ours, theirs = read(body), Official(client, f"{base_url}/differs-{name}")
+    ours, theirs = read(body), read_officially(client, body)
     assert theirs.error is ours.error is None
-    assert (theirs.text[0], theirs.reasoning[0]) != (ours.answer.content, ours.answer.reasoning)
+    assert (theirs.texts[0], theirs.reasoning[0]) != (ours.answer.content, ours.answer.reasoning)
     assert_same(ours, theirs, sse_bodies(body))
     assert ours.answer.content == "So"
     assert ours.answer.reasoning == ("Hm" if name == "reasoning" else "")
@@ -321,8 +284,8 @@ def test_what_the_official_client_leaves_out_is_read(name: str, client: Any, bas
 
 @pytest.mark.long
 @each(STREAMS)
-def test_stream_is_what_the_official_client_gives(recording: Recording, client: Any, base_url: str) -> None:
-    ours, theirs = read(recording.body), Official(client, f"{base_url}/{recording.id}")
+def test_stream_is_what_the_official_client_gives(recording: Recording, client: Any) -> None:
+    ours, theirs = read(recording.body), read_officially(client, recording.body)
     assert_same(ours, theirs, sse_bodies(recording.body))
     assert_ends(ours, theirs)
 
@@ -330,7 +293,7 @@ def test_stream_is_what_the_official_client_gives(recording: Recording, client: 
 def assert_ends(ours: Ours, theirs: Official) -> None:
     """An end that the official client has seen is one for us, and none is none."""
     if theirs.error is None and not isinstance(ours.error, APIError):
-        ended = bool(theirs.text) and set(theirs.text) == set(theirs.finish)
+        ended = bool(theirs.texts) and set(theirs.texts) == set(theirs.finish)
         assert type(ours.error) is (type(None) if ended else IncompleteStreamError)
 
 
@@ -344,12 +307,12 @@ ENDS: dict[str, tuple[type[AnyLLMError], bytes]] = {
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", ENDS)
-def test_end_that_is_none_is_an_error(name: str, client: Any, base_url: str) -> None:
+def test_end_that_is_none_is_an_error(name: str, client: Any) -> None:
     kind, body = ENDS[name]
-    ours, theirs = read(body), Official(client, f"{base_url}/ends-{name}")
+    ours, theirs = read(body), read_officially(client, body)
     assert theirs.error is None
     assert type(ours.error) is kind
-    assert ours.answer.content == theirs.text[0] == "So"
+    assert ours.answer.content == theirs.texts[0] == "So"
     assert_same(ours, theirs, sse_bodies(body))
 
 
@@ -372,46 +335,19 @@ REPORTED: dict[str, bytes] = {
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", REPORTED)
-def test_reported_calls_are_what_the_official_client_gives(name: str, client: Any, base_url: str) -> None:
+def test_reported_calls_are_what_the_official_client_gives(name: str, client: Any) -> None:
     """It gives the fragments as they come; a call is the one that has a name, and what follows without one."""
-    ours, theirs = read(REPORTED[name]), Official(client, f"{base_url}/reported-{name.replace(' ', '-')}")
+    ours, theirs = read(REPORTED[name]), read_officially(client, REPORTED[name])
     assert theirs.error is ours.error is None
     assert_same(ours, theirs, sse_bodies(REPORTED[name]))
     assert ours.answer.tool_calls[-1].parse() == {"a": 1}
 
 
-BY_HAND = {
-    **{f"ends-{name}": body for name, (_, body) in ENDS.items()},
-    **{f"differs-{name}": body for name, (_, _, body) in {**FAILURES, **OMISSIONS}.items()},
-    **{f"reported-{name.replace(' ', '-')}": body for name, body in REPORTED.items()},
-}
-
-
 # -- errors ------------------------------------------------------------------------------------------------------------
 
-BY_STATUS = {
-    400: "InvalidRequestError",
-    401: "AuthenticationError",
-    402: "InsufficientFundsError",
-    403: "PermissionDeniedError",
-    404: "InvalidRequestError",
-    422: "InvalidRequestError",
-    429: "RateLimitError",
-    500: "ServerError",
-    502: "ServerError",
-    503: "OverloadedError",
-    504: "ServerError",
-}
-#: What a body says that is more than its status says.
-BY_WORDS = {
-    '"invalid_model"': "ModelNotFoundError",
-    "maximum context length": "ContextLengthExceededError",
-    "extra_forbidden": "UnsupportedParameterError",
-}
 
-
-def said_in(text: str) -> list[str]:
-    """What the host says for a person to read: a message, FastAPI's complaints, or plain text."""
+def messages_in(text: str) -> list[str]:
+    """The text for a person to read: a message, FastAPI's complaints, or plain text."""
     try:
         body = json.loads(text)
     except ValueError:
@@ -425,25 +361,22 @@ def said_in(text: str) -> list[str]:
 
 @pytest.mark.long
 @each(REFUSALS)
-def test_refusal_is_the_right_error_and_says_what_the_official_client_says(
-    recording: Recording, client: Any, base_url: str
-) -> None:
+def test_refusal_is_an_error_that_says_what_the_official_client_says(recording: Recording, client: Any) -> None:
     from mistralai.client.errors import MistralError
 
-    url, text = f"{base_url}/{recording.id}", recording.body.decode()
-    with pytest.raises(MistralError) as theirs:
-        client.chat.stream(model="m", messages=HI, server_url=url)
-    host = anyllm.provider("mistral", api_key="none", base_url=f"{url}/v1", options=ONE_TRY)
-    stream = host.completion_stream(anyllm.Context(timeout=30), {"model": "m", "messages": HI})
-    with pytest.raises(APIError) as ours:
-        stream.collect()
-    host.close()
-    kind = next((kind for words, kind in BY_WORDS.items() if words in text), BY_STATUS[recording.status])
-    assert type(ours.value) is getattr(errors, kind)
+    text = recording.body.decode()
+    with replayed(recording) as (url, _):
+        with pytest.raises(MistralError) as theirs:
+            client.chat.stream(model="m", messages=HI, server_url=url)
+        host = anyllm.provider("mistral", api_key="none", base_url=f"{url}/v1", options=ONE_TRY)
+        with pytest.raises(APIError) as ours:
+            host.completion_stream(anyllm.Context(timeout=30), {"model": "m", "messages": HI}).collect()
+        host.close()
+    assert type(ours.value) is type(dialect().error(recording.status, {}, recording.body))
     assert ours.value.status_code == theirs.value.status_code == recording.status
-    for said in said_in(text):
-        assert said in theirs.value.body
-        assert said in str(ours.value)
+    for message in messages_in(text):
+        assert message in theirs.value.body
+        assert message in str(ours.value)
     assert "\n" not in str(ours.value)
 
 
@@ -498,18 +431,19 @@ CALLS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", CALLS)
-def test_request_is_what_the_official_client_sends(name: str, client: Any, base_url: str) -> None:
+def test_request_is_what_the_official_client_sends(name: str, client: Any) -> None:
     """No stream_options among it, which Mistral refuses."""
     ours, theirs = CALLS[name]
     params = anyllm.CompletionParams("m", **{"messages": HI, **ours})
     request = dialect().request(params, model="m", stream=True)
-    client.chat.stream(model="m", server_url=f"{base_url}/differs-text", **{"messages": HI, **theirs}).close()
-    path, body = _Replay.asked[-1]
+    with answering(sse(TEXT, END), "text/event-stream") as (url, captured):
+        client.chat.stream(model="m", server_url=url, **{"messages": HI, **theirs}).close()
+    body = captured.body
     for message in body["messages"]:
         message.pop("prefix", None)  # False, which it writes into each turn of the assistant
         for call in message.get("tool_calls", ()):
             del call["index"]
-    assert path == f"/differs-text/v1{request.path}"
+    assert captured.path == f"/v1{request.path}"
     assert json.loads(request.body) == body
 
 

@@ -8,8 +8,8 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
 from choice_streams import decode
-from conftest import ROOT
 from formats_of import DIALECTS, dialect_of, every_stream
+from profiles import Profile, each_transcript
 from recordings import Recording, each
 
 import anyllm
@@ -18,22 +18,7 @@ from anyllm.testing import Reply, chat_events, serve
 from anyllm.types import ChatCompletion
 from anyllm.wire._base.protocols import Dialect
 from anyllm.wire._base.whole_answer import whole_answer
-from anyllm.wire.dashscope.dialect import DashScopeDialect
-from anyllm.wire.hunyuan.dialect import HunyuanDialect
 
-TRANSCRIPTS = ROOT / "tests" / "transcripts"
-BY_FOLDER: Dict[str, Any] = {
-    "openai_chat": DIALECTS["chat"],
-    "openai_responses": DIALECTS["responses"],
-    "anthropic_messages": DIALECTS["messages"],
-    "gemini": DIALECTS["gemini"],
-    "ollama": DIALECTS["ollama-chat"],
-    "cohere_v1": DIALECTS["cohere-v1"],
-    "cohere_v2": DIALECTS["cohere-v2"],
-    "hunyuan": HunyuanDialect,
-    "dashscope": DashScopeDialect,
-}
-CASES = sorted(path for folder in BY_FOLDER for path in (TRANSCRIPTS / folder).glob("*.*") if path.suffix != ".json")
 PARAMS = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
 
 
@@ -63,11 +48,12 @@ def is_one_document(body: bytes) -> bool:
     return True
 
 
-@pytest.mark.parametrize("path", CASES, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_a_stream_is_read_as_a_whole_answer(path: Path):
-    body = path.read_bytes()
-    if not is_one_document(body):
-        check(BY_FOLDER[path.parent.name](provider="p"), body)
+@each_transcript
+def test_a_stream_is_read_as_a_whole_answer(profile: Profile, path: Path):
+    profile.require()
+    for body in (path.read_bytes(), *profile.other_shapes(path.read_bytes())):
+        if not is_one_document(body):
+            check(profile.dialect(provider="p"), body)
 
 
 @pytest.mark.recordings
