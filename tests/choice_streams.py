@@ -89,8 +89,8 @@ def check_answer(answer: ChatCompletion, expected: dict[str, Any], error: AnyLLM
     if isinstance(expected.get("reasoning"), str):
         assert answer.reasoning == expected["reasoning"]
     else:
-        wanted = expected.get("reasoning")
-        assert reasoning == (wanted and {key: value for key, value in wanted.items() if value is not None})
+        details = expected.get("reasoning")
+        assert reasoning == (details and {key: value for key, value in details.items() if value is not None})
     usage = answer.usage
     assert (usage and [usage.prompt_tokens, usage.completion_tokens, usage.total_tokens]) == expected.get("usage")
     assert usage is None or "usage_raw" not in expected or usage.raw == expected["usage_raw"]
@@ -102,11 +102,11 @@ def check_answer(answer: ChatCompletion, expected: dict[str, Any], error: AnyLLM
         {"index": choice.index, "content": choice.message.content, "finish_reason": choice.finish_reason}
         for choice in answer.choices[1:]
     ]
-    wanted = expected.get("others", [])
-    if wanted and isinstance(wanted[0], str):
-        assert [other["content"] for other in others] == wanted
+    expected_others = expected.get("others", [])
+    if expected_others and isinstance(expected_others[0], str):
+        assert [other["content"] for other in others] == expected_others
     else:
-        assert error is not None or others == wanted
+        assert error is not None or others == expected_others
 
 
 def _call(call: ToolCall) -> dict[str, Any]:
@@ -121,14 +121,14 @@ def _named(call: Any) -> Any:
 
 def check_forms(chunks: list[ChatCompletionChunk], provider: str, *, begins: Iterable[str] = ("id", "name")) -> None:
     """What holds for every stream, whatever the provider sent; *begins* is in the first piece of a call only."""
-    seen: set[int] = set()
+    begun_choices: set[int] = set()
     opened: dict[int, int] = {}
     for chunk in chunks:
         assert chunk.provider == provider
         assert chunk.object == "chat.completion.chunk"
         for choice in chunk.choices:
-            assert choice.delta.role == (None if choice.index in seen else "assistant")
-            seen.add(choice.index)
+            assert choice.delta.role == (None if choice.index in begun_choices else "assistant")
+            begun_choices.add(choice.index)
             assert choice.finish_reason in (None, *FINISH_REASONS)
             assert (choice.finish_reason is None) == (choice.raw_finish_reason is None)
             for fragment in choice.delta.tool_calls or ():

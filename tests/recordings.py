@@ -74,14 +74,14 @@ def every_recording() -> list[Recording]:
 @functools.lru_cache(maxsize=1)
 def sampled_ids() -> frozenset[str]:
     """The shortest recordings that have between them, for each API, every provider, format, status and tag."""
-    seen: set[tuple[str, str, object]] = set()
+    covered: set[tuple[str, str, object]] = set()
     ids = set()
     for recording in sorted(every_recording(), key=lambda recording: (len(recording.body), recording.id)):
         words = [recording.provider, recording.format, recording.status, *recording.about["tags"]]
         about = {(recording.api, "answer" if recording.status == 200 else "error", word) for word in words}
-        if len(recording.body) <= LARGEST and not about <= seen:
+        if len(recording.body) <= LARGEST and not about <= covered:
             ids.add(recording.id)
-            seen |= about
+            covered |= about
     return frozenset(ids)
 
 

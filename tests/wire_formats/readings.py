@@ -213,8 +213,8 @@ def anthropic_messages(bodies: list[Any]) -> Reading:
         if block["type"] == "tool_use":
             made.calls = {0: [*(made.calls or {}).get(0, []), Call(block["id"], block["name"], block["json"])]}
         if block["type"] == "redacted_thinking" or (block["type"] == "thinking" and block["is_over"]):
-            kept = {key: value for key, value in block.items() if key not in ("json", "is_over") and value != ""}
-            made.thoughts = [*(made.thoughts or []), kept]
+            thought = {key: value for key, value in block.items() if key not in ("json", "is_over") and value != ""}
+            made.thoughts = [*(made.thoughts or []), thought]
     return made
 
 
@@ -247,8 +247,8 @@ def openai_chat(bodies: list[Any]) -> Reading:
     made, calls, audio_over = Reading(), {}, set()
     for body in bodies:
         if body.get("error"):
-            said = body["error"] if isinstance(body["error"], str) else body["error"]["message"]
-            made.error, made.words = "APIError", said.split("\n")[0].strip()
+            message = body["error"] if isinstance(body["error"], str) else body["error"]["message"]
+            made.error, made.words = "APIError", message.split("\n")[0].strip()
             break
         counts = [body.get("usage"), (body.get("x_groq") or {}).get("usage")]
         for choice in body.get("choices") or []:

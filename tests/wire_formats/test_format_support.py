@@ -45,7 +45,7 @@ MEDIA = {
     "file": ContentPart.from_file(b"%PDF-1.4", filename="a.pdf"),
     "audio": ContentPart.from_audio(b"RIFF\0\0\0\0WAVEfmt "),
 }
-#: Refused but for some values, which is said where it is refused: reasoning is turned off by some, and not limited.
+#: Refused but for some values: some providers can turn reasoning off, but not limit it.
 IN_PART = {("hunyuan", "thinking_budget"), ("ollama", "thinking_budget"), ("ollama_cloud", "thinking_budget")}
 #: All but the one whose format depends on the model; its formats are other rows' too.
 ROWS = [row for row in lookup.ROWS if row.name != "bedrock_invoke"]
@@ -111,9 +111,9 @@ def test_a_format_is_the_hosts_own_or_refused_or_asked_for_in_words(row: Row, ki
     with pytest.raises(UnsupportedParameterError, match=r"structured='emulate'") as caught:
         request(row.dialect, response_format=FORMATS[kind])
     assert caught.value.param == "response_format"
-    said = json.dumps(request(row.dialect, response_format=FORMATS[kind], structured="emulate"))
-    assert "one JSON object" in said
-    assert ("city" in said) == (kind == "json_schema")
+    body = json.dumps(request(row.dialect, response_format=FORMATS[kind], structured="emulate"))
+    assert "one JSON object" in body
+    assert ("city" in body) == (kind == "json_schema")
 
 
 @pytest.mark.parametrize("structured", ["emulated", ""])
@@ -183,8 +183,8 @@ def test_a_format_is_emulated_end_to_end() -> None:
     with serve(Reply.sse(chat_events(['{"city": ', '"Paris"}']))) as server:
         host = anyllm.provider("deepseek", api_key="key", base_url=server.url)
         params = {"model": "m", "messages": [{"role": "user", "content": "Where is the Louvre?"}]}
-        asked = {**params, "response_format": FORMATS["json_schema"], "structured": "emulate"}
-        assert host.completion_stream(anyllm.Context(timeout=30), asked).collect().content == '{"city": "Paris"}'
+        fields = {**params, "response_format": FORMATS["json_schema"], "structured": "emulate"}
+        assert host.completion_stream(anyllm.Context(timeout=30), fields).collect().content == '{"city": "Paris"}'
         assert b"valid under this JSON schema" in server.requests[0].body
         host.close()
 

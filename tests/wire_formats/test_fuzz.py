@@ -16,8 +16,8 @@ def test_nothing_but_our_errors_comes_out(name: str) -> None:
 
 
 def test_a_failure_says_which_input_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     monkeypatch.setattr(fuzz, "check", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        fuzz.run("gemini", inputs=1, seed=3, say=said.append)
-    assert said[0].startswith("gemini: seed 3, input 0: b'")
+        fuzz.run("gemini", inputs=1, seed=3, say=lines.append)
+    assert lines[0].startswith("gemini: seed 3, input 0: b'")

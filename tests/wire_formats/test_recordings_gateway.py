@@ -66,9 +66,9 @@ class Got:
 
     Attributes:
         text, reasoning, finish, calls: By the number of the answer, of which most have one.
-        usage: As it was told.
+        usage: As the client has it.
         rest: What else the client knows.
-        error: What the client raised: its class, the status if it has one, and what the host said.
+        error: What the client raised: its class, the status if it has one, and the host's message.
         body: The body that it came with, where the client keeps it.
     """
 
@@ -81,12 +81,12 @@ class Got:
     error: Optional[tuple[str, Optional[int], str]] = None
     body: Any = None
 
-    def add(self, key: str, index: int, said: Any) -> None:
+    def add(self, key: str, index: int, piece: Any) -> None:
         """Join a piece to a text."""
-        if isinstance(said, list):  # Mistral's parts, which the client hands on as they are
-            said = "".join(part.get("text") or "" for part in said)
+        if isinstance(piece, list):  # Mistral's parts, which the client hands on as they are
+            piece = "".join(part.get("text") or "" for part in piece)
         texts = getattr(self, key)
-        texts[index] = texts.get(index, "") + (said or "")
+        texts[index] = texts.get(index, "") + (piece or "")
 
 
 def parsed(arguments: str) -> Any:
@@ -98,11 +98,11 @@ def parsed(arguments: str) -> Any:
 
 
 def words_of(error: Any) -> str:
-    """What the host said, in an exception of any client."""
+    """The host's message, in an exception of any client."""
     body = getattr(error, "body", None)
-    told = body.get("error", body) if isinstance(body, dict) else None
-    if isinstance(told, dict) and isinstance(told.get("message"), str):
-        return str(told["message"])
+    inner = body.get("error", body) if isinstance(body, dict) else None
+    if isinstance(inner, dict) and isinstance(inner.get("message"), str):
+        return str(inner["message"])
     return str(getattr(error, "error", None) or error)
 
 
@@ -139,7 +139,7 @@ class Client:
         raise NotImplementedError
 
     def through(self, scene: Scene, recording: Recording) -> Got:
-        """What it streams from the gateway; asked for once."""
+        """What it streams from the gateway; requested once."""
         if recording.id not in self._through:
             self._through[recording.id] = self.stream(self.at(scene.gateway), recording.id)
         return self._through[recording.id]
@@ -162,6 +162,9 @@ class Client:
 STUMBLES = (TypeError, AssertionError, RuntimeError)
 
 
+ASK: dict[str, Any] = {"messages": [HI], "stream_options": {"include_usage": True}}
+
+
 class OpenAI(Client):
     name, own = "openai", ("chat",)
 
@@ -177,25 +180,19 @@ class OpenAI(Client):
         return self._client.with_options(base_url=f"{url}/v1")
 
     def stream(self, client: Any, model: str) -> Got:
-        options = {"include_usage": True}
-        return self.got(
-            lambda got: self._read(
-                got,
-                client.chat.completions.create(model=model, messages=[HI], stream=True, stream_options=options),
-            )
-        )
+        def ask(got: Got) -> None:
+            calls: dict[int, dict[int, list[str]]] = {}
+            try:
+                for chunk in client.chat.completions.create(model=model, stream=True, **ASK):
+                    if chunk.usage:
+                        got.usage = chunk.usage.to_dict()
+                    for choice in chunk.choices or ():
+                        self._choice(got, calls, choice)
+            finally:
+                for index, pieces in calls.items():
+                    got.calls[index] = [(one[0], one[1], parsed(one[2])) for _, one in sorted(pieces.items())]
 
-    def _read(self, got: Got, stream: Iterable[Any]) -> None:
-        calls: dict[int, dict[int, list[str]]] = {}
-        try:
-            for chunk in stream:
-                if chunk.usage:
-                    got.usage = chunk.usage.to_dict()
-                for choice in chunk.choices or ():
-                    self._choice(got, calls, choice)
-        finally:
-            for index, said in calls.items():
-                got.calls[index] = [(one[0], one[1], parsed(one[2])) for _, one in sorted(said.items())]
+        return self.got(ask)
 
     def _choice(self, got: Got, calls: dict[int, dict[int, list[str]]], choice: Any) -> None:
         at, delta = choice.index, choice.delta
@@ -205,12 +202,11 @@ class OpenAI(Client):
             return
         got.add("reasoning", at, _openai_reasoning(delta))
         for call in delta.tool_calls or ():
-            said = calls.setdefault(at, {}).setdefault(call.index or 0, ["", "", ""])
-            said[0] += call.id or ""
-            told = call.to_dict()
-            function = told.get("function") or told.get("custom") or {}
-            said[1] += function.get("name") or ""
-            said[2] += function.get("arguments") or function.get("input") or ""
+            pieces = calls.setdefault(at, {}).setdefault(call.index or 0, ["", "", ""])
+            function = called_function(call.to_dict())
+            pieces[0] += call.id or ""
+            pieces[1] += function.get("name") or ""
+            pieces[2] += function.get("arguments") or function.get("input") or ""
 
     def whole(self, client: Any, model: str) -> Got:
         def ask(got: Got) -> None:
@@ -227,9 +223,7 @@ class OpenAI(Client):
 
     def helped(self, client: Any, model: str) -> Got:
         def ask(got: Got) -> None:
-            options = {"include_usage": True}
-            asked = client.chat.completions.stream(model=model, messages=[HI], stream_options=options)
-            with warnings.catch_warnings(), asked as stream:
+            with warnings.catch_warnings(), client.chat.completions.stream(model=model, **ASK) as stream:
                 warnings.simplefilter("ignore", UserWarning)  # of content that is no text, which some hosts send
                 for event in stream:
                     if event.type == "content.delta":
@@ -240,19 +234,20 @@ class OpenAI(Client):
         return self.got(ask)
 
 
-def _openai_reasoning(said: Any) -> str:
-    extra = said.model_extra or {}
+def _openai_reasoning(message: Any) -> str:
+    extra = message.model_extra or {}
     names = ("reasoning_content", "reasoning", "thinking", "thought")
     return next((extra[name] for name in names if isinstance(extra.get(name), str)), "")
 
 
+def called_function(call: dict[str, Any]) -> dict[str, Any]:
+    return call.get("function") or call.get("custom") or {}
+
+
 def _openai_calls(message: Any) -> list[tuple[Any, ...]]:
-    return [_openai_call(call.to_dict(warnings=False)) for call in message.tool_calls or ()]
-
-
-def _openai_call(call: dict[str, Any]) -> tuple[Any, ...]:
-    function = call.get("function") or call.get("custom") or {}
-    return call["id"], function["name"], parsed(function.get("arguments") or function.get("input") or "")
+    calls = [call.to_dict(warnings=False) for call in message.tool_calls or ()]
+    functions = [(call["id"], called_function(call)) for call in calls]
+    return [(id, one["name"], parsed(one.get("arguments") or one.get("input") or "")) for id, one in functions]
 
 
 class Anthropic(Client):
@@ -359,48 +354,35 @@ class Ollama(Client):
         return self._made[url]
 
     def stream(self, client: Any, model: str) -> Got:
-        def ask(got: Got) -> None:
-            got.rest = []
-            for part in client.chat(model, [HI], stream=True):
-                self._part(got, part.model_dump(exclude_unset=True), part.message)
-
-        return self.got(ask)
+        return self._read(lambda: client.chat(model, [HI], stream=True))
 
     def helped(self, client: Any, model: str) -> Got:
+        return self._read(lambda: client.generate(model, "Hi", stream=True))
+
+    def whole(self, client: Any, model: str) -> Got:
+        return self._read(lambda: [client.chat(model, [HI])])
+
+    def whole_generated(self, client: Any, model: str) -> Got:
+        return self._read(lambda: [client.generate(model, "Hi")])
+
+    def _read(self, parts: Callable[[], Iterable[Any]]) -> Got:
         def ask(got: Got) -> None:
             got.rest = []
-            for part in client.generate(model, "Hi", stream=True):
-                self._part(got, part.model_dump(exclude_unset=True), part)
+            for part in parts():
+                self._part(got, part.model_dump(exclude_unset=True), getattr(part, "message", part))
 
         return self.got(ask)
 
-    def _part(self, got: Got, part: dict[str, Any], said: Any) -> None:
-        text = said.response if hasattr(said, "response") else said.content
-        got.add("text", 0, text)
-        got.add("reasoning", 0, said.thinking)
-        for call in getattr(said, "tool_calls", None) or ():
+    def _part(self, got: Got, part: dict[str, Any], message: Any) -> None:
+        got.add("text", 0, message.response if hasattr(message, "response") else message.content)
+        got.add("reasoning", 0, message.thinking)
+        for call in getattr(message, "tool_calls", None) or ():
             called = call.model_dump(exclude_unset=True)
             got.calls.setdefault(0, []).append((called.get("id"), call.function.name, dict(call.function.arguments)))
         if part.get("done"):
             got.finish[0] = part.get("done_reason")
             got.usage = {key: value for key, value in part.items() if key.endswith("_count")}
         got.rest.append({key: value for key, value in part.items() if key != "created_at"})
-
-    def whole(self, client: Any, model: str) -> Got:
-        def ask(got: Got) -> None:
-            answer = client.chat(model, [HI])
-            got.rest = []
-            self._part(got, answer.model_dump(exclude_unset=True), answer.message)
-
-        return self.got(ask)
-
-    def whole_generated(self, client: Any, model: str) -> Got:
-        def ask(got: Got) -> None:
-            answer = client.generate(model, "Hi")
-            got.rest = []
-            self._part(got, answer.model_dump(exclude_unset=True), answer)
-
-        return self.got(ask)
 
 
 CLIENTS = {"openai": OpenAI, "anthropic": Anthropic, "ollama": Ollama}
@@ -437,16 +419,14 @@ def has_several_answers(recording: Recording) -> bool:
     return recording.body.count(b"event: message_stop") > 1
 
 
-def has_reasoning_elsewhere(recording: Recording) -> bool:
-    return official_clients.has_reasoning_elsewhere(readings.sse_bodies(recording.body))
+def in_bodies(cause: Callable[[list[Any]], bool]) -> Callable[[Recording], bool]:
+    """A cause that stands in the bodies of a recording's events."""
+    return lambda recording: cause(readings.sse_bodies(recording.body))
 
 
-def has_calls_the_index_does_not_tell_apart(recording: Recording) -> bool:
-    return official_clients.has_calls_the_index_does_not_tell_apart(readings.sse_bodies(recording.body))
-
-
-def has_usage_elsewhere(recording: Recording) -> bool:
-    return official_clients.has_usage_elsewhere(readings.sse_bodies(recording.body))
+HAS_REASONING_ELSEWHERE = in_bodies(official_clients.has_reasoning_elsewhere)
+MIXES_CALLS = in_bodies(official_clients.has_calls_the_index_does_not_tell_apart)
+HAS_USAGE_ELSEWHERE = in_bodies(official_clients.has_usage_elsewhere)
 
 
 @attrs.define(frozen=True)
@@ -460,9 +440,9 @@ class Otherwise:
 
 
 EXCEPTIONS = (
-    Otherwise("openai", ("reasoning",), has_reasoning_elsewhere, "the client passes over it; we name it as most do"),
-    Otherwise("openai", ("calls",), has_calls_the_index_does_not_tell_apart, "it joins the ids of several calls"),
-    Otherwise("openai", ("usage",), has_usage_elsewhere, "the client looks at the top only, and Groq put it in x_groq"),
+    Otherwise("openai", ("reasoning",), HAS_REASONING_ELSEWHERE, "the client passes over it; we name it as most do"),
+    Otherwise("openai", ("calls",), MIXES_CALLS, "it joins the ids of several calls"),
+    Otherwise("openai", ("usage",), HAS_USAGE_ELSEWHERE, "the client looks at the top only, and Groq put it in x_groq"),
     Otherwise("openai", ("error", "usage"), is_cut, "without us the client takes the answer for a whole one"),
     Otherwise("openai", ("error",), fails_before_it_says_anything, "what fails at once is told with its status"),
     Otherwise("anthropic", ("error",), is_cut, "without us the client takes the answer for a whole one"),
@@ -485,23 +465,21 @@ class Comparison:
 
     def add(self, recording: Recording, fields: Sequence[str], directly: Got, through: Got) -> None:
         for field in fields:
-            one, other = said(directly, field), said(through, field)
+            one, other = value_of(directly, field), value_of(through, field)
             if one != other:
-                self._differ(recording, field, one, other)
-
-    def _differ(self, recording: Recording, field: str, one: Any, other: Any) -> None:
-        for place, entry in enumerate(self._entries):
-            if field in entry.fields and entry.cause(recording):
-                self.used.add(place)
-                return
-        self.differences[recording.id, field] = (one, other)
+                entries = [(at, entry) for at, entry in enumerate(self._entries) if field in entry.fields]
+                used = next((at for at, entry in entries if entry.cause(recording)), None)
+                if used is None:
+                    self.differences[recording.id, field] = (one, other)
+                else:
+                    self.used.add(used)
 
     @property
     def unused(self) -> list[Otherwise]:
         return [entry for place, entry in enumerate(self._entries) if place not in self.used]
 
 
-def said(got: Got, field: str) -> Any:
+def value_of(got: Got, field: str) -> Any:
     """A field, without what is empty, and without the price that the gateway adds to the tokens."""
     value = getattr(got, field)
     if field in ("text", "reasoning", "finish", "calls"):
@@ -551,25 +529,25 @@ ENDS: Mapping[str, Mapping[str, str]] = {
 EXACT = ("stop_sequence", "pause_turn", "model_context_window_exceeded")
 
 
-def wanted(client: Client, recording: Recording, ours: Optional[Ours] = None) -> Got:
+def expected_of(client: Client, recording: Recording, ours: Optional[Ours] = None) -> Got:
     """What the client has to read: what we read in the recording, in its words."""
     ours = ours or READ[recording.id]
     words = words_of if recording.api in client.own else words_of_host  # its own body is passed on
-    want = Got(error=None if ours.error is None else ("", None, words(ours.error)))
+    expected = Got(error=None if ours.error is None else ("", None, words(ours.error)))
     one_only = client.name != "openai"
     for choice in ours.answer.choices:
         at, message = choice.index, choice.message
-        want.text[at] = message.text + ((message.refusal or "") if one_only else "")
-        want.reasoning[at] = (message.reasoning and message.reasoning.content) or ""
+        expected.text[at] = message.text + ((message.refusal or "") if one_only else "")
+        expected.reasoning[at] = (message.reasoning and message.reasoning.content) or ""
         calls = [(call.id, call.name, parsed(call.arguments)) for call in message.tool_calls]
-        want.calls[at] = [(None, *call[1:]) for call in calls] if client.name == "ollama" else calls  # without ids
-        want.finish[at] = ending(client, recording, choice)
+        expected.calls[at] = [(None, *call[1:]) for call in calls] if client.name == "ollama" else calls  # without ids
+        expected.finish[at] = ending(client, recording, choice)
     usage = ours.answer.usage
     if usage is not None:
         ours_counted = {"in": usage.prompt_tokens, "out": usage.completion_tokens}
         is_own = recording.api in client.own and usage.raw  # xAI counts its thoughts beside what it said, and we in it
-        want.usage = counts(client, usage.raw or {}) if is_own else ours_counted
-    return want
+        expected.usage = counts(client, usage.raw or {}) if is_own else ours_counted
+    return expected
 
 
 def ending(client: Client, recording: Recording, choice: Any) -> Optional[str]:
@@ -604,21 +582,24 @@ def is_sayable_to(client: Client, ours: Ours) -> bool:
     return has_whole_calls and not server.is_beyond(ours)
 
 
-def difference(client: Client, recording: Recording, got: Got, want: Got) -> Any:
+def difference(client: Client, recording: Recording, got: Got, expected: Got) -> Any:
     """What is not as it has to be; None if all is."""
     ours = READ[recording.id]
     if not is_sayable_to(client, ours):
         return None if got.error else "it looks complete"
-    fields = ["text", "reasoning"] if want.error else ["text", "reasoning", "calls", "finish"]
-    other = {field: (said(got, field), said(want, field)) for field in fields if said(got, field) != said(want, field)}
-    if want.error is None:
+    fields = ["text", "reasoning"] if expected.error else ["text", "reasoning", "calls", "finish"]
+    other: dict[str, Any] = {}
+    for field in fields:
+        if value_of(got, field) != value_of(expected, field):
+            other[field] = value_of(got, field), value_of(expected, field)
+    if expected.error is None:
         nothing = {"in": 0, "out": 0} if client.name == "anthropic" else {}
-        if counts(client, got.usage) != (want.usage or nothing):
-            other["usage"] = (counts(client, got.usage), want.usage)
+        if counts(client, got.usage) != (expected.usage or nothing):
+            other["usage"] = (counts(client, got.usage), expected.usage)
         if got.error is not None:
             other["error"] = (got.error, None)
-    elif got.error is None or want.error[2] not in got.error[2]:
-        other["error"] = (got.error, want.error)
+    elif got.error is None or expected.error[2] not in got.error[2]:
+        other["error"] = (got.error, expected.error)
     return other or None
 
 
@@ -626,7 +607,7 @@ def difference(client: Client, recording: Recording, got: Got, want: Got) -> Any
 def test_any_host_is_read_in_the_clients_words(client: Any, scene: Scene, api: str):
     """Every recorded stream. One that was cut, or failed in the middle, raises in the client and never looks whole."""
     found = {
-        recording.id: difference(client, recording, client.through(scene, recording), wanted(client, recording))
+        recording.id: difference(client, recording, client.through(scene, recording), expected_of(client, recording))
         for recording in STREAMS
         if recording.api == api
     }
@@ -638,14 +619,13 @@ def test_any_host_is_read_in_the_clients_words(client: Any, scene: Scene, api: s
 
 def sample(recordings: Iterable[Recording]) -> list[Recording]:
     """The shortest of them that have, for each API, every host of it and every tag."""
-    left = sorted(recordings, key=lambda recording: len(recording.body))
-    seen: set[tuple[str, str]] = set()
+    covered: set[tuple[str, str]] = set()
     found = []
-    for recording in left:
+    for recording in sorted(recordings, key=lambda recording: len(recording.body)):
         about = {(recording.api, word) for word in (host_for(recording), *recording.about["tags"])}
-        if not about <= seen:
+        if not about <= covered:
             found.append(recording)
-            seen |= about
+            covered |= about
     return found
 
 
@@ -681,16 +661,16 @@ RAISED = {"length": "LengthFinishReasonError", "content_filter": "ContentFilterF
 def test_the_clients_other_ways_read_any_host(client: Any, scene: Scene):
     found = {}
     for recording in FEW:
-        ours, want = READ[recording.id], wanted(client, recording)
+        ours, expected = READ[recording.id], expected_of(client, recording)
         got = client.helped(client.at(scene.gateway), recording.id)
         if ours.error is not None or not is_sayable_to(client, ours):
             if got.error is None:
                 found[recording.id] = "it looks complete"
             continue
-        raised = RAISED.get(want.finish[0] or "") if client.name == "openai" else None
-        text = "".join(want.text.values())
+        raised = RAISED.get(expected.finish[0] or "") if client.name == "openai" else None
+        text = "".join(expected.text.values())
         if (got.error and got.error[0], got.text.get(0, "")) != (raised, text):
-            found[recording.id] = (got, want)
+            found[recording.id] = (got, expected)
     assert found == {}
 
 
@@ -704,7 +684,7 @@ def test_a_whole_answer_of_the_clients_own_format_is_read_as_without_us(client: 
             way = client.whole_generated if recording.api == "ollama-generate" else client.whole
             directly = way(client.at(f"{scene.upstream}/{recording.id}"), "recorded")
             through = way(client.at(scene.gateway), recording.id)
-            one, other = ({field: said(got, field) for field in FIELDS} for got in (directly, through))
+            one, other = ({field: value_of(got, field) for field in FIELDS} for got in (directly, through))
             if one != other:
                 differences[recording.id] = [(one[key], other[key]) for key in one if one[key] != other[key]]
     assert not differences
@@ -716,7 +696,7 @@ def test_any_whole_answer_is_read_in_the_clients_words(client: Any, scene: Scene
         ours = copy.copy(READ[recording.id])
         ours.answer = dialect_for(recording).response(whole_of(recording, ours) or b"")
         got = client.whole(client.at(scene.gateway), recording.id)
-        found[recording.id] = difference(client, recording, got, wanted(client, recording, ours))
+        found[recording.id] = difference(client, recording, got, expected_of(client, recording, ours))
     assert not {name: what for name, what in found.items() if what is not None}
 
 
@@ -767,7 +747,7 @@ def test_an_answer_that_is_cut_never_looks_whole(client: Any):
 def test_a_recorded_refusal_is_raised_as_the_client_raises_it(client: Any, scene: Scene, way: str):
     """
     Of any host: the class and the status that the client makes of such a response itself, with the host's own words. Of
-    one that speaks the client's format: the whole of what it said.
+    one that speaks the client's format: the whole body.
     """
     found = {}
     for recording in REFUSALS if way == "stream" else sample(REFUSALS):
@@ -779,8 +759,8 @@ def test_a_recorded_refusal_is_raised_as_the_client_raises_it(client: Any, scene
         if through.error is None or through.error[:2] != directly.error[:2]:
             found[recording.id] = (through.error, directly.error)
         elif recording.api in client.own and has_the_clients_shape(client, directly.body):
-            told = {key: value for key, value in through.body.items() if key in directly.body}
-            if told != directly.body:
+            body = {key: value for key, value in through.body.items() if key in directly.body}
+            if body != directly.body:
                 found[recording.id] = (through.body, directly.body)
         elif words_of_host(error) not in through.error[2]:
             found[recording.id] = (through.error, words_of_host(error))

@@ -232,10 +232,10 @@ def assert_same(ours: Ours, theirs: Official, bodies: list[dict[str, Any]]) -> N
                 (call["id"] or NO_ID, call["name"], parsed(call["arguments"])) for call in theirs.calls.get(at, ())
             ]
     if not stopped:
-        known = {name: count for name, count in theirs.usage.items() if isinstance(count, int)}
+        counts = {name: count for name, count in theirs.usage.items() if isinstance(count, int)}
         raw = (ours.answer.usage and ours.answer.usage.raw) or {}
-        assert bool(raw) == bool(known)
-        assert {name: raw.get(name) for name in known} == known
+        assert bool(raw) == bool(counts)
+        assert {name: raw.get(name) for name in counts} == counts
 
 
 def assert_same_text(ours: str, theirs: str, stopped: bool) -> None:
@@ -400,7 +400,7 @@ def thinking(reasoning: Reasoning, thought: dict[str, Any]) -> tuple[dict[str, A
     return {"messages": [*HI, Message.assistant("So", reasoning=reasoning), *HI]}, {"messages": [*HI, theirs, *HI]}
 
 
-#: What we are asked, and the official client's words for it; messages are "Hi" where none are given.
+#: Our parameters, and the official client's arguments for the same call; messages are "Hi" where none are given.
 CALLS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "plain": ({}, {}),
     "sampling": same(temperature=0.2, top_p=0.5, max_tokens=5, n=2, stop=["END"]),

@@ -69,9 +69,9 @@ def answer_to(pieces: List[str], think_tags: str) -> anyllm.ChatCompletion:
 @pytest.mark.parametrize(("text", "thought", "answer"), CASES)
 def test_a_row_says_whether_tags_are_split(text: str, thought: str, answer: str):
     for pieces in ([text], list(text)):
-        split_up, kept = answer_to(pieces, "split"), answer_to(pieces, "keep")
+        split_up, unsplit = answer_to(pieces, "split"), answer_to(pieces, "keep")
         assert (split_up.reasoning, split_up.content) == (thought, answer)
-        assert (kept.reasoning, kept.content) == ("", text)
+        assert (unsplit.reasoning, unsplit.content) == ("", text)
 
 
 def test_a_whole_answer_is_split_too():
@@ -87,9 +87,9 @@ def test_reasoning_goes_back_where_it_stood():
     assert body["messages"][1] == {"role": "assistant", "content": "<think>\nhm\n</think>\n\nYes"}
 
 
-@pytest.mark.parametrize("asked", [{"reasoning_effort": "none"}, {"thinking_budget": 0}])
-def test_thinking_is_turned_off_as_the_host_wants_it(asked: Any):
-    params = anyllm.CompletionParams("m", [anyllm.Message.user("?")], **asked)
+@pytest.mark.parametrize("fields", [{"reasoning_effort": "none"}, {"thinking_budget": 0}])
+def test_thinking_is_turned_off_as_the_host_wants_it(fields: Any):
+    params = anyllm.CompletionParams("m", [anyllm.Message.user("?")], **fields)
     dialect = OpenAIChatDialect(no_thinking={"enable_thinking": False}, thinking_budget_key="thinking_budget")
     body = json.loads(dialect.request(params, model="m", stream=False).body)
     assert body.keys() == {"model", "messages", "enable_thinking"}
