@@ -25,6 +25,7 @@ each_dialect = pytest.mark.parametrize(
         (400, "ValidationException", "The provided model identifier is invalid.", "ModelNotFoundError"),
         (400, "ValidationException", "Input is too long for requested model.", "ContextLengthExceededError"),
         (400, "ValidationException", "messages: roles must alternate", "InvalidRequestError"),
+        (400, "ValidationException", "Malformed: extraneous key [x] is not permitted", "UnsupportedParameterError"),
         (400, "ServiceQuotaExceededException", "quota", "InvalidRequestError"),
         (403, "AccessDeniedException", "You don't have access to the model", "PermissionDeniedError"),
         (403, "UnrecognizedClientException", "The security token is invalid.", "AuthenticationError"),
