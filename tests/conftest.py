@@ -1,4 +1,4 @@
-"""What every test file shares: threads that report their exceptions, and the proof that none is left behind."""
+"""Fixtures and hooks of all tests: threads that report their exceptions, time, scripts, marks, leftover threads."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def join(tasks: List[Task]) -> List[Any]:
 
 @pytest.fixture
 def spawn() -> Callable[..., Task]:
-    """``spawn(fn, *args)`` starts a `Task`; whoever forgets to join it fails the no-thread-left test."""
+    """``spawn(fn, *args)`` starts a `Task`; without its join, the check for leftover threads fails."""
 
     def start(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Task:
         task = Task(fn, *args, **kwargs)
@@ -186,13 +186,13 @@ def script(tmp_path: pathlib.Path) -> Callable[..., subprocess.Popen[str]]:
 
 @pytest.fixture
 def run_script(script: Callable[..., subprocess.Popen[str]]) -> Callable[..., str]:
-    """Run a script to its end and give what it said; AssertionError, with that, when it fails."""
+    """Run a script to its end and return its output; AssertionError, with the output, when it fails."""
 
     def run(source: str, seconds: float = 120) -> str:
         process = script(source, seconds)
-        said, _ = process.communicate(timeout=seconds + 30)
-        assert process.returncode == 0, said
-        return said
+        output, _ = process.communicate(timeout=seconds + 30)
+        assert process.returncode == 0, output
+        return output
 
     return run
 

@@ -1,4 +1,4 @@
-"""What the tests of the wire share: providers for loopback servers, certificates, a tunnelling proxy, and waiting."""
+"""Helpers of tests over a connection: providers, streams, certificates, raw servers, a tunnelling proxy, waiting."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import ssl
 import tempfile
 import threading
 import time
-from typing import Any, Callable, Iterator, List, Optional, Tuple
+from typing import Any, Callable, List, Optional, Tuple
 
 import pytest
 from conftest import TIMEOUT
@@ -24,29 +24,34 @@ from anyllm.testing import Reply, Signal, Stall, chat_events
 
 PARAMS = {"model": "m", "messages": [{"role": "user", "content": "Say something."}]}
 OFF = anyllm.Timeouts(connect=None, first_content=None, idle=None)
-#: No second try, so that harm shows, and no clock that could be what ended a call.
+#: No second attempt, so that harm shows, and no clock that could be what ended a call.
 PLAIN = anyllm.StreamingOptions(retry=anyllm.Retry(attempts=1), timeouts=OFF)
 needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors in /proc")
 
 
 def provider(url: str, **kwargs: Any) -> anyllm.Provider:
-    """A provider at *url* that tries once and has no clocks, unless told otherwise."""
+    """A provider at *url* that makes one attempt and has no clocks, unless *kwargs* have other options."""
     kwargs.setdefault("options", PLAIN)
     return anyllm.provider("compatible", base_url=f"{url}/v1", api_key="key-of-the-tests", **kwargs)
 
 
+def stream(url: str, ctx: Optional[anyllm.Context] = None, **options: Any) -> anyllm.Stream:
+    """A stream from *url*, with `PLAIN` and *options*."""
+    return provider(url, options=PLAIN.evolve(**options)).completion_stream(ctx or anyllm.Context(), PARAMS)
+
+
 def silent_after(event: threading.Event, text: str = "one two", **fields: Any) -> Reply:
-    """A stream that says *text* and then nothing; *event* is set when it has been said."""
+    """A stream that sends *text* and then nothing; *event* is set when it has been sent."""
     events = chat_events(text, finish_reason=None, usage=False)
     return Reply.sse([*events, Signal(event), Stall(), "never sent"], done=False, **fields)
 
 
-def set_soon(event: threading.Event) -> None:
+def wait_for(event: threading.Event) -> None:
     assert event.wait(TIMEOUT), "what the test waits for did not happen"
 
 
 def until(condition: Callable[[], Any], seconds: float = TIMEOUT) -> None:
-    """Wait for what only the system knows, such as a thread's or a socket's end; AssertionError when it stays away."""
+    """Wait for a state that no event announces, such as a thread's or a socket's end; AssertionError without it."""
     end = time.monotonic() + seconds
     pause = threading.Event()
     while not condition():
@@ -91,72 +96,23 @@ def tls() -> _TLS:
     return _TLS()
 
 
-# A server that hears and says nothing.
-
-
-class Mute:
-    """It reads what clients send, and answers nothing: one that sent its part of a handshake waits for ours."""
-
-    def __init__(self) -> None:
-        self._heard = threading.Semaphore(0)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"https://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._threads: List[threading.Thread] = []
-        self._run(self._accept)
-
-    def _run(self, target: Callable[..., Any], *args: Any) -> None:
-        thread = threading.Thread(target=target, args=args, daemon=True)
-        thread.start()
-        self._threads.append(thread)
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                self._run(self._listen, client)
-
-    def _listen(self, client: socket.socket) -> None:
-        with client, contextlib.suppress(OSError):
-            if client.recv(65536):
-                self._heard.release()
-            while client.recv(65536):
-                pass
-
-    def wait_until_heard(self) -> None:
-        """Wait for the next client that has said something."""
-        assert self._heard.acquire(timeout=TIMEOUT)
-
-    def wait_closed(self) -> None:
-        """Wait until the clients have left."""
-        for thread in self._threads[1:]:
-            thread.join(TIMEOUT)
-            assert not thread.is_alive()
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for thread in self._threads:
-            thread.join(TIMEOUT)
-
-
 # A server of bytes.
 
 
 class Raw:
     """It hands each connection to *handle*, on a thread of its own, for answers that no well-behaved server gives."""
 
-    def __init__(self, handle: Callable[[socket.socket], object]) -> None:
+    def __init__(self, handle: Callable[[socket.socket], object], scheme: str = "http") -> None:
         self._handle = handle
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.url = f"{scheme}://127.0.0.1:{self._listener.getsockname()[1]}"
         self._threads: List[threading.Thread] = []
         self._run(self._accept)
 
     def _run(self, target: Callable[..., Any], *args: Any) -> None:
         thread = threading.Thread(target=target, args=args, daemon=True)
         thread.start()
-        self._threads.append(thread)
+        self._threads.append(thread)  # now that it can be joined
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -169,22 +125,43 @@ class Raw:
         with client, contextlib.suppress(OSError):
             self._handle(client)
 
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for thread in self._threads:
+    def wait_closed(self) -> None:
+        """Wait until the clients have left."""
+        for thread in self._threads[1:]:
             thread.join(TIMEOUT)
             assert not thread.is_alive()
 
+    def _stop_listening(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._threads[0].join(TIMEOUT)  # now no client is added any more
 
-@contextlib.contextmanager
-def raw(handle: Callable[[socket.socket], object]) -> Iterator[Raw]:
-    server = Raw(handle)
-    try:
-        yield server
-    finally:
-        server.close()
+    def close(self) -> None:
+        self._stop_listening()
+        self.wait_closed()
+
+
+class Mute(Raw):
+    """It reads what clients send, and answers nothing: a client that sent its part of a handshake waits for ours."""
+
+    def __init__(self) -> None:
+        self._received = threading.Semaphore(0)
+        super().__init__(self._listen, "https")
+
+    def _listen(self, client: socket.socket) -> None:
+        if client.recv(65536):
+            self._received.release()
+        while client.recv(65536):
+            pass
+
+    def wait_until_received(self) -> None:
+        """Wait for the next client that has sent something."""
+        assert self._received.acquire(timeout=TIMEOUT)
+
+
+def raw(handle: Callable[[socket.socket], object]) -> contextlib.closing[Raw]:
+    return contextlib.closing(Raw(handle))
 
 
 def request_from(client: socket.socket) -> bytes:
@@ -223,67 +200,41 @@ def event(text: Optional[str] = None, *, index: int = 0, finish: Optional[str] =
 # A proxy.
 
 
-class Tunnel:
+class Tunnel(Raw):
     """An HTTP proxy that knows CONNECT. Its threads end with its connections."""
 
     def __init__(self, answer: bytes = b"HTTP/1.1 200 Connection established\r\n\r\n") -> None:
-        self.asked = threading.Event()
+        self.requested = threading.Event()
         self._answer = answer
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._open: List[socket.socket] = []
-        self._threads: List[threading.Thread] = []
-        self._run(self._accept)
+        super().__init__(self._connect)
 
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                self._open.append(client)
-                self._run(self._serve, client)
-
-    def _run(self, target: Callable[..., Any], *args: Any) -> None:
-        thread = threading.Thread(target=target, args=args, daemon=True)
-        thread.start()
-        self._threads.append(thread)  # now that it can be joined
-
-    def _serve(self, client: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            head = b""
-            while b"\r\n\r\n" not in head:
-                data = client.recv(4096)
-                if not data:
-                    return
-                head += data
-            self.asked.set()
-            if not self._answer:
-                client.recv(1)  # silent until the client leaves
+    def _connect(self, client: socket.socket) -> None:
+        self._open.append(client)
+        head = b""
+        while b"\r\n\r\n" not in head:
+            data = client.recv(4096)
+            if not data:
                 return
-            host, _, port = head.split(b" ")[1].rpartition(b":")
-            with socket.create_connection((host.decode(), int(port)), timeout=TIMEOUT) as origin:
-                origin.settimeout(None)
-                self._open.append(origin)
-                client.sendall(self._answer)
-                self._run(_pass_on, origin, client)
-                _pass_on(client, origin)
-
-    def wait_closed(self) -> None:
-        """Wait until the clients have left."""
-        for thread in self._threads[1:]:
-            thread.join(TIMEOUT)
-            assert not thread.is_alive()
+            head += data
+        self.requested.set()
+        if not self._answer:
+            client.recv(1)  # silent until the client leaves
+            return
+        host, _, port = head.split(b" ")[1].rpartition(b":")
+        with socket.create_connection((host.decode(), int(port)), timeout=TIMEOUT) as origin:
+            origin.settimeout(None)
+            self._open.append(origin)
+            client.sendall(self._answer)
+            self._run(_pass_on, origin, client)
+            _pass_on(client, origin)
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._threads[0].join(TIMEOUT)  # now nobody is added any more
+        self._stop_listening()
         for sock in self._open:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
-            sock.close()
-        for thread in self._threads:
-            thread.join(TIMEOUT)
+        super().close()
 
 
 def _pass_on(source: socket.socket, target: socket.socket) -> None:
@@ -298,13 +249,8 @@ def _pass_on(source: socket.socket, target: socket.socket) -> None:
             sock.shutdown(socket.SHUT_RDWR)
 
 
-@contextlib.contextmanager
-def tunnel(**kwargs: Any) -> Iterator[Tunnel]:
-    proxy = Tunnel(**kwargs)
-    try:
-        yield proxy
-    finally:
-        proxy.close()
+def tunnel(**kwargs: Any) -> contextlib.closing[Tunnel]:
+    return contextlib.closing(Tunnel(**kwargs))
 
 
 def use_proxy(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
@@ -318,20 +264,22 @@ def use_proxy(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
 
 
 def hanging_resolver(monkeypatch: pytest.MonkeyPatch) -> Tuple[threading.Event, threading.Event]:
-    """Names are not resolved until the second event is set; the first says that somebody asked."""
-    asked, answer = threading.Event(), threading.Event()
+    """Names are not resolved until the second event is set; the first is set when a thread waits for one."""
+    waiting, go_on = threading.Event(), threading.Event()
+    resolve = socket.getaddrinfo
 
-    def resolve(*args: Any, **kwargs: Any) -> Any:
-        asked.set()
-        assert answer.wait(4 * TIMEOUT)
-        raise socket.gaierror(socket.EAI_NONAME, "no such name")
+    def hang(*args: Any, **kwargs: Any) -> Any:
+        waiting.set()
+        assert go_on.wait(4 * TIMEOUT)
+        if str(args[0]).endswith(".invalid"):
+            raise socket.gaierror(socket.EAI_NONAME, "no such name")
+        return resolve(*args, **kwargs)
 
-    monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    return asked, answer
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    return waiting, go_on
 
 
 def unanswered(port: int) -> int:
     """How many connections from this machine to *port* wait for an answer."""
-    wanted = f":{port:04X} 02 "  # SYN_SENT
     with open("/proc/net/tcp") as table:
-        return sum(wanted in line for line in table)
+        return sum(f":{port:04X} 02 " in line for line in table)  # 2 is SYN_SENT

@@ -1,12 +1,14 @@
-"""Letting go of a stream, in every way there is, and the backpressure of one that is read slowly."""
+"""Streams that are dropped, in every way, and the backpressure of one that is read slowly."""
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import random
 import sys
 import threading
+import types
 from typing import Any, List
 
 import loopback
@@ -15,18 +17,19 @@ from conftest import TIMEOUT, join
 from loopback import PARAMS, silent_after, until
 
 import anyllm
+from anyllm._concurrency import background
 from anyllm.testing import Cut, Reply, Signal, Stall, chat_events, serve
 
 
 @pytest.fixture
-def said() -> threading.Event:
+def sent() -> threading.Event:
     return threading.Event()
 
 
 @pytest.fixture
-def silent_server(said):
-    """It says "one two" and then nothing."""
-    with serve(silent_after(said)) as server:
+def silent_server(sent):
+    """It sends "one two" and then nothing."""
+    with serve(silent_after(sent)) as server:
         yield server
         loopback.join_workers()
 
@@ -38,11 +41,11 @@ def ended(server: Any) -> bool:
     return server.wait_closed(TIMEOUT) and anyllm.active_streams() == 0
 
 
-# How one lets go.
+# Ways to drop a stream.
 
 
 def test_break_and_del(silent_server):
-    chunks, errors = loopback.provider(silent_server.url).completion_stream(anyllm.Context(), PARAMS)
+    chunks, errors = loopback.stream(silent_server.url)
     for _ in chunks:
         break
     assert anyllm.active_streams() == 1
@@ -54,34 +57,26 @@ def test_break_and_del(silent_server):
     assert ended(silent_server)
 
 
-def test_an_exception_in_the_loop(silent_server):
-    """The traceback holds the channel for as long as somebody holds the traceback."""
-
-    def reads() -> None:
-        for _ in loopback.provider(silent_server.url).completion_stream(anyllm.Context(), PARAMS).chunks:
+def raise_in_the_loop(stream: anyllm.Stream) -> None:
+    """The traceback holds the channel while anything holds the traceback."""
+    with contextlib.suppress(LookupError):
+        for _ in stream.chunks:
             raise LookupError
 
-    with pytest.raises(LookupError):
-        reads()
-    assert ended(silent_server)
+
+def drop_a_text_stream(stream: anyllm.Stream) -> None:
+    assert next(stream.text_stream) == "one"
 
 
-def test_a_text_stream_that_is_dropped(silent_server):
-    texts = loopback.provider(silent_server.url).completion_stream(anyllm.Context(), PARAMS).text_stream
-    assert next(texts) == "one"
-    del texts
-    assert ended(silent_server)
-
-
-def test_a_cycle_that_the_collector_finds(silent_server, said):
-    class Page:
-        pass
-
-    page = Page()
-    page.stream = loopback.provider(silent_server.url).completion_stream(anyllm.Context(), PARAMS)
+def make_a_cycle(stream: anyllm.Stream) -> None:
+    page = types.SimpleNamespace(stream=stream)
     page.itself = page
-    loopback.set_soon(said)
-    del page
+
+
+@pytest.mark.parametrize("drop", [raise_in_the_loop, drop_a_text_stream, make_a_cycle])
+def test_a_dropped_stream_ends(drop, silent_server, sent):
+    drop(loopback.stream(silent_server.url))
+    loopback.wait_for(sent)
     assert ended(silent_server)
 
 
@@ -89,8 +84,8 @@ def test_before_anything_came():
     """In the header wait: the worker is woken by its socket."""
     here = threading.Event()
     with serve(Reply(before_headers=[Signal(here), Stall()])) as server:
-        chunks, errors = loopback.provider(server.url).completion_stream(anyllm.Context(), PARAMS)
-        loopback.set_soon(here)
+        chunks, errors = loopback.stream(server.url)
+        loopback.wait_for(here)
         del chunks
         assert errors.get(timeout=TIMEOUT).cause == "abandoned"
         assert ended(server)
@@ -98,15 +93,14 @@ def test_before_anything_came():
 
 def test_with_a_full_queue():
     with serve(Reply.sse(chat_events(["word "] * 1000))) as server:
-        options = loopback.PLAIN.evolve(buffer=2)
-        stream = loopback.provider(server.url, options=options).completion_stream(anyllm.Context(), PARAMS)
+        stream = loopback.stream(server.url, buffer=2)
         until(stream.chunks.full)
         del stream
         assert ended(server)
 
 
 def test_all_at_once_at_random_points(fast_switches, spawn):
-    """300 streams, from 4 threads; what is left is what there was before."""
+    """300 streams, from 4 threads; nothing is left. A worker must not take the closed channel for a good end."""
     chance = random.Random(4)
     descriptors = loopback.descriptors() if sys.platform == "linux" else 0
     with serve(
@@ -115,11 +109,13 @@ def test_all_at_once_at_random_points(fast_switches, spawn):
         provider = loopback.provider(server.url)
 
         def abandon(points: List[int]) -> None:
-            for point in points:
-                chunks, _ = provider.completion_stream(anyllm.Context(), PARAMS)
+            for number, point in enumerate(points):
+                chunks, errors = provider.completion_stream(anyllm.Context(), PARAMS)
                 for _ in range(point):
                     assert chunks.get(timeout=TIMEOUT) is not None
                 del chunks
+                if number % 8 == 0:  # the others drop `errors` too
+                    assert errors.get(timeout=TIMEOUT).cause == "abandoned"
 
         join([spawn(abandon, [chance.randrange(7) for _ in range(75)]) for _ in range(4)])
         assert ended(server)
@@ -127,16 +123,14 @@ def test_all_at_once_at_random_points(fast_switches, spawn):
         until(lambda: loopback.descriptors() <= descriptors)
 
 
-# What does not let go.
+# What ends no stream.
 
 
 def test_dropping_only_errors_changes_nothing():
     go_on = threading.Event()
     first, *rest = chat_events("one two")
     with serve(Reply.sse([first, Stall(go_on), *rest])) as server:
-        stream = loopback.provider(server.url).completion_stream(anyllm.Context(), PARAMS)
-        chunks, errors = stream
-        del stream, errors
+        chunks = loopback.stream(server.url).chunks
         gc.collect()
         go_on.set()
         assert "".join(chunk.content for chunk in chunks) == "one two"
@@ -160,41 +154,34 @@ CUT = Reply.sse([*chat_events("one", finish_reason=None, usage=False), Cut("eof"
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> List[str]:
+    background.flush_log()
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_an_unread_error_is_logged_once(caplog):
+@pytest.mark.parametrize("dropped_after", [True, False], ids=["the error", "the start"])
+def test_an_error_that_nobody_received_is_logged_once(dropped_after, caplog):
+    """`for chunk in completion_stream(...).chunks` drops `errors` before there is one."""
     with serve(CUT) as server:
-        chunks, errors = loopback.provider(server.url).completion_stream(anyllm.Context(), PARAMS)
+        chunks, errors = loopback.stream(server.url)
+        if not dropped_after:
+            errors = None
         assert [chunk.content for chunk in chunks if chunk.content] == ["one"]
         loopback.join_workers()
-        assert warnings(caplog) == []
+        assert warnings(caplog) == [] or not dropped_after
         del errors
         gc.collect()
-        loopback.until(lambda: len(warnings(caplog)) == 1)
-        assert "nobody received" in warnings(caplog)[0]
-
-
-def test_an_error_after_errors_was_dropped_is_logged_once(caplog):
-    """`for chunk in completion_stream(...).chunks` lets go of errors before there is one."""
-    with serve(CUT) as server:
-        provider = loopback.provider(server.url)
-        assert [c.content for c in provider.completion_stream(anyllm.Context(), PARAMS).chunks if c.content] == ["one"]
-        loopback.join_workers()
-        gc.collect()
-        loopback.until(lambda: len(warnings(caplog)) == 1)
+        until(lambda: len(warnings(caplog)) == 1)
+        assert "compatible: " in warnings(caplog)[0]
         assert "nobody received" in warnings(caplog)[0]
 
 
 def test_a_received_error_is_not_logged(caplog):
     with serve(CUT) as server:
-        provider = loopback.provider(server.url)
-        chunks, errors = provider.completion_stream(anyllm.Context(), PARAMS)
+        chunks, errors = loopback.stream(server.url)
         assert isinstance(errors.get(timeout=TIMEOUT), anyllm.IncompleteStreamError)
-        with pytest.raises(anyllm.IncompleteStreamError):
-            provider.completion_stream(anyllm.Context(), PARAMS).collect()
-        with pytest.raises(anyllm.IncompleteStreamError):
-            list(provider.completion_stream(anyllm.Context(), PARAMS).text_stream)
+        for read in (anyllm.Stream.collect, lambda stream: list(stream.text_stream)):
+            with pytest.raises(anyllm.IncompleteStreamError):
+                read(loopback.stream(server.url))
         loopback.join_workers()
         del chunks, errors
         gc.collect()
@@ -202,7 +189,7 @@ def test_a_received_error_is_not_logged(caplog):
 
 
 def test_a_cancelled_stream_is_not_logged(caplog, silent_server):
-    stream = loopback.provider(silent_server.url).completion_stream(anyllm.Context(), PARAMS)
+    stream = loopback.stream(silent_server.url)
     stream.cancel()
     del stream
     assert ended(silent_server)
@@ -219,8 +206,7 @@ def test_a_slow_consumer_stops_the_provider(framing):
     piece = "x" * 65536
     reply = Reply.sse([*chat_events([piece] * 400, usage=False), Signal(all_sent)], framing=framing)
     with serve(reply) as server:
-        options = loopback.PLAIN.evolve(buffer=4)
-        stream = loopback.provider(server.url, options=options).completion_stream(anyllm.Context(), PARAMS)
+        stream = loopback.stream(server.url, buffer=4)
         until(lambda: stream._pump._chunks_pipe.senders)  # the worker waits for room
         ahead = len(stream.partial.content or "") // len(piece)
         assert ahead <= 4 + 33  # the buffer, and one batch, in the channel or in the hand of the worker
@@ -234,7 +220,7 @@ def test_what_waits_is_what_can_be_received_at_once():
     """Whatever the batch that the worker puts: nobody else must touch the stream meanwhile."""
     reply = Reply(body=[b"".join(Reply.sse(chat_events(["x"] * 2000)).body)])  # type: ignore[arg-type]
     with serve(reply) as server:
-        stream = loopback.provider(server.url).completion_stream(anyllm.Context(), PARAMS)
+        stream = loopback.stream(server.url)
         until(lambda: stream._pump._chunks_pipe.senders)
         waiting = stream.chunks.qsize()
         low_water = stream._pump._chunks_pipe.low_water  # from here on the worker puts more
@@ -246,12 +232,12 @@ def test_what_waits_is_what_can_be_received_at_once():
 
 def test_a_slow_consumer_is_not_a_silent_provider(later: Any):
     """The clocks stand still while the worker waits for room."""
-    options = loopback.PLAIN.evolve(buffer=1, timeouts=anyllm.Timeouts(connect=None, first_content=100, idle=100))
+    timeouts = anyllm.Timeouts(connect=None, first_content=100, idle=100)
     go_on = threading.Event()
     first = chat_events(["x"] * 50, finish_reason=None, usage=False)
     events = [*first, Stall(go_on), *chat_events("y", role=False)]
     with serve(Reply.sse(events, event_per_write=False)) as server:
-        stream = loopback.provider(server.url, options=options).completion_stream(anyllm.Context(), PARAMS)
+        stream = loopback.stream(server.url, buffer=1, timeouts=timeouts)
         clock = stream._pump._attempt.content_clock
         until(lambda: stream._pump._chunks_pipe.senders and not clock.runs)  # the worker waits for room
         later.forward()

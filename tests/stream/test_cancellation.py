@@ -8,6 +8,7 @@ and one that waits until the server has seen the connection's end.
 from __future__ import annotations
 
 import contextlib
+import functools
 import random
 import select
 import socket
@@ -18,7 +19,7 @@ from typing import Any, Callable, Iterator, NamedTuple
 import loopback
 import pytest
 from conftest import TIMEOUT, join
-from loopback import PARAMS, set_soon, silent_after, until
+from loopback import PARAMS, silent_after, until, wait_for
 
 import anyllm
 from anyllm._stream import active_calls, recovery
@@ -28,7 +29,7 @@ from anyllm.testing import Reply, Signal, Stall, blackhole, chat_events, serve
 
 class Phase(NamedTuple):
     provider: anyllm.Provider
-    reached: Callable[[Any], Any]  # given the stream, None for a whole answer
+    reached: Callable[[Any], Any]  # its argument is the stream, None for a whole answer
     closed: Callable[[], Any]
 
 
@@ -39,11 +40,11 @@ def _closed(server: Any) -> Callable[[], Any]:
 @contextlib.contextmanager
 def resolving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Phase]:
     """The one phase in which the worker stays behind, until the resolver returns."""
-    asked, answer = loopback.hanging_resolver(monkeypatch)
+    waiting, go_on = loopback.hanging_resolver(monkeypatch)
     try:
-        yield Phase(loopback.provider("http://name.invalid"), lambda _: set_soon(asked), answer.set)
+        yield Phase(loopback.provider("http://name.invalid"), lambda _: wait_for(waiting), go_on.set)
     finally:
-        answer.set()
+        go_on.set()
 
 
 @contextlib.contextmanager
@@ -60,31 +61,34 @@ def connecting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Phase]:
 @contextlib.contextmanager
 def shaking_hands(monkeypatch: pytest.MonkeyPatch) -> Iterator[Phase]:
     with contextlib.closing(loopback.Mute()) as server:
-        yield Phase(loopback.provider(server.url), lambda _: server.wait_until_heard(), server.wait_closed)
+        yield Phase(loopback.provider(server.url), lambda _: server.wait_until_received(), server.wait_closed)
+
+
+def _server(reply: Reply, secure: bool) -> Any:
+    return serve(reply, tls=loopback.tls().server if secure else None)
+
+
+def _provider(server: Any) -> anyllm.Provider:
+    return loopback.provider(server.url, verify=loopback.tls().bundle if server.url.startswith("https") else None)
 
 
 @contextlib.contextmanager
-def waiting_for_headers(monkeypatch: pytest.MonkeyPatch, **kwargs: Any) -> Iterator[Phase]:
+def waiting_for_headers(monkeypatch: pytest.MonkeyPatch, secure: bool = False) -> Iterator[Phase]:
     here = threading.Event()
-    with serve(Reply(before_headers=[Signal(here), Stall()]), **kwargs) as server:
-        yield Phase(_trusting(server), lambda _: set_soon(here), _closed(server))
-
-
-def _trusting(server: Any, **kwargs: Any) -> anyllm.Provider:
-    verify = loopback.tls().bundle if server.url.startswith("https") else None
-    return loopback.provider(server.url, verify=verify, **kwargs)
+    with _server(Reply(before_headers=[Signal(here), Stall()]), secure) as server:
+        yield Phase(_provider(server), lambda _: wait_for(here), _closed(server))
 
 
 @contextlib.contextmanager
-def in_the_body(monkeypatch: pytest.MonkeyPatch, framing: str, **kwargs: Any) -> Iterator[Phase]:
+def in_the_body(monkeypatch: pytest.MonkeyPatch, framing: str, secure: bool = False) -> Iterator[Phase]:
     here = threading.Event()
-    with serve(silent_after(here, framing=framing), **kwargs) as server:
-        yield Phase(_trusting(server), lambda stream: _heard(here, stream), _closed(server))
+    with _server(silent_after(here, framing=framing), secure) as server:
+        yield Phase(_provider(server), lambda stream: _received(here, stream), _closed(server))
 
 
-def _heard(said: threading.Event, stream: Any) -> None:
-    """The server has said everything, and the worker has read it."""
-    set_soon(said)
+def _received(sent: threading.Event, stream: Any) -> None:
+    """The server has sent everything, and the worker has read it."""
+    wait_for(sent)
     if stream is not None:
         until(lambda: stream.partial.content == "one two")
 
@@ -93,26 +97,15 @@ def _heard(said: threading.Event, stream: Any) -> None:
 def with_a_full_queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[Phase]:
     options = loopback.PLAIN.evolve(buffer=2)
     with serve(Reply.sse(chat_events(["word "] * 1000))) as server:
-
-        def reached(stream: Any) -> None:
-            if stream is None:
-                server.wait_for_requests(1, TIMEOUT)
-            else:
-                until(stream.chunks.full)
-
-        yield Phase(loopback.provider(server.url, options=options), reached, _closed(server))
+        provider = loopback.provider(server.url, options=options)
+        yield Phase(provider, lambda stream: until(stream.chunks.full), _closed(server))
 
 
 @contextlib.contextmanager
 def before_a_retry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Phase]:
     here = threading.Event()
     decide = recovery.pause_before_retry
-
-    def deciding(*args: Any) -> Any:
-        here.set()
-        return decide(*args)
-
-    monkeypatch.setattr(recovery, "pause_before_retry", deciding)
+    monkeypatch.setattr(recovery, "pause_before_retry", lambda *args: here.set() or decide(*args))
     options = loopback.PLAIN.evolve(retry=anyllm.Retry(attempts=5))
     with serve(Reply.error(503, "busy", headers={"Retry-After": "60"})) as server:
         provider = loopback.provider(server.url, options=options)
@@ -121,65 +114,54 @@ def before_a_retry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Phase]:
             provider.close()  # the connection is idle: nobody's, and good for the next call
             _closed(server)()
 
-        yield Phase(provider, lambda _: set_soon(here), closed)
+        yield Phase(provider, lambda _: wait_for(here), closed)
 
 
 @contextlib.contextmanager
 def through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Phase]:
-    """The test server can be a proxy too: it answers whatever host it is asked for."""
+    """The test server can be a proxy too: it answers for any host."""
     here = threading.Event()
     with serve(silent_after(here)) as server:
         loopback.use_proxy(monkeypatch, server.url)
-        yield Phase(loopback.provider("http://name.invalid"), lambda stream: _heard(here, stream), _closed(server))
+        yield Phase(loopback.provider("http://name.invalid"), lambda stream: _received(here, stream), _closed(server))
         assert server.requests[0].path.startswith("http://name.invalid/")
 
 
 @contextlib.contextmanager
-def asking_for_a_tunnel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Phase]:
+def requesting_a_tunnel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Phase]:
     with loopback.tunnel(answer=b"") as proxy:
         loopback.use_proxy(monkeypatch, proxy.url)
-        yield Phase(loopback.provider("https://name.invalid"), lambda _: set_soon(proxy.asked), proxy.wait_closed)
+        yield Phase(loopback.provider("https://name.invalid"), lambda _: wait_for(proxy.requested), proxy.wait_closed)
 
 
 @contextlib.contextmanager
-def shaking_hands_in_a_tunnel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Phase]:
-    with contextlib.closing(loopback.Mute()) as server, loopback.tunnel() as proxy:
-        loopback.use_proxy(monkeypatch, proxy.url)
-        yield Phase(loopback.provider(server.url), lambda _: server.wait_until_heard(), server.wait_closed)
-
-
-@contextlib.contextmanager
-def through_a_tunnel(monkeypatch: pytest.MonkeyPatch, framing: str) -> Iterator[Phase]:
+def through_a_tunnel(monkeypatch: pytest.MonkeyPatch, enter: Callable[..., Any]) -> Iterator[Phase]:
     with loopback.tunnel() as proxy:
         loopback.use_proxy(monkeypatch, proxy.url)
-        with in_the_body(monkeypatch, framing, tls=loopback.tls().server) as phase:
+        with enter(monkeypatch) as phase:
             yield phase
-        assert proxy.asked.is_set()
+        assert proxy.requested.is_set()
 
 
-def _over_tls(enter: Callable[..., Any], *args: Any) -> Callable[..., Any]:
-    return lambda monkeypatch: enter(monkeypatch, *args, tls=loopback.tls().server)
-
-
-def _framed(enter: Callable[..., Any], framing: str) -> Callable[..., Any]:
-    return lambda monkeypatch: enter(monkeypatch, framing)
-
-
+BODIES = {
+    f"body, {framing}{', TLS' * secure}": functools.partial(in_the_body, framing=framing, secure=secure)
+    for secure in (False, True)
+    for framing in ("chunked", "length", "close")
+}
 PHASES = {
     "resolving": resolving,
     "connecting": connecting,
     "shaking hands": shaking_hands,
     "headers": waiting_for_headers,
-    "headers, TLS": _over_tls(waiting_for_headers),
-    **{f"body, {framing}": _framed(in_the_body, framing) for framing in ("chunked", "length", "close")},
-    **{f"body, {framing}, TLS": _over_tls(in_the_body, framing) for framing in ("chunked", "length", "close")},
+    "headers, TLS": functools.partial(waiting_for_headers, secure=True),
+    **BODIES,
     "full queue": with_a_full_queue,
     "retry wait": before_a_retry,
     "body, proxy": through_a_proxy,
-    "asking for a tunnel": asking_for_a_tunnel,
-    "shaking hands, tunnel": shaking_hands_in_a_tunnel,
-    "body, chunked, tunnel": _framed(through_a_tunnel, "chunked"),
-    "body, close, tunnel": _framed(through_a_tunnel, "close"),
+    "requesting a tunnel": requesting_a_tunnel,
+    "shaking hands, tunnel": functools.partial(through_a_tunnel, enter=shaking_hands),
+    "body, chunked, tunnel": functools.partial(through_a_tunnel, enter=BODIES["body, chunked, TLS"]),
+    "body, close, tunnel": functools.partial(through_a_tunnel, enter=BODIES["body, close, TLS"]),
 }
 
 
@@ -190,7 +172,7 @@ def in_each(*but: str) -> Any:
 
 
 def _read(stream: anyllm.Stream) -> anyllm.AnyLLMError | None:
-    """What `errors` says at the end of *stream*, which is then over in every respect."""
+    """The error of *stream*, which is then over in every respect."""
     if not stream.chunks.full():
         while stream.chunks.get(timeout=TIMEOUT) is not None:
             pass
@@ -205,20 +187,34 @@ def _read(stream: anyllm.Stream) -> anyllm.AnyLLMError | None:
 # In every phase.
 
 
+@pytest.mark.parametrize("end", ["cancel", "its own cancel", "deadline"])
 @in_each()
-def test_cancel_frees_consumer_worker_and_socket(enter, monkeypatch, spawn):
-    with enter(monkeypatch) as phase:
-        ctx = anyllm.Context()
-        stream = phase.provider.completion_stream(ctx, PARAMS)
-        phase.reached(stream)
-        reader = spawn(_read, stream)
-        ctx.cancel("enough")
-        error = reader.join()
-        assert type(error) is anyllm.Cancelled
-        assert error.cause == "enough"
-        assert anyllm.active_streams() == 0
-        phase.closed()
-        loopback.join_workers()
+def test_an_end_frees_consumer_worker_and_socket_and_leaves_the_neighbour(enter, end, monkeypatch, spawn, later):
+    """`Stream.cancel` ends a child of the Context, and a parent's deadline comes on the timer's thread."""
+    sent, go_on = threading.Event(), threading.Event()
+    script = [*chat_events("", finish_reason=None, usage=False), Signal(sent), Stall(go_on)]
+    with serve(Reply.sse([*script, *chat_events("Hello", role=False)])) as server:
+        common = anyllm.Context()
+        neighbour = loopback.stream(server.url, common)
+        wait_for(sent)
+        with enter(monkeypatch) as phase:
+            ctx = common.child(1000 if end == "deadline" else None).child()
+            stream = phase.provider.completion_stream(ctx, PARAMS)
+            phase.reached(stream)
+            reader = spawn(_read, stream)
+            if end == "deadline":
+                later.forward()
+            else:
+                (ctx if end == "cancel" else stream).cancel("enough")
+            error = reader.join()
+            assert type(error) is (anyllm.DeadlineExceeded if end == "deadline" else anyllm.Cancelled)
+            assert isinstance(error, TimeoutError) if end == "deadline" else error.cause == "enough"
+            assert anyllm.active_streams() == 1
+            assert ctx.cancelled == (end != "its own cancel")
+            phase.closed()
+        go_on.set()
+        assert neighbour.collect().content == "Hello"
+    loopback.join_workers()
 
 
 @in_each("full queue")
@@ -234,47 +230,10 @@ def test_cancel_ends_a_whole_answer(enter, monkeypatch, spawn):
         loopback.join_workers()
 
 
-@in_each()
-def test_a_parents_deadline_ends_it(enter, monkeypatch, later):
-    """The same, on the timer's thread."""
-    with enter(monkeypatch) as phase:
-        stream = phase.provider.completion_stream(anyllm.Context(timeout=1000).child(), PARAMS)
-        phase.reached(stream)
-        later.forward()
-        until(stream.errors.qsize)
-        error = _read(stream)
-        assert type(error) is anyllm.DeadlineExceeded
-        assert isinstance(error, TimeoutError)
-        phase.closed()
-        loopback.join_workers()
-
-
-@in_each()
-def test_its_own_cancel_ends_it_and_leaves_the_neighbour(enter, monkeypatch, spawn):
-    """`Stream.cancel` ends a child of the Context that both were given."""
-    said, go_on = threading.Event(), threading.Event()
-    script = [*chat_events("", finish_reason=None, usage=False), Signal(said), Stall(go_on)]
-    with serve(Reply.sse([*script, *chat_events("Hello", role=False)])) as server:
-        ctx = anyllm.Context()
-        neighbour = loopback.provider(server.url).completion_stream(ctx, PARAMS)
-        set_soon(said)
-        with enter(monkeypatch) as phase:
-            stream = phase.provider.completion_stream(ctx, PARAMS)
-            phase.reached(stream)
-            reader = spawn(_read, stream)
-            stream.cancel()
-            assert type(reader.join()) is anyllm.Cancelled
-            phase.closed()
-        go_on.set()
-        assert neighbour.collect().content == "Hello"
-        assert not ctx.cancelled
-    loopback.join_workers()
-
-
 @loopback.needs_proc
 @in_each("resolving")
 def test_no_descriptor_is_left(enter, monkeypatch):
-    """Duplicates of sockets are closed too, whoever comes first."""
+    """Duplicates of sockets are closed too."""
     loopback.tls()
     before = loopback.descriptors()
     with enter(monkeypatch) as phase:
@@ -290,7 +249,7 @@ def test_no_descriptor_is_left(enter, monkeypatch):
 
 @loopback.needs_proc
 def test_a_reset_before_the_handshake_leaves_no_descriptor(monkeypatch):
-    """Python forgets the socket then: the failed frame has it, and who keeps the error keeps the frame."""
+    """Python forgets the socket then: the failed frame has it, and a reference to the error is one to the frame."""
     loopback.tls()
     connect = connections._TLSConnection._new_conn
     made = []
@@ -319,29 +278,30 @@ def test_a_reset_before_the_handshake_leaves_no_descriptor(monkeypatch):
 # Before and after.
 
 
-def test_a_context_already_done_starts_nothing(spawn):
+@pytest.mark.parametrize("kind", [anyllm.Cancelled, anyllm.DeadlineExceeded])
+def test_a_context_already_done_starts_nothing(kind):
     """No thread and no socket; two closed channels, and the error."""
     with serve(Reply.sse(chat_events("Hello"))) as server:
         provider = loopback.provider(server.url)
-        cancelled = anyllm.Context()
-        cancelled.cancel()
-        for ctx, kind in ((cancelled, anyllm.Cancelled), (anyllm.Context(timeout=0), anyllm.DeadlineExceeded)):
-            before = threading.enumerate()
-            stream = provider.completion_stream(ctx, PARAMS)
-            assert threading.enumerate() == before
-            assert stream.chunks.closed
-            assert stream.errors.closed
-            assert type(_read(stream)) is kind
-            assert anyllm.active_streams() == 0
-            with pytest.raises(kind):
-                provider.completion(ctx, PARAMS)
+        ctx = anyllm.Context(timeout=0 if kind is anyllm.DeadlineExceeded else None)
+        if kind is anyllm.Cancelled:
+            ctx.cancel()
+        before = threading.enumerate()
+        stream = provider.completion_stream(ctx, PARAMS)
+        assert threading.enumerate() == before
+        assert stream.chunks.closed
+        assert stream.errors.closed
+        assert type(_read(stream)) is kind
+        assert anyllm.active_streams() == 0
+        with pytest.raises(kind):
+            provider.completion(ctx, PARAMS)
         assert server.connections == 0
 
 
 def test_a_stream_that_was_complete_is_no_error():
     with serve(Reply.sse(chat_events("Hello"))) as server:
         ctx = anyllm.Context()
-        stream = loopback.provider(server.url).completion_stream(ctx, PARAMS)
+        stream = loopback.stream(server.url, ctx)
         until(lambda: stream.chunks.closed)
         ctx.cancel()
         assert "".join(stream.text_stream) == "Hello"
@@ -360,10 +320,10 @@ def test_cancelling_a_complete_stream_keeps_its_connection():
 
 
 def test_chunks_already_waiting_are_still_received():
-    said = threading.Event()
-    with serve(silent_after(said)) as server:
-        stream = loopback.provider(server.url).completion_stream(anyllm.Context(), PARAMS)
-        _heard(said, stream)
+    sent = threading.Event()
+    with serve(silent_after(sent)) as server:
+        stream = loopback.stream(server.url)
+        _received(sent, stream)
         until(lambda: stream.chunks.qsize() == 3)
         stream.cancel()
         assert "".join(chunk.content for chunk in stream.chunks) == "one two"
@@ -383,11 +343,11 @@ def test_a_cancel_between_two_attempts_ends_the_second(monkeypatch):
 
 
 def test_ctrl_c_in_the_middle_of_an_end_leaves_nobody_waiting(monkeypatch):
-    """Whoever comes next does what was left undone: here the second cancel, in life often the worker."""
-    said = threading.Event()
-    with serve(silent_after(said)) as server:
-        stream = loopback.provider(server.url).completion_stream(anyllm.Context(), PARAMS)
-        set_soon(said)
+    """The next one does what was left undone: here the second cancel, in life often the worker."""
+    sent = threading.Event()
+    with serve(silent_after(sent)) as server:
+        stream = loopback.stream(server.url)
+        wait_for(sent)
         pop = active_calls._active.pop
 
         class Interrupted(dict):

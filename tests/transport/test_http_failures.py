@@ -1,4 +1,4 @@
-"""A 404 that means the URL says which one was asked, and what base_url should look like; one about a model does not."""
+"""A 404 that means the URL names the URL, with a hint on base_url; a 404 about a model does not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAGE = "<html><head><title>404 Not Found</title></head><body>nginx</body></html>
 
 
 def failed(reply: Reply, name: str = "compatible", path: str = "", model: str = "m", whole: bool = False) -> Any:
-    """The error of a call to a host that answers with *reply*, the URL of the host, and the path that was asked."""
+    """The error of a call to a host that answers with *reply*, the URL of the host, and the path that was requested."""
     row = lookup.find(name)
     assert row is not None
     key = f"id:{SECRET}" if row.key_pair_vars or row.sign else SECRET
@@ -63,8 +63,8 @@ def test_every_provider_names_the_url_that_it_asked(row: Any, whole: bool) -> No
     ],
 )
 def test_what_is_said_of_the_base_url_fits_the_format(name: str, path: str, words: str) -> None:
-    error, url, asked = failed(Reply.error(404, PAGE), name, path)
-    assert error.hint == f"requested {url}{asked}; {words}"
+    error, url, requested = failed(Reply.error(404, PAGE), name, path)
+    assert error.hint == f"requested {url}{requested}; {words}"
 
 
 @pytest.mark.parametrize(

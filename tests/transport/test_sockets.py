@@ -151,7 +151,7 @@ def test_release_waits_for_an_abort_that_was_faster(pair, monkeypatch, spawn):
     call = AbortableCall()
     call.hold(sock)
     abort = spawn(call.abort)
-    loopback.set_soon(shutting)
+    loopback.wait_for(shutting)
     release = spawn(lambda: (call.release(), tuple(over)))
     go_on.set()
     assert release.join() == (False, (True,))
@@ -198,7 +198,7 @@ def test_races_have_one_winner(fast_switches, spawn):
     barrier = threading.Barrier(2, timeout=TIMEOUT)
 
     def owner() -> int:
-        kept = 0
+        released = 0
         for call, (sock, peer) in zip(calls, pairs):
             barrier.wait()
             try:
@@ -207,9 +207,9 @@ def test_races_have_one_winner(fast_switches, spawn):
                 mine = call.release()
             except Aborted:
                 mine = False
-            kept += mine
+            released += mine
             assert is_open(sock, peer) == mine
-        return kept
+        return released
 
     def canceller() -> int:
         hit = 0
@@ -230,20 +230,12 @@ def test_races_have_one_winner(fast_switches, spawn):
 # TLS, and forks.
 
 
-def test_abort_leaves_the_state_of_tls_alone():
+def test_abort_leaves_the_state_of_tls_alone(spawn):
     """SSLSocket.shutdown() would drop it under the thread that reads."""
     client, server = socket.socketpair()
     trust = ssl.create_default_context(cafile=loopback.tls().bundle)
-
-    def greet() -> Any:
-        return loopback.tls().server.wrap_socket(server, server_side=True)
-
-    thread = threading.Thread(target=lambda: ends.append(greet()), daemon=True)
-    ends: list = []
-    thread.start()
-    sock = trust.wrap_socket(client, server_hostname="localhost")
-    thread.join(TIMEOUT)
-    with sock, ends[0]:
+    task = spawn(loopback.tls().server.wrap_socket, server, server_side=True)
+    with trust.wrap_socket(client, server_hostname="localhost") as sock, task.join():
         call = AbortableCall()
         call.hold(sock)
         assert call.abort()
