@@ -6,17 +6,16 @@ import contextlib
 import copy
 import pickle
 import threading
-import time
 from typing import Any, List
 
 import pytest
+from conftest import TIMEOUT
 
 import anyllm
 from anyllm.errors import Cancelled, IncompleteStreamError, InvalidRequestError
 from anyllm.testing import Reply, Stall, chat_events, serve
 
 PARAMS = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
-TIMEOUT = 30
 
 
 def ask(url: str, ctx: Any = None) -> anyllm.Stream:
@@ -31,14 +30,6 @@ def test_it_unpacks_and_has_attributes():
         assert errors is stream.errors is stream[1]
         assert "".join(chunk.content for chunk in chunks) == "hi"
         assert errors.get() is None
-
-
-@pytest.mark.parametrize("name", ["content", "choices"])
-def test_a_channel_taken_for_a_chunk_says_what_to_do(name: str):
-    with serve(Reply.sse(chat_events("hi"))) as server:
-        for channel in ask(server.url):
-            with pytest.raises(AttributeError, match=r"unpack first: chunks, errors = "):
-                getattr(channel, name)
 
 
 @pytest.mark.parametrize("read_before", [0, 1, 3, 99])
@@ -64,13 +55,22 @@ def test_collect_raises_what_ended_the_stream():
         assert stream.errors.get() is None  # received, by collect
 
 
-def test_collect_raises_an_error_that_was_received_before():
+def test_collect_and_completion_raise_an_error_that_was_received_before():
     with serve(Reply.error(400, "no")) as server:
         stream = ask(server.url)
         error = stream.errors.get()
-        with pytest.raises(InvalidRequestError) as caught:
-            stream.collect()
-    assert caught.value is error
+        for read in (stream.collect, lambda: stream.completion):
+            with pytest.raises(InvalidRequestError) as caught:
+                read()
+            assert caught.value is error
+
+
+def test_completion_raises_an_error_that_nobody_received():
+    with serve(Reply.error(400, "no")) as server:
+        stream = ask(server.url)
+        assert list(stream.chunks) == []
+        with pytest.raises(InvalidRequestError):
+            _ = stream.completion
 
 
 def test_text_stream_gives_strings_and_raises_at_the_end():
@@ -97,10 +97,12 @@ def test_partial_grows_with_what_came():
         assert before.content == "one"  # a snapshot
 
 
-def test_with_cancels_on_exit():
+@pytest.mark.parametrize("manage", [lambda stream: stream, contextlib.closing], ids=["with", "close"])
+def test_with_and_close_cancel(manage: Any):
     with serve(Reply.sse([*chat_events("one", finish_reason=None), Stall()])) as server:
-        with ask(server.url) as stream:
-            assert stream.chunks.get().content == ""
+        stream = ask(server.url)
+        with manage(stream):
+            assert [stream.chunks.get().content for _ in range(2)] == ["", "one"]
         error = stream.errors.get(timeout=TIMEOUT)
         assert isinstance(error, Cancelled)
         assert error.partial.content == "one"
@@ -114,35 +116,6 @@ def test_with_does_nothing_to_a_stream_that_is_over():
         assert stream.errors.get() is None
         stream.cancel()
         assert stream.collect().content == "one"
-
-
-def test_cancel_ends_one_stream_and_not_its_neighbour():
-    go = threading.Event()
-    ctx = anyllm.Context(timeout=60)
-    with serve(Reply.sse([Stall(go), *chat_events("one")])) as server:
-        first, second = ask(server.url, ctx), ask(server.url, ctx)
-        server.wait_for_requests(2)
-        first.cancel("because")
-        error = first.errors.get(timeout=TIMEOUT)
-        assert isinstance(error, Cancelled)
-        assert error.cause == "because"
-        assert not ctx.cancelled
-        go.set()
-        assert second.collect().content == "one"
-
-
-def test_chunks_that_wait_survive_a_cancel():
-    with serve(Reply.sse([*chat_events("one two", finish_reason=None, usage=False), Stall()])) as server:
-        stream = ask(server.url)
-        first = stream.chunks.get()
-        until = time.monotonic() + TIMEOUT
-        while stream.chunks.qsize() < 2:
-            assert time.monotonic() < until
-            threading.Event().wait(0.001)
-        stream.cancel()
-        rest = list(stream.chunks)
-    assert first.content == ""
-    assert [chunk.content for chunk in rest] == ["one", " two"]
 
 
 @pytest.mark.parametrize("copying", [copy.copy, copy.deepcopy, pickle.dumps])
@@ -166,22 +139,6 @@ def test_completion_needs_a_stream_that_was_read_to_its_end():
             pass
         assert stream.completion.content == "hi"
         assert stream.completion == stream.collect()
-
-
-def test_completion_raises_the_error_of_the_stream():
-    with serve(Reply.error(400, "no")) as server:
-        stream = ask(server.url)
-        assert list(stream.chunks) == []
-        with pytest.raises(InvalidRequestError):
-            _ = stream.completion
-
-
-def test_close_cancels():
-    with serve(Reply.sse([Stall()])) as server:
-        stream = ask(server.url)
-        with contextlib.closing(stream):
-            pass
-        assert isinstance(stream.errors.get(), Cancelled)
 
 
 def test_request_id_is_there_once_the_provider_has_answered():
@@ -217,15 +174,3 @@ def test_stream_and_chat_stream_have_the_same_members():
         _ = stream.get
     with pytest.raises(AttributeError, match="a Stream has no 'colect'"):
         _ = stream.colect
-
-
-def test_completion_gives_the_answer_or_raises():
-    whole = {"choices": [{"message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}]}
-    with serve(Reply.json(whole), Reply.error(400, "no")) as server:
-        provider = anyllm.provider("compatible", base_url=server.url)
-        assert provider.completion(anyllm.Context(timeout=60), PARAMS).content == "hi"
-        with pytest.raises(InvalidRequestError):
-            provider.completion(anyllm.Context(timeout=60), PARAMS)
-        provider.close()
-        assert "stream" not in server.requests[0].json()
-    assert anyllm.active_streams() == 0
