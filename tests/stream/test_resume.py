@@ -1,4 +1,4 @@
-"""After the first content: a cut stream is raised, begins anew, or goes on without a character twice or missing."""
+"""After the first content: a cut stream is raised, restarted, or continued without a character twice or missing."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def options(policy: str, **fields: Any) -> anyllm.StreamingOptions:
 
 def pieces(text: str, dice: random.Random) -> List[str]:
     """*text* in pieces of up to seven characters."""
-    found, at = [], 0
+    parts, at = [], 0
     while at < len(text):
         size = dice.randint(1, 7)
-        found.append(text[at : at + size])
+        parts.append(text[at : at + size])
         at += size
-    return found
+    return parts
 
 
-# -- hosts that go on from the beginning of an answer ------------------------------------------------------------------
+# -- hosts that continue the beginning of an answer --------------------------------------------------------------------
 
 
 def _chat(texts: List[str], *, is_whole: bool) -> Reply:
@@ -116,23 +116,27 @@ class Host:
 
 
 def ask(
-    name: str, url: str, how: anyllm.StreamingOptions, base: str = "/v1", timeout: float = TIMEOUT
+    url: str, how: anyllm.StreamingOptions, name: str = "llama_cpp", base: str = "/v1", timeout: float = TIMEOUT
 ) -> anyllm.Stream:
     host = anyllm.provider(name, base_url=url + base, api_key="none", options=how)
     return host.completion_stream(anyllm.Context(timeout), PARAMS)
 
 
+def text_of(chunks: Any) -> str:
+    return "".join(chunk.content for chunk in chunks)
+
+
 @pytest.mark.once
 @pytest.mark.parametrize("seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(4, 35))])
 @pytest.mark.parametrize("name", HOSTS)
-def test_what_goes_on_is_the_uncut_text(name: str, seed: int):
+def test_a_continued_answer_is_the_uncut_text(name: str, seed: int):
     dice = random.Random(seed * 7 + len(name))
     cuts = sorted(dice.sample(range(1, len(TEXT)), dice.choice((1, 1, 2, 3))))
     host = Host(name, cuts, dice)
     with serve(host) as server:
-        stream = ask(name, server.url, options("continue"), host.base)
+        stream = ask(server.url, options("continue"), name, host.base)
         chunks = list(stream.chunks)
-        assert "".join(chunk.content for chunk in chunks) == TEXT
+        assert text_of(chunks) == TEXT
         answer = stream.collect()
     assert answer.content == TEXT
     assert answer.finish_reason == "stop"
@@ -150,92 +154,81 @@ def test_the_local_model_goes_on_from_a_text():
 # -- policy by policy --------------------------------------------------------------------------------------------------
 
 
-CUT = Reply.sse([*chat_events("one two ", finish_reason=None, usage=False), Cut("clean")], done=False)
+CUT = _chat(["one two "], is_whole=False)
 WHOLE = Reply.sse(chat_events("one three"))
+REFUSAL = Reply.error(400, {"error": {"message": "no prefill"}})
+CALL = {"index": 0, "id": "c", "type": "function", "function": {"name": "look", "arguments": '{"pl'}}
+CALL_CUT = Reply.sse(
+    [
+        *chat_events("one two ", finish_reason=None, usage=False),
+        {"choices": [{"index": 0, "delta": {"tool_calls": [CALL]}, "finish_reason": None}]},
+        Cut("clean"),
+    ],
+    done=False,
+)
+#: The provider, policy and replies; how many requests, the class of the error, and of its cause.
+INTERRUPTED: Dict[str, Tuple[str, str, List[Reply], int, type, Any]] = {
+    "by default": ("llama_cpp", "raise", [CUT], 1, IncompleteStreamError, None),
+    "later attempts bring nothing": ("llama_cpp", "restart", [CUT, Reply.error(500, "down")], 5, ServerError, None),
+    "a host that cannot continue": ("compatible", "continue", [CUT, WHOLE], 1, IncompleteStreamError, None),
+    # The error that cut the answer says more than the refusal.
+    "a refusal": ("llama_cpp", "continue", [CUT, REFUSAL], 2, IncompleteStreamError, InvalidRequestError),
+    "a tool call": ("llama_cpp", "continue", [CALL_CUT], 1, IncompleteStreamError, None),
+}
 
 
-def test_by_default_the_error_is_raised_with_what_came():
-    with serve(CUT) as server:
-        stream = ask("llama_cpp", server.url, options("raise"))
-        assert "".join(chunk.content for chunk in stream.chunks) == "one two "
+@pytest.mark.parametrize(
+    ("name", "policy", "replies", "requests", "kind", "cause"), INTERRUPTED.values(), ids=INTERRUPTED
+)
+def test_the_error_has_the_text_that_came(
+    name: str, policy: str, replies: List[Reply], requests: int, kind: type, cause: Any
+):
+    with serve(*replies) as server:
+        stream = ask(server.url, options(policy), name)
+        assert text_of(stream.chunks) == "one two "
         error = stream.errors.get()
-        assert isinstance(error, IncompleteStreamError)
-        assert error.partial is not None
-        assert error.partial.content == "one two "
-        assert len(server.requests) == 1
+        assert len(server.requests) == requests
+    assert isinstance(error, kind)
+    assert cause is None or isinstance(error.__cause__, cause)
+    assert error.partial.content == stream.partial.content == "one two "
 
 
-def test_an_answer_that_begins_anew_says_so_before():
+def test_a_restart_is_announced_before_its_text():
     with serve(CUT, WHOLE) as server:
-        stream = ask("llama_cpp", server.url, options("restart"))
+        stream = ask(server.url, options("restart"))
         chunks = list(stream.chunks)
         assert stream.errors.get() is None
     at = next(at for at, chunk in enumerate(chunks) if chunk.retry is not None)
-    assert "".join(chunk.content for chunk in chunks[:at]) == "one two "
-    assert "".join(chunk.content for chunk in chunks[at:]) == "one three"
+    assert (text_of(chunks[:at]), text_of(chunks[at:])) == ("one two ", "one three")
+    assert server.requests[0].body == server.requests[1].body
     answer = stream.collect()
     assert answer.content == "one three"
     assert [retry.policy for retry in answer.retries] == ["restart"]
     assert "ended before" in answer.retries[0].reason
 
 
-def test_text_alone_is_never_said_twice():
-    """Who reads strings cannot be told: what is said again is left out, and a different answer is an error."""
-    same = Reply.sse(chat_events("one two three"))
-    with serve(CUT, same) as server:
-        stream = ask("llama_cpp", server.url, options("restart"))
-        assert "".join(stream.text_stream) == "one two three"
+def test_a_stream_of_strings_leaves_repeated_text_out():
+    with serve(CUT, Reply.sse(chat_events("one two three"))) as server:
+        assert "".join(ask(server.url, options("restart")).text_stream) == "one two three"
+
+
+def test_a_stream_of_strings_ends_when_the_restarted_answer_is_another():
+    """Strings cannot announce it."""
     with serve(CUT, WHOLE) as server:
-        stream = ask("llama_cpp", server.url, options("restart"))
-        said: List[str] = []
+        received: List[str] = []
         with pytest.raises(IncompleteStreamError) as caught:
-            said.extend(stream.text_stream)
-        assert "".join(said) == "one two "
-        assert caught.value.partial is not None
+            received.extend(ask(server.url, options("restart")).text_stream)
+        assert "".join(received) == "one two "
         assert caught.value.partial.content == "one two "
 
 
-def test_what_came_is_kept_when_the_next_tries_bring_nothing():
-    with serve(CUT, Reply.error(500, "down")) as server:
-        stream = ask("llama_cpp", server.url, options("restart", attempts=3))
-        list(stream.chunks)
-        error = stream.errors.get()
-        assert len(server.requests) == 3
-    assert isinstance(error, ServerError)
-    assert error.partial is not None
-    assert error.partial.content == "one two "
-    assert stream.partial.content == "one two "
-
-
 @pytest.mark.parametrize("policy", ["restart", "continue"])
-def test_attempts_are_tries_in_all(policy: str):
-    more = Reply.sse([*chat_events("and more ", finish_reason=None, usage=False), Cut("clean")], done=False)
-    with serve(CUT, more) as server:
-        stream = ask("llama_cpp", server.url, options(policy, attempts=4))
+def test_all_attempts_are_counted(policy: str):
+    with serve(CUT, _chat(["and more "], is_whole=False)) as server:
+        stream = ask(server.url, options(policy, attempts=4))
         list(stream.chunks)
         assert isinstance(stream.errors.get(), IncompleteStreamError)
         assert len(server.requests) == 4
-
-
-def test_a_host_that_cannot_go_on_gives_the_error():
-    with serve(CUT, WHOLE) as server:
-        stream = ask("compatible", server.url, options("continue"))
-        assert "".join(chunk.content for chunk in stream.chunks) == "one two "
-        assert isinstance(stream.errors.get(), IncompleteStreamError)
-        assert len(server.requests) == 1
-
-
-def test_a_host_that_refuses_to_go_on_is_not_the_news():
-    """What cut the answer is."""
-    with serve(CUT, Reply.error(400, {"error": {"message": "no prefill"}})) as server:
-        stream = ask("llama_cpp", server.url, options("continue"))
-        list(stream.chunks)
-        error = stream.errors.get()
-        assert len(server.requests) == 2
-    assert isinstance(error, IncompleteStreamError)
-    assert isinstance(error.__cause__, InvalidRequestError)
-    assert error.partial is not None
-    assert error.partial.content == "one two "
 
 
 LONG = "A text that is long enough to be known by its beginning, however it goes on. "
@@ -255,14 +248,13 @@ LONG = "A text that is long enough to be known by its beginning, however it goes
 def test_a_host_that_starts_anew_gives_the_error_that_cut_the_answer(begun: str, anew: List[str]):
     """It ignores the text that it is to continue: its answer behind the cut one would be the text twice."""
     with serve(_chat([begun], is_whole=False), _chat(anew, is_whole=True)) as server:
-        stream = ask("llama_cpp", server.url, options("continue"))
-        assert "".join(chunk.content for chunk in stream.chunks) == begun
+        stream = ask(server.url, options("continue"))
+        assert text_of(stream.chunks) == begun
         error = stream.errors.get()
         assert len(server.requests) == 2
     assert isinstance(error, IncompleteStreamError)
     assert isinstance(error.__cause__, InvalidRequestError)
     assert "began a new answer" in str(error.__cause__)
-    assert error.partial is not None
     assert error.partial.content == begun
 
 
@@ -278,19 +270,19 @@ def test_a_host_that_starts_anew_gives_the_error_that_cut_the_answer(begun: str,
 )
 def test_a_few_equal_characters_do_not_end_a_continued_answer(begun: str, rest: List[str]):
     with serve(_chat([begun], is_whole=False), _chat(rest, is_whole=True)) as server:
-        answer = ask("llama_cpp", server.url, options("continue")).collect()
+        answer = ask(server.url, options("continue")).collect()
     assert answer.content == begun + "".join(rest)
 
 
 def test_reasoning_of_a_continued_answer_is_not_held_back():
-    """However long it takes: only text is compared with what there was."""
+    """However long it takes: only text is compared with the text before."""
     thoughts = [{"reasoning_content": "hm"}, {"content": "Hel"}, {"content": "p"}]
     first = chat_events("Hello", finish_reason=None, usage=False)
     deltas = [{**first[0], "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in thoughts]
     go_on = threading.Event()
     second = [deltas[0], Stall(go_on), *deltas[1:], *chat_events("", role=False)[-2:]]
     with serve(_chat(["Hello"], is_whole=False), Reply.sse(second)) as server:
-        stream = ask("llama_cpp", server.url, options("continue"))
+        stream = ask(server.url, options("continue"))
         for chunk in stream.chunks:
             if chunk.reasoning:
                 go_on.set()
@@ -298,7 +290,7 @@ def test_reasoning_of_a_continued_answer_is_not_held_back():
         assert stream.partial.content == "HelloHelp"
 
 
-def test_claude_goes_on_from_no_text_while_it_thinks():
+def test_claude_continues_no_text_while_it_thinks():
     with serve(_anthropic(["one "], is_whole=False)) as server:
         host = anyllm.provider("anthropic", base_url=server.url, api_key="none", options=options("continue"))
         stream = host.completion_stream(anyllm.Context(TIMEOUT), {**PARAMS, "reasoning_effort": "low"})
@@ -307,32 +299,21 @@ def test_claude_goes_on_from_no_text_while_it_thinks():
         assert len(server.requests) == 1
 
 
-def test_a_call_that_was_cut_is_not_gone_on_with():
-    call = {"index": 0, "id": "c", "type": "function", "function": {"name": "look", "arguments": '{"pl'}}
-    cut: List[Any] = chat_events("let me look ", finish_reason=None, usage=False)
-    cut.append({**cut[0], "choices": [{"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": None}]})
-    with serve(Reply.sse([*cut, Cut("clean")], done=False)) as server:
-        stream = ask("llama_cpp", server.url, options("continue"))
-        list(stream.chunks)
-        assert isinstance(stream.errors.get(), IncompleteStreamError)
-        assert len(server.requests) == 1
-
-
-def test_a_silent_host_is_left_for_another_try(later: LaterTime):
-    """Before the first content it is not: the answer may be on its way. After it, that is what was asked for."""
+def test_a_silent_host_after_content_gets_another_attempt(later: LaterTime):
+    """Before the first content it does not: the answer may be on its way."""
     silent = Reply.sse([*chat_events("one two ", finish_reason=None, usage=False), Stall()], done=False)
     how = options("restart").evolve(timeouts=anyllm.Timeouts(idle=1000))
     with serve(silent, WHOLE) as server:
-        stream = ask("llama_cpp", server.url, how, timeout=1e9)
+        stream = ask(server.url, how, timeout=1e9)
         until(lambda: stream.partial.content == "one two ")
         later.forward()
         assert stream.collect().content == "one three"
         assert "content" in stream.partial.retries[0].reason
 
 
-def test_a_cancel_between_two_tries_ends_the_call():
+def test_a_cancel_between_two_attempts_ends_the_call():
     with serve(CUT, WHOLE) as server:
-        stream = ask("llama_cpp", server.url, options("restart", backoff=TIMEOUT, max_backoff=TIMEOUT))
+        stream = ask(server.url, options("restart", backoff=TIMEOUT, max_backoff=TIMEOUT))
         for chunk in stream.chunks:
             if chunk.retry is not None:
                 assert chunk.retry.pause > 0
@@ -348,7 +329,7 @@ def test_errors_of_the_callers_choice_are_tried_again():
     assert provider.completion_stream(anyllm.Context(TIMEOUT), PARAMS, options=how).collect().content == "well"
     assert provider.completion(anyllm.Context(TIMEOUT), PARAMS, options=how).content == "well"
     with serve(CUT, WHOLE) as server:
-        stream = ask("llama_cpp", server.url, options("restart", errors=kinds))
+        stream = ask(server.url, options("restart", errors=kinds))
         list(stream.chunks)
         assert isinstance(stream.errors.get(), IncompleteStreamError)
 
@@ -356,7 +337,7 @@ def test_errors_of_the_callers_choice_are_tried_again():
 # -- the pieces --------------------------------------------------------------------------------------------------------
 
 
-def test_only_text_can_be_gone_on_with():
+def test_only_text_can_be_continued():
     def answer(*choices: Choice) -> ChatCompletion:
         return ChatCompletion(choices=choices)
 
@@ -372,8 +353,8 @@ def test_only_text_can_be_gone_on_with():
         assert text_to_continue(other) is None
 
 
-class Saying:
-    """A decoder that has decoded."""
+class Decoder:
+    """A decoder whose answer is whole."""
 
     done = complete = True
 
@@ -387,7 +368,7 @@ class Saying:
 
 
 @pytest.mark.parametrize(
-    ("tail", "texts", "left"),
+    ("tail", "texts", "expected"),
     [
         ("\n\n", ["\n\nNext"], "Next"),
         ("\n\n", ["\n", "\nNext"], "Next"),
@@ -397,10 +378,9 @@ class Saying:
         ("", ["\nNext"], "\nNext"),
     ],
 )
-def test_white_space_that_is_said_again_is_left_out(tail: str, texts: List[str], left: str):
-    decoder = ContinuationDecoder(Saying(*texts), "Before it", tail)  # type: ignore[arg-type]
-    chunks = decoder.feed(None)  # type: ignore[arg-type]
-    assert "".join(chunk.content for chunk in chunks) == left
+def test_repeated_white_space_is_left_out(tail: str, texts: List[str], expected: str):
+    decoder = ContinuationDecoder(Decoder(*texts), "Before it", tail)  # type: ignore[arg-type]
+    assert text_of(decoder.feed(None)) == expected  # type: ignore[arg-type]
 
 
 def test_a_notice_is_plain_data():
