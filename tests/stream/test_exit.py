@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from typing import Any, Callable
+from typing import Any, Callable, Dict, Tuple
 
 import loopback
 import pytest
@@ -27,43 +27,17 @@ streams = [host.completion_stream(ctx, PARAMS) for _ in range(3)]
 
 def _exits(process: subprocess.Popen[str], code: int = 0) -> str:
     try:
-        said, _ = process.communicate(timeout=TIMEOUT)
+        output, _ = process.communicate(timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
         process.kill()
-        said, _ = process.communicate(timeout=TIMEOUT)
-    assert process.returncode == code, said
-    return said
+        output, _ = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == code, output
+    return output
 
 
-@pytest.mark.parametrize("end", ["", "sys.exit(0)", "del streams", "ctx.cancel()", "host.close()"])
-def test_exit_in_the_body_is_clean(end, script: Callable[..., Any]):
-    said = threading.Event()
-    with serve(silent_after(said)) as server:
-        first = "for stream in streams: stream.chunks.get()\n"
-        assert _exits(script(HEAD.format(url=server.url) + first + end)) == ""
-        assert server.wait_closed(TIMEOUT)
-
-
-def test_exit_right_after_the_start_is_clean(script):
-    with serve(Reply(before_headers=[Stall()])) as server:
-        assert _exits(script(HEAD.format(url=server.url))) == ""
-        assert server.wait_closed(TIMEOUT)
-
-
-def test_exit_while_a_name_is_resolved_is_clean(script):
-    """Nothing wakes that worker, so exit waits for it a moment, not for ever."""
-    patch = "import socket, threading\nsocket.getaddrinfo = lambda *args: threading.Event().wait()\n"
-    assert _exits(script(patch + HEAD.format(url="http://name.invalid"))) == ""
-
-
-def test_exit_with_full_queues_is_clean(script):
-    with serve(Reply.sse(chat_events(["word "] * 2000))) as server:
-        assert _exits(script(HEAD.format(url=server.url) + "for stream in streams: stream.chunks.get()")) == ""
-        assert server.wait_closed(TIMEOUT)
-
-
-def test_exit_before_a_retry_is_clean(script):
-    patch = """
+FIRST = "for stream in streams: stream.chunks.get()\n"
+SILENT = silent_after(threading.Event())
+BEFORE_A_RETRY = """
 import threading
 from anyllm._stream import recovery
 decide, waiting = recovery.pause_before_retry, threading.Semaphore(0)
@@ -72,14 +46,7 @@ def deciding(*args):
     return decide(*args)
 recovery.pause_before_retry = deciding
 """
-    with serve(Reply.error(503, "busy", headers={"Retry-After": "30"})) as server:
-        wait = "for _ in streams: assert waiting.acquire(timeout=10)"
-        assert _exits(script(patch + HEAD.format(url=server.url) + wait)) == ""
-        assert server.wait_closed(TIMEOUT)
-
-
-def test_exit_with_consumers_in_daemon_threads_is_clean(script):
-    source = """
+IN_THREADS = """
 started = threading.Barrier(4)
 def consume(stream):
     started.wait(10)
@@ -89,13 +56,39 @@ for stream in streams:
     threading.Thread(target=consume, args=[stream], daemon=True).start()
 started.wait(10)
 """
-    with serve(silent_after(threading.Event())) as server:
-        assert _exits(script(HEAD.format(url=server.url) + source)) == ""
+#: The server's reply; the program before the streams start, and after it.
+EXITS: Dict[str, Tuple[Reply, str, str]] = {
+    "in the body": (SILENT, "", FIRST),
+    "sys.exit": (SILENT, "", FIRST + "sys.exit(0)"),
+    "dropped": (SILENT, "", FIRST + "del streams"),
+    "cancelled": (SILENT, "", FIRST + "ctx.cancel()"),
+    "the provider is closed": (SILENT, "", FIRST + "host.close()"),
+    "right after the start": (Reply(before_headers=[Stall()]), "", ""),
+    "with full queues": (Reply.sse(chat_events(["word "] * 2000)), "", FIRST),
+    "before a retry": (
+        Reply.error(503, "busy", headers={"Retry-After": "30"}),
+        BEFORE_A_RETRY,
+        "for _ in streams: assert waiting.acquire(timeout=10)",
+    ),
+    "with consumers in daemon threads": (SILENT, "", IN_THREADS),
+}
+
+
+@pytest.mark.parametrize(("reply", "before", "after"), EXITS.values(), ids=EXITS)
+def test_exit_is_clean(reply: Reply, before: str, after: str, script: Callable[..., Any]):
+    with serve(reply) as server:
+        assert _exits(script(before + HEAD.format(url=server.url) + after)) == ""
         assert server.wait_closed(TIMEOUT)
 
 
-def test_exit_tells_whoever_still_reads(script):
-    """Another exit handler for one: what was registered before anyllm was imported runs after ours."""
+def test_exit_while_a_name_is_resolved_is_clean(script):
+    """Nothing wakes that worker, so exit waits for it a moment, not for ever."""
+    patch = "import socket, threading\nsocket.getaddrinfo = lambda *args: threading.Event().wait()\n"
+    assert _exits(script(patch + HEAD.format(url="http://name.invalid"))) == ""
+
+
+def test_exit_gives_readers_an_error(script):
+    """Another exit handler, for example: one that was registered before the import of anyllm runs after ours."""
     before = """
 import atexit
 def late():
@@ -104,9 +97,9 @@ def late():
     print(*sorted(error.cause for error in errors), anyllm.active_streams(), len(workers), sep=", ")
 atexit.register(late)
 """
-    with serve(silent_after(threading.Event())) as server:
-        said = _exits(script(before + HEAD.format(url=server.url) + "for stream in streams: stream.chunks.get()"))
-        assert said.strip() == ", ".join(["interpreter exit"] * 3 + ["0", "0"])
+    with serve(SILENT) as server:
+        output = _exits(script(before + HEAD.format(url=server.url) + FIRST))
+        assert output.strip() == ", ".join(["interpreter exit"] * 3 + ["0", "0"])
 
 
 @pytest.mark.parametrize("timeout", [None, 1000])
@@ -126,7 +119,7 @@ def late():
     print(type(error).__name__, error, texts, anyllm.active_streams(), sep="|")
 atexit.register(late)
 """
-    with serve(silent_after(threading.Event())) as server:
+    with serve(SILENT) as server:
         output = _exits(script(HEAD.format(url=server.url) + source))
         assert server.wait_closed(TIMEOUT)
     error, message, texts, active = output.strip().split("|")
@@ -141,10 +134,10 @@ atexit.register(late)
         assert "one two".startswith(texts)
 
 
-def test_an_uncaught_error_is_the_only_thing_said(script):
-    with serve(silent_after(threading.Event())) as server:
-        said = _exits(script(HEAD.format(url=server.url) + "raise LookupError('mine')"), code=1)
-        assert said.count("Traceback") == 1
-        assert said.strip().endswith("LookupError: mine")
+def test_an_uncaught_error_is_the_only_output(script):
+    with serve(SILENT) as server:
+        output = _exits(script(HEAD.format(url=server.url) + "raise LookupError('mine')"), code=1)
+        assert output.count("Traceback") == 1
+        assert output.strip().endswith("LookupError: mine")
         assert server.wait_closed(TIMEOUT)
     loopback.join_workers()

@@ -27,7 +27,7 @@ def provider(server):
     return anyllm.provider("compatible", base_url=server.url, options=options)
 
 def check(error):
-    # The alarm's, unless what `talking` says was over before, which has no good end.
+    # The alarm's, unless the answer of `talking` was over before, which has no good end.
     if not isinstance(error, (anyllm.IncompleteStreamError, anyllm.MalformedStreamError)):
         assert error.cause == "alarm", repr(error)
 
@@ -36,6 +36,17 @@ def alarm(handler, seconds):
     signal.setitimer(signal.ITIMER_REAL, seconds)
 """
 
+READING = """
+        chunks, errors = host.completion_stream(ctx, PARAMS)
+        {}
+        check(errors.get())
+"""
+RAISING = """
+        try:
+            {}
+        except anyllm.AnyLLMError as exc:
+            check(exc)
+"""
 AROUND = """
 with serve({reply}) as server:
     host = provider(server)
@@ -47,34 +58,11 @@ print("done", anyllm.active_streams())
 """
 
 BODIES = {
-    "get": """
-        chunks, errors = host.completion_stream(ctx, PARAMS)
-        while chunks.get() is not None:
-            pass
-        check(errors.get())
-    """,
-    "iterating": """
-        chunks, errors = host.completion_stream(ctx, PARAMS)
-        for chunk in chunks:
-            pass
-        check(errors.get())
-    """,
-    "errors": """
-        chunks, errors = host.completion_stream(ctx, PARAMS)
-        check(errors.get())
-    """,
-    "collect": """
-        try:
-            host.completion_stream(ctx, PARAMS).collect()
-        except anyllm.AnyLLMError as exc:
-            check(exc)
-    """,
-    "completion": """
-        try:
-            host.completion(ctx, PARAMS)
-        except anyllm.AnyLLMError as exc:
-            check(exc)
-    """,
+    "get": READING.format("while chunks.get() is not None: pass"),
+    "iterating": READING.format("for chunk in chunks: pass"),
+    "errors": READING.format("pass"),
+    "collect": RAISING.format("host.completion_stream(ctx, PARAMS).collect()"),
+    "completion": RAISING.format("host.completion(ctx, PARAMS)"),
     "starting": """
         while not ctx.cancelled:
             with host.completion_stream(ctx, PARAMS) as stream:
