@@ -1,44 +1,49 @@
-"""The channel: order, bounds, closing, letting go, select and merge, from one thread and from many."""
+"""The channel: order, bounds, closing, dropping, select and merge, from one thread and from many."""
 
 from __future__ import annotations
 
 import collections
 import gc
+import itertools
 import queue
 import signal
 import subprocess
 import sys
 import threading
 import time
+import types
 from typing import Any, List
 
 import pytest
 from conftest import TIMEOUT, join
+from loopback import until
 
 from anyllm._concurrency import waiters
 from anyllm.channel import Channel, Sender, merge, open_channel, select
 from anyllm.context import Context
 
 
-def wait_until(condition, what="it"):
-    """Poll for a state that no event announces."""
-    until = time.monotonic() + TIMEOUT
-    while not condition():
-        assert time.monotonic() < until, f"{what} did not happen"
-        time.sleep(0.0005)
-
-
 def until_receiving(channel, count=1):
     """Wait until *count* receivers stand in line, which is as good as blocked."""
-    wait_until(lambda: len(channel._pipes[0].receivers) >= count, "a blocked receive")
+    until(lambda: len(channel._pipes[0].receivers) >= count)
 
 
 def until_sending(sender, count=1):
-    wait_until(lambda: len(sender._pipe.senders) >= count, "a blocked put")
+    until(lambda: len(sender._pipe.senders) >= count)
 
 
-def until_closed(sender):
-    wait_until(lambda: sender.closed, "the close")
+def put_numbers(sender, who, count):
+    for number in range(count):
+        assert sender.put((who, number))
+    return numbers(who, count)
+
+
+def numbers(who, count):
+    return [(who, number) for number in range(count)]
+
+
+def concatenated(lists):
+    return [item for items in lists for item in items]
 
 
 # Sending and receiving.
@@ -47,32 +52,22 @@ def until_closed(sender):
 @pytest.mark.parametrize("buffer", [1, 2, 7, 64])
 @pytest.mark.usefixtures("fast_switches")
 def test_many_producers_and_consumers_lose_and_double_nothing(spawn, buffer):
-    """Exact counts over all, and each consumer sees each producer's items in the order they were put."""
-    producers, consumers, each = 4, 4, 300
+    """Exact counts over all, and each consumer gets each producer's items in the order they were put."""
     sender, channel = open_channel(buffer)
-
-    def produce(who):
-        for number in range(each):
-            assert sender.put((who, number))
-
-    def consume():
-        return list(channel)
-
-    sending = [spawn(produce, who) for who in range(producers)]
-    receiving = [spawn(consume) for _ in range(consumers)]
-    join(sending)
+    sending = [spawn(put_numbers, sender, who, 300) for who in range(4)]
+    receiving = [spawn(list, channel) for _ in range(4)]
+    expected = concatenated(join(sending))
     sender.close()
     lists = join(receiving)
-    everything = sorted(item for items in lists for item in items)
-    assert everything == [(who, number) for who in range(producers) for number in range(each)]
+    assert sorted(concatenated(lists)) == expected
     for items in lists:
-        for who in range(producers):
-            numbers = [number for other, number in items if other == who]
-            assert numbers == sorted(numbers)
+        for who in range(4):
+            ours = [item for item in items if item[0] == who]
+            assert ours == sorted(ours)
 
 
 @pytest.mark.usefixtures("fast_switches")
-def test_one_consumer_sees_each_producer_in_order_with_put_many(spawn):
+def test_one_consumer_gets_each_producer_in_order_with_put_many(spawn):
     """A batch may be cut where the buffer is full, but never reordered."""
     sender, channel = open_channel(5)
 
@@ -86,7 +81,7 @@ def test_one_consumer_sees_each_producer_in_order_with_put_many(spawn):
     sender.close()
     items = receiving.join()
     for who in range(3):
-        assert [number for other, number in items if other == who] == list(range(300))
+        assert [item for item in items if item[0] == who] == numbers(who, 300)
 
 
 @pytest.mark.parametrize("buffer", [1, 3, 64])
@@ -134,8 +129,7 @@ def test_two_senders_never_take_the_same_room(spawn):
             return size
 
     sender._pipe.items = Looked()
-    accepted = [sender.try_put("one"), others[1].join()]
-    assert accepted == [True, False]
+    assert [sender.try_put("one"), others[1].join()] == [True, False]
     assert channel.qsize() == 1
 
 
@@ -199,16 +193,15 @@ def test_false_and_zero_are_items():
     assert list(channel) == [0, "", False]
 
 
-@pytest.mark.parametrize("size", [0, -1])
-def test_a_channel_needs_room_for_one(size):
-    """A queue.Queue of size 0 is unbounded; nobody should get that by accident."""
-    with pytest.raises(ValueError, match="at least 1"):
-        open_channel(size)
-
-
-@pytest.mark.parametrize("size", [True, 1.0, "1", None])
-def test_the_size_is_an_int(size):
-    with pytest.raises(TypeError, match="must be an int"):
+@pytest.mark.parametrize(
+    ("size", "error", "message"),
+    [
+        *[(size, ValueError, "at least 1") for size in (0, -1)],  # a queue.Queue of size 0 is unbounded
+        *[(size, TypeError, "must be an int") for size in (True, 1.0, "1", None)],
+    ],
+)
+def test_the_size_is_an_int_of_at_least_one(size, error, message):
+    with pytest.raises(error, match=message):
         open_channel(size)
 
 
@@ -306,31 +299,25 @@ def test_looking_counts_what_waits():
 # Closing.
 
 
-def test_closing_loses_nothing_that_was_put():
-    """P6: the receiver gets everything, and then the end; `closed` is true before that."""
-    sender, channel = open_channel(3)
-    sender.put_many("abc")
-    sender.close()
-    assert channel.closed
-    assert sender.closed
-    assert list(channel) == ["a", "b", "c"]
-
-
-def test_nothing_can_be_put_after_the_close():
-    """Nor does the attempt touch what waits already."""
-    sender, channel = open_channel(3)
+@pytest.mark.parametrize("buffer", [2, 3])
+def test_closing_loses_nothing_and_nothing_can_be_put_after_it(buffer):
+    """P6: `closed` is true before the end is received; the last item needs no room; late items change nothing."""
+    sender, channel = open_channel(buffer)
     sender.put_many("ab")
     sender.close("last")
+    assert channel.closed
+    assert sender.closed
+    received = []
     for _ in range(4):
         assert not sender.put("late")
         assert not sender.try_put("late")
         assert not sender.put_many(["late", "later"])
-        channel.get()
-    assert channel.get() is None
+        received.append(channel.get())
+    assert received == ["a", "b", "last", None]
 
 
-def test_what_has_no_room_is_in_the_senders_hand(spawn):
-    """It can be received all the same, and is counted; the sender sleeps until half is free."""
+def test_items_without_room_are_in_the_senders_hand(spawn):
+    """They can be received all the same, and are counted; the sender sleeps until half is free."""
     sender, channel = open_channel(4)
     sent = spawn(sender.put_many, list(range(10)))
     until_sending(sender, 1)
@@ -343,7 +330,7 @@ def test_what_has_no_room_is_in_the_senders_hand(spawn):
     assert channel.empty()
 
 
-def test_what_is_in_the_hand_at_the_close_was_not_put(spawn):
+def test_items_in_the_hand_at_the_close_were_not_put(spawn):
     sender, channel = open_channel(4)
     sender.put("a")
     sent = spawn(sender.put_many, list("bcdefg"))
@@ -354,7 +341,7 @@ def test_what_is_in_the_hand_at_the_close_was_not_put(spawn):
 
 
 def test_a_hand_emptied_before_its_sender_saw_the_close_was_put(monkeypatch, spawn):
-    """Who was quick has received them, so `put_many` says so."""
+    """A quick receiver has them, so `put_many` says so."""
     sender, channel = open_channel(2)
     waits = sender._wait_for_room
 
@@ -387,23 +374,6 @@ def test_the_hand_of_another_sender_is_left_alone(spawn):
     assert list(channel) == list("fg")
 
 
-def test_closing_loses_nothing_of_a_failed_attempt_to_put():
-    sender, channel = open_channel(2)
-    sender.put_many("ab")
-    sender.close()
-    assert not sender.put_many("cd")
-    assert not sender.put("c")
-    assert list(channel) == ["a", "b"]
-
-
-def test_the_last_item_comes_after_all_others_whatever_the_size():
-    """An error must get onto its channel even when nobody has made room."""
-    sender, channel = open_channel(1)
-    sender.put("a")
-    sender.close("last")
-    assert list(channel) == ["a", "last"]
-
-
 @pytest.mark.usefixtures("fast_switches")
 def test_only_the_first_close_decides_what_comes_last(spawn):
     """Two threads that end a stream at once must not both report an error."""
@@ -424,20 +394,20 @@ def test_only_the_first_close_decides_what_comes_last(spawn):
 def test_close_wakes_a_blocked_get_a_blocked_select_and_a_blocked_put(spawn):
     """Everyone who waits on a channel hears of its end."""
     empty, receiving = open_channel(1)
-    _kept, other = open_channel(1)
+    _other_sender, other = open_channel(1)
     tasks = [spawn(receiving.get), spawn(receiving.recv), spawn(list, receiving), spawn(select, other, receiving)]
     tasks.append(spawn(merge(receiving, receiving).get))
     until_receiving(receiving, 5)
     empty.close()
     assert join(tasks) == [None, (None, False), [], (receiving, None), None]
 
-    full, kept = open_channel(1)
+    full, channel = open_channel(1)
     full.put("a")
     tasks = [spawn(full.put, "b"), spawn(full.put, "c", timeout=1000), spawn(full.put_many, "de")]
     until_sending(full, 3)
     full.close()
     assert join(tasks) == [False, False, False]
-    assert list(kept) == ["a"]
+    assert list(channel) == ["a"]
 
 
 @pytest.mark.parametrize("buffer", [1, 3, 1000])
@@ -450,12 +420,7 @@ def test_a_put_that_races_with_the_close_tells_the_truth(spawn, buffer):
 
         def produce(who, start=start, sender=sender):
             start.wait(TIMEOUT)
-            accepted = []
-            for number in range(50):
-                if not sender.put((who, number)):
-                    break
-                accepted.append((who, number))
-            return accepted
+            return list(itertools.takewhile(sender.put, numbers(who, 50)))
 
         def produce_batches(who, start=start, sender=sender):
             start.wait(TIMEOUT)
@@ -481,7 +446,7 @@ def test_a_put_that_races_with_the_close_tells_the_truth(spawn, buffer):
 
         sending = [spawn(produce, who) for who in range(4)]
         receiving, closing, batching = spawn(consume), spawn(close), spawn(produce_batches, 4)
-        accepted = [item for items in join(sending) for item in items]
+        accepted = concatenated(join(sending))
         *whole, cut = batching.join()
         closing.join()
         received = receiving.join()
@@ -497,109 +462,74 @@ def test_a_put_that_races_with_the_close_tells_the_truth(spawn, buffer):
 def test_a_put_overtaken_by_the_close_is_taken_back(spawn):
     """The sender had looked before the close, and appends after it: the item must not come after the end."""
     sender, channel = open_channel(4)
-    seen = []
+    received = []
 
     class Late(collections.deque):  # type: ignore[type-arg]
         """Closes, and has the end received, between the sender's look and its append."""
 
         def append(self, item):
             sender.close()
-            seen.append(channel.get(timeout=TIMEOUT))
+            received.append(channel.get(timeout=TIMEOUT))
             super().append(item)
 
     sender._pipe.items = Late()
     assert not sender.put("late")
-    assert seen == [None]
+    assert received == [None]
     assert channel.get(timeout=TIMEOUT) is None
     assert list(channel) == []
 
 
-# Letting go.
+# Dropping. Each function drops the only channel in a list; it returns an object that holds the channel all the same.
 
 
-def blocked_sender(spawn):
+def break_the_loop(channels):
+    for _ in channels.pop():
+        break
+
+
+def raise_in_the_loop(channels):
+    """The traceback holds the frame, and that the channel."""
+    channel = channels.pop()
+    try:
+        for item in channel:
+            raise LookupError(item)
+    except LookupError as exc:
+        return exc
+
+
+def make_a_cycle(channels):
+    """An object that holds itself and the channel lives until the collector comes."""
+    page = types.SimpleNamespace(chunks=channels.pop())
+    page.me = page
+
+
+def iterate(channels):
+    """The iterator holds the channel, and only that."""
+    items = iter(channels.pop())
+    assert next(items) == "a"
+    return items
+
+
+@pytest.mark.parametrize("drop", [list.clear, break_the_loop, raise_in_the_loop, make_a_cycle, iterate])
+def test_dropping_the_receive_end_frees_a_blocked_sender(spawn, drop):
+    """P4: a consumer that goes away, however, ends its producer."""
     sender, channel = open_channel(1)
     sender.put("a")
-    task = spawn(sender.put, "b")
+    task = spawn(sender.put_many, "bcde")  # without room, also when "a" is received
     until_sending(sender)
-    return sender, channel, task
-
-
-def test_dropping_the_receive_end_frees_a_blocked_sender(spawn):
-    """P4: a consumer that goes away, however, ends its producer."""
-    sender, channel, task = blocked_sender(spawn)
+    channels = [channel]
     del channel
+    holder = drop(channels)
+    gc.collect()
+    assert sender.closed == (holder is None)
+    del holder
     gc.collect()
     assert task.join() is False
-    assert sender.closed
-
-
-def test_break_and_del_frees_a_blocked_sender(spawn):
-    sender, channel, task = blocked_sender(spawn)
-    for _ in channel:
-        break
-    task.join()
-    again = spawn(sender.put_many, ["c", "d", "e"])
-    until_sending(sender)
-    del channel
-    gc.collect()
-    assert again.join() is False
-
-
-def test_an_exception_in_the_loop_frees_a_blocked_sender(spawn):
-    """Once its traceback, which holds the frame, is gone."""
-    held = [*blocked_sender(spawn)]
-    sender, task = held[0], held[2]
-
-    def consume():
-        chunks = held.pop(1)
-        for chunk in chunks:
-            raise LookupError(chunk)
-
-    error = None
-    try:
-        consume()
-    except LookupError as exc:
-        error = exc
-    assert task.join() is True  # the loop had made room
-    again = spawn(sender.put_many, "cde")
-    until_sending(sender)
-    assert not sender.closed
-    error = error.with_traceback(None)
-    gc.collect()
-    assert again.join() is False
-
-
-def test_a_reference_cycle_around_the_receive_end_frees_a_blocked_sender(spawn):
-    """An object that holds itself and the channel lives until the collector comes."""
-    sender, channel, task = blocked_sender(spawn)
-
-    class Page:
-        pass
-
-    page = Page()
-    page.me, page.chunks = page, channel  # type: ignore[attr-defined]
-    del page, channel
-    gc.collect()
-    assert task.join() is False
-    assert sender.closed
-
-
-def test_an_abandoned_iterator_frees_a_blocked_sender(spawn):
-    """The iterator holds the channel, and only that."""
-    sender, channel, task = blocked_sender(spawn)
-    items = iter(channel)
-    del channel
-    assert next(items) == "a"
-    assert task.join() is True
-    assert not sender.closed
-    del items
-    gc.collect()
     assert sender.closed
 
 
 def test_dropping_the_send_end_closes_nothing():
-    """Whoever waits may still be told the end by another thread that holds the send end's owner."""
+    """Another thread may still close the channel."""
     sender, channel = open_channel(1)
     sender.put("a")
     del sender
@@ -618,7 +548,7 @@ def test_on_drop_replaces_the_close():
 
 
 def test_a_merged_channel_drops_its_sources(spawn):
-    """It keeps them, so that they live as long as it does, and no longer."""
+    """They live as long as it does, and no longer."""
     (one, first), (two, second) = open_channel(1), open_channel(1)
     both = merge(first, second)
     del first, second
@@ -646,7 +576,7 @@ def test_select_looks_in_the_order_given():
 
 
 def test_select_raises_empty_in_time():
-    """0 is a look; an item that is there comes even then."""
+    """An item that is there comes even with a time-out of 0."""
     sender, channel = open_channel(1)
     for timeout in (0, 0.001):
         with pytest.raises(queue.Empty):
@@ -667,9 +597,9 @@ def test_select_refuses_what_it_cannot_wait_for():
 
 
 def test_a_closed_and_drained_channel_is_ready_with_none():
-    """As in Go; what still waits in it comes first."""
+    """As in Go; items that still wait in it come first."""
     sender, channel = open_channel(1)
-    _kept, other = open_channel(1)
+    _other_sender, other = open_channel(1)
     sender.put("a")
     sender.close()
     assert select(other, channel) == (channel, "a")
@@ -691,7 +621,7 @@ def test_select_takes_the_same_channel_twice(spawn):
 @pytest.mark.parametrize("end", ["cancel", "deadline", "parent"])
 def test_select_wakes_when_a_context_ends(spawn, end):
     """The reason for ctx.done()."""
-    _kept, channel = open_channel(1)
+    _sender, channel = open_channel(1)
     parent = Context()
     ctx = parent.child(0.05 if end == "deadline" else None)
     done = ctx.done()
@@ -745,7 +675,7 @@ def test_selectors_and_receivers_on_shared_channels_lose_no_wake_up(spawn):
     Each round puts into both channels, and waits until all of it has arrived.
     """
     (one, first), (two, second) = open_channel(4), open_channel(4)
-    got: queue.Queue[Any] = queue.Queue()
+    received: queue.Queue[Any] = queue.Queue()
 
     def selecting(*channels):
         open_ones = list(channels)
@@ -754,25 +684,20 @@ def test_selectors_and_receivers_on_shared_channels_lose_no_wake_up(spawn):
             if item is None:
                 open_ones.remove(channel)
             else:
-                got.put(item)
+                received.put(item)
 
     def receiving(channel):
         for item in channel:
-            got.put(item)
+            received.put(item)
 
-    tasks = [
-        spawn(selecting, first, second),
-        spawn(selecting, second, first),
-        spawn(selecting, first, second),
-        spawn(receiving, first),
-        spawn(receiving, second),
-    ]
+    tasks = [spawn(selecting, *channels) for channels in ((first, second), (second, first), (first, second))]
+    tasks += [spawn(receiving, channel) for channel in (first, second)]
     for number in range(500):
         count = 1 + number % 3
         for part in range(count):
             one.put((number, "one", part))
             two.put((number, "two", part))
-        arrived = sorted(got.get(timeout=TIMEOUT) for _ in range(2 * count))
+        arrived = sorted(received.get(timeout=TIMEOUT) for _ in range(2 * count))
         assert arrived == sorted((number, name, part) for name in ("one", "two") for part in range(count))
     one.close()
     two.close()
@@ -802,7 +727,7 @@ def test_receives_that_time_out_lose_no_wake_up(spawn):
     for number in range(1500):
         sender.put(number, timeout=TIMEOUT)
     sender.close()
-    items = [item for taken in join(tasks) for item in taken]
+    items = concatenated(join(tasks))
     impatient_are_over.set()
     assert sorted(items) == list(range(1500))
 
@@ -839,22 +764,17 @@ def test_puts_that_time_out_lose_no_room(spawn):
 
     def impatient(who):
         accepted = []
-        for number in range(200):
+        for item in numbers(who, 200):
             try:
-                sender.put((who, number), timeout=0.00005)
+                sender.put(item, timeout=0.00005)
             except queue.Full:
                 continue
-            accepted.append((who, number))
+            accepted.append(item)
         return accepted
 
-    def patient(who):
-        for number in range(200):
-            assert sender.put((who, number))
-        return [(who, number) for number in range(200)]
-
-    tasks = [spawn(impatient, who) for who in range(2)] + [spawn(patient, who) for who in (2, 3)]
+    tasks = [spawn(impatient, who) for who in range(2)] + [spawn(put_numbers, sender, who, 200) for who in (2, 3)]
     receiving = spawn(list, channel)
-    accepted = [item for items in join(tasks) for item in items]
+    accepted = concatenated(join(tasks))
     sender.close()
     assert sorted(receiving.join()) == sorted(accepted)
 
@@ -915,24 +835,12 @@ def test_merge_of_merges_loses_and_doubles_nothing(spawn):
     both = merge(merge(*channels[:2]), merge(*channels[2:]))
     assert both.maxsize == 8
 
-    def produce(sender, who):
-        for number in range(200):
-            assert sender.put((who, number))
+    sending = [spawn(put_numbers, sender, who, 200) for who, (sender, _channel) in enumerate(pairs)]
+    receiving = [spawn(list, both), spawn(list, both), spawn(lambda: list(iter(lambda: select(both)[1], None)))]
+    expected = concatenated(join(sending))
+    for sender, _channel in pairs:
         sender.close()
-
-    def choose():
-        items = []
-        while True:
-            _channel, item = select(both)
-            if item is None:
-                return items
-            items.append(item)
-
-    sending = [spawn(produce, sender, who) for who, (sender, _channel) in enumerate(pairs)]
-    receiving = [spawn(list, both), spawn(list, both), spawn(choose)]
-    join(sending)
-    items = [item for taken in join(receiving) for item in taken]
-    assert sorted(items) == [(who, number) for who in range(4) for number in range(200)]
+    assert sorted(concatenated(join(receiving))) == expected
 
 
 # Hooks and hints.
@@ -941,7 +849,7 @@ def test_merge_of_merges_loses_and_doubles_nothing(spawn):
 def test_on_stall_is_called_once_for_a_receive_that_waits_long(spawn):
     """The receive goes on afterwards, and gets its item."""
     stalled: queue.Queue[Any] = queue.Queue()
-    sender, channel = open_channel(1, on_stall=(0.01, lambda: not stalled.put(None)))  # it was heard: once is enough
+    sender, channel = open_channel(1, on_stall=(0.01, lambda: not stalled.put(None)))  # True: once is enough
     for receive in (channel.get, lambda: channel.get(timeout=1000), lambda: next(iter(channel))):
         task = spawn(receive)
         stalled.get(timeout=TIMEOUT)
@@ -1019,10 +927,10 @@ def test_ctrl_c_interrupts_a_blocked_receive_and_the_channel_stays_usable(script
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
-    wait_until(lambda: _is_asleep(process.pid), "the blocked receive")
+    until(lambda: _is_asleep(process.pid))
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=90)
-    assert "interrupted\n['item']\n" in said, said
+    output, _ = process.communicate(timeout=90)
+    assert "interrupted\n['item']\n" in output, output
     assert process.returncode == 0
 
 
@@ -1035,30 +943,19 @@ def _is_asleep(pid):
         return True
 
 
-def test_a_sender_is_shown_whether_it_is_wanted():
-    """`closed` is the sender's way to stop early; nothing else is public on it but sending and closing."""
-    sender, channel = open_channel(1)
-    assert isinstance(sender, Sender)
-    assert not sender.closed
-    del channel
-    gc.collect()
-    assert sender.closed
-    assert waiters.wake(sender._pipe.receivers) is False
-
-
-def test_a_receive_complains_until_it_is_heard_and_then_no_more(spawn):
+def test_on_stall_is_called_until_it_returns_true_and_then_no_more(spawn):
     """The first time there may be nothing yet to complain of."""
-    calls, heard = [], threading.Event()
+    calls, is_over = [], threading.Event()
 
     def complain():
         calls.append(len(calls))
         if len(calls) == 3:
-            heard.set()
+            is_over.set()
         return len(calls) >= 3
 
     sender, channel = open_channel(1, on_stall=(0.001, complain))
     task = spawn(channel.get)
-    assert heard.wait(TIMEOUT)
+    assert is_over.wait(TIMEOUT)
     sender.put("item")
     assert task.join() == "item"
     assert calls == [0, 1, 2]
