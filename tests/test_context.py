@@ -1,4 +1,4 @@
-"""The context: who ends whom, with which error, how often callbacks run, and what waiting costs."""
+"""The context: ends and their errors, callbacks, waiting, and what contexts cost."""
 
 from __future__ import annotations
 
@@ -44,13 +44,16 @@ def test_a_new_context_is_open():
     assert repr(ctx) == "<Context open>"
 
 
-def test_cancel_ends_with_its_cause():
+def test_cancel_ends_with_its_cause_and_the_first_wins():
     """The cause is any object; an exception becomes the error's __cause__ too."""
     ctx = Context()
     why = LookupError("gone")
     ctx.cancel(why)
-    assert isinstance(ctx.error, Cancelled)
-    assert ctx.error.__cause__ is why
+    error = ctx.error
+    ctx.cancel("second")
+    assert ctx.error is error
+    assert isinstance(error, Cancelled)
+    assert error.__cause__ is why
     assert ctx.cause is why
     assert ctx.cancelled
     assert "gone" in repr(ctx)
@@ -61,15 +64,6 @@ def test_without_a_cause_the_error_is_the_cause():
     ctx = Context()
     ctx.cancel()
     assert ctx.cause is ctx.error
-
-
-def test_the_first_cancel_wins():
-    ctx = Context()
-    ctx.cancel("first")
-    error = ctx.error
-    ctx.cancel("second")
-    assert ctx.error is error
-    assert ctx.cause == "first"
 
 
 @pytest.mark.usefixtures("fast_switches")
@@ -102,35 +96,34 @@ def test_a_context_manager_cancels_on_exit():
 
 
 def test_a_deadline_ends_a_context():
-    """Seen by asking, by waiting, by a callback and by select; it is a TimeoutError."""
-    asked = Context(0)
-    assert isinstance(asked.error, DeadlineExceeded)
-    assert isinstance(asked.error, TimeoutError)
-    assert asked.remaining() == 0
-    waited = Context(0.01)
-    assert waited.wait(TIMEOUT)
-    assert isinstance(waited.error, DeadlineExceeded)
+    """Whether it is asked, waited for, called back or selected; it is a TimeoutError."""
+    over = Context(0)
+    assert isinstance(over.error, DeadlineExceeded)
+    assert isinstance(over.error, TimeoutError)
+    assert over.remaining() == 0
+    ctx = Context(0.01)
+    assert ctx.wait(TIMEOUT)
+    assert isinstance(ctx.error, DeadlineExceeded)
     called: queue.Queue[object] = queue.Queue()
-    told = Context(0.01)
-    told.on_done(lambda: called.put(told.error))
+    observed = Context(0.01)
+    observed.on_done(lambda: called.put(observed.error))
     assert isinstance(called.get(timeout=TIMEOUT), DeadlineExceeded)
-    chosen = Context(0.01)
-    done = chosen.done()
+    done = Context(0.01).done()
+    gc.collect()  # nothing else holds its context
     assert select(done, timeout=TIMEOUT) == (done, None)
 
 
-@pytest.mark.parametrize("timeout", [-1, -0.001, float("nan"), float("-inf")])
-def test_a_timeout_is_not_negative(timeout):
+@pytest.mark.parametrize(
+    ("timeout", "error", "message"),
+    [
+        *[(number, ValueError, "negative or NaN") for number in (-1, -0.001, float("nan"), float("-inf"))],
+        *[(value, TypeError, "seconds") for value in ("1", True, [1], datetime.timedelta(seconds=1))],
+    ],
+)
+def test_a_timeout_is_a_number_and_not_negative(timeout, error, message):
     """NaN would never compare as over."""
     for make in (Context, Context().child, lambda seconds: with_timeout(Context(), seconds)):
-        with pytest.raises(ValueError, match="negative or NaN"):
-            make(timeout)
-
-
-@pytest.mark.parametrize("timeout", ["1", True, [1], datetime.timedelta(seconds=1)])
-def test_a_timeout_is_a_number(timeout):
-    for make in (Context, Context().child):
-        with pytest.raises(TypeError, match="seconds"):
+        with pytest.raises(error, match=message):
             make(timeout)
 
 
@@ -146,16 +139,22 @@ def test_a_timeout_may_be_any_length(timeout):
     assert done.get(timeout=TIMEOUT) is None
 
 
-def test_a_parent_is_a_context():
+@pytest.mark.parametrize(
+    "derive",
+    [
+        with_cancel,
+        lambda wrong: with_timeout(wrong, 1),
+        lambda wrong: with_value(wrong, 1, 1),
+        cause,
+        without_cancel,
+        lambda wrong: after_func(wrong, print),
+    ],
+)
+def test_a_parent_is_a_context(derive):
+    with pytest.raises(TypeError, match="expected a Context"):
+        derive(None)
     with pytest.raises(TypeError, match="parent must be a Context"):
-        Context(parent=1)  # type: ignore[arg-type]
-    for derive in (with_cancel, lambda wrong: with_timeout(wrong, 1), lambda wrong: with_value(wrong, 1, 1), cause):
-        with pytest.raises(TypeError, match="expected a Context"):
-            derive(None)  # type: ignore[arg-type,call-arg]
-    with pytest.raises(TypeError, match="expected a Context"):
-        without_cancel(None)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="expected a Context"):
-        after_func(None, print)  # type: ignore[arg-type]
+        Context(parent=1)
 
 
 # Families.
@@ -167,32 +166,26 @@ def test_a_parent_ends_everything_below_with_its_own_error(watched):
     parent = Context()
     child = parent.child()
     grandchild = with_value(child, "key", "value")
-    told = []
+    errors = []
     if watched:
-        grandchild.on_done(lambda: told.append(grandchild.error))
+        grandchild.on_done(lambda: errors.append(grandchild.error))
     parent.cancel("why")
     assert child.error is parent.error
     assert grandchild.error is parent.error
     assert grandchild.cause == "why"
-    assert told == ([parent.error] if watched else [])
+    assert errors == ([parent.error] if watched else [])
 
 
-def test_a_child_ends_neither_parent_nor_siblings():
+def test_a_child_ends_neither_parent_nor_siblings_and_keeps_its_own_end():
     parent = Context()
     one, two = parent.child(), parent.child(0)
     other = parent.child()
-    one.cancel()
+    one.cancel("own")
     assert isinstance(two.error, DeadlineExceeded)
     assert parent.error is None
     assert other.error is None
-
-
-def test_a_child_keeps_its_own_earlier_end():
-    parent = Context()
-    child = parent.child()
-    child.cancel("own")
     parent.cancel("parent's")
-    assert child.cause == "own"
+    assert one.cause == "own"
 
 
 def test_a_child_inherits_the_earlier_deadline():
@@ -200,9 +193,10 @@ def test_a_child_inherits_the_earlier_deadline():
     assert parent.child().remaining() == pytest.approx(LATER, abs=100)
     assert parent.child(2 * LATER).remaining() <= LATER
     assert parent.child(1).remaining() <= 1
-    over = Context(0).child(LATER)
+    first = Context(0)
+    over = first.child(LATER)
     assert isinstance(over.error, DeadlineExceeded)
-    assert over.error is over._parent.error
+    assert over.error is first.error
 
 
 def test_a_parents_deadline_ends_a_waiting_grandchild():
@@ -222,6 +216,11 @@ def line_of(count, timeout=None):
     return line
 
 
+def is_forgotten(line):
+    """Whether no context of *line* is registered anywhere."""
+    return not any(ctx._registrations or ctx._children or ctx._callbacks for ctx in line)
+
+
 @pytest.mark.parametrize("is_watched", [False, True])
 def test_the_end_reaches_any_depth(is_watched):
     """An agent that derives each turn's context from the last one's goes far below Python's recursion limit."""
@@ -231,46 +230,35 @@ def test_the_end_reaches_any_depth(is_watched):
     line[0].cancel("enough")
     assert line[-1].cause == "enough"
     assert calls == [line[0].error] * is_watched
-    assert not line[-1]._registrations
+    assert is_forgotten(line)
 
 
-def test_a_deadline_reaches_any_depth():
+def test_a_deadline_reaches_any_depth_and_a_callback_is_taken_back_from_any_depth():
+    line = line_of(5000, timeout=LATER)
+    assert line[-1].on_done(int)()
+    assert is_forgotten(line)
     line = line_of(5000, timeout=0.01)
     assert line[-1].wait(TIMEOUT)
     assert isinstance(line[-1].error, DeadlineExceeded)
 
 
-def test_any_depth_lets_go_of_the_top():
-    line = line_of(5000, timeout=LATER)
-    assert line[-1].on_done(int)()
-    assert not any(ctx._registrations or ctx._children or ctx._callbacks for ctx in line)
-
-
-def test_what_one_callback_raises_keeps_the_end_from_nobody_below():
-    """KeyboardInterrupt goes on to whoever cancelled, but only when all have been told."""
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_ctrl_c_in_a_callback_goes_on_after_the_other_callbacks_here_and_below(kind):
+    """In the middle of a cancel it must neither be swallowed nor leave streams that never hear of the end."""
     line, calls = line_of(6), []
 
     def interrupt():
-        raise KeyboardInterrupt
+        raise kind
 
     for ctx in line:
-        ctx.on_done(interrupt)
-        ctx.on_done(lambda: calls.append(True))
-    with pytest.raises(KeyboardInterrupt):
+        for _ in range(2):
+            ctx.on_done(interrupt)
+            ctx.on_done(lambda: calls.append(True))
+    with pytest.raises(kind):
         line[0].cancel()
-    assert len(calls) == len(line)
-    assert not any(ctx._registrations or ctx._children or ctx._callbacks for ctx in line)
-
-
-def test_a_child_of_an_ended_context_is_ended():
-    parent = Context()
-    parent.cancel()
-    child = parent.child()
-    calls = []
-    stop = child.on_done(lambda: calls.append(True))
-    assert calls == [True]
-    assert not stop()
-    assert child.wait(0)
+    assert len(calls) == 2 * len(line)
+    assert line[0].cancelled
+    assert is_forgotten(line)
 
 
 def test_values_are_inherited_and_shadowed():
@@ -294,7 +282,8 @@ def test_without_cancel_keeps_values_only():
 # Callbacks.
 
 
-def test_on_done_runs_once_and_at_once_when_over():
+@pytest.mark.parametrize("derive", [lambda ctx: ctx, Context.child], ids=["itself", "a child"])
+def test_on_done_runs_once_and_at_once_when_over(derive):
     ctx = Context()
     calls = []
     stop = ctx.on_done(lambda: calls.append("before"))
@@ -303,10 +292,12 @@ def test_on_done_runs_once_and_at_once_when_over():
     ctx.cancel()
     assert calls == ["before"]
     assert not stop()
-    late = ctx.on_done(lambda: calls.append("after"))
+    late = derive(ctx)
+    stop = late.on_done(lambda: calls.append("after"))
     assert calls == ["before", "after"]
-    assert not late()
-    assert not ctx._callbacks
+    assert not stop()
+    assert late.wait(0)
+    assert is_forgotten([ctx, late])
 
 
 def test_what_is_taken_back_never_runs():
@@ -321,7 +312,7 @@ def test_what_is_taken_back_never_runs():
 
 
 def test_a_slow_function_holds_up_no_deadline():
-    """At a deadline the timer's thread serves the whole process, so a user's function gets a thread of its own."""
+    """The timer's thread serves every deadline of the process, so users' functions get their own threads."""
     go_on, over = threading.Event(), threading.Event()
 
     def slow():
@@ -340,19 +331,19 @@ def test_a_slow_function_holds_up_no_deadline():
 
 
 def test_a_slow_function_holds_up_nobody_below():
-    """Whoever waits is freed before the functions of users run, here and in every child."""
+    """Waiting threads are freed before the functions of users run, here and in every child."""
     ctx = Context()
     child = ctx.child()
     end = child.child().done()
-    seen = []
-    ctx.on_done(lambda: seen.append((child.cancelled, end.closed)))
-    child.on_done(lambda: seen.append((child.cancelled, end.closed)))
+    states = []
+    for observed in (ctx, child):
+        observed.on_done(lambda: states.append((child.cancelled, end.closed)))
     ctx.cancel()
-    assert seen == [(True, True)] * 2
+    assert states == [(True, True)] * 2
 
 
 def test_asking_whether_it_is_over_runs_no_function_of_a_user(monkeypatch):
-    """Whoever asks may be a worker of ours: a deadline that it is the first to see is told on another thread."""
+    """It may be a worker of ours that asks, and finds the deadline over before the timer does."""
     monkeypatch.setattr(timer.Timer, "_ensure_thread", lambda self: None)  # it sees nothing
     ctx = Context(0.01)
     ran_on = queue.Queue()
@@ -361,7 +352,7 @@ def test_asking_whether_it_is_over_runs_no_function_of_a_user(monkeypatch):
     assert ran_on.get(timeout=TIMEOUT) is not threading.current_thread()
 
 
-def test_on_done_wants_a_function():
+def test_on_done_needs_a_function():
     """Otherwise the mistake, a function called instead of given, shows only when the context ends."""
     with pytest.raises(TypeError, match="expected a function"):
         Context().on_done(None)  # type: ignore[arg-type]
@@ -385,24 +376,6 @@ def test_a_raising_callback_is_logged_and_the_others_run(caplog):
     assert "broken observer" in caplog.text
 
 
-@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
-def test_ctrl_c_in_a_callback_goes_on_and_the_others_run_first(kind):
-    """Ctrl-C in the middle of a cancel must neither be swallowed nor leave streams that never hear of it."""
-    ctx = Context()
-    calls = []
-
-    def interrupted():
-        raise kind
-
-    for number in range(3):
-        ctx.on_done(lambda number=number: calls.append(number))
-        ctx.on_done(interrupted)
-    with pytest.raises(kind):
-        ctx.cancel()
-    assert sorted(calls) == [0, 1, 2]
-    assert ctx.cancelled
-
-
 def test_a_second_cancel_finishes_what_the_first_could_not():
     """Ctrl-C may also come between two callbacks; the `with` block's own cancel then reaches the rest."""
     ctx = Context()
@@ -416,17 +389,17 @@ def test_a_second_cancel_finishes_what_the_first_could_not():
 def test_a_callback_may_use_the_context():
     """It asks why, cancels again, registers and takes back."""
     ctx = Context()
-    seen = []
+    results = []
 
     def callback():
         ctx.cancel("again")
-        ctx.on_done(lambda: seen.append("nested"))
-        seen.append(stop())
-        seen.append(ctx.cause)
+        ctx.on_done(lambda: results.append("nested"))
+        results.append(stop())
+        results.append(ctx.cause)
 
     stop = ctx.on_done(callback)
     ctx.cancel("why")
-    assert seen == ["nested", False, "why"]
+    assert results == ["nested", False, "why"]
 
 
 @pytest.mark.parametrize("kind", ["root", "child", "deadline"])
@@ -465,9 +438,7 @@ def test_races_of_on_done_take_back_and_cancel_lose_and_double_nothing(spawn, ki
         everything = {(who, number) for who in range(4) for number in range(40)}
         until(lambda ran=runs, expected=everything - taken: set(ran) == expected)  # some on threads of their own
         assert set(runs.values()) <= {1}
-        assert not ctx._callbacks
-        assert not ctx._registrations
-        assert not top._children
+        assert is_forgotten([ctx, top])
 
 
 @pytest.mark.usefixtures("fast_switches")
@@ -485,22 +456,18 @@ def test_a_link_is_never_lost_between_coming_and_going(spawn):
     tasks = [spawn(come_and_go) for _ in range(3)]
     for _ in range(400):
         stop = child.on_done(int)
-        for name in ("parent", "timer"):
-            until = time.monotonic() + TIMEOUT
-            while name not in child._registrations:  # another thread may be putting it back just now
-                assert time.monotonic() < until
-                time.sleep(0)
+        # Another thread may be putting one back just now.
+        until(lambda: "parent" in child._registrations)
+        until(lambda: "timer" in child._registrations)
         assert stop()
     over.set()
     join(tasks)
-    assert not child._registrations
-    assert not parent._registrations
-    assert not parent._children
+    assert is_forgotten([child, parent])
 
 
 def test_taking_back_in_a_finalizer_starts_nothing(monkeypatch):
     """
-    Somebody comes at the very moment when the last one leaves, who may be a finalizer and must not take the timer's
+    A callback is added at the moment when the last one leaves, maybe in a finalizer, which must not take the timer's
     lock: the link is put back, not made anew.
     """
     ctx = Context(LATER)
@@ -526,7 +493,7 @@ def test_taking_back_in_a_finalizer_starts_nothing(monkeypatch):
 # Waiting.
 
 
-def test_wait_tells_whether_it_ended(spawn):
+def test_wait_returns_whether_it_ended(spawn):
     ctx = Context()
     assert not ctx.wait(0)
     assert not ctx.wait(0.001)
@@ -560,13 +527,6 @@ def test_done_that_was_dropped_is_forgotten():
     gc.collect()
     assert not ctx._callbacks
     assert not parent._children
-
-
-def test_done_keeps_its_context_alive():
-    """Nobody else may hold it; its deadline must come all the same."""
-    done = Context(0.01).done()
-    gc.collect()
-    assert done.get(timeout=TIMEOUT) is None
 
 
 # What it costs.
