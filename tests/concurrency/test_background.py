@@ -1,4 +1,4 @@
-"""Threads and log records of finalizers and signal handlers, which may wait for no lock."""
+"""Threads and log records for finalizers and signal handlers, which may wait for no lock."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import os
 import threading
 
 import pytest
-from conftest import TIMEOUT
+from conftest import TIMEOUT, join
 from loopback import until
 
 import anyllm
-from anyllm._concurrency import background
+from anyllm._concurrency import background, clock, fork_guard, timer
+from anyllm._concurrency.per_process import PerProcess
+from anyllm._stream import active_calls
 
 #: Drops a stream that ended with an error which nobody received, so that the collector is what finalizes it.
 GARBAGE = """
@@ -93,8 +95,7 @@ def test_every_record_is_logged_once_whoever_makes_it(caplog, spawn):
         for count in range(50):
             background.log(logging.WARNING, "%s of %s", count, number)
 
-    for task in [spawn(log, number) for number in range(8)]:
-        task.join()
+    join([spawn(log, number) for number in range(8)])
     until(lambda: len(caplog.records) == 400)
     until(lambda: background._logger and background._dispatcher)
     assert len({record.getMessage() for record in caplog.records}) == 400
@@ -114,8 +115,7 @@ def test_every_function_gets_a_thread_of_its_own(spawn):
         for _ in range(10):
             background.start_thread(work, "test-work")
 
-    for task in [spawn(start) for _ in range(4)]:
-        task.join()
+    join([spawn(start) for _ in range(4)])
     until(lambda: len(ran) == 40)
     go_on.set()
     for thread in ran:
@@ -125,10 +125,11 @@ def test_every_function_gets_a_thread_of_its_own(spawn):
     assert not [thread for thread in threading.enumerate() if isinstance(thread, threading._DummyThread)]
 
 
-def test_without_threads_the_caller_is_told(monkeypatch):
-    def refused(*_):
-        raise RuntimeError("can't start new thread")
+def refused(*_):
+    raise RuntimeError("can't start new thread")
 
+
+def test_without_threads_the_caller_gets_the_error(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(_thread, "start_new_thread", refused)
         with pytest.raises(RuntimeError):
@@ -141,13 +142,9 @@ def test_without_threads_the_caller_is_told(monkeypatch):
     assert not background._records
 
 
-def test_a_function_for_which_there_is_no_thread_runs_where_it_can(monkeypatch):
-    class Refused(threading.Thread):
-        def start(self):
-            raise RuntimeError("can't start new thread")
-
+def test_a_function_without_a_thread_runs_where_it_can(monkeypatch):
     ran = []
-    monkeypatch.setattr(threading, "Thread", Refused)
+    monkeypatch.setattr(threading.Thread, "start", refused)
     background.start_thread(lambda: ran.append(True), "no thread")
     until(lambda: ran)
 
@@ -181,8 +178,8 @@ from anyllm.testing import Reply, Stall, chat_events, serve
 class Holder:
     pass
 
-says = Reply.sse([*chat_events("a", finish_reason=None, usage=False), Stall()], done=False)
-with serve(says) as server:
+reply = Reply.sse([*chat_events("a", finish_reason=None, usage=False), Stall()], done=False)
+with serve(reply) as server:
     provider = anyllm.provider("compatible", base_url=server.url)
 
     def begin():
@@ -213,11 +210,6 @@ print("whole")
 
 def test_shared_state_is_gone_through_as_a_copy(monkeypatch):
     """Whatever the collector does just then: a `copy()` of a dict is one step."""
-    from anyllm._concurrency import clock as _clock
-    from anyllm._concurrency import fork_guard
-    from anyllm._concurrency import timer as _timer
-    from anyllm._concurrency.per_process import PerProcess
-    from anyllm._stream import active_calls
 
     class Shared(dict):
         def __iter__(self):
@@ -234,13 +226,13 @@ def test_shared_state_is_gone_through_as_a_copy(monkeypatch):
     active_calls._after_fork()
     monkeypatch.setattr(fork_guard, "_running", Shared())
     fork_guard._before_fork()
-    timer = _timer.Timer()
-    timer._live = Shared()
-    timer._after_fork()
-    clock = _clock.Clock(lambda *_: None)
-    clock._entries = Shared()
-    clock.start("idle", 1000)
-    clock.stop()
+    own_timer = timer.Timer()
+    own_timer._live = Shared()
+    own_timer._after_fork()
+    own_clock = clock.Clock(lambda *_: None)
+    own_clock._entries = Shared()
+    own_clock.start("idle", 1000)
+    own_clock.stop()
     of_process = PerProcess(lambda inherited: inherited)
     of_process._by_pid = Shared({-1: "inherited"})
     assert of_process() == "inherited"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import Any, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 import pytest
 
@@ -64,11 +64,40 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
     return Bench(time, timer)
 
 
-def test_it_fires_once_with_its_name_when_its_time_is_over(bench: Bench):
-    bench.clock.start("idle", 10)
-    assert bench.at(9.9) == []
-    assert bench.at(10.2) == [("idle", 10)]
-    assert bench.at(1000) == [("idle", 10)]
+#: The limit; what happens at which seconds; when nothing has fired yet, and when it has.
+CASES: Dict[str, Tuple[float, List[Any], float, float]] = {
+    "no progress": (10, [], 9.9, 10.2),
+    "progress": (10, [step for at in range(9, 900, 9) for step in (at, "set_back")], 900.9, 901.2),
+    # The caller was slow, not the host: 6 s before the pause and 4 after it are the limit.
+    "a pause": (10, [6, "pause", 5000, "resume"], 5003.9, 5004.3),
+    # A host that pings into a full queue gains nothing by it.
+    "pauses": (10, [step for at in range(1, 18, 2) for step in (at, "pause", at + 1, "resume")], 18.8, 19.3),
+    "progress before a pause": (10, [9, "set_back", "pause", 100, "resume"], 109.9, 110.3),
+    # A caller that took 50 s before the last content, and 30 s after it, gives the host nothing for either.
+    "progress in a pause": (10, [1, "pause", 51, "set_back", 81, "resume"], 90.9, 91.3),
+    # A host that pings makes one with each read, and the timer looks between two of them, or in one.
+    "many short pauses": (
+        1,
+        [step for at in range(1, 100) for step in (at / 100, "pause", at / 100 + 0.0001, "resume")],
+        1.0098,
+        1.011,
+    ),
+}
+
+
+@pytest.mark.parametrize(("limit", "steps", "before", "after"), CASES.values(), ids=CASES)
+def test_it_fires_once_when_the_limit_was_waited_for(
+    bench: Bench, limit: float, steps: Any, before: float, after: float
+):
+    bench.clock.start("idle", limit)
+    for step in steps:
+        if isinstance(step, str):
+            getattr(bench.clock, step)()
+        else:
+            assert bench.at(step) == []
+    assert bench.at(before) == []
+    assert bench.at(after) == [("idle", limit)]
+    assert bench.at(after + 1000) == [("idle", limit)]
 
 
 @pytest.mark.parametrize("seconds", [None, float("inf")])
@@ -90,15 +119,6 @@ def test_none_turns_off_what_was_on(bench: Bench):
 def test_zero_fires_at_once(bench: Bench):
     bench.clock.start("connect", 0)
     assert bench.at(0) == [("connect", 0)]
-
-
-def test_progress_sets_it_back(bench: Bench):
-    bench.clock.start("idle", 10)
-    for seconds in range(9, 900, 9):
-        assert bench.at(seconds) == []
-        bench.clock.set_back()
-    assert bench.at(891 + 9.9) == []
-    assert bench.at(891 + 10.2) == [("idle", 10)]
 
 
 def test_progress_costs_no_look(bench: Bench):
@@ -125,53 +145,6 @@ def test_stopped_it_is_silent(bench: Bench):
     bench.clock.stop()
     assert bench.at(100) == []
     assert not bench.timer._live
-
-
-def test_what_passes_in_a_pause_does_not_count(bench: Bench):
-    """The caller was slow, not the host: 6 s before the pause and 4 after it are the limit, whatever lies between."""
-    bench.clock.start("idle", 10)
-    bench.at(6)
-    bench.clock.pause()
-    assert bench.at(5000) == []
-    bench.clock.resume()
-    assert bench.at(5003.9) == []
-    assert bench.at(5004.3) == [("idle", 10)]
-
-
-def test_a_pause_is_no_progress(bench: Bench):
-    """A host that pings into a full queue gains nothing by it."""
-    bench.clock.start("idle", 10)
-    for tick in range(1, 10):
-        bench.at(2 * tick - 1)
-        bench.clock.pause()
-        bench.at(2 * tick)
-        bench.clock.resume()
-    assert bench.at(18.8) == []
-    assert bench.at(19.3) == [("idle", 10)]
-
-
-def test_progress_before_a_pause_counts(bench: Bench):
-    bench.clock.start("idle", 10)
-    bench.at(9)
-    bench.clock.set_back()
-    bench.clock.pause()
-    bench.at(100)
-    bench.clock.resume()
-    assert bench.at(109.9) == []
-    assert bench.at(110.3) == [("idle", 10)]
-
-
-def test_progress_in_a_pause_counts_once(bench: Bench):
-    """A caller that took 50 s before the last content, and 30 s after it, gives the host nothing for either."""
-    bench.clock.start("idle", 10)
-    bench.at(1)
-    bench.clock.pause()
-    bench.at(51)
-    bench.clock.set_back()
-    bench.at(81)
-    bench.clock.resume()
-    assert bench.at(90.9) == []
-    assert bench.at(91.3) == [("idle", 10)]
 
 
 def test_a_paused_clock_does_not_keep_the_timer_busy(bench: Bench):
@@ -246,18 +219,6 @@ def test_it_agrees_with_a_plain_reckoning_of_waiting_time(bench: Bench):
                 (bench.clock.resume if paused else bench.clock.pause)()
                 paused = not paused
         bench.clock.stop()
-
-
-def test_after_many_short_pauses_it_is_not_late(bench: Bench):
-    """A host that pings makes one with each read, and the limit is looked at between two of them, or in one."""
-    bench.clock.start("idle", 1)
-    for tick in range(1, 100):
-        bench.at(tick / 100)
-        bench.clock.pause()
-        bench.at(tick / 100 + 0.0001)
-        bench.clock.resume()
-    assert bench.at(1.0098) == []
-    assert bench.at(1.011) == [("idle", 1)]
 
 
 def test_a_pause_at_its_limit_makes_it_late_by_a_glance(bench: Bench):

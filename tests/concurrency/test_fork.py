@@ -57,17 +57,17 @@ def ends_well(pid):
 """
 
 
-def by_key(said: threading.Event, go_on: threading.Event):
+def by_key(sent: threading.Event, go_on: threading.Event):
     """The reply that the key asks for: a short answer, one that waits for `go_on`, or one that never ends."""
 
     def reply(request) -> Reply:
         key = request.headers.get("authorization", "")
         if key.endswith("slow"):
             return Reply.sse(
-                [*chat_events(["one "], finish_reason=None), Signal(said), Stall(go_on), *chat_events("two")]
+                [*chat_events(["one "], finish_reason=None), Signal(sent), Stall(go_on), *chat_events("two")]
             )
         if key.endswith("silent"):
-            return loopback.silent_after(said)
+            return loopback.silent_after(sent)
         return Reply.sse(chat_events("Hello"), framing="length")
 
     return reply
@@ -75,9 +75,9 @@ def by_key(said: threading.Event, go_on: threading.Event):
 
 @pytest.fixture(params=["http", "https"])
 def server(request):
-    said, go_on = threading.Event(), threading.Event()
+    sent, go_on = threading.Event(), threading.Event()
     tls = loopback.tls() if request.param == "https" else None
-    with serve(by_key(said, go_on), tls=tls and tls.server) as server:
+    with serve(by_key(sent, go_on), tls=tls and tls.server) as server:
         server.go_on = go_on
         server.script = HEAD.format(url=server.url, verify=tls and tls.bundle)
         yield server
@@ -153,11 +153,11 @@ def test_a_child(what, end, server, script):
     try:
         line = process.stdout.readline()
         server.go_on.set()
-        said, _ = process.communicate(timeout=TIMEOUT * 2)
+        output, _ = process.communicate(timeout=TIMEOUT * 2)
     finally:
         process.kill()
-    assert line.strip() == "go on", line + said
-    assert said.strip() == "done 0"
+    assert line.strip() == "go on", line + output
+    assert output.strip() == "done 0"
     assert process.returncode == 0
 
 

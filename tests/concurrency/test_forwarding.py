@@ -7,7 +7,8 @@ import threading
 from typing import Any, Callable, List
 
 import pytest
-from conftest import TIMEOUT
+from conftest import TIMEOUT, join
+from loopback import until
 
 import anyllm
 from anyllm._concurrency.pipe import EMPTY
@@ -40,12 +41,7 @@ class Taker:
 
 def waiting(channel: Any) -> None:
     """Wait until somebody forwards."""
-    pause = threading.Event()
-    for _ in range(TIMEOUT * 1000):
-        if channel._pipes[0].forwarder is not None:
-            return
-        pause.wait(0.001)
-    raise AssertionError("nobody forwards")
+    until(lambda: channel._pipes[0].forwarder is not None)
 
 
 def test_the_sender_passes_items_on(spawn):
@@ -149,8 +145,7 @@ def test_items_come_once_and_in_order_however_short_the_waits(spawn, senders: in
             assert sender.put((number, at + 2))
 
     receiver = spawn(receive)
-    for task in [spawn(send, number) for number in range(senders)]:
-        task.join()
+    join([spawn(send, number) for number in range(senders)])
     sender.close()
     receiver.join()
     for number in range(senders):

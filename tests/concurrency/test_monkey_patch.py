@@ -32,7 +32,6 @@ pytestmark = [
 needs_eventlet = pytest.mark.skipif(importlib.util.find_spec("eventlet") is None, reason="eventlet is not installed")
 needs_gunicorn = pytest.mark.skipif(importlib.util.find_spec("gunicorn") is None, reason="gunicorn is not installed")
 
-#: What a program that patches has for it: the library, how it is called, and where.
 PATCH = "from gevent import monkey; monkey.patch_all()"
 PATCHES = {
     "all": PATCH,
@@ -47,11 +46,10 @@ PATCHES = {
         patching.start()
         patching.join()
     """,
+    "eventlet": "import eventlet; eventlet.monkey_patch()",
 }
 
-EVENTLET = "import eventlet; eventlet.monkey_patch()"
-
-#: What a program has done before it patches.
+#: The program before it patches.
 PASTS = {
     "imported": "",
     "used": "assert answer(ask('hello')) == ('Hello world', None)",
@@ -89,10 +87,10 @@ PRELUDE = """
             thread.join()
 """
 
-#: Where a program notices the patch, if it does not make a call.
+#: A program notices the patch here, if it does not make a call.
 A_DEADLINE = "noticed = anyllm.Context(timeout=1).done()"
 
-#: What anyllm promises everywhere. Whoever waits on a native lock or socket never sees the end of it.
+#: The promises of anyllm everywhere. A greenlet that waits on a native lock or socket never comes back.
 PROMISES = """
     # Streams, and again on the connection of the first.
     for _ in range(3):
@@ -155,7 +153,7 @@ PROMISES = """
 
 
 class Upstream:
-    """A host whose answer depends on what it is asked: one of the words below."""
+    """A host whose answer depends on the text of the request."""
 
     def __init__(self) -> None:
         self.released = threading.Event()
@@ -168,46 +166,50 @@ class Upstream:
         if request.method == "GET":
             return Reply.json({"object": "list", "data": [{"id": "m", "object": "model"}]})
         text = request.json()["messages"][-1]["content"]
-        events = chat_events("Hello world")
+        role, first, *rest = chat_events("Hello world")
         if text == "silent":
             return Reply(body=[Stall()])
-        if text == "stall":
-            return Reply.sse([*events[:2], Stall()])
         if text == "together":
             self._waiting.append(None)
             if len(self._waiting) % 4 == 0:
                 self._together.set()
-            return Reply.sse([*events[:1], Stall(self._together), *events[1:]])
-        if text == "held":
-            return Reply.sse([*events[:2], Stall(self.released), *events[2:]])
-        if text == "late":
-            return Reply.sse([Stall(self.released), *events[:2], Stall()])
         if text == "let go":
             self.released.set()
-        return Reply.sse(events)
+        events = {
+            "stall": [role, first, Stall()],
+            "together": [role, Stall(self._together), first, *rest],
+            "held": [role, first, Stall(self.released), *rest],
+            "late": [Stall(self.released), role, first, Stall()],
+        }
+        return Reply.sse(events.get(text, [role, first, *rest]))
 
 
-@pytest.fixture
-def upstream() -> Iterator[Server]:
-    with serve(Upstream()) as server:
+@contextlib.contextmanager
+def serve_upstream(secure: bool) -> Iterator[Server]:
+    """The server has an attribute more: the bundle that makes clients trust it, or None."""
+    tls = loopback.tls() if secure else None
+    with serve(Upstream(), tls=tls and tls.server) as server:
+        server.bundle = tls and tls.bundle  # type: ignore[attr-defined]
         yield server
 
 
 @pytest.fixture
-def late(run_script: Callable[..., str], tmp_path: pathlib.Path) -> Callable[..., str]:
-    """Run a program made of what comes before the patch, the patch, and what comes after it."""
+def upstream() -> Iterator[Server]:
+    with serve_upstream(False) as server:
+        yield server
+
+
+def program(url: str, bundle: Any, *parts: str) -> str:
+    settings = {"base_url": f"{url}/v1", "api_key": "key-of-the-tests", "verify": bundle}
+    return "\n".join(map(textwrap.dedent, (PRELUDE.format(url=url, bundle=bundle), f"given = {settings!r}", *parts)))
+
+
+@pytest.fixture
+def late(run_script: Callable[..., str]) -> Callable[..., str]:
+    """Run a program made of the code before the patch, the patch, and the code after it."""
 
     def run(url: str, before: str, patch: str, *after: str, bundle: Any = None) -> str:
-        given = {"base_url": f"{url}/v1", "api_key": "key-of-the-tests", "verify": bundle}
-        parts = [
-            PRELUDE.format(url=url, bundle=bundle),
-            f"given = {given!r}",
-            before,
-            patch,
-            *after,
-            "print('the end')",
-        ]
-        printed = run_script("\n".join(textwrap.dedent(part) for part in parts), 40)
+        printed = run_script(program(url, bundle, before, patch, *after, "print('the end')"), 40)
         assert printed.rstrip().endswith("the end"), printed
         # A KeyError of a thread that began before the patch; with eventlet each prints one.
         assert "<Thread(anyllm-" not in printed or "eventlet" in patch, printed
@@ -216,55 +218,46 @@ def late(run_script: Callable[..., str], tmp_path: pathlib.Path) -> Callable[...
     return run
 
 
-@pytest.mark.parametrize("patch", PATCHES)
+def patches(*names: str, more: Any = ()) -> List[Any]:
+    """Parameters: the patches of these *names*, and *more* values for each; skipped without their library."""
+    return [
+        pytest.param(PATCHES[name], *more, marks=needs_eventlet if name == "eventlet" else (), id=name)
+        for name in names
+    ]
+
+
+@pytest.mark.parametrize("patch", patches(*PATCHES))
 @pytest.mark.parametrize("past", PASTS)
 def test_everything_works_after_a_late_patch(past: str, patch: str, late: Callable[..., str], upstream: Server) -> None:
     """One lock made at import, that of the timer, was enough to stop every greenlet for ever."""
-    late(upstream.url, PASTS[past], PATCHES[patch], PROMISES)
+    late(upstream.url, PASTS[past], patch, PROMISES)
 
 
-@pytest.mark.parametrize("patch", ["all", "all but threads"])
+@pytest.mark.parametrize("patch", patches("all", "all but threads", "eventlet"))
 @pytest.mark.parametrize("past", PASTS)
 def test_everything_works_over_tls_after_a_late_patch(past: str, patch: str, late: Callable[..., str]) -> None:
     """urllib3 has the native SSLContext then, of which each use ends in a RecursionError."""
-    tls = loopback.tls()
-    with serve(Upstream(), tls=tls.server) as server:
-        late(server.url, PASTS[past], PATCHES[patch], PROMISES, bundle=tls.bundle)
-
-
-@needs_eventlet
-@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
-@pytest.mark.parametrize("past", PASTS)
-def test_everything_works_after_a_late_patch_of_eventlets(past: str, secure: bool, late: Callable[..., str]) -> None:
-    """It is no longer developed, but still imported."""
-    tls = loopback.tls() if secure else None
-    with serve(Upstream(), tls=tls and tls.server) as server:
-        late(server.url, PASTS[past], EVENTLET, PROMISES, bundle=tls and tls.bundle)
+    with serve_upstream(True) as server:
+        late(server.url, PASTS[past], patch, PROMISES, bundle=server.bundle)
 
 
 @needs_eventlet
 def test_everything_works_after_an_early_patch_of_eventlets(run_script: Callable[..., str], upstream: Server) -> None:
-    given = {"base_url": f"{upstream.url}/v1", "api_key": "key-of-the-tests"}
-    parts = [EVENTLET, PRELUDE.format(url=upstream.url, bundle=None), f"given = {given!r}", PROMISES]
-    run_script("\n".join(map(textwrap.dedent, parts)), 40)
+    run_script(PATCHES["eventlet"] + "\n" + program(upstream.url, None, PROMISES), 40)
 
 
 def test_deadlines_end_a_connect_after_a_late_patch(late: Callable[..., str]) -> None:
+    after = """
+        content, error = answer(ask("hello", anyllm.Context(timeout=0.2)))
+        assert isinstance(error, anyllm.DeadlineExceeded), error
+    """
     with blackhole() as (name, port):
-        late(
-            f"http://{name}:{port}",
-            "",
-            PATCH,
-            """
-            content, error = answer(ask("hello", anyllm.Context(timeout=0.2)))
-            assert isinstance(error, anyllm.DeadlineExceeded), error
-            """,
-        )
+        late(f"http://{name}:{port}", "", PATCH, after)
 
 
-@pytest.mark.parametrize("patch", [*PATCHES, pytest.param("eventlet", marks=needs_eventlet)])
-def test_what_runs_during_the_patch_goes_on(patch: str, late: Callable[..., str], upstream: Server) -> None:
-    """Its thread and its socket are native; its caller is a greenlet by then."""
+@pytest.mark.parametrize(("patch", "secure"), [*patches(*PATCHES, more=(False,)), pytest.param(PATCH, True, id="TLS")])
+def test_streams_that_run_during_the_patch_go_on(patch: str, secure: bool, late: Callable[..., str]) -> None:
+    """Their threads and sockets are native; their caller is a greenlet by then."""
     before = """
         streams = [ask("held"), ask("stall"), ask("stall", anyllm.Context(timeout=1))]
         for stream in streams:
@@ -288,27 +281,8 @@ def test_what_runs_during_the_patch_goes_on(patch: str, late: Callable[..., str]
             assert not stream._pump._thread.is_alive(), stream
         assert anyllm.active_streams() == 0
     """
-    late(upstream.url, before, PATCHES.get(patch, EVENTLET), after, PROMISES)
-
-
-def test_what_runs_over_tls_during_the_patch_goes_on(late: Callable[..., str]) -> None:
-    tls = loopback.tls()
-    before = """
-        held, stalled = ask("held"), ask("stall")
-        until_first_text(held)
-        until_first_text(stalled)
-    """
-    after = """
-        assert answer(ask("let go")) == ("Hello world", None)
-        assert answer(held)[1] is None
-        stalled.cancel()
-        assert isinstance(answer(stalled)[1], anyllm.Cancelled)
-        for stream in (held, stalled):
-            stream._pump._thread.join(10)
-            assert not stream._pump._thread.is_alive()
-    """
-    with serve(Upstream(), tls=tls.server) as server:
-        late(server.url, before, PATCH, after, bundle=tls.bundle)
+    with serve_upstream(secure) as server:
+        late(server.url, before, patch, after, PROMISES, bundle=server.bundle)
 
 
 def test_a_worker_of_before_the_patch_does_not_start_the_timer_of_greenlets(
@@ -358,7 +332,7 @@ def test_a_deadline_that_the_caller_waits_for_needs_no_call(late: Callable[..., 
     late(upstream.url, PASTS["used long ago"], PATCH, "assert anyllm.Context(timeout=0.05).wait()")
 
 
-def test_what_was_made_before_the_patch_is_used_after_it(late: Callable[..., str], upstream: Server) -> None:
+def test_clients_and_limits_from_before_the_patch_are_used_after_it(late: Callable[..., str], upstream: Server) -> None:
     """Applications make their clients and limits when they are imported."""
     before = """
         import requests
@@ -389,7 +363,6 @@ def test_greenlets_on_native_sockets_are_refused(
     argument: str, secure: bool, early: bool, late: Callable[..., str], run_script: Callable[..., str]
 ) -> None:
     """A silent host would stop the process, with every deadline: nothing is sent, and the error says what to do."""
-    tls = loopback.tls() if secure else None
     patch = f"from gevent import monkey; monkey.patch_all({argument})"
     after = """
         content, error = answer(ask("silent", anyllm.Context(timeout=0.2)))
@@ -397,18 +370,11 @@ def test_greenlets_on_native_sockets_are_refused(
         assert "gevent.monkey.patch_all()" in str(error), error
         assert not error.is_retryable
     """
-    with serve(Upstream(), tls=tls and tls.server) as server:
-        bundle = tls and tls.bundle
+    with serve_upstream(secure) as server:
         if early:
-            run_script(
-                textwrap.dedent(
-                    f"{patch}\n"
-                    + textwrap.dedent(PRELUDE.format(url=server.url, bundle=bundle))
-                    + textwrap.dedent(after)
-                )
-            )
+            run_script(patch + "\n" + program(server.url, server.bundle, after))
         else:
-            late(server.url, PASTS["used"], patch, after, bundle=bundle)
+            late(server.url, PASTS["used"], patch, after, bundle=server.bundle)
         assert len(server.requests) == (0 if early else 1)
 
 
@@ -551,16 +517,12 @@ def gunicorn(folder: pathlib.Path, source: str, *options: str, **environment: st
     (folder / "gunicorn.conf.py").write_text("")
     address = str(folder / "site.sock")
     command = [sys.executable, "-m", "gunicorn", "-k", "gevent", "-w", "1", "--graceful-timeout", "1", *options]
+    paths = {"PYTHONPATH": f"{ROOT}{os.pathsep}{folder}", "PATH": "/usr/bin:/bin", "HOME": str(folder)}
     with open(folder / "log", "w+") as log:
         process = subprocess.Popen(
             [*command, "-b", f"unix:{address}", "application:app"],
             cwd=folder,
-            env={
-                "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}",
-                "PATH": "/usr/bin:/bin",
-                "HOME": str(folder),
-                **environment,
-            },
+            env={**paths, **environment},
             stdout=log,
             stderr=subprocess.STDOUT,
         )
@@ -610,22 +572,19 @@ def test_gunicorn_streams(options: List[str], environment: dict, tmp_path: pathl
             assert "Cancelled" in site.get("stalled")
 
 
-@pytest.mark.parametrize("patch", ["from gevent import monkey; monkey.patch_all()"])
-def test_a_function_that_waits_for_a_deadline_runs_though_the_patch_came_in_between(
-    run_script: Callable[..., str], patch: str
-) -> None:
+def test_a_function_that_waits_for_a_deadline_runs_though_the_patch_came_in_between(late: Callable[..., str]) -> None:
     """The timer's thread began before the patch: a greenlet that it started would never run."""
-    printed = run_script(f"""
-        import threading, time
-        import anyllm
+    before = """
+        import time
         ctx = anyllm.Context(timeout=0.3)
         done = []
         ctx.on_done(lambda: done.append(True))
         assert not ctx.cancelled
-        {patch}
+    """
+    after = """
         end = time.monotonic() + 20
         while not done and time.monotonic() < end:
             time.sleep(0.01)
-        print("ran", done)
-    """)
-    assert "ran [True]" in printed
+        assert done == [True]
+    """
+    late("http://localhost", before, PATCH, after)

@@ -108,11 +108,11 @@ def test_ten_thousand_deadlines_share_one_thread():
 
 def test_cancelled_entries_do_not_grow_the_heap(timer):
     """Streams come and go for weeks, each with a deadline of minutes."""
-    kept = [timer.call_at(time.monotonic() + LATER, print) for _ in range(10)]
+    live = [timer.call_at(time.monotonic() + LATER, print) for _ in range(10)]
     for number in range(10_000):
         timer.call_at(time.monotonic() + LATER + number, print).cancel()
-        assert len(timer._heap) <= 2 * (len(kept) + 1) + _timer._MAX_CANCELLED + 1
-    assert len(timer._live) == len(kept)
+        assert len(timer._heap) <= 2 * (len(live) + 1) + _timer._MAX_CANCELLED + 1
+    assert len(timer._live) == len(live)
 
 
 def test_a_raising_call_is_logged_and_the_next_one_comes(timer, caplog):
@@ -140,28 +140,20 @@ def test_a_callback_that_exits_does_not_stop_the_deadlines(caplog):
     assert first.cancelled
 
 
-def test_the_thread_ends_after_the_last_entry_and_starts_again(timer):
-    """No thread without work; and work after that is done all the same."""
+@pytest.mark.parametrize("is_cancelled", [False, True])
+def test_the_thread_ends_after_the_last_entry_and_starts_again(timer, is_cancelled):
+    """No thread without work, also when the deadline is far; and work after that is done all the same."""
     for _ in range(2):
         called = threading.Event()
-        timer.call_at(time.monotonic(), called.set)
+        entries = [timer.call_at(time.monotonic() + LATER * is_cancelled, called.set) for _ in range(3)]
         thread = timer._thread
-        assert called.wait(TIMEOUT)
+        for entry in entries if is_cancelled else ():
+            entry.cancel()
+        assert is_cancelled or called.wait(TIMEOUT)
         thread.join(TIMEOUT)
         assert not thread.is_alive()
         assert timer._thread is None
         assert not timer._heap
-
-
-def test_the_thread_ends_after_the_last_entry_was_cancelled(timer):
-    """Without waiting for the deadline that nobody needs any more."""
-    entries = [timer.call_at(time.monotonic() + LATER, print) for _ in range(3)]
-    thread = timer._thread
-    for entry in entries:
-        entry.cancel()
-    thread.join(TIMEOUT)
-    assert not thread.is_alive()
-    assert not timer._heap
 
 
 def test_a_thread_that_cannot_start_spoils_nothing(timer, monkeypatch):
@@ -193,9 +185,8 @@ def test_adding_firing_and_cancelling_race_without_loss(spawn, timer):
     def work(who):
         for number in range(150):
             key = (who, number)
-            kept = timer.call_at(time.monotonic() + number % 3 * 0.001, lambda key=key: ran(key))
+            timer.call_at(time.monotonic() + number % 3 * 0.001, lambda key=key: ran(key))
             timer.call_at(time.monotonic() + LATER, lambda: ran("never")).cancel()
-            assert kept is not None
 
     join([spawn(work, who) for who in range(4)])
     last = threading.Event()
@@ -222,7 +213,10 @@ def test_the_heap_is_made_anew_in_a_child(monkeypatch):
     assert [heapq.heappop(heap) for _ in range(19)] == sorted(timer._live)
 
 
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def forks(test):
+    """Mark a test that forks this process."""
+    ignore = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+    return pytest.mark.fork(pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")(ignore(test)))
 
 
 def in_child(work):
@@ -239,9 +233,7 @@ def in_child(work):
     return -(status & 127) or status >> 8
 
 
-@needs_fork
-@pytest.mark.fork
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@forks
 def test_a_child_has_working_deadlines_and_channels():
     """gunicorn and Celery fork after the parent has used the timer; threads do not survive that."""
     inherited, later = Context(0.3), Context(LATER)
@@ -261,21 +253,17 @@ def test_a_child_has_working_deadlines_and_channels():
     assert not later.cancelled
 
 
-@needs_fork
-@pytest.mark.fork
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@forks
 def test_a_child_forked_while_the_lock_was_held_has_working_deadlines():
     """The thread that would release it does not exist there."""
-    kept = Context(LATER).done()
+    done = Context(LATER).done()
     with _timer.shared._lock:
         code = in_child(lambda: Context(0.02).wait(5))
     assert code == 0
-    assert not kept.closed
+    assert not done.closed
 
 
-@needs_fork
-@pytest.mark.fork
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@forks
 def test_a_child_without_inherited_deadlines_starts_no_thread():
     """A fork that only wants to exec must not pay for us."""
     thread = _timer.shared._thread

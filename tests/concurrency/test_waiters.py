@@ -1,4 +1,4 @@
-"""Waiters and lines of waiters, and every line of the machinery interrupted by whoever ends something."""
+"""Waiters and lines of waiters, and the end of a context or channel that interrupts every line of the machinery."""
 
 from __future__ import annotations
 
@@ -10,68 +10,60 @@ import pytest
 from conftest import TIMEOUT, join
 from storm import AT_LINE, BOMB, STORM
 
-from anyllm._concurrency import waiters as _waiting
+from anyllm._concurrency import waiters
 
 
 def test_a_waiter_is_released_once():
     """A waiter stands in several lines: only one of those who find it there may count it as woken."""
-    waiter = _waiting.new_waiter()
-    assert _waiting.release(waiter)
-    assert not _waiting.release(waiter)
+    waiter = waiters.new_waiter()
+    assert waiters.release(waiter)
+    assert not waiters.release(waiter)
+    assert waiters.wait(waiter, time.monotonic())  # at once: its release was faster
 
 
 def test_wake_skips_waiters_that_were_woken_elsewhere():
-    """Otherwise the wake-up for this line would be spent on somebody who is awake."""
-    woken, asleep = _waiting.new_waiter(), _waiting.new_waiter()
-    _waiting.release(woken)
+    """Otherwise the wake-up for this line would be spent on a thread that is awake."""
+    woken, asleep = waiters.new_waiter(), waiters.new_waiter()
+    waiters.release(woken)
     line = deque([woken, asleep])
-    assert _waiting.wake(line)
+    assert waiters.wake(line)
     assert asleep.acquire(blocking=False)
-    assert not _waiting.wake(line)
+    assert not waiters.wake(line)
 
 
-def test_leave_tells_whether_the_waiter_was_taken_out():
+def test_leave_returns_whether_the_waiter_was_taken_out():
     """On the answer depends whether the wake-up must be passed on: a wrong one loses it."""
-    waiter, other = _waiting.new_waiter(), _waiting.new_waiter()
+    waiter, other = waiters.new_waiter(), waiters.new_waiter()
     line = deque([other, waiter])
-    assert _waiting.leave(line, waiter)
+    assert waiters.leave(line, waiter)
     assert list(line) == [other]
-    assert not _waiting.leave(line, waiter)
-    assert _waiting.wake(line)
-    assert not _waiting.leave(line, other)
+    assert not waiters.leave(line, waiter)
+    assert waiters.wake(line)
+    assert not waiters.leave(line, other)
 
 
-def test_wait_ends_at_the_deadline():
+@pytest.mark.parametrize("seconds", [-1.0, 0.0, 0.01])
+def test_wait_ends_at_the_deadline(seconds):
     """Also one that has passed already, as for a time-out of 0."""
-    for seconds in (-1.0, 0.0, 0.01):
-        assert not _waiting.wait(_waiting.new_waiter(), time.monotonic() + seconds)
+    assert not waiters.wait(waiters.new_waiter(), time.monotonic() + seconds)
 
 
-def test_wait_returns_at_once_when_woken_before():
-    """Whoever wakes may be faster than whoever waits."""
-    waiter = _waiting.new_waiter()
-    _waiting.release(waiter)
-    assert _waiting.wait(waiter, time.monotonic())
-
-
-@pytest.mark.parametrize("seconds", [1e9, 1e300, float("inf")])
-def test_wait_takes_any_deadline(spawn, seconds):
+@pytest.mark.parametrize("seconds", [1e9, 1e300, float("inf"), None])
+def test_wait_accepts_any_deadline(spawn, seconds):
     """A lock refuses time-outs beyond threading.TIMEOUT_MAX with OverflowError."""
-    waiter = _waiting.new_waiter()
-    task = spawn(_waiting.wait, waiter, _waiting.deadline_after(seconds))
-    _waiting.release(waiter)
+    deadline = waiters.deadline_after(seconds)
+    assert (deadline is None) == (seconds is None)
+    waiter = waiters.new_waiter()
+    task = spawn(waiters.wait, waiter, deadline)
+    waiters.release(waiter)
     assert task.join()
 
 
 @pytest.mark.parametrize("seconds", [-1, -0.001, float("nan"), float("-inf")])
-def test_deadline_after_refuses_what_is_no_time(seconds):
+def test_deadline_after_refuses_negative_times_and_nan(seconds):
     """NaN compares false with everything, so a wait with it would spin for ever."""
     with pytest.raises(ValueError, match="negative or NaN"):
-        _waiting.deadline_after(seconds)
-
-
-def test_deadline_after_none_is_never():
-    assert _waiting.deadline_after(None) is None
+        waiters.deadline_after(seconds)
 
 
 @pytest.mark.usefixtures("fast_switches")
@@ -86,7 +78,7 @@ def test_a_line_gives_each_waiter_to_one_waker(spawn):
     def wake():
         start.wait(TIMEOUT)
         while not over.is_set():
-            if _waiting.wake(line):
+            if waiters.wake(line):
                 woken.append(None)
             time.sleep(0)
 
@@ -94,13 +86,13 @@ def test_a_line_gives_each_waiter_to_one_waker(spawn):
     left = 0
     start.wait(TIMEOUT)
     for _ in range(rounds):
-        waiters = [_waiting.new_waiter() for _ in range(4)]
-        line.extend(waiters)
-        for waiter in reversed(waiters):
-            if _waiting.leave(line, waiter):
+        four = [waiters.new_waiter() for _ in range(4)]
+        line.extend(four)
+        for waiter in reversed(four):
+            if waiters.leave(line, waiter):
                 left += 1
             else:
-                assert _waiting.wait(waiter, time.monotonic() + TIMEOUT)
+                assert waiters.wait(waiter, time.monotonic() + TIMEOUT)
     over.set()
     join(tasks)
     assert left + len(woken) == 4 * rounds
@@ -141,14 +133,14 @@ def put(ctx):
 
 def put_after_end_was_seen(ctx):
     sender, chan = open_channel(2)
-    seen = []
-    ctx.on_done(lambda: (sender.close(), seen.append(chan.get())))
+    received = []
+    ctx.on_done(lambda: (sender.close(), received.append(chan.get())))
     done = []
     yield lambda: done.append(sender.put("item"))
     # The other order is this thread's own: it drained while another was between the close and its get.
-    found = seen, drained(chan)
+    found = received, drained(chan)
     assert sum(found, []) in (["item"], [None], [None, None], [None, "item"]), (found, done)
-    assert ("item" in seen or chan.get() == "item") <= (done == [True])
+    assert ("item" in received or chan.get() == "item") <= (done == [True])
 
 def put_full(ctx):
     sender, chan = open_channel(1)
@@ -310,11 +302,14 @@ def finish(act, body):
 )
 
 
-def test_cancel_may_interrupt_every_line(run_script):
+@pytest.fixture
+def run_harness(run_script):
+    return lambda source: run_script(HARNESS + source)
+
+
+def test_cancel_may_interrupt_every_line(run_harness):
     """A signal handler runs between any two lines of this package, in the thread that holds its locks."""
-    said = run_script(
-        HARNESS
-        + """
+    output = run_harness("""
 points = 0
 for operation in OPERATIONS:
     for kind in range(4):
@@ -329,16 +324,13 @@ for operation in OPERATIONS:
             points += more
 assert not timer.shared._live
 print(points)
-"""
-    )
-    assert int(said) > 1000, said
+""")
+    assert int(output) > 1000, output
 
 
-def test_letting_go_may_interrupt_every_line(run_script):
+def test_dropping_a_channel_may_interrupt_every_line(run_harness):
     """The collector runs a channel's finalizer between any two lines, which takes back what the channel waits for."""
-    said = run_script(
-        HARNESS
-        + """
+    output = run_harness("""
 points = 0
 for operation in OPERATIONS:
     number, more = 0, True
@@ -352,16 +344,13 @@ for operation in OPERATIONS:
         points += more
 assert not timer.shared._live
 print(points)
-"""
-    )
-    assert int(said) > 500, said
+""")
+    assert int(output) > 500, output
 
 
-def test_a_keyboard_interrupt_at_any_line_of_a_receive_leaves_no_ghost_in_the_line(run_script):
+def test_a_keyboard_interrupt_at_any_line_of_a_receive_leaves_no_ghost_in_the_line(run_harness):
     """A waiter left behind would swallow the wake-up of the next receiver. Stepping out itself cannot be guarded."""
-    said = run_script(
-        HARNESS
-        + """
+    output = run_harness("""
 def interrupt():
     raise KeyboardInterrupt
 
@@ -381,17 +370,14 @@ for receive in (lambda chan: chan.get(timeout=SOON), lambda chan: select(chan, t
         assert sender.put("item") and chan.get(timeout=10) == "item"
         points += more
 print(points)
-"""
-    )
+""")
     # The last line: an interruption may also fall into a finalizer, of which Python only says that it ignored it.
-    assert int(said.splitlines()[-1]) > 15, said
+    assert int(output.splitlines()[-1]) > 15, output
 
 
-def test_cancel_in_a_signal_handler_never_deadlocks(run_script):
+def test_cancel_in_a_signal_handler_never_deadlocks(run_harness):
     """The real thing: a timer signal that cancels whatever the main thread is doing, thousands of times."""
-    said = run_script(
-        HARNESS
-        + """
+    output = run_harness("""
 current, fired, over = None, 0, False
 def handler(number, frame):
     global fired
@@ -413,16 +399,14 @@ while fired < 1500:
 over = True  # first: a handler that is due already must not start it again
 signal.setitimer(signal.ITIMER_REAL, 0)
 print(fired)
-"""
-    )
-    assert int(said) >= 1500, said
+""")
+    assert int(output) >= 1500, output
 
 
-def test_cancel_in_a_finalizer_never_deadlocks(run_script):
+def test_cancel_in_a_finalizer_never_deadlocks(run_harness):
     """The collector runs finalizers in the middle of any allocation, in any thread, whatever locks that holds."""
-    said = run_script(
-        HARNESS
-        + BOMB
+    output = run_harness(
+        BOMB
         + """
 def work(first):
     for number in range(25):
@@ -438,4 +422,4 @@ def work(first):
 """
         + STORM
     )
-    assert int(said.split()[-1]) > 1000, said
+    assert int(output.split()[-1]) > 1000, output
