@@ -197,6 +197,19 @@ def run_script(script: Callable[..., subprocess.Popen[str]]) -> Callable[..., st
     return run
 
 
+@pytest.fixture(scope="session")
+def weights() -> pathlib.Path:
+    """The file of the local model, downloaded at most once on a machine; skips the test where it cannot run."""
+    from anyllm.errors import LocalUnavailableError
+    from anyllm.providers.local import ensure_weights, llama_cpp
+
+    try:
+        llama_cpp.require()
+        return ensure_weights()
+    except LocalUnavailableError as exc:
+        pytest.skip(str(exc))
+
+
 #: Files whose tests read and write data, and neither wait nor talk to anybody: what the oldest Python does with them,
 #: the newest does too.
 PLAIN = re.compile(

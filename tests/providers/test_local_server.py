@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import json
@@ -20,25 +21,15 @@ from conftest import ROOT
 
 import anyllm
 from anyllm.errors import LocalUnavailableError
-from anyllm.providers.local import MODEL, Endpoint, ensure_weights, llama_cpp
+from anyllm.providers.local import MODEL, Endpoint, llama_cpp
 from anyllm.providers.local import server as server_module
 
 TIMEOUT = 300  # seconds
 QUESTION = "What is the capital of France? Answer in one sentence."
 
 
-@pytest.fixture(scope="session")
-def model() -> Path:
-    """The real weights, downloaded at most once on a machine."""
-    try:
-        llama_cpp.require()
-        return ensure_weights()
-    except LocalUnavailableError as exc:
-        pytest.skip(str(exc))
-
-
 @pytest.fixture(scope="module")
-def endpoint(model: Path) -> Iterator[Endpoint]:
+def endpoint(weights: Path) -> Iterator[Endpoint]:
     """A server in a child Python: this process forks in other tests, and should have no foreign threads."""
     program = """
         import sys
@@ -65,19 +56,26 @@ def endpoint(model: Path) -> Iterator[Endpoint]:
 
 
 def ask(endpoint: Endpoint, question: str = QUESTION) -> requests.Response:
+    messages = [{"role": "user", "content": question}]
     with requests.Session() as session:
         session.trust_env = False
         return session.post(
             f"{endpoint.base_url}/chat/completions",
             headers={"Authorization": f"Bearer {endpoint.api_key}"},
-            json={
-                "model": MODEL,
-                "stream": True,
-                "max_tokens": 40,
-                "messages": [{"role": "user", "content": question}],
-            },
+            json={"model": MODEL, "stream": True, "max_tokens": 40, "messages": messages},
             timeout=TIMEOUT,
         )
+
+
+def content(endpoint: Endpoint, **params: Any) -> str:
+    """The content of an answer to the question."""
+    with contextlib.closing(
+        anyllm.provider("compatible", api_key=endpoint.api_key, base_url=endpoint.base_url)
+    ) as host:
+        messages = [{"role": "user", "content": QUESTION}]
+        return host.completion(
+            anyllm.Context(timeout=TIMEOUT), {"model": MODEL, "messages": messages, **params}
+        ).content
 
 
 def text_of(response: requests.Response) -> str:
@@ -88,8 +86,8 @@ def text_of(response: requests.Response) -> str:
     return "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"])
 
 
-def run_script(body: str, timeout: float = TIMEOUT, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a program in a child Python, with `ask(endpoint)` at hand."""
+def run_script(body: str, status: int = 0, **environment: str) -> None:
+    """Run a program in a child Python, with `ask(endpoint)` at hand; it prints nothing, and ends with *status*."""
     head = """
         import json, os, sys, threading, urllib.request
         from anyllm.providers.local import endpoint
@@ -105,19 +103,14 @@ def run_script(body: str, timeout: float = TIMEOUT, **environment: str) -> subpr
             with opened(where, "What is the capital of France? Answer in one sentence.") as response:
                 return json.load(response)["choices"][0]["message"]["content"]
     """
-    return subprocess.run(
-        [
-            sys.executable,
-            "-W",
-            "ignore::DeprecationWarning",
-            "-c",
-            textwrap.dedent(head) + textwrap.dedent(body),
-        ],
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(head) + textwrap.dedent(body)],
         capture_output=True,
         text=True,
-        timeout=timeout,
+        timeout=TIMEOUT,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
     )
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", "")
 
 
 @pytest.mark.model
@@ -133,20 +126,13 @@ def test_streams_a_real_answer(endpoint: Endpoint) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_a_request_without_sampling_parameters_is_answered_well(endpoint: Endpoint, seed: int) -> None:
     """At llama.cpp's own temperature so small a model names other capitals for every second seed."""
-    host = anyllm.provider("compatible", api_key=endpoint.api_key, base_url=endpoint.base_url)
-    params = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}], "seed": seed, "max_tokens": 40}
-    assert host.completion(anyllm.Context(timeout=TIMEOUT), params).content == "The capital of France is Paris."
-    host.close()
+    assert content(endpoint, seed=seed, max_tokens=40) == "The capital of France is Paris."
 
 
 @pytest.mark.model
 def test_a_request_chooses_its_sampling_itself(endpoint: Endpoint) -> None:
     """Hot enough, the seeds differ."""
-    host = anyllm.provider("compatible", api_key=endpoint.api_key, base_url=endpoint.base_url)
-    params = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}], "temperature": 2, "max_tokens": 12}
-    answers = {host.completion(anyllm.Context(timeout=TIMEOUT), {**params, "seed": seed}).content for seed in range(3)}
-    assert len(answers) > 1
-    host.close()
+    assert len({content(endpoint, temperature=2, max_tokens=12, seed=seed) for seed in range(3)}) > 1
 
 
 @pytest.mark.model
@@ -188,8 +174,8 @@ def test_each_slot_has_its_own_context(endpoint: Endpoint) -> None:
 
 
 @pytest.mark.model
-def test_all_threads_share_one_server(model: Path) -> None:
-    done = run_script("""
+def test_all_threads_share_one_server(weights: Path) -> None:
+    run_script("""
         found, barrier = [], threading.Barrier(8)
         def look():
             barrier.wait(200)
@@ -201,13 +187,12 @@ def test_all_threads_share_one_server(model: Path) -> None:
             thread.join(200)
         assert len(found) == 8 and len(set(found)) == 1, found
     """)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.model
-def test_nothing_reaches_the_terminal_and_exit_is_clean(model: Path) -> None:
+def test_nothing_reaches_the_terminal_and_exit_is_clean(weights: Path) -> None:
     """Neither while loading and answering, nor at exit, nor when a request is refused."""
-    done = run_script("""
+    run_script("""
         answer = ask(endpoint())
         assert "Paris" in answer, answer
         try:
@@ -216,11 +201,10 @@ def test_nothing_reaches_the_terminal_and_exit_is_clean(model: Path) -> None:
             assert error.code == 400, error.code
             error.close()
     """)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.model
-def test_exit_with_live_streams_is_clean(model: Path) -> None:
+def test_exit_with_live_streams_is_clean(weights: Path) -> None:
     """One client reads, one does not, both in the middle of endless answers."""
     program = """
         where = endpoint()
@@ -238,13 +222,12 @@ def test_exit_with_live_streams_is_clean(model: Path) -> None:
         assert started.wait(200)
         sys.exit(5)
     """
-    done = run_script(program)
-    assert (done.returncode, done.stdout, done.stderr) == (5, "", "")
+    run_script(program, status=5)
 
 
 @pytest.mark.model
-def test_a_file_that_is_no_model_fails_typed_and_silent(model: Path, tmp_path: Path) -> None:
-    done = run_script(
+def test_a_file_that_is_no_model_fails_typed_and_silent(weights: Path, tmp_path: Path) -> None:
+    run_script(
         """
         from pathlib import Path
         from anyllm.errors import LocalUnavailableError
@@ -260,7 +243,6 @@ def test_a_file_that_is_no_model_fails_typed_and_silent(model: Path, tmp_path: P
         """,
         BAD_MODEL=str(tmp_path / "bad.gguf"),
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 FORK = """
@@ -300,13 +282,12 @@ FORK = """
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.parametrize("busy", ["yes", "no"])
 @pytest.mark.parametrize("uses", ["yes", "no"])
-def test_a_forked_child_has_its_own_server_and_ends_by_itself(model: Path, uses: str, busy: str) -> None:
+def test_a_forked_child_has_its_own_server_and_ends_by_itself(weights: Path, uses: str, busy: str) -> None:
     """
     The library's destructors wait in the child for threads of the parent: without care every child of a
     process that used the model hangs at exit, even one that has nothing to do with it.
     """
-    done = run_script(FORK, USES=uses, BUSY=busy)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    run_script(FORK, USES=uses, BUSY=busy)
 
 
 def test_a_child_forked_while_another_thread_starts_the_server_is_not_locked_out() -> None:
@@ -325,21 +306,16 @@ def test_exit_does_not_wait_for_a_download_in_another_thread() -> None:
 # Where it cannot work.
 
 
-def hide(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [((3, 12, 1, "final", 0), "`pip install xllamacpp`"), ((3, 9, 18, "final", 0), r"needs Python 3\.10 or newer")],
+)
+def test_without_xllamacpp_the_error_names_the_package_or_the_python(
+    version: Any, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, package=None: None)
-
-
-def test_without_xllamacpp_the_error_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    hide(monkeypatch)
-    monkeypatch.setattr(sys, "version_info", (3, 12, 1, "final", 0))
-    with pytest.raises(LocalUnavailableError, match="`pip install xllamacpp`"):
-        server_module._ProcessServer().endpoint()
-
-
-def test_on_python_3_9_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    hide(monkeypatch)
-    monkeypatch.setattr(sys, "version_info", (3, 9, 18, "final", 0))
-    with pytest.raises(LocalUnavailableError, match=r"needs Python 3\.10 or newer"):
+    monkeypatch.setattr(sys, "version_info", version)
+    with pytest.raises(LocalUnavailableError, match=words):
         server_module._ProcessServer().endpoint()
 
 
@@ -395,7 +371,7 @@ def test_only_a_success_with_the_model_is_remembered(cache: Path, monkeypatch: p
 
 @pytest.mark.model
 def test_the_probe_passes_here_and_fails_for_a_broken_model(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For real, in child processes."""
     monkeypatch.setenv("ANYLLM_CACHE", str(tmp_path))
@@ -404,7 +380,7 @@ def test_the_probe_passes_here_and_fails_for_a_broken_model(
     (tmp_path / "bad.gguf").write_bytes(b"GGUF" + bytes(1000))
     with pytest.raises(LocalUnavailableError, match="does not work on this machine"):
         llama_cpp.probe(tmp_path / "bad.gguf")
-    llama_cpp.probe(model)
+    llama_cpp.probe(weights)
     assert list(tmp_path.glob("works-*")) != []
 
 
