@@ -18,6 +18,7 @@ from loopback import join_workers, until
 
 import anyllm
 from anyllm.gateway import Config, Gateway, hash_of, new_key
+from anyllm.gateway._provider_lists import ProviderLists
 from anyllm.gateway._request_context import CLIENT_LEFT
 from anyllm.testing import Reply, Stall, chat_events, serve
 
@@ -33,6 +34,24 @@ WHOLE = {
 NOWHERE = "http://127.0.0.1:9/v1"
 
 
+#: A stream that begins, and goes on for ever.
+ENDLESS = Reply.sse([*chat_events(["one"], finish_reason=None, usage=False), Stall()], done=False)
+
+
+def chat(app: Any, body: Any, **headers: str) -> Any:
+    return post(app, "/v1/chat/completions", body, **headers)
+
+
+@pytest.fixture
+def openai_key(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """OpenAI's is the only key of the environment."""
+    for name in list(os.environ):
+        if name.endswith(("_API_KEY", "_TOKEN")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    return monkeypatch
+
+
 def events(data: bytes) -> List[Any]:
     data = [piece.split(b"data: ", 1)[1] for piece in data.split(b"\n\n") if piece]
     return [item if item == b"[DONE]" else json.loads(item) for item in data]
@@ -43,7 +62,7 @@ def events(data: bytes) -> List[Any]:
 
 def test_a_whole_answer():
     with serve(Reply.json(WHOLE)) as upstream:
-        response = post(before(upstream.url), "/v1/chat/completions", {**CHAT, "temperature": 0.5})
+        response = chat(before(upstream.url), {**CHAT, "temperature": 0.5})
     assert (response.status, response.json()["choices"][0]["message"]["content"]) == (200, "Paris")
     assert upstream.requests[0].json()["temperature"] == 0.5
     assert upstream.requests[0].json()["model"] == "upstream-model"
@@ -51,7 +70,7 @@ def test_a_whole_answer():
 
 def test_a_stream():
     with serve(Reply.sse(chat_events(["Par", "is"]))) as upstream:
-        response = post(before(upstream.url), "/v1/chat/completions", STREAM)
+        response = chat(before(upstream.url), STREAM)
     assert response.headers["Content-Type"] == "text/event-stream"
     *chunks, end = events(response.body)
     assert end == b"[DONE]"
@@ -72,8 +91,7 @@ def test_a_stream_has_usage_if_the_client_requests_it():
     with serve(Reply.sse(chat_events(["Paris"]))) as upstream:
         app = before(upstream.url)
         plain, with_usage = (
-            events(post(app, "/v1/chat/completions", {**STREAM, **more}).body)
-            for more in ({}, {"stream_options": {"include_usage": True}})
+            events(chat(app, {**STREAM, **more}).body) for more in ({}, {"stream_options": {"include_usage": True}})
         )
     assert not any(chunk.get("usage") for chunk in plain[:-1])
     assert with_usage[-2]["usage"]["total_tokens"] > 0
@@ -85,8 +103,8 @@ def test_an_answer_has_its_cost_if_that_is_known():
     with serve(Reply.json({**WHOLE, "model": "gpt-4o-mini", "usage": usage})) as upstream:
         entry = {"model": "openai/gpt-4o-mini", "base_url": upstream.url, "api_key_env": "HOME"}
         app = before(upstream.url, models={"priced": entry})
-        priced = post(app, "/v1/chat/completions", {**CHAT, "model": "priced"}).json()["usage"]
-        unknown = post(app, "/v1/chat/completions", {**CHAT, "model": "m"}).json()["usage"]
+        priced = chat(app, {**CHAT, "model": "priced"}).json()["usage"]
+        unknown = chat(app, {**CHAT, "model": "m"}).json()["usage"]
     assert priced["cost"] == pytest.approx(0.15)
     assert "cost" not in unknown
 
@@ -96,7 +114,7 @@ def test_the_providers_own_error_comes_through():
     reply = Reply.json({"error": error}, status=429, headers={"Retry-After": "7"})
     with serve(reply) as upstream:
         for body in (CHAT, STREAM):
-            response = post(before(upstream.url), "/v1/chat/completions", body)
+            response = chat(before(upstream.url), body)
             assert (response.status, response.json()) == (429, {"error": error})
             assert response.headers["Retry-After"] == "7"
             assert response.headers["x-should-retry"] == "true"
@@ -106,7 +124,7 @@ def test_an_answer_that_is_cut_ends_with_an_error_and_without_done(caplog):
     with serve(Reply.sse(chat_events(["Par"], finish_reason=None, usage=False), done=False)) as upstream:
         app = before(upstream.url)
         with caplog.at_level(logging.INFO, "anyllm.gateway"):
-            *_, last = events(post(app, "/v1/chat/completions", STREAM).body)
+            *_, last = events(chat(app, STREAM).body)
     assert last["error"]["type"] == "upstream_error"
     assert json.loads(caplog.records[-1].getMessage())["error"] == "IncompleteStreamError"
     assert app.running == 0
@@ -125,35 +143,44 @@ def test_another_model_answers_when_the_first_fails(body):
                 "second": {"model": "compatible/b", "base_url": up.url},
             },
         )
-        response = post(app, "/v1/chat/completions", {**body, "model": "first"})
+        response = chat(app, {**body, "model": "first"})
     assert response.status == 200
     assert b"Paris" in response.body
     assert [server.requests[0].json()["model"] for server in (down, up)] == ["a", "b"]
 
 
+WRONG_PARAMS, WRONG_OPTIONS = {"params": {"temprature": 1}}, {"options": {"retries": 1}}
+RATE = {"rate_limit": {"rpm": 1}}
+
+
 @pytest.mark.parametrize(
-    ("entry", "words"),
+    ("name", "entry", "words"),
     [
-        ({"model": "nobody/x"}, "models.wrong: no provider"),
-        ({"model": "openai/x", "fallback": ["nobody/x"]}, "models.wrong: no provider"),
-        ({"model": "openai/x", "params": {"temprature": 1}}, "models.wrong: .*temperature"),
-        ({"model": "openai/x", "options": {"retries": 1}}, "models.wrong: .*retry"),
-        ({"model": "openai/x", "rate_limit": {"rpm": 1}}, "models.wrong"),
-        ({"modl": "openai/x"}, "models.wrong: .*model"),
+        ("wrong", {"model": "nobody/x"}, "models.wrong: no provider"),
+        ("wrong", {"model": "openai/x", "fallback": ["nobody/x"]}, "models.wrong: no provider"),
+        ("wrong", {"model": "openai/x", **WRONG_PARAMS}, "models.wrong: .*temperature"),
+        ("wrong", {"model": "openai/x", **WRONG_OPTIONS}, "models.wrong: .*retry"),
+        ("wrong", {"model": "openai/x", **RATE}, "models.wrong"),
+        ("wrong", {"modl": "openai/x"}, "models.wrong: .*model"),
+        ("x-*", {"model": "openai/*", **WRONG_OPTIONS}, "models"),
+        ("x-*", "nobody/*", "models"),
+        ("x-*", {"model": "openai/*", **WRONG_PARAMS}, "models"),
+        ("x-*", {"model": "openai/*", **RATE}, "models"),
+        ("a*b", "openai/x", "models"),
     ],
     ids=str,
 )
-def test_a_wrong_entry_raises_at_construction(entry, words):
+def test_a_wrong_entry_raises_at_construction(name, entry, words):
     """Not by the first request that asks for it."""
     with pytest.raises((ValueError, TypeError), match=words):
-        before(NOWHERE, models={"wrong": entry})
+        before(NOWHERE, models={name: entry})
 
 
 def test_parameters_of_an_entry_are_defaults():
     with serve(Reply.json(WHOLE)) as upstream:
         entry = {"model": "compatible/x", "base_url": upstream.url, "params": {"temperature": 0.25, "max_tokens": 9}}
         app = before(upstream.url, models={"tuned": entry})
-        post(app, "/v1/chat/completions", {**CHAT, "model": "tuned", "max_tokens": 5})
+        chat(app, {**CHAT, "model": "tuned", "max_tokens": 5})
     sent = upstream.requests[0].json()
     assert (sent["temperature"], sent["max_tokens"]) == (0.25, 5)
 
@@ -165,7 +192,7 @@ def test_parameters_of_an_entry_are_defaults():
 def test_a_name_of_the_configuration_is_found(name):
     """Ollama's clients add ":latest" to names without a tag."""
     with serve(Reply.json(WHOLE)) as upstream:
-        assert post(before(upstream.url), "/v1/chat/completions", {**CHAT, "model": name}).status == 200
+        assert chat(before(upstream.url), {**CHAT, "model": name}).status == 200
     assert upstream.requests[0].json()["model"] == "upstream-model"
 
 
@@ -175,19 +202,19 @@ def test_a_name_matches_the_longest_pattern():
     with serve(Reply.json(WHOLE)) as upstream:
         models = {name: {"model": model, "base_url": upstream.url} for name, model in patterns.items()}
         app = before(NOWHERE, models=models)
-        assert {post(app, "/v1/chat/completions", {**CHAT, "model": name}).status for name in names} == {200}
+        assert {chat(app, {**CHAT, "model": name}).status for name in names} == {200}
     assert [request.json()["model"] for request in upstream.requests] == ["short-4o", "long-y", "any-llama3.2:1b"]
 
 
 @pytest.mark.parametrize("name", ["nope", "nobody/x", "", "/", "gpt-4o"])
 def test_an_unknown_model_is_404(name):
-    response = post(before(NOWHERE), "/v1/chat/completions", {**CHAT, "model": name})
+    response = chat(before(NOWHERE), {**CHAT, "model": name})
     assert (response.status, response.json()["error"]["code"]) == (404, "model_not_found")
 
 
 def test_only_listed_models_are_available_with_only_listed():
     app = before(NOWHERE, server={"only_listed": True})
-    assert post(app, "/v1/chat/completions", {**CHAT, "model": "openai/gpt-4o"}).status == 404
+    assert chat(app, {**CHAT, "model": "openai/gpt-4o"}).status == 404
     assert [model["id"] for model in get(app, "/v1/models").json()["data"]] == ["m"]
 
 
@@ -199,7 +226,7 @@ def test_names_that_were_made_up_do_not_fill_the_memory():
     assert app._models.find("m").target.model == "upstream-model"
 
 
-def test_models_are_listed_for_openais_and_for_anthropics_clients(monkeypatch):
+def test_models_are_listed_for_openais_and_for_anthropics_clients():
     app = before(NOWHERE, models={"secret": {"model": "openai/x", "hidden": True}})
     listed = get(app, "/v1/models").json()
     assert [(model["id"], model["owned_by"]) for model in listed["data"]] == [("m", "compatible")]
@@ -209,17 +236,13 @@ def test_models_are_listed_for_openais_and_for_anthropics_clients(monkeypatch):
     assert get(app, "/v1/models/nope").status == 404
 
 
-def test_models_of_providers_with_keys_are_listed_unless_they_fail(monkeypatch, caplog):
+def test_models_of_providers_with_keys_are_listed_unless_they_fail(openai_key):
     def lists(request: Any) -> Reply:
         is_good = request.path.startswith("/good")
         return Reply.json({"data": [{"id": "gpt-9", "created": 5}]}) if is_good else Reply.json({}, status=500)
 
     with serve(lists) as upstream:
-        for name in list(os.environ):
-            if name.endswith(("_API_KEY", "_TOKEN")):
-                monkeypatch.delenv(name)
-        monkeypatch.setenv("OPENAI_API_KEY", "k")
-        monkeypatch.setenv("OPENAI_BASE_URL", f"{upstream.url}/good")
+        openai_key.setenv("OPENAI_BASE_URL", f"{upstream.url}/good")
         app = before(NOWHERE, server={"list_providers": True})
         names = [model["id"] for model in get(app, "/v1/models").json()["data"]]
         again = [model["id"] for model in get(app, "/v1/models").json()["data"]]
@@ -231,21 +254,6 @@ def test_models_of_providers_with_keys_are_listed_unless_they_fail(monkeypatch, 
 # -- unsupported fields ------------------------------------------------------------------------------------------------
 
 
-def test_unknown_fields_go_to_a_provider_of_the_same_format():
-    with serve(Reply.json(WHOLE)) as upstream:
-        response = post(before(upstream.url), "/v1/chat/completions", {**CHAT, "logit_bias": {"1": 2}, "store": True})
-    assert response.status == 200
-    assert upstream.requests[0].json()["logit_bias"] == {"1": 2}
-    assert "x-anyllm-dropped" not in response.headers
-
-
-def test_an_unknown_field_is_rejected_by_name_for_a_provider_of_another_format():
-    response = post(before(NOWHERE, "anthropic"), "/v1/chat/completions", {**CHAT, "logit_bias": {"1": 2}})
-    assert (response.status, response.json()["error"]["param"]) == (400, "logit_bias")
-    response = post(before(NOWHERE, "anthropic"), "/v1/chat/completions", {**CHAT, "seed": 5})
-    assert (response.status, response.json()["error"]["param"]) == (400, "seed")
-
-
 ANTHROPIC = {
     "type": "message",
     "role": "assistant",
@@ -255,25 +263,36 @@ ANTHROPIC = {
     "stop_reason": "end_turn",
     "usage": {"input_tokens": 3, "output_tokens": 1},
 }
+UNSET = {"frequency_penalty": 0, "store": False, "logit_bias": None, "metadata": {}}
 
 
-def test_it_can_be_dropped_and_a_header_says_so(monkeypatch):
-    monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
-    with serve(Reply.json(ANTHROPIC)) as upstream:
-        entry = {"model": "anthropic/x", "base_url": upstream.url, "api_key_env": "HOME"}
-        app = before(NOWHERE, models={"a": entry}, server={"unsupported": "drop"})
-        response = post(app, "/v1/chat/completions", {**CHAT, "model": "a", "logit_bias": {"1": 2}, "seed": 5})
+@pytest.mark.parametrize(
+    ("provider", "unsupported", "fields", "dropped"),
+    [
+        ("compatible", "refuse", {"logit_bias": {"1": 2}, "store": True}, None),
+        ("anthropic", "drop", {"logit_bias": {"1": 2}, "seed": 5}, {"logit_bias", "seed"}),
+        ("anthropic", "refuse", {"store": True, "metadata": {"a": "b"}}, {"store", "metadata"}),
+        ("anthropic", "refuse", UNSET, None),
+    ],
+    ids=["the same format", "drop", "no effect on the answer", "as clients send what users never set"],
+)
+def test_a_header_names_the_fields_that_were_dropped(provider, unsupported, fields, dropped):
+    """Unknown fields go to a provider of the same format."""
+    with serve(Reply.json(ANTHROPIC if provider == "anthropic" else WHOLE)) as upstream:
+        entry = {"model": f"{provider}/x", "base_url": upstream.url, "api_key_env": "HOME"}
+        app = before(NOWHERE, models={"a": entry}, server={"unsupported": unsupported})
+        response = chat(app, {**CHAT, "model": "a", **fields})
     assert response.status == 200
-    assert set(response.headers["x-anyllm-dropped"].split(", ")) == {"logit_bias", "seed"}
-    assert not {"logit_bias", "seed"} & upstream.requests[0].json().keys()
+    header = response.headers.get("x-anyllm-dropped")
+    assert (header and set(header.split(", "))) == dropped
+    sent = upstream.requests[0].json()
+    assert {name: sent.get(name) for name in fields} == (fields if provider == "compatible" else dict.fromkeys(fields))
 
 
-def test_fields_that_do_not_affect_the_answer_are_always_dropped():
-    with serve(Reply.json(ANTHROPIC)) as upstream:
-        entry = {"model": "anthropic/x", "base_url": upstream.url, "api_key_env": "HOME"}
-        app = before(NOWHERE, models={"a": entry})
-        response = post(app, "/v1/chat/completions", {**CHAT, "model": "a", "store": True, "metadata": {"a": "b"}})
-    assert (response.status, response.headers["x-anyllm-dropped"]) == (200, "store, metadata")
+@pytest.mark.parametrize("field", [{"logit_bias": {"1": 2}}, {"seed": 5}])
+def test_an_unknown_field_is_rejected_by_name_for_a_provider_of_another_format(field):
+    response = chat(before(NOWHERE, "anthropic"), {**CHAT, **field})
+    assert (response.status, response.json()["error"]["param"]) == (400, next(iter(field)))
 
 
 def test_cache_marks_are_sent_only_to_providers_that_accept_them():
@@ -294,16 +313,6 @@ def test_cache_marks_are_sent_only_to_providers_that_accept_them():
     counts = [request.body.count(b"cache_control") for request in upstream.requests]
     assert counts == [0, 3, 3]
     assert [headers[name].get("x-anyllm-dropped") for name in models] == ["cache_control", None, None]
-
-
-def test_fields_with_default_values_are_ignored():
-    """Clients send zeros and nulls for what their users never set."""
-    more = {"frequency_penalty": 0, "store": False, "logit_bias": None, "metadata": {}}
-    with serve(Reply.json(ANTHROPIC)) as upstream:
-        entry = {"model": "anthropic/x", "base_url": upstream.url, "api_key_env": "HOME"}
-        response = post(before(NOWHERE, models={"a": entry}), "/v1/chat/completions", {**CHAT, "model": "a", **more})
-    assert response.status == 200
-    assert "x-anyllm-dropped" not in response.headers
 
 
 # -- vectors -----------------------------------------------------------------------------------------------------------
@@ -373,33 +382,57 @@ def test_a_key_is_never_in_a_log_or_a_figure(caplog):
     app = before(NOWHERE, **LOCKED)
     with caplog.at_level(logging.DEBUG):
         for sent_key in (KEY, "anyllm-somebody-elses"):
-            post(app, "/v1/chat/completions", CHAT, Authorization=f"Bearer {sent_key}")
+            chat(app, CHAT, Authorization=f"Bearer {sent_key}")
             figures = get(app, "/metrics", Authorization=f"Bearer {KEY}").body.decode()
     assert "alice" in caplog.text
     for secret in (KEY, "somebody-elses", "hello"):
         assert secret not in caplog.text + figures + repr(app.config)
 
 
-def test_a_page_of_another_origin_may_not_call():
-    """A web page could make the user's browser spend money through a gateway on the same machine."""
-    app = before(NOWHERE, server={"origins": ["https://friend.example"]})
-    assert get(app, "/v1/models", Origin="https://evil.example").status == 403
-    assert get(app, "/v1/models", Origin="null").status == 403
-    assert get(app, "/v1/models", Origin="http://127.0.0.1:8080").status == 200
-    friend = get(app, "/v1/models", Origin="https://friend.example")
-    assert friend.headers["Access-Control-Allow-Origin"] == "https://friend.example"
-    assert ask(app, "OPTIONS", "/v1/chat/completions", b"", {"Origin": "https://friend.example"}).status == 204
+EVIL, FRIEND = "https://evil.example", "https://friend.example"
+#: Settings of the server, headers of a request, and whether it is answered.
+ACCESS = [
+    # A web page could make the user's browser spend money through a gateway on the same machine.
+    ({"origins": [FRIEND]}, {"Origin": EVIL}, False),
+    ({"origins": [FRIEND]}, {"Origin": "null"}, False),
+    ({"origins": [FRIEND]}, {"Origin": "http://127.0.0.1:8080"}, True),
+    ({"origins": [FRIEND]}, {"Origin": FRIEND}, True),
+    ({}, {"Origin": "null", "Host": ""}, False),
+    ({"origins": ["https://Friend.example/"]}, {"Origin": FRIEND}, True),
+    # Names that were made to point here, and its own.
+    *(({}, {"Host": name}, False) for name in ("evil.example", "evil.example:8080", "[::ffff")),
+    ({}, {"Host": "127.0.0.1.evil.example"}, False),
+    *(({}, {"Host": name}, True) for name in ("localhost", "localhost:1", "127.0.0.1", "[::1]:8080", "")),
+    ({"hosts": ["my.box"]}, {"Host": "my.box"}, True),
+    ({"hosts": ["Box:8080"]}, {"Host": "box:9"}, True),
+    # A request for an image has no Origin.
+    ({}, {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}, False),
+    ({}, {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}, True),
+]
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8080", "[::ffff", "127.0.0.1.evil.example"])
-def test_a_name_that_was_made_to_point_here_is_refused(host):
-    assert get(before(NOWHERE), "/v1/models", Host=host).status == 403
-    assert get(before(NOWHERE, **LOCKED), "/v1/models", Host=host, x_api_key=KEY).status == 200
+@pytest.mark.parametrize(("server", "headers", "is_answered"), ACCESS)
+def test_access_by_origin_and_host(server, headers, is_answered):
+    response = ask(before(NOWHERE, server=server), "GET", "/v1/models", b"", headers)
+    assert response.status == (200 if is_answered else 403)
+    allowed = headers.get("Origin") if is_answered and server else None
+    if headers.get("Origin") == FRIEND or not is_answered:
+        assert response.headers.get("Access-Control-Allow-Origin") == allowed
 
 
-@pytest.mark.parametrize("host", ["localhost", "localhost:1", "127.0.0.1", "[::1]:8080", "", "my.box"])
-def test_its_own_names_are_not(host):
-    assert get(before(NOWHERE, server={"hosts": ["my.box"]}), "/v1/models", Host=host).status == 200
+@pytest.mark.parametrize("headers", [{"Host": "evil.example"}, {"Host": "[::ffff"}, {"Origin": "https://chat.example"}])
+def test_with_keys_a_page_may_be_reached_by_any_name(headers):
+    """A proxy asks by the name of its upstream, and no browser sends a key unasked."""
+    response = ask(before(NOWHERE, **LOCKED), "GET", "/v1/models", b"", {**headers, "x-api-key": KEY})
+    assert response.status == 200
+    assert "Access-Control-Allow-Origin" not in response.headers
+
+
+def test_a_friends_preflight_is_answered_and_links_may_lead_here():
+    """The user navigates to a page by clicking."""
+    app = before(NOWHERE, server={"origins": [FRIEND]})
+    assert ask(app, "OPTIONS", "/v1/chat/completions", b"", {"Origin": FRIEND}).status == 204
+    assert get(app, "/", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate").status == 200
 
 
 # -- limits ------------------------------------------------------------------------------------------------------------
@@ -414,11 +447,11 @@ def streaming(app: Any, body: Any = None, **headers: str) -> Any:
 
 
 def test_streams_beyond_the_limit_are_rejected_until_one_ends():
-    with serve(Reply.sse([*chat_events(["one"], finish_reason=None, usage=False), Stall()], done=False)) as upstream:
+    with serve(ENDLESS) as upstream:
         app = before(upstream.url, server={"max_streams": 1})
         status, running = streaming(app)
         assert (status, app.running) == (200, 1)
-        refused = post(app, "/v1/chat/completions", STREAM)
+        refused = chat(app, STREAM)
         assert (refused.status, refused.json()["error"]["code"]) == (503, "overloaded")
         assert refused.headers["Retry-After"] == "1"
         running.close()
@@ -431,10 +464,10 @@ def test_streams_beyond_the_limit_are_rejected_until_one_ends():
 def test_a_key_has_a_share_of_its_own():
     other = new_key()
     keys = {"alice": hash_of(KEY), "bob": hash_of(other)}
-    with serve(Reply.sse([*chat_events(["one"], finish_reason=None, usage=False), Stall()], done=False)) as upstream:
+    with serve(ENDLESS) as upstream:
         app = before(upstream.url, keys=keys, server={"max_streams_per_key": 1})
         running = [streaming(app, Authorization=f"Bearer {key}") for key in (KEY, other)]
-        refused = post(app, "/v1/chat/completions", STREAM, Authorization=f"Bearer {KEY}")
+        refused = chat(app, STREAM, Authorization=f"Bearer {KEY}")
         assert [status for status, _ in running] == [200, 200]
         assert (refused.status, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
         for _, answer in running:
@@ -444,13 +477,13 @@ def test_a_key_has_a_share_of_its_own():
 def test_slots_are_released_after_every_kind_of_end():
     app = before(NOWHERE, server={"max_streams": 1})
     for body in (b"{", CHAT, {**CHAT, "model": "nope"}, {"model": "m"}, STREAM):
-        post(app, "/v1/chat/completions", body)
+        chat(app, body)
         assert app.running == 0
 
 
 def test_a_body_that_is_too_large_is_413():
     app = before(NOWHERE, server={"max_body_bytes": 100})
-    response = post(app, "/v1/chat/completions", {**CHAT, "user": "x" * 100})
+    response = chat(app, {**CHAT, "user": "x" * 100})
     assert (response.status, response.json()["error"]["type"]) == (413, "invalid_request_error")
 
 
@@ -463,7 +496,7 @@ def test_a_body_without_a_length_is_read_to_the_limit():
 
 
 def test_an_answer_that_takes_too_long_ends(later: LaterTime):
-    with serve(Reply.sse([*chat_events(["one"], finish_reason=None, usage=False), Stall()], done=False)) as upstream:
+    with serve(ENDLESS) as upstream:
         app = before(upstream.url, server={"max_seconds": 1000})
         answer = app(environ_of("POST", "/v1/chat/completions", STREAM), lambda *_: None)
         with contextlib.closing(answer):
@@ -494,7 +527,7 @@ def test_a_client_that_leaves_before_the_first_token_ends_the_call(spawn, body):
 
 
 def test_closing_the_body_ends_the_call_and_is_logged(caplog):
-    with serve(Reply.sse([*chat_events(["one"], finish_reason=None, usage=False), Stall()], done=False)) as upstream:
+    with serve(ENDLESS) as upstream:
         app = before(upstream.url)
         with caplog.at_level(logging.INFO, "anyllm.gateway"):
             _, answer = streaming(app)
@@ -519,11 +552,11 @@ fields = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(body=st.dictionaries(fields, json_values | st.just("m"), max_size=6) | json_values)
 def test_any_json_gets_an_answer_in_the_clients_format(body):
     """No request reaches a model: nothing listens there, or the request is rejected."""
-    response = post(NONSENSE, "/v1/chat/completions", json.dumps(body).encode())
+    response = chat(NONSENSE, json.dumps(body).encode())
     assert 400 <= response.status < 600
     assert response.status != 500, response.body
     if not response.headers["Content-Type"].startswith("text/event-stream"):
@@ -533,10 +566,10 @@ def test_any_json_gets_an_answer_in_the_clients_format(body):
 NONSENSE = before(NOWHERE, server={"only_listed": True})
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(body=st.binary(max_size=60))
 def test_any_bytes_get_an_answer_in_the_clients_format(body):
-    response = post(NONSENSE, "/v1/chat/completions", body)
+    response = chat(NONSENSE, body)
     assert response.status in (400, 404)
     assert response.json()["error"]["type"] == "invalid_request_error"
 
@@ -561,14 +594,14 @@ def test_unknown_paths_and_methods(method, path, status):
 
 
 def test_nesting_without_end_is_refused():
-    response = post(NONSENSE, "/v1/chat/completions", b'{"model":"m","messages":' + b"[" * 100_000)
+    response = chat(NONSENSE, b'{"model":"m","messages":' + b"[" * 100_000)
     assert response.status == 400
 
 
 def test_a_bug_is_500_without_its_words_and_gives_everything_back(monkeypatch, caplog):
     app = before(NOWHERE)
     monkeypatch.setattr(app._models, "find", lambda name: {}["sk-secret"])
-    response = post(app, "/v1/chat/completions", CHAT)
+    response = chat(app, CHAT)
     assert response.status == 500
     assert b"sk-secret" not in response.body
     assert "a bug ended request req_" in caplog.text
@@ -589,7 +622,7 @@ def test_threads_share_it(spawn):
 
         def one() -> int:
             start.wait(TIMEOUT)
-            return post(app, "/v1/chat/completions", CHAT).status
+            return chat(app, CHAT).status
 
         assert [task.join() for task in [spawn(one) for _ in range(8)]] == [200] * 8
     assert app.running == 0
@@ -609,7 +642,7 @@ def test_a_clients_words_break_no_header(key):
     with serve(Reply.json(ANTHROPIC)) as upstream:
         entry = {"model": "anthropic/x", "base_url": upstream.url, "api_key_env": "HOME"}
         app = before(NOWHERE, models={"a": entry}, server={"unsupported": "drop"})
-        response = post(app, "/v1/chat/completions", {**CHAT, "model": "a", key: 1})
+        response = chat(app, {**CHAT, "model": "a", key: 1})
     assert response.status == 200
     dropped = response.headers["x-anyllm-dropped"]
     assert dropped.isprintable()
@@ -625,37 +658,10 @@ def test_an_origin_that_is_none_is_refused(origin, path):
     assert "Access-Control-Allow-Origin" not in response.headers
 
 
-def test_an_empty_host_does_not_match_an_origin():
-    assert get(before(NOWHERE), "/v1/models", Origin="null", Host="").status == 403
-
-
-def test_parts_of_other_pages_may_not_call_and_links_may_lead_here():
-    """A request for an image has no Origin; the user navigates to a page by clicking."""
-    app = before(NOWHERE)
-    image = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "no-cors"}
-    assert get(app, "/v1/models", **image).status == 403
-    assert get(app, "/", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate").status == 200
-    assert get(app, "/v1/models", Sec_Fetch_Site="same-origin", Sec_Fetch_Mode="cors").status == 200
-
-
-def test_with_keys_a_page_may_be_reached_by_any_name():
-    """A proxy asks by the name of its upstream, and no browser sends a key unasked."""
-    app = before(NOWHERE, **LOCKED)
-    response = get(app, "/v1/models", Origin="https://chat.example", x_api_key=KEY)
-    assert response.status == 200
-    assert "Access-Control-Allow-Origin" not in response.headers
-
-
-def test_origins_and_hosts_are_normalized():
-    app = before(NOWHERE, server={"origins": ["https://Friend.example/"], "hosts": ["Box:8080"]})
-    assert get(app, "/v1/models", Origin="https://friend.example").status == 200
-    assert get(app, "/v1/models", Host="box:9").status == 200
-
-
 def test_a_name_of_a_megabyte_is_no_model_and_is_not_cached(caplog):
     app = before(NOWHERE)
     with caplog.at_level(logging.INFO, "anyllm.gateway"):
-        response = post(app, "/v1/chat/completions", {**CHAT, "model": f"openai/{'x' * 1_000_000}"})
+        response = chat(app, {**CHAT, "model": f"openai/{'x' * 1_000_000}"})
     assert response.status == 404
     assert not app._models._recent
     assert all(len(record.getMessage()) < 1000 for record in caplog.records)
@@ -666,33 +672,30 @@ def test_a_name_of_a_megabyte_is_no_model_and_is_not_cached(caplog):
     [
         ["x"],
         [[1]],
-        [{"type": "function", "function": "f"}],
-        [{"type": "function", "function": {"name": {}}}],
-        [{"type": "function", "function": {}}],
-        [{"type": "function", "function": {"name": "f", "parameters": "x"}}],
+        *([{"type": "function", "function": one}] for one in ("f", {"name": {}}, {}, {"name": "f", "parameters": "x"})),
     ],
     ids=str,
 )
 @pytest.mark.parametrize("provider", ["compatible", "anthropic"])
 def test_tools_that_are_none_are_refused_by_name(tools, provider):
     for body in (CHAT, STREAM):
-        response = post(before(NOWHERE, provider), "/v1/chat/completions", {**body, "tools": tools})
+        response = chat(before(NOWHERE, provider), {**body, "tools": tools})
         assert response.status == 400
         assert "tool" in response.json()["error"]["param"]
 
 
-def test_two_tools_of_one_name_are_refused_where_they_are_read(monkeypatch):
+def test_two_tools_of_one_name_are_refused_where_they_are_read():
     tool = {"type": "function", "function": {"name": "f"}}
     entry = {"model": "compatible/a", "base_url": NOWHERE, "max_streams": 1}
     app = before(NOWHERE, models={"limited": entry})
     for body in (CHAT, STREAM):
-        response = post(app, "/v1/chat/completions", {**body, "model": "limited", "tools": [tool, tool]})
+        response = chat(app, {**body, "model": "limited", "tools": [tool, tool]})
         assert (response.status, response.json()["error"]["param"]) == (400, "tools")
 
 
 def test_all_names_of_an_entry_share_its_limits(spawn):
     """Also those that clients add a tag to, and those of a pattern."""
-    with serve(Reply.sse([*chat_events(["one"], finish_reason=None, usage=False), Stall()], done=False)) as upstream:
+    with serve(ENDLESS) as upstream:
         entry = {"model": "compatible/*", "base_url": upstream.url, "max_streams": 1}
         app = before(NOWHERE, models={"one": {**entry, "model": "compatible/x"}, "p-*": entry})
         for first, second in (("one", "one:latest"), ("p-a", "p-b")):
@@ -707,28 +710,12 @@ def test_all_names_of_an_entry_share_its_limits(spawn):
             waited.close()
 
 
-@pytest.mark.parametrize(
-    "models",
-    [
-        {"x-*": {"model": "openai/*", "options": {"retries": 1}}},
-        {"x-*": "nobody/*"},
-        {"x-*": {"model": "openai/*", "params": {"temprature": 1}}},
-        {"x-*": {"model": "openai/*", "rate_limit": {"rpm": 1}}},
-        {"a*b": "openai/x"},
-    ],
-    ids=str,
-)
-def test_a_wrong_pattern_raises_at_construction(models):
-    with pytest.raises(ValueError, match="models"):
-        before(NOWHERE, models=models)
-
-
 def test_a_name_in_a_path_may_have_letters_of_any_script():
     app = before(NOWHERE, models={"sch\u00f6n": "openai/x"})
     assert get(app, "/v1/models/sch\u00f6n".encode().decode("latin-1")).json()["id"] == "sch\u00f6n"
 
 
-def test_a_model_of_another_time_is_listed(monkeypatch):
+def test_a_model_of_another_time_is_listed():
     """A provider sends milliseconds in a field for seconds."""
     from anyllm.wire._base.model_info import ModelInfo
     from anyllm.wire.anthropic_messages.models import anthropic_models
@@ -741,17 +728,13 @@ def test_a_model_of_another_time_is_listed(monkeypatch):
 # -- lists of providers ------------------------------------------------------------------------------------------------
 
 
-def test_a_client_that_leaves_while_a_list_is_fetched_does_not_end_the_fetch(spawn, monkeypatch):
+def test_a_client_that_leaves_while_a_list_is_fetched_does_not_end_the_fetch(spawn, openai_key):
     """It is fetched once for all callers; a client that leaves stops waiting, and the others get it."""
-    for name in list(os.environ):
-        if name.endswith(("_API_KEY", "_TOKEN")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("OPENAI_API_KEY", "k")
     go_on = threading.Event()
     listing = json.dumps({"data": [{"id": "gpt-9"}]}).encode()
     head = {"Content-Type": "application/json", "Content-Length": str(len(listing))}
     with serve(Reply(headers=head, body=[Stall(go_on), listing])) as upstream:
-        monkeypatch.setenv("OPENAI_BASE_URL", upstream.url)
+        openai_key.setenv("OPENAI_BASE_URL", upstream.url)
         app = before(NOWHERE, server={"list_providers": True})
         leave: List[Any] = []
         environ = environ_of("GET", "/v1/models")
@@ -768,18 +751,12 @@ def test_a_client_that_leaves_while_a_list_is_fetched_does_not_end_the_fetch(spa
         assert len(upstream.requests) == 1
 
 
-def test_a_list_that_failed_is_fetched_again_after_a_while(monkeypatch, caplog):
-    from anyllm.gateway._provider_lists import ProviderLists
-
-    for name in list(os.environ):
-        if name.endswith(("_API_KEY", "_TOKEN")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("OPENAI_API_KEY", "k")
+def test_a_list_that_failed_is_fetched_again_after_a_while(openai_key):
     now = [0.0]
     lists = ProviderLists(clock=lambda: now[0])
     replies = [Reply.json({"data": [{"id": "a"}]}), Reply.json({"data": 5}), Reply.json({"data": [{"id": "b"}]})]
     with serve(*replies) as upstream:
-        monkeypatch.setenv("OPENAI_BASE_URL", upstream.url)
+        openai_key.setenv("OPENAI_BASE_URL", upstream.url)
         found = []
         for now[0] in (0.0, 299.0, 301.0, 302.0, 320.0):
             listed = lists.all(anyllm.Context(timeout=60))

@@ -20,16 +20,18 @@ from loopback import descriptors, join_workers, needs_proc, silent_after, until,
 
 import anyllm
 from anyllm._concurrency.pipe import EMPTY
+from anyllm._serving import body as _body
 from anyllm._serving.stream_sources import SILENCE
 from anyllm.channel import open_channel
 from anyllm.formats import Body, OpenAIChat
-from anyllm.gateway import Config, Gateway, GatewayServer, NeedsKeys, hash_of, new_key
+from anyllm.gateway import Config, Gateway, GatewayServer, NeedsKeys, _server, hash_of, new_key
 from anyllm.testing import Reply, Signal, Stall, chat_events, serve
 from anyllm.types import ChatCompletionChunk, RetryNotice, text_chunk
 
 pytest.importorskip("waitress")
 
 CHAT_PATH = "/v1/chat/completions"
+NOWHERE = "http://127.0.0.1:9"
 
 
 def request(server: GatewayServer, body: Any = STREAM, path: str = CHAT_PATH, **headers: str) -> socket.socket:
@@ -86,8 +88,10 @@ def test_a_piece_arrives_before_the_next_is_sent():
 
 
 def test_a_silent_model_is_no_silent_line():
-    answered = threading.Event()
-    with serve(silent_after(answered)) as upstream, gateway(upstream.url, server={"keep_alive": 0.05}) as server:
+    with (
+        serve(silent_after(threading.Event())) as upstream,
+        gateway(upstream.url, server={"keep_alive": 0.05}) as server,
+    ):
         client = request(server)
         read_until(client, b": keep-alive")
         client.close()
@@ -133,6 +137,10 @@ class Outlet:
         self.threads.append(threading.current_thread().name)
 
 
+def piece(text: str) -> Any:
+    return text_chunk("", text, 0, "", None, None, "", None)
+
+
 class Pair:
     """The two channels of a stream, and their send ends."""
 
@@ -141,7 +149,7 @@ class Pair:
         self.failed, self.errors = open_channel(1)
 
     def say(self, *texts: str) -> None:
-        assert self.sender.put_many([text_chunk("", text, 0, "", None, None, "", None) for text in texts])
+        assert self.sender.put_many([piece(text) for text in texts])
 
     def end(self, error: Any = None) -> None:
         self.failed.close(error)
@@ -180,24 +188,19 @@ def test_the_thread_that_brings_a_chunk_writes_it():
     assert b"[DONE]" in from_body[-1]
 
 
-def test_chunks_without_room_are_written_by_the_servers_thread():
+@pytest.mark.parametrize(
+    ("outlet", "passed_on", "from_body"),
+    [(Outlet(room=1), "a", "firstbc"), (Outlet(error=OSError("the client has left")), "", "firstabc")],
+    ids=["no room", "a write that fails"],
+)
+def test_what_cannot_be_written_at_once_is_left_to_the_servers_thread(outlet, passed_on, from_body):
     """That thread may wait for the client; the one that brings chunks may not."""
-    pair, outlet = Pair(), Outlet(room=1)
-    thread, from_body = waiting_for(pair, outlet)
+    pair = Pair()
+    thread, pieces = waiting_for(pair, outlet)
     pair.say("a", "b", "c")
     pair.end()
     thread.join(TIMEOUT)
-    assert texts_in(outlet.written) == "a"
-    assert texts_in(from_body) == "firstbc"
-
-
-def test_a_write_that_fails_is_left_to_the_servers_thread():
-    pair, outlet = Pair(), Outlet(error=OSError("the client has left"))
-    thread, from_body = waiting_for(pair, outlet)
-    pair.say("a", "b")
-    pair.end()
-    thread.join(TIMEOUT)
-    assert texts_in(from_body) == "firstab"
+    assert (texts_in(outlet.written), texts_in(pieces)) == (passed_on, from_body)
 
 
 def test_an_error_while_passing_on_is_the_answers_error():
@@ -211,8 +214,6 @@ def test_an_error_while_passing_on_is_the_answers_error():
 
 def test_writes_of_other_threads_delay_the_keep_alive(monkeypatch):
     """The server's thread has slept all the while; only silence is silence."""
-    from anyllm._serving import body as _body
-
     now = Clock()
     monkeypatch.setattr(_body, "time", types.SimpleNamespace(monotonic=now))
     body = Body(Pair(), OpenAIChat(), 5.0, outlet=Outlet())
@@ -224,7 +225,7 @@ def test_writes_of_other_threads_delay_the_keep_alive(monkeypatch):
         waits.append(timeout)
         if len(waits) == 1:
             now.now -= 2
-            items = iter([text_chunk("", "a", 0, "", None, None, "", None)])
+            items = iter([piece("a")])
             assert pass_on(lambda: next(items, EMPTY))
             now.now += 2
         return SILENCE
@@ -263,7 +264,7 @@ def test_closing_a_channel_writes_nothing():
     """The close may come from a signal handler, between the put of an item and the wake-up of the waiter."""
     pair, outlet = Pair(), Outlet()
     thread, from_body = waiting_for(pair, outlet)
-    pair.chunks._pipes[0].items.append(text_chunk("", "a", 0, "", None, None, "", None))
+    pair.chunks._pipes[0].items.append(piece("a"))
     pair.end()
     thread.join(TIMEOUT)
     assert not outlet.written
@@ -282,7 +283,7 @@ def test_no_end_is_slept_through(end):
             pair.failed.close()
         closer.start()
         for _ in range(number % 5):
-            pair.sender.put(text_chunk("", "a", 0, "", None, None, "", None))
+            pair.sender.put(piece("a"))
         closer.join(TIMEOUT)
         thread.join(TIMEOUT)
         assert not thread.is_alive()
@@ -307,24 +308,16 @@ def test_all_arrives_in_order_with_a_client_that_takes_it_in_fits():
 
 
 @pytest.mark.parametrize("leave", [socket.socket.close, reset], ids=["end", "reset"])
-@pytest.mark.parametrize("body", [STREAM, CHAT], ids=["stream", "whole"])
-def test_a_client_that_leaves_before_the_first_token_ends_the_call(leave, body):
-    """Nothing is written meanwhile, so no write can tell."""
-    with serve(Reply.sse([Stall()], done=False)) as upstream, gateway(upstream.url) as server:
+@pytest.mark.parametrize(
+    ("body", "word"), [(STREAM, b""), (CHAT, b""), (STREAM, b"two")], ids=["stream", "whole", "in the middle"]
+)
+def test_a_client_that_leaves_ends_the_call(leave, body, word):
+    """Before the first token nothing is written, so no write can tell."""
+    reply = silent_after(threading.Event()) if word else Reply.sse([Stall()], done=False)
+    with serve(reply) as upstream, gateway(upstream.url) as server:
         client = request(server, body)
         upstream.wait_for_requests(1)
-        leave(client)
-        assert upstream.wait_closed(TIMEOUT)
-        join_workers()
-        until(lambda: server.gateway.running == 0)
-
-
-@pytest.mark.parametrize("leave", [socket.socket.close, reset], ids=["end", "reset"])
-def test_a_client_that_leaves_in_the_middle_ends_the_call(leave):
-    answered = threading.Event()
-    with serve(silent_after(answered)) as upstream, gateway(upstream.url) as server:
-        client = request(server)
-        read_until(client, b"two")
+        read_until(client, word)
         leave(client)
         assert upstream.wait_closed(TIMEOUT)
         join_workers()
@@ -397,10 +390,8 @@ def ask_in_time(server: GatewayServer) -> None:
 )
 def test_three_hundred_slow_senders_block_no_other_client(start, monkeypatch):
     """More of them than threads; others are answered meanwhile, and they are cut off in the end."""
-    from anyllm.gateway import _server
-
     monkeypatch.setattr(_server, "_SPARE_THREADS", 2)
-    with gateway("http://127.0.0.1:9", server={"max_streams": 4}) as server:
+    with gateway(NOWHERE, server={"max_streams": 4}) as server:
         slow = [socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT) for _ in range(300)]
         for client in slow:
             client.sendall(start)
@@ -418,8 +409,6 @@ def test_three_hundred_slow_senders_block_no_other_client(start, monkeypatch):
 
 
 def test_a_client_that_reads_nothing_is_disconnected(monkeypatch):
-    from anyllm.gateway import _server
-
     piece = chat_events(["x" * 10_000], finish_reason=None, usage=False)[-1:]
     with serve(Reply.sse(piece * 3000, done=False)) as upstream, gateway(upstream.url) as server:
         client = request(server)
@@ -431,10 +420,10 @@ def test_a_client_that_reads_nothing_is_disconnected(monkeypatch):
 
 
 def test_an_idle_client_is_disconnected_but_not_one_that_waits_for_a_model(monkeypatch):
-    from anyllm.gateway import _server
-
-    answered = threading.Event()
-    with serve(silent_after(answered)) as upstream, gateway(upstream.url, server={"keep_alive": 0.5}) as server:
+    with (
+        serve(silent_after(threading.Event())) as upstream,
+        gateway(upstream.url, server={"keep_alive": 0.5}) as server,
+    ):
         waiting, idle = request(server), socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT)
         read_until(waiting, b"two")
         monkeypatch.setitem(_server._TIMEOUTS, "idle", -1.0)
@@ -475,7 +464,7 @@ HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
     ids=["large", "expected", "endless", "negative", "twice", "both", "chunk", "colon", "header", "tls", "http2"],
 )
 def test_malformed_requests_are_rejected_in_the_clients_format(sent, status):
-    with gateway("http://127.0.0.1:9", server={"max_body_bytes": 4000}) as server:
+    with gateway(NOWHERE, server={"max_body_bytes": 4000}) as server:
         received = raw(server, sent)
         assert received.startswith((f"HTTP/1.1 {status} ".encode(), f"HTTP/1.0 {status} ".encode())), received
         body = json.loads(received.partition(b"\r\n\r\n")[2])
@@ -485,7 +474,7 @@ def test_malformed_requests_are_rejected_in_the_clients_format(sent, status):
 
 def test_a_client_that_sends_too_much_can_read_the_error():
     """Closing the connection while data arrives would show the client a reset instead of the response."""
-    with gateway("http://127.0.0.1:9", server={"max_body_bytes": 4000}) as server:
+    with gateway(NOWHERE, server={"max_body_bytes": 4000}) as server:
         client = socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT)
         client.sendall(HEAD + b"Content-Length: 3000000\r\n\r\n")
         with contextlib.suppress(OSError):
@@ -498,7 +487,7 @@ def test_a_client_that_sends_too_much_can_read_the_error():
 def test_random_bytes_are_answered_or_disconnected(caplog):
     """No traceback, and the next client is answered."""
     chance = random.Random(5)
-    with gateway("http://127.0.0.1:9") as server:
+    with gateway(NOWHERE) as server:
         for number in range(300):
             noise = bytes(chance.randrange(256) for _ in range(chance.randrange(200)))
             sent = (HEAD if number % 2 else b"") + noise + b"\r\n\r\n"
@@ -557,8 +546,8 @@ def test_stopping_lets_answers_end_and_cancels_those_that_do_not():
 
 
 def test_a_port_that_is_taken_is_an_error():
-    with gateway("http://127.0.0.1:9") as server, pytest.raises(OSError, match="in use"):
-        GatewayServer(before("http://127.0.0.1:9", server={"port": server.port}))
+    with gateway(NOWHERE) as server, pytest.raises(OSError, match="in use"):
+        GatewayServer(before(NOWHERE, server={"port": server.port}))
 
 
 def test_many_streams_at_once_all_end():
@@ -604,7 +593,7 @@ def test_requests_sent_ahead_do_not_hide_that_the_client_has_left():
 )
 def test_a_large_body_is_not_read_of_a_request_that_will_be_rejected(head, status):
     """A stranger's megabytes would lie in memory, or on the disk, until they are all there."""
-    with gateway("http://127.0.0.1:9", keys={"alice": hash_of(new_key())}) as server:
+    with gateway(NOWHERE, keys={"alice": hash_of(new_key())}) as server:
         received = raw(server, head + b"Content-Length: 30000000\r\n\r\n" + b"x" * 100_000)
         assert received.startswith(f"HTTP/1.1 {status} ".encode()), received
         assert json.loads(received.partition(b"\r\n\r\n")[2])["error"]["type"]
@@ -612,7 +601,7 @@ def test_a_large_body_is_not_read_of_a_request_that_will_be_rejected(head, statu
 
 def test_with_a_key_a_large_body_is_read():
     key = new_key()
-    with gateway("http://127.0.0.1:9", keys={"alice": hash_of(key)}) as server:
+    with gateway(NOWHERE, keys={"alice": hash_of(key)}) as server:
         body = {**CHAT, "model": "nope", "user": "x" * 1_000_000}
         client = request(server, body, Authorization=f"Bearer {key}")
         read_until(client, b"model_not_found")
@@ -620,18 +609,18 @@ def test_with_a_key_a_large_body_is_read():
 
 
 def test_a_url_that_is_none_is_refused():
-    with gateway("http://127.0.0.1:9") as server:
+    with gateway(NOWHERE) as server:
         assert raw(server, b"GET http://[/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").startswith(b"HTTP/1.")
         ask_in_time(server)
 
 
 def test_closing_twice_or_before_the_start_leaks_nothing():
-    server = GatewayServer(before("http://127.0.0.1:9", server={"port": 0}))
+    server = GatewayServer(before(NOWHERE, server={"port": 0}))
     port = server.port
     server.close()
     server.close()
     until(lambda: not listens(port))
-    with gateway("http://127.0.0.1:9") as running:
+    with gateway(NOWHERE) as running:
         running.close()
         running.close()
         running.stop()
