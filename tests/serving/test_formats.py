@@ -9,7 +9,7 @@ from typing import Any, Iterator, List
 import pytest
 
 import anyllm
-from anyllm import errors, formats, wsgi
+from anyllm import asgi, errors, formats, wsgi
 from anyllm._framing.detect import events
 from anyllm.channel import open_channel
 from anyllm.gateway._responses import error_response
@@ -169,10 +169,16 @@ def test_a_format_is_a_value():
         assert fmt == formats.find(name) == pickle.loads(pickle.dumps(fmt))
 
 
+ENCODERS = [formats.encode, wsgi.body, asgi.body]
+
+
 @pytest.mark.parametrize("wrong", ["nope", "", "SSE"])
 def test_an_unknown_format_is_refused_with_the_known_ones(wrong):
-    with pytest.raises(ValueError, match="must be one of sse, ndjson"):
-        formats.encode(iter(()), wrong)
+    for encode in ENCODERS:
+        with pytest.raises(ValueError, match=f"must be one of sse, ndjson, .*: '{wrong}'"):
+            encode(iter(()), wrong)
+    with pytest.raises(ValueError, match="must be one of sse"):
+        wsgi.headers(wrong)
 
 
 def test_a_setting_that_a_format_has_not_is_a_type_error():
@@ -182,13 +188,14 @@ def test_a_setting_that_a_format_has_not_is_a_type_error():
         formats.encode(iter(()), formats.OpenAIChat(), model="m")
 
 
-def test_a_channel_and_other_objects_are_refused():
-    with pytest.raises(TypeError, match="pass the stream"):
-        formats.encode(open_channel(1)[1])
+@pytest.mark.parametrize("encode", ENCODERS)
+def test_a_channel_and_other_objects_are_refused(encode):
+    with pytest.raises(TypeError, match="pass the stream, not its chunks"):
+        encode(open_channel(1)[1])
     with pytest.raises(TypeError):
-        formats.encode(5)
+        encode(5)
     with pytest.raises(ValueError, match="keep_alive"):
-        formats.encode(iter(()), keep_alive=0)
+        encode(iter(()), keep_alive=0)
 
 
 # -- pages of one's own ------------------------------------------------------------------------------------------------
