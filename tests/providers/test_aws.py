@@ -28,6 +28,13 @@ HEADERS = {
 }
 
 
+@pytest.fixture
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment has credentials; without those that `no_environment` removes."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDENV")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+
+
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     """Nothing of this machine's, and no asking of the machine's role."""
@@ -156,9 +163,7 @@ def test_the_callers_own_authorization_wins(name: str) -> None:
 # -- the environment ---------------------------------------------------------------------------------------------------
 
 
-def test_without_a_key_the_environments_credentials_sign(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDENV")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+def test_without_a_key_the_environments_credentials_sign(monkeypatch: pytest.MonkeyPatch, credentials: None) -> None:
     monkeypatch.setenv("AWS_SESSION_TOKEN", "session")
     added = signed()
     assert "Credential=AKIDENV/" in added["Authorization"]
@@ -203,24 +208,22 @@ def test_missing_credentials_are_an_error_and_are_looked_for_again(
     assert "Credential=AKIDNEW/" in signed()["Authorization"]
 
 
-def test_credentials_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_credentials_are_looked_for_once(monkeypatch: pytest.MonkeyPatch, credentials: None) -> None:
     """They renew themselves; asking a machine for its role again with each request would take as long as an answer."""
     from botocore.session import Session
 
     sessions: list[Session] = []
     original = Session.get_credentials
     monkeypatch.setattr(Session, "get_credentials", lambda self: sessions.append(self) or original(self))
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDENV")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     for _ in range(3):
         signed()
     assert len(sessions) == 1
 
 
-def test_bearer_token_of_the_environment_goes_before_the_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bearer_token_of_the_environment_goes_before_the_chain(
+    monkeypatch: pytest.MonkeyPatch, credentials: None
+) -> None:
     """As it does in AWS's own clients; also for a region that was chosen by its URL."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDENV")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "ABSK")
     assert signed() == {"Authorization": "Bearer ABSK"}
 
@@ -233,9 +236,9 @@ def test_bearer_token_of_the_environment_goes_before_the_chain(monkeypatch: pyte
         *("evil.execute-api.us-east-1.amazonaws.com", "evil.bedrock-runtime.us-east-1.amazonaws.com"),
     ],
 )
-def test_no_other_host_receives_the_environments_credentials(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDENV")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+def test_no_other_host_receives_the_environments_credentials(
+    host: str, monkeypatch: pytest.MonkeyPatch, credentials: None
+) -> None:
     assert signed(url=f"https://{host}/model/m/converse") == {}
     monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "ABSK")
     assert signed(url=f"https://{host}/model/m/converse") == {}
@@ -247,9 +250,9 @@ def test_the_environments_credentials_are_not_sent_without_tls(monkeypatch: pyte
 
 
 @pytest.mark.parametrize("name", aws.ENDPOINT_VARS)
-def test_endpoint_that_the_environment_names_is_its_own(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDENV")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+def test_endpoint_that_the_environment_names_is_its_own(
+    name: str, monkeypatch: pytest.MonkeyPatch, credentials: None
+) -> None:
     monkeypatch.setenv(name, "http://localhost:4566/")
     assert "Credential=AKIDENV/" in signed(url="http://localhost:4566/model/m/converse")["Authorization"]
     assert signed(url="http://localhost:4567/model/m/converse") == {}

@@ -132,13 +132,12 @@ def keys_sent(server: Any) -> List[Optional[str]]:
     return [request.headers.get("authorization") for request in server.requests]
 
 
-def test_an_unset_key_names_its_variable():
-    for name, env_var in (("openai", "OPENAI_API_KEY"), ("openrouter", "OPENROUTER_API_KEY")):
-        error = error_of(anyllm.completion_stream(ctx(), {**PARAMS, "model": f"{name}/m"}))
-        assert type(error) is MissingAPIKeyError
-        assert error.env_var == env_var
-        assert env_var in str(error)
-        assert error.provider == name
+@pytest.mark.parametrize(("name", "env_var"), [("openai", "OPENAI_API_KEY"), ("openrouter", "OPENROUTER_API_KEY")])
+def test_an_unset_key_names_its_variable(name: str, env_var: str):
+    error = error_of(anyllm.completion_stream(ctx(), {**PARAMS, "model": f"{name}/m"}))
+    assert type(error) is MissingAPIKeyError
+    assert (error.env_var, error.provider) == (env_var, name)
+    assert env_var in str(error)
 
 
 @pytest.mark.parametrize("empty", ["", "  ", lambda: ""])
@@ -204,28 +203,28 @@ def test_a_callable_key_is_called_once_for_each_attempt_on_the_workers_thread():
     assert threading.current_thread().name not in threads
 
 
-def test_a_callable_key_that_fails_is_an_error_on_errors():
-    def broken() -> str:
-        raise OSError(f"vault says {KEY}")
-
-    for key, words in ((broken, "api_key() failed: OSError"), (lambda: 5, "must return a str, not int")):
-        error = error_of(
-            anyllm.completion_stream(ctx(), PARAMS, provider="compatible", base_url="http://h", api_key=key)
-        )
-        assert type(error) is AuthenticationError
-        assert words in str(error)
-        assert KEY not in str(error)
+def broken() -> str:
+    raise OSError(f"vault says {KEY}")
 
 
-def test_a_callable_key_may_raise_one_of_our_errors():
-    def missing() -> str:
-        raise MissingAPIKeyError("ask the vault", env_var="VAULT")
+def missing() -> str:
+    raise MissingAPIKeyError("ask the vault", env_var="VAULT")
 
-    error = error_of(
-        anyllm.completion_stream(ctx(), PARAMS, provider="compatible", base_url="http://h", api_key=missing)
-    )
-    assert type(error) is MissingAPIKeyError
-    assert error.env_var == "VAULT"
+
+@pytest.mark.parametrize(
+    ("key", "kind", "words"),
+    [
+        (broken, AuthenticationError, "api_key() failed: OSError"),
+        (lambda: 5, AuthenticationError, "must return a str, not int"),
+        (missing, MissingAPIKeyError, "ask the vault"),
+    ],
+)
+def test_a_callable_key_that_fails_is_an_error_on_errors(key: Any, kind: type, words: str):
+    error = error_of(anyllm.completion_stream(ctx(), PARAMS, provider="compatible", base_url="http://h", api_key=key))
+    assert type(error) is kind
+    assert words in str(error)
+    assert KEY not in str(error)
+    assert getattr(error, "env_var", "VAULT") == "VAULT"
 
 
 def test_a_cancel_frees_the_caller_while_the_key_is_being_fetched():
@@ -340,25 +339,21 @@ def test_a_closed_provider_can_be_used_again():
 
 
 def test_options_of_a_call_win_over_those_of_its_provider(monkeypatch: pytest.MonkeyPatch):
-    seen: List[Any] = []
-    monkeypatch.setattr("anyllm._stream.stream.stream", lambda ctx, spec: seen.append(spec.options))
-    provider = anyllm.provider("openai", options=ONCE.evolve(buffer=3), timeouts=anyllm.Timeouts(idle=7))
-    provider.completion_stream(ctx(), PARAMS)
-    provider.completion_stream(ctx(), PARAMS, options=ONCE)
-    anyllm.completion_stream(ctx(), PARAMS, provider=provider)
+    """They may be plain dicts."""
+    used: List[Any] = []
+    monkeypatch.setattr("anyllm._stream.stream.stream", lambda ctx, spec: used.append(spec.options))
+    for options, of_the_call in (
+        (ONCE.evolve(buffer=3), ONCE),
+        ({"retry": {"attempts": 1}, "buffer": 3}, {"retry": {"attempts": 1}}),
+    ):
+        provider = anyllm.provider("openai", options=options, timeouts={"idle": 7})
+        provider.completion_stream(ctx(), PARAMS)
+        anyllm.completion_stream(ctx(), PARAMS, provider=provider)
+        provider.completion_stream(ctx(), PARAMS, options=of_the_call)
+    of_the_provider = ONCE.evolve(buffer=3, timeouts=anyllm.Timeouts(idle=7))
+    assert used == [of_the_provider, of_the_provider, ONCE] * 2
     anyllm.completion_stream(ctx(), {**PARAMS, "model": "openai/m"})
-    assert seen[0] == seen[2] == anyllm.StreamingOptions(retry=ONCE.retry, buffer=3, timeouts=anyllm.Timeouts(idle=7))
-    assert seen[1] is ONCE
-    assert seen[3] == anyllm.StreamingOptions()
-
-
-def test_options_may_be_plain_dicts(monkeypatch: pytest.MonkeyPatch):
-    seen: List[Any] = []
-    monkeypatch.setattr("anyllm._stream.stream.stream", lambda ctx, spec: seen.append(spec.options))
-    provider = anyllm.provider("openai", options={"buffer": 3}, timeouts={"idle": 7})
-    provider.completion_stream(ctx(), PARAMS)
-    provider.completion_stream(ctx(), PARAMS, options={"retry": {"attempts": 1}})
-    assert seen == [anyllm.StreamingOptions(buffer=3, timeouts=anyllm.Timeouts(idle=7)), ONCE]
+    assert used[-1] == anyllm.StreamingOptions()
 
 
 def test_capabilities_are_data():
@@ -397,6 +392,17 @@ def test_a_missing_or_swapped_context_is_answered_with_the_right_call(name: str,
             WRONG_CALLS[wrong](call)
 
 
+#: Wrong in a call and in a provider.
+WRONG_SETTINGS: List[Any] = [
+    ({"api_key": 5}, "api_key"),
+    ({"api_key": b"bytes"}, "api_key"),
+    ({"base_url": 5}, "base_url"),
+    ({"options": 5}, "expected StreamingOptions or a dict, not int"),
+    ({"options": {"bufer": 3}}, "did you mean 'buffer'"),
+    ({"nonsense": 5}, "nonsense"),
+]
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
@@ -405,12 +411,7 @@ def test_a_missing_or_swapped_context_is_answered_with_the_right_call(name: str,
         ({"params": {"model": "openai/m"}}, "messages"),
         ({"params": "hello"}, "CompletionParams or a dict"),
         ({"provider": 5}, "provider must be a name or a Provider, not int"),
-        ({"api_key": 5}, "api_key"),
-        ({"api_key": b"bytes"}, "api_key"),
-        ({"base_url": 5}, "base_url"),
-        ({"options": 5}, "expected StreamingOptions or a dict, not int"),
-        ({"options": {"bufer": 3}}, "did you mean 'buffer'"),
-        ({"nonsense": 5}, "nonsense"),
+        *WRONG_SETTINGS,
     ],
 )
 def test_wrong_types_raise_where_the_call_stands(wrong: Any, words: str):
@@ -422,16 +423,7 @@ def test_wrong_types_raise_where_the_call_stands(wrong: Any, words: str):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "words"),
-    [
-        ({"name": 5}, "provider must be a name"),
-        ({"api_key": 5}, "api_key"),
-        ({"base_url": 5}, "base_url"),
-        ({"timeouts": 5}, "Timeouts"),
-        ({"options": 5}, "expected StreamingOptions or a dict, not int"),
-        ({"options": {"bufer": 3}}, "did you mean 'buffer'"),
-        ({"nonsense": 5}, "nonsense"),
-    ],
+    ("wrong", "words"), [({"name": 5}, "provider must be a name"), ({"timeouts": 5}, "Timeouts"), *WRONG_SETTINGS]
 )
 def test_wrong_types_raise_where_a_provider_is_made(wrong: Any, words: str):
     with pytest.raises(TypeError, match=words):

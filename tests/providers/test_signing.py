@@ -26,22 +26,22 @@ def signed(sign: Any, base_url: str, **fields: Any) -> Provider:
 
 
 def test_the_signer_gets_the_exact_request_and_adds_headers():
-    seen: List[UnsignedRequest] = []
+    received: List[UnsignedRequest] = []
 
     def sign(request: UnsignedRequest) -> Mapping[str, str]:
-        seen.append(request)
-        return {"Authorization": f"Signature {len(seen)}"}
+        received.append(request)
+        return {"Authorization": f"Signature {len(received)}"}
 
     with serve(Reply.error(503), GOOD) as server:
         host = signed(sign, server.url + "/v1?version=2")
         assert host.completion_stream(anyllm.Context(), PARAMS, api_key="id:secret").collect().content == "Hi"
         first, second = server.requests
         assert [request.headers["authorization"] for request in (first, second)] == ["Signature 1", "Signature 2"]
-        assert (seen[0].method, seen[0].url) == ("POST", server.url + "/v1/chat/completions?version=2")
-        assert seen[0].body == first.body
-        assert seen[0].key == "id:secret"
-        assert all(first.headers[name] == value for name, value in seen[0].headers.items())
-        assert "secret" not in repr(seen[0])
+        assert (received[0].method, received[0].url) == ("POST", server.url + "/v1/chat/completions?version=2")
+        assert received[0].body == first.body
+        assert received[0].key == "id:secret"
+        assert all(first.headers[name] == value for name, value in received[0].headers.items())
+        assert "secret" not in repr(received[0])
         host.close()
 
 

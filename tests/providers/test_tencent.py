@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import warnings
-from typing import Any
+from typing import Any, Iterator
 
 import pytest
 from choice_streams import answering
 
 import anyllm
+from anyllm._transport.http import Transport
 from anyllm.errors import AuthenticationError, MissingAPIKeyError
 from anyllm.providers import tencent
-from anyllm.providers.table.row import UnsignedRequest
+from anyllm.providers.provider import Provider
+from anyllm.providers.table.row import Row, UnsignedRequest
+from anyllm.wire.hunyuan.dialect import HunyuanDialect
 
 URL = "https://hunyuan.tencentcloudapi.com/"
 JSON = {"Content-Type": "application/json"}
@@ -145,21 +149,25 @@ def test_official_client_signs_the_same(text: str, now: int, monkeypatch: pytest
 # -- through the provider ----------------------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def hunyuan(answer: Any) -> Iterator[Any]:
+    """A provider whose server gives this answer, what that was sent, and its URL."""
+    body = json.dumps({"Response": answer}).encode()
+    with answering(body, "application/json") as (url, captured):
+        row = Row(name="hunyuan", dialect=HunyuanDialect(), base_url=url, key_pair_vars=("A", "B"), sign=tencent.sign)
+        with contextlib.closing(Provider(row, transport=Transport())) as host:
+            yield host, captured, url
+
+
+PARAMS = {"model": "m", "messages": [{"role": "user", "content": "你好"}]}
+
+
 def test_a_sent_request_has_a_valid_signature(monkeypatch: pytest.MonkeyPatch) -> None:
     """The received headers, host and content type included, are the signed ones."""
-    from anyllm._transport.http import Transport
-    from anyllm.providers.provider import Provider
-    from anyllm.providers.table.row import Row
-    from anyllm.wire.hunyuan.dialect import HunyuanDialect
-
     monkeypatch.setattr(tencent.time, "time", lambda: 1551113065)
     answer = {"Choices": [{"Index": 0, "Message": {"Role": "assistant", "Content": "Hi"}, "FinishReason": "stop"}]}
-    with answering(json.dumps({"Response": answer}).encode(), "application/json") as (url, captured):
-        row = Row(name="hunyuan", dialect=HunyuanDialect(), base_url=url, key_pair_vars=("A", "B"), sign=tencent.sign)
-        host = Provider(row, transport=Transport())
-        params = {"model": "m", "messages": [{"role": "user", "content": "你好"}]}
-        assert host.completion(anyllm.Context(timeout=30), params, api_key=PAIR).content == "Hi"
-        host.close()
+    with hunyuan(answer) as (host, captured, url):
+        assert host.completion(anyllm.Context(timeout=30), PARAMS, api_key=PAIR).content == "Hi"
     arrived = signable(url=f"{url}/", headers=captured.headers, body=captured.raw)
     assert captured.headers["authorization"] == tencent.sign_at(arrived, 1551113065)["Authorization"]
     assert captured.headers["x-tc-action"] == "ChatCompletions"
@@ -168,19 +176,10 @@ def test_a_sent_request_has_a_valid_signature(monkeypatch: pytest.MonkeyPatch) -
 
 def test_an_error_for_the_whole_call_ends_a_stream() -> None:
     """The provider sends it with status 200, and as JSON for a stream."""
-    from anyllm._transport.http import Transport
-    from anyllm.providers.provider import Provider
-    from anyllm.providers.table.row import Row
-    from anyllm.wire.hunyuan.dialect import HunyuanDialect
-
-    body = {"Response": {"Error": {"Code": "AuthFailure.SecretIdNotFound", "Message": "unknown id"}, "RequestId": "r"}}
-    with answering(json.dumps(body).encode(), "application/json") as (url, _):
-        row = Row(name="hunyuan", dialect=HunyuanDialect(), base_url=url, key_pair_vars=("A", "B"), sign=tencent.sign)
-        host = Provider(row, transport=Transport())
-        params = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
+    error = {"Error": {"Code": "AuthFailure.SecretIdNotFound", "Message": "unknown id"}, "RequestId": "r"}
+    with hunyuan(error) as (host, _, _url):
         with pytest.raises(AuthenticationError, match="unknown id") as caught:
-            host.completion_stream(anyllm.Context(timeout=30), params, api_key=PAIR).collect()
+            host.completion_stream(anyllm.Context(timeout=30), PARAMS, api_key=PAIR).collect()
         assert caught.value.request_id == "r"
         with pytest.raises(AuthenticationError, match="SECRET_ID:SECRET_KEY"):
-            host.completion(anyllm.Context(timeout=30), params, api_key="sk-1")
-        host.close()
+            host.completion(anyllm.Context(timeout=30), PARAMS, api_key="sk-1")
