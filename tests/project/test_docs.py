@@ -1,25 +1,20 @@
-"""The tables in docs/providers.md match the code, and its programs run."""
+"""The tables in docs/providers.md match the code."""
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-from typing import Any, Dict, List
+from typing import Any, Dict
 
 import pytest
 from conftest import ROOT
 
 from anyllm.providers.table import lookup
 from anyllm.providers.table.row import Row
-from anyllm.testing import Reply, chat_events, serve
 from anyllm.wire._base.protocols import Dialect
 
 pytestmark = pytest.mark.once
 
 PROVIDERS = (ROOT / "docs" / "providers.md").read_text("utf-8")
-PROGRAMS = re.findall(r"```python\n(.*?)```", PROVIDERS, re.DOTALL)
 #: The names of wire formats, by class.
 FORMATS = {
     "OpenAIChatDialect": "OpenAI chat completions",
@@ -90,82 +85,14 @@ def test_notes_fit_a_table():
         assert not row.note.endswith(".")
 
 
-# -- the programs ------------------------------------------------------------------------------------------------------
-
-
-def _hello(request: Any) -> Reply:
-    """The answer of a server with any of the formats."""
-    path, body = request.path, request.json() if request.body else {}
-    if path == "/api/pull":
-        return Reply.ndjson([{"status": "pulling", "total": 2, "completed": 2}, {"status": "success"}])
-    if path == "/api/show":
-        about = {"general.architecture": "llama", "llama.context_length": 8192}
-        return Reply.json({"details": {}, "model_info": about})
-    if path == "/api/chat":
-        return Reply.ndjson([{"message": {"content": "Hello"}, "done": True, "done_reason": "stop"}])
-    if path.endswith("/responses"):
-        text = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hello"}]}
-        return Reply.json({"id": "r", "object": "response", "status": "completed", "output": [text]})
-    if path.endswith("/v1/messages"):
-        return Reply.json(
-            {"type": "message", "content": [{"type": "text", "text": "Hello"}], "stop_reason": "end_turn"}
-        )
-    if ":streamGenerateContent" in path:
-        candidate = {"content": {"parts": [{"text": "Hello"}], "role": "model"}, "finishReason": "STOP"}
-        return Reply.sse([{"candidates": [candidate]}], done=False)
-    if path.endswith("/v2/chat"):
-        message = {"role": "assistant", "content": [{"type": "text", "text": "Hello"}]}
-        return Reply.json({"id": "c", "finish_reason": "COMPLETE", "message": message})
-    if path.endswith("/converse-stream"):
-        return Reply(body=[_frames()], content_type="application/vnd.amazon.eventstream")
-    if "Messages" in body:
-        return Reply.sse([{"Choices": [{"Delta": {"Content": "Hello"}, "FinishReason": "stop"}]}], done=False)
-    if "input" in body:
-        choice = {"message": {"content": "Hello"}, "finish_reason": "stop"}
-        return Reply.sse([{"output": {"choices": [choice]}}], done=False)
-    if body.get("stream"):
-        return Reply.sse(chat_events("Hello"))
-    message = {"role": "assistant", "content": "Hello"}
-    return Reply.json({"id": "1", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
-
-
-def _frames() -> bytes:
-    from aws_frames import event
-
-    text = event("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": "Hello"}})
-    return event("messageStart", {"role": "assistant"}) + text + event("messageStop", {"stopReason": "end_turn"})
-
-
-def _environment(url: str) -> Dict[str, str]:
-    """Variables that point every provider to *url*, with every key set."""
-    variables: Dict[str, str] = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
-    for row in lookup.ROWS:
-        names: List[str] = [*row.key_vars, *row.key_pair_vars]
-        variables.update((name, "none:none" if row.name.startswith("bedrock") else "none") for name in names)
-        variables.update((name, url) for name in row.base_url_vars)
-    return variables
-
-
-@pytest.mark.parametrize("program", PROGRAMS, ids=range(len(PROGRAMS)))
-def test_program_of_the_page_runs(program: str):
-    if "bedrock/" in program:
-        pytest.importorskip("botocore")
-    with serve(_hello) as server:
-        local = program.replace("http://localhost:8000/v1", server.url)
-        done = subprocess.run(
-            [sys.executable, "-c", local],
-            env=_environment(server.url),
-            capture_output=True,
-            text=True,
-            timeout=200,
-            check=False,
-        )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert "Hello" in done.stdout
-
-
 def test_every_link_of_the_readme_leads_to_a_file():
     readme = (ROOT / "README.md").read_text("utf-8")
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", readme):
         assert (ROOT / target).exists(), target
+
+
+def test_both_commands_are_on_lines_of_their_own():
+    """The checks in .ci/run take them from the README."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert '\npip install -e ".[local]" && anyllm "What is the capital of France? Answer in one sentence."\n' in readme
+    assert '\npip install -e ".[test]" && pytest\n' in readme

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Dict
 
 import pytest
+from any_host import TEXT, answer
 from conftest import ROOT
 
-from anyllm.testing import RecordedRequest, Reply, chat_events, serve
+from anyllm.testing import serve
 
 pytestmark = pytest.mark.once
 
@@ -21,79 +21,6 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 PROVIDERS = sorted((ROOT / "examples" / "providers").glob("*.py"))
 #: These serve pages, and are tested with `anyllm.wsgi` and `anyllm.asgi`.
 SERVERS = ("django_stream.py", "flask_stream.py", "starlette_stream.py")
-TEXT = "One fish. Two fish. Red fish."
-
-
-def _chat(request: RecordedRequest) -> Reply:
-    """A server with OpenAI's API: it calls a tool if there is one, and writes JSON if that is requested."""
-    if request.path.endswith("/models"):
-        return Reply.json({"data": [{"id": "gpt-4o-mini"}]})
-    body = request.json()
-    if "input" in body:
-        vectors = [{"index": index, "embedding": [0.5]} for index, _ in enumerate(body["input"])]
-        return Reply.json({"data": vectors, "usage": {"prompt_tokens": 2, "total_tokens": 2}})
-    text = '{"name": "Lamp", "price": 12.5}' if body.get("response_format") else TEXT
-    is_first_turn = all(message["role"] != "tool" for message in body["messages"])
-    calls = [_call(tool["function"]) for tool in body.get("tools", ()) if is_first_turn]
-    if not body.get("stream"):
-        message: Dict[str, Any] = {"role": "assistant", "content": None if calls else text, "tool_calls": calls}
-        choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if calls else "stop"}
-        usage = {"prompt_tokens": 9, "completion_tokens": 9, "total_tokens": 18}
-        return Reply.json({"id": "c", "model": "m", "choices": [choice], "usage": usage})
-    if not calls:
-        return Reply.sse(chat_events(text))
-    first, end, usage_event = chat_events([], finish_reason="tool_calls")
-    fragments = [{"index": at, **call} for at, call in enumerate(calls)]
-    called = {**first, "choices": [{"index": 0, "delta": {"tool_calls": fragments}, "finish_reason": None}]}
-    return Reply.sse([first, called, end, usage_event])
-
-
-def _call(function: Dict[str, Any]) -> Dict[str, Any]:
-    samples = {"integer": 7, "number": 1.5, "string": "Paris", "boolean": True}
-    properties = function["parameters"]["properties"]
-    arguments = {name: samples[schema["type"]] for name, schema in properties.items()}
-    return {"id": "c1", "type": "function", "function": {"name": function["name"], "arguments": json.dumps(arguments)}}
-
-
-def _anthropic(_: RecordedRequest) -> Reply:
-    message = {"id": "m", "type": "message", "role": "assistant", "model": "claude", "content": []}
-    events: List[Any] = [
-        {"type": "message_start", "message": {**message, "usage": {"input_tokens": 9, "output_tokens": 1}}},
-        {
-            "type": "content_block_start",
-            "index": 0,
-            "content_block": {"type": "thinking", "thinking": "", "signature": ""},
-        },
-        {"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": "hm. "}},
-        {"type": "content_block_stop", "index": 0},
-        {"type": "content_block_start", "index": 1, "content_block": {"type": "text", "text": ""}},
-        {"type": "content_block_delta", "index": 1, "delta": {"type": "text_delta", "text": TEXT}},
-        {"type": "content_block_stop", "index": 1},
-        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 9}},
-        {"type": "message_stop"},
-    ]
-    return Reply.sse([(event["type"], event) for event in events], done=False)
-
-
-def _ollama(_: RecordedRequest) -> Reply:
-    last = {"model": "l", "message": {"role": "assistant", "content": ""}, "done": True, "done_reason": "stop"}
-    lines: List[Any] = [
-        {"model": "l", "message": {"role": "assistant", "content": TEXT}, "done": False},
-        {**last, "prompt_eval_count": 9, "eval_count": 9},
-    ]
-    return Reply.ndjson(lines)
-
-
-def _gemini(_: RecordedRequest) -> Reply:
-    candidate = {"index": 0, "content": {"role": "model", "parts": [{"text": TEXT}]}, "finishReason": "STOP"}
-    usage = {"promptTokenCount": 9, "candidatesTokenCount": 9, "totalTokenCount": 18}
-    return Reply.sse([{"candidates": [candidate], "usageMetadata": usage, "modelVersion": "gemini"}], done=False)
-
-
-def _hunyuan(_: RecordedRequest) -> Reply:
-    choice = {"Index": 0, "Delta": {"Role": "assistant", "Content": TEXT}, "FinishReason": "stop"}
-    usage = {"PromptTokens": 9, "CompletionTokens": 9, "TotalTokens": 18}
-    return Reply.sse([{"Id": "h", "Created": 1, "Choices": [choice], "Usage": usage}], done=False)
 
 
 def run(path: Path, **environment: str) -> str:
@@ -151,31 +78,24 @@ PRINTS = {
 
 @pytest.mark.parametrize("path", [path for path in EXAMPLES if path.name not in SERVERS], ids=lambda path: path.name)
 def test_example_runs(path: Path):
-    with serve(_chat) as server, serve(_ollama) as ollama:
+    with serve(answer) as server:
         printed = run(
             path,
             ANYLLM_MODEL="compatible/test-model",
             ANYLLM_MODELS="compatible/one,compatible/two",
             COMPATIBLE_BASE_URL=f"{server.url}/v1",
-            OLLAMA_HOST=ollama.url,
+            OLLAMA_HOST=server.url,
         )
     assert re.search(PRINTS[path.name], printed), printed
 
 
 @pytest.mark.parametrize("path", PROVIDERS, ids=lambda path: path.name)
 def test_a_providers_example_speaks_its_format(path: Path):
-    host = {
-        "anthropic_streaming.py": (_anthropic, "ANTHROPIC_BASE_URL"),
-        "google_streaming.py": (_gemini, "GOOGLE_GEMINI_BASE_URL"),
-        "ollama_streaming.py": (_ollama, "OLLAMA_HOST"),
-        "tencent_streaming.py": (_hunyuan, "HUNYUAN_BASE_URL"),
-        "volcengine_streaming.py": (_chat, "ARK_BASE_URL"),
-    }
-    answer, variable = host[path.name]
+    urls = ("ANTHROPIC_BASE_URL", "GOOGLE_GEMINI_BASE_URL", "OLLAMA_HOST", "HUNYUAN_BASE_URL", "ARK_BASE_URL")
     keys = dict.fromkeys(("ANTHROPIC_API_KEY", "GEMINI_API_KEY", "ARK_API_KEY"), "key-of-the-tests")
     pair = dict.fromkeys(("TENCENT_SECRET_ID", "TENCENT_SECRET_KEY"), "half-of-the-tests")
     with serve(answer) as server:
-        printed = run(path, **{variable: server.url}, **keys, **pair)
+        printed = run(path, **dict.fromkeys(urls, server.url), **keys, **pair)
     assert TEXT in printed
     assert re.search(r"\n\d+ tokens, stop", printed), printed
 
@@ -209,20 +129,8 @@ def test_example_without_its_key_names_the_variable_in_one_line(path: Path):
     assert (done.returncode, bool(done.stdout)) == ((1, False) if "ollama" in path.name else (0, True))
 
 
-@pytest.fixture(scope="session")
-def _weights() -> None:
-    from anyllm.errors import LocalUnavailableError
-    from anyllm.providers.local import ensure_weights, llama_cpp
-
-    try:
-        llama_cpp.require()
-        ensure_weights()
-    except LocalUnavailableError as exc:
-        pytest.skip(str(exc))
-
-
 @pytest.mark.model
-@pytest.mark.usefixtures("_weights")
+@pytest.mark.usefixtures("weights")
 @pytest.mark.parametrize(
     "path", [path for path in EXAMPLES if path.name not in (*NEEDS, *SERVERS)], ids=lambda path: path.name
 )
