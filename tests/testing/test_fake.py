@@ -46,8 +46,9 @@ def test_error_is_raised_and_a_retryable_one_is_retried():
     assert len(provider.requests) == 2
 
 
-def test_error_after_content_has_the_partial_answer():
-    stream = fake(["Hel", anyllm.ServerError("gone")]).completion_stream(anyllm.Context(), ASK)
+@pytest.mark.parametrize("error", [anyllm.ServerError("gone"), anyllm.ServerError])
+def test_error_after_content_has_the_partial_answer(error: Any):
+    stream = fake(["Hel", error]).completion_stream(anyllm.Context(), ASK)
     with pytest.raises(anyllm.ServerError) as caught:
         stream.collect()
     assert caught.value.partial is not None
@@ -120,11 +121,26 @@ def collected(*answers: Any) -> anyllm.ChatCompletion:
     return streamed
 
 
-def test_a_tool_call_is_an_answer():
-    answer = collected(tool_call("weather", PARIS))
-    (call,) = answer.tool_calls
-    assert (call.id, call.name, call.parse()) == ("call_1", "weather", PARIS)
-    assert answer.finish_reason == "tool_calls"
+CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
+SEVERAL = ["Let me look. ", tool_call("a"), tool_call("b", '{"broken'), tool_call("c", id="mine")]
+
+
+@pytest.mark.parametrize(
+    ("answer", "content", "calls"),
+    [
+        (tool_call("weather", PARIS), "", [("call_1", "weather", '{"city": "Paris"}')]),
+        (SEVERAL, "Let me look. ", [("call_1", "a", ""), ("call_2", "b", '{"broken'), ("mine", "c", "")]),
+        ({"content": None, "tool_calls": [CALL]}, "", [("c1", "f", '{"x": 1}')]),
+    ],
+    ids=["call", "texts and calls", "dict"],
+)
+def test_tool_calls_are_an_answer(answer: Any, content: str, calls: Any):
+    completion = collected(answer)
+    assert completion.content == content
+    assert [(call.id, call.name, call.arguments) for call in completion.tool_calls] == calls
+    assert [call.index for call in completion.tool_calls] == [*range(len(calls))]
+    assert [call.is_complete for call in completion.tool_calls] == [call[2] != '{"broken' for call in calls]
+    assert completion.finish_reason == "tool_calls"
 
 
 def test_tool_call_is_streamed_in_fragments():
@@ -135,17 +151,6 @@ def test_tool_call_is_streamed_in_fragments():
     assert all((part.id, part.name, part.index) == (None, None, 0) for part in parts[1:])
 
 
-def test_list_of_texts_and_calls_is_one_answer():
-    answer = collected(["Let me look. ", tool_call("a"), tool_call("b", '{"broken'), tool_call("c", id="mine")])
-    assert answer.content == "Let me look. "
-    assert [(call.id, call.name, call.index) for call in answer.tool_calls] == [
-        ("call_1", "a", 0),
-        ("call_2", "b", 1),
-        ("mine", "c", 2),
-    ]
-    assert not answer.tool_calls[1].is_complete
-
-
 def test_calls_of_several_turns_have_different_ids():
     provider = fake(tool_call("f"), [tool_call("f"), tool_call("g")], anyllm.Message.assistant(tool_calls=[{}]))
     turns = [provider.completion(anyllm.Context(), ASK) for _ in range(3)]
@@ -153,18 +158,14 @@ def test_calls_of_several_turns_have_different_ids():
 
 
 MESSAGE = {"role": "assistant", "content": "Hi there"}
+USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3, "prompt_tokens_details": {"cached_tokens": 1}}
 OPENAI = {
     "id": "chatcmpl-9",
     "object": "chat.completion",
     "created": 1,
     "model": "gpt",
     "choices": [{"index": 0, "message": {**MESSAGE, "annotations": []}, "finish_reason": "length"}],
-    "usage": {
-        "prompt_tokens": 1,
-        "completion_tokens": 2,
-        "total_tokens": 3,
-        "prompt_tokens_details": {"cached_tokens": 1},
-    },
+    "usage": USAGE,
 }
 
 
@@ -203,13 +204,6 @@ def test_usage_of_a_whole_answer_is_reported():
     assert (usage.total_tokens, usage.cache_read_tokens) == (3, 1)
 
 
-def test_a_dict_with_tool_calls_is_an_answer():
-    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
-    answer = collected({"content": None, "tool_calls": [call]})
-    assert answer.finish_reason == "tool_calls"
-    assert answer.tool_calls[0].parse() == {"x": 1}
-
-
 def test_chunks_are_sent_unchanged():
     event = {"choices": [{"index": 0, "delta": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}]}
     chunk = anyllm.ChatCompletionChunk.from_dict(event)
@@ -218,14 +212,9 @@ def test_chunks_are_sent_unchanged():
 
 
 def test_error_class_is_an_answer():
-    error = anyllm.RateLimitError
     options = anyllm.StreamingOptions(retry=anyllm.Retry(attempts=1))
     with pytest.raises(anyllm.RateLimitError, match="a faked RateLimitError"):
-        fake(error).completion(anyllm.Context(), ASK, options=options)
-    stream = fake(["Hel", error]).completion_stream(anyllm.Context(), ASK)
-    with pytest.raises(anyllm.RateLimitError) as caught:
-        stream.collect()
-    assert caught.value.partial.content == "Hel"
+        fake(anyllm.RateLimitError).completion(anyllm.Context(), ASK, options=options)
 
 
 @pytest.mark.parametrize("answer", [Stall, Stall(), ["Hel", Stall]])

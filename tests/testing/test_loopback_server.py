@@ -496,18 +496,12 @@ def test_tls_carries_requests_and_keeps_its_connection(tls: Contexts):
         assert len(server.requests[1].body) == 100_000
 
 
-def test_clean_end_of_tls_has_a_close_notify(tls: Contexts):
-    reply = Reply(body=[b"ab"], framing="close")
+@pytest.mark.parametrize(("cut", "has_close_notify"), [([], True), ([Cut("eof")], False)], ids=["clean", "eof"])
+def test_only_a_clean_end_of_tls_has_a_close_notify(tls: Contexts, cut: List[Cut], has_close_notify: bool):
+    reply = Reply(body=[b"ab", *cut], framing="close")
     with serve(reply, tls=tls[0]) as server, tls_socket(server, tls[1]) as sock:
         assert read_until(sock, b"\r\n\r\nab") == b""
-        assert read_raw(sock) != b""
-
-
-def test_eof_cut_of_tls_has_no_close_notify(tls: Contexts):
-    reply = Reply(body=[b"ab", Cut("eof")], framing="close")
-    with serve(reply, tls=tls[0]) as server, tls_socket(server, tls[1]) as sock:
-        assert read_until(sock, b"\r\n\r\nab") == b""
-        assert read_raw(sock) == b""
+        assert (read_raw(sock) != b"") == has_close_notify
 
 
 def test_tls_client_sees_a_reset(tls: Contexts):
