@@ -12,15 +12,20 @@ import pytest
 
 import anyllm
 from anyllm import errors
+from anyllm.agent import AgentResult, BudgetExceededError
 from anyllm.errors import AnyLLMError, APIError, Cancelled
+from anyllm.structured import Fault, StructuredOutputError
+from anyllm.tools import ToolArgumentsError
 
 CLASSES: List[Type[AnyLLMError]] = [
     cls for cls in vars(errors).values() if inspect.isclass(cls) and issubclass(cls, AnyLLMError)
 ]
+#: With those of other modules.
+EVERY_CLASS = [*CLASSES, BudgetExceededError, StructuredOutputError, ToolArgumentsError]
 PARTIAL = anyllm.ChatCompletion(
     id="x", choices=(anyllm.Choice(message=anyllm.Message.assistant("so far", reasoning="hm")),), provider="openai"
 )
-#: What the constructor of a class wants or takes beyond the common facts.
+#: Arguments of a class beyond the common facts.
 MORE: Dict[str, Dict[str, Any]] = {
     "Cancelled": {"cause": "abandoned"},
     "StreamTimeoutError": {"clock": "idle", "seconds": 300.0},
@@ -28,6 +33,9 @@ MORE: Dict[str, Dict[str, Any]] = {
     "CircuitOpenError": {"retry_after": 5.0},
     "LimitTooSmallError": {"tokens": 9, "tokens_per_minute": 8},
     "WaitTooLongError": {"seconds": 60.0},
+    "BudgetExceededError": {"budget": "turns", "limit": 3, "result": AgentResult(messages=(), completion=PARTIAL)},
+    "StructuredOutputError": {"text": '{"a": ', "errors": [Fault("$.a", "missing")], "position": 6},
+    "ToolArgumentsError": {"tool": "f", "path": "$.a"},
 }
 FACTS = {
     "status_code": 429,
@@ -44,7 +52,7 @@ def make(cls: Type[AnyLLMError]) -> AnyLLMError:
     return cls("it\nfailed", provider="openai", code="c", partial=PARTIAL, is_retryable=True, **more)
 
 
-@pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.parametrize("cls", EVERY_CLASS)
 @pytest.mark.parametrize(
     "carry", [copy.copy, copy.deepcopy, *(lambda e, n=n: pickle.loads(pickle.dumps(e, n)) for n in range(2, 6))]
 )
@@ -61,7 +69,7 @@ def test_every_error_survives(cls: Type[AnyLLMError], carry: Any):
     assert again.partial.content == "so far"
 
 
-@pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.parametrize("cls", EVERY_CLASS)
 def test_every_error_has_the_common_attributes(cls: Type[AnyLLMError]):
     error = make(cls)
     assert (error.provider, error.code, error.partial, error.is_retryable) == ("openai", "c", PARTIAL, True)
@@ -71,7 +79,7 @@ def test_every_error_has_the_common_attributes(cls: Type[AnyLLMError]):
     assert str(bare)
 
 
-@pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.parametrize("cls", EVERY_CLASS)
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029", "\0\n"])
 def test_every_error_is_one_line(cls: Type[AnyLLMError], end: str):
     """Whatever the provider sent, and wherever it stands."""
