@@ -8,32 +8,17 @@ import datetime
 import decimal
 import enum
 import json
-import pickle
 import subprocess
 import sys
+import typing
 import uuid
-from typing import (
-    Annotated,
-    Any,
-    Dict,
-    FrozenSet,
-    Generic,
-    List,
-    Literal,
-    NewType,
-    Optional,
-    Tuple,
-    TypedDict,
-    TypeVar,
-    Union,
-)
+from typing import Annotated, Any, Dict, FrozenSet, Generic, List, Literal, Optional, Tuple, TypedDict, TypeVar, Union
 
 import attrs
 import msgspec
 import pytest
 
 from anyllm import Client
-from anyllm.errors import AnyLLMError
 from anyllm.providers.table import lookup
 from anyllm.structured import Fault, StructuredOutputError, parse, response_format
 from anyllm.structured._schema import schema_of, strict
@@ -97,7 +82,7 @@ class Others:
     data: bytes
     amount: decimal.Decimal
     spot: Spot
-    user: NewType("User", int)  # type: ignore[valid-type]
+    user: typing.NewType("User", int)  # type: ignore[valid-type]
     marked: Annotated[int, msgspec.Meta(examples=[1], extra_json_schema={"x": [1]})]
     bare: list  # type: ignore[type-arg]
 
@@ -170,8 +155,7 @@ def test_response_format_of_a_schema_does_not_change_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "format",
-    [{"type": "json_object"}, {"type": "text"}, {"type": "regex", "regex": {}}, response_format(SCHEMA)],
+    "format", [{"type": "json_object"}, {"type": "text"}, {"type": "regex", "regex": {}}, response_format(SCHEMA)]
 )
 def test_a_response_format_passes_through(format: Any) -> None:
     assert response_format(format) == format
@@ -209,29 +193,31 @@ def test_every_wire_format_with_schemas_sends_the_whole_schema(of: Any) -> None:
 def contains(value: Any, part: Any) -> bool:
     if isinstance(value, str) and value.startswith("{"):  # Bedrock has it as text
         value = json.loads(value)
-    if value == part:
-        return True
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return any(contains(item, part) for item in inner)
+    return value == part or any(contains(item, part) for item in inner)
 
 
 # -- text of answers ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        '{"a": [1]}',
-        ' \n{"a": [1]}\n',
-        '```json\n{"a": [1]}\n```',
-        '\ufeff```\n{"a": [1]}\n```\nThat is all.',
-        'Here you are:\n\n```json\n{"a": [1]}\n```\n',
-        '{"a": [1]}\n\nNote: ```json is how I would fence it.',
-    ],
-)
-def test_parse_finds_json_in_fences_and_prose(text: str) -> None:
-    assert parse(text) == {"a": [1]}
-    assert parse(text, repair=True) == {"a": [1]}
+FENCED = [
+    '{"a": "```"}',
+    ' \n{"a": "```"}\n',
+    '```json\n{"a": "```"}\n```',
+    '```json {"a": "```"} ```',
+    '```\n{"a":\n"```"}\n  ```\nThat is all.',
+    'Here you are:\n\n```json\n{"a": "```"}\n```\n',
+    'So:\n\n```JSON\n{"a": "```"}\n```\n\n```\nmore\n```',
+]
+#: get_json() does not accept these.
+ODD = ['\ufeff```\n{"a": "```"}\n```\nThat is all.', '{"a": "```"}\n\nNote: ```json is how I would fence it.']
+
+
+@pytest.mark.parametrize("text", [*FENCED, *ODD])
+def test_json_is_found_in_fences_and_prose(text: str) -> None:
+    assert parse(text) == parse(text, repair=True) == {"a": "```"}
+    if text in FENCED:
+        assert answer(text, "stop").get_json() == {"a": "```"}
 
 
 @pytest.mark.parametrize("text", ["12", '"x"', "null", "true", '"```"', "[]"])
@@ -246,7 +232,7 @@ def test_parse_without_a_type_accepts_any_json(text: str) -> None:
         ("I cannot.", "not JSON: expected a value at character 0, not 'I cannot.'", 0, False),
         ("not now", "not JSON: expected a value at character 0, not 'not now'", 0, False),
         ('{"a": 1,}', "not JSON: expected a key at character 8", 8, False),
-        ('{"a": [1, 2', "cut off: the document is cut off: the number may go on at character 11", 11, True),
+        ('{"a": [1, 2', "the document is cut off: the number may go on at character 11", 11, True),
         ("", "the text is empty", 0, True),
         ("```json\n", "the document is cut off: no value has begun at character 8", 8, True),
         ("So:\n```json\n[1 2]\n```", "not JSON: expected ',' or ']' at character 15", 15, False),
@@ -259,7 +245,7 @@ def test_text_that_is_not_json_is_refused_with_its_position(
         with pytest.raises(StructuredOutputError) as caught:
             parse(text, of)
         error = caught.value
-        assert str(error) == message.replace("cut off: the document is cut off", "the document is cut off")
+        assert str(error) == message
         assert (error.text, error.path, error.position, error.is_truncated) == (text, "$", position, is_truncated)
         assert isinstance(error.__cause__, ValueError)
 
@@ -287,12 +273,8 @@ def test_error_names_the_refusal_filter_or_token_limit_of_an_answer(completion: 
     """All of these were reported as "cut off", which suggests a network failure."""
     with pytest.raises(StructuredOutputError, match=f"^{cause}"):
         parse(completion, Order)
-    message = completion.to_message()
-    delta = {"role": "assistant", "content": message.content, "refusal": message.refusal}
-    event = {"choices": [{"index": 0, "delta": delta, "finish_reason": completion.finish_reason}]}
-    client = Client("m", provider=fake([event]))
     with pytest.raises(StructuredOutputError, match=cause):
-        client.chat_stream("Hi", response_format=Order).collect()
+        Client("m", provider=fake(completion)).chat_stream("Hi", response_format=Order).collect()
     if "not JSON" not in cause:
         with pytest.raises(ValueError, match=f"^{cause.partition(':')[0]}: "):
             completion.get_json()
@@ -301,20 +283,6 @@ def test_error_names_the_refusal_filter_or_token_limit_of_an_answer(completion: 
 def test_whole_document_is_accepted_whatever_the_finish_reason() -> None:
     for text in ('{"a": 1}', '```json\n{"a": 1}\n```', 'Here:\n```json\n{"a": 1}'):
         assert parse(answer(text, "length")) == answer(text, "length").get_json() == {"a": 1}
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        '```json\n{"a": "```"}\n```',
-        '```json {"a": "```"} ```',
-        '```\n{"a":\n"```"}\n  ```\nThat is all.',
-        'So:\n\n```JSON\n{"a": "```"}\n```\n\n```\nmore\n```',
-        '\n{"a": "```"}',
-    ],
-)
-def test_parse_and_get_json_read_fences_alike(text: str) -> None:
-    assert parse(text) == answer(text, "stop").get_json() == {"a": "```"}
 
 
 def test_repair_closes_a_truncated_document() -> None:
@@ -386,6 +354,15 @@ def test_null_stands_for_a_default() -> None:
     ]
 
 
+class Optionals(TypedDict, total=False):
+    q: int
+
+
+def test_null_stands_for_a_key_that_may_be_missing() -> None:
+    holder = dataclasses.make_dataclass("Holder", [("inner", Optionals)])
+    assert parse('{"inner": {"q": null}}', holder) == holder({})
+
+
 def test_integers_are_numbers_and_floats_are_not_integers() -> None:
     price = parse(json.dumps({**ITEM, "price": 3}), Item).price
     assert (price, type(price)) == (3.0, float)
@@ -428,7 +405,6 @@ def test_message_is_the_first_fault_and_the_number_of_others() -> None:
     with pytest.raises(StructuredOutputError) as caught:
         parse(json.dumps({"items": [ITEM, ITEM, {**ITEM, "price": "x"}], "kind": 1}), Order)
     assert str(caught.value) == "$.items[2].price: expected a number, got a string (and 1 more)"
-    assert caught.value.path == "$.items[2].price"
     assert caught.value.errors[0] == Fault("$.items[2].price", "expected a number, got a string")
     assert caught.value.position is None
 
@@ -497,14 +473,20 @@ def test_generic_classes_are_read() -> None:
     assert parse(json.dumps({"found": [ITEM]}), Items).found == found.found
 
 
-def test_errors_of_a_classs_validators_are_faults() -> None:
+def test_validators_and_converters_of_a_class_are_called() -> None:
     assert parse('{"even": 2, "word": "a", "size": "7"}', Checked) == Checked(2, "A", 7)
-    assert faults({"even": 3, "word": "a"}, Checked) == ["$: 3 is odd"]
 
 
-def test_a_failing_converter_is_reported_at_its_field() -> None:
-    assert faults({"even": 2, "word": 3}, Checked) == ["$.word: expected a string, got an integer"]
-    assert faults({"even": 2, "word": "a", "size": "x"}, Checked) == ["$.size: expected an integer, got a string"]
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"even": 3}, "$: 3 is odd"),
+        ({"word": 3}, "$.word: expected a string, got an integer"),
+        ({"size": "x"}, "$.size: expected an integer, got a string"),
+    ],
+)
+def test_errors_of_validators_and_converters_are_faults(change: Any, fault: str) -> None:
+    assert faults({"even": 2, "word": "a", **change}, Checked) == [fault]
 
 
 def test_fields_with_init_false_are_not_expected() -> None:
@@ -615,23 +597,22 @@ def test_json_object_accepts_any_object() -> None:
     assert faults("[1]", {"type": "json_object"}) == ["$: expected an object, got a list"]
 
 
-def test_a_response_format_without_a_schema_is_refused() -> None:
-    with pytest.raises(ValueError, match="the response_format has no schema"):
-        parse("1", {"type": "regex"})
-
-
-def test_an_invalid_schema_is_a_value_error() -> None:
-    pytest.importorskip("jsonschema")
-    with pytest.raises(ValueError, match=r"not a JSON schema: .*\$\.properties\.a\.type"):
-        parse("{}", {"type": "object", "properties": {"a": {"type": "text"}}})
-
-
-def test_references_are_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("of", "words"),
+    [
+        ({"type": "regex"}, "the response_format has no schema"),
+        ({"properties": {"a": {"type": "text"}}}, r"not a JSON schema: .*\$\.properties\.a\.type"),
+        ({"$ref": "http://127.0.0.1:9/schema.json"}, "unresolvable reference"),
+    ],
+)
+def test_a_wrong_schema_is_a_value_error_and_no_reference_is_fetched(
+    of: Any, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("jsonschema")
     requests: List[Any] = []
     monkeypatch.setattr("urllib.request.urlopen", lambda *args, **kwargs: requests.append(args))
-    with pytest.raises(ValueError, match="unresolvable reference"):
-        parse("{}", {"$ref": "http://127.0.0.1:9/schema.json"})
+    with pytest.raises(ValueError, match=words):
+        parse("{}", of)
     assert not requests
 
 
@@ -645,20 +626,6 @@ def test_missing_jsonschema_is_an_import_error_with_the_command(monkeypatch: pyt
 # -- the error ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "copy_error", [copy.copy, copy.deepcopy, *(lambda e, n=n: pickle.loads(pickle.dumps(e, n)) for n in range(2, 6))]
-)
-def test_error_survives_copy_and_pickle(copy_error: Any) -> None:
-    with pytest.raises(StructuredOutputError) as caught:
-        parse('{"items": 1, "kind": 2}', Order)
-    again = copy_error(caught.value)
-    assert type(again) is StructuredOutputError
-    assert isinstance(again, AnyLLMError)
-    assert vars(again) == vars(caught.value)
-    assert again.text == '{"items": 1, "kind": 2}'
-    assert str(again) == str(caught.value)
-
-
 def test_error_message_is_one_short_line() -> None:
     with pytest.raises(StructuredOutputError) as caught:
         parse(json.dumps({"a\nb\u2028": 1, **ITEM, "color": "x\r\n" * 1000}), Item)
@@ -667,13 +634,9 @@ def test_error_message_is_one_short_line() -> None:
     assert caught.value.errors
 
 
-def test_error_has_the_attributes_of_every_anyllm_error() -> None:
-    error = StructuredOutputError("x", provider="openai", text="t")
-    assert (str(error), error.provider, error.path, error.errors) == ("openai: x", "openai", "$", ())
-
-
 def test_importing_loads_neither_cattrs_nor_jsonschema() -> None:
-    code = "import sys, anyllm.structured; assert not {'cattrs', 'jsonschema', 'referencing'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
-    code = "import sys, anyllm; assert 'anyllm.structured' not in sys.modules"
+    code = (
+        "import sys, anyllm; assert 'anyllm.structured' not in sys.modules\n"
+        "import anyllm.structured; assert not {'cattrs', 'jsonschema', 'referencing'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
