@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Dict
+from typing import Annotated
 
 import msgspec
 import pytest
+from tool_samples import schema
 
 from anyllm.tools import Tool
 from anyllm.tools._docstrings import first_paragraph, parameter_descriptions
-
-
-def schema(function: Any, **options: Any) -> Dict[str, Any]:
-    parameters: Dict[str, Any] = Tool(function, **options).definition["function"]["parameters"]
-    return parameters
 
 
 def test_sphinx_fields_and_annotations_describe_parameters_too() -> None:

@@ -7,29 +7,15 @@ import functools
 import json
 from typing import Any, Dict, List, Optional
 
-import attrs
 import pytest
+from tool_samples import Place, schema
 
 import anyllm
 from anyllm.tools import Tool, ToolArgumentsError, tool, tools_in
 
 
-@attrs.define
-class Place:
-    """Where on the earth."""
-
-    lat: float = attrs.field(validator=attrs.validators.ge(-90))
-    lon: float
-    name: Optional[str] = None
-
-
 def weather(city: str) -> Dict[str, Any]:
     return {"city": city}
-
-
-def schema(function: Any, **options: Any) -> Dict[str, Any]:
-    parameters: Dict[str, Any] = Tool(function, **options).definition["function"]["parameters"]
-    return parameters
 
 
 def test_async_functions_and_variable_arguments_are_refused() -> None:
@@ -44,15 +30,13 @@ def test_async_functions_and_variable_arguments_are_refused() -> None:
 
     def any_key(**cities: str) -> None: ...
 
-    for wrong, words in ((later, "async"), (functools.partial(later), "async"), (Later(), "async")):
+    for wrong, words in (
+        *((later, "async"), (functools.partial(later), "async"), (Later(), "async")),
+        *((many, r"many\(\) takes \*cities"), (any_key, r"any_key\(\) takes \*\*cities")),
+        (3, "made of a function, not of int"),
+    ):
         with pytest.raises(TypeError, match=words):
             Tool(wrong)
-    with pytest.raises(TypeError, match=r"many\(\) takes \*cities"):
-        Tool(many)
-    with pytest.raises(TypeError, match=r"any_key\(\) takes \*\*cities"):
-        Tool(any_key)
-    with pytest.raises(TypeError, match="made of a function, not of int"):
-        Tool(3)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["", "a b", "straße", "x" * 65])
@@ -76,7 +60,7 @@ def test_methods_are_tools_of_their_instance() -> None:
             """What it costs."""
             return f"{self.name}: {item}"
 
-        @tool(name="renamed", description="Said.", strict=True)
+        @tool(name="renamed", description="Other.", strict=True)
         def other(self, item: str) -> str:
             return f"{self.name}: {item}"
 
@@ -88,7 +72,8 @@ def test_methods_are_tools_of_their_instance() -> None:
     assert one.price.definition["function"]["parameters"]["required"] == ["item"]
     assert one.price.description == "What it costs."
     assert one.other.definition["function"]["strict"] is True
-    assert (one.other.name, one.other.description) == ("renamed", "Said.")
+    assert (one.other.name, one.other.description) == ("renamed", "Other.")
+    assert tool(name="count")(one.price).call({"item": "tea"}) == "one: tea"
 
 
 def test_static_and_class_methods_are_tools_with_the_decorator_below() -> None:
@@ -105,10 +90,11 @@ def test_static_and_class_methods_are_tools_with_the_decorator_below() -> None:
         def by_class(cls, item: str) -> str:
             return f"{cls.name}: {item}"
 
-    definitions, by_name = tools_in([Shop.static, Shop().by_class])
+    definitions, by_name = tools_in([Shop.static, Shop.by_class])
     assert [definition["function"]["parameters"]["required"] for definition in definitions] == [["item"], ["item"]]
     assert by_name["static"].call({"item": "pen"}) == "pen"
-    assert by_name["by_class"].call({"item": "pen"}) == "shop: pen"
+    for bound in (by_name["by_class"], Shop().by_class):
+        assert bound.call({"item": "pen"}) == "shop: pen"
     for above in (staticmethod(weather), classmethod(weather)):
         with pytest.raises(TypeError, match=f"put @tool below @{type(above).__name__}"):
             tool(above)  # type: ignore[call-overload]
@@ -198,15 +184,12 @@ def test_context_parameter_is_passed_and_not_in_the_schema() -> None:
             Tool(function).call({"city": "Graz", "ctx": {}, "context": {}})
 
 
-def test_unresolvable_annotation_is_a_type_error_that_names_it() -> None:
-    def do(city: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+def test_annotations_without_a_schema_are_type_errors() -> None:
+    def unresolvable(city: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
-    with pytest.raises(TypeError, match=r"do\(\): the annotation of 'city' cannot be resolved: .*Nowhere"):
-        _ = Tool(do).definition
+    def unknown(thing: complex) -> None: ...
 
-
-def test_type_without_a_schema_is_a_type_error_that_names_the_tool() -> None:
-    def do(thing: complex) -> None: ...
-
-    with pytest.raises(TypeError, match=r"do\(\): a parameter has no JSON schema"):
-        _ = Tool(do).definition
+    with pytest.raises(TypeError, match=r"unresolvable\(\): the annotation of 'city' cannot be resolved: .*Nowhere"):
+        _ = Tool(unresolvable).definition
+    with pytest.raises(TypeError, match=r"unknown\(\): a parameter has no JSON schema"):
+        _ = Tool(unknown).definition

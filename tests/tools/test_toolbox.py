@@ -2,36 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
-import enum
 import json
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List
 
-import attrs
 import pytest
+from tool_samples import Place, Range, Unit
 
 from anyllm.tools import result_text, tool, tools_in
-
-
-class Unit(enum.Enum):
-    CELSIUS = "C"
-    FAHRENHEIT = "F"
-
-
-@attrs.define
-class Place:
-    """Where on the earth."""
-
-    lat: float = attrs.field(validator=attrs.validators.ge(-90))
-    lon: float
-    name: Optional[str] = None
-
-
-@dataclasses.dataclass
-class Range:
-    first: int
-    last: int = 9
 
 
 def weather(city: str) -> Dict[str, Any]:
@@ -67,12 +45,8 @@ def test_tools_functions_and_definitions_can_be_mixed() -> None:
     search = {"type": "web_search"}
     renamed = tool(name="other")(weather)
     definitions, by_name = tools_in([weather, renamed, raw, search])
-    assert [definition.get("function", {}).get("name") for definition in definitions] == [
-        "weather",
-        "other",
-        "raw",
-        None,
-    ]
+    names = [definition.get("function", {}).get("name") for definition in definitions]
+    assert names == ["weather", "other", "raw", None]
     assert set(by_name) == {"weather", "other"}
     assert by_name["other"] is renamed
     assert by_name["weather"].call({"city": "Graz"})["city"] == "Graz"
