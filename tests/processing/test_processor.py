@@ -1,4 +1,4 @@
-"""Events on their way: filtered, changed, batched, slowed down, counted, on a thread; and nothing left behind."""
+"""Event processors: filters, transformers, batches, rate limits, metrics and threads; and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from conftest import TIMEOUT, Task
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loopback import until
 
 import anyllm
 from anyllm.channel import open_channel
@@ -18,7 +19,7 @@ from anyllm.context import Context
 from anyllm.errors import Cancelled, DeadlineExceeded, IncompleteStreamError, RateLimitError, ServerError
 from anyllm.events import StreamEvent
 from anyllm.processing import EventProcessor, Processed
-from anyllm.testing import FakeProvider, Stall, fake
+from anyllm.testing import Stall, fake
 from anyllm.types import ChatCompletion
 
 PARAMS = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
@@ -38,12 +39,12 @@ def other(kind: str = "usage", **fields: Any) -> StreamEvent:
 
 
 def labels(events: Any) -> List[str]:
-    """What each event says, or what it is."""
+    """The text of each event, or its type."""
     return [event.text or event.type for event in events]
 
 
 class Time:
-    """A clock that only waiting moves, and what was waited for."""
+    """A clock that only waiting moves, and the seconds of each wait."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -59,7 +60,7 @@ class Time:
 
 
 class Source:
-    """A generator of events that says whether it was closed, and on which thread it ran."""
+    """A generator of events that records whether it was closed, and its threads."""
 
     def __init__(self, events: List[StreamEvent], error: Optional[BaseException] = None) -> None:
         self.closed = threading.Event()
@@ -99,8 +100,23 @@ class Blocked:
         self.cancelled.set()
 
 
-def stream(provider: FakeProvider, ctx: Optional[Context] = None) -> anyllm.Stream:
-    return provider.completion_stream(ctx or Context(), PARAMS)
+class LongWait:
+    """A wait for the limit that ends with the context, and an event that is set when it begins."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+
+    def __call__(self, ctx: Context, seconds: float) -> bool:
+        self.begun.set()
+        return ctx.wait(seconds)
+
+
+def stream(*answers: Any) -> anyllm.Stream:
+    return fake(*answers).completion_stream(Context(), PARAMS)
+
+
+ahead_or_not = pytest.mark.parametrize("merge_text", [False, True], ids=["on this thread", "ahead"])
+stream_or_channels = pytest.mark.parametrize("as_source", [lambda pair: pair, tuple], ids=["stream", "channels"])
 
 
 # -- filters and transformers --------------------------------------------------------------------------------------
@@ -209,26 +225,18 @@ def test_invalid_arguments_are_refused(wrong: Callable[[Any], Any], error: Any, 
 # -- sources -------------------------------------------------------------------------------------------------------
 
 
-def test_a_stream_of_chunks_becomes_events() -> None:
-    processed = EventProcessor().process(stream(fake(["Hel", "lo"])))
-    events = list(processed)
+@stream_or_channels
+def test_a_stream_of_chunks_becomes_events(as_source: Any) -> None:
+    events = list(EventProcessor().process(as_source(stream(["Hel", "lo"]))))
     assert labels(events) == ["start", "Hel", "lo", *[event.type for event in events[3:]]]
     assert events[-1].type == "complete"
-    assert events[-1].completion is not None
-    assert events[-1].completion.content == "Hello"
+    assert (events[-1].completion.content, events[-1].completion.finish_reason) == ("Hello", "stop")
 
 
-def test_the_two_channels_alone_are_a_source_too() -> None:
-    events = list(EventProcessor().process(tuple(stream(fake(["Hel", "lo"])))))
-    assert events[-1].completion is not None
-    assert events[-1].completion.content == "Hello"
-    assert events[-1].completion.finish_reason == "stop"
-
-
-@pytest.mark.parametrize("as_source", [lambda answer_stream: answer_stream, tuple], ids=["stream", "channels"])
-@pytest.mark.parametrize("merge_text", [False, True], ids=["on this thread", "ahead"])
+@stream_or_channels
+@ahead_or_not
 def test_the_error_of_a_stream_comes_as_an_event_and_is_then_raised(as_source: Any, merge_text: bool) -> None:
-    answer_stream = stream(fake(["Hel", ServerError("down", is_retryable=False)]))
+    answer_stream = stream(["Hel", ServerError("down", is_retryable=False)])
     processed = EventProcessor(merge_text=merge_text).process(as_source(answer_stream))
     events = []
     with pytest.raises(ServerError) as caught:
@@ -265,21 +273,17 @@ def test_a_channel_of_events_is_a_source() -> None:
     assert labels(EventProcessor().process(channel)) == ["a", "b"]
 
 
-def test_foreign_exceptions_of_a_source_pass_through() -> None:
-    for error in (KeyError("x"), queue.Empty(), KeyboardInterrupt()):
-        for merge_text in (False, True):
-            source = Source(texts("a"), error)
-            with pytest.raises(type(error)) as caught:
-                list(EventProcessor(merge_text=merge_text).process(source.iterator))
-            assert caught.value is error
-            assert source.closed.is_set()
+@ahead_or_not
+@pytest.mark.parametrize("error", [KeyError("x"), queue.Empty(), KeyboardInterrupt()], ids=repr)
+def test_foreign_exceptions_of_a_source_pass_through(merge_text: bool, error: BaseException) -> None:
+    source = Source(texts("a"), error)
+    with pytest.raises(type(error)) as caught:
+        list(EventProcessor(merge_text=merge_text).process(source.iterator))
+    assert caught.value is error
+    assert source.closed.is_set()
 
 
 # -- nobody leaks --------------------------------------------------------------------------------------------------
-
-
-def close(processed: Processed[Any]) -> None:
-    processed.close()
 
 
 def leave_the_block(processed: Processed[Any]) -> None:
@@ -287,7 +291,7 @@ def leave_the_block(processed: Processed[Any]) -> None:
         pass
 
 
-@pytest.mark.parametrize("end", [close, leave_the_block, None], ids=["close", "with", "drop"])
+@pytest.mark.parametrize("end", [Processed.close, leave_the_block, None], ids=["close", "with", "drop"])
 @pytest.mark.parametrize("begun", [False, True], ids=["unread", "begun"])
 def test_stopping_to_read_ends_the_stream(end: Any, begun: bool) -> None:
     for make in (
@@ -296,8 +300,7 @@ def test_stopping_to_read_ends_the_stream(end: Any, begun: bool) -> None:
         lambda source: EventProcessor().batches(source, 1),
         lambda source: EventProcessor().batches(source, 1, FOREVER),
     ):
-        stall = Stall()
-        answer_stream = stream(fake(["Hel", stall]))
+        answer_stream = stream(["Hel", Stall()])
         processed = make(answer_stream)
         if begun:
             next(processed)
@@ -308,7 +311,7 @@ def test_stopping_to_read_ends_the_stream(end: Any, begun: bool) -> None:
         assert isinstance(answer_stream.errors.get(timeout=TIMEOUT), Cancelled)
 
 
-@pytest.mark.parametrize("merge_text", [False, True], ids=["on this thread", "ahead"])
+@ahead_or_not
 def test_dropping_the_iterator_closes_a_generator(merge_text: bool) -> None:
     source = Source([*texts("a"), other(), *texts("b" * 500)])
     processed = EventProcessor(merge_text=merge_text).process(source.iterator)
@@ -350,11 +353,14 @@ def test_a_stream_that_ended_well_is_not_cancelled() -> None:
     assert not source.cancelled.is_set()
 
 
+@pytest.mark.parametrize("raised", [ZeroDivisionError, StopIteration])
 @pytest.mark.parametrize("kind", ["filter", "transformer"])
-def test_an_exception_of_a_step_passes_through_after_the_source_is_closed(kind: str) -> None:
+def test_an_exception_of_a_step_passes_through_after_the_source_is_closed(kind: str, raised: Any) -> None:
+    """StopIteration must not look like the end of the stream."""
+
     def fail(event: StreamEvent) -> Any:
         if event.text == "b":
-            raise ZeroDivisionError
+            raise raised
         return event
 
     for merge_text in (False, True):
@@ -363,7 +369,7 @@ def test_an_exception_of_a_step_passes_through_after_the_source_is_closed(kind: 
         source = Blocked([text("a"), other(), text("b")])
         processed = processor.process(source)
         assert labels([next(processed), next(processed)]) == ["a", "usage"]
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(RuntimeError if raised is StopIteration else raised):
             next(processed)
         assert source.cancelled.is_set()
         assert next(processed, None) is None
@@ -401,22 +407,14 @@ def test_nothing_is_read_ahead_unless_it_must_be() -> None:
 # -- the Context ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("merge_text", [False, True], ids=["on this thread", "ahead"])
+@ahead_or_not
 @pytest.mark.parametrize("how", ["ctx", "processed"])
 def test_a_cancel_frees_a_reader_of_a_silent_source(merge_text: bool, how: str, spawn: Callable[..., Task]) -> None:
     ctx, source = Context(), Blocked([other("start"), text("a", provider="p")])
     processed = EventProcessor(merge_text=merge_text).process(source, ctx)
     events: List[StreamEvent] = []
-    has_two = threading.Event()
-
-    def read() -> None:
-        for event in processed:
-            events.append(event)
-            if len(events) == 2:
-                has_two.set()
-
-    task = spawn(read)
-    assert has_two.wait(TIMEOUT)
+    task = spawn(events.extend, processed)  # adds each as it comes
+    until(lambda: len(events) == 2)
     assert source.waits.wait(TIMEOUT)
     (ctx if how == "ctx" else processed).cancel("enough")
     with pytest.raises(Cancelled) as caught:
@@ -433,11 +431,11 @@ def test_a_cancel_frees_a_reader_of_silent_channels(batched: bool, spawn: Callab
     ctx, waits = Context(), threading.Event()
     (sender, channel), (errors, error) = open_channel(4), open_channel(1)
 
-    def note(event: StreamEvent) -> StreamEvent:
+    def record(event: StreamEvent) -> StreamEvent:
         waits.set()
         return event
 
-    processor = EventProcessor().add_transformer(note)
+    processor = EventProcessor().add_transformer(record)
     source = (channel, error)
     task = spawn(list, processor.batches(source, 9, FOREVER, ctx=ctx) if batched else processor.process(source, ctx))
     assert waits.wait(TIMEOUT)  # "start" came
@@ -485,7 +483,7 @@ def test_the_deadline_of_the_context_is_no_cancel() -> None:
 
 def test_the_error_of_a_cancel_has_the_partial_answer() -> None:
     ctx = Context()
-    processed = EventProcessor().process(stream(fake(["Hel", Stall()])), ctx)
+    processed = EventProcessor().process(stream(["Hel", Stall()]), ctx)
     assert labels([next(processed), next(processed)]) == ["start", "Hel"]
     ctx.cancel()
     assert labels([next(processed)]) == ["error"]
@@ -521,7 +519,7 @@ def test_a_complete_stream_is_no_error_after_a_cancel() -> None:
 # -- batches -------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(alphabet="ab", max_size=20), st.integers(1, 6), st.booleans())
 def test_batches_hold_every_event_once_and_in_order(letters: str, size: int, merge_text: bool) -> None:
     batches = list(EventProcessor().batches(texts(letters), size, merge_text=merge_text))
@@ -554,15 +552,15 @@ def test_the_time_of_a_batch_begins_with_its_first_event() -> None:
     """A stream that is silent for long gives no empty batches, nor one that is over as soon as it begins."""
     time = Time()
 
-    def source() -> Iterator[StreamEvent]:
-        yield from texts("abcdef")
-
     def tick(event: StreamEvent) -> StreamEvent:
         time.now += 50.0 if event.text == "a" else 1.0
         return event
 
     processor = EventProcessor(clock=time.clock, wait=time.wait).add_transformer(tick)
-    assert [labels(batch) for batch in processor.batches(source(), seconds=2)] == [["a", "b", "c"], ["d", "e", "f"]]
+    assert [labels(batch) for batch in processor.batches(iter(texts("abcdef")), seconds=2)] == [
+        ["a", "b", "c"],
+        ["d", "e", "f"],
+    ]
 
 
 def test_a_full_batch_does_not_wait() -> None:
@@ -619,7 +617,7 @@ def test_only_neighbouring_texts_of_a_kind_are_joined() -> None:
     assert (batch[0].elapsed, batch[0].value) == (2.0, {"k": 1})  # as far as it came
 
 
-# -- so many a second ----------------------------------------------------------------------------------------------
+# -- the rate limit ------------------------------------------------------------------------------------------------
 
 
 def test_events_come_out_no_faster_than_the_limit_says() -> None:
@@ -673,12 +671,12 @@ def test_endless_text_comes_out_in_time() -> None:
             ahead.release()
         ahead.release()
 
-    seen: List[StreamEvent] = []
+    passed: List[StreamEvent] = []
 
     def stay_behind(event: StreamEvent) -> StreamEvent:
-        for _ in range(1 if seen else 2):
+        for _ in range(1 if passed else 2):
             assert ahead.acquire(timeout=TIMEOUT)
-        seen.append(event)
+        passed.append(event)
         return event
 
     processed = EventProcessor(merge_text=True).add_transformer(stay_behind).process(source())
@@ -720,17 +718,11 @@ def test_waiting_text_comes_out_on_time_while_the_source_is_silent() -> None:
 @pytest.mark.parametrize("merge_text", [False, True])
 @pytest.mark.parametrize("how", ["ctx", "processed"])
 def test_a_cancel_ends_the_wait_for_the_limit(merge_text: bool, how: str, spawn: Callable[..., Task]) -> None:
-    waits = threading.Event()
-
-    def wait(ctx: Context, seconds: float) -> bool:
-        waits.set()
-        return ctx.wait(seconds)
-
-    ctx, source = Context(), Source([*texts("a"), other(), other()])
+    wait, ctx, source = LongWait(), Context(), Source([*texts("a"), other(), other()])
     processed = EventProcessor(per_second=1 / FOREVER, merge_text=merge_text, wait=wait).process(source.iterator, ctx)
     events: List[StreamEvent] = []
     task = spawn(events.extend, processed)
-    assert waits.wait(TIMEOUT)
+    assert wait.begun.wait(TIMEOUT)
     (ctx if how == "ctx" else processed).cancel("enough")
     with pytest.raises(Cancelled):
         task.join()
@@ -738,16 +730,10 @@ def test_a_cancel_ends_the_wait_for_the_limit(merge_text: bool, how: str, spawn:
 
 
 def test_a_stream_that_is_cancelled_itself_is_not_waited_for(spawn: Callable[..., Task]) -> None:
-    waits = threading.Event()
-
-    def wait(ctx: Context, seconds: float) -> bool:
-        waits.set()
-        return ctx.wait(seconds)
-
-    answer_stream = stream(fake(["a", "b", "c", Stall()]))
+    wait, answer_stream = LongWait(), stream(["a", "b", "c", Stall()])
     events: List[StreamEvent] = []
     task = spawn(events.extend, EventProcessor(per_second=1 / FOREVER, wait=wait).process(answer_stream))
-    assert waits.wait(TIMEOUT)
+    assert wait.begun.wait(TIMEOUT)
     answer_stream.cancel("enough")
     with pytest.raises(Cancelled) as caught:
         task.join()
@@ -767,20 +753,19 @@ def test_the_limit_does_not_delay_a_batch() -> None:
 
 
 def test_a_run_gives_the_handler_each_event_on_a_thread_of_its_own() -> None:
-    got: List[StreamEvent] = []
+    events: List[StreamEvent] = []
     threads = set()
 
     def handle(event: StreamEvent) -> None:
         threads.add(threading.current_thread())
-        got.append(event)
+        events.append(event)
 
-    running = EventProcessor().add_filter(types="text").run(stream(fake(["Hel", "lo"])), handle)
+    running = EventProcessor().add_filter(types="text").run(stream(["Hel", "lo"]), handle)
     assert running.join(TIMEOUT)
     assert running.done
-    assert labels(got) == ["Hel", "lo"]
+    assert labels(events) == ["Hel", "lo"]
     assert running.error is None
-    assert running.result is not None  # though its event was filtered out
-    assert running.result.content == "Hello"
+    assert running.result.content == "Hello"  # though its event was filtered out
     (thread,) = threads
     assert thread is not threading.current_thread()
     assert thread.daemon
