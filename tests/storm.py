@@ -4,12 +4,12 @@
 AT_LINE = '''
 def at_line(number, act, operate, spare=()):
     """Run *operate*, and *act* before its line *number* in FILES; returns whether there was such a line."""
-    seen = 0
+    lines = 0
     def local(frame, event, arg):
-        nonlocal seen
+        nonlocal lines
         if event == "line":
-            seen += 1
-            if seen == number:
+            lines += 1
+            if lines == number:
                 act()
         return local
     def tracer(frame, event, arg):
@@ -20,7 +20,17 @@ def at_line(number, act, operate, spare=()):
         operate()
     finally:
         sys.settrace(None)
-    return seen >= number
+    return lines >= number
+
+def at_every_line(prepare):
+    """Interrupt an operation at each of its lines; *prepare* returns the interruption, the operation and a check."""
+    number, more = 0, True
+    while more:
+        number += 1
+        act, operate, check = prepare()
+        more = at_line(number, act, operate)
+        check()
+    return number - 1
 '''
 
 #: Makes `Bomb(ctx)`, which nobody holds, and which cancels when the collector comes to it.

@@ -1,21 +1,11 @@
-"""Arguments and errors that the limits share."""
+"""Arguments that the limits refuse."""
 
 from __future__ import annotations
-
-import copy
-import pickle
 
 import pytest
 
 from anyllm.context import Context
-from anyllm.limits import (
-    CircuitBreaker,
-    CircuitOpenError,
-    LimitTooSmallError,
-    RateLimit,
-    StreamLimit,
-    WaitTooLongError,
-)
+from anyllm.limits import CircuitBreaker, RateLimit, StreamLimit
 
 
 @pytest.mark.parametrize(
@@ -39,18 +29,3 @@ from anyllm.limits import (
 def test_invalid_limits_are_refused(make, kind):
     with pytest.raises(kind):
         make()
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        CircuitOpenError("m", retry_after=2.5),
-        WaitTooLongError("m", seconds=3.0),
-        LimitTooSmallError("m", tokens=2, tokens_per_minute=1),
-    ],
-    ids=lambda error: type(error).__name__,
-)
-def test_the_errors_survive_pickle_and_copy(error):
-    for other in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
-        assert type(other) is type(error)
-        assert vars(other) == vars(error)

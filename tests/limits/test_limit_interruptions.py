@@ -117,24 +117,17 @@ def test_cancelling_may_interrupt_every_line(run_script):
     output = run_script(
         HARNESS
         + """
-points = 0
-for operation in OPERATIONS:
-    number, more = 0, True
-    while more:
-        number += 1
-        ctx = Context()
-        timer = None
-        body = operation(ctx)
-        operate = next(body)
-        if "after_a_wait" in operation.__name__:  # when no such line comes before it waits: from outside
-            timer = threading.Timer(0.02, ctx.cancel)
-            timer.start()
-        more = at_line(number, ctx.cancel, operate)
-        if timer is not None:
-            timer.cancel()
-        finish(ctx, body)
-        points += more
-print(points)
+def prepare(operation):
+    ctx = Context()
+    body = operation(ctx)
+    operate = next(body)
+    if "after_a_wait" not in operation.__name__:
+        return ctx.cancel, operate, lambda: finish(ctx, body)
+    timer = threading.Timer(0.02, ctx.cancel)  # when no such line comes before it waits: from outside
+    timer.start()
+    return ctx.cancel, operate, lambda: (timer.cancel(), finish(ctx, body))
+
+print(sum(at_every_line(lambda: prepare(operation)) for operation in OPERATIONS))
 """
     )
     assert int(output) > 150, output
@@ -155,18 +148,13 @@ def for_the_rate():
     reservation = limit.acquire(Context(), 100)
     return lambda: reservation.settle(0), lambda: limit.acquire(Context(), 100)
 
-points = 0
-for case in (for_a_slot, for_the_rate):
-    number, more = 0, True
-    while more:
-        number += 1
-        give_back, acquire = case()
-        timer = threading.Timer(0.02, give_back)  # when no such line comes before it waits: from outside
-        timer.start()
-        more = at_line(number, give_back, acquire)
-        timer.cancel()
-        points += more
-print(points)
+def prepare(case):
+    give_back, acquire = case()
+    timer = threading.Timer(0.02, give_back)  # when no such line comes before it waits: from outside
+    timer.start()
+    return give_back, acquire, timer.cancel
+
+print(sum(at_every_line(lambda: prepare(case)) for case in (for_a_slot, for_the_rate)))
 """
     )
     assert int(output) > 60, output
@@ -177,9 +165,7 @@ def test_a_thread_that_joins_the_line_while_a_slot_is_given_back_gets_it(run_scr
     output = run_script(
         HARNESS
         + """
-number, more = 0, True
-while more:
-    number += 1
+def prepare():
     limit, got, tasks = StreamLimit(1), [], []
     slot = limit.acquire(Context())
     def come():
@@ -189,11 +175,13 @@ while more:
         while not limit._slots().line and not got and limit.active:
             threading.Event().wait(0.001)
         threading.Event().wait(0.002)  # it looks once more before it waits
-    more = at_line(number, come, slot.release)
-    for task in tasks:
-        task.join(20)
-        assert isinstance(got[0], Slot), (number, got)
-print(number)
+    def check():
+        for task in tasks:
+            task.join(20)
+            assert isinstance(got[0], Slot), got
+    return come, slot.release, check
+
+print(at_every_line(prepare))
 """
     )
     assert int(output) > 10, output

@@ -13,14 +13,8 @@ from loopback import until
 
 from anyllm._concurrency import waiters
 from anyllm.context import Context
-from anyllm.errors import (
-    Cancelled,
-    DeadlineExceeded,
-)
-from anyllm.limits import (
-    RateLimit,
-    StreamLimit,
-)
+from anyllm.errors import Cancelled, DeadlineExceeded
+from anyllm.limits import RateLimit, StreamLimit
 from anyllm.limits._stream_limit import _SlotWaiter
 
 
@@ -77,17 +71,19 @@ def test_a_dropped_slot_is_released():
     assert limit.active == 0
 
 
-def test_cancelling_frees_all_waiters_for_a_slot(spawn):
-    limit = StreamLimit(1)
-    slot = limit.acquire(Context())
+@pytest.mark.parametrize("limit", [RateLimit(1), StreamLimit(1)], ids=repr)
+def test_cancelling_frees_all_waiters(limit, spawn):
+    permit = limit.acquire(Context())
     ctx = Context()
     tasks = [spawn(outcome, lambda: limit.acquire(ctx)) for _ in range(CROWD)]
     until(lambda: len(waiting(limit)) == CROWD)
     ctx.cancel("enough")
-    assert all(isinstance(error, Cancelled) and error.cause == "enough" for error in join(tasks))
+    errors = join(tasks)
+    assert all(isinstance(error, Cancelled) and error.cause == "enough" for error in errors)
+    assert len({id(error) for error in errors}) == CROWD  # each its own: others add to theirs
     assert not waiting(limit)
-    slot.release()
-    assert limit.active == 0
+    del permit
+    assert not getattr(limit, "active", 0)
 
 
 def test_the_deadline_frees_a_waiter_for_a_slot():
@@ -157,19 +153,20 @@ def test_a_slot_that_comes_too_late_goes_to_the_next(end, monkeypatch):
     assert limit.active == 0
 
 
+def interrupt(waiter: Any, deadline: Any) -> bool:
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("limit", [RateLimit(1), StreamLimit(1)], ids=repr)
 def test_ctrl_c_leaves_no_ghost_in_the_line(limit, monkeypatch):
     """It would be the first one day, and hold up all behind it for ever."""
-    held = limit.acquire(Context())
+    permit = limit.acquire(Context())
 
-    def wait(waiter: Any, deadline: Any) -> bool:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(waiters, "wait", wait)
+    monkeypatch.setattr(waiters, "wait", interrupt)
     with pytest.raises(KeyboardInterrupt):
         limit.acquire(Context())
     assert not waiting(limit)
-    del held
+    del permit
 
 
 def test_an_interrupted_waiter_gets_no_slot(monkeypatch):
@@ -178,14 +175,11 @@ def test_an_interrupted_waiter_gets_no_slot(monkeypatch):
     slot = limit.acquire(Context())
     leave = waiters.leave
 
-    def wait(waiter: Any, deadline: Any) -> bool:
-        raise KeyboardInterrupt
-
     def leave_late(line: Any, waiter: _SlotWaiter) -> bool:
         slot.release()
         return leave(line, waiter)
 
-    monkeypatch.setattr(waiters, "wait", wait)
+    monkeypatch.setattr(waiters, "wait", interrupt)
     monkeypatch.setattr(waiters, "leave", leave_late)
     with pytest.raises(KeyboardInterrupt):
         limit.acquire(Context())
