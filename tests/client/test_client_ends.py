@@ -1,12 +1,14 @@
-"""The ends of a client's calls, where they once hung, leaked, or were silent."""
+"""Regression tests of a client's calls: ends that hung, leaked or were silent, and answers from a wrong cache."""
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import Any, Callable, List
 
+import attrs
 import pytest
-from conftest import TIMEOUT
+from conftest import TIMEOUT, Task
 from loopback import OFF, PARAMS, until
 
 import anyllm
@@ -15,6 +17,7 @@ from anyllm.caching import MemoryCache
 from anyllm.client._routing import Router, Target
 from anyllm.errors import AnyLLMError, DeadlineExceeded, InvalidRequestError, NetworkError, ServerError
 from anyllm.limits import CircuitBreaker, RateLimit, StreamLimit
+from anyllm.structured import StructuredOutputError
 from anyllm.testing import Cut, Reply, Stall, fake, serve
 
 SOON = 0.02
@@ -31,69 +34,47 @@ def event(delta: Any, finish_reason: Any = None) -> Any:
     return {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
 
 
-def whole(text: str) -> Reply:
-    return Reply.json({"choices": [{"index": 0, "message": {"content": text}, "finish_reason": "stop"}]})
-
-
 def two(first: Any, second: Any, **settings: Any) -> Client:
     """A client of the provider *first*, which falls back to *second*."""
     return Client("m", provider=first, fallback=[Target(second, "m2", is_own=True)], **settings)
 
 
-def in_time(ask: Callable[[], Any]) -> Any:
-    """What *ask* gives; the test fails where it hangs."""
-    results: List[Any] = []
-
-    def run() -> None:
-        try:
-            results.append(ask())
-        except BaseException as exc:
-            results.append(exc)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(TIMEOUT)
-    assert results, "it hangs"
-    if isinstance(results[0], BaseException):
-        raise results[0]
-    return results[0]
+def in_time(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """The result of a call; the test fails where it hangs."""
+    task = Task(call, *args, **kwargs)
+    task.start()
+    return task.join()
 
 
 @pytest.mark.parametrize("limit", [{"max_streams": 1}, {"rate_limit": RateLimit(1)}])
-def test_a_hedge_for_which_there_is_no_room_is_not_waited_for(limit: Any):
+def test_a_hedge_for_which_there_is_no_room_is_not_waited_for(limit: Any, spawn: Any):
     """The place it would take is that of the stream beside which it would run."""
     speak = threading.Event()
     chat_client = two(fake([Stall(speak), "first"]), fake("second"), hedge=0.0, **limit)
     stream = chat_client.chat_stream("Hi")
-    result: List[Any] = []
-    reader = threading.Thread(target=lambda: result.append(stream.collect().content), daemon=True)
-    reader.start()
+    reader = spawn(stream.collect)
     until(lambda: stream._reader._hedge is None)
     speak.set()
-    reader.join(TIMEOUT)
-    assert result == ["first"]
+    assert reader.join().content == "first"
 
 
 def test_a_slot_comes_back_with_the_cancel():
     """Not with the last reference, which a variable may hold for long."""
     chat_client = Client("m", provider=fake("hello big world"), max_streams=1)
-
-    def twice() -> str:
-        with chat_client.chat_stream("Hi") as stream:
-            next(chunk for chunk in stream if chunk.content)
-        return chat_client.chat_stream("Hi").collect().content
-
-    assert in_time(twice) == "hello big world"
+    with chat_client.chat_stream("Hi") as stream:
+        next(chunk for chunk in stream if chunk.content)
+    assert in_time(lambda: chat_client.chat_stream("Hi").collect().content) == "hello big world"
 
 
-def test_a_refused_request_cancels_the_hedge():
+def test_a_refused_request_cancels_the_hedge(spawn: Any):
     refuse = threading.Event()
     slow, limit = fake([Stall()]), StreamLimit(5)
     chat_client = two(fake([Stall(refuse), InvalidRequestError("bad")]), slow, hedge=0.0, max_streams=limit)
     stream = chat_client.chat_stream("Hi")
-    threading.Thread(target=lambda: (until(lambda: slow.requests), refuse.set()), daemon=True).start()
+    task = spawn(lambda: (until(lambda: slow.requests), refuse.set()))
     with pytest.raises(InvalidRequestError):
         stream.collect()
+    task.join()
     until(lambda: (anyllm.active_streams(), limit.active) == (0, 0))
 
 
@@ -108,23 +89,17 @@ def test_a_dropped_probe_is_no_success():
     assert breaker.state == "half_open"
 
 
-def test_a_refusal_is_content():
-    """It comes as it comes, and no other model is asked meanwhile."""
+@pytest.mark.parametrize(
+    ("events", "chunks"),
+    [([event({"role": "assistant"}), event({"refusal": "no"})], 2), ([event({"content": ""})] * 500, 400)],
+    ids=["a refusal", "a flood without content"],
+)
+def test_chunks_without_text_are_handed_on(events: Any, chunks: int):
+    """No other model is called meanwhile."""
     go_on = threading.Event()
-    events = [event({"role": "assistant"}), event({"refusal": "no"}), Stall(go_on), event({}, "stop")]
-    stream = iter(Client("m", provider=fake(events)).chat_stream("Hi"))
-    seen = [in_time(lambda: next(stream)) for _ in range(2)]
-    assert seen[1].choices[0].delta.refusal == "no"
-    go_on.set()
-    list(stream)
-
-
-def test_a_flood_without_content_is_handed_on():
-    go_on = threading.Event()
-    events = [*[event({"content": ""})] * 500, Stall(go_on), event({}, "stop")]
-    stream = iter(Client("m", provider=fake(events)).chat_stream("Hi"))
-    for _ in range(400):
-        in_time(lambda: next(stream))
+    stream = iter(Client("m", provider=fake([*events, Stall(go_on), event({}, "stop")])).chat_stream("Hi"))
+    received = [in_time(next, stream) for _ in range(chunks)]
+    assert received[-1].choices[0].delta.refusal == events[-1]["choices"][0]["delta"].get("refusal")
     go_on.set()
     list(stream)
 
@@ -160,7 +135,6 @@ def test_a_try_that_brings_nothing_changes_nothing():
         stream = host.completion_stream(anyllm.Context(TIMEOUT), PARAMS, options=again("restart", attempts=2))
         with pytest.raises(AnyLLMError) as caught:
             stream.collect()
-        assert caught.value.partial is not None
         assert caught.value.partial.content == "Hello world" == stream.partial.content
 
 
@@ -193,7 +167,7 @@ def test_callbacks_get_the_restart():
 def test_the_clients_time_counts_beside_a_context():
     chat_client = Client("m", provider=fake([Stall()]), timeout=SOON)
     with pytest.raises(DeadlineExceeded):
-        in_time(lambda: chat_client.chat("Hi", ctx=anyllm.Context()))
+        in_time(chat_client.chat, "Hi", ctx=anyllm.Context())
 
 
 def test_the_total_is_for_all_models_and_for_waiting():
@@ -205,12 +179,12 @@ def test_the_total_is_for_all_models_and_for_waiting():
     chat_client = Client("m", provider=fake("one"), rate_limit=RateLimit(1), options=options)
     chat_client.chat("Hi", options={})
     with pytest.raises(DeadlineExceeded):
-        in_time(lambda: chat_client.chat("Hi"))
+        in_time(chat_client.chat, "Hi")
 
 
 def test_a_fallback_at_the_clients_provider_goes_to_the_clients_server(monkeypatch: pytest.MonkeyPatch):
     missing = Reply.json({"error": {"message": "no such model"}}, status=404)
-    with serve(whole("well")) as own, serve(missing, whole("well")) as other:
+    with serve(Reply.chat("well")) as own, serve(missing, Reply.chat("well")) as other:
         monkeypatch.setenv("OPENAI_BASE_URL", f"{own.url}/v1")
         monkeypatch.setenv("OPENAI_API_KEY", "key-of-the-environment")
         chat_client = Client(
@@ -224,15 +198,18 @@ def test_a_fallback_at_the_clients_provider_goes_to_the_clients_server(monkeypat
 
 
 @pytest.mark.parametrize("how", ["chat", "stream"])
-def test_a_model_that_fails_or_loses_is_not_the_fastest(how: str):
+def test_a_model_that_fails_is_not_the_fastest(how: str):
     first, second = fake(ServerError("down")), fake("second")
     chat_client = two(first, second, strategy="fastest", options={"retry": {"attempts": 1}})
     for _ in range(3):
         answer = chat_client.chat("Hi") if how == "chat" else chat_client.chat_stream("Hi").collect()
         assert answer.content == "second"
     assert len(first.requests) == 1
+
+
+def test_a_model_that_loses_is_not_the_fastest():
     loser = fake([Stall()])
-    chat_client = two(loser, fake("second"), strategy="fastest", hedge=SOON)
+    chat_client = two(loser, fake("second"), strategy="fastest", hedge=0.5)
     for _ in range(3):
         assert chat_client.chat_stream("Hi").collect().content == "second"
     assert len(loser.requests) == 1
@@ -257,12 +234,11 @@ def test_an_answer_of_any_of_the_models_is_found_again():
 
 
 def test_estimated_tokens_settle_the_reservation():
-    """Not what it might have."""
     events = [event({"role": "assistant", "content": "one two"}), event({}, "stop")]
     chat_client = Client("m", provider=fake(events), rate_limit=RateLimit(tokens_per_minute=2000), max_tokens=1500)
     for _ in range(3):
         in_time(lambda: chat_client.chat_stream("Hi").collect())
-        in_time(lambda: chat_client.chat("Hi"))
+        in_time(chat_client.chat, "Hi")
 
 
 def test_an_answer_is_not_lost_because_tokens_cannot_be_counted(monkeypatch: pytest.MonkeyPatch):
@@ -300,7 +276,7 @@ def test_a_wrong_setting_raises_where_it_is_given(setting: Any, error: Any):
 
 
 def test_a_client_closes_its_own_connections():
-    with serve(whole("well")) as server:
+    with serve(Reply.chat("well")) as server:
         with Client("compatible/m", base_url=server.url) as chat_client:
             chat_client.chat("Hi")
             assert server.open_connections == 1
@@ -319,19 +295,18 @@ def test_a_continuation_has_no_idempotency_key():
         assert [request.headers.get("Idempotency-Key") is None for request in server.requests] == [False, True]
 
 
-# -- whoever reads is interrupted --------------------------------------------------------------------------------------
+# -- an interrupted reader ---------------------------------------------------------------------------------------------
 
 
 def interrupt(_: Any) -> None:
     raise KeyboardInterrupt
 
 
-def is_partial(stream: Any, text: str) -> None:
-    """Asked for the whole answer, *stream* says that it was interrupted, every time, and has what came."""
+def is_interrupted(stream: Any, text: str) -> None:
+    """Each way to the whole answer of *stream* raises an error with *text* as the partial answer."""
     for whole_answer in (stream.collect, lambda: stream.completion, stream.collect):
         with pytest.raises(anyllm.Cancelled, match="interrupted: `partial` has") as caught:
             whole_answer()
-        assert caught.value.partial is not None
         assert caught.value.partial.content == text
     assert stream.partial.content == text
     assert "failed" in repr(stream)
@@ -339,13 +314,11 @@ def is_partial(stream: Any, text: str) -> None:
 
 def test_after_ctrl_c_the_whole_answer_is_an_error():
     """`collect()` said "iterate it, or collect() it"."""
-    stream = Client("m", provider=fake(["Hel", Stall()])).chat_stream(
-        "Hi", options=anyllm.StreamingOptions(timeouts=OFF)
-    )
+    stream = Client("m", provider=fake(["Hel", Stall()])).chat_stream("Hi", options={"timeouts": OFF})
     assert next(chunk for chunk in stream if chunk.content).content == "Hel"
     with pytest.raises(KeyboardInterrupt):
         stream._chunks.throw(KeyboardInterrupt)  # as if it had come while the generator waited
-    is_partial(stream, "Hel")
+    is_interrupted(stream, "Hel")
 
 
 def test_an_exception_of_a_callback_interrupts_the_reading():
@@ -353,7 +326,7 @@ def test_an_exception_of_a_callback_interrupts_the_reading():
     stream = Client("m", provider=fake(["Hel", Stall()])).chat_stream("Hi", options=options)
     with pytest.raises(KeyboardInterrupt):
         list(stream)
-    is_partial(stream, "Hel")
+    is_interrupted(stream, "Hel")
 
 
 def test_leaving_a_loop_is_no_interruption():
@@ -364,3 +337,79 @@ def test_leaving_a_loop_is_no_interruption():
     with pytest.raises(RuntimeError, match="not been read to its end"):
         stream.completion  # noqa: B018  # a property that raises
     assert stream.collect().content == "Hello"
+
+
+# -- caches ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["provider", "environment"])
+def test_two_servers_do_not_share_answers(where: str, monkeypatch: pytest.MonkeyPatch):
+    cache = MemoryCache()
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    with serve(Reply.chat("one")) as one, serve(Reply.chat("two")) as two:
+        for server, text in ((one, "one"), (two, "two")):
+            monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+            settings = {"model": "openai/m"}
+            if where == "provider":
+                settings = {"model": "m", "provider": anyllm.provider("compatible", base_url=server.url)}
+            assert Client(**settings, cache=cache).chat("Hi").content == text
+
+
+def test_headers_of_the_provider_are_part_of_the_key():
+    cache = MemoryCache()
+    with serve(lambda request: Reply.chat(request.headers["x-route"])(request)) as server:
+        for route in ("a", "b"):
+            host = anyllm.provider("compatible", base_url=server.url, headers={"x-route": route})
+            assert Client("m", provider=host, cache=cache).chat("Hi").content == route
+
+
+@pytest.mark.parametrize("ask", [Client.chat, Client.stream_with_usage])
+def test_a_cache_hit_does_not_extend_the_ttl(ask: Any):
+    now = [0.0]
+    chat_client = Client("m", provider=fake("old", "new"), cache=MemoryCache(clock=lambda: now[0]), cache_ttl=60)
+    for now[0], text in ((0, "old"), (50, "old"), (100, "new")):
+        assert ask(chat_client, "Hi").content == text
+
+
+@attrs.define
+class Point:
+    x: int
+
+
+def test_an_answer_that_does_not_parse_is_not_cached():
+    chat_client = Client("m", provider=fake("no json", '{"x": 1}'), cache=MemoryCache())
+    with pytest.raises(StructuredOutputError):
+        chat_client.chat("Hi", response_format=Point)
+    assert chat_client.chat("Hi", response_format=Point).parsed == Point(1)
+
+
+def test_a_cached_answer_costs_nothing_with_any_idempotency_key():
+    provider = fake("one two")
+    prices = {"compatible/m": {"input_usd": 1, "output_usd": 1}}
+    chat_client = Client("m", provider=provider, cache=MemoryCache(), prices=prices)
+    costs = [chat_client.chat("Hi", idempotency_key=True).cost for _ in range(2)]
+    assert [(cost.source, bool(cost.total_usd)) for cost in costs if cost] == [("override", True), ("cache", False)]
+    assert len(provider.requests) == 1
+
+
+# -- others ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_failed_call_returns_its_tokens_for_the_next_model(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    with serve(Reply.chat("two")) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        failing = fake(NetworkError("refused", is_retryable=False))
+        limit = RateLimit(tokens_per_minute=1500)
+        chat_client = Client("m", provider=failing, fallback=["openai/m"], rate_limit=limit)
+        assert chat_client.chat("Hi", timeout=5).content == "two"
+
+
+def test_a_fake_call_that_ends_before_its_stall_is_no_bug(caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.ERROR, logger="anyllm"):
+        for _ in range(20):
+            stream = anyllm.completion_stream(anyllm.Context(), PARAMS, provider=fake(["one", Stall()]))
+            next(chunk for chunk in stream.chunks if chunk.content)
+            stream.cancel()
+            stream.errors.get()
+    assert not caplog.records
