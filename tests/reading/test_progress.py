@@ -7,6 +7,8 @@ import threading
 from typing import Any, Iterator
 
 import pytest
+from conftest import TIMEOUT
+from loopback import PARAMS
 
 import anyllm
 from anyllm.channel import open_channel
@@ -23,13 +25,6 @@ from anyllm.types import (
     ToolCall,
     Usage,
 )
-
-PARAMS = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
-TIMEOUT = 30
-
-
-def ask(url: str) -> anyllm.Stream:
-    return anyllm.completion_stream(anyllm.Context(timeout=60), PARAMS, provider="compatible", base_url=url)
 
 
 class Clock:
@@ -194,7 +189,7 @@ def test_the_line_ends_when_the_loop_is_left():
     assert terminal.getvalue().endswith("\n")
 
 
-def test_the_line_moves_on_while_the_model_is_silent():
+def test_the_line_moves_on_while_the_model_is_silent(spawn: Any):
     """The sender waits until it has been drawn twice without anything new."""
     sender, chunks = open_channel(4)
     drawn = threading.Semaphore(0)
@@ -207,13 +202,11 @@ def test_the_line_moves_on_while_the_model_is_silent():
     def send() -> None:
         for _ in range(2):
             assert drawn.acquire(timeout=TIMEOUT)
-        sender.put("a")
-        sender.close()
+        sender.close("a")
 
-    sending = threading.Thread(target=send)
-    sending.start()
+    sending = spawn(send)
     assert list(Progress().show(chunks, Watched(), per_second=1000)) == ["a"]
-    sending.join(TIMEOUT)
+    sending.join()
 
 
 def closed_file() -> Any:

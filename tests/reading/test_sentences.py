@@ -8,20 +8,13 @@ from typing import Any, Iterable, Iterator, List
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from loopback import PARAMS
 
 import anyllm
 from anyllm.errors import IncompleteStreamError
 from anyllm.reading import lines, sentences
 from anyllm.reading._sentence_splitter import LONGEST_FENCE, SentenceSplitter
 from anyllm.testing import fake
-
-PARAMS = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
-TIMEOUT = 30
-
-
-def ask(url: str) -> anyllm.Stream:
-    return anyllm.completion_stream(anyllm.Context(timeout=60), PARAMS, provider="compatible", base_url=url)
-
 
 #: "|" stands where a sentence ends.
 TEXTS = {
@@ -99,7 +92,7 @@ def cut_texts(draw: Any) -> List[str]:
     return [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)])]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(cut_texts())
 @example(["It is so.[", "1] Yes"])
 @example(["``", "`\nA. B\n``", "`\nC. D"])
@@ -116,44 +109,39 @@ def text_lines(text: str) -> List[str]:
     return list(io.StringIO(text, newline="\n"))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(max_size=60))
 def test_any_text_comes_back_whole(text: str):
     assert "".join(sentences([text])) == text == "".join(lines([text]))
     assert list(sentences(text)) == list(sentences([text]))
 
 
-def said_after(pieces: Iterable[str]) -> List[List[str]]:
-    """What had been given by the time that each next piece was asked for."""
-    seen: List[str] = []
+def given_after(pieces: Iterable[str]) -> List[List[str]]:
+    """The sentences that were out when each next piece was asked for."""
+    found: List[str] = []
     states: List[List[str]] = []
 
     def source() -> Iterator[str]:
         for piece in pieces:
             yield piece
-            states.append(list(seen))
+            states.append(list(found))
 
-    seen.extend(sentences(source()))
+    found.extend(sentences(source()))
     return states
 
 
 def test_a_sentence_comes_as_soon_as_the_next_word_has_begun():
-    assert said_after(["One.", " ", "T", "wo."]) == [[], [], ["One. "], ["One. "]]
-    assert said_after(["好。", "是"]) == [[], ["好。"]]
-    assert said_after(["A\n\n", "B"]) == [[], ["A\n\n"]]
-    assert said_after(["He is in the U.S. ", "The", " end"]) == [[], [], ["He is in the U.S. "]], "perhaps Theresa"
+    assert given_after(["One.", " ", "T", "wo."]) == [[], [], ["One. "], ["One. "]]
+    assert given_after(["好。", "是"]) == [[], ["好。"]]
+    assert given_after(["A\n\n", "B"]) == [[], ["A\n\n"]]
+    assert given_after(["He is in the U.S. ", "The", " end"]) == [[], [], ["He is in the U.S. "]], "perhaps Theresa"
 
 
 def test_a_line_comes_with_its_line_feed():
-    seen: List[str] = []
     pieces = iter(["a", "b\nc\n", "\nd"])
-    cut = lines(iter(lambda: next(pieces, None), None))
-    for line in cut:
-        seen.append(line)
-        if line == "c\n":
-            assert next(pieces) == "\nd"  # it had not been asked for
-            break
-    assert seen == ["ab\n", "c\n"]
+    cut = lines(pieces)
+    assert [next(cut), next(cut)] == ["ab\n", "c\n"]
+    assert next(pieces) == "\nd"  # it had not been asked for
 
 
 @pytest.mark.parametrize("cut", [sentences, lines])

@@ -8,19 +8,18 @@ import threading
 from typing import Any, Iterator, List
 
 import pytest
+from conftest import TIMEOUT, join
+from loopback import PARAMS, until
 
 import anyllm
 from anyllm.channel import open_channel
 from anyllm.errors import Cancelled, IncompleteStreamError
 from anyllm.reading import Reader, tee
-from anyllm.testing import Reply, Stall, chat_events, serve
-
-PARAMS = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
-TIMEOUT = 30
+from anyllm.testing import Stall, chat_events, fake
 
 
-def ask(url: str) -> anyllm.Stream:
-    return anyllm.completion_stream(anyllm.Context(timeout=60), PARAMS, provider="compatible", base_url=url)
+def ask(*events: Any) -> anyllm.Stream:
+    return fake(list(events)).completion_stream(anyllm.Context(timeout=60), PARAMS)
 
 
 def test_each_reader_gets_everything():
@@ -39,27 +38,21 @@ def test_nothing_is_read_before_a_reader_needs_it():
     assert (next(first), next(second), read) == (0, 0, [0])
 
 
+@pytest.mark.parametrize("source", ["iterator", "channel"])
 @pytest.mark.parametrize("policy", ["wait", "unbounded"])
 @pytest.mark.parametrize("n", [2, 5])
-def test_readers_in_threads_get_everything(policy: str, n: int, spawn: Any, fast_switches: None):
-    readers = tee(iter(range(2000)), n, policy=policy, buffer=3)
-    tasks = [spawn(list, reader) for reader in readers]
-    for task in tasks:
-        assert task.join() == list(range(2000))
-
-
-def test_readers_of_a_channel_in_threads_get_everything(spawn: Any, fast_switches: None):
+def test_readers_in_threads_get_everything(source: str, policy: str, n: int, spawn: Any, fast_switches: None):
     sender, chunks = open_channel(2)
-    tasks = [spawn(list, reader) for reader in tee(chunks, 3, buffer=2)]
-    for at in range(1000):
-        assert sender.put(at)
+    readers = tee(chunks if source == "channel" else iter(range(1000)), n, policy=policy, buffer=3)
+    tasks = [spawn(list, reader) for reader in readers]
+    if source == "channel":
+        assert all(sender.put(at) for at in range(1000))
     sender.close()
-    for task in tasks:
-        assert task.join() == list(range(1000))
+    assert join(tasks) == [list(range(1000))] * n
 
 
 class Source:
-    """An iterator that says how many items were taken, and is never empty."""
+    """An endless iterator that counts the items taken."""
 
     def __init__(self) -> None:
         self.taken = 0
@@ -74,11 +67,7 @@ class Source:
 
 def until_it_waits(reader: Reader[Any]) -> None:
     """Until somebody stands in line behind *reader*'s source."""
-    for _ in range(TIMEOUT * 1000):
-        if reader._shared.waiting:
-            return
-        threading.Event().wait(0.001)
-    raise AssertionError("nobody waits")
+    until(lambda: reader._shared.waiting)
 
 
 def test_the_fast_reader_waits_for_the_slow_one(spawn: Any):
@@ -93,7 +82,7 @@ def test_the_fast_reader_waits_for_the_slow_one(spawn: Any):
     assert source.taken == 4
 
 
-@pytest.mark.parametrize("leave", [Reader.close, lambda reader: None], ids=["closed", "let go of"])
+@pytest.mark.parametrize("leave", [Reader.close, lambda reader: None], ids=["closed", "dropped"])
 def test_closing_a_slow_reader_frees_the_others(leave: Any, spawn: Any):
     fast, slow = tee(Source(), 2, buffer=1)
     assert next(fast) == 1
@@ -137,17 +126,15 @@ def test_the_source_is_dropped_when_all_readers_are_closed():
 
 
 def test_a_stream_is_cancelled_when_all_readers_are_closed():
-    with serve(Reply.sse([*chat_events("one", finish_reason=None), Stall()])) as server:
-        stream = ask(server.url)  # which stays: its owner may ask it for errors
-        first, second = tee(stream, 2)
-        assert next(first).content == ""
-        first.close()
-        assert anyllm.active_streams() == 1
-        second.close()
-        error = stream.errors.get(timeout=TIMEOUT)
-        assert isinstance(error, Cancelled)
-        assert error.cause == "abandoned"
-        assert server.wait_closed()
+    stream = ask(*chat_events("one", finish_reason=None), Stall())  # stays: its owner may ask it for errors
+    first, second = tee(stream, 2)
+    assert next(first).content == ""
+    first.close()
+    assert anyllm.active_streams() == 1
+    second.close()
+    error = stream.errors.get(timeout=TIMEOUT)
+    assert isinstance(error, Cancelled)
+    assert error.cause == "abandoned"
 
 
 def test_a_generator_is_closed_when_all_readers_are_closed():
@@ -205,12 +192,11 @@ def test_an_error_reaches_readers_that_wait(spawn: Any):
 
 
 def test_the_error_of_a_stream_reaches_every_reader():
-    with serve(Reply.sse(chat_events("so far", finish_reason=None, usage=False), done=False)) as server:
-        for reader in tee(ask(server.url), 2, policy="unbounded"):
-            found: List[str] = []
-            with pytest.raises(IncompleteStreamError):
-                found.extend(each.content for each in reader)
-            assert "".join(found) == "so far"
+    for reader in tee(ask("so far", IncompleteStreamError("cut off")), 2, policy="unbounded"):
+        found: List[str] = []
+        with pytest.raises(IncompleteStreamError):
+            found.extend(each.content for each in reader)
+        assert "".join(found) == "so far"
 
 
 def test_closing_frees_a_reader_that_waits_for_a_channel(spawn: Any):
@@ -229,11 +215,7 @@ def test_closing_frees_a_reader_that_waits_for_a_channel(spawn: Any):
 
 
 def until_receiving(chunks: Any) -> None:
-    for _ in range(TIMEOUT * 1000):
-        if chunks._pipes[0].receivers:
-            return
-        threading.Event().wait(0.001)
-    raise AssertionError("nobody receives")
+    until(lambda: chunks._pipes[0].receivers)
 
 
 def test_closing_frees_a_reader_that_waits_for_another(spawn: Any):
@@ -269,8 +251,6 @@ def test_a_late_reader_does_not_read_past_the_bound():
 
 def test_interrupting_a_reader_of_a_channel_does_not_end_the_others(monkeypatch: pytest.MonkeyPatch):
     """Ctrl-C comes to one thread; nothing of the channel is lost."""
-    from anyllm.reading import _tee
-
     sender, chunks = open_channel(4)
     first, second = tee(chunks, 2, policy="unbounded")
 
@@ -278,7 +258,7 @@ def test_interrupting_a_reader_of_a_channel_does_not_end_the_others(monkeypatch:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(_tee, "select", interrupted)
+        patch.setattr("anyllm.reading._tee.select", interrupted)
         with pytest.raises(KeyboardInterrupt):
             next(first)
     sender.put("a")
@@ -288,11 +268,9 @@ def test_interrupting_a_reader_of_a_channel_does_not_end_the_others(monkeypatch:
 
 def test_a_reader_may_be_collected_in_the_middle_of_anything():
     """A finalizer runs in any line, also while its own thread has the lock: it must not wait for that."""
-    done: List[Any] = []
 
     def source() -> Iterator[int]:
-        done.append(readers.pop())
-        done.pop()  # the last reference: it is collected here, inside `next`
+        readers.pop()  # the last reference: it is collected here, inside `next`
         gc.collect()
         yield 1
         yield 2
@@ -304,11 +282,11 @@ def test_a_reader_may_be_collected_in_the_middle_of_anything():
     assert next(first) == 2
 
 
-@pytest.mark.parametrize("lets_go_of", ["n", "buffer"])
+@pytest.mark.parametrize("name", ["n", "buffer"])
 @pytest.mark.parametrize(("value", "error"), [(0, ValueError), (True, TypeError), (1.5, TypeError)])
-def test_numbers_are_checked(lets_go_of: str, value: Any, error: Any):
-    with pytest.raises(error, match=lets_go_of):
-        tee([], **{lets_go_of: value})
+def test_numbers_are_checked(name: str, value: Any, error: Any):
+    with pytest.raises(error, match=name):
+        tee([], **{name: value})
 
 
 def test_policies_are_checked():
