@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import gc
-import threading
 import time
 from typing import Any
 
@@ -146,7 +145,6 @@ def test_details_are_merged_into_their_blocks() -> None:
     ]
     answer = assemble(*[reasoning(details=[piece]) for piece in pieces])
     found = answer.to_message().reasoning
-    assert found is not None
     assert found.details == [
         {"type": "reasoning.text", "text": "Hm.", "signature": "SIG", "index": 0, "format": "f"},
         {"type": "reasoning.summary", "summary": "ST", "index": 0, "id": "s"},
@@ -179,10 +177,10 @@ def test_snapshot_is_not_changed_by_what_comes_later() -> None:
     for piece in pieces:
         assembler.add(piece)
     before = assembler.snapshot()
-    kept = before.to_dict()
+    expected = before.to_dict()
     for piece in (*pieces, end("stop"), chunk(id="late")):
         assembler.add(piece)
-    assert before.to_dict() == kept
+    assert before.to_dict() == expected
     assert assembler.snapshot().content == "aa"
 
 
@@ -227,7 +225,7 @@ def test_snapshot_while_the_collector_runs_other_code() -> None:
     assert len(assembler.snapshot().choices) == 300
 
 
-def test_snapshots_while_another_thread_adds(fast_switches: None) -> None:
+def test_snapshots_while_another_thread_adds(fast_switches: None, spawn: Any) -> None:
     """No lock, and each snapshot is a state that was: what is in it is the beginning of what came."""
     assembler = Assembler()
 
@@ -239,35 +237,28 @@ def test_snapshots_while_another_thread_adds(fast_switches: None) -> None:
             pieces = ChunkChoice(index, delta, logprobs={"content": [1]}), ChunkChoice(index, fragment)
             assembler.add(ChatCompletionChunk(choices=pieces))
 
-    thread = threading.Thread(target=add, daemon=True)
-    thread.start()
-    until = time.monotonic() + 60
-    while thread.is_alive() and time.monotonic() < until:
+    task = spawn(add)
+    while task.is_alive():
         for choice in assembler.snapshot().choices:
             content = choice.message.content or ""
             assert content == "ab" * (len(content) // 2)
-    thread.join(10)
-    assert not thread.is_alive()
+    task.join()
     assert sum(len(choice.message.content or "") for choice in assembler.snapshot().choices) == 40_000
+
+
+def sound(**fields: Any) -> ChatCompletionChunk:
+    return chunk(ChunkDelta(audio=fields))
 
 
 def test_a_sound_is_put_together_of_its_pieces():
     """Its bytes come as pieces that are each whole base64, as OpenAI streams them."""
-    pieces = [
-        {"id": "audio_1", "transcript": "Hel"},
-        {"data": base64.b64encode(b"a").decode(), "transcript": "lo."},
-        {"data": base64.b64encode(b"bc").decode()},
-        {"expires_at": 17},
-    ]
-    assembler = Assembler()
-    for piece in pieces:
-        assert assembler.add(ChatCompletionChunk("1", (ChunkChoice(0, ChunkDelta(audio=piece)),)))
-    whole = {"id": "audio_1", "transcript": "Hello.", "data": base64.b64encode(b"abc").decode(), "expires_at": 17}
-    assert assembler.snapshot().to_message().audio == whole
+    first, second, whole = (base64.b64encode(data).decode() for data in (b"a", b"bc", b"abc"))
+    pieces = [sound(id="audio_1", transcript="Hel"), sound(data=first, transcript="lo."), sound(data=second)]
+    pieces.append(sound(expires_at=17))
+    assert all(Assembler().add(piece) for piece in pieces)
+    audio = assemble(*pieces).to_message().audio
+    assert audio == {"id": "audio_1", "transcript": "Hello.", "data": whole, "expires_at": 17}
 
 
 def test_a_sound_that_is_no_base64_is_left_as_it_came_last():
-    assembler = Assembler()
-    for data in ("a", "b"):
-        assembler.add(ChatCompletionChunk("1", (ChunkChoice(0, ChunkDelta(audio={"data": data})),)))
-    assert assembler.snapshot().to_message().audio == {"data": "b"}
+    assert assemble(sound(data="a"), sound(data="b")).to_message().audio == {"data": "b"}
