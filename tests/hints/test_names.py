@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Callable, Dict, Iterable, Set
+from typing import Any, Callable, Dict, Iterable
 
 import attrs
 import pytest
 
 import anyllm
-from anyllm import Client, CompletionParams, Message, Retry, StreamingOptions, Timeouts, options
+from anyllm import Client, CompletionParams, Message, Retry, StreamingOptions, Timeouts
 from anyllm._hints import names
 from anyllm.events import StreamEvent
 from anyllm.testing import fake
@@ -28,16 +28,16 @@ PLACES: Dict[str, Callable[..., Any]] = {
     "StreamingOptions": StreamingOptions,
     "Timeouts": Timeouts,
     "Retry": Retry,
-    "CompletionParams": lambda **given: CompletionParams(**PARAMS, **given),
-    "Client": lambda **given: Client("m", provider=fake(), **given),
-    "chat": lambda **given: Client("m", provider=fake()).chat("Hi", **given),
-    "chat_stream": lambda **given: Client("m", provider=fake()).chat_stream("Hi", **given),
-    "stream": lambda **given: Client("m", provider=fake()).stream("Hi", **given),
-    "stream_with_usage": lambda **given: Client("m", provider=fake()).stream_with_usage("Hi", **given),
-    "provider": lambda **given: anyllm.provider("openai", **given),
-    "completion": lambda **given: anyllm.completion(CTX, PARAMS, **given),
-    "completion_stream": lambda **given: fake().completion_stream(CTX, PARAMS, **given),
-    "Agent": lambda **given: anyllm.Agent("openai/m", **given),
+    "CompletionParams": lambda **options: CompletionParams(**PARAMS, **options),
+    "Client": lambda **options: Client("m", provider=fake(), **options),
+    "chat": lambda **options: Client("m", provider=fake()).chat("Hi", **options),
+    "chat_stream": lambda **options: Client("m", provider=fake()).chat_stream("Hi", **options),
+    "stream": lambda **options: Client("m", provider=fake()).stream("Hi", **options),
+    "stream_with_usage": lambda **options: Client("m", provider=fake()).stream_with_usage("Hi", **options),
+    "provider": lambda **options: anyllm.provider("openai", **options),
+    "completion": lambda **options: anyllm.completion(CTX, PARAMS, **options),
+    "completion_stream": lambda **options: fake().completion_stream(CTX, PARAMS, **options),
+    "Agent": lambda **options: anyllm.Agent("openai/m", **options),
 }
 #: The options of the guides, and what stands in the answer.
 GUIDES = {
@@ -71,52 +71,42 @@ def test_an_option_of_a_guide_is_answered_with_ours_wherever_it_stands(place: st
     assert ("timeout=" if timeless else GUIDES[name]) in words
 
 
-@pytest.mark.parametrize(
-    ("place", "name", "words"),
-    [
-        ("Timeouts", "connection_timeout", "Timeouts has no 'connection_timeout'; write connect=..."),
-        (
-            "StreamingOptions",
-            "connection_timeout",
-            "StreamingOptions has no 'connection_timeout'; write timeouts=anyllm.Timeouts(connect=...)",
-        ),
-        (
-            "chat",
-            "connection_timeout",
-            "'connection_timeout'; write options=anyllm.StreamingOptions(timeouts=anyllm.Timeouts(connect=...))",
-        ),
-        ("Retry", "chunk_size", "Retry has no 'chunk_size'; write options=anyllm.StreamingOptions(read_size=...)"),
-        ("StreamingOptions", "idle", "StreamingOptions has no 'idle'; write timeouts=anyllm.Timeouts(idle=...)"),
-        ("StreamingOptions", "attempts", "StreamingOptions has no 'attempts'; write retry=anyllm.Retry(attempts=...)"),
-        (
-            "StreamingOptions",
-            "temperature",
-            "StreamingOptions has no 'temperature'; write anyllm.CompletionParams(temperature=...)",
-        ),
-        ("completion", "timeout", "completion() has no 'timeout'; write anyllm.Context(timeout=...)"),
-        (
-            "completion",
-            "temperature",
-            "completion() has no 'temperature'; write anyllm.CompletionParams(temperature=...)",
-        ),
-        ("provider", "max_retries", "options=anyllm.StreamingOptions(retry=anyllm.Retry(attempts=1 + ...))"),
-        ("provider", "api_kee", "provider() has no 'api_kee'; did you mean 'api_key'?"),
-        ("chat", "request_timeout", "a model has no parameter 'request_timeout'; write timeout=..."),
-        ("chat", "max_completion_tokens", "write max_tokens=..."),
-        ("chat", "top_k", "write extra_body={'top_k': ...}"),
-        ("chat", "fallback", "'fallback' is a setting of the Client, for all of its calls: Client(..., fallback=...)"),
-        (
-            "chat",
-            "idle",
-            "'idle' belongs to the options: options=anyllm.StreamingOptions(timeouts=anyllm.Timeouts(idle",
-        ),
-        ("Client", "fallbak", "did you mean 'fallback'?"),
-        ("Client", "prompt", "write messages=..."),
-        ("Agent", "max_completion_tokens", "Agent has no 'max_completion_tokens'; write max_tokens=..."),
-    ],
-)
-def test_the_answer_fits_the_place(place: str, name: str, words: str):
-    with pytest.raises(TypeError, match=re.escape(words)):
+#: The place and the name, and a part of the answer.
+ANSWERS = {
+    ("Timeouts", "connection_timeout"): "Timeouts has no 'connection_timeout'; write connect=...",
+    (
+        "StreamingOptions",
+        "connection_timeout",
+    ): "StreamingOptions has no 'connection_timeout'; write timeouts=anyllm.Timeouts(connect=...)",
+    (
+        "chat",
+        "connection_timeout",
+    ): "'connection_timeout'; write options=anyllm.StreamingOptions(timeouts=anyllm.Timeouts(connect=...))",
+    ("Retry", "chunk_size"): "Retry has no 'chunk_size'; write options=anyllm.StreamingOptions(read_size=...)",
+    ("StreamingOptions", "idle"): "StreamingOptions has no 'idle'; write timeouts=anyllm.Timeouts(idle=...)",
+    ("StreamingOptions", "attempts"): "StreamingOptions has no 'attempts'; write retry=anyllm.Retry(attempts=...)",
+    (
+        "StreamingOptions",
+        "temperature",
+    ): "StreamingOptions has no 'temperature'; write anyllm.CompletionParams(temperature=...)",
+    ("completion", "timeout"): "completion() has no 'timeout'; write anyllm.Context(timeout=...)",
+    ("completion", "temperature"): "completion() has no 'temperature'; write anyllm.CompletionParams(temperature=...)",
+    ("provider", "max_retries"): "options=anyllm.StreamingOptions(retry=anyllm.Retry(attempts=1 + ...))",
+    ("provider", "api_kee"): "provider() has no 'api_kee'; did you mean 'api_key'?",
+    ("chat", "request_timeout"): "a model has no parameter 'request_timeout'; write timeout=...",
+    ("chat", "max_completion_tokens"): "write max_tokens=...",
+    ("chat", "top_k"): "write extra_body={'top_k': ...}",
+    ("chat", "fallback"): "'fallback' is a setting of the Client, for all of its calls: Client(..., fallback=...)",
+    ("chat", "idle"): "'idle' belongs to the options: options=anyllm.StreamingOptions(timeouts=anyllm.Timeouts(idle",
+    ("Client", "fallbak"): "did you mean 'fallback'?",
+    ("Client", "prompt"): "write messages=...",
+    ("Agent", "max_completion_tokens"): "Agent has no 'max_completion_tokens'; write max_tokens=...",
+}
+
+
+@pytest.mark.parametrize(("place", "name"), ANSWERS)
+def test_the_answer_fits_the_place(place: str, name: str):
+    with pytest.raises(TypeError, match=re.escape(ANSWERS[place, name])):
         PLACES[place](**{name: 1})
 
 
@@ -125,9 +115,9 @@ def test_every_answer_names_what_there_is(name: str):
     """A table of spellings ages; each keyword in it is one that its class takes."""
     owner, spelling = names.OPTIONS[name]
     if owner:
-        known: Set[str] = {field.name for field in attrs.fields(OWNERS[owner])}
-        assert name not in known, "it is one of ours"
-        assert set(re.findall(r"\b(\w+)=", spelling)) <= known
+        ours = {field.name for field in attrs.fields(OWNERS[owner])}
+        assert name not in ours
+        assert set(re.findall(r"\b(\w+)=", spelling)) <= ours
 
 
 def test_a_dict_of_options_is_answered_too():
@@ -168,9 +158,7 @@ USAGE = anyllm.Usage(1, 2, 3, cache_read_tokens=1)
     ],
 )
 def test_an_attribute_of_a_guide_is_answered_with_ours(value: Any, name: str, words: str):
-    with pytest.raises(
-        AttributeError, match=re.escape(f"{type(value).__name__} has no {name!r}; write ") + ".*"
-    ) as caught:
+    with pytest.raises(AttributeError, match=f"{type(value).__name__} has no {name!r}; write ") as caught:
         getattr(value, name)
     assert words in str(caught.value)
     assert not hasattr(value, name)
@@ -201,24 +189,22 @@ def test_a_value_is_no_dict_and_no_list(value: Any):
     assert not isinstance(value, Iterable)
 
 
-def test_a_frozen_value_says_how_it_is_changed():
-    """A transformer of events returns the changed copy."""
-    event = StreamEvent(type="text", text="x")
-    with pytest.raises(
-        attrs.exceptions.FrozenInstanceError, match=r"a StreamEvent is never changed; value\.evolve\(text="
-    ):
-        event.text = "X"  # type: ignore[misc]
-    with pytest.raises(
-        attrs.exceptions.FrozenInstanceError, match=r"value\.evolve\(temperature=\.\.\.\) gives a changed"
-    ):
-        CompletionParams(**PARAMS).temperature = 1  # type: ignore[misc]
-    with pytest.raises(attrs.exceptions.FrozenInstanceError, match=r"attrs\.evolve\(value, connect=\.\.\.\)"):
-        Timeouts().connect = 1  # type: ignore[misc]
+@pytest.mark.parametrize(
+    ("value", "field", "words"),
+    [
+        # A transformer of events returns the changed copy.
+        (StreamEvent(type="text", text="x"), "text", r"a StreamEvent is never changed; value\.evolve\(text="),
+        (CompletionParams(**PARAMS), "temperature", r"value\.evolve\(temperature=\.\.\.\) gives a changed"),
+        (Timeouts(), "connect", r"attrs\.evolve\(value, connect=\.\.\.\)"),
+    ],
+)
+def test_a_frozen_value_says_how_it_is_changed(value: Any, field: str, words: str):
+    with pytest.raises(attrs.exceptions.FrozenInstanceError, match=words):
+        setattr(value, field, "X")
 
 
-@pytest.mark.parametrize("thing", ["Client", "Provider"])
-def test_a_method_of_a_guide_is_answered_with_ours(thing: str):
-    value = {"Client": Client("m", provider=fake()), "Provider": fake()}[thing]
+@pytest.mark.parametrize(("thing", "value"), [("Client", Client("m", provider=fake())), ("Provider", fake())])
+def test_a_method_of_a_guide_is_answered_with_ours(thing: str, value: Any):
     for name, instead in names.ATTRIBUTES[thing].items():
         with pytest.raises(AttributeError, match=re.escape(f"a {thing} has no {name!r}; write {instead}")):
             getattr(value, name)
@@ -233,12 +219,12 @@ def test_a_name_at_the_top_is_answered_with_ours(name: str):
 @pytest.mark.parametrize("name", ["JSON_MODE", "HIGH_THROUGHPUT", "LOW_LATENCY"])
 def test_a_preset_of_a_guide_is_answered_with_ours(name: str):
     with pytest.raises(AttributeError, match=rf"anyllm\.options\.{name}$"):
-        getattr(options, f"{name}_OPTIONS")
-    assert isinstance(getattr(options, name), StreamingOptions)
+        getattr(anyllm.options, f"{name}_OPTIONS")
+    assert isinstance(getattr(anyllm.options, name), StreamingOptions)
 
 
 def test_answers_do_not_get_in_the_way_of_copies_and_json():
-    """Who copies, pickles or writes a value asks for many names that it may not have."""
+    """They look for many names that a value may not have."""
     assert json.loads(json.dumps(ANSWER.to_dict()))["choices"][0]["message"]["content"] == '{"a": 1}'
     assert [getattr(ANSWER, name, None) for name in ("__len__", "__array__", "_repr_html_", "items")] == [None] * 4
 
