@@ -70,43 +70,30 @@ MODELS = [
 ]
 #: Provider and model; each is matched by the library's own rule, or by none.
 MISLEADING = [
-    ("openai", "gpt-4o-mini-my-finetune"),
-    ("openai", "not-gpt-4o"),
-    ("openai", "gpt-4o-2024"),
-    ("openai", "gpt-4o-audio-preview-foo"),
-    ("openai", "my-moderation-model"),
-    ("openai", "ft:gpt-4-0613:acme::Ab12"),
-    ("openai", "claude-3-haiku-20240307"),
-    ("openai", ""),
-    ("openai", "openai/"),
-    ("anthropic", "claude-3-haiku-foo"),
-    ("anthropic", "claude-3-haiku-20241399"),
-    ("anthropic", "claude-haiku-4-5-mini"),
-    ("anthropic", "gpt-4o"),
-    ("azure", "my-o4-mini"),
-    ("azure", "deepseek-chat"),
-    ("azure", "grok-3"),
-    ("gemini", "gemini-1.5-flash-8b"),
-    ("gemini", "gemini-2.5-pro-tuned"),
-    ("gemini", "tunedModels/gemini-2.0-flash"),
-    ("gemini", "claude-3-haiku"),
-    ("bedrock", "my-amazon.nova-lite-v1:0"),
-    ("bedrock", "amazon.nova-lite-v9:0"),
-    ("bedrock", "xus.anthropic.claude-haiku-4-5-20251001-v1:0"),
-    ("bedrock", "us.anthropic.claude-3-5-sonnet-20241022-v9:0"),
-    ("bedrock", "global.anthropic.claude-3-haiku-20240307-v1:0"),
-    ("bedrock", "arn:aws:bedrock:us-east-1:1:application-inference-profile/us.anthropic.claude-3-haiku-20240307-v1:0"),
-    ("deepseek", "deepseek-r1-distill-llama-70b"),
-    ("mistral", "magistral-medium-foo"),
-    ("mistral", "mixtral-8x7b-instruct-bar"),
-    ("cohere", "command-light-anything"),
-    ("cohere", "not-c4ai-aya-expanse-8b"),
-    ("huggingface", "meta-llama/Llama-3.3-70B-Instruct"),
-    ("huggingface", "meta-llama/Llama-3.3-70B-Instruct:nobody"),
-    ("openrouter", "openai/gpt-4o:online"),
-    ("nobody", "gpt-4o"),
-    ("", "gpt-4o"),
-]
+    (provider, model)
+    for provider, models in {
+        "openai": (
+            "gpt-4o-mini-my-finetune not-gpt-4o gpt-4o-2024 gpt-4o-audio-preview-foo my-moderation-model "
+            "ft:gpt-4-0613:acme::Ab12 claude-3-haiku-20240307 openai/"
+        ),
+        "anthropic": "claude-3-haiku-foo claude-3-haiku-20241399 claude-haiku-4-5-mini gpt-4o",
+        "azure": "my-o4-mini deepseek-chat grok-3",
+        "gemini": "gemini-1.5-flash-8b gemini-2.5-pro-tuned tunedModels/gemini-2.0-flash claude-3-haiku",
+        "bedrock": (
+            "my-amazon.nova-lite-v1:0 amazon.nova-lite-v9:0 xus.anthropic.claude-haiku-4-5-20251001-v1:0 "
+            "us.anthropic.claude-3-5-sonnet-20241022-v9:0 global.anthropic.claude-3-haiku-20240307-v1:0 "
+            "arn:aws:bedrock:us-east-1:1:application-inference-profile/us.anthropic.claude-3-haiku-20240307-v1:0"
+        ),
+        "deepseek": "deepseek-r1-distill-llama-70b",
+        "mistral": "magistral-medium-foo mixtral-8x7b-instruct-bar",
+        "cohere": "command-light-anything not-c4ai-aya-expanse-8b",
+        "huggingface": "meta-llama/Llama-3.3-70B-Instruct meta-llama/Llama-3.3-70B-Instruct:nobody",
+        "openrouter": "openai/gpt-4o:online",
+        "nobody": "gpt-4o",
+        "": "gpt-4o",
+    }.items()
+    for model in models.split()
+] + [("openai", "")]
 LOCAL = ["ollama", "local", "vllm", "llama_cpp", "llamacpp", "llamafile", "lm_studio", "xinference", "compatible"]
 
 
@@ -149,11 +136,6 @@ def id_in_table(provider: str) -> str:
     return "?" if row is None or row.price_listing is None else row.price_listing.provider
 
 
-def not_none(cost: Optional[Cost]) -> Cost:
-    assert cost is not None
-    return cost
-
-
 def parts(cost: Cost) -> float:
     return cost.input_usd + cost.output_usd + cost.cache_read_usd + cost.cache_write_usd + cost.request_usd
 
@@ -166,7 +148,7 @@ def parts(cost: Cost) -> float:
 def test_a_cost_is_the_librarys_and_its_parts_add_up(
     library: Any, provider: str, model: str, library_id: str, their_model: str, usage: Usage
 ) -> None:
-    cost = not_none(cost_of(usage, model, provider, timestamp=WHEN))
+    cost = cost_of(usage, model, provider, timestamp=WHEN)
     price = priced(library, usage, their_model, library_id)
     assert cost.total_usd == pytest.approx(float(price.total_price), rel=1e-12, abs=1e-15)
     assert parts(cost) == pytest.approx(cost.total_usd, rel=1e-9)
@@ -175,64 +157,74 @@ def test_a_cost_is_the_librarys_and_its_parts_add_up(
     assert (cost.source, cost.as_of) == ("genai-prices", price_table_date().isoformat())
 
 
-def test_the_parts_match_the_price_list(library: Any) -> None:
-    """Claude 3 Haiku, whose prices will not change any more: 0.25 in, 1.25 out, 0.03 read, 0.30 written."""
-    cost = not_none(cost_of(Usage(10_000, 1_000, 11_000, None, 6_000, 1_000), "claude-3-haiku-20240307", "anthropic"))
-    assert cost.input_usd == pytest.approx(3_000 * 0.25e-6)
-    assert cost.output_usd == pytest.approx(1_000 * 1.25e-6)
-    assert cost.cache_read_usd == pytest.approx(6_000 * 0.03e-6)
-    assert cost.cache_write_usd == pytest.approx(1_000 * 0.30e-6)
-    assert cost.cache_savings_usd == pytest.approx(6_000 * (0.25e-6 - 0.03e-6) - 1_000 * (0.30e-6 - 0.25e-6))
+#: The counts by modality that Gemini sends.
+PROMPT = [{"modality": "TEXT", "tokenCount": 1_000}, {"modality": "AUDIO", "tokenCount": 3_000}]
+CACHE = [{"modality": "TEXT", "tokenCount": 200}, {"modality": "AUDIO", "tokenCount": 500}]
+#: Anthropic's own counts have the time for which it cached.
+CACHED_FOR = {"ephemeral_5m_input_tokens": 400, "ephemeral_1h_input_tokens": 600}
+#: Usage, and costs by the price list. The prices of Claude 3 Haiku will not change any more: 0.25 in, 1.25 out, 0.03
+#: read, 0.30 written.
+PRICE_LIST = {
+    "haiku": (
+        Usage(10_000, 1_000, 11_000, None, 6_000, 1_000),
+        ("claude-3-haiku-20240307", "anthropic"),
+        {
+            "input_usd": 3_000 * 0.25e-6,
+            "output_usd": 1_000 * 1.25e-6,
+            "cache_read_usd": 6_000 * 0.03e-6,
+            "cache_write_usd": 1_000 * 0.30e-6,
+            "cache_savings_usd": 6_000 * (0.25e-6 - 0.03e-6) - 1_000 * (0.30e-6 - 0.25e-6),
+        },
+    ),
+    "cache writes alone": (
+        Usage(10_000, 0, 10_000, None, 0, 10_000),
+        ("claude-3-haiku-20240307", "anthropic"),
+        {"cache_savings_usd": -10_000 * 0.05e-6, "input_usd": 0},
+    ),
+    "an hour of cache": (
+        Usage(2_000, 10, 2_010, None, 0, 1_000, raw={"cache_creation": CACHED_FOR}),
+        ("claude-3-5-haiku-latest", "anthropic"),
+        {"cache_write_usd": 400 * 1e-6 + 600 * 1.6e-6, "input_usd": 1_000 * 0.8e-6},
+    ),
+    "sounds": (
+        Usage(4_000, 10, 4_010, raw={"promptTokensDetails": PROMPT}),
+        ("gemini-2.5-flash", "gemini"),
+        {"input_usd": 1_000 * 0.3e-6 + 3_000 * 1e-6},
+    ),
+    "cached sounds": (
+        Usage(4_000, 10, 4_010, None, 700, raw={"promptTokensDetails": PROMPT, "cacheTokensDetails": CACHE}),
+        ("gemini-2.5-flash", "gemini"),
+        {"cache_read_usd": 200 * 0.03e-6 + 500 * 0.1e-6, "input_usd": 800 * 0.3e-6 + 2_500 * 1e-6},
+    ),
+}
 
 
-def test_cache_writes_alone_have_negative_savings(library: Any) -> None:
-    cost = not_none(cost_of(Usage(10_000, 0, 10_000, None, 0, 10_000), "claude-3-haiku-20240307", "anthropic"))
-    assert cost.cache_savings_usd == pytest.approx(-10_000 * 0.05e-6)
-    assert cost.input_usd == 0
+@pytest.mark.parametrize(("usage", "names", "expected"), PRICE_LIST.values(), ids=PRICE_LIST)
+def test_the_parts_match_the_price_list(library: Any, usage: Usage, names: Tuple[str, str], expected: Any) -> None:
+    cost = cost_of(usage, *names, timestamp=WHEN)
+    assert {name: getattr(cost, name) for name in expected} == pytest.approx(expected)
+    assert parts(cost) == pytest.approx(cost.total_usd)
 
 
 def test_a_cache_without_a_price_is_input(library: Any) -> None:
-    cost = not_none(cost_of(CACHED, "llama-3.1-8b-instant", "groq", timestamp=WHEN))
+    cost = cost_of(CACHED, "llama-3.1-8b-instant", "groq", timestamp=WHEN)
     assert cost.cache_read_usd == cost.cache_write_usd == cost.cache_savings_usd == 0
-    assert cost.input_usd == not_none(cost_of(PLAIN, "llama-3.1-8b-instant", "groq", timestamp=WHEN)).input_usd
+    assert cost.input_usd == cost_of(PLAIN, "llama-3.1-8b-instant", "groq", timestamp=WHEN).input_usd
 
 
 def test_a_long_prompt_costs_more_in_all_its_parts(library: Any) -> None:
     """Gemini 2.5 Pro, beyond 200,000 tokens."""
     short, long = Usage(200_000, 1_000, 201_000, None, 100_000), Usage(400_000, 1_000, 401_000, None, 100_000)
-    low, high = (not_none(cost_of(usage, "gemini-2.5-pro", "gemini", timestamp=WHEN)) for usage in (short, long))
+    low, high = (cost_of(usage, "gemini-2.5-pro", "gemini", timestamp=WHEN) for usage in (short, long))
     assert high.cache_read_usd == pytest.approx(2 * low.cache_read_usd)
     assert high.input_usd == pytest.approx(3 * 2 * low.input_usd)
     assert high.output_usd > low.output_usd
 
 
 def test_a_fee_for_the_call_is_a_part(library: Any) -> None:
-    cost = not_none(cost_of(PLAIN, "sonar", "perplexity", timestamp=WHEN))
+    cost = cost_of(PLAIN, "sonar", "perplexity", timestamp=WHEN)
     assert cost.request_usd > 0
     assert cost.total_usd == pytest.approx(cost.input_usd + cost.output_usd + cost.request_usd)
-
-
-def test_an_hour_of_cache_costs_more(library: Any) -> None:
-    """Anthropic says in its own counts for how long it wrote."""
-    raw = {"cache_creation": {"ephemeral_5m_input_tokens": 400, "ephemeral_1h_input_tokens": 600}}
-    usage = Usage(2_000, 10, 2_010, None, 0, 1_000, raw=raw)
-    cost = not_none(cost_of(usage, "claude-3-5-haiku-latest", "anthropic"))
-    assert cost.cache_write_usd == pytest.approx(400 * 1e-6 + 600 * 1.6e-6)
-    assert cost.input_usd == pytest.approx(1_000 * 0.8e-6)
-
-
-def test_sounds_cost_more(library: Any) -> None:
-    """Gemini sends the counts by modality."""
-    details = [{"modality": "TEXT", "tokenCount": 1_000}, {"modality": "AUDIO", "tokenCount": 3_000}]
-    raw = {"promptTokensDetails": details}
-    cost = not_none(cost_of(Usage(4_000, 10, 4_010, raw=raw), "gemini-2.5-flash", "gemini", timestamp=WHEN))
-    assert cost.input_usd == pytest.approx(1_000 * 0.3e-6 + 3_000 * 1e-6)
-    raw["cacheTokensDetails"] = [{"modality": "TEXT", "tokenCount": 200}, {"modality": "AUDIO", "tokenCount": 500}]
-    usage = Usage(4_000, 10, 4_010, None, 700, raw=raw)
-    cost = not_none(cost_of(usage, "gemini-2.5-flash", "gemini", timestamp=WHEN))
-    assert cost.cache_read_usd == pytest.approx(200 * 0.03e-6 + 500 * 0.1e-6)
-    assert cost.input_usd == pytest.approx(800 * 0.3e-6 + 2_500 * 1e-6)
-    assert parts(cost) == pytest.approx(cost.total_usd)
 
 
 def test_cached_audio_needs_its_own_count(library: Any) -> None:
@@ -261,7 +253,7 @@ def test_prices_are_those_of_their_day(library: Any) -> None:
     """o3 became five times cheaper on 2025-06-10."""
     day = datetime(2025, 6, 10, tzinfo=timezone.utc)
     before, after = (cost_of(PLAIN, "o3", "openai", timestamp=day + timedelta(hours=hours)) for hours in (-1, 1))
-    assert not_none(before).total_usd == pytest.approx(5 * not_none(after).total_usd)
+    assert before.total_usd == pytest.approx(5 * after.total_usd)
     assert before == cost_of(PLAIN, "o3", "openai", timestamp=(day - timedelta(hours=1)).timestamp())
     assert before == cost_of(PLAIN, "o3", "openai", timestamp=(day - timedelta(hours=1)).replace(tzinfo=None))
     assert after == cost_of(PLAIN, "o3", "openai", timestamp=day.replace(tzinfo=timezone(timedelta(hours=-1))))
@@ -269,7 +261,7 @@ def test_prices_are_those_of_their_day(library: Any) -> None:
 
 def test_prices_are_those_of_their_hour(library: Any) -> None:
     night, noon = (cost_of(PLAIN, "deepseek-chat", "deepseek", timestamp=datetime(2025, 6, 1, h)) for h in (20, 12))
-    assert not_none(night).total_usd < not_none(noon).total_usd
+    assert night.total_usd < noon.total_usd
 
 
 def test_a_tier_has_its_price_or_none(library: Any) -> None:
@@ -277,8 +269,8 @@ def test_a_tier_has_its_price_or_none(library: Any) -> None:
         return cost_of(PLAIN, model, provider, timestamp=WHEN, service_tier=tier)
 
     assert cost("default") == cost("auto") == cost(None) is not None
-    assert not_none(cost("flex")).total_usd == pytest.approx(not_none(cost(None)).total_usd / 2)
-    assert not_none(cost("flex")).total_usd == pytest.approx(
+    assert cost("flex").total_usd == pytest.approx(cost(None).total_usd / 2)
+    assert cost("flex").total_usd == pytest.approx(
         float(priced(library, PLAIN, "o3", "openai", price_context={"service_tier": "flex"}).total_price)
     )
     assert cost("scale") is None
@@ -335,7 +327,7 @@ def test_every_id_in_our_rows_is_in_the_table(library: Any) -> None:
 def test_local_servers_have_no_known_cost(library: Any, provider: str, model: str) -> None:
     assert lookup.find(provider) is not None
     assert cost_of(PLAIN, model, provider) is None
-    assert not_none(cost_of(PLAIN, model, provider, prices={model: Price(1, 0)})).total_usd == pytest.approx(0.012)
+    assert cost_of(PLAIN, model, provider, prices={model: Price(1, 0)}).total_usd == pytest.approx(0.012)
 
 
 def test_our_own_string_wins_over_a_model_that_is_called_so(library: Any) -> None:
@@ -348,9 +340,7 @@ def test_our_own_string_wins_over_a_model_that_is_called_so(library: Any) -> Non
 
 @pytest.mark.parametrize("price", [Price(2, 10, 0.5, 3), {"input_usd": 2, "output_usd": 10}], ids=["price", "dict"])
 def test_own_prices_need_no_library(no_library: None, price: Any) -> None:
-    cost = not_none(
-        cost_of(Usage(1_000_000, 100_000, 1_100_000, None, 400_000, 100_000), "m", "mine", prices={"m": price})
-    )
+    cost = cost_of(Usage(1_000_000, 100_000, 1_100_000, None, 400_000, 100_000), "m", "mine", prices={"m": price})
     if isinstance(price, Price):
         assert (cost.input_usd, cost.cache_read_usd, cost.cache_write_usd) == pytest.approx((1.0, 0.2, 0.3))
         assert cost.cache_savings_usd == pytest.approx(2.0 - 1.5)
@@ -365,7 +355,7 @@ def test_own_prices_win_the_most_particular_first(library: Any) -> None:
     prices: Dict[str, Price] = {}
 
     def key(model: str = "gpt-4o-2024-08-06", provider: str = "openai") -> Tuple[str, str]:
-        cost = not_none(cost_of(PLAIN, model, provider, prices=prices))
+        cost = cost_of(PLAIN, model, provider, prices=prices)
         return cost.source, cost.model
 
     assert key() == ("genai-prices", "openai/gpt-4o")
@@ -380,7 +370,7 @@ def test_own_prices_win_the_most_particular_first(library: Any) -> None:
 
 def test_own_prices_are_found_under_any_name_of_the_provider(library: Any) -> None:
     for name, alias in itertools.permutations(("bedrock", "aws_bedrock"), 2):
-        assert not_none(cost_of(PLAIN, "m", alias, prices={f"{name}/m": Price(1, 1)})).model == f"{name}/m"
+        assert cost_of(PLAIN, "m", alias, prices={f"{name}/m": Price(1, 1)}).model == f"{name}/m"
 
 
 @pytest.mark.parametrize("wrong", [-1, float("nan"), float("inf")])
@@ -414,7 +404,7 @@ def test_a_fetched_table_is_as_old_as_its_fetching(library: Any, snapshot: Any) 
     fetched = datetime(2031, 5, 4, 3, 2)
     snapshot(data_snapshot.DataSnapshot(bundled.providers, True, timestamp=fetched))
     assert price_table_date() == date(2031, 5, 4)
-    assert not_none(cost_of(PLAIN, "gpt-4o", "openai")).as_of == "2031-05-04"
+    assert cost_of(PLAIN, "gpt-4o", "openai").as_of == "2031-05-04"
 
 
 def test_a_bundled_table_is_as_new_as_its_newest_change(library: Any, snapshot: Any) -> None:
@@ -432,5 +422,5 @@ def test_a_bundled_table_is_as_new_as_its_newest_change(library: Any, snapshot: 
 
 
 def test_a_cost_survives_its_dict(library: Any) -> None:
-    cost = not_none(cost_of(CACHED, "claude-3-haiku", "anthropic"))
+    cost = cost_of(CACHED, "claude-3-haiku", "anthropic")
     assert Cost.from_dict(json.loads(json.dumps(cost.to_dict()))) == cost
