@@ -60,10 +60,10 @@ def every_stream() -> list[Recording]:
     return [recording for recording in recordings_of(*names) if recording.status == 200]
 
 
-def chunks_in(dialect: Dialect, said: bytes) -> list[ChatCompletionChunk]:
+def chunks_in(dialect: Dialect, data: bytes) -> list[ChatCompletionChunk]:
     """The chunks that a dialect reads out of what was written; raises its error."""
     decoder = dialect.decoder()
-    chunks = [chunk for event in events([said], max_event_bytes=1 << 24) for chunk in decoder.feed(event)]
+    chunks = [chunk for event in events([data], max_event_bytes=1 << 24) for chunk in decoder.feed(event)]
     return [*chunks, *decoder.finish()]
 
 

@@ -49,12 +49,7 @@ _SPEAKERS = {
     "responses": "openai-responses",
 }
 #: The format of a whole answer of each API; of others it cannot be written.
-_WHOLE = {
-    "chat": "openai",
-    "messages": "anthropic",
-    "ollama-chat": "ollama",
-    "ollama-generate": "ollama-generate",
-}
+_WHOLE = {"chat": "openai", "messages": "anthropic", "ollama-chat": "ollama", "ollama-generate": "ollama-generate"}
 
 
 def host_for(recording: Recording) -> str:
@@ -173,11 +168,7 @@ class Scene:
 
 
 def _entry(recording: Recording, url: str) -> dict[str, Any]:
-    return {
-        "model": model_for(recording),
-        "base_url": f"{url}/{recording.id}",
-        "api_key_env": _KEY_VARIABLE,
-    }
+    return {"model": model_for(recording), "base_url": f"{url}/{recording.id}", "api_key_env": _KEY_VARIABLE}
 
 
 assert _SPEAKERS.keys() >= DIALECTS.keys()
