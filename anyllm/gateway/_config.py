@@ -62,8 +62,8 @@ class ServerConfig:
         max_streams: The most concurrent answers; more requests are rejected with a ``Retry-After``.
         max_streams_per_key: The same for each key; None for no such limit.
         max_seconds: The longest that an answer may take.
-        patience: Seconds to wait for the first content. Then the response begins, and an error can no longer have a
-            status of its own.
+        first_content_timeout: Seconds to wait for the first content. Then the response begins, and an error can no
+            longer have a status of its own.
         keep_alive: Seconds of silence in a stream before something is sent that clients ignore.
         unsupported: What to do with a parameter that the model's provider does not support: "refuse" the request, or
             "drop" the parameter and name it in the header ``x-anyllm-dropped``.
@@ -81,7 +81,7 @@ class ServerConfig:
     max_streams: int = attrs.field(default=200, validator=_count)
     max_streams_per_key: Optional[int] = attrs.field(default=None, validator=optional(_count))
     max_seconds: float = attrs.field(default=3600.0, validator=_seconds)
-    patience: float = attrs.field(default=20.0, validator=_seconds)
+    first_content_timeout: float = attrs.field(default=20.0, validator=_seconds)
     keep_alive: float = attrs.field(default=5.0, validator=_seconds)
     unsupported: str = attrs.field(default="refuse", validator=validator(one_of, _UNSUPPORTED))
     only_listed: bool = False
@@ -123,7 +123,13 @@ class ModelEntry:
     hidden: bool = False
 
 
+#: The former name of `ServerConfig.first_content_timeout`, in a configuration.
+_FORMER_TIMEOUT = "patience"
+
+
 def _server(value: Any) -> ServerConfig:
+    if isinstance(value, Mapping) and _FORMER_TIMEOUT in value and "first_content_timeout" not in value:
+        value = {"first_content_timeout" if name == _FORMER_TIMEOUT else name: each for name, each in value.items()}
     return _convert.structure(ServerConfig, value)
 
 

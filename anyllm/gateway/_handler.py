@@ -103,7 +103,8 @@ def _stream(
     stream, outlet = route.stream(context.ctx, params), context.environ.get(OUTLET)
     body = Body(stream, request.format, server.keep_alive, context.record, outlet)
     # Our own server notices during a silence that the client has left; others notice only when they write.
-    error = body.begin(server.patience if outlet is not None else min(server.patience, server.keep_alive))
+    timeout = server.first_content_timeout
+    error = body.begin(timeout if outlet is not None else min(timeout, server.keep_alive))
     if error is not None:
         return error_response(error, request.format)
     return GatewayResponse(200, headers(request.format), _RecordedBody(body, context))

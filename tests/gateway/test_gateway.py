@@ -80,7 +80,7 @@ def test_a_stream():
 def test_under_another_server_an_answer_begins_when_a_silence_is_broken():
     """Only a write shows it that its client has left."""
     with serve(Reply.sse([Stall()])) as upstream:
-        app = before(upstream.url, server={"patience": 3600, "keep_alive": 0.01})
+        app = before(upstream.url, server={"first_content_timeout": 3600, "keep_alive": 0.01})
         running = app(environ_of("POST", "/v1/chat/completions", STREAM), lambda *args: None)
         assert next(iter(running)) == b": keep-alive\n\n"
         running.close()
@@ -626,6 +626,13 @@ def test_threads_share_it(spawn):
 
         assert [task.join() for task in [spawn(one) for _ in range(8)]] == [200] * 8
     assert app.running == 0
+
+
+def test_the_former_name_of_a_setting_still_works():
+    config = Config(server={"patience": 7, "port": 0})
+    assert config.server == Config(server={"first_content_timeout": 7, "port": 0}).server
+    with pytest.raises(TypeError, match="patience"):
+        Config(server={"patience": 7, "first_content_timeout": 8})
 
 
 def test_the_default_gateway_needs_no_configuration():
