@@ -97,12 +97,12 @@ class GeminiDecoder(BaseDecoder):
             raise api_errors.from_body(self._provider, body)
         self._events += 1
         candidates = body.get("candidates")
+        if text := self._text_alone(candidates):
+            return (self._text_chunk(body, raw, text),)
         if not candidates:
             self._look_for_refusal(body)
         elif not isinstance(candidates, list) or not all(isinstance(candidate, dict) for candidate in candidates):
             raise self._malformed("candidates is no list of objects")
-        elif text := self._text_alone(candidates):
-            return (self._text_chunk(body, raw, text),)
         choices = tuple(self._choice(index, candidate) for index, candidate in _indexed(candidates or ()))
         answer_id, created, model, tier = self._about(body)
         usage = read_usage(body.get("usageMetadata"))
@@ -115,14 +115,17 @@ class GeminiDecoder(BaseDecoder):
         """The chunks of a whole, decoded answer; errors as `feed` has them."""
         return self.feed_object(body, body)
 
-    def _text_alone(self, candidates: list[dict[str, Any]]) -> str | None:
-        """The text that candidate 0 is given, if the event says nothing else, as most do not; None of any other."""
-        candidate, raw = self._candidates.get(0), candidates[0]
-        if candidate is None or len(candidates) > 1 or raw.get("index", 0) != 0 or raw.get("finishReason"):
+    def _text_alone(self, candidates: Any) -> str | None:
+        """The text of an event that only adds text to candidate 0, as most do; None of any other."""
+        candidate = self._candidates.get(0)
+        if candidate is None or type(candidates) is not list or len(candidates) != 1:
             return None
-        content = raw.get("content")
+        raw = candidates[0]
+        content = raw.get("content") if type(raw) is dict else None
         parts = content.get("parts") if type(content) is dict else None
-        if type(parts) is not list or len(parts) != 1 or "logprobsResult" in raw:
+        if type(parts) is not list or len(parts) != 1:
+            return None
+        if raw.get("index", 0) != 0 or raw.get("finishReason") or "logprobsResult" in raw:
             return None
         part = parts[0]
         text = part.get("text") if type(part) is dict and len(part) == 1 else None
