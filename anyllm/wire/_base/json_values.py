@@ -11,14 +11,14 @@ from anyllm.types import Usage, _convert
 
 def whole_number(value: Any) -> int | None:
     """An integer, which providers also send as a float or as a string; None of anything else."""
+    if value is None or type(value) is int:  # mostly; a bool has another type
+        return value
     if isinstance(value, str):
         try:
             value = float(value)
         except ValueError:
             return None
-    if isinstance(value, float) and math.isfinite(value):
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return int(value) if isinstance(value, float) and math.isfinite(value) else None
 
 
 def count(body: Mapping[str, Any], name: str, *others: str) -> int | None:
