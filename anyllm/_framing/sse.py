@@ -34,7 +34,7 @@ def sse_events(reads: Iterator[bytes], max_event_bytes: int) -> Iterator[Event]:
     import sseclient  # on first use, for a faster import of anyllm
 
     # It splits the blocks into events once more, which costs 0.1 to 0.4 us an event of 60 to 1000 bytes.
-    client: Any = sseclient.SSEClient(iter(_Blocks(reads, max_event_bytes)))
+    client: Any = sseclient.SSEClient(map(_Block, _Blocks(reads, max_event_bytes)))
     parsed: Iterator[Event] = client.events()
     for event in parsed:
         data = event.data
@@ -58,6 +58,17 @@ def _split(event: Event) -> Iterator[Event]:
 
 def _is_document(line: str) -> bool:
     return line.strip() == "[DONE]" or _convert.is_json(line)
+
+
+class _Block(bytes):
+    """
+    Whole events. `splitlines` gives the events, because sseclient-py looks for the end of an event after each line: so
+    it takes each event at once, which saves up to 0.2 us.
+    """
+
+    def splitlines(self, keepends: bool = False) -> list[bytes]:
+        """The events, each with its blank line."""
+        return [event + b"\n\n" for event in self.split(b"\n\n") if event]
 
 
 class _Blocks:
