@@ -175,7 +175,7 @@ ENCODERS = [formats.encode, wsgi.body, asgi.body]
 @pytest.mark.parametrize("wrong", ["nope", "", "SSE"])
 def test_an_unknown_format_is_refused_with_the_known_ones(wrong):
     for encode in ENCODERS:
-        with pytest.raises(ValueError, match=f"must be one of sse, ndjson, .*: '{wrong}'"):
+        with pytest.raises(ValueError, match=f"must be one of sse, ndjson, .*, not '{wrong}'"):
             encode(iter(()), wrong)
     with pytest.raises(ValueError, match="must be one of sse"):
         wsgi.headers(wrong)
