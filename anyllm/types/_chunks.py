@@ -188,7 +188,9 @@ def _raw_on_demand(chunk: Any) -> Any:
     """The provider's own event, decoded."""
     raw = chunk._raw
     if type(raw) is str:
-        raw = chunk._raw = _convert.loads(raw)
+        raw = _convert.loads(raw)
+        if type(raw) is not str:  # the slot would take a string for text that is still to be decoded
+            chunk._raw = raw
     return raw
 
 

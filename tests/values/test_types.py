@@ -171,6 +171,11 @@ def test_a_text_chunks_choices_are_the_same_each_time_and_can_be_changed():
     assert chunk.raw is None
 
 
+def test_an_event_that_is_a_string_is_the_same_each_time():
+    chunk = _text_chunk(raw='"{}"')
+    assert [chunk.raw, chunk.raw, chunk.to_dict(raw=True)["raw"]] == ["{}"] * 3
+
+
 def test_a_text_chunk_is_small():
     """One object beside its two texts: what makes a full channel cheap to keep and to hand on."""
     gc.collect()
