@@ -57,19 +57,23 @@ MODEL_PARTS = [
     {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}, "thoughtSignature": SIGNED},
 ]
 RESULT = {"functionResponse": {"name": "f", "response": {"a": 1}}}
+MARK = {"thoughtSignature": SIGNED}
+SIGNED_PARTS = [
+    *({"text": "hm,", "thought": True, **MARK}, {"text": " well", "thought": True}, {"text": "one "}),
+    {"executableCode": {"language": "PYTHON", "code": "1"}, **MARK},
+    *({"text": "two ", **MARK}, {"text": "three"}, {"text": "", **MARK}),
+    {"functionCall": {"name": "f", "args": {}}, **MARK},
+]
 UNCHANGED: dict[str, Any] = {
     "keys without a parameter": EVERYTHING_NATIVE,
     "a choice of several functions": {
         "contents": HI,
         "toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["f", "g"]}},
     },
+    "signed parts": {"contents": [*HI, {"role": "model", "parts": SIGNED_PARTS}, {"role": "user", "parts": [RESULT]}]},
     "a result without a call": {"contents": [{"role": "user", "parts": [RESULT]}]},
     "parts that only Google knows": {
-        "contents": [
-            *HI,
-            {"role": "model", "parts": MODEL_PARTS},
-            {"role": "user", "parts": [{"ofItsOwn": {"a": 1}}]},
-        ]
+        "contents": [*HI, {"role": "model", "parts": MODEL_PARTS}, {"role": "user", "parts": [{"ofItsOwn": {"a": 1}}]}]
     },
     **{f"part {number}": {"contents": [{"role": "user", "parts": [part]}]} for number, part in enumerate(PARTS)},
 }
@@ -83,10 +87,7 @@ WRONG: list[Any] = [
     ({"contents": [{"parts": [{"text": 1}]}]}, "contents[0].parts[0].text"),
     ({"contents": [{"parts": [], "other": 1}]}, "contents[0].other"),
     ({"contents": [{"role": "model", "parts": [{"functionCall": {}}]}]}, "functionCall.name"),
-    (
-        {"contents": [{"role": "model", "parts": [{"functionCall": {"name": "f", "args": []}}]}]},
-        "functionCall.args",
-    ),
+    ({"contents": [{"role": "model", "parts": [{"functionCall": {"name": "f", "args": []}}]}]}, "functionCall.args"),
     (
         {"contents": [{"role": "model", "parts": [{"functionCall": {"name": "f", "willContinue": True}}]}]},
         "functionCall.willContinue",
@@ -117,11 +118,7 @@ FULL: dict[str, Any] = {
     "systemInstruction": {"parts": [{"text": "s"}]},
     "tools": [{"functionDeclarations": [{"name": "f", "parameters": {"type": "OBJECT"}}]}, {"googleSearch": {}}],
     "toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["f"]}},
-    "generationConfig": {
-        **SETTINGS,
-        "responseSchema": {"type": "OBJECT"},
-        "thinkingConfig": {"thinkingLevel": "LOW"},
-    },
+    "generationConfig": {**SETTINGS, "responseSchema": {"type": "OBJECT"}, "thinkingConfig": {"thinkingLevel": "LOW"}},
 }
 
 IMAGE = ContentPart("image_url", image_url={"url": "data:image/png;base64,iVBORw0KGgo="})

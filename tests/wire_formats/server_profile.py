@@ -124,16 +124,15 @@ class ServerProfile:
 
     def facts(self, answer: ChatCompletion) -> Any:
         """What the format keeps of an answer."""
-        kept = self.keeps
         calls = [
-            (call.id, call.name, call.parse(), call.extra_content if "extra" in kept else None)
+            (call.id, call.name, call.parse(), call.extra_content if "extra" in self.keeps else None)
             for call in answer.tool_calls
         ]
         reasoning = answer.to_message().reasoning
         found: dict[str, Any] = {
             "text": answer.content,
             "reasoning": "".join(answer.reasoning.split()),  # Responses has a blank line between items
-            "calls": calls if "order" in kept else sorted(calls),
+            "calls": calls if "order" in self.keeps else sorted(calls),
             "finish": answer.finish_reason,
             "model": answer.model,
         }
@@ -142,11 +141,11 @@ class ServerProfile:
             found.update((name, getattr(answer.usage, name)) for name in names)
             if self.counts_unknown_as_zero:
                 found.update((name, found[name] or 0) for name in names)
-        if "created" in kept:
+        if "created" in self.keeps:
             found["created"] = answer.created
-        if "id" in kept:
+        if "id" in self.keeps:
             found["id"] = answer.id
-        if "signature" in kept:
+        if "signature" in self.keeps:
             found["signature"] = reasoning and reasoning.signature
         return found
 

@@ -14,12 +14,13 @@ import server_anthropic
 import server_gemini
 import server_openai_responses
 from all_servers import READERS, SERVERS
+from chunk_builders import text
 from formats_of import answer_of, every_stream, read, said_by
 from official_clients import CLIENTS, HI, Client, Official
 from recordings import LARGEST, Ours, Recording, marks, recordings_of, replaying
 from server_profile import ServerProfile
 
-from anyllm.errors import APIError
+from anyllm.errors import APIError, RateLimitError
 from anyllm.types import ChatCompletionChunk, CompletionParams, Message
 
 EVERY = every_stream()
@@ -293,6 +294,19 @@ def test_official_client_reads_whole_answers(client: Client, server: ServerProfi
 
 
 @pytest.mark.long
+@pytest.mark.parametrize(("client", "server"), OFFICIAL)
+def test_official_client_raises_an_error_in_the_middle(client: Client, server: ServerProfile) -> None:
+    writer = server.format().writer()
+    body = writer.chunk(text("a")) + writer.error(RateLimitError("slow down", status_code=429))
+    with reading(client, {"broken": body}) as read_by_client:
+        try:
+            message = read_by_client("broken").error or ""
+        except Exception as exc:
+            message = str(exc)
+    assert "slow down" in message
+
+
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:Pydantic")  # of xAI's tools, which the client does not know
 def test_openais_helper_puts_every_answer_together() -> None:
     """It holds the events of Responses to their order: items before parts before text, under numbers that stay."""
@@ -303,10 +317,7 @@ def test_openais_helper_puts_every_answer_together() -> None:
     whole = {name: body for name, body in written.items() if b"event: error" not in body}
     assert len(whole) > len(answers) * 0.9
     short = {name: body for name, body in whole.items() if len(body) < 12_000}  # the helper takes its time
-    with (
-        replaying(short, content_type="text/event-stream") as url,
-        openai.OpenAI(api_key="x", max_retries=0) as client,
-    ):
+    with replaying(short, content_type="text/event-stream") as url, openai.OpenAI(api_key="x", max_retries=0) as client:
         for name in short:
             with client.with_options(base_url=f"{url}/{name}").responses.stream(model="m", input="Hi") as stream:
                 last = list(stream)[-1].response

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recordings import answering
 from server_anthropic import FORM, HI, PROFILE, RESULT, SCHEMA, USE, answer, body, text_block
 
+from anyllm.testing import Reply, serve
 from anyllm.types import CompletionParams, ContentPart, Reasoning
 from anyllm.wire.anthropic_messages.dialect import AnthropicMessagesDialect as Dialect
 from anyllm.wire.anthropic_messages.server.request_reader import read_messages
@@ -23,13 +23,8 @@ def read(*messages: Any, **more: Any) -> CompletionParams:
     return read_messages(body(*messages, **more)).params
 
 
-def sent(params: CompletionParams, *, stream: bool = False) -> Any:
-    return json.loads(Dialect().request(params, model=params.model, stream=stream).body)
-
-
-def sent_again(message: Any) -> Any:
-    request = read_messages(message)
-    return sent(request.params.evolve(extra_body=request.native_fields), stream=request.stream)
+def sent_again(body: Any) -> Any:
+    return PROFILE.sent(read_messages(body))
 
 
 # -- what only Anthropic understands ---------------------------------------------------------------------------------
@@ -143,30 +138,20 @@ def test_the_request_for_newer_models_is_read_as_the_effort(params: CompletionPa
 def test_what_the_official_client_sends_is_read_and_sent_again():
     """A conversation with the client's own classes in it, as its users send answers back."""
     anthropic = pytest.importorskip("anthropic")
-    requests: list[Any] = []
     use = {**USE, "extra_content": {"g": 1}}
     content = [THOUGHT, text_block("B"), {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}, use]
     reply = {"id": "i", "type": "message", "role": "assistant", "model": "m", "content": content}
     reply = {**reply, "stop_reason": "tool_use", "usage": {"input_tokens": 1, "output_tokens": 1}}
     request: Any = {"model": "m", "max_tokens": 50, "tools": [{"name": "f", "input_schema": SCHEMA}]}
     with (
-        recording_server(requests, json.dumps(reply).encode()) as url,
-        anthropic.Anthropic(base_url=url, api_key="none", max_retries=0) as client,
+        serve(Reply.json(reply)) as server,
+        anthropic.Anthropic(base_url=server.url, api_key="none", max_retries=0) as client,
     ):
         first = client.messages.create(messages=[HI], **request)
         turns = [HI, {"role": "assistant", "content": first.content}, {"role": "user", "content": [RESULT]}]
         client.messages.create(messages=turns, system="S", **request)
-    (call,) = read_messages(requests[1]).params.messages[2].tool_calls
+        sent = server.requests[1].json()
+    (call,) = read_messages(sent).params.messages[2].tool_calls
     assert (call.id, call.extra_content) == ("t", {"g": 1})
-    del requests[1]["messages"][1]["content"][3]["extra_content"]  # no host of Anthropic's wants it
-    assert sent_again(requests[1]) == requests[1]
-
-
-def recording_server(requests: list[Any], answer: bytes) -> Any:
-    """The URL of a server that keeps what it is asked, and always gives the same answer."""
-
-    def record(_: str, body: bytes) -> bytes:
-        requests.append(json.loads(body))
-        return answer
-
-    return answering(record, content_type="application/json")
+    del sent["messages"][1]["content"][3]["extra_content"]  # Anthropic would refuse it
+    assert sent_again(sent) == sent

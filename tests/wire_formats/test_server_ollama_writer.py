@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 from typing import Any
 
 import pytest
-from chunk_builders import CREATED, call, calls, chunk, piece, restart, text, thought
+from chunk_builders import CREATED, STREAM, WHOLE, call, calls, chunk, piece, restart, text, thought
 from formats_of import chunks_in, together
+from recordings import replaying
 from server_ollama import GENERATE_PROFILE, PROFILE
 from server_profile import lines as lines_of
 
 from anyllm import errors, formats
-from anyllm.errors import InvalidRequestError, MalformedStreamError
-from anyllm.types import (
-    ChatCompletion,
-    ChatCompletionChunk,
-    Choice,
-    ChunkDelta,
-    FunctionCall,
-    Message,
-    Reasoning,
-    ToolCall,
-    Usage,
-)
+from anyllm.errors import MalformedStreamError
+from anyllm.types import ChatCompletion, ChatCompletionChunk, Choice, ChunkDelta, FunctionCall, Message, ToolCall, Usage
 from anyllm.wire.ollama.dialect import OllamaDialect as Dialect
 from anyllm.wire.ollama.server.writer import OllamaChat, OllamaGenerate
 
@@ -110,9 +100,7 @@ def test_an_answer_without_a_time_begins_now(created):
     assert written([text("a", created=created), END], fmt)[0]["created_at"] == "2023-11-14T22:13:20.000000007Z"
 
 
-def test_a_model_that_the_provider_does_not_name_is_what_was_asked_for():
-    nameless = chunk(ChunkDelta(content="x"), model="")
-    assert {line["model"] for line in written([nameless, nameless], OllamaChat("mine"))} == {"mine"}
+def test_a_model_that_the_provider_names_late_is_its_own():
     late = [chunk(ChunkDelta("assistant"), model=""), text("x")]
     assert {line["model"] for line in written(late, OllamaChat("mine"))} == {"m"}
 
@@ -151,19 +139,12 @@ def test_probabilities_are_told_where_they_are_of_this_shape():
 
 
 def native(message: Any, done: bool = False, **more: Any) -> dict[str, Any]:
-    return {
-        "model": "m",
-        "created_at": "2023-11-14T22:13:20Z",
-        "message": {"role": "assistant", **message},
-        "done": done,
-        **more,
-    }
+    head = {"model": "m", "created_at": "2023-11-14T22:13:20Z"}
+    return {**head, "message": {"role": "assistant", **message}, "done": done, **more}
 
 
 def passed_on(lines: list[Any], format: Any = None) -> list[Any]:
-    body = "".join(json.dumps(line) + "\n" for line in lines).encode()
-    again = written(read_back(body), format)
-    return [{key: value for key, value in line.items() if key != "created_at"} for line in again]
+    return bare(written(read_back("".join(json.dumps(line) + "\n" for line in lines).encode()), format))
 
 
 def bare(lines: list[Any]) -> list[Any]:
@@ -320,27 +301,6 @@ def test_a_call_that_was_cut_off_is_forgotten_when_the_answer_begins_anew():
 
 # -- whole answers -----------------------------------------------------------------------------------------------------
 
-WHOLE = ChatCompletion(
-    "",
-    (
-        Choice(
-            0,
-            Message.assistant(
-                "Paris",
-                reasoning=Reasoning("hm", None, "thinking"),
-                tool_calls=[ToolCall("c1", FunctionCall("f", '{"x":1}'))],
-            ),
-            "tool_calls",
-            "stop",
-            {"content": [{"token": "Paris", "logprob": -1}]},
-        ),
-    ),
-    CREATED,
-    "m",
-    usage=Usage(3, 2, 5),
-    provider="p",
-)
-
 
 def test_a_whole_answer_of_a_host_is_passed_on():
     own_call = {"function": {"name": "f", "arguments": {"a": 1}}}
@@ -359,91 +319,24 @@ def test_a_streams_whole_answer_has_the_hosts_times():
 
 
 def test_a_whole_answer_that_cannot_be_said_is_an_error():
-    several = ChatCompletion(choices=(Choice(0), Choice(1)))
-    with pytest.raises(InvalidRequestError) as raised:
-        OllamaChat().whole(several)
-    assert raised.value.param == "n"
     broken = Message.assistant(None, tool_calls=[ToolCall("c", FunctionCall("f", '{"x"'))])
     with pytest.raises(MalformedStreamError):
         OllamaChat().whole(ChatCompletion(choices=(Choice(0, broken),)))
     assert json.loads(OllamaChat("m").whole(ChatCompletion()))["done"] is True
 
 
-# -- errors ------------------------------------------------------------------------------------------------------------
-
-
 # -- the official client -----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def client_of(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Makes official clients whose server answers with given bytes."""
+@pytest.mark.long
+def test_the_official_client_reads_generate():
     ollama = pytest.importorskip("ollama")
-    httpx = pytest.importorskip("httpx")
-    monkeypatch.delenv("OLLAMA_API_KEY", raising=False)
-
-    def make(body: bytes, status: int = 200) -> Any:
-        client = ollama.Client(host="http://127.0.0.1:1")
-        client._client.close()
-        answer = httpx.MockTransport(lambda _request: httpx.Response(status, content=body))
-        client._client = httpx.Client(base_url="http://127.0.0.1:1", transport=answer)
-        return client
-
-    return make
-
-
-STREAM = [
-    thought("h\x85m"),
-    text("He said \u2028"),
-    text("\u2029é"),
-    call(0, '{"x":', "f"),
-    call(0, "1}"),
-    chunk(ChunkDelta(), finish="tool_calls", usage=Usage(3, 2, 5)),
-]
-
-
-@pytest.mark.long
-def test_the_official_client_reads_a_stream_with_signs_of_life(client_of):
-    lines = PROFILE.written(STREAM).splitlines(keepends=True)
-    alive = b"".join(OllamaChat.keep_alive * 3 + line for line in lines)
-    parts = list(client_of(alive).chat("m", stream=True))
-    assert "".join(part.message.thinking or "" for part in parts) == "h\x85m"
-    assert "".join(part.message.content for part in parts) == "He said \u2028\u2029é"
-    assert [c.function.arguments for part in parts for c in part.message.tool_calls or ()] == [{"x": 1}]
-    last = parts[-1]
-    assert (last.done, last.done_reason, last.prompt_eval_count, last.eval_count) == (True, "stop", 3, 2)
-    assert last.total_duration >= last.eval_duration > 0
-    assert datetime.datetime.fromisoformat(last.created_at[:19]) >= datetime.datetime(2023, 11, 14, 22, 13, 20)
-
-
-@pytest.mark.long
-def test_the_official_client_reads_generate(client_of):
-    parts = list(client_of(GENERATE_PROFILE.written(STREAM)).generate("m", stream=True))
-    assert "".join(part.response for part in parts) == "He said \u2028\u2029é"
-    assert "".join(part.thinking or "" for part in parts) == "h\x85m"
+    bodies = {"stream": GENERATE_PROFILE.written(STREAM), "whole": OllamaGenerate().whole(WHOLE)}
+    with replaying(bodies, content_type="application/x-ndjson") as url:
+        parts = list(ollama.Client(host=f"{url}/stream").generate("m", stream=True))
+        whole = ollama.Client(host=f"{url}/whole").generate("m")
+    expected = together(STREAM)
+    assert "".join(part.response for part in parts) == expected.content
+    assert "".join(part.thinking or "" for part in parts) == expected.reasoning
     assert parts[-1].done
-    whole = client_of(OllamaGenerate().whole(WHOLE)).generate("m")
     assert (whole.response, whole.thinking, whole.eval_count) == ("Paris", "hm", 2)
-
-
-@pytest.mark.long
-def test_the_official_client_reads_a_whole_answer(client_of):
-    whole = client_of(OllamaChat().whole(WHOLE)).chat("m")
-    assert (whole.message.content, whole.message.thinking, whole.done_reason) == ("Paris", "hm", "stop")
-    assert whole.message.tool_calls[0].function.arguments == {"x": 1}
-    assert whole.logprobs[0].token == "Paris"
-
-
-@pytest.mark.long
-def test_the_official_client_raises_errors(client_of):
-    import ollama
-
-    error = errors.RateLimitError("slow down", status_code=429)
-    written_answer = ended([text("x")]).splitlines(keepends=True)[0] + OllamaChat().writer().error(error)
-    parts = client_of(written_answer).chat("m", stream=True)
-    assert next(parts).message.content == "x"
-    with pytest.raises(ollama.ResponseError, match="slow down"):
-        next(parts)
-    with pytest.raises(ollama.ResponseError, match="slow down") as raised:
-        client_of(OllamaChat().problem(error, 429), 429).chat("m")
-    assert raised.value.status_code == 429

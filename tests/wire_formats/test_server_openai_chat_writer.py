@@ -5,23 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import attrs
 import pytest
-from chunk_builders import call, chunk, restart, text
+from chunk_builders import WHOLE, call, chunk, restart, text
 from formats_of import chunks_in
 from server_openai_chat import PROFILE
 
-from anyllm import errors, formats
-from anyllm.types import (
-    ChatCompletion,
-    ChatCompletionChunk,
-    Choice,
-    ChunkDelta,
-    FunctionCall,
-    Message,
-    Reasoning,
-    ToolCall,
-    Usage,
-)
+from anyllm import formats
+from anyllm.types import ChatCompletionChunk, Choice, ChunkDelta, Message, Reasoning, Usage
 from anyllm.wire.openai_chat.dialect import OpenAIChatDialect as Dialect
 
 DIALECT = Dialect(provider="p")
@@ -154,41 +145,12 @@ def test_a_custom_tool_is_called_with_text():
     assert output == {"index": 0, "id": "c", "type": "custom", "custom": {"name": "sql", "input": "select"}}
 
 
-WHOLE = ChatCompletion(
-    "a-1",
-    (
-        Choice(
-            0,
-            Message.assistant(
-                "Paris",
-                reasoning=Reasoning("hm", None, "reasoning_content"),
-                tool_calls=[ToolCall("c1", FunctionCall("f", '{"x": 1}'))],
-            ),
-            "tool_calls",
-            "tool_calls",
-            {"content": []},
-        ),
-        Choice(1, Message.assistant(None, refusal="no"), "stop", "stop"),
-    ),
-    7,
-    "m",
-    usage=Usage(3, 2, 5, 1, 2, 0),
-    system_fingerprint="fp",
-    service_tier="default",
-    provider="p",
-)
-
-
 def test_a_whole_answer_is_read_back():
-    again = DIALECT.response(formats.encode_whole(WHOLE, "openai"))
-    again.raw = None
-    assert again == WHOLE
-
-
-# -- errors ------------------------------------------------------------------------------------------------------------
-
-
-def test_the_hosts_own_error_object_is_passed_on():
-    own = {"message": "slow", "type": "tokens", "code": "rate_limit_exceeded", "param": None, "metadata": {"x": 1}}
-    error = errors.RateLimitError("slow", status_code=429, body={"error": own})
-    assert json.loads(formats.find("openai").problem(error, 429)) == {"error": own}
+    (first,), about = WHOLE.choices, {"system_fingerprint": "fp", "service_tier": "default"}
+    choices = (
+        attrs.evolve(first, logprobs={"content": []}),
+        Choice(1, Message.assistant(refusal="no"), "stop", "stop"),
+    )
+    whole = attrs.evolve(WHOLE, choices=choices, usage=Usage(3, 2, 5, 1, 2, 0), **about)
+    again = DIALECT.response(formats.encode_whole(whole, "openai"))
+    assert attrs.evolve(again, raw=None) == whole
