@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 from anyllm import errors
-from anyllm._framing.detect import Event, events
+from anyllm._framing.body_events import Event, events
 from anyllm.errors import AnyLLMError
 from anyllm.testing import RecordedRequest, Reply, serve
 from anyllm.types import FINISH_REASONS, ChatCompletion, ChatCompletionChunk, Message, ToolCall

@@ -8,7 +8,7 @@ from typing import Any
 from recordings import Ours, Recording, recordings_of
 
 from anyllm import formats
-from anyllm._framing.detect import events
+from anyllm._framing.body_events import events
 from anyllm.types import ChatCompletion, ChatCompletionChunk, ToolCall
 from anyllm.types._accumulate import Assembler
 from anyllm.wire._base.protocols import Dialect

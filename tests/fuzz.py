@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from anyllm._framing.detect import events
+from anyllm._framing.body_events import events
 from anyllm.errors import AnyLLMError
 from anyllm.providers.table import lookup
 from anyllm.types._accumulate import Assembler

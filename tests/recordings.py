@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from anyllm._framing.detect import events
+from anyllm._framing.body_events import events
 from anyllm.errors import AnyLLMError
 from anyllm.testing import RecordedRequest, Reply, serve
 from anyllm.types import ChatCompletionChunk, ToolCall

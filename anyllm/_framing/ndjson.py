@@ -22,7 +22,7 @@ _MAX_REST = 16 * 1024
 
 
 def json_events(reads: Iterator[bytes], max_event_bytes: int) -> Iterator[Event]:
-    """The events of a body that begins with JSON; raises as `detect.events` does."""
+    """The events of a body that begins with JSON; raises as `body_events.events` does."""
     documents, lines = _Documents(max_event_bytes), _Lines()
     for data in _with_end(reads):
         complete: Optional[Iterable[bytes]] = None if documents.is_inside or not data else lines.feed(data)

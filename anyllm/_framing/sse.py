@@ -30,7 +30,7 @@ _SEPARATOR = "\x1e"
 
 
 def sse_events(reads: Iterator[bytes], max_event_bytes: int) -> Iterator[Event]:
-    """The events of a body that does not begin with JSON; raises as `detect.events` does."""
+    """The events of a body that does not begin with JSON; raises as `body_events.events` does."""
     import sseclient  # on first use, for a faster import of anyllm
 
     # It splits the blocks into events once more, which costs 0.1 to 0.4 us an event of 60 to 1000 bytes.

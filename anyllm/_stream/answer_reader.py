@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from anyllm._concurrency.clock import Clock
 from anyllm._concurrency.decode_permits import DecodePermits
-from anyllm._framing import detect
+from anyllm._framing import body_events
 from anyllm._transport.response import Response
 from anyllm.channel import Sender
 from anyllm.errors import AnyLLMError, Cancelled, ConnectionLostError, IncompleteStreamError
@@ -121,7 +121,7 @@ class AnswerReader:
     def _decode(self, response: Response, decoder: Decoder) -> None:
         feed, add, batch = decoder.feed, self.answer.add, self._batch
         reads = self._between_reads(response, decoder)
-        for event in detect.events(reads, max_event_bytes=self._options.max_event_bytes):
+        for event in body_events.events(reads, max_event_bytes=self._options.max_event_bytes):
             self._events += 1
             chunks = feed(event)
             for chunk in chunks:

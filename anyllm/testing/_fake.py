@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Optional, Union
 
 from anyllm._concurrency import waiters
-from anyllm._framing.detect import events
+from anyllm._framing.body_events import events
 from anyllm._transport.http import Transport
 from anyllm._transport.sockets import AbortableCall, Aborted
 from anyllm.errors import AnyLLMError

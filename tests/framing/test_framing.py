@@ -16,7 +16,7 @@ import sseclient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from anyllm._framing import detect, ndjson, sse
+from anyllm._framing import body_events, ndjson, sse
 from anyllm.errors import IncompleteStreamError, MalformedStreamError
 from anyllm.testing import Reply, chat_events, serve
 
@@ -26,14 +26,14 @@ Pair = Tuple[str, str]
 
 
 def read(pieces: Iterable[bytes], limit: int = LIMIT) -> List[Pair]:
-    return [(event.event, event.data) for event in detect.events(pieces, max_event_bytes=limit)]
+    return [(event.event, event.data) for event in body_events.events(pieces, max_event_bytes=limit)]
 
 
 def read_until_error(pieces: Iterable[bytes], limit: int) -> Tuple[List[Pair], str]:
     """The events, and the class of the error that ended them."""
     pairs: List[Pair] = []
     try:
-        pairs.extend((event.event, event.data) for event in detect.events(pieces, max_event_bytes=limit))
+        pairs.extend((event.event, event.data) for event in body_events.events(pieces, max_event_bytes=limit))
     except MalformedStreamError as exc:
         return pairs, type(exc).__name__
     return pairs, ""
@@ -184,7 +184,7 @@ def as_they_come(pieces: List[bytes]) -> List[Tuple[int, str]]:
             count[0] += 1
             yield piece
 
-    return [(count[0], event.data) for event in detect.events(reads(), max_event_bytes=LIMIT)]
+    return [(count[0], event.data) for event in body_events.events(reads(), max_event_bytes=LIMIT)]
 
 
 @pytest.mark.parametrize("ending", [b"\n\n", b"\r\n\r\n", b"\r\r"])

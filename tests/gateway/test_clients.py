@@ -21,7 +21,7 @@ from conftest import ROOT, TIMEOUT
 from gate import ONCE
 
 from anyllm import formats
-from anyllm._framing.detect import events
+from anyllm._framing.body_events import events
 from anyllm.gateway import Config, Gateway, GatewayServer
 from anyllm.testing import Cut, RecordedRequest, Reply, chat_events, serve
 from anyllm.types import ChatCompletion, Choice, Message, Usage

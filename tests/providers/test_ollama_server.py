@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import anyllm
-from anyllm._framing.detect import JSONEvent, events
+from anyllm._framing.body_events import JSONEvent, events
 from anyllm.errors import (
     AnyLLMError,
     APIError,

@@ -10,7 +10,7 @@ import pytest
 
 import anyllm
 from anyllm import asgi, errors, formats, wsgi
-from anyllm._framing.detect import events
+from anyllm._framing.body_events import events
 from anyllm.channel import open_channel
 from anyllm.gateway._responses import error_response
 from anyllm.testing import Reply, chat_events, serve

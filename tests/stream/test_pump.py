@@ -891,7 +891,7 @@ def test_stream_options_are_dropped_once_only():
 
 
 def test_a_bug_of_ours_ends_the_stream_too(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
-    monkeypatch.setattr("anyllm._framing.detect.events", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("anyllm._framing.body_events.events", lambda *_, **__: 1 / 0)
     with serve(Reply.sse(ANSWER)) as server:
         error = read(ask(server.url))[1]
     assert "bug in anyllm: ZeroDivisionError" in str(error)

@@ -22,7 +22,7 @@ from choice_streams import ROOT
 from hypothesis import strategies as st
 from recordings import Ours, Recording, recordings_of
 
-from anyllm._framing.detect import Event, JSONEvent, events
+from anyllm._framing.body_events import Event, JSONEvent, events
 from anyllm.providers import bedrock_invoke_families
 from anyllm.wire._base.protocols import Dialect
 from anyllm.wire.anthropic_messages.dialect import AnthropicMessagesDialect

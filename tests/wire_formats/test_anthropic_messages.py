@@ -10,7 +10,7 @@ import pytest
 from choice_streams import Result
 from conftest import ROOT
 
-from anyllm._framing.detect import JSONEvent
+from anyllm._framing.body_events import JSONEvent
 from anyllm.errors import IncompleteStreamError, InvalidRequestError
 from anyllm.types import CompletionParams, Message
 from anyllm.wire.anthropic_messages.dialect import AnthropicMessagesDialect

@@ -12,7 +12,7 @@ from choice_streams import Result, answering, collected, transcript
 from official_clients import make_bedrock
 
 from anyllm import errors
-from anyllm._framing.detect import JSONEvent, events
+from anyllm._framing.body_events import JSONEvent, events
 from anyllm.errors import AnyLLMError, IncompleteStreamError, InvalidRequestError, MalformedStreamError
 from anyllm.types import ChatCompletion, CompletionParams, ContentPart, Message
 from anyllm.wire._base.protocols import Request

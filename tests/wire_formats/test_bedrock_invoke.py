@@ -23,7 +23,7 @@ from profiles import invoke_events
 
 import anyllm
 from anyllm import errors
-from anyllm._framing.detect import Event, JSONEvent
+from anyllm._framing.body_events import Event, JSONEvent
 from anyllm.errors import (
     AnyLLMError,
     APIError,

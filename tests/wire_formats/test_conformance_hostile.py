@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from json_mutations import ODD_VALUES, places, replaced
 from profiles import PROFILES, Profile, each_profile, each_transcript, odd_json, wrapped
 
-from anyllm._framing.detect import JSONEvent
+from anyllm._framing.body_events import JSONEvent
 from anyllm.errors import AnyLLMError, APIError, MalformedStreamError
 from anyllm.types import CompletionParams, Message
 

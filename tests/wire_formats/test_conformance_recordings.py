@@ -17,7 +17,7 @@ from readings import Reading, assert_same
 from recordings import Ours, Recording, marks
 
 from anyllm import errors
-from anyllm._framing.detect import events
+from anyllm._framing.body_events import events
 from anyllm.errors import AnyLLMError, APIError, IncompleteStreamError
 from anyllm.types import ChatCompletion, CompletionParams, Message
 from anyllm.types._accumulate import Assembler

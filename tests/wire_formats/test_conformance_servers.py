@@ -20,7 +20,7 @@ from profiles import PROFILES
 from server_profile import ServerProfile
 
 from anyllm import errors, formats
-from anyllm._framing.detect import events
+from anyllm._framing.body_events import events
 from anyllm.errors import AnyLLMError, IncompleteStreamError, InvalidRequestError
 from anyllm.types import ChatCompletion, ChatCompletionChunk, Choice, ChunkDelta, Message, Usage
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from profiles import BY_NAME, chat_event, gemini_event, ollama_line
 
 from anyllm import errors
-from anyllm._framing.detect import JSONEvent
+from anyllm._framing.body_events import JSONEvent
 from anyllm.errors import IncompleteStreamError, InvalidRequestError, MalformedStreamError, UnsupportedParameterError
 from anyllm.types import ChatCompletion, CompletionParams, ContentPart, Message
 from anyllm.wire._base.surrogate_joiner import mend

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from profiles import PROFILES, Profile, each_profile, each_transcript
 
-from anyllm._framing.detect import JSONEvent, events
+from anyllm._framing.body_events import JSONEvent, events
 from anyllm.errors import AnyLLMError, IncompleteStreamError, MalformedStreamError
 from anyllm.providers.table import lookup
 from anyllm.types._chunks import text_alone

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from recordings import Ours
 
 from anyllm import errors
-from anyllm._framing.detect import JSONEvent
+from anyllm._framing.body_events import JSONEvent
 from anyllm.errors import APIError
 from anyllm.types import CompletionParams, EmbeddingParams, Message, Reasoning, ToolCall
 from anyllm.types._accumulate import Assembler

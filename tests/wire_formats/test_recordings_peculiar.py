@@ -15,7 +15,7 @@ from official_clients import make_bedrock
 from profiles import BY_NAME, Profile, each_recorded, is_stream, recorded
 from recordings import Recording, bodies_of, marks, replaying
 
-from anyllm._framing.detect import events
+from anyllm._framing.body_events import events
 from anyllm.types import CompletionParams, Message
 
 pytestmark = marks([recording for _, recording in recorded()])

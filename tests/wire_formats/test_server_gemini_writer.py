@@ -14,7 +14,7 @@ from server_gemini import ARRAY_PROFILE, PROFILE
 from server_profile import ServerProfile
 
 from anyllm import errors
-from anyllm._framing.detect import events
+from anyllm._framing.body_events import events
 from anyllm.errors import AnyLLMError, IncompleteStreamError
 from anyllm.types import (
     ChatCompletion,

@@ -15,7 +15,7 @@ from json_mutations import json_with
 from server_openai_responses import PROFILE, assert_in_order, events_of
 
 from anyllm import errors
-from anyllm._framing.detect import events
+from anyllm._framing.body_events import events
 from anyllm.errors import AnyLLMError
 from anyllm.types import ChatCompletionChunk, ChunkDelta, Reasoning, Usage
 from anyllm.wire.openai_responses.dialect import OpenAIResponsesDialect as Dialect

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anyllm._framing.detect import JSONEvent
+from anyllm._framing.body_events import JSONEvent
 from anyllm.errors import AnyLLMError
 from anyllm.wire.openai_chat import text_event
 from anyllm.wire.openai_chat.decoder import OpenAIChatDecoder

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import anyllm
-from anyllm._framing.detect import JSONEvent
+from anyllm._framing.body_events import JSONEvent
 from anyllm.types._accumulate import Assembler
 from anyllm.wire._base.think_tags import ThinkTags
 from anyllm.wire.openai_chat.dialect import OpenAIChatDialect

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-from anyllm._framing.detect import Event
+from anyllm._framing.body_events import Event
 from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, Reasoning, Usage, text_chunk
 from anyllm.wire._base.decode_json import as_it_is, event_object
 from anyllm.wire._base.decoder import BaseDecoder

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from anyllm._framing.detect import Event
+from anyllm._framing.body_events import Event
 from anyllm.errors import AnyLLMError, MalformedStreamError
 from anyllm.types import _convert
 from anyllm.wire._base import api_errors, error_body

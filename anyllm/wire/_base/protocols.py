@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 
 import attrs
 
-from anyllm._framing.detect import Event
+from anyllm._framing.body_events import Event
 from anyllm.errors import APIError
 from anyllm.types import ChatCompletion, ChatCompletionChunk, CompletionParams, EmbeddingParams, Embeddings, Model
 from anyllm.wire._base.format_support import FormatSupport

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anyllm._framing.detect import events
+from anyllm._framing.body_events import events
 from anyllm.errors import AnyLLMError, APIError, MalformedStreamError
 from anyllm.types import ChatCompletion
 from anyllm.types._accumulate import Assembler

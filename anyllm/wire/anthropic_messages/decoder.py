@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
-from anyllm._framing.detect import Event
+from anyllm._framing.body_events import Event
 from anyllm.types import ChunkDelta, Reasoning, Usage, _convert, text_chunk
 from anyllm.wire._base import api_errors, error_body
 from anyllm.wire._base.block_decoder import OTHER, REASONING, BlockDecoder, Chunks, OpenBlock

@@ -13,11 +13,11 @@ import attrs
 
 from anyllm.types import CompletionParams, Model
 from anyllm.wire._base.base_dialect import WithModels
-from anyllm.wire._base.claude_thinking import bodies_to_send
 from anyllm.wire._base.conversation import with_beginning
 from anyllm.wire._base.encode_json import unsupported
 from anyllm.wire._base.format_support import FormatSupport
 from anyllm.wire._base.protocols import Request
+from anyllm.wire._base.thinking_budget import bodies_to_send
 from anyllm.wire.anthropic_messages import models as _models
 from anyllm.wire.anthropic_messages.decoder import MessagesDecoder
 from anyllm.wire.anthropic_messages.request import request_bodies

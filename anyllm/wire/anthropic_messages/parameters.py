@@ -18,11 +18,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anyllm.types import CompletionParams
-from anyllm.wire._base.claude_thinking import budget_of, max_tokens_with, thinking_fields
 from anyllm.wire._base.conversation import Function, functions_in, schema_in, tool_choice_in
 from anyllm.wire._base.encode_json import merge_objects, named_values
 from anyllm.wire._base.json_values import without_none
 from anyllm.wire._base.request_fields import Fields, wrong
+from anyllm.wire._base.thinking_budget import budget_of, max_tokens_with, thinking_fields
 
 __all__ = ["has_more", "read_params", "thinking_bodies", "write_params"]
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
-from anyllm._framing.detect import Event
+from anyllm._framing.body_events import Event
 from anyllm.types import ChatCompletionChunk, ChunkDelta, Reasoning, text_chunk
 from anyllm.wire._base import bedrock_errors
 from anyllm.wire._base.block_decoder import OTHER, BlockDecoder, Chunks, OpenBlock, usage_of

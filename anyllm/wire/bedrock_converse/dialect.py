@@ -14,9 +14,9 @@ import attrs
 from anyllm.types import CompletionParams
 from anyllm.wire._base import bedrock_errors
 from anyllm.wire._base.base_dialect import BaseDialect
-from anyllm.wire._base.claude_thinking import bodies_to_send
 from anyllm.wire._base.format_support import FormatSupport
 from anyllm.wire._base.protocols import Request
+from anyllm.wire._base.thinking_budget import bodies_to_send
 from anyllm.wire.bedrock_converse import parameters, reasoning
 from anyllm.wire.bedrock_converse.decoder import ConverseDecoder
 from anyllm.wire.bedrock_converse.turns import conversation

@@ -20,8 +20,8 @@ from typing import Any
 
 from anyllm.types import CompletionParams, Reasoning
 from anyllm.wire._base.block_turns import Block
-from anyllm.wire._base.claude_thinking import budget_of, max_tokens_with, thinking_fields
 from anyllm.wire._base.encode_json import effort_in, unsupported
+from anyllm.wire._base.thinking_budget import budget_of, max_tokens_with, thinking_fields
 
 #: Where a model's own parameters stand in a request.
 FIELDS = "additionalModelRequestFields"

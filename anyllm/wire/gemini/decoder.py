@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Optional, Tuple
 
-from anyllm._framing.detect import Event
+from anyllm._framing.body_events import Event
 from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, FunctionCall, Reasoning, ToolCall, text_chunk
 from anyllm.wire._base import api_errors, error_body
 from anyllm.wire._base.dates import unix_seconds

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from anyllm._framing.detect import Event
+from anyllm._framing.body_events import Event
 from anyllm.errors import InvalidRequestError
 from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, FunctionCall, Reasoning, ToolCall, text_chunk
 from anyllm.wire._base import api_errors, error_body

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from anyllm._framing.detect import Event
+from anyllm._framing.body_events import Event
 from anyllm.errors import MalformedStreamError
 from anyllm.types import Model
 from anyllm.wire._base import api_errors

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Tuple
 
-from anyllm._framing.detect import Event
+from anyllm._framing.body_events import Event
 from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, Reasoning, ToolCall, Usage, _convert, text_chunk
 from anyllm.types._openai_chunk import REASONING_NAMES
 from anyllm.wire._base import api_errors, error_body

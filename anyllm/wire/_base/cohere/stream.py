@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from anyllm._framing.detect import Event
+from anyllm._framing.body_events import Event
 from anyllm.errors import APIError
 from anyllm.types import ChatCompletionChunk, ChunkChoice, ChunkDelta, ToolCall, Usage, text_chunk
 from anyllm.wire._base import api_errors, error_body
@@ -66,7 +66,8 @@ class CohereStream(BaseDecoder):
         """The chunks of *event*; errors as `Decoder.feed` has them."""
         if self._done:
             return ()
-        if event.data[:1] != "{" and (data := event.data.strip()) in ("", _DONE):
+        data = event.data
+        if data[:1] != "{" and (data := data.strip()) in ("", _DONE):
             self._done = self._done_ends and bool(data)
             return ()
         body, raw = event_object(event, self._provider, as_it_is)

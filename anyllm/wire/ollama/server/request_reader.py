@@ -18,11 +18,11 @@ from typing import Any
 
 from anyllm.types import ContentPart
 from anyllm.wire._base.chat_request import ChatRequest, params_of
-from anyllm.wire._base.open_calls import OpenCalls
 from anyllm.wire._base.request_fields import Fields, wrong
 from anyllm.wire._base.writer import json_line
 from anyllm.wire.ollama.dialect import OllamaDialect as Dialect
 from anyllm.wire.ollama.fields import NANO, OPTIONS, TOP_LEVEL, read_call, read_format, read_think, time_text
+from anyllm.wire.ollama.server.call_ids import OpenCalls
 from anyllm.wire.ollama.server.writer import OllamaChat, OllamaGenerate
 
 __all__ = ["load_answer", "read_chat", "read_generate"]

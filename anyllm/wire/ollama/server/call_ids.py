@@ -1,4 +1,4 @@
-"""Ids of tool calls in a client's history, for formats whose calls and results may have none."""
+"""Ids of tool calls in a client's history, where calls and results may have none."""
 
 from __future__ import annotations
 

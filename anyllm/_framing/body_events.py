@@ -1,5 +1,5 @@
 """
-Detects the framing of a body: SSE, NDJSON or AWS event stream.
+The events of a body, whatever its framing: SSE, NDJSON or AWS event stream.
 
 Strategy: the first byte that is not white space decides: ``{`` is NDJSON (or one whole JSON answer), ``[`` an array, a
 zero byte an AWS event stream, everything else SSE. The content type is wrong too often to be used.
