@@ -47,6 +47,12 @@ def test_our_dialect_reads_the_same_chunks():
     assert read_back(b"".join(formats.encode(iter(STREAM), "openai"))) == STREAM
 
 
+def test_a_delta_after_the_end_adds_no_second_end():
+    chunks = [text("a"), chunk(ChunkDelta(), "length"), chunk(ChunkDelta("assistant", ""), usage=Usage(3, 2, 5))]
+    reasons = [choice["finish_reason"] for event in written(chunks)[:-1] for choice in event["choices"]]
+    assert reasons == [None, "length", None]
+
+
 def test_a_chunk_by_itself_is_written_as_in_a_stream():
     assert [json.loads(item.to_json()) for item in STREAM] == written(STREAM)
     assert read_back("".join(item.to_sse() for item in STREAM).encode() + b"data: [DONE]\n\n") == STREAM

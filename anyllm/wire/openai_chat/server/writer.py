@@ -100,7 +100,7 @@ class _ChunkWriter(Writer):
         self._model = ""
         self._native: Optional[bool] = None  # whether the provider speaks this format; unknown before the first chunk
         self._usage: Optional[Usage] = None  # of an answer that goes on
-        self._running: set[int] = set()
+        self._running: dict[int, bool] = {}  # whether each choice goes on
         self._details: dict[int, int] = {}  # how many each choice has
         self._framed: Any = None  # what the bytes around a text were made of
         self._around = (b"", b"")
@@ -116,7 +116,7 @@ class _ChunkWriter(Writer):
 
     def end(self) -> bytes:
         # An answer of another format may be whole without a reason, which is the only sign of an end here.
-        running = () if self._native else sorted(self._running)
+        running = () if self._native else sorted(index for index, runs in self._running.items() if runs)
         ends = [self._bare([{"index": index, "delta": {}, "finish_reason": "stop"}]) for index in running]
         if self._usage is not None and self._format.include_usage:
             usage = self._format.usage(self._usage, self._model, bool(self._native))
@@ -147,10 +147,10 @@ class _ChunkWriter(Writer):
         written = choice_object(choice, native)
         if not native and DETAILS in written["delta"]:
             written["delta"][DETAILS] = self._numbered(choice.index, written["delta"][DETAILS])
-        if written["finish_reason"] is None:
-            self._running.add(choice.index)
+        if written["finish_reason"] is not None:
+            self._running[choice.index] = False
         else:
-            self._running.discard(choice.index)
+            self._running.setdefault(choice.index, True)  # a delta after the end, as OpenRouter's with usage, is none
         return written
 
     def _numbered(self, index: int, details: list[dict[str, Any]]) -> list[dict[str, Any]]:
