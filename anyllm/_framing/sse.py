@@ -33,7 +33,6 @@ def sse_events(reads: Iterator[bytes], max_event_bytes: int) -> Iterator[Event]:
     """The events of a body that does not begin with JSON; raises as `body_events.events` does."""
     import sseclient  # on first use, for a faster import of anyllm
 
-    # It splits the blocks into events once more, which costs 0.1 to 0.4 us an event of 60 to 1000 bytes.
     client: Any = sseclient.SSEClient(map(_Block, _Blocks(reads, max_event_bytes)))
     parsed: Iterator[Event] = client.events()
     for event in parsed:
@@ -62,8 +61,8 @@ def _is_document(line: str) -> bool:
 
 class _Block(bytes):
     """
-    Whole events. `splitlines` gives the events, because sseclient-py looks for the end of an event after each line: so
-    it takes each event at once, which saves up to 0.2 us.
+    Whole events, for sseclient-py. It looks for the end of an event after each line that `splitlines` returns, so this
+    returns whole events instead of lines, which saves up to 0.2 us an event.
     """
 
     def splitlines(self, keepends: bool = False) -> list[bytes]:
@@ -132,7 +131,7 @@ class _Blocks:
         return len(self._buffer) - self._buffer.endswith(b"\n")
 
     def _bounded(self, block: bytes) -> Iterator[bytes]:
-        if block.rfind(_MISSING_BLANK_LINE) >= 0:  # which takes a third of the time of `in`; so below
+        if block.rfind(_MISSING_BLANK_LINE) >= 0:  # a third of the time of `in`
             block = _OBJECT_BEFORE_DATA.sub(_with_blank_line, block)
         if len(block) <= self._limit:
             yield self._clean(block)
