@@ -193,7 +193,19 @@ def wsgiref_server(app: Application) -> Iterator[int]:
 @contextlib.contextmanager
 def cheroot_server(app: Application) -> Iterator[int]:
     cheroot = pytest.importorskip("cheroot.wsgi")
+
+    class Connection(cheroot.Server.ConnectionClass):  # type: ignore[name-defined,misc]
+        def close(self) -> None:
+            """Close what is written to as well.
+
+            cheroot leaves it to the garbage collector, where what a client that left has not received is an error.
+            """
+            super().close()
+            with contextlib.suppress(OSError):
+                self.wfile.close()
+
     server = cheroot.Server(("127.0.0.1", 0), app, numthreads=2, shutdown_timeout=TIMEOUT)
+    server.ConnectionClass = Connection
     server.error_log = lambda *args, **kwargs: None
     server.prepare()
     with running(server.serve, server.stop):

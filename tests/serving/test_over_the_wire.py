@@ -39,10 +39,6 @@ import anyllm
 from anyllm import errors, wsgi
 from anyllm.testing import Cut, Reply, Stall, serve
 
-#: cheroot's files are Python's own in Python, and complain when they are collected after their client has gone.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <function IOBase.__del__:pytest.PytestUnraisableExceptionWarning"
-)
 each_site = pytest.mark.parametrize("site", SITES, ids=str)
 
 
