@@ -43,10 +43,7 @@ def dialect_of(recording: Recording) -> Dialect:
 
 def read(recording: Recording) -> Ours:
     """The recording, as we read it."""
-    framed = None
-    if recording.api == "converse-stream":
-        from anyllm._framing.aws_eventstream import frames as framed  # needs an extra
-    return Ours(dialect_of(recording), [recording.body], framed)
+    return Ours(dialect_of(recording), [recording.body])
 
 
 def every_stream() -> list[Recording]:

@@ -75,10 +75,7 @@ def dialect_for(recording: Recording) -> Dialect:
 
 def read(recording: Recording) -> Ours:
     """The recording, as we read it without gateway or network."""
-    framed = None
-    if recording.format == "eventstream":
-        from anyllm._framing.aws_eventstream import frames as framed  # needs an extra
-    return Ours(dialect_for(recording), [recording.body], framed)
+    return Ours(dialect_for(recording), [recording.body])
 
 
 def is_askable(recording: Recording) -> bool:

@@ -109,18 +109,14 @@ class Ours:
     Args:
         dialect: The format it is in.
         reads: The bytes, as they come.
-        framed: What parts them into events.
     """
 
-    def __init__(
-        self, dialect: Dialect, reads: list[bytes], framed: Callable[[list[bytes], int], Iterator[Any]] | None = None
-    ) -> None:
+    def __init__(self, dialect: Dialect, reads: list[bytes]) -> None:
         decoder, assembler = dialect.decoder(), Assembler()
         self.chunks: list[ChatCompletionChunk] = []
         self.error: AnyLLMError | None = None
         try:
-            limit = 1 << 24
-            for event in framed(reads, limit) if framed else events(reads, max_event_bytes=limit):
+            for event in events(reads, max_event_bytes=1 << 24):
                 for chunk in decoder.feed(event):
                     self.chunks.append(chunk)
                     assembler.add(chunk)

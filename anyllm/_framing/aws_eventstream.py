@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import binascii
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from anyllm._framing.event import Event, JSONEvent, too_large
@@ -22,7 +22,7 @@ from anyllm._hints.extras import pip_install
 from anyllm.errors import InvalidRequestError, MalformedStreamError
 from anyllm.types import _convert
 
-__all__ = ["event_stream_parser", "frames"]
+__all__ = ["FrameParser", "event_stream_parser"]
 
 #: Lengths of the frame and of its headers, and a checksum over both.
 _PRELUDE = struct.Struct("!III")
@@ -30,29 +30,6 @@ _PRELUDE = struct.Struct("!III")
 _MIN_FRAME = _PRELUDE.size + 4
 #: The size of the cache of headers.
 _MAX_HEADERS = 64
-
-
-def frames(reads: Iterable[bytes], max_event_bytes: int) -> Iterator[Event]:
-    """
-    The events of a body, each as soon as its last byte has come; half a frame at the end is dropped.
-
-    The name of an event is its frame's ``:event-type``, its data the payload. The name of an exception is "error", its
-    data ``{"error": {"code": type, "message": ..., **payload}}``.
-
-    Args:
-        reads: The body, in pieces of any size.
-        max_event_bytes: The largest frame, in bytes.
-
-    Raises:
-        MalformedStreamError: a frame is larger, or damaged; or botocore is not installed.
-    """
-    try:
-        parser = _Frames(max_event_bytes)
-    except InvalidRequestError as exc:
-        # The host need not be AWS, so the user may not need botocore: the message says both.
-        raise MalformedStreamError(f"the answer is an event stream of AWS, or no text at all; {exc.message}") from exc
-    for data in reads:
-        yield from parser.feed(data)
 
 
 def event_stream_parser() -> Any:
@@ -69,14 +46,30 @@ def event_stream_parser() -> Any:
     return EventStreamBuffer()
 
 
-class _Frames:
-    """Splits a stream into frames and parses them."""
+class FrameParser:
+    """
+    Parses a body into events, each as soon as its last byte has come; half a frame at the end is dropped.
+
+    The name of an event is its frame's ``:event-type``, its data the payload. The name of an exception is "error", its
+    data ``{"error": {"code": type, "message": ..., **payload}}``.
+
+    Args:
+        max_event_bytes: The largest frame, in bytes.
+
+    Raises:
+        MalformedStreamError: botocore is not installed; by `feed`: a frame is larger, or damaged.
+    """
 
     __slots__ = ("_buffer", "_headers", "_limit", "_parser")
 
-    def __init__(self, limit: int) -> None:
-        self._parser = event_stream_parser()
-        self._limit = limit
+    def __init__(self, max_event_bytes: int) -> None:
+        try:
+            self._parser = event_stream_parser()
+        except InvalidRequestError as exc:
+            # The host need not be AWS, so the user may not need botocore: the message says both.
+            message = f"the answer is an event stream of AWS, or no text at all; {exc.message}"
+            raise MalformedStreamError(message) from exc
+        self._limit = max_event_bytes
         self._buffer = bytearray()
         #: Parsed headers by their bytes.
         self._headers: dict[bytes, Mapping[str, Any]] = {}
@@ -93,6 +86,10 @@ class _Frames:
             at += length
             yield _event(*self._read(frame, _PRELUDE.size + headers_length))
         del buffer[:at]
+
+    def finish(self) -> Iterator[Event]:
+        """No events: the rest is half a frame."""
+        return iter(())
 
     def _lengths_in(self, prelude: bytes) -> tuple[int, int]:
         length, headers_length, checksum = _PRELUDE.unpack(prelude)

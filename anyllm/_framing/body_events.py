@@ -3,66 +3,80 @@ The events of a body, whatever its framing: SSE, NDJSON or AWS event stream.
 
 Strategy: the first byte that is not white space decides: ``{`` is NDJSON (or one whole JSON answer), ``[`` an array, a
 zero byte an AWS event stream, everything else SSE. The content type is wrong too often to be used.
+
+Parsers are fed the body as it comes, and read nothing themselves, so that any thread may bring the next piece.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Optional
 
-from anyllm._framing.event import Event, JSONEvent
-from anyllm._framing.ndjson import json_events
-from anyllm._framing.sse import sse_events
+from anyllm._framing.event import Event, JSONEvent, Parser
+from anyllm._framing.ndjson import JSONParser
+from anyllm._framing.sse import SSEParser
 from anyllm.errors import MalformedStreamError
 
-__all__ = ["Event", "JSONEvent", "events"]
+__all__ = ["BodyParser", "Event", "JSONEvent", "events"]
 
 _BOM = b"\xef\xbb\xbf"
 
 
-def events(reads: Iterable[bytes], *, max_event_bytes: int) -> Iterator[Event]:
+class BodyParser:
     """
-    The events of a body, each as soon as its last byte has come.
+    Turns one body into events, each as soon as its last byte has come.
 
     Args:
-        reads: The body, in pieces of any size.
         max_event_bytes: The largest event, in bytes.
-
-    Raises:
-        MalformedStreamError: an event is larger, or the body is a web page.
     """
-    source = iter(reads)
-    head = _head(source)
+
+    def __init__(self, max_event_bytes: int) -> None:
+        self._limit = max_event_bytes
+        self._head = b""  # the beginning, until it shows the framing
+        self._parser: Optional[Parser] = None
+
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """
+        The events that *data* completes; to be exhausted before more is fed.
+
+        Raises:
+            MalformedStreamError: an event is too large, or the body is a web page.
+        """
+        if self._parser is not None:
+            return self._parser.feed(data)
+        head = self._head + data
+        if not _BOM.startswith(head):  # else perhaps a part of a byte order mark
+            head = (head[len(_BOM) :] if head.startswith(_BOM) else head).lstrip()
+            if head:
+                return self._begin(head)
+        self._head = head
+        return iter(())
+
+    def _begin(self, head: bytes) -> Iterator[Event]:
+        self._parser = _parser_for(head, self._limit)
+        return self._parser.feed(head)
+
+    def finish(self) -> Iterator[Event]:
+        """The events of the rest, at the end of the body; raises as `feed` does."""
+        return iter(()) if self._parser is None else self._parser.finish()
+
+
+def events(reads: Iterable[bytes], *, max_event_bytes: int) -> Iterator[Event]:
+    """The events of a body that comes in *reads*, pieces of any size; raises as `BodyParser.feed` does."""
+    parser = BodyParser(max_event_bytes)
+    for data in reads:
+        yield from parser.feed(data)
+    yield from parser.finish()
+
+
+def _parser_for(head: bytes, limit: int) -> Parser:
     if head[:1] in (b"{", b"["):
-        return json_events(_chain(head, source), max_event_bytes)
+        return JSONParser(limit)
     if head[:1] == b"\0":
-        from anyllm._framing.aws_eventstream import frames  # on first use: it needs an extra
+        from anyllm._framing.aws_eventstream import FrameParser  # on first use: it needs an extra
 
-        return frames(_chain(head, source), max_event_bytes)
+        return FrameParser(limit)
     if head[:1] == b"<":
-        return iter(_refuse_markup(head))
-    return sse_events(_chain(head, source), max_event_bytes)
-
-
-def _head(source: Iterator[bytes]) -> bytes:
-    """The first bytes after white space and a byte order mark; b"" if there are none."""
-    head = b""
-    for data in source:
-        head += data
-        if _BOM.startswith(head):
-            continue  # perhaps a part of a byte order mark
-        head = head[len(_BOM) :] if head.startswith(_BOM) else head
-        head = head.lstrip()
-        if head:
-            return head
-    return head
-
-
-def _chain(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    if head:
-        yield head
-    yield from rest
-
-
-def _refuse_markup(head: bytes) -> list[Event]:
-    snippet = " ".join(head[:200].decode("utf-8", "replace").split())
-    raise MalformedStreamError(f"the host answered with a web page instead of a stream: {snippet}")
+        snippet = " ".join(head[:200].decode("utf-8", "replace").split())
+        raise MalformedStreamError(f"the host answered with a web page instead of a stream: {snippet}")
+    return SSEParser(limit)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
 import attrs
 
 from anyllm.errors import MalformedStreamError
 
-__all__ = ["Event", "JSONEvent", "too_large"]
+__all__ = ["Event", "JSONEvent", "Parser", "too_large"]
 
 
 class Event(Protocol):
@@ -24,6 +25,16 @@ class JSONEvent:
 
     data: str
     event: str = "message"
+
+
+class Parser(Protocol):
+    """Turns a body into events, while another reads it."""
+
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """The events that *data* completes; to be exhausted before more is fed."""
+
+    def finish(self) -> Iterator[Event]:
+        """The events of the rest, at the end of the body."""
 
 
 def too_large(limit: int) -> MalformedStreamError:

@@ -15,28 +15,35 @@ from typing import Optional
 from anyllm._framing.event import Event, JSONEvent, too_large
 from anyllm.types import _convert
 
-__all__ = ["json_events"]
+__all__ = ["JSONParser"]
 
 #: A longer incomplete line is not checked again with each read.
 _MAX_REST = 16 * 1024
 
 
-def json_events(reads: Iterator[bytes], max_event_bytes: int) -> Iterator[Event]:
-    """The events of a body that begins with JSON; raises as `body_events.events` does."""
-    documents, lines = _Documents(max_event_bytes), _Lines()
-    for data in _with_end(reads):
-        complete: Optional[Iterable[bytes]] = None if documents.is_inside or not data else lines.feed(data)
-        if complete is None:
-            complete = documents.feed(lines.take_rest() or data)
-        for document in complete:
-            if len(document) > max_event_bytes:
-                raise too_large(max_event_bytes)
+class JSONParser:
+    """Parses a body that begins with JSON; raises as `body_events.BodyParser` does."""
+
+    def __init__(self, max_event_bytes: int) -> None:
+        self._limit = max_event_bytes
+        self._documents, self._lines = _Documents(max_event_bytes), _Lines()
+
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """The events that *data* completes."""
+        complete: Optional[Iterable[bytes]] = None
+        if data and not self._documents.is_inside:
+            complete = self._lines.feed(data)
+        return self._events(self._documents.feed(self._lines.take_rest() or data) if complete is None else complete)
+
+    def finish(self) -> Iterator[Event]:
+        """The events of the rest."""
+        return self._events(self._documents.feed(self._lines.take_rest()))
+
+    def _events(self, documents: Iterable[bytes]) -> Iterator[Event]:
+        for document in documents:
+            if len(document) > self._limit:
+                raise too_large(self._limit)
             yield JSONEvent(document.decode("utf-8", "replace"))
-
-
-def _with_end(reads: Iterator[bytes]) -> Iterator[bytes]:
-    yield from reads
-    yield b""  # the end, where the rest is parsed
 
 
 class _Lines:

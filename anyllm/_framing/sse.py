@@ -12,13 +12,13 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from anyllm._framing.event import Event, JSONEvent, too_large
 from anyllm.types import _convert
 
-__all__ = ["sse_events"]
+__all__ = ["SSEParser"]
 
 #: If an event has more lines, its data lines are joined before they are parsed.
 _MANY_LINES = 64
@@ -29,18 +29,41 @@ _SHORT_BLOCK, _SMALL_EVENT = 80 * 1024, 2048
 _SEPARATOR = "\x1e"
 
 
-def sse_events(reads: Iterator[bytes], max_event_bytes: int) -> Iterator[Event]:
-    """The events of a body that does not begin with JSON; raises as `body_events.events` does."""
-    import sseclient  # on first use, for a faster import of anyllm
+class SSEParser:
+    """
+    Parses a body that does not begin with JSON; raises as `body_events.BodyParser` does.
 
-    client: Any = sseclient.SSEClient(map(_Block, _Blocks(reads, max_event_bytes)))
-    parsed: Iterator[Event] = client.events()
-    for event in parsed:
-        data = event.data
-        if "\n" not in data and _SEPARATOR not in data:
-            yield event
-        else:
-            yield from _split(event)
+    It is the source that sseclient-py iterates: of the blocks that are ready, again after each piece of the body.
+    """
+
+    def __init__(self, max_event_bytes: int) -> None:
+        import sseclient  # on first use, for a faster import of anyllm
+
+        source: Any = self  # iterated from the start for each piece
+        self._client: Any = sseclient.SSEClient(source)
+        self._blocks = _Blocks(max_event_bytes)
+        self._ready: Iterable[bytes] = ()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return map(_Block, self._ready)
+
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """The events that *data* completes."""
+        return self._events(self._blocks.feed(data))
+
+    def finish(self) -> Iterator[Event]:
+        """The events of the rest."""
+        return self._events(self._blocks.finish())
+
+    def _events(self, blocks: Iterable[bytes]) -> Iterator[Event]:
+        self._ready = blocks
+        parsed: Iterator[Event] = self._client.events()
+        for event in parsed:
+            data = event.data
+            if "\n" not in data and _SEPARATOR not in data:
+                yield event
+            else:
+                yield from _split(event)
 
 
 def _split(event: Event) -> Iterator[Event]:
@@ -78,34 +101,37 @@ class _Blocks:
     the blank line, but half an event must not be parsed.
     """
 
-    def __init__(self, reads: Iterator[bytes], max_event_bytes: int) -> None:
-        self._reads = reads
+    def __init__(self, max_event_bytes: int) -> None:
         self._limit = max_event_bytes
         self._buffer = bytearray()
         self._after_return = False
 
-    def __iter__(self) -> Iterator[bytes]:
+    def feed(self, data: bytes) -> Iterable[bytes]:
+        """The blocks that *data* completes."""
+        if b"\r" in data or self._after_return:
+            data = self._one_line_ending(data)
+        if not self._buffer and data.endswith(b"\n\n"):
+            return self._bounded(data)  # the common case: whole events in one read
+        return self._joined(data)
+
+    def _joined(self, data: bytes) -> Iterator[bytes]:
         buffer = self._buffer
-        for data in self._reads:
-            if b"\r" in data or self._after_return:
-                data = self._one_line_ending(data)
-            if not buffer and data.endswith(b"\n\n"):
-                yield from self._bounded(data)  # the common case: whole events in one read
-                continue
-            seen = max(0, len(buffer) - 1)
-            buffer += data if buffer else data.lstrip(b"\n")
-            end = buffer.rfind(b"\n\n", seen)
-            if end >= 0:
-                yield from self._bounded(self._take(end + 2))
-                seen = 0
-            end = self._end_before_missing_blank_line(seen)
-            if end:
-                yield from self._bounded(self._take(end) + b"\n")
-            if len(buffer) > self._limit and self._size_of_rest() > self._limit:
-                raise too_large(self._limit)
+        seen = max(0, len(buffer) - 1)
+        buffer += data if buffer else data.lstrip(b"\n")
+        end = buffer.rfind(b"\n\n", seen)
+        if end >= 0:
+            yield from self._bounded(self._take(end + 2))
+            seen = 0
+        end = self._end_before_missing_blank_line(seen)
+        if end:
+            yield from self._bounded(self._take(end) + b"\n")
+        if len(buffer) > self._limit and self._size_of_rest() > self._limit:
+            raise too_large(self._limit)
+
+    def finish(self) -> Iterable[bytes]:
+        """The rest, if it is whole."""
         rest = self._whole_rest()
-        if rest:
-            yield self._clean(rest)
+        return (self._clean(rest),) if rest else ()
 
     def _take(self, end: int) -> bytes:
         block = bytes(self._buffer[:end])
@@ -130,12 +156,12 @@ class _Blocks:
             return at + 1
         return len(self._buffer) - self._buffer.endswith(b"\n")
 
-    def _bounded(self, block: bytes) -> Iterator[bytes]:
+    def _bounded(self, block: bytes) -> Iterable[bytes]:
         if block.rfind(_MISSING_BLANK_LINE) >= 0:  # a third of the time of `in`
             block = _OBJECT_BEFORE_DATA.sub(_with_blank_line, block)
-        if len(block) <= self._limit:
-            yield self._clean(block)
-            return
+        return (self._clean(block),) if len(block) <= self._limit else self._parts(block)
+
+    def _parts(self, block: bytes) -> Iterator[bytes]:
         for part in block.split(b"\n\n"):  # so that the events before one that is too large are not lost
             if len(part.strip(b"\n")) > self._limit:
                 raise too_large(self._limit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -15,10 +15,16 @@ from hypothesis import strategies as st
 
 pytest.importorskip("botocore")
 
-from anyllm._framing.aws_eventstream import frames
+from anyllm._framing.aws_eventstream import FrameParser
 from anyllm.errors import AnyLLMError, MalformedStreamError
 
 LIMIT = 1 << 20
+
+
+def frames(reads: Iterable[bytes], limit: int) -> Iterator[Any]:
+    parser = FrameParser(limit)
+    for data in reads:
+        yield from parser.feed(data)
 
 
 def read(*reads: bytes, limit: int = LIMIT) -> list[tuple[str, str]]:

@@ -243,12 +243,16 @@ def test_an_event_of_many_lines_reaches_the_parser_as_few(monkeypatch: pytest.Mo
     lines: List[int] = []
     original = sseclient.SSEClient
 
-    def spy(source: Iterator[bytes]) -> sseclient.SSEClient:
-        blocks = list(source)
-        lines.extend(len(event.splitlines()) for block in blocks for event in block.split(b"\n\n"))
-        return original(iter(blocks))
+    class Source:
+        def __init__(self, source: Iterable[bytes]) -> None:
+            self.source = source
 
-    monkeypatch.setattr(sseclient, "SSEClient", spy)
+        def __iter__(self) -> Iterator[bytes]:
+            for block in self.source:
+                lines.extend(len(event.splitlines()) for event in block.split(b"\n\n"))
+                yield block
+
+    monkeypatch.setattr(sseclient, "SSEClient", lambda source: original(Source(source)))
     pretty = "\n".join(["{", *(f'"key{n}": {n},' for n in range(5000)), '"end": 0', "}"])
     body = "event: named\n" + "".join(f"data: {line}\n" for line in pretty.split("\n")) + ": c\n" * 5000 + "\n"
     assert read([body.encode()]) == [("named", pretty)]
