@@ -25,6 +25,7 @@ __all__ = [
     "AFTER_CONTENT",
     "DEBUG",
     "DEFAULT",
+    "DRIVERS",
     "HIGH_THROUGHPUT",
     "JSON_MODE",
     "LOW_LATENCY",
@@ -36,6 +37,8 @@ __all__ = [
 
 #: Values of `Retry.after_content`.
 AFTER_CONTENT = ("raise", "restart", "continue")
+#: Values of `StreamingOptions.driver`.
+DRIVERS = ("thread", "loop")
 #: Values of `StreamingOptions.usage`.
 USAGE = ("auto", "tiktoken", "character", "provider")
 
@@ -156,6 +159,10 @@ class StreamingOptions:
         buffer: How many chunks may wait for a slow consumer before the worker stops reading, which slows the provider
             down. A batch may be up to four times as many and is put whole, because switching threads costs more than
             decoding: up to five times *buffer* can wait, and `Channel.qsize` counts them.
+        driver: What reads the answer: "thread", a thread for each call; or "loop", one thread for all calls with this
+            option, which need less memory, and less time where a receiver is registered (`Channel.forward`).
+            Compressed answers, answers that end with the connection, calls with *debug*, and greenlets have their own
+            thread all the same.
         read_size: The most bytes of one read; None adapts it to the number of streams.
         max_event_bytes: The largest event, whole answer or error body, in bytes.
         compression: Whether to request a compressed answer, which saves bytes and delays small events.
@@ -184,6 +191,7 @@ class StreamingOptions:
     timeouts: Timeouts = attrs.field(factory=Timeouts, converter=_timeouts)
     retry: Retry = attrs.field(factory=Retry, converter=_retry)
     buffer: int = attrs.field(default=64, validator=_count)
+    driver: str = attrs.field(default="thread", validator=validator(one_of, DRIVERS))
     read_size: Optional[int] = attrs.field(default=None, validator=optional(_count))
     max_event_bytes: int = attrs.field(default=16 * 1024 * 1024, validator=_count)
     compression: bool = attrs.field(default=False, validator=instance_of(bool))

@@ -21,6 +21,7 @@ from recordings import Recording, is_long, sampled_ids
 
 from anyllm import context
 from anyllm._concurrency import clock, timer
+from anyllm._stream import pump
 
 # A machine may be busy: no example fails because it took long.
 settings.register_profile("anyllm", deadline=None)
@@ -29,8 +30,8 @@ settings.load_profile("anyllm")
 ROOT = pathlib.Path(__file__).parents[1]
 #: Seconds for what should happen at once, so that a bug fails a test and does not hang it.
 TIMEOUT = 30
-#: Threads that may outlive a test: the shared timer stays half a second after its last entry.
-LINGERING = ("anyllm-timer",)
+#: Threads that may outlive a test: the shared timer and the loop stay half a second after their last work.
+LINGERING = ("anyllm-timer", "anyllm-loop")
 
 
 def under_gevent() -> bool:
@@ -80,6 +81,26 @@ def spawn() -> Callable[..., Task]:
         return task
 
     return start
+
+
+#: Files of tests/stream about what happens before there is an answer to read.
+BEFORE_THE_ANSWER = ("test_errors_on_the_wire.py", "test_recovery.py", "test_retry.py")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What is promised of a call holds whichever thread reads its answer: those tests run with both drivers."""
+    path = metafunc.definition.path
+    if path.parent.name == "stream" and path.name not in BEFORE_THE_ANSWER and not under_gevent():
+        metafunc.parametrize("driver", ["thread", "loop"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What reads the answers of a test's calls: "thread", "loop", or "" for what their options say."""
+    name: str = getattr(request, "param", "")
+    if name:
+        monkeypatch.setattr(pump, "reads_on_loop", lambda options: name == "loop")
+    return name
 
 
 @pytest.fixture(autouse=True)

@@ -27,6 +27,7 @@ def test_the_defaults_are_the_promised_ones():
             "after_content": "raise",
         },
         "buffer": 64,
+        "driver": "thread",
         "read_size": None,
         "max_event_bytes": 16 * 1024 * 1024,
         "compression": False,

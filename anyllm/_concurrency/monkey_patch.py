@@ -96,6 +96,11 @@ def must_poll() -> bool:
     return bool(_natives) and not _has_threads()
 
 
+def is_patched() -> bool:
+    """Whether threads, sockets or TLS are replaced now."""
+    return not all(_kinds())
+
+
 def binds_sockets() -> bool:
     """Whether a socket works in one thread only: after ``patch_all(thread=False)`` it waits in that thread's hub."""
     has_threads, has_sockets, _ = _kinds()

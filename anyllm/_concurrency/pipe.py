@@ -24,7 +24,7 @@ import contextlib
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Generic, Optional, Protocol, TypeVar
 
 from anyllm._concurrency import waiters
@@ -160,10 +160,25 @@ class Sender(Generic[T]):
 
     def put_many(self, items: Sequence[T], before_delay: Callable[[], object] = lambda: None) -> bool:
         """
-        Put all of *items* in order, under one lock, and wait for room; False if the channel is closed.
+        Put all of *items* in order, under one lock, and wait for room; False if the channel is closed. See `put_steps`.
+        """
+        steps = self.put_steps(items, before_delay)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return bool(end.value)
+            self._wait_for_room(None)
 
-        As soon as there is room for one item, all are put, and can be received. This returns when there is room for
-        all, so the sender is woken once, not each time that some of them fit.
+    def put_steps(
+        self, items: Sequence[T], before_delay: Callable[[], object] = lambda: None
+    ) -> Generator[None, None, bool]:
+        """
+        Put all of *items* in order, under one lock; yields where it must wait for room, and goes on when there may be
+        some (see `await_room`). Returns False if the channel is closed.
+
+        As soon as there is room for one item, all are put, and can be received. It ends when there is room for all, so
+        the sender is woken once, not each time that some of them fit.
 
         Args:
             items: Anything but None.
@@ -178,13 +193,13 @@ class Sender(Generic[T]):
             if pipe.end:
                 return False
             before_delay()
-            self._wait_for_room(None)
+            yield
         if pipe.forwarder is not None:
             before_delay()
         pipe.announce(len(items))
         while items and not self._has_room_for(place) and not pipe.end:
             before_delay()
-            self._wait_for_room(None)
+            yield
         return not pipe.end or not items or self._has_room_for(place) or self._were_all_received(items)
 
     def _has_room_for(self, place: int) -> bool:
@@ -233,6 +248,16 @@ class Sender(Generic[T]):
         except IndexError:
             return True
         return False
+
+    def await_room(self, waiter: waiters.Waiter) -> bool:
+        """
+        Have *waiter* released when there is room, or the channel is closed; False, and it is not, if that is so now.
+
+        For a sender that does not wait with a lock: an event loop, for example.
+        """
+        pipe = self._pipe
+        pipe.senders.append(waiter)
+        return not (pipe.end or len(pipe.items) <= pipe.low_water) or not waiters.leave(pipe.senders, waiter)
 
     def _wait_for_room(self, deadline: Optional[float]) -> bool:
         pipe = self._pipe

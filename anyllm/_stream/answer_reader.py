@@ -1,30 +1,27 @@
 """
-Reads the answer of one attempt: decodes its events, adds the chunks up, and puts them into the channel in batches.
+Reads the answer of one attempt: decodes its bytes, adds the chunks up, and collects them in batches.
 
-Strategy: decoding a chunk costs microseconds, handing it to another thread tens of them. So all chunks of one read go
-together, and while the socket has more data, those of several reads. Of many streams only as many decode at once as
-there are permits (see `decode_permits`). Chunks before the first content are held back, because another attempt may
+Strategy: no input and no output here. `AnswerReader.steps` is a generator that says what it needs next, and a driver
+brings it: a worker that waits (`blocking_reader`), or a loop that reads many bodies (`polled_reader`). Decoding a chunk
+costs microseconds, handing it to another thread tens of them, so all chunks of one read go together, and while the
+driver has more data, those of several reads. Chunks before the first content are held back, because another attempt may
 replace this one.
 """
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Generator, Iterator
+from enum import Enum
+from typing import Any, Optional, Protocol
 
 from anyllm._concurrency.clock import Clock
-from anyllm._concurrency.decode_permits import DecodePermits
-from anyllm._framing import body_events
-from anyllm._transport.response import Response
-from anyllm.channel import Sender
-from anyllm.errors import AnyLLMError, Cancelled, ConnectionLostError, IncompleteStreamError
+from anyllm._framing.body_events import BodyParser, Event
+from anyllm.errors import AnyLLMError, ConnectionLostError, IncompleteStreamError
 from anyllm.options import StreamingOptions
 from anyllm.types import ChatCompletionChunk
 from anyllm.wire._base.protocols import Decoder
 
-__all__ = ["Accumulator", "AnswerReader"]
+__all__ = ["Accumulator", "AnswerReader", "Need", "Steps"]
 
 #: Seconds without data after which a complete answer without an end mark counts as ended.
 _TAIL = 5.0
@@ -36,9 +33,6 @@ _MANY_READ, _MANY_BATCH = 16 * 1024, 32
 _FEW_WITHOUT_CONTENT = 8
 #: The longest batch, in buffers: its sender waits until there is room for the rest.
 _BUFFERS = 4
-
-#: Shared by all calls of the process.
-_decode_permits = DecodePermits()
 
 
 class Accumulator(Protocol):
@@ -55,13 +49,23 @@ class Accumulator(Protocol):
         """The sum so far, which later chunks do not change."""
 
 
+class Need(Enum):
+    """What a reader needs from its driver before it can go on."""
+
+    DATA = "the next bytes of the body, or None at its end; at most `read_size`"
+    PUT = "`batch` is to be put into the channel"
+    MORE = "whether the next bytes are there already: True or False"
+
+
+Steps = Generator[Need, Any, None]
+
+
 class AnswerReader:
     """
-    Used by one worker, for one attempt.
+    Used by one thread at a time, for one attempt.
 
     Args:
         answer: Adds the chunks up.
-        chunks: Receives the chunks.
         options: Clocks and limits.
         clock: Runs only while we wait for the provider.
         is_crowded: Whether many calls run.
@@ -70,12 +74,14 @@ class AnswerReader:
     Attributes:
         answer: The answer so far.
         committed: Whether the caller has seen anything: then no other attempt can replace this one.
+        batch: The chunks that are decoded and not put yet.
+        read_size: The most bytes of the next read.
+        broken: Why the body ended early; its driver sets it before the end.
     """
 
     def __init__(
         self,
         answer: Accumulator,
-        chunks: Sender[Any],
         options: StreamingOptions,
         clock: Clock,
         is_crowded: Callable[[], bool],
@@ -83,12 +89,13 @@ class AnswerReader:
     ) -> None:
         self.answer = answer
         self.committed = False
-        self._chunks = chunks
+        self.batch: list[ChatCompletionChunk] = []
+        self.read_size = options.read_size or _FEW_READ
+        self.broken: Optional[BaseException] = None
         self._options = options
         self._clock = clock
         self._is_crowded = is_crowded
         self._commit = commit
-        self._batch: list[ChatCompletionChunk] = []  # decoded, and not put yet
         # A batch of this size is put without waiting for more. At first it is not smaller than some chunks without
         # content, because putting them commits to this attempt.
         self._batch_size = max(options.buffer, _FEW_WITHOUT_CONTENT)
@@ -96,32 +103,48 @@ class AnswerReader:
         self._batch_has_content = False
         self._has_content = False
         self._is_complete = False
-        self._has_permit = False  # to decode
 
-    def read(self, response: Response, decoder: Decoder) -> None:
+    def steps(self, decoder: Decoder) -> Steps:
         """
-        Read to the end.
+        Read to the end: yields what it needs next, and is sent that.
 
         Raises:
             AnyLLMError: the answer is an error, or incomplete.
-            Cancelled: nobody receives any more.
         """
-        if self._options.read_size is not None:
-            response.read_size = self._options.read_size
         try:
-            self._decode(response, decoder)
+            yield from self._read(decoder)
+            self._finish(decoder)
         except AnyLLMError:
             if self.committed:
-                self._put_batch()  # the chunks before the error
+                yield from self._put_batch()  # the chunks before the error
             raise
-        finally:
-            self._return_permit()
-        self._put_batch()
+        yield from self._put_batch()
 
-    def _decode(self, response: Response, decoder: Decoder) -> None:
-        feed, add, batch = decoder.feed, self.answer.add, self._batch
-        reads = self._between_reads(response, decoder)
-        for event in body_events.events(reads, max_event_bytes=self._options.max_event_bytes):
+    def _read(self, decoder: Decoder) -> Steps:
+        parser, batch, clock = BodyParser(self._options.max_event_bytes), self.batch, self._clock
+        while not decoder.done:
+            data = yield Need.DATA
+            clock.pause()
+            if data is None:  # from here on we only wait for the caller
+                yield from self._decode(parser.finish(), decoder)
+                return
+            batched, events = len(batch), self._events
+            if data:
+                yield from self._decode(parser.feed(data), decoder)
+                if decoder.done:
+                    return
+            is_complete = decoder.complete
+            if self.committed or is_complete:
+                # After a read without chunks (comments, part of a large event) more data is no reason to wait.
+                if len(batch) <= batched or is_complete or not (yield Need.MORE):
+                    yield from self._put_batch()
+                self._choose_sizes()
+            self._choose_clock(is_complete, has_events=self._events != events)
+            clock.resume()
+
+    def _decode(self, events: Iterator[Event], decoder: Decoder) -> Steps:
+        feed, add, batch = decoder.feed, self.answer.add, self.batch
+        for event in events:
             self._events += 1
             chunks = feed(event)
             for chunk in chunks:
@@ -129,38 +152,19 @@ class AnswerReader:
                 if add(chunk):
                     self._batch_has_content = True
             if len(batch) >= self._batch_size or (self._batch_has_content and not self.committed):
-                self._put_batch()
+                yield from self._put_batch()
             elif not chunks and decoder.done:
-                break
+                return
+
+    def _finish(self, decoder: Decoder) -> None:
         try:
             for chunk in decoder.finish():
-                add(chunk)
-                batch.append(chunk)
+                self.answer.add(chunk)
+                self.batch.append(chunk)
         except IncompleteStreamError as exc:
-            if response.broken is None:
+            if self.broken is None:
                 raise
-            raise ConnectionLostError.replacement_for(exc) from response.broken
-
-    def _between_reads(self, response: Response, decoder: Decoder) -> Iterator[bytes]:
-        """The reads, each with a permit to decode it; the chunks are put before we wait for the next read."""
-        for data in response.reads():
-            self._clock.pause()
-            batched, events = len(self._batch), self._events
-            if data:
-                self._take_permit()
-                yield data
-                self._return_permit()
-            if decoder.done:
-                return
-            is_complete = decoder.complete
-            if self.committed or is_complete:
-                # After a read without chunks (comments, part of a large event) more data is no reason to wait.
-                if len(self._batch) <= batched or is_complete or not response.has_more():
-                    self._put_batch()
-                self._choose_sizes(response)
-            self._choose_clock(is_complete, has_events=self._events != events)
-            self._clock.resume()
-        self._clock.pause()  # the body has ended: from here on we only wait for the caller
+            raise ConnectionLostError.replacement_for(exc) from self.broken
 
     def _choose_clock(self, is_complete: bool, *, has_events: bool) -> None:
         """A complete answer without an end mark has little time left for one; each event starts that time again."""
@@ -170,37 +174,25 @@ class AnswerReader:
             self._clock.start("idle", self._options.timeouts.idle)  # another choice has begun
         self._is_complete = is_complete
 
-    def _choose_sizes(self, response: Response) -> None:
+    def _choose_sizes(self) -> None:
         crowded = self._is_crowded()
-        response.read_size = self._options.read_size or (_MANY_READ if crowded else _FEW_READ)
+        self.read_size = self._options.read_size or (_MANY_READ if crowded else _FEW_READ)
         usual, buffer = _MANY_BATCH if crowded else _FEW_BATCH, self._options.buffer
         self._batch_size = min(max(usual, buffer // _BUFFERS), _BUFFERS * buffer)
 
-    def _take_permit(self) -> None:
-        _decode_permits.take()
-        self._has_permit = True
-
-    def _return_permit(self) -> None:
-        if self._has_permit:
-            self._has_permit = False
-            _decode_permits.give()
-
-    def _put_batch(self) -> None:
+    def _put_batch(self) -> Steps:
         """
-        Put the batch into the channel, and set the clock back if it has content.
+        Have the batch put, and set the clock back if it has content.
 
         The first call commits to this attempt: after `buffer` chunks without content there are no more retries.
         """
-        is_first = not self.committed
-        if is_first:
+        if not self.committed:
             self._commit()
         if self._batch_has_content:
             self._set_clock_back()
-        if self._batch:
-            self._put(self._batch)
-        if is_first:
-            # A fast stream behind the first chunk would hold the interpreter for milliseconds: let the caller run.
-            time.sleep(0)
+        if self.batch:
+            yield Need.PUT
+            self.batch.clear()
 
     def _set_clock_back(self) -> None:
         self._batch_has_content = False
@@ -210,21 +202,3 @@ class AnswerReader:
             self._has_content = True
             self._clock.start("idle", self._options.timeouts.idle)
             self._clock.pause()  # until we wait for the provider again
-
-    def _put(self, batch: list[ChatCompletionChunk]) -> None:
-        had_permit = self._has_permit
-        is_open = self._chunks.put_many(batch, self._return_permit)  # which may wait for room
-        batch.clear()
-        if not is_open:
-            raise Cancelled
-        if had_permit and not self._has_permit:
-            self._take_permit()
-
-
-def _after_fork() -> None:
-    global _decode_permits
-    _decode_permits = DecodePermits()  # threads that do not exist here may have taken some
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -8,13 +8,12 @@ clock runs out while nothing can wake the worker, in name resolution for example
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Optional
+from typing import Optional
 
 from anyllm._concurrency import waiters
 from anyllm._concurrency.clock import Clock, Limit
 from anyllm._stream.answer_reader import Accumulator, AnswerReader
 from anyllm._transport.sockets import AbortableCall
-from anyllm.channel import Sender
 from anyllm.errors import StreamTimeoutError
 from anyllm.options import StreamingOptions
 
@@ -24,7 +23,7 @@ class Attempt:
     One attempt.
 
     Args:
-        accumulator, chunks, options, is_crowded: As in `AnswerReader`.
+        accumulator, options, is_crowded: As in `AnswerReader`.
         on_timeout: Called on the timer's thread, perhaps late, with the limit that ran out and its seconds.
 
     Attributes:
@@ -38,7 +37,6 @@ class Attempt:
     def __init__(
         self,
         accumulator: Accumulator,
-        chunks: Sender[Any],
         options: StreamingOptions,
         on_timeout: Callable[[Limit, float], None],
         is_crowded: Callable[[], bool],
@@ -47,7 +45,7 @@ class Attempt:
         self.content_clock = Clock(on_timeout, self)
         self.call = AbortableCall(on_connected=self.connect_clock.stop)
         self.timed_out: Optional[StreamTimeoutError] = None
-        self.reader = AnswerReader(accumulator, chunks, options, self.content_clock, is_crowded, self.commit)
+        self.reader = AnswerReader(accumulator, options, self.content_clock, is_crowded, self.commit)
         self._claims: list[None] = [None]
 
     def claim(self) -> bool:

@@ -1,10 +1,13 @@
 """
-The pump: one worker thread for each call, which sends the request, decodes the answer and fills the channels.
+The pump: a worker thread for each call, which sends the request, decodes the answer and fills the channels.
 
 Strategy: a call ends exactly once, in `Pump._end`, on the first thread that gets there: the worker's with the result or
 an error, or a canceller's, which does not wait for the worker. So the caller is freed at once in every phase; the
 worker finds its socket shut, sees that the call has ended, and exits. `_end` may run in a signal handler or a
 finalizer, so it takes no lock (see `waiters`).
+
+With the option ``driver="loop"`` the worker ends when the answer begins, and the loop reads the body (see
+`polled_reader`). What may wait for anything else, the next attempt for example, gets a worker again.
 
 The worker never holds the receive ends of the channels: when the caller drops ``chunks``, that cancels the call.
 """
@@ -12,16 +15,19 @@ The worker never holds the receive ends of the channels: when the caller drops `
 from __future__ import annotations
 
 import logging
+import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any, Optional
 
-from anyllm._concurrency import fork_guard, monkey_patch
+from anyllm._concurrency import fork_guard, loop, monkey_patch
 from anyllm._concurrency.clock import Limit
 from anyllm._stream import active_calls
 from anyllm._stream.answer_reader import Accumulator
 from anyllm._stream.attempt import Attempt
+from anyllm._stream.blocking_reader import BlockingReader
 from anyllm._stream.call_spec import CallSpec
+from anyllm._stream.polled_reader import LoopTask, draining, reading
 from anyllm._stream.recovery import Recovery
 from anyllm._stream.unreceived_error import UnreceivedError
 from anyllm._transport.call_log import call_log
@@ -32,6 +38,7 @@ from anyllm._transport.sockets import AbortableCall
 from anyllm.channel import Channel, Sender, open_channel
 from anyllm.context import Context, own_error
 from anyllm.errors import AnyLLMError, APIError, Cancelled, DeadlineExceeded, StreamTimeoutError
+from anyllm.options import StreamingOptions
 from anyllm.types import ChatCompletionChunk
 from anyllm.wire._base.protocols import Request
 
@@ -43,6 +50,10 @@ _DRAIN = 0.05
 _REQUEST_IDS = ("x-request-id", "request-id", "apim-request-id", "x-amzn-requestid")
 #: Seconds after which a receive from ``errors`` checks for a deadlock: the worker may wait for room in ``chunks``.
 _STALL = 5.0
+
+
+#: What a call does, in parts that go on in different places; see `Pump._run_attempts`.
+_Steps = Generator[Optional[LoopTask], None, None]
 
 
 class Pump:
@@ -66,6 +77,7 @@ class Pump:
         self._call_log = call_log(spec.provider, spec.options.debug)
         self._ended: dict[str, tuple[Optional[AnyLLMError]]] = {}
         self._thread: Optional[threading.Thread] = None
+        self._is_over: Optional[threading.Event] = None  # for a call on the loop, which no thread of its own ends
         self._current_worker: Optional[object] = None  # another one has been replaced, and does nothing more
         self._recovery = Recovery(spec, self._put)
         self._unwatch: Callable[[], object] = lambda: None
@@ -79,7 +91,7 @@ class Pump:
         self._chunks, chunks = open_channel(self.spec.options.buffer, on_drop=self._abandon)
         self._errors, errors = open_channel(1, on_stall=(_STALL, self._warn_if_stuck))
         errors._on_drop = self._unreceived_error = UnreceivedError(errors._pipes[0])
-        self._chunks_pipe = chunks._pipes[0]
+        self._chunks_pipe = self._chunks._pipe
         self._attempt = self._new_attempt()
         if self.ctx.cancelled:
             self._stop()
@@ -99,8 +111,12 @@ class Pump:
             self._fail(AnyLLMError(f"cannot start a thread: {exc}"), exc)
 
     def _start_worker(self, failure: Optional[AnyLLMError] = None) -> None:
+        """Start a worker; *failure* is that of the last attempt, whose worker this one replaces."""
         self._current_worker = worker = object()
-        self._thread = threading.Thread(target=self._work, args=(worker, failure), name="anyllm-call", daemon=True)
+        self._start_thread(worker, self._run_attempts(failure))
+
+    def _start_thread(self, worker: object, steps: _Steps) -> None:
+        self._thread = threading.Thread(target=self._work, args=(worker, steps), name="anyllm-call", daemon=True)
         self._thread.start()
 
     def cancel(self, cause: object = None) -> None:
@@ -112,6 +128,8 @@ class Pump:
         thread = self._thread
         if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             thread.join(timeout)
+        if self._is_over is not None and not loop.shared.is_current():
+            self._is_over.wait(timeout)
 
     def forget_connection(self) -> None:
         """Drop the connection without closing it: in a forked child it is the parent's."""
@@ -235,31 +253,53 @@ class Pump:
 
     # -- the worker's side -----------------------------------------------------------------------------------------
 
-    def _work(self, worker: object, failure: Optional[AnyLLMError]) -> None:
+    def _work(self, worker: object, steps: _Steps) -> None:
         monkey_patch.thread_begins()
         fork_guard.add_worker(lambda: bool(self._ended))
         try:
-            self._run_attempts(failure)
+            self._run(worker, steps)
+        finally:
+            fork_guard.remove_worker()
+            monkey_patch.thread_ends()
+
+    def _run(self, worker: object, steps: _Steps, *, on_loop: bool = False) -> None:
+        """Run *steps* to their end, or until they go on elsewhere: on the loop, or, *on_loop*, on a thread."""
+        try:
+            for task in steps:
+                if task is not None or on_loop:
+                    self._go_on_elsewhere(worker, steps, task)
+                    return
         except AnyLLMError as exc:
             self._end(exc)
         except BaseException as exc:
             _log.exception("a bug in anyllm ended a call")
             message = f"a bug in anyllm: {type(exc).__name__}: {exc} (`anyllm doctor` checks the installation)"
             self._fail(AnyLLMError(message), exc)
-        finally:
-            if worker is self._current_worker:  # else replaced, and the call goes on
-                self._unwatch()
-                self._debug("call ended: %s", self.error or "complete")
-            fork_guard.remove_worker()
-            monkey_patch.thread_ends()
+        steps.close()
+        if worker is self._current_worker:  # else replaced, and the call goes on
+            self._unwatch()
+            self._debug("call ended: %s", self.error or "complete")
+            if self._is_over is not None:
+                self._is_over.set()
+
+    def _go_on_elsewhere(self, worker: object, steps: _Steps, task: Optional[LoopTask]) -> None:
+        try:
+            if task is None:
+                self._start_thread(worker, steps)
+            else:
+                task.start(lambda: self._run(worker, steps, on_loop=True))
+        except (RuntimeError, OSError) as exc:
+            raise AnyLLMError(f"cannot start a thread: {exc}") from exc
 
     def _debug(self, text: str, *facts: object) -> None:
         if self._call_log is not None:
             self._call_log.step(text, *facts)
 
-    def _run_attempts(self, failure: Optional[AnyLLMError]) -> None:
+    def _run_attempts(self, failure: Optional[AnyLLMError]) -> _Steps:
         """
         Make attempts until an answer is whole. Raises the error that ends the call.
+
+        Yields a part for the loop, and goes on there when that is over; or None, to go on where it may wait.
 
         Args:
             failure: The failure of the last attempt, whose worker this one replaces; None for the first worker.
@@ -268,7 +308,7 @@ class Pump:
             attempt = self._attempt
             if failure is None:
                 try:
-                    self._run_attempt(attempt, self._recovery.request)
+                    yield from self._run_attempt(attempt, self._recovery.request)
                     return
                 except BaseException as exc:
                     if not attempt.claim():
@@ -276,6 +316,8 @@ class Pump:
                     if not isinstance(exc, AnyLLMError):
                         raise
                     failure = exc
+                if not self._ended:
+                    yield None
             pause = self._prepare_next_attempt(attempt, failure)
             if self.ctx.wait(pause):
                 # `_stop` does the same, but the canceller may not have called it yet, and we soon unregister it.
@@ -317,9 +359,9 @@ class Pump:
 
     def _new_attempt(self) -> Attempt:
         accumulator = self._recovery.new_accumulator()
-        return Attempt(accumulator, self._chunks, self.spec.options, self._on_timeout, active_calls.is_crowded)
+        return Attempt(accumulator, self.spec.options, self._on_timeout, active_calls.is_crowded)
 
-    def _run_attempt(self, attempt: Attempt, request: Request) -> None:
+    def _run_attempt(self, attempt: Attempt, request: Request) -> _Steps:
         timeouts = self.spec.options.timeouts
         destination = self.spec.destination()
         path = request.path.partition("?")[0]
@@ -345,7 +387,7 @@ class Pump:
                 on_request=None if log is None else log.request,
             )
             try:
-                self._read(attempt, response)
+                yield from self._read(attempt, response)
             except AnyLLMError as exc:
                 is_page = "html" in (response.headers.get("content-type") or "")
                 exc.hint = exc.hint or wrong_url(exc, url, destination.custom_base_url, is_page)
@@ -355,7 +397,7 @@ class Pump:
         finally:
             attempt.stop_clocks()
 
-    def _read(self, attempt: Attempt, response: Response) -> None:
+    def _read(self, attempt: Attempt, response: Response) -> _Steps:
         self._raise_if_stopped(attempt)
         limit = self.spec.options.max_event_bytes
         if self._call_log is not None:
@@ -365,16 +407,39 @@ class Pump:
             body = response.text_so_far(limit)
             self._raise_if_stopped(attempt)
             raise self.spec.dialect.error(response.status, response.headers, body)
+        sock = None
         try:
             if self.spec.parse is None:
-                attempt.reader.read(response, self._recovery.new_decoder())
+                sock = self._polled_socket(response)
+                yield from self._read_stream(attempt, response, sock)
             else:
                 self._read_whole(attempt, response.read(limit))
         except APIError as exc:
             exc.request_id = exc.request_id or self.request_id
             raise
         self._end(None)
-        response.drain(_DRAIN)
+        if sock is None:
+            response.drain(_DRAIN)
+        else:
+            yield LoopTask(draining(response), sock, self._chunks, _DRAIN)
+
+    def _polled_socket(self, response: Response) -> Optional[socket.socket]:
+        """The socket for the loop, if it reads this body; None if this thread does."""
+        # Log handlers may wait, which nothing on the loop may.
+        may_poll = reads_on_loop(self.spec.options) and self._call_log is None
+        sock = response.poll() if may_poll else None
+        if sock is not None and self._is_over is None:
+            self._is_over = threading.Event()
+        return sock
+
+    def _read_stream(self, attempt: Attempt, response: Response, sock: Optional[socket.socket]) -> _Steps:
+        reader, decoder = attempt.reader, self._recovery.new_decoder()
+        if sock is None:
+            BlockingReader(reader, response, self._chunks).read(decoder)
+        else:
+            task = LoopTask(reading(reader, response, self._chunks, decoder), sock, self._chunks)
+            yield task
+            task.result()
 
     def _read_whole(self, attempt: Attempt, body: bytes) -> None:
         assert self.spec.parse is not None
@@ -382,6 +447,11 @@ class Pump:
         answer = self.spec.parse(body)
         attempt.commit()
         self._chunks.put(answer)
+
+
+def reads_on_loop(options: StreamingOptions) -> bool:
+    """Whether the loop reads the answer, if it can."""
+    return options.driver == "loop"
 
 
 def start(ctx: Context, spec: CallSpec) -> tuple[Pump, Channel[Any], Channel[AnyLLMError]]:

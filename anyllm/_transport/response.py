@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from http.client import HTTPException
 from io import BufferedReader
@@ -12,6 +13,7 @@ import requests
 import urllib3
 from urllib3.util import wait_for_read
 
+from anyllm._concurrency import monkey_patch
 from anyllm._transport.dechunk import Dechunker
 from anyllm._transport.http_failures import reason
 from anyllm._transport.sockets import AbortableCall, plain_class
@@ -20,7 +22,7 @@ from anyllm.errors import ConnectionLostError, MalformedStreamError
 #: The most bytes of one read.
 _READ_SIZE = 64 * 1024
 #: Reads that `Response.drain` makes: after the end of a stream, hosts send at most an end mark or a line of usage.
-_DRAIN_READS = 4
+DRAIN_READS = 4
 
 
 class Response:
@@ -41,9 +43,12 @@ class Response:
         self.headers: Mapping[str, str] = answer.headers
         self.read_size = _READ_SIZE
         self.broken: Optional[BaseException] = None
-        self._body = self._reads()
+        self._polled: Optional[socket.socket] = None  # does not block
+        self._is_past_headers = False
+        self._framing = Dechunker()
+        self._body: Iterator[Any] = self._reads()
 
-    def reads(self) -> Iterator[bytes]:
+    def reads(self) -> Iterator[Any]:
         """
         The body as it comes. A second call continues. An early end does not raise, but sets `broken`.
         """
@@ -67,13 +72,42 @@ class Response:
     def _socket(self) -> Any:
         return getattr(getattr(self._raw, "connection", None), "sock", None)
 
-    def _reads(self) -> Iterator[bytes]:
+    def _reads(self) -> Iterator[Optional[bytes]]:
         try:
             stream = self._chunked_stream()
             yield from self._reads_decoded() if stream is None else self._reads_dechunked(stream)
         except (urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError) as exc:
             # ValueError: broken framing, or a file closed under the read, which an abort may do on some systems.
             self.broken = exc
+
+    def poll(self) -> Optional[socket.socket]:
+        """
+        Before the first read: from now on none waits. `receive` reads, and the returned socket shows when.
+
+        None, and no change, for a body that ends with the connection or is compressed, and for a connection that is no
+        plain socket, or belongs to greenlets.
+        """
+        sock = self._socket()
+        if self._chunked_stream() is None or not isinstance(sock, socket.socket) or monkey_patch.is_patched():
+            return None
+        sock.settimeout(0)
+        self._polled = sock
+        return sock
+
+    def receive(self) -> Optional[bytes]:
+        """
+        After `poll`: the next bytes of the body, or None if there are none yet.
+
+        Raises:
+            StopIteration: the body has ended; if that was early, `broken` says why.
+        """
+        data: Optional[bytes] = next(self._body)
+        return data
+
+    def is_ready(self) -> bool:
+        """Whether `receive` has more that the socket does not show: read with the headers or by TLS, or the end."""
+        pending = getattr(self._polled, "pending", None)
+        return not self._is_past_headers or self._framing.done or bool(pending and pending())
 
     def _chunked_stream(self) -> Optional[BufferedReader]:
         """The stream below the chunked framing, if the body has no other encoding; else None."""
@@ -82,10 +116,14 @@ class Response:
         stream = getattr(getattr(self._raw, "_fp", None), "fp", None)
         return stream if isinstance(stream, BufferedReader) else None
 
-    def _reads_dechunked(self, stream: BufferedReader) -> Iterator[bytes]:
-        framing = Dechunker()
+    def _reads_dechunked(self, stream: BufferedReader) -> Iterator[Optional[bytes]]:
+        framing = self._framing
+        read = self._read_waiting if self._polled is None else self._read_polled
         while not framing.done:
-            data = stream.read1(self.read_size)
+            data = read(stream)
+            if data is None:
+                yield None
+                continue
             if not data:
                 raise urllib3.exceptions.ProtocolError("the connection ended inside the body")
             payload = framing.feed(data)
@@ -95,9 +133,26 @@ class Response:
             raise framing.broken
         if framing.excess and self._raw.connection is not None:
             self._raw.connection.close()  # host and we disagree on the end of the answer: do not reuse it
+        if self._polled is not None:
+            self._polled.settimeout(None)
         # As urllib3 does at the end of a body that it reads itself: the connection can be reused.
         self._raw._fp.close()
         self._raw.release_conn()
+
+    def _read_waiting(self, stream: BufferedReader) -> bytes:
+        return stream.read1(self.read_size)
+
+    def _read_polled(self, stream: BufferedReader) -> Optional[bytes]:
+        """What *stream* read behind the headers, then what the socket has; None if there is nothing now."""
+        assert self._polled is not None
+        try:
+            if not self._is_past_headers:
+                if stream.peek():
+                    return stream.read1(self.read_size)
+                self._is_past_headers = True
+            return self._polled.recv(self.read_size)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return None
 
     def _reads_decoded(self) -> Iterator[bytes]:
         decode = bool(self.headers.get("content-encoding"))
@@ -138,7 +193,7 @@ class Response:
         try:
             if sock is not None:
                 sock.settimeout(seconds)
-                for _ in range(_DRAIN_READS):
+                for _ in range(DRAIN_READS):
                     next(self._body)
         except (StopIteration, OSError):
             pass

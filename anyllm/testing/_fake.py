@@ -117,6 +117,9 @@ class _FakeResponse:
     def watch(self, first: object) -> None:
         """Nothing is sent, so there is nothing to watch."""
 
+    def poll(self) -> None:
+        """There is no socket to watch, so each answer has a thread."""
+
     def reads(self) -> Iterator[bytes]:
         for piece in self._pieces:
             if isinstance(piece, AnyLLMError):

@@ -12,7 +12,7 @@ from loopback import until
 
 import anyllm
 from anyllm._concurrency.pipe import EMPTY
-from anyllm._stream import answer_reader
+from anyllm._stream import blocking_reader
 from anyllm.channel import merge, open_channel
 from anyllm.formats import Body, find
 from anyllm.testing import Reply, chat_events, serve
@@ -162,7 +162,7 @@ def test_a_stream_is_written_without_the_permit_to_decode(spawn):
             return True
 
         def write(self, data: bytes) -> None:
-            held.append(not answer_reader._decode_permits.free)
+            held.append(not blocking_reader._decode_permits.free)
 
     with serve(Reply.sse(events)) as server:
         provider = anyllm.provider("compatible", base_url=server.url)

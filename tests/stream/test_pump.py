@@ -21,6 +21,7 @@ from loopback import until
 import anyllm
 from anyllm._concurrency.clock import Clock
 from anyllm._stream import answer_reader, pump, recovery
+from anyllm._stream.blocking_reader import BlockingReader
 from anyllm.channel import open_channel
 from anyllm.errors import (
     AnyLLMError,
@@ -830,11 +831,11 @@ def test_a_flood_that_says_nothing_keeps_no_chunk_back():
 
     clock = Clock(lambda *_: None)
     reader = answer_reader.AnswerReader(
-        *(_accumulate.Assembler(), sender, anyllm.StreamingOptions(), clock, lambda: False),
+        *(_accumulate.Assembler(), anyllm.StreamingOptions(), clock, lambda: False),
         lambda: setattr(reader, "committed", True),
     )
     with contextlib.suppress(IncompleteStreamError):
-        reader.read(Flood(), OpenAIChatDialect().decoder())  # type: ignore[arg-type]
+        BlockingReader(reader, Flood(), sender).read(OpenAIChatDialect().decoder())  # type: ignore[arg-type]
     clock.stop()
     assert sizes == [2, 2, 2]
 
@@ -891,7 +892,7 @@ def test_stream_options_are_dropped_once_only():
 
 
 def test_a_bug_of_ours_ends_the_stream_too(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
-    monkeypatch.setattr("anyllm._framing.body_events.events", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("anyllm._framing.body_events.BodyParser.feed", lambda *_: 1 / 0)
     with serve(Reply.sse(ANSWER)) as server:
         error = read(ask(server.url))[1]
     assert "bug in anyllm: ZeroDivisionError" in str(error)
