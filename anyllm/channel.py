@@ -2,18 +2,19 @@
 Go's channel for threads: bounded, closable, with a send end and a receive end; `select` and `merge`.
 
 Strategy: `pipe` has the state that both ends share, and explains why receiving and closing need no lock. A channel is
-the receive end of one pipe, or of several that are merged. A receiver of several waits in the queue of each.
+the receive end of a pipe, or of several that are merged. Who selects from several channels waits in the queue of each.
 """
 
 from __future__ import annotations
 
 import contextlib
 import queue
-from collections.abc import Callable, Iterator
-from typing import Any, Generic, Optional, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, Optional, TypeVar, Union
 
 from anyllm._concurrency import waiters
 from anyllm._concurrency.forwarding import Forwarding
+from anyllm._concurrency.merged_pipe import MergedPipe
 from anyllm._concurrency.pipe import EMPTY, Pipe, Sender
 
 __all__ = ["Channel", "Sender", "merge", "open_channel", "select"]
@@ -39,12 +40,13 @@ class Channel(Generic[T]):
 
     def __init__(
         self,
-        *pipes: Pipe[T],
+        pipe: Union[Pipe[T], MergedPipe[T]],
+        *,
         on_drop: Optional[Callable[[], object]] = None,
         on_stall: Optional[tuple[float, Callable[[], bool]]] = None,
         keep: object = None,
     ) -> None:
-        self._pipes = pipes
+        self._pipe = pipe
         self._on_drop = on_drop
         self._on_stall = on_stall
         self._keep = keep
@@ -53,7 +55,7 @@ class Channel(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         """The items until the channel is closed and drained."""
-        take = self._pipes[0].take if len(self._pipes) == 1 else self._take_any
+        take = self._pipe.take
         while True:
             item = take()
             if item is EMPTY:
@@ -75,7 +77,7 @@ class Channel(Generic[T]):
             ValueError: *timeout* is negative or NaN.
         """
         deadline = waiters.deadline_after(timeout) if block and timeout is not None else None
-        item = self._take()
+        item = self._pipe.take()
         if item is EMPTY and block:
             item = self._wait(deadline)
         if item is EMPTY:
@@ -90,23 +92,6 @@ class Channel(Generic[T]):
         """Go's receive: the next item and True, or None and False if closed and drained."""
         item = self.get()
         return item, item is not None
-
-    def _take(self) -> Any:
-        if len(self._pipes) == 1:
-            return self._pipes[0].take()
-        return self._take_any()
-
-    def _take_any(self) -> Any:
-        all_ended = True
-        for pipe in self._pipes:
-            item = pipe.take()
-            if item is EMPTY:
-                all_ended = False
-            elif item is not None:
-                # The other pipes come first next time.
-                self._pipes = (*(other for other in self._pipes if other is not pipe), pipe)
-                return item
-        return None if all_ended else EMPTY
 
     def _wait(self, deadline: Optional[float]) -> Any:
         if self._on_stall is None:
@@ -143,7 +128,7 @@ class Channel(Generic[T]):
             ValueError: *timeout* is negative or NaN.
             BaseException: the exception of *pass_on*.
         """
-        Forwarding(self._pipes, self._take, pass_on).wait(waiters.deadline_after(timeout))
+        Forwarding(self._pipe, self._pipe.take, pass_on).wait(waiters.deadline_after(timeout))
 
     @contextlib.contextmanager
     def in_line(self, waiter: waiters.Waiter) -> Iterator[None]:
@@ -153,25 +138,23 @@ class Channel(Generic[T]):
         For code that does not wait with a lock: an event loop, for example. Check the channel again inside the block,
         before waiting: an item that came just before it has released no waiter.
         """
-        pipes = list(self._pipes)
         try:
-            for pipe in pipes:
-                pipe.receivers.append(waiter)
+            self._pipe.receivers.append(waiter)
             yield
         finally:
-            _leave_queues(pipes, waiter)
+            _leave_queues([self._pipe], waiter)
 
     # -- state -------------------------------------------------------------------------------------------------
 
     @property
     def closed(self) -> bool:
         """Whether the sender closed the channel, even if there are items in it."""
-        return all(pipe.end for pipe in self._pipes)
+        return bool(self._pipe.end)
 
     @property
     def maxsize(self) -> int:
         """How many items fit before a sender must wait."""
-        return sum(pipe.maxsize for pipe in self._pipes)
+        return self._pipe.maxsize
 
     def qsize(self) -> int:
         """
@@ -179,7 +162,7 @@ class Channel(Generic[T]):
 
         More than `maxsize` while a sender that puts several at a time waits for room for all of them.
         """
-        return sum(pipe.qsize() for pipe in self._pipes)
+        return self._pipe.qsize()
 
     def empty(self) -> bool:
         """Whether there is no item now."""
@@ -274,7 +257,11 @@ def merge(*channels: Channel[T]) -> Channel[T]:
         TypeError: an argument is not a channel.
     """
     _check_channels(channels)
-    return Channel(*(pipe for channel in channels for pipe in channel._pipes), keep=channels)
+    pipes: list[Pipe[T]] = []
+    for channel in channels:
+        pipe = channel._pipe
+        pipes += pipe.pipes if isinstance(pipe, MergedPipe) else (pipe,)
+    return Channel(MergedPipe(pipes), keep=channels)
 
 
 def _check_channels(channels: tuple[Channel[Any], ...]) -> None:
@@ -287,7 +274,7 @@ def _first_ready(channels: tuple[Channel[Any], ...], deadline: Optional[float]) 
     """The first ready channel and its item, or the last channel and `EMPTY` if the deadline passed first."""
     while True:
         waiter = waiters.new_waiter()
-        pipes = [pipe for channel in channels for pipe in channel._pipes]
+        pipes = [channel._pipe for channel in channels]
         try:
             # Register first, then check again: see `pipe`.
             for pipe in pipes:
@@ -307,14 +294,14 @@ def _first_ready(channels: tuple[Channel[Any], ...], deadline: Optional[float]) 
 
 def _take_from(channels: tuple[Channel[Any], ...]) -> Optional[tuple[Channel[Any], Any]]:
     for channel in channels:
-        item = channel._take()
+        item = channel._pipe.take()
         if item is not EMPTY:
             return channel, item
     return None
 
 
-def _leave_queues(pipes: list[Pipe[Any]], waiter: waiters.Waiter) -> None:
+def _leave_queues(pipes: Sequence[Union[Pipe[Any], MergedPipe[Any]]], waiter: waiters.Waiter) -> None:
     """Remove *waiter* from every queue; if a sender is waking it for an item it may not take, wake the next."""
     for pipe in pipes:
-        if not waiters.leave(pipe.receivers, waiter) and pipe.items:
+        if not waiters.leave(pipe.receivers, waiter) and pipe.has_items():
             waiters.wake(pipe.receivers)

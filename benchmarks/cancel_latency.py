@@ -230,7 +230,7 @@ def _trial(provider: anyllm.Provider, reached: Any, closed: Any, with_worker: bo
 
     consumer = threading.Thread(target=consume)
     consumer.start()
-    _until(lambda: stream._pump._full.receivers or stream.errors._pipes[0].receivers)
+    _until(lambda: stream._pump._full.receivers or stream.errors._pipe.receivers)
     began = time.perf_counter()
     ctx.cancel()
     if not with_worker:

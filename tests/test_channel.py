@@ -19,13 +19,14 @@ from conftest import TIMEOUT, join
 from loopback import until
 
 from anyllm._concurrency import waiters
+from anyllm._concurrency.pipe import Pipe
 from anyllm.channel import Channel, Sender, merge, open_channel, select
 from anyllm.context import Context
 
 
 def until_receiving(channel, count=1):
     """Wait until *count* receivers stand in line, which is as good as blocked."""
-    until(lambda: len(channel._pipes[0].receivers) >= count)
+    until(lambda: len(channel._pipe.receivers) >= count)
 
 
 def until_sending(sender, count=1):
@@ -324,7 +325,7 @@ def test_items_without_room_are_in_the_senders_hand(spawn):
     assert (channel.qsize(), channel.full()) == (10, True)
     assert not sender.try_put("not now")
     assert [channel.get_nowait() for _ in range(7)] == list(range(7))
-    assert channel._pipes[0].senders, "woken before half was free"
+    assert channel._pipe.senders, "woken before half was free"
     assert [channel.get_nowait() for _ in range(3)] == [7, 8, 9]
     assert sent.join() is True
     assert channel.empty()
@@ -396,8 +397,10 @@ def test_close_wakes_a_blocked_get_a_blocked_select_and_a_blocked_put(spawn):
     empty, receiving = open_channel(1)
     _other_sender, other = open_channel(1)
     tasks = [spawn(receiving.get), spawn(receiving.recv), spawn(list, receiving), spawn(select, other, receiving)]
-    tasks.append(spawn(merge(receiving, receiving).get))
-    until_receiving(receiving, 5)
+    both = merge(receiving, receiving)
+    tasks.append(spawn(both.get))
+    until_receiving(receiving, 4)
+    until_receiving(both)
     empty.close()
     assert join(tasks) == [None, (None, False), [], (receiving, None), None]
 
@@ -641,18 +644,19 @@ def test_a_wake_up_that_is_not_used_is_passed_on(spawn):
     (one, first), (two, second) = open_channel(1), open_channel(1)
     woken, go_on = threading.Event(), threading.Event()
 
-    class Slow(Channel):  # type: ignore[type-arg]
-        def _take(self):
-            if two._pipe.receivers and not armed:
-                return super()._take()
+    class Slow:
+        def __getattr__(self, name):
+            return getattr(second._pipe, name)
+
+        def take(self):
             if armed and threading.current_thread() is selecting:
                 woken.set()
                 assert go_on.wait(TIMEOUT)
                 armed.clear()
-            return super()._take()
+            return second._pipe.take()
 
     armed: List[bool] = []
-    slow = Slow(second._pipes[0], keep=second)
+    slow: Any = Channel(Slow(), keep=second)  # type: ignore[arg-type]
     selecting = spawn(select, slow, first)  # looks at the second first
     until_receiving(first)
     until_receiving(second)
@@ -805,12 +809,27 @@ def test_merge_ends_when_all_have_ended(spawn):
     with pytest.raises(queue.Empty):
         both.get(timeout=0)
     task = spawn(list, both)
-    until_receiving(second)
+    until_receiving(both)
     two.put("a")
     two.close()
     assert task.join() == ["a"]
     assert both.closed
     assert both.get() is None
+
+
+@pytest.mark.parametrize("count", [2, 500])
+def test_an_item_of_a_merged_channel_costs_the_same_however_many_there_are(count: int, monkeypatch):
+    """Thousands of streams are received as one."""
+    pairs = [open_channel(1) for _ in range(count)]
+    both, takes = merge(*[channel for _, channel in pairs]), []
+    with pytest.raises(queue.Empty):
+        both.get_nowait()
+    take = Pipe.take
+    monkeypatch.setattr(Pipe, "take", lambda pipe: takes.append(pipe) or take(pipe))
+    for sender, _ in (pairs[0], pairs[-1], pairs[0]):
+        sender.put("a")
+        assert both.get() == "a"
+    assert len(takes) == 3
 
 
 def test_merge_of_nothing_is_over():
@@ -914,11 +933,11 @@ def test_ctrl_c_interrupts_a_blocked_receive_and_the_channel_stays_usable(script
             {receive}
         except KeyboardInterrupt:
             print("interrupted", flush=True)
-        assert not channel._pipes[0].receivers
+        assert not channel._pipe.receivers
         got = []
         thread = threading.Thread(target=lambda: got.append(channel.get(timeout=30)), daemon=True)
         thread.start()
-        while not channel._pipes[0].receivers and not got:
+        while not channel._pipe.receivers and not got:
             thread.join(0.001)
         sender.put("item")
         thread.join(30)

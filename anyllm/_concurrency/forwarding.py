@@ -10,22 +10,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from anyllm._concurrency import waiters
+from anyllm._concurrency.merged_pipe import MergedPipe
 from anyllm._concurrency.pipe import Pipe
 
 
 class Forwarding:
-    """One call of `Channel.forward` with *pass_on*; *take* removes the next item from the channel's *pipes*."""
+    """One call of `Channel.forward` with *pass_on*; *take* removes the next item from the channel's *pipe*."""
 
     def __init__(
         self,
-        pipes: tuple[Pipe[Any], ...],
+        pipe: Union[Pipe[Any], MergedPipe[Any]],
         take: Callable[[], Any],
         pass_on: Callable[[Callable[[], Any]], bool],
     ) -> None:
-        self._pipes = pipes
+        self._pipe = pipe
         self._take = take
         self._pass_on = pass_on
         self._waiter = waiters.new_waiter()
@@ -37,21 +38,19 @@ class Forwarding:
     def wait(self, deadline: Optional[float]) -> None:
         """Wait until an item was not passed on, or for the deadline. Raises the exception of `pass_on`."""
         try:
-            for pipe in self._pipes:
-                pipe.forwarder = self
-            if not self._has_items() and not all(pipe.end for pipe in self._pipes):
+            self._pipe.forwarder = self
+            if not self._pipe.has_items() and not self._pipe.end:
                 waiters.wait(self._waiter, deadline)
         finally:
             with self._busy:
                 self._is_over = True
-            for pipe in self._pipes:
-                pipe.forwarder = None
+            self._pipe.forwarder = None
         if self._error is not None:
             raise self._error
 
     def run(self) -> bool:
         """Pass the items on, on the sender's thread; False when nobody waits any more."""
-        while self._has_items() and not self._is_over:
+        while self._pipe.has_items() and not self._is_over:
             if not self._busy.acquire(blocking=False):
                 return True  # another sender passes items on and checks again, or the waiting thread has woken
             try:
@@ -69,6 +68,3 @@ class Forwarding:
     def wake(self) -> None:
         """Wake the waiting thread. Takes no lock."""
         waiters.release(self._waiter)
-
-    def _has_items(self) -> bool:
-        return any(pipe.items for pipe in self._pipes)

@@ -46,7 +46,10 @@ class Forwarder(Protocol):
 class Pipe(Generic[T]):
     """The state that both ends share."""
 
-    __slots__ = ("end", "forwarder", "items", "low_water", "maxsize", "put_count", "receivers", "senders", "sending")
+    __slots__ = (
+        *("end", "forwarder", "items", "listeners", "low_water", "maxsize", "put_count"),
+        *("receivers", "senders", "sending"),
+    )
 
     def __init__(self, maxsize: int) -> None:
         self.items: deque[T] = deque()
@@ -57,6 +60,8 @@ class Pipe(Generic[T]):
         #: Empty while open; then {"last": deque of `close`'s last item}, which replaces `items` when that is drained.
         self.end: dict[str, deque[T]] = {}
         self.forwarder: Optional[Forwarder] = None
+        #: Called after items were put, and after the close; see `merged_pipe`.
+        self.listeners: dict[Callable[[], object], None] = {}
         self.receivers: deque[waiters.Waiter] = deque()
         self.senders: deque[waiters.Waiter] = deque()
         #: Held while checking the size and appending; never while waiting, and never by a receiver or by close.
@@ -81,6 +86,10 @@ class Pipe(Generic[T]):
             waiters.wake(self.senders)
         return item
 
+    def has_items(self) -> bool:
+        """Whether an item can be received without waiting; the last one that `close` put does not count."""
+        return bool(self.items)
+
     def qsize(self) -> int:
         """How many items can be received without waiting."""
         items = self.items
@@ -96,9 +105,16 @@ class Pipe(Generic[T]):
         forwarder = self.forwarder
         if forwarder is not None:
             forwarder.wake()
+        self._call_listeners()
+
+    def _call_listeners(self) -> None:
+        for listener in self.listeners.copy():
+            listener()
 
     def announce(self, count: int) -> None:
         """Forward *count* new items, or wake as many receivers."""
+        if self.listeners:
+            self._call_listeners()
         forwarder = self.forwarder
         if forwarder is not None and forwarder.run():
             return
@@ -137,7 +153,7 @@ class Sender(Generic[T]):
             pipe.put_count += 1
             if pipe.end and not self._received(items):
                 return False
-        if pipe.receivers or pipe.forwarder is not None:
+        if pipe.receivers or pipe.forwarder is not None or pipe.listeners:
             pipe.announce(1)
         return True
 

@@ -90,7 +90,7 @@ class Pump:
         self._errors: Sender[AnyLLMError]
         self._chunks, chunks = open_channel(self.spec.options.buffer, on_drop=self._abandon)
         self._errors, errors = open_channel(1, on_stall=(_STALL, self._warn_if_stuck))
-        errors._on_drop = self._unreceived_error = UnreceivedError(errors._pipes[0])
+        errors._on_drop = self._unreceived_error = UnreceivedError(errors._pipe)
         self._chunks_pipe = self._chunks._pipe
         self._attempt = self._new_attempt()
         if self.ctx.cancelled:

@@ -41,7 +41,7 @@ class Taker:
 
 def waiting(channel: Any) -> None:
     """Wait until somebody forwards."""
-    until(lambda: channel._pipes[0].forwarder is not None)
+    until(lambda: channel._pipe.forwarder is not None)
 
 
 def test_the_sender_passes_items_on(spawn):
@@ -109,7 +109,7 @@ def test_channels_read_as_one_are_forwarded_as_one(spawn):
     first, second = open_channel(4), open_channel(4)
     merged, taker = merge(first[1], second[1]), Taker()
     receiver = spawn(merged.forward, taker)
-    waiting(second[1])
+    waiting(merged)
     first[0].put("a")
     second[0].put("b")
     first[0].close()

@@ -154,7 +154,7 @@ def put_full(ctx):
             done.append(None)
     yield operate
     assert done in ([False], [None]) and drained(chan) == ["first"]
-    assert not chan._pipes[0].senders
+    assert not chan._pipe.senders
 
 def put_many(ctx):
     sender, chan = open_channel(8)
@@ -182,7 +182,7 @@ def get(ctx):
             pass
     yield operate
     assert done in ([], [None]) and drained(chan) == []
-    assert not chan._pipes[0].receivers
+    assert not chan._pipe.receivers
 
 def get_last_items(ctx):
     sender, chan = open_channel(4)
@@ -212,7 +212,7 @@ def select_two(ctx):
             pass
     yield operate
     assert got in ([], [done])
-    assert not chan._pipes[0].receivers and not done._pipes[0].receivers
+    assert not chan._pipe.receivers and not done._pipe.receivers
 
 def merged(ctx):
     (one, first), (two, second) = open_channel(2), open_channel(2)
@@ -366,7 +366,7 @@ for receive in (lambda chan: chan.get(timeout=SOON), lambda chan: select(chan, t
             more = False
         except KeyboardInterrupt:
             pass
-        assert not chan._pipes[0].receivers, number
+        assert not chan._pipe.receivers, number
         assert sender.put("item") and chan.get(timeout=10) == "item"
         points += more
 print(points)

@@ -215,7 +215,7 @@ def test_closing_frees_a_reader_that_waits_for_a_channel(spawn: Any):
 
 
 def until_receiving(chunks: Any) -> None:
-    until(lambda: chunks._pipes[0].receivers)
+    until(lambda: chunks._pipe.receivers)
 
 
 def test_closing_frees_a_reader_that_waits_for_another(spawn: Any):

@@ -197,10 +197,10 @@ def test_a_task_that_is_woken_without_an_item_waits_again():
         task = asyncio.ensure_future(body.__anext__())
         await asyncio.sleep(0)
         for _ in range(3):
-            while not pair.chunks._pipes[0].receivers:
+            while not pair.chunks._pipe.receivers:
                 await asyncio.sleep(0)
             assert not task.done()
-            pair.chunks._pipes[0].receivers.popleft().release()
+            pair.chunks._pipe.receivers.popleft().release()
             await asyncio.sleep(0)
         pair.sender.put(piece("one"))
         assert await task == b"one"

@@ -192,7 +192,7 @@ def test_a_text_gets_no_keep_alives(spawn: Any):
     """Nothing can be sent that would not be part of it."""
     pair = Pair()
     task = spawn(list, wsgi.body(pair, "text", keep_alive=1e-9))
-    until(lambda: pair.chunks._pipes[0].receivers)
+    until(lambda: pair.chunks._pipe.receivers)
     pair.end()
     assert task.join() == []
 

@@ -152,7 +152,7 @@ def test_a_signal_just_before_the_wait_is_not_lost(run_script):
         chunks, errors = stream = host.completion_stream(ctx, PARAMS)
 
         def send():
-            while stream.partial.content != "one two" or not stream.chunks._pipes[0].receivers:
+            while stream.partial.content != "one two" or not stream.chunks._pipe.receivers:
                 threading.Event().wait(0.01)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
             signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
