@@ -93,7 +93,10 @@ class Route:
         return all(isinstance(target.provider.dialect, dialects) for target in self.client.targets)
 
     def stream(self, ctx: Context, params: CompletionParams) -> Union[Stream, ChatStream]:
-        """Stream an answer: the provider's own pair without limits and fallbacks, which saves a thread."""
+        """
+        Stream an answer: the provider's own pair without limits and fallbacks, which saves a thread, and the loop saves
+        another.
+        """
         if self._calls_provider:
             return self._call_provider(self.target.provider.completion_stream, ctx, params)
         return _call_client(self.client.chat_stream, ctx, self._with_defaults(params))
@@ -117,7 +120,8 @@ class Route:
 
     def _call_provider(self, call: Callable[..., R], ctx: Context, params: CompletionParams) -> R:
         params = self._with_defaults(params).evolve(model=self.target.model)
-        return call(ctx, params, options=pump_options(self.options), **self.target.credentials)
+        options = pump_options(self.options).evolve(driver="loop")
+        return call(ctx, params, options=options, **self.target.credentials)
 
     def _with_defaults(self, params: CompletionParams) -> CompletionParams:
         defaults = {name: value for name, value in self.entry.params.items() if getattr(params, name) is None}
