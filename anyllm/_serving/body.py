@@ -30,6 +30,8 @@ _log = logging.getLogger("anyllm")
 KEEP_ALIVE = 5.0
 #: How many writes break a silence, and the seconds between them: enough for a distant client's system to answer.
 _WRITES, _BETWEEN_WRITES = 3, 0.25
+#: Bytes after which an `Outlet` gets what has been collected for it.
+_LARGE_WRITE = 16 * 1024
 
 
 class Outlet(Protocol):
@@ -206,22 +208,39 @@ class Body(Iterator[bytes]):
 
     def _pass_on(self, take: Callable[[], Any]) -> bool:
         """Write all items there are; False when the server's thread must go on. Runs on the sender's thread."""
-        assert self._outlet is not None
-        while self._outlet.has_room():
-            item = take()
-            if item is EMPTY:
-                return True
-            if item is None:
-                return False
-            data = self._write(item)
-            if data:
-                try:
-                    self._outlet.write(data)
-                except Exception:  # raised again on the server's thread, which writes the same
-                    self._ready = data
-                    return False
-                self._written_at = time.monotonic()
+        outlet = self._outlet
+        assert outlet is not None
+        while outlet.has_room():
+            parts: list[bytes] = []
+            try:
+                item = self._collect(take, parts)
+            finally:
+                is_written = self._write_out(outlet, b"".join(parts))
+            if item is EMPTY or item is None or not is_written:
+                return item is EMPTY and is_written
         return False
+
+    def _collect(self, take: Callable[[], Any], parts: list[bytes]) -> Any:
+        """Add the data of the items there are to *parts*, for one write; returns `EMPTY` or None after the last."""
+        size = 0
+        while size < _LARGE_WRITE:
+            item = take()
+            if item is EMPTY or item is None:
+                return item
+            data = self._write(item)
+            parts.append(data)
+            size += len(data)
+        return item
+
+    def _write_out(self, outlet: Outlet, data: bytes) -> bool:
+        if data:
+            try:
+                outlet.write(data)
+            except Exception:  # raised again on the server's thread, which writes the same
+                self._ready = data
+                return False
+            self._written_at = time.monotonic()
+        return True
 
     def _write(self, item: Any) -> bytes:
         chunk = _chunk(item)

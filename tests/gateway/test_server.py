@@ -7,6 +7,7 @@ import gc
 import http.client
 import json
 import random
+import re
 import socket
 import struct
 import threading
@@ -164,14 +165,12 @@ def waiting_for(pair: Pair, outlet: Outlet, **options: Any) -> Any:
     from_body: List[bytes] = []
     thread = threading.Thread(target=lambda: from_body.extend(body))
     thread.start()
-    until(lambda: pair.chunks._pipes[0].forwarder)
+    until(lambda: pair.chunks._pipe.forwarder)
     return thread, from_body
 
 
 def texts_in(pieces: Any) -> str:
-    return "".join(
-        piece.split(b'"content":"')[1].split(b'"')[0].decode() for piece in pieces if b'"content":"' in piece
-    )
+    return b"".join(re.findall(rb'"content":"(.*?)"', b"".join(pieces))).decode()
 
 
 def test_the_thread_that_brings_a_chunk_writes_it():
@@ -181,6 +180,7 @@ def test_the_thread_that_brings_a_chunk_writes_it():
     pair.say("a")
     pair.say("b", "c")
     assert texts_in(outlet.written) == "abc"
+    assert len(outlet.written) == 2, "what came together is one write"
     assert set(outlet.threads) == {threading.current_thread().name}
     assert texts_in(from_body) == "first"
     pair.end()
@@ -190,14 +190,15 @@ def test_the_thread_that_brings_a_chunk_writes_it():
 
 @pytest.mark.parametrize(
     ("outlet", "passed_on", "from_body"),
-    [(Outlet(room=1), "a", "firstbc"), (Outlet(error=OSError("the client has left")), "", "firstabc")],
+    [(Outlet(room=1), "ab", "firstc"), (Outlet(error=OSError("the client has left")), "", "firstabc")],
     ids=["no room", "a write that fails"],
 )
 def test_what_cannot_be_written_at_once_is_left_to_the_servers_thread(outlet, passed_on, from_body):
     """That thread may wait for the client; the one that brings chunks may not."""
     pair = Pair()
     thread, pieces = waiting_for(pair, outlet)
-    pair.say("a", "b", "c")
+    pair.say("a", "b")
+    pair.say("c")
     pair.end()
     thread.join(TIMEOUT)
     assert (texts_in(outlet.written), texts_in(pieces)) == (passed_on, from_body)
@@ -252,7 +253,7 @@ def test_a_chunk_that_arrives_while_the_last_one_is_passed_on_is_not_lost(comes)
 
     thread = threading.Thread(target=pair.chunks.forward, args=[pass_on])
     thread.start()
-    until(lambda: pair.chunks._pipes[0].forwarder)
+    until(lambda: pair.chunks._pipe.forwarder)
     assert pair.sender.put("a")
     assert passed_on == (["a", "b"] if comes == "chunk" else ["a"])
     pair.end()
@@ -264,7 +265,7 @@ def test_closing_a_channel_writes_nothing():
     """The close may come from a signal handler, between the put of an item and the wake-up of the waiter."""
     pair, outlet = Pair(), Outlet()
     thread, from_body = waiting_for(pair, outlet)
-    pair.chunks._pipes[0].items.append(piece("a"))
+    pair.chunks._pipe.items.append(piece("a"))
     pair.end()
     thread.join(TIMEOUT)
     assert not outlet.written
