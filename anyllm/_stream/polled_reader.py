@@ -93,11 +93,11 @@ class LoopTask:
 
     def _watch(self, watched: bool) -> None:
         if watched != self._is_watched:
-            self._is_watched = watched
             if watched:
                 self._loop.watch(self._sock, self._step)
             else:
                 self._loop.unwatch(self._sock)
+            self._is_watched = watched  # last: `watch` may fail, and then the end must not `unwatch`
 
     def _end(self, failure: Optional[BaseException]) -> None:
         self._is_over = True
