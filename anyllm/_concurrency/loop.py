@@ -72,14 +72,14 @@ class Loop:
 
     def _start_thread(self) -> None:
         read_end, self._wake_end = socket.socketpair()
-        read_end.setblocking(False)
-        self._wake_end.setblocking(False)
-        self._selector = selector = selectors.DefaultSelector()
-        selector.register(read_end, selectors.EVENT_READ)
-        thread = threading.Thread(target=self._run, args=(selector, read_end), name="anyllm-loop", daemon=True)
         try:
+            read_end.setblocking(False)
+            self._wake_end.setblocking(False)
+            self._selector = selector = selectors.DefaultSelector()
+            selector.register(read_end, selectors.EVENT_READ)
+            thread = threading.Thread(target=self._run, args=(selector, read_end), name="anyllm-loop", daemon=True)
             thread.start()
-        except RuntimeError:
+        except Exception:
             self._close(read_end)
             raise
         self._thread = thread
