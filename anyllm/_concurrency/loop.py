@@ -113,11 +113,13 @@ class Loop:
             waiters.take_one(asleep)
             if is_idle and not ready and not soon and self._retire(read_end):
                 break
-            for key, _ in ready:
-                if key.data is None:
+            while ready:  # which is emptied: what is left in it would live until the thread wakes again
+                on_readable = ready.pop(0)[0].data
+                if on_readable is None:
                     _empty(read_end)
                 else:
-                    _call(key.data)
+                    _call(on_readable)
+            on_readable = None
             for _ in range(len(soon)):
                 _call(soon.popleft())
         fork_guard.remove_worker()

@@ -253,6 +253,26 @@ def test_calls_without_a_rest_give_sockets_their_turn(looped: Loop, pair: Any) -
     assert len(turns) < 5
 
 
+def test_the_sleeping_thread_holds_nothing_that_is_over(looped: Loop, pair: Any) -> None:
+    """A loop that waits for a silent stream may sleep for minutes."""
+    left, right = pair
+
+    class Reader:
+        def read(self) -> None:
+            looped.unwatch(left)
+            looped.finish()
+
+    reader = Reader()
+    is_gone = weakref.ref(reader)
+    looped.start(int)  # another one, which stays
+    looped.start(lambda read=reader.read: looped.watch(left, read))  # type: ignore[misc]
+    del reader
+    right.send(b"x")
+    until(lambda: looped._users == 1)
+    until(lambda: is_gone() is None)
+    looped.call_soon(looped.finish)
+
+
 # A fork.
 
 
