@@ -152,6 +152,7 @@ class Response:
                 self._is_past_headers = True
             return self._polled.recv(self.read_size)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            self._is_past_headers = True  # `peek` raises only when *stream* has nothing more
             return None
 
     def _reads_decoded(self) -> Iterator[bytes]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from typing import Any
+import threading
+from typing import Any, List
 
 import loopback
 import pytest
@@ -12,6 +13,7 @@ from loopback import until
 
 import anyllm
 from anyllm._concurrency import loop
+from anyllm._stream.polled_reader import LoopTask
 from anyllm.testing import Reply, Stall, chat_events, serve
 
 
@@ -25,6 +27,40 @@ def stream(url: str, **options: Any) -> anyllm.Stream:
 def users_are_gone() -> None:
     """The loop has finished every part of every call."""
     until(lambda: not loop.shared._users)
+
+
+# Sockets.
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> List[Any]:
+    """The tasks that the loop has gone on with, one entry for each time."""
+    made: List[Any] = []
+    step = LoopTask._step
+    monkeypatch.setattr(LoopTask, "_step", lambda task: (made.append(task), step(task)))
+    return made
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
+def test_each_event_is_one_step(secure: bool, steps: List[Any]) -> None:
+    """Not another one to find that nothing follows, or that nothing is left of what came with the headers."""
+    gates = [threading.Event() for _ in range(12)]
+    events: List[Any] = []
+    for gate in gates:
+        events += [Stall(gate), *chat_events("x", role=False, finish_reason=None, usage=False)]
+    reply = Reply.sse([*events, *chat_events("end", role=False)])
+    with serve(reply, tls=loopback.tls().server if secure else None) as server:
+        answer = stream(server.url)
+        counts = []
+        for gate in gates:
+            before = len(steps)
+            gate.set()
+            assert answer.chunks.get(timeout=TIMEOUT) is not None
+            until(lambda: answer._pump._attempt.content_clock.runs or not loop.shared._soon)
+            counts.append(len(steps) - before)
+        assert answer.collect().content == "x" * len(gates) + "end"
+        users_are_gone()
+    assert sum(counts[2:]) <= len(counts[2:]) + 1, counts
 
 
 # Shortages.
