@@ -40,7 +40,7 @@ _FLUSH_TIMEOUT = 1.0
 def start_thread(target: Callable[[], object], name: str) -> None:
     """Call *target* soon, on a new daemon thread. Takes no lock; RuntimeError if none can be started, as at exit."""
     if monkey_patch.began_native():
-        _start_native(target, ())  # for a deadline of the timer that is older than the patch
+        _start_native(monkey_patch.run_native, (target,))  # for a deadline of the timer that is older than the patch
         return
     job = (target, name)
     _jobs.append(job)

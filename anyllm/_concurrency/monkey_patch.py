@@ -82,6 +82,15 @@ def thread_ends() -> None:
         threading.current_thread()
 
 
+def run_native(target: Callable[[], object]) -> None:
+    """Call *target* on a native thread that began after a patch."""
+    _natives[threading.get_native_id()] = None
+    try:
+        target()
+    finally:
+        _natives.pop(threading.get_native_id(), None)
+
+
 def began_native() -> bool:
     """Whether this is a thread of anyllm from before a patch: a greenlet that it starts would never run."""
     return not _has_threads() and threading.get_native_id() in _natives

@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable, Generator
 from typing import Any, Optional
 
-from anyllm._concurrency import fork_guard, loop, monkey_patch
+from anyllm._concurrency import background, fork_guard, loop, monkey_patch
 from anyllm._concurrency.clock import Limit
 from anyllm._stream import active_calls
 from anyllm._stream.answer_reader import Accumulator
@@ -116,6 +116,9 @@ class Pump:
         self._start_thread(worker, self._run_attempts(failure))
 
     def _start_thread(self, worker: object, steps: _Steps) -> None:
+        if monkey_patch.began_native():  # the thread of the loop or of the timer
+            background.start_thread(lambda: self._work(worker, steps), "anyllm-call")
+            return
         self._thread = threading.Thread(target=self._work, args=(worker, steps), name="anyllm-call", daemon=True)
         self._thread.start()
 

@@ -21,7 +21,7 @@ import loopback
 import pytest
 from conftest import ROOT, TIMEOUT, under_gevent
 
-from anyllm.testing import RecordedRequest, Reply, Server, Stall, blackhole, chat_events, serve
+from anyllm.testing import Cut, RecordedRequest, Reply, Server, Stall, blackhole, chat_events, serve
 
 pytestmark = [
     pytest.mark.gevent,
@@ -159,6 +159,7 @@ class Upstream:
         self.released = threading.Event()
         self._together = threading.Event()
         self._waiting: List[None] = []
+        self._cut_once: List[None] = []
 
     def __call__(self, request: RecordedRequest) -> Reply:
         if request.path == "/release":
@@ -175,6 +176,10 @@ class Upstream:
                 self._together.set()
         if text == "let go":
             self.released.set()
+        if text == "cut once":
+            self._cut_once.append(None)
+            if len(self._cut_once) == 1:
+                return Reply(body=[b": begun\n\n", Stall(self.released), Cut("eof")])
         events = {
             "stall": [role, first, Stall()],
             "together": [role, Stall(self._together), first, *rest],
@@ -283,6 +288,32 @@ def test_streams_that_run_during_the_patch_go_on(patch: str, secure: bool, late:
     """
     with serve_upstream(secure) as server:
         late(server.url, before, patch, after, PROMISES, bundle=server.bundle)
+
+
+@pytest.mark.parametrize("patch", patches(*PATCHES))
+def test_streams_on_the_loop_go_on_after_the_patch(patch: str, late: Callable[..., str], upstream: Server) -> None:
+    """The loop's thread is native too, and so must be the one on which it has an attempt repeated."""
+    before = """
+        options = anyllm.StreamingOptions(driver="loop")
+        looped = anyllm.provider("compatible", **given, options=options)
+        cut, held, stalled = (ask(text, host=looped) for text in ("cut once", "held", "stall"))
+        timed = ask("stall", anyllm.Context(timeout=1), host=looped)
+        for stream in (held, stalled, timed):
+            until_first_text(stream)
+        while anyllm._concurrency.loop.shared._users < 4:
+            threading.Event().wait(0.001)
+    """
+    after = """
+        ends = []
+        release = lambda: ends.append(answer(ask("let go")))
+        at_once(lambda: ends.append(answer(cut)), lambda: ends.append(answer(held)), release)
+        assert [error for _, error in ends] == [None] * 3, ends
+        assert isinstance(answer(timed)[1], anyllm.DeadlineExceeded)
+        stalled.cancel()
+        assert isinstance(answer(stalled)[1], anyllm.Cancelled)
+        assert anyllm.active_streams() == 0
+    """
+    late(upstream.url, before, patch, after, PROMISES)
 
 
 def test_a_worker_of_before_the_patch_does_not_start_the_timer_of_greenlets(
