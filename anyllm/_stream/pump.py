@@ -56,6 +56,10 @@ _STALL = 5.0
 _Steps = Generator[Optional[LoopTask], None, None]
 
 
+class _NoThread(Exception):
+    """There is no thread on which a call could go on."""
+
+
 class Pump:
     """
     One call. Its caller uses `error`, `interruption`, `partial`, `request_id` and `cancel`.
@@ -292,6 +296,8 @@ class Pump:
             else:
                 task.start(lambda: self._run(worker, steps, on_loop=True))
         except (RuntimeError, OSError) as exc:
+            if task is None:
+                steps.throw(_NoThread())  # raises the error of the attempt
             raise AnyLLMError(f"cannot start a thread: {exc}") from exc
 
     def _debug(self, text: str, *facts: object) -> None:
@@ -320,7 +326,10 @@ class Pump:
                         raise
                     failure = exc
                 if not self._ended:
-                    yield None
+                    try:
+                        yield None
+                    except _NoThread:
+                        raise (self._stop_reason(attempt) or failure) from failure.__cause__
             pause = self._prepare_next_attempt(attempt, failure)
             if self.ctx.wait(pause):
                 # `_stop` does the same, but the canceller may not have called it yet, and we soon unregister it.
