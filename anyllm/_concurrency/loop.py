@@ -15,6 +15,7 @@ import os
 import selectors
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Optional
@@ -23,6 +24,8 @@ from anyllm._concurrency import background, fork_guard, monkey_patch, waiters
 
 #: Seconds the thread stays without work, so that not each of many calls in a row starts a new one.
 _LINGER = 0.5
+#: Seconds between reads of all sockets while the system cannot wait for them.
+_RETRY = 0.01
 
 
 class Loop:
@@ -109,7 +112,7 @@ class Loop:
             asleep.append(None)
             # Asleep first, then look: who adds a call after this look wakes the thread.
             is_idle = not self._users
-            ready = selector.select(0 if soon else _LINGER if is_idle else None)
+            ready = _select(selector, 0 if soon else _LINGER if is_idle else None)
             waiters.take_one(asleep)
             if is_idle and not ready and not soon and self._retire(read_end):
                 break
@@ -142,6 +145,15 @@ class Loop:
         for end in (wake_end, *ends):
             if end is not None:
                 end.close()
+
+
+def _select(selector: selectors.BaseSelector, timeout: Optional[float]) -> list[tuple[selectors.SelectorKey, int]]:
+    """The sockets that can be read; all of them, soon, where the system cannot say."""
+    try:
+        return selector.select(timeout)
+    except (OSError, ValueError):  # more than select() can wait for, as on Windows, or one was closed elsewhere
+        time.sleep(_RETRY)
+        return [(key, selectors.EVENT_READ) for key in selector.get_map().values()]
 
 
 def _call(call: Callable[[], object]) -> None:

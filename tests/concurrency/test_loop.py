@@ -169,6 +169,38 @@ def test_a_closed_socket_cannot_be_watched(looped: Loop) -> None:
     assert run(looped, watch)
 
 
+def test_it_survives_sockets_that_cannot_be_waited_for(
+    looped: Loop, pair: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Windows select() takes 512 sockets. Without its thread every call of the process would hang."""
+
+    class Limited(selectors.SelectSelector):
+        def select(self, timeout: Any = None) -> Any:
+            if len(self.get_map()) > 1:
+                raise ValueError("too many file descriptors in select()")
+            return super().select(timeout)
+
+    monkeypatch.setattr(selectors, "DefaultSelector", Limited)
+    left, right = pair
+    left.setblocking(False)
+    received: List[bytes] = []
+    got = threading.Event()
+
+    def receive() -> None:
+        with contextlib.suppress(BlockingIOError):
+            received.append(left.recv(10))
+            looped.unwatch(left)
+            got.set()
+
+    looped.start(lambda: looped.watch(left, receive))
+    thread = looped._thread
+    right.send(b"x")
+    wait_for(got)
+    assert received == [b"x"]
+    assert run(looped, threading.current_thread) is thread
+    looped.call_soon(looped.finish)
+
+
 def test_calls_come_in_order_and_from_anywhere(looped: Loop, spawn: Any) -> None:
     looped.start(int)
     called: List[Any] = []
