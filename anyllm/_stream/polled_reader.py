@@ -40,10 +40,19 @@ class LoopTask:
         waits: Its work; yields what to wait for.
         sock: The socket that it reads.
         chunks: The channel that it fills.
+        failures: Gets the exception with which it ends, if any. Who waits for the task refers to this list and not to
+            the task, which refers to who waits: the collector would finalize such generators out of order, in a child.
         seconds: It ends after so many seconds; None for no limit.
     """
 
-    def __init__(self, waits: Waits, sock: socket.socket, chunks: Sender[Any], seconds: Optional[float] = None) -> None:
+    def __init__(
+        self,
+        waits: Waits,
+        sock: socket.socket,
+        chunks: Sender[Any],
+        failures: list[BaseException],
+        seconds: Optional[float] = None,
+    ) -> None:
         self._waits = waits
         self._sock = sock
         self._chunks = chunks
@@ -52,7 +61,7 @@ class LoopTask:
         self._loop: Loop = loop.shared
         self._is_watched = False
         self._is_over = False
-        self._failure: Optional[BaseException] = None
+        self._failures = failures
 
     def start(self, then: Callable[[], object]) -> None:
         """Run on the loop, and call *then* there at the end; raises as `Loop.start` does."""
@@ -62,12 +71,6 @@ class LoopTask:
     def wake(self) -> None:
         """What it waited for may have come. On any thread; takes no lock."""
         self._loop.call_soon(self._step)
-
-    def result(self) -> None:
-        """After the end: raises the exception with which it ended."""
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
 
     def _step(self) -> None:
         if self._is_over:
@@ -101,7 +104,8 @@ class LoopTask:
 
     def _end(self, failure: Optional[BaseException]) -> None:
         self._is_over = True
-        self._failure = failure
+        if failure is not None:
+            self._failures.append(failure)
         self._watch(False)
         if self._limit is not None:
             self._limit.cancel()

@@ -433,7 +433,7 @@ class Pump:
         if sock is None:
             response.drain(_DRAIN)
         else:
-            yield LoopTask(draining(response), sock, self._chunks, _DRAIN)
+            yield LoopTask(draining(response), sock, self._chunks, [], _DRAIN)
 
     def _polled_socket(self, response: Response) -> Optional[socket.socket]:
         """The socket for the loop, if it reads this body; None if this thread does."""
@@ -449,9 +449,10 @@ class Pump:
         if sock is None:
             BlockingReader(reader, response, self._chunks).read(decoder)
         else:
-            task = LoopTask(reading(reader, response, self._chunks, decoder), sock, self._chunks)
-            yield task
-            task.result()
+            failures: list[BaseException] = []
+            yield LoopTask(reading(reader, response, self._chunks, decoder), sock, self._chunks, failures)
+            if failures:
+                raise failures.pop()
 
     def _read_whole(self, attempt: Attempt, body: bytes) -> None:
         assert self.spec.parse is not None

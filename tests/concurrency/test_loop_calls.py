@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
+import socket
+import textwrap
 import threading
-from typing import Any, List
+from typing import Any, Iterator, List
 
 import loopback
 import pytest
@@ -13,7 +16,9 @@ from loopback import until
 
 import anyllm
 from anyllm._concurrency import loop
-from anyllm._stream.polled_reader import LoopTask
+from anyllm._stream.polled_reader import LoopTask, Wait
+from anyllm._transport.response import Response
+from anyllm.channel import open_channel
 from anyllm.testing import Cut, Reply, Stall, chat_events, serve
 
 
@@ -57,6 +62,182 @@ def test_each_event_is_one_step(secure: bool, steps: List[Any]) -> None:
         assert answer.collect().content == "x" * len(gates) + "end"
         users_are_gone()
     assert len(steps) < 1.5 * len(gates)
+
+
+@pytest.mark.parametrize("buffer", [1, 2, 64])
+def test_a_call_that_waits_for_room_takes_no_step(buffer: int, steps: List[Any]) -> None:
+    with serve(Reply.sse(chat_events(["word "] * 1000))) as server:
+        answer = stream(server.url, buffer=buffer)
+        until(lambda: answer._pump._chunks_pipe.senders)
+        turns(50)
+        before = len(steps)
+        turns(50)
+        assert len(steps) == before
+        assert not answer._pump._chunks_pipe.end
+        assert len(loop.shared._selector.get_map()) == 1, "its socket is watched"  # type: ignore[union-attr]
+        answer.cancel()
+        users_are_gone()
+
+
+def turns(count: int) -> None:
+    """Let the loop, on which a call runs, go round *count* times."""
+    for _ in range(count):
+        has_run = threading.Event()
+        loop.shared.call_soon(has_run.set)
+        loopback.wait_for(has_run)
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
+def test_a_flood_is_read_once_a_step(secure: bool, steps: List[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much of it has come: after each read the others have their turn."""
+    reads: List[int] = []  # the number of the step
+    receive = Response.receive
+
+    def count(response: Response) -> Any:
+        data = receive(response)
+        if data:
+            reads.append(len(steps))
+        return data
+
+    monkeypatch.setattr(Response, "receive", count)
+    flood = Reply.sse(chat_events(["x" * 5000] * 1000), event_per_write=False)
+    with serve(flood, tls=loopback.tls().server if secure else None) as server:
+        assert stream(server.url, buffer=10**6).collect().content == "x" * 5_000_000
+        users_are_gone()
+    assert len(reads) > 50
+    assert len(set(reads)) == len(reads)
+
+
+def test_a_task_that_only_needs_turns_takes_one_at_a_time() -> None:
+    """Between two steps of a task whose socket can be read."""
+    order: List[str] = []
+    ours, theirs = socket.socketpair()
+    are_over = threading.Semaphore(0)
+    sender, channel = open_channel(1)
+
+    def busy() -> Iterator[Wait]:
+        while order.count("reads") < 20 and len(order) < 10_000:
+            order.append("turn")
+            yield Wait.TURN
+
+    def reads() -> Iterator[Wait]:
+        for _ in range(20):
+            yield Wait.DATA
+            ours.recv(1)
+            order.append("reads")
+
+    with ours, theirs:
+        theirs.send(b"x" * 20)
+        for waits in (busy(), reads()):
+            LoopTask(waits, ours, sender, []).start(are_over.release)  # type: ignore[arg-type]
+        for _ in range(2):
+            assert are_over.acquire(timeout=TIMEOUT)
+    users_are_gone()
+    first = order.index("reads")
+    assert order[first:].count("turn") <= 2 * 20
+    assert channel.empty()
+
+
+# A call that goes on in another process, or ends with this one.
+
+PROGRAM = """
+import faulthandler, gc, os, sys, threading
+import anyllm
+from anyllm._concurrency import loop
+
+faulthandler.cancel_dump_traceback_later()
+options = anyllm.StreamingOptions(driver="loop", retry=anyllm.Retry(attempts=1))
+host = anyllm.provider("compatible", base_url={url!r}, api_key="k", options=options, verify={verify!r})
+
+def ask(model):
+    params = {{"model": model, "messages": [{{"role": "user", "content": "Say something."}}]}}
+    return host.completion_stream(anyllm.Context(timeout=20), params)
+
+def until_first_text(stream):
+    while not stream.chunks.get().content:
+        pass
+"""
+
+
+@pytest.fixture(params=["plain", "TLS"])
+def host(request: pytest.FixtureRequest) -> Iterator[Any]:
+    go_on = threading.Event()
+    first = chat_events("one ", finish_reason=None, usage=False)
+    replies = {
+        "hello": Reply.sse(chat_events("Hello")),
+        "slow": Reply.sse([*first, Stall(go_on), *chat_events("two", role=False)]),
+        "flood": Reply.sse(chat_events(["word "] * 10_000)),
+    }
+    tls = loopback.tls() if request.param == "TLS" else None
+    with serve(lambda asked: replies[asked.json()["model"]], tls=tls and tls.server) as server:
+        server.program = PROGRAM.format(url=server.url, verify=tls and tls.bundle)
+        server.go_on = go_on
+        yield server
+
+
+@pytest.mark.fork
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize(
+    "in_child",
+    ["pass", "del stream, full; gc.collect()", "stream.cancel()", "assert ask('hello').collect().content == 'Hello'"],
+)
+def test_a_fork_leaves_the_parents_streams_alone(in_child: str, host: Any, script: Any) -> None:
+    """One waits for data and one for room. The child's copies are over, and its own calls have a loop of their own."""
+    source = f"""
+    stream, full = ask("slow"), ask("flood")
+    until_first_text(stream)
+    while not full._pump._chunks_pipe.senders:
+        threading.Event().wait(0.001)
+    pid = os.fork()
+    if not pid:
+        try:
+            assert anyllm.active_streams() == 0
+            assert isinstance(stream.errors.get(), anyllm.Cancelled)
+            {in_child}
+            os._exit(0)
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+            os._exit(1)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert anyllm.active_streams() == 2
+    print("go on", flush=True)
+    assert stream.collect().content == "one two"
+    assert full.collect().content == "word " * 10_000
+    print("done", loop.shared._users if stream._pump.join(5) or full._pump.join(5) else 0)
+    """
+    process = script(host.program + textwrap.dedent(source))
+    try:
+        line = process.stdout.readline()
+        host.go_on.set()
+        output, _ = process.communicate(timeout=TIMEOUT * 2)
+    finally:
+        process.kill()
+    assert line.strip() == "go on", line + output
+    assert output.strip() == "done 0"
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "",
+        "threading.Thread(target=list, args=(stream.chunks,), daemon=True).start()",
+        "threading.Thread(target=stream.chunks.forward, args=(lambda take: True,), daemon=True).start()",
+        "stream.cancel()",
+        "del stream, full",
+    ],
+)
+def test_an_exit_with_running_streams_is_quiet_and_closes_them(before: str, host: Any, run_script: Any) -> None:
+    source = f"""
+    stream, full = ask("slow"), ask("flood")
+    until_first_text(stream)
+    while not full._pump._chunks_pipe.senders:
+        threading.Event().wait(0.001)
+    {before}
+    print("the end")
+    """
+    assert run_script(host.program + textwrap.dedent(source)).strip() == "the end"
+    assert host.wait_closed(TIMEOUT)
 
 
 # Shortages.
