@@ -141,11 +141,12 @@ def test_a_task_that_only_needs_turns_takes_one_at_a_time() -> None:
 # A call that goes on in another process, or ends with this one.
 
 PROGRAM = """
-import faulthandler, gc, os, sys, threading
+import faulthandler, gc, os, sys, threading, warnings
 import anyllm
 from anyllm._concurrency import loop
 
 faulthandler.cancel_dump_traceback_later()
+warnings.simplefilter("ignore")  # newer Pythons warn of any fork with threads
 options = anyllm.StreamingOptions(driver="loop", retry=anyllm.Retry(attempts=1))
 host = anyllm.provider("compatible", base_url={url!r}, api_key="k", options=options, verify={verify!r})
 
