@@ -154,7 +154,9 @@ class _CallPool:
     def _put_conn(self: Any, conn: Any) -> None:
         if conn is not None:
             call, conn.call = conn.call, None
-            if (call is not None and not call.release()) or monkey_patch.binds_sockets():
+            # A connection that a thread from before a late patch made belongs to that thread's hub.
+            may_be_shared = not monkey_patch.binds_sockets() and not monkey_patch.began_native()
+            if (call is not None and not call.release()) or not may_be_shared:
                 conn.close()
         super()._put_conn(conn)  # type: ignore[misc]
 

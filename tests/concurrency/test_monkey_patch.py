@@ -312,6 +312,8 @@ def test_streams_on_the_loop_go_on_after_the_patch(patch: str, late: Callable[..
         stalled.cancel()
         assert isinstance(answer(stalled)[1], anyllm.Cancelled)
         assert anyllm.active_streams() == 0
+        # A connection of a native thread is not the next greenlet's.
+        assert answer(ask("hello", host=looped)) == ("Hello world", None)
     """
     late(upstream.url, before, patch, after, PROMISES)
 
