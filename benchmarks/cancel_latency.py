@@ -215,8 +215,7 @@ def _measured(enter: Callable[[], Any], trials: int, with_worker: bool) -> dict[
 def _trial(provider: anyllm.Provider, reached: Any, closed: Any, with_worker: bool) -> tuple[float, float]:
     ctx = anyllm.Context()
     stream = provider.completion_stream(ctx, PARAMS)
-    worker = stream._pump._thread
-    assert worker is not None
+    worker = stream._pump._runner
     reached(stream)
     freed: list[float] = []
 
@@ -230,7 +229,7 @@ def _trial(provider: anyllm.Provider, reached: Any, closed: Any, with_worker: bo
 
     consumer = threading.Thread(target=consume)
     consumer.start()
-    _until(lambda: stream._pump._full.receivers or stream.errors._pipe.receivers)
+    _until(lambda: stream.chunks._pipe.receivers or stream.errors._pipe.receivers)
     began = time.perf_counter()
     ctx.cancel()
     if not with_worker:
@@ -241,7 +240,7 @@ def _trial(provider: anyllm.Provider, reached: Any, closed: Any, with_worker: bo
         closed()
     gone = time.perf_counter()
     consumer.join(PATIENCE)
-    assert not worker.is_alive()
+    assert not worker.is_alive
     return (freed[0] - began) * 1e3, (gone - began) * 1e3
 
 

@@ -17,6 +17,9 @@ from anyllm._transport.sockets import AbortableCall
 from anyllm.errors import StreamTimeoutError
 from anyllm.options import StreamingOptions
 
+#: What is waited for, by the name of the clock.
+_AWAITED = {"connect": "a connection", "first_content": "the first content", "idle": "more content"}
+
 
 class Attempt:
     """
@@ -59,6 +62,16 @@ class Attempt:
             self._claims.append(None)
         if self.timed_out is not None:
             raise self.timed_out
+
+    def time_out(self, clock: str, seconds: float) -> StreamTimeoutError:
+        """The clock of that name ran out: returns the error, which is `timed_out` from now on."""
+        self.timed_out = error = StreamTimeoutError(
+            f"waited {seconds:g} s for {_AWAITED[clock]}",
+            clock=clock,
+            seconds=seconds,
+            is_retryable=clock == "connect",
+        )
+        return error
 
     def stop_clocks(self) -> None:
         """Stop both clocks. Takes no lock."""

@@ -16,11 +16,10 @@ from __future__ import annotations
 
 import logging
 import socket
-import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any, Optional
 
-from anyllm._concurrency import background, fork_guard, loop, monkey_patch
+from anyllm._concurrency import monkey_patch
 from anyllm._concurrency.clock import Limit
 from anyllm._stream import active_calls
 from anyllm._stream.answer_reader import Accumulator
@@ -29,7 +28,8 @@ from anyllm._stream.blocking_reader import BlockingReader
 from anyllm._stream.call_spec import CallSpec
 from anyllm._stream.polled_reader import LoopTask, draining, reading
 from anyllm._stream.recovery import Recovery
-from anyllm._stream.unreceived_error import UnreceivedError
+from anyllm._stream.runner import NoThread, Runner, Steps
+from anyllm._stream.unreceived import UnreceivedError, warn_if_unread
 from anyllm._transport.call_log import call_log
 from anyllm._transport.http_failures import wrong_url
 from anyllm._transport.redaction import redact, secrets_in
@@ -52,14 +52,6 @@ _REQUEST_IDS = ("x-request-id", "request-id", "apim-request-id", "x-amzn-request
 _STALL = 5.0
 
 
-#: What a call does, in parts that go on in different places; see `Pump._run_attempts`.
-_Steps = Generator[Optional[LoopTask], None, None]
-
-
-class _NoThread(Exception):
-    """There is no thread on which a call could go on."""
-
-
 class Pump:
     """
     One call. Its caller uses `error`, `interruption`, `partial`, `request_id` and `cancel`.
@@ -80,9 +72,7 @@ class Pump:
         self._secrets: tuple[str, ...] = ()
         self._call_log = call_log(spec.provider, spec.options.debug)
         self._ended: dict[str, tuple[Optional[AnyLLMError]]] = {}
-        self._thread: Optional[threading.Thread] = None
-        self._is_over: Optional[threading.Event] = None  # for a call on the loop, which no thread of its own ends
-        self._current_worker: Optional[object] = None  # another one has been replaced, and does nothing more
+        self._runner = Runner(lambda: bool(self._ended), self._on_failure, self._on_over)
         self._recovery = Recovery(spec, self._put)
         self._unwatch: Callable[[], object] = lambda: None
 
@@ -93,7 +83,7 @@ class Pump:
         self._chunks: Sender[Any]
         self._errors: Sender[AnyLLMError]
         self._chunks, chunks = open_channel(self.spec.options.buffer, on_drop=self._abandon)
-        self._errors, errors = open_channel(1, on_stall=(_STALL, self._warn_if_stuck))
+        self._errors, errors = open_channel(1, on_stall=(_STALL, lambda: warn_if_unread(self._chunks._pipe)))
         errors._on_drop = self._unreceived_error = UnreceivedError(errors._pipe)
         self._chunks_pipe = self._chunks._pipe
         self._attempt = self._new_attempt()
@@ -109,22 +99,10 @@ class Pump:
         active_calls.add(self)
         try:
             self._unwatch = self.ctx._on_end(self._stop)  # may start the timer
-            self._start_worker()
+            self._runner.start(self._run_attempts())
         except RuntimeError as exc:
             self._unwatch()
             self._fail(AnyLLMError(f"cannot start a thread: {exc}"), exc)
-
-    def _start_worker(self, failure: Optional[AnyLLMError] = None) -> None:
-        """Start a worker; *failure* is that of the last attempt, whose worker this one replaces."""
-        self._current_worker = worker = object()
-        self._start_thread(worker, self._run_attempts(failure))
-
-    def _start_thread(self, worker: object, steps: _Steps) -> None:
-        if monkey_patch.began_native():  # the thread of the loop or of the timer
-            background.start_thread(lambda: self._work(worker, steps), "anyllm-call")
-            return
-        self._thread = threading.Thread(target=self._work, args=(worker, steps), name="anyllm-call", daemon=True)
-        self._thread.start()
 
     def cancel(self, cause: object = None) -> None:
         """End this call only."""
@@ -132,11 +110,7 @@ class Pump:
 
     def join(self, timeout: float) -> None:
         """Wait for the worker, for *timeout* seconds at most; a worker does not wait for itself."""
-        thread = self._thread
-        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
-            thread.join(timeout)
-        if self._is_over is not None and not loop.shared.is_current():
-            self._is_over.wait(timeout)
+        self._runner.join(timeout)
 
     def forget_connection(self) -> None:
         """Drop the connection without closing it: in a forked child it is the parent's."""
@@ -167,16 +141,6 @@ class Pump:
     def _call(self) -> AbortableCall:
         return self._attempt.call
 
-    def _warn_if_stuck(self) -> bool:
-        pipe = self._chunks_pipe
-        is_stuck = not self._ended and len(pipe.items) >= pipe.maxsize and not pipe.receivers
-        if is_stuck:
-            _log.warning(
-                "errors.get() waits for the end of a stream whose chunks nobody reads: "
-                "read chunks to the end, or cancel"
-            )
-        return is_stuck
-
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def _stop(self) -> None:
@@ -203,13 +167,7 @@ class Pump:
             if not attempt.call.abort() and attempt.content_clock.runs and attempt.claim():
                 self._end(None)  # the worker still waits for the provider: with the caller's own session
             return
-        waiting_for = {"connect": "a connection", "first_content": "the first content", "idle": "more content"}
-        attempt.timed_out = error = StreamTimeoutError(
-            f"waited {seconds:g} s for {waiting_for[limit.name]}",
-            clock=limit.name,
-            seconds=seconds,
-            is_retryable=limit.name == "connect",
-        )
+        error = attempt.time_out(limit.name, seconds)
         if not attempt.call.abort() and attempt.claim():
             # There is no socket to wake the worker by: it resolves a name, which nothing interrupts, or the session is
             # the caller's own. Or the worker is between two sockets, and finds that another thread has the claim.
@@ -221,7 +179,7 @@ class Pump:
             self._end(error)
             return
         try:
-            self._start_worker(error)
+            self._runner.start(self._run_attempts(error))
         except RuntimeError:
             self._unwatch()
             self._end(error)
@@ -260,55 +218,27 @@ class Pump:
 
     # -- the worker's side -----------------------------------------------------------------------------------------
 
-    def _work(self, worker: object, steps: _Steps) -> None:
-        monkey_patch.thread_begins()
-        fork_guard.add_worker(lambda: bool(self._ended))
-        try:
-            self._run(worker, steps)
-        finally:
-            fork_guard.remove_worker()
-            monkey_patch.thread_ends()
-
-    def _run(self, worker: object, steps: _Steps, *, on_loop: bool = False) -> None:
-        """Run *steps* to their end, or until they go on elsewhere: on the loop, or, *on_loop*, on a thread."""
-        try:
-            for task in steps:
-                if task is not None or on_loop:
-                    self._go_on_elsewhere(worker, steps, task)
-                    return
-        except AnyLLMError as exc:
+    def _on_failure(self, exc: BaseException) -> None:
+        if isinstance(exc, AnyLLMError):
             self._end(exc)
-        except BaseException as exc:
-            _log.exception("a bug in anyllm ended a call")
-            message = f"a bug in anyllm: {type(exc).__name__}: {exc} (`anyllm doctor` checks the installation)"
-            self._fail(AnyLLMError(message), exc)
-        steps.close()
-        if worker is self._current_worker:  # else replaced, and the call goes on
-            self._unwatch()
-            self._debug("call ended: %s", self.error or "complete")
-            if self._is_over is not None:
-                self._is_over.set()
+            return
+        _log.error("a bug in anyllm ended a call", exc_info=exc)
+        message = f"a bug in anyllm: {type(exc).__name__}: {exc} (`anyllm doctor` checks the installation)"
+        self._fail(AnyLLMError(message), exc)
 
-    def _go_on_elsewhere(self, worker: object, steps: _Steps, task: Optional[LoopTask]) -> None:
-        try:
-            if task is None:
-                self._start_thread(worker, steps)
-            else:
-                task.start(lambda: self._run(worker, steps, on_loop=True))
-        except (RuntimeError, OSError) as exc:
-            if task is None:
-                steps.throw(_NoThread())  # raises the error of the attempt
-            raise AnyLLMError(f"cannot start a thread: {exc}") from exc
+    def _on_over(self) -> None:
+        self._unwatch()
+        self._debug("call ended: %s", self.error or "complete")
 
     def _debug(self, text: str, *facts: object) -> None:
         if self._call_log is not None:
             self._call_log.step(text, *facts)
 
-    def _run_attempts(self, failure: Optional[AnyLLMError]) -> _Steps:
+    def _run_attempts(self, failure: Optional[AnyLLMError] = None) -> Steps:
         """
         Make attempts until an answer is whole. Raises the error that ends the call.
 
-        Yields a part for the loop, and goes on there when that is over; or None, to go on where it may wait.
+        Yields a part for the loop, or None before it may wait (see `runner`).
 
         Args:
             failure: The failure of the last attempt, whose worker this one replaces; None for the first worker.
@@ -328,7 +258,7 @@ class Pump:
                 if not self._ended:
                     try:
                         yield None
-                    except _NoThread:
+                    except NoThread:
                         raise (self._stop_reason(attempt) or failure) from failure.__cause__
             pause = self._prepare_next_attempt(attempt, failure)
             if self.ctx.wait(pause):
@@ -373,7 +303,7 @@ class Pump:
         accumulator = self._recovery.new_accumulator()
         return Attempt(accumulator, self.spec.options, self._on_timeout, active_calls.is_crowded)
 
-    def _run_attempt(self, attempt: Attempt, request: Request) -> _Steps:
+    def _run_attempt(self, attempt: Attempt, request: Request) -> Steps:
         timeouts = self.spec.options.timeouts
         destination = self.spec.destination()
         path = request.path.partition("?")[0]
@@ -409,7 +339,7 @@ class Pump:
         finally:
             attempt.stop_clocks()
 
-    def _read(self, attempt: Attempt, response: Response) -> _Steps:
+    def _read(self, attempt: Attempt, response: Response) -> Steps:
         self._raise_if_stopped(attempt)
         limit = self.spec.options.max_event_bytes
         if self._call_log is not None:
@@ -439,12 +369,9 @@ class Pump:
         """The socket for the loop, if it reads this body; None if this thread does."""
         # Log handlers may wait, which nothing on the loop may.
         may_poll = reads_on_loop(self.spec.options) and self._call_log is None
-        sock = response.poll() if may_poll else None
-        if sock is not None and self._is_over is None:
-            self._is_over = threading.Event()
-        return sock
+        return response.poll() if may_poll else None
 
-    def _read_stream(self, attempt: Attempt, response: Response, sock: Optional[socket.socket]) -> _Steps:
+    def _read_stream(self, attempt: Attempt, response: Response, sock: Optional[socket.socket]) -> Steps:
         reader, decoder = attempt.reader, self._recovery.new_decoder()
         if sock is None:
             BlockingReader(reader, response, self._chunks).read(decoder)

@@ -282,8 +282,8 @@ def test_streams_that_run_during_the_patch_go_on(patch: str, secure: bool, late:
         stalled.cancel()
         assert isinstance(answer(stalled)[1], anyllm.Cancelled)
         for stream in streams:
-            stream._pump._thread.join(10)
-            assert not stream._pump._thread.is_alive(), stream
+            stream._pump.join(10)
+            assert not stream._pump._runner.is_alive, stream
         assert anyllm.active_streams() == 0
     """
     with serve_upstream(secure) as server:
