@@ -44,14 +44,25 @@ def _baseline() -> Open:
     return open_stream
 
 
-def _anyllm() -> Open:
+def anyllm_calls(**options: Any) -> Callable[[str], Any]:
+    """A function that begins a stream from the given base URL: the pair of channels."""
     import anyllm
 
     host = anyllm.provider("compatible", base_url="http://127.0.0.1")
+    streaming = anyllm.StreamingOptions(**options) if options else None
+
+    def begin(url: str) -> Any:
+        params = anyllm.CompletionParams(model=_MODEL, messages=_MESSAGES)
+        return host.completion_stream(anyllm.Context(), params, base_url=f"{url}/v1", options=streaming)
+
+    return begin
+
+
+def _anyllm() -> Open:
+    begin = anyllm_calls()
 
     def open_stream(url: str) -> Iterator[str]:
-        params = anyllm.CompletionParams(model=_MODEL, messages=_MESSAGES)
-        chunks, errors = host.completion_stream(anyllm.Context(), params, base_url=f"{url}/v1")
+        chunks, errors = begin(url)
         for chunk in chunks:
             content = chunk.content
             if content:

@@ -31,14 +31,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Callable, NamedTuple, Optional
 
-import formats
 import server
+from stamps import STAMP, quantiles
 
 HERE = Path(__file__).resolve().parent
 PATIENCE = 120.0
 #: Milliseconds at the 99th percentile: added to a chunk, and until upstream sees that a client has left.
 ADDED_BAR, GONE_BAR = 20.0, 100.0
-_STAMP = re.compile(rb"at (\d{20})")
 _TICK = os.sysconf("SC_CLK_TCK")
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -46,37 +45,15 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 # -- upstream, a process of its own ------------------------------------------------------------------------------------
 
 
-class _Stamped:
-    """OpenAI's event, over and over, with the time in it; *size* more bytes of text for floods."""
-
-    def __init__(self, size: int) -> None:
-        event = formats.format_of("").events[0].partition(b"\r\n")[2][:-2]
-        before, after = event.split(b" word")
-        before += b" at "
-        after = b"x" * size + after
-        self._before = b"%x\r\n%b" % (len(before) + 20 + len(after), before)
-        self._after = after + b"\r\n"
-        self.count = 0
-
-    def __len__(self) -> int:
-        return 1
-
-    def __getitem__(self, number: int) -> bytes:
-        self.count += 1
-        return b"%b%020d%b" % (self._before, time.perf_counter_ns(), self._after)
-
-
 class Upstream(server.Server):
     """
-    The benchmarks' server, which in addition stamps its events, as models do does not keep time to the millisecond,
-    says nothing at all where the URL has ``/h1``, and tells under ``/state`` what it has been asked and who has left.
+    The benchmarks' server, which in addition says nothing at all where the URL has ``/h1``, and tells under ``/state``
+    what it has been asked and who has left.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._chance = random.Random(1)
         self._silent: set[Any] = set()
-        self._stamped: dict[int, _Stamped] = {}
         self.asked = 0
         self.left: list[int] = []  # when each connection ended whose answer had not
 
@@ -97,14 +74,6 @@ class Upstream(server.Server):
             self._silent.add(connection)
             return
         super()._answer(connection, path)
-        size = next((int(word[1:]) for word in path.split("/") if re.fullmatch(r"b\d+", word)), 0)
-        connection.events = self._stamped.setdefault(size, _Stamped(size))
-
-    def _schedule(self, connection: Any) -> None:
-        pace = connection.pace
-        connection.pace = pace * self._chance.uniform(0.5, 1.5)
-        super()._schedule(connection)
-        connection.pace = pace
 
     def _close(self, connection: Any) -> None:
         if connection.left or connection in self._silent:
@@ -168,7 +137,7 @@ class _Client:
         if not data:
             raise ConnectionError(f"cut off after {self.stamps} texts: {self._seen[:300]!r}")
         self._seen += data
-        stamps = _STAMP.findall(self._seen)
+        stamps = STAMP.findall(self._seen)
         if stamps:
             self._seen = self._seen[self._seen.rindex(stamps[-1]) + 20 :]
         self.stamps += len(stamps)
@@ -217,7 +186,7 @@ def crowd(args: argparse.Namespace) -> dict[str, Any]:
     for client in clients:
         client.socket.close()
     complete = all(client.ended and client.stamps == args.chunks for client in clients)
-    figures = {"complete": complete, "chunks_per_s": len(late) / seconds, **_quantiles(late)}
+    figures = {"complete": complete, "chunks_per_s": len(late) / seconds, **quantiles(late)}
     if process:
         figures.update(cpu_ms_per_1000=cpu / len(late) * 1e6, kb=(resident - args.resident) / args.streams)
     return figures
@@ -238,7 +207,7 @@ def leave(args: argparse.Namespace) -> dict[str, Any]:
         began = client.leave(reset=bool(number % 2))
         _until(lambda: len(_state(args.upstream)["left"]) > len(before["left"]))  # noqa: B023
         took.append(_state(args.upstream)["left"][-1] - began)
-    return {"trials": len(took), **_quantiles(took)}
+    return {"trials": len(took), **quantiles(took)}
 
 
 def scatter(args: argparse.Namespace) -> dict[str, Any]:
@@ -280,12 +249,6 @@ TASKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "scatter": scatter,
     "stuck": stuck,
 }
-
-
-def _quantiles(nanoseconds: Sequence[int]) -> dict[str, float]:
-    values = sorted(nanoseconds)
-    places = {"p50": len(values) // 2, "p99": len(values) * 99 // 100, "max": len(values) - 1}
-    return {f"{name}_ms": values[place] / 1e6 for name, place in places.items()}
 
 
 def _until(condition: Callable[[], Any]) -> None:
@@ -378,16 +341,16 @@ class Bench:
 
 #: What the gateway's models are upstream: see `server.py` for the URL.
 MODELS = {
-    "paced": "e100/p0.05/g1",
-    "paced, short": "e10/p0.05/g1",
-    "flood": "e500/p0/g1",
-    "flood, one": "e20000/p0/g1",
-    "flood, short": "e20/p0/g1",
-    "large": "e1000000/p0/g1/b2000",
+    "paced": "e100/p0.05/j1/g1/s0",
+    "paced, short": "e10/p0.05/j1/g1/s0",
+    "flood": "e500/p0/g1/s0",
+    "flood, one": "e20000/p0/g1/s0",
+    "flood, short": "e20/p0/g1/s0",
+    "large": "e1000000/p0/g1/s2000",
     "silent": "h1",
-    "gated": "e100/p0/g1",
-    "slow": "e100/p0.02",
-    "short": "e5/p0.01",
+    "gated": "e100/p0/g1/s0",
+    "slow": "e100/p0.02/j1/s0",
+    "short": "e5/p0.01/j1/s0",
 }
 
 

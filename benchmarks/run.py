@@ -47,16 +47,16 @@ class Session:
     def run(self, name: str, task: str, **options: object) -> dict[str, Any]:
         """One measured process."""
         flags = [text for key, value in options.items() for text in (f"--{key}", str(value))]
-        return _child([str(HERE / "client.py"), name, task, self.url, *flags])
+        return child([str(HERE / "client.py"), name, task, self.url, *flags])
 
     def compare(self, names: Sequence[str], task: str, rounds: int, **options: object) -> Figures:
         """The medians of *rounds* runs of each client, taken in turns."""
         runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
         for number in range(rounds):
             for name in names:
-                _say(f"{task} {' '.join(f'{key}={value}' for key, value in options.items())}: {name}, {number + 1}")
+                say(f"{task} {' '.join(f'{key}={value}' for key, value in options.items())}: {name}, {number + 1}")
                 runs[name].append(self.run(name, task, **options))
-        return {name: _medians(results) for name, results in runs.items()}
+        return {name: medians(results) for name, results in runs.items()}
 
     def compare_peers(self, task: str, rounds: int, **options: object) -> Figures:
         """The same for whichever peers are installed; one that fails is told, and left out."""
@@ -65,7 +65,7 @@ class Session:
             try:
                 figures.update(self.compare([name], task, rounds, **options))
             except (subprocess.SubprocessError, ValueError) as exc:
-                _say(f"{name} is left out: {exc}")
+                say(f"{name} is left out: {exc}")
         return figures
 
 
@@ -112,8 +112,8 @@ def importing(session: Session) -> dict[str, Any]:
         for name in names:
             if name in session.peers and number >= 3:
                 continue
-            _say(f"importing: {client.MODULES[name]}, {number + 1}")
-            waits[name].append(_child(["-c", code.format(client.MODULES[name])]))
+            say(f"importing: {client.MODULES[name]}, {number + 1}")
+            waits[name].append(child(["-c", code.format(client.MODULES[name])]))
     return {"clients": {name: {"ms": statistics.median(times)} for name, times in waits.items()}}
 
 
@@ -135,17 +135,23 @@ def cancelling(session: Session) -> dict[str, Any]:
     if not (HERE / "cancel_latency.py").exists():
         return {"skipped": "there is no cancel_latency.py"}
     trials = 5 if session.quick else 200
-    _say(f"cancelling: {trials} trials a phase")
+    say(f"cancelling: {trials} trials a phase")
     code = f"import json, sys; sys.path.insert(0, {str(HERE)!r}); import cancel_latency; "
-    result = _child(["-c", f"{code}print(json.dumps(cancel_latency.measure({trials})))"])
+    result = child(["-c", f"{code}print(json.dumps(cancel_latency.measure({trials})))"])
     return {"phases": result}
 
 
 def through_gateway(session: Session) -> dict[str, Any]:
     """What ``anyllm serve`` adds, holds, and lets go of (``gateway.py``)."""
-    _say("through the gateway")
+    say("through the gateway")
     flags = ["--quick"] if session.quick else []
-    return {"gateway": _child([str(HERE / "gateway.py"), "--json", *flags])}
+    return {"gateway": child([str(HERE / "gateway.py"), "--json", *flags])}
+
+
+def paced_streams(session: Session) -> dict[str, Any]:
+    """Many streams with some chunks per second each, below saturation (``paced.py``)."""
+    flags = ["--quick"] if session.quick else []
+    return {"streams": child([str(HERE / "paced.py"), "--json", *flags], timeout=3 * _PATIENCE)}
 
 
 MEASUREMENTS: dict[str, Callable[[Session], dict[str, Any]]] = {
@@ -157,6 +163,7 @@ MEASUREMENTS: dict[str, Callable[[Session], dict[str, Any]]] = {
     "streams": many_streams,
     "cancel": cancelling,
     "gateway": through_gateway,
+    "paced": paced_streams,
 }
 
 
@@ -191,6 +198,10 @@ def bars(results: Mapping[str, Any]) -> list[dict[str, Any]]:
             found.append({"what": what, "value": round(value, 1), "bar": 150, "unit": " KB", "ok": value < 150})
             complete = all(figures["complete"] for figures in clients.values())
             found.append({"what": f"all complete, {size} streams", "value": complete, "ok": complete})
+    if "paced" in results:
+        crowds = results["paced"]["streams"].values()
+        complete = all(figures["complete"] for clients in crowds for figures in clients.values())
+        found.append({"what": "all complete, paced streams", "value": complete, "ok": complete})
     return found + results.get("gateway", {}).get("gateway", {}).get("bars", [])
 
 
@@ -206,6 +217,11 @@ _TITLES = {
 }
 _COLUMNS = {
     "cpu_us": "CPU us/chunk",
+    "switches": "switches/chunk",
+    "futexes": "futexes/chunk",
+    "p50_ms": "p50 ms",
+    "p99_ms": "p99 ms",
+    "chunks_per_s": "chunks/s",
     "wall_us": "wall us/chunk",
     "ms": "ms",
     "worst_ms": "worst ms",
@@ -273,7 +289,8 @@ def _plain(figures: Any) -> str:
 
 
 @contextlib.contextmanager
-def _server() -> Iterator[str]:
+def server_process() -> Iterator[str]:
+    """Start the server; gives its base URL."""
     command = [sys.executable, str(HERE / "server.py")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
@@ -284,11 +301,11 @@ def _server() -> Iterator[str]:
             process.stdin.close()  # it ends by itself
 
 
-def _child(arguments: Sequence[str]) -> Any:
-    """Run Python with *arguments* and read the JSON on the last line it prints."""
+def child(arguments: Sequence[str], timeout: float = _PATIENCE) -> Any:
+    """Run Python with *arguments* for *timeout* seconds at most, and read the JSON on the last line it prints."""
     command = [sys.executable, *arguments]
     process = subprocess.run(
-        command, stdout=subprocess.PIPE, text=True, timeout=_PATIENCE, check=True, env=_environment()
+        command, stdout=subprocess.PIPE, text=True, timeout=timeout, check=True, env=_environment()
     )
     return json.loads(process.stdout.strip().splitlines()[-1])
 
@@ -308,21 +325,23 @@ def _installed(module: str) -> bool:
         return False
 
 
-def _medians(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    medians: dict[str, Any] = {}
+def medians(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The median of each figure, and its runs; a condition holds if it does in all runs."""
+    found: dict[str, Any] = {}
     for key, value in results[0].items():
         values = [result[key] for result in results]
         if isinstance(value, bool):
-            medians[key] = all(values)
+            found[key] = all(values)
         elif isinstance(value, (int, float)):
-            medians[key] = statistics.median(values)
-            medians[f"{key}_runs"] = values
+            found[key] = statistics.median(values)
+            found[f"{key}_runs"] = values
         else:
-            medians[key] = [item for found in values for item in found]
-    return medians
+            found[key] = [item for value in values for item in value]
+    return found
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Show progress."""
     print(f"  {text}", file=sys.stderr, flush=True)
 
 
@@ -333,7 +352,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--quick", action="store_true", help="one short round: shows that it works, measures nothing")
     parser.add_argument("--only", metavar="NAME", choices=list(MEASUREMENTS), help=", ".join(MEASUREMENTS))
     args = parser.parse_args(argv)
-    with _server() as url:
+    with server_process() as url:
         session = Session(url, quick=args.quick)
         chosen = [args.only] if args.only else list(MEASUREMENTS)
         results = {name: MEASUREMENTS[name](session) for name in chosen}

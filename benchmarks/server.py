@@ -9,7 +9,9 @@ serves all measurements:
 
 means 20,000 events of OpenAI's kind (see `formats.py` for the others), 0.05 seconds apart (0: as fast as the client
 reads), and a gate: after the first one the stream waits until somebody posts to ``/release``, which is the moment when
-all streams are open and none has ended.
+all streams are open and none has ended. Two more words: with ``/s0`` the text of each event is the time at which it is
+written (`stamps.py`; ``/s2000``: and 2,000 more bytes), and with ``/j1`` each pause is between half and one and a half
+times as long, as models do not keep time to the millisecond.
 
 It prints its port, and ends when its standard input does.
 """
@@ -19,13 +21,16 @@ from __future__ import annotations
 import heapq
 import itertools
 import os
+import random
 import selectors
 import socket
 import sys
 import threading
 import time
+from typing import Union
 
 from formats import format_of
+from stamps import StampedEvents
 
 #: Events written to a stream before the next one's turn: more than one only when it is alone.
 _BURST = 64
@@ -43,9 +48,10 @@ class _Connection:
         self.unsent = b""
         self.left = 0
         self.pace = 0.0
+        self.has_jitter = False
         self.gated = False
         self.writing = False  # waits for room in the socket
-        self.events: tuple[bytes, ...] = ()
+        self.events: Union[tuple[bytes, ...], StampedEvents] = ()
         self.end = b""
 
 
@@ -61,6 +67,8 @@ class Server:
         self._later: list[tuple[float, int, _Connection]] = []
         self._gated: list[_Connection] = []
         self._order = itertools.count()
+        self._chance = random.Random(1)
+        self._stamped: dict[int, StampedEvents] = {}  # by size
         self.port: int = self._listener.getsockname()[1]
 
     def run(self) -> None:
@@ -126,12 +134,16 @@ class Server:
                 self._schedule(waiting)
             self._gated = []
             return
-        words = [word for word in path.split("/") if word[:1] in ("e", "p", "g") and word[1:2].isdigit()]
+        words = [word for word in path.split("/") if word[:1] in tuple("epgjs") and word[1:2].isdigit()]
         settings = {word[0]: word[1:] for word in words}
         begin, connection.events, connection.end = format_of(path)
+        if "s" in settings:
+            size = int(settings["s"])
+            connection.events = self._stamped.setdefault(size, StampedEvents(size))
         connection.unsent = _HEAD + begin
         connection.left = int(settings.get("e", 100))
         connection.pace = float(settings.get("p", 0))
+        connection.has_jitter = settings.get("j", "0") != "0"
         connection.gated = settings.get("g", "0") != "0"
         self._ready[connection] = None
 
@@ -159,8 +171,8 @@ class Server:
 
     def _schedule(self, connection: _Connection) -> None:
         if connection.pace:
-            entry = (time.monotonic() + connection.pace, next(self._order), connection)
-            heapq.heappush(self._later, entry)
+            pause = connection.pace * (self._chance.uniform(0.5, 1.5) if connection.has_jitter else 1)
+            heapq.heappush(self._later, (time.monotonic() + pause, next(self._order), connection))
         else:
             self._ready[connection] = None
 

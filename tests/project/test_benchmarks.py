@@ -61,6 +61,20 @@ def test_streams_through_the_gateway_are_complete_and_leave_nothing(tmp_path: Pa
     assert "gateway, leave, before the first text" in table
 
 
+def test_paced_streams_are_received_in_each_way(tmp_path: Path) -> None:
+    """No text is lost on the way, and the counters are read while all streams go on."""
+    figures, table = _run(tmp_path, "paced")
+    [ways] = figures["results"]["paced"]["streams"].values()
+    assert list(ways) == ["baseline", "anyllm", "loop, merged", "loop, forward"]
+    for measured in ways.values():
+        assert measured["complete"] is True
+        assert not measured["failures"]
+        assert measured["cpu_us"] > 0
+        assert 0 < measured["p50_ms"] <= measured["p99_ms"]
+    assert [bar["what"] for bar in figures["bars"]] == ["all complete, paced streams"]
+    assert "switches/chunk" in table
+
+
 def test_an_unknown_name_is_a_usage_error() -> None:
     """It is said before anything is measured."""
     command = [sys.executable, str(RUN), "--only", "nothing"]
@@ -68,7 +82,9 @@ def test_an_unknown_name_is_a_usage_error() -> None:
     assert process.returncode == 2
 
 
-@pytest.mark.parametrize("file", ["server.py", "formats.py", "client.py", "baseline.py", "gateway.py"])
+@pytest.mark.parametrize(
+    "file", ["server.py", "formats.py", "client.py", "baseline.py", "gateway.py", "paced.py", "stamps.py"]
+)
 def test_each_part_is_there(file: str) -> None:
     """`run.py` starts them by name."""
     assert (RUN.parent / file).is_file()
