@@ -326,10 +326,13 @@ def _installed(module: str) -> bool:
 
 
 def medians(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The median of each figure, and its runs; a condition holds if it does in all runs."""
+    """
+    The median of each figure of the first run, and its values in all runs that have it; a condition holds if it does in
+    all of them.
+    """
     found: dict[str, Any] = {}
     for key, value in results[0].items():
-        values = [result[key] for result in results]
+        values = [result[key] for result in results if key in result]
         if isinstance(value, bool):
             found[key] = all(values)
         elif isinstance(value, (int, float)):
