@@ -83,14 +83,14 @@ def spawn() -> Callable[..., Task]:
     return start
 
 
-#: Files of tests/stream about what happens before there is an answer to read.
-BEFORE_THE_ANSWER = ("test_errors_on_the_wire.py", "test_recovery.py", "test_retry.py")
+#: Files of tests/stream about what happens before there is an answer to read, or in processes of their own.
+ONE_DRIVER = ("test_errors_on_the_wire.py", "test_exit.py", "test_recovery.py", "test_retry.py", "test_signals.py")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """What is promised of a call holds whichever thread reads its answer: those tests run with both drivers."""
     path = metafunc.definition.path
-    if path.parent.name == "stream" and path.name not in BEFORE_THE_ANSWER and not under_gevent():
+    if path.parent.name == "stream" and path.name not in ONE_DRIVER and not under_gevent():
         metafunc.parametrize("driver", ["thread", "loop"], indirect=True)
 
 

@@ -61,6 +61,7 @@ def test_streams_through_the_gateway_are_complete_and_leave_nothing(tmp_path: Pa
     assert "gateway, leave, before the first text" in table
 
 
+@pytest.mark.long
 def test_paced_streams_are_received_in_each_way(tmp_path: Path) -> None:
     """No text is lost on the way, and the counters are read while all streams go on."""
     figures, table = _run(tmp_path, "paced")
