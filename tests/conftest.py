@@ -91,7 +91,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """What is promised of a call holds whichever thread reads its answer: those tests run with both drivers."""
     path = metafunc.definition.path
     if path.parent.name == "stream" and path.name not in ONE_DRIVER and not under_gevent():
-        metafunc.parametrize("driver", ["thread", "loop"], indirect=True)
+        marks = () if path.name == "test_polled_reader.py" else pytest.mark.once  # that one tests the loop itself
+        looped = pytest.param("loop", marks=marks)
+        metafunc.parametrize("driver", ["thread", looped], indirect=True)
 
 
 @pytest.fixture(autouse=True)
