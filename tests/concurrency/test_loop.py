@@ -128,10 +128,10 @@ def test_a_start_that_fails_leaves_nothing_behind(looped: Loop, at: str, monkeyp
             patch.setattr(*((socket, "socketpair") if at == "socketpair" else (selectors, "DefaultSelector")), refuse)
         with pytest.raises((OSError, RuntimeError)):
             looped.start(int)
-    assert loopback.descriptors() == before
+    assert loopback.descriptors() <= before
     assert (looped._users, looped._thread, list(looped._soon)) == (0, None, [])
     assert run(looped, lambda: "works again") == "works again"
-    until(lambda: looped._thread is None and loopback.descriptors() == before)
+    until(lambda: looped._thread is None and loopback.descriptors() <= before)
 
 
 # Its calls.
