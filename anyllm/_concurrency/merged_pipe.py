@@ -60,10 +60,10 @@ class MergedPipe(Generic[T]):
         """*pipe* has new items, or was closed."""
         self._ready.append(pipe)
         forwarder = self.forwarder
-        if forwarder is None or not forwarder.run():
-            waiters.wake(self.receivers)
-        if pipe.end and self.end:
+        if pipe.end:  # perhaps in a finalizer, where no forwarder may run: whoever waits looks again
             self._wake_all()
+        elif forwarder is None or not forwarder.run():
+            waiters.wake(self.receivers)
 
     def _wake_all(self) -> None:
         while waiters.wake(self.receivers):

@@ -118,6 +118,19 @@ def test_channels_read_as_one_are_forwarded_as_one(spawn):
     assert sorted(taker.items) == ["a", "b"]
 
 
+def test_the_end_of_one_of_several_channels_wakes_the_receiver_and_runs_no_forwarder(spawn):
+    """It may come in a finalizer, in the middle of any line."""
+    (one, first), (_sender, second) = open_channel(4), open_channel(4)
+    merged, taker = merge(first, second), Taker()
+    receiver = spawn(merged.forward, taker)
+    waiting(merged)
+    first._pipe.items.append("a")  # put by a thread that has not announced it yet
+    one.close()
+    receiver.join()
+    assert taker.items == []
+    assert merged.get() == "a"
+
+
 @pytest.mark.usefixtures("fast_switches")
 @pytest.mark.parametrize("senders", [1, 3])
 def test_items_come_once_and_in_order_however_short_the_waits(spawn, senders: int):
