@@ -24,6 +24,8 @@ from anyllm.wire._base.protocols import Decoder
 
 
 class Wait(Enum):
+    """What a task waits for."""
+
     DATA = "until the socket can be read"
     ROOM = "until the channel has room, or is closed"
     TURN = "until the other calls had their turn"

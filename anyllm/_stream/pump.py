@@ -28,7 +28,7 @@ from anyllm._stream.blocking_reader import BlockingReader
 from anyllm._stream.call_spec import CallSpec
 from anyllm._stream.polled_reader import LoopTask, draining, reading
 from anyllm._stream.recovery import Recovery
-from anyllm._stream.runner import NoThread, Runner, Steps
+from anyllm._stream.runner import CallSteps, NoThread, Runner
 from anyllm._stream.unreceived import UnreceivedError, warn_if_unread
 from anyllm._transport.call_log import call_log
 from anyllm._transport.http_failures import wrong_url
@@ -234,7 +234,7 @@ class Pump:
         if self._call_log is not None:
             self._call_log.step(text, *facts)
 
-    def _run_attempts(self, failure: Optional[AnyLLMError] = None) -> Steps:
+    def _run_attempts(self, failure: Optional[AnyLLMError] = None) -> CallSteps:
         """
         Make attempts until an answer is whole. Raises the error that ends the call.
 
@@ -303,7 +303,7 @@ class Pump:
         accumulator = self._recovery.new_accumulator()
         return Attempt(accumulator, self.spec.options, self._on_timeout, active_calls.is_crowded)
 
-    def _run_attempt(self, attempt: Attempt, request: Request) -> Steps:
+    def _run_attempt(self, attempt: Attempt, request: Request) -> CallSteps:
         timeouts = self.spec.options.timeouts
         destination = self.spec.destination()
         path = request.path.partition("?")[0]
@@ -339,7 +339,7 @@ class Pump:
         finally:
             attempt.stop_clocks()
 
-    def _read(self, attempt: Attempt, response: Response) -> Steps:
+    def _read(self, attempt: Attempt, response: Response) -> CallSteps:
         self._raise_if_stopped(attempt)
         limit = self.spec.options.max_event_bytes
         if self._call_log is not None:
@@ -371,7 +371,7 @@ class Pump:
         may_poll = reads_on_loop(self.spec.options) and self._call_log is None
         return response.poll() if may_poll else None
 
-    def _read_stream(self, attempt: Attempt, response: Response, sock: Optional[socket.socket]) -> Steps:
+    def _read_stream(self, attempt: Attempt, response: Response, sock: Optional[socket.socket]) -> CallSteps:
         reader, decoder = attempt.reader, self._recovery.new_decoder()
         if sock is None:
             BlockingReader(reader, response, self._chunks).read(decoder)

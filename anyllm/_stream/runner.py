@@ -17,7 +17,7 @@ from anyllm._stream.polled_reader import LoopTask
 from anyllm.errors import AnyLLMError
 
 #: What a call does, in parts that go on in different places.
-Steps = Generator[Optional[LoopTask], None, None]
+CallSteps = Generator[Optional[LoopTask], None, None]
 
 
 class NoThread(Exception):
@@ -43,11 +43,11 @@ class Runner:
         self._has_ended = has_ended
         self._on_failure = on_failure
         self._on_over = on_over
-        self._steps: Optional[Steps] = None  # others have been replaced, and do nothing more
+        self._steps: Optional[CallSteps] = None  # others have been replaced, and do nothing more
         self._thread: Optional[threading.Thread] = None
         self._is_over: Optional[threading.Event] = None  # for a call on the loop, which no thread of its own ends
 
-    def start(self, steps: Steps) -> None:
+    def start(self, steps: CallSteps) -> None:
         """Run *steps*, instead of those that run now; RuntimeError if there is no thread for them."""
         self._steps = steps
         self._start_thread(steps)
@@ -65,14 +65,14 @@ class Runner:
         """Whether a thread runs the steps."""
         return self._thread is not None and self._thread.is_alive()
 
-    def _start_thread(self, steps: Steps) -> None:
+    def _start_thread(self, steps: CallSteps) -> None:
         if monkey_patch.began_native():  # the thread of the loop or of the timer
             background.start_thread(lambda: self._work(steps), "anyllm-call")
             return
         self._thread = threading.Thread(target=self._work, args=(steps,), name="anyllm-call", daemon=True)
         self._thread.start()
 
-    def _work(self, steps: Steps) -> None:
+    def _work(self, steps: CallSteps) -> None:
         monkey_patch.thread_begins()
         fork_guard.add_worker(self._has_ended)
         try:
@@ -81,7 +81,7 @@ class Runner:
             fork_guard.remove_worker()
             monkey_patch.thread_ends()
 
-    def _run(self, steps: Steps, *, on_loop: bool = False) -> None:
+    def _run(self, steps: CallSteps, *, on_loop: bool = False) -> None:
         """Run *steps* to their end, or until they go on elsewhere: on the loop, or, *on_loop*, on a thread."""
         try:
             for task in steps:
@@ -96,7 +96,7 @@ class Runner:
             if self._is_over is not None:
                 self._is_over.set()
 
-    def _go_on_elsewhere(self, steps: Steps, task: Optional[LoopTask]) -> None:
+    def _go_on_elsewhere(self, steps: CallSteps, task: Optional[LoopTask]) -> None:
         try:
             if task is None:
                 self._start_thread(steps)
