@@ -130,7 +130,7 @@ def test_no_thread_waits_for_a_stream():
     async def main(upstream: Any) -> None:
         tasks = [asyncio.ensure_future(everything(asgi.iterate(ask(upstream.url)))) for _ in range(count)]
         await asyncio.to_thread(upstream.wait_for_requests, count, TIMEOUT)  # which starts a thread
-        theirs = ("MainThread", "anyllm-testing", "anyllm-timer", "asyncio_", "pytest", "execnet")
+        theirs = ("MainThread", "anyllm-testing", "anyllm-timer", "anyllm-loop", "asyncio_", "pytest", "execnet")
         ours = [thread.name for thread in threading.enumerate() if not thread.name.startswith(theirs)]
         assert ours == ["anyllm-call"] * count
         go.set()
